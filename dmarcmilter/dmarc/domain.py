@@ -1,0 +1,66 @@
+"""Domain: the one normal form of a domain name, and the one place that makes it.
+
+A-labels (RFC 5890), lower case, no final dot, at most 253 octets (RFC 1035 2.3.4). Underscores and other
+printable characters that DNS allows stay: a domain is looked up as it is, host name rules do not apply to it.
+"""
+
+import re
+from typing import NewType
+
+import idna
+
+Domain = NewType("Domain", str)
+
+MAX_NAME = 253
+MAX_LABEL = 63
+MAX_INPUT = 1024
+"""Octets looked at; IDNA mapping is not run on more."""
+
+_LABEL = re.compile(r"[a-z0-9_-]{1,63}")
+# Full stops of other scripts that UTS 46 maps to "." (RFC 3490 3.1): labels are split before mapping.
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")
+
+
+def parse(raw: bytes | str) -> Domain | None:
+    """A domain name from the wire, or None when it cannot be one (RFC 9989 5.3.1, RFC 8616, RFC 5891).
+
+    U-labels become A-labels label by label; ASCII labels are only put in lower case, so that `foo_bar` stays.
+    A single final dot is dropped. Address literals and empty labels are no domain.
+    """
+    if len(raw) > MAX_INPUT:
+        return None
+    if isinstance(raw, bytes):
+        try:
+            raw = raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return None
+    text = raw.removesuffix(".")
+    if text.isascii():
+        labels = text.lower().split(".")
+    else:
+        converted = [_to_ascii(label) for label in _DOTS.split(text)]
+        labels = [label for label in converted if label is not None]
+        if len(labels) != len(converted):
+            return None
+    if not all(map(_LABEL.fullmatch, labels)):
+        return None
+    name = ".".join(labels)
+    return Domain(name) if len(name) <= MAX_NAME else None
+
+
+def _to_ascii(label: str) -> str | None:
+    if label.isascii():
+        return label.lower()
+    try:
+        return idna.encode(label, uts46=True, transitional=False).decode("ascii")
+    except (idna.IDNAError, UnicodeError):
+        return None
+
+
+def labels(domain: Domain) -> list[str]:
+    return domain.split(".")
+
+
+def is_within(domain: Domain, ancestor: Domain) -> bool:
+    """Equal to the ancestor or below it."""
+    return domain == ancestor or domain.endswith("." + ancestor)

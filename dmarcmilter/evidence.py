@@ -1,0 +1,96 @@
+"""What the checks found. Facts only: no policy, no disposition."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dmarcmilter.dmarc.domain import Domain
+
+
+class SpfWord(StrEnum):
+    """RFC 7208 2.6, in the spelling of RFC 8601 2.7.2."""
+
+    NONE = "none"
+    NEUTRAL = "neutral"
+    PASS = "pass"
+    FAIL = "fail"
+    SOFTFAIL = "softfail"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+class SpfScope(StrEnum):
+    MFROM = "mfrom"
+    HELO = "helo"
+    """Only for the null reverse-path (RFC 7208 2.4)."""
+
+
+class DkimWord(StrEnum):
+    """RFC 8601 2.7.1."""
+
+    NONE = "none"
+    PASS = "pass"
+    FAIL = "fail"
+    POLICY = "policy"
+    NEUTRAL = "neutral"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+class ArcWord(StrEnum):
+    """RFC 8617 4.4."""
+
+    NONE = "none"
+    PASS = "pass"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class SpfResult:
+    result: SpfWord
+    domain: Domain | None
+    """The SPF-authenticated name: of MAIL FROM, of HELO for the null reverse-path; None: there was none to check."""
+    scope: SpfScope
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DkimResult:
+    """One DKIM-Signature field (RFC 6376 6.1). What could not be read from it is None."""
+
+    result: DkimWord
+    domain: Domain | None = None
+    """d="""
+    selector: str | None = None
+    """s=, in A-labels"""
+    algorithm: str | None = None
+    """a=, lower case"""
+    identity: str | None = None
+    """i= as it stands, when present and fit to be shown"""
+    signature: str = ""
+    """b= without white space; header.b shows its beginning (RFC 6008)"""
+    reason: str = ""
+    """Our own words, never the sender's: why it is not a plain pass."""
+    testing: bool = False
+    """The key says t=y (RFC 6376 3.6.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArcSet:
+    """What one hop sealed (RFC 8617 4.1): believed only when the whole chain passes and the sealer is trusted."""
+
+    instance: int
+    sealer: Domain
+    """d= of its ARC-Seal"""
+    selector: str
+    results: bytes
+    """Its ARC-Authentication-Results after `i=N;`, raw."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArcResult:
+    result: ArcWord
+    sets: tuple[ArcSet, ...] = ()
+    """Newest first; empty unless the chain passes."""
+    oldest_pass: int | None = None
+    """RFC 8617 5.2: the first instance from which on every ARC-Message-Signature verifies, 0: all of them."""
+    reason: str = ""

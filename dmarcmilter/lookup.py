@@ -1,0 +1,45 @@
+"""All the DNS that the core knows: a function from name and type to an Answer.
+
+"DNS says no" and "DNS did not say" are different values, and nothing may fold one into the other.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+class Status(Enum):
+    FOUND = "found"
+    NODATA = "nodata"
+    """The name exists without records of this type (or only has names below it)."""
+    NXDOMAIN = "nxdomain"
+    FAILED = "failed"
+    """No usable answer: SERVFAIL, REFUSED, timeout, malformed reply, CNAME loop, budget spent."""
+
+
+Record = bytes | str | tuple[int, str]
+"""TXT: its character-strings joined (bytes); A, AAAA: address; MX: (preference, host); PTR: host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: Status
+    records: tuple[Record, ...] = ()
+    """The data under the asked name, CNAMEs followed. Empty unless FOUND."""
+    reason: str = ""
+    """Why it FAILED, for people."""
+
+    @property
+    def texts(self) -> tuple[bytes, ...]:
+        return tuple(record for record in self.records if isinstance(record, bytes))
+
+    @property
+    def missing(self) -> bool:
+        """DNS said no."""
+        return self.status in (Status.NODATA, Status.NXDOMAIN)
+
+
+class Lookup(Protocol):
+    """Names are given without a final dot. They may hold anything (SPF macros): a name that DNS cannot carry is NXDOMAIN."""
+
+    def __call__(self, name: str, rdtype: str) -> Answer: ...

@@ -1,0 +1,53 @@
+"""What the MTA said of one message, nothing inferred."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """One header field exactly as it was received (RFC 5322 2.2)."""
+
+    name: bytes
+    value: bytes
+    """All that follows the colon: leading space kept, folds as CRLF, no final CRLF."""
+
+    @property
+    def key(self) -> bytes:
+        """The field name for comparisons: ASCII lower case."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The SMTP session's part (RFC 5321). All bytes from the peer stay bytes until they are parsed."""
+
+    queue_id: str
+    received_at: datetime
+    """UTC."""
+    client_ip: IPv4Address | IPv6Address | None
+    """None: not an IP peer, or an address that does not parse."""
+    client_name: str
+    helo: bytes
+    """Empty when none was given."""
+    mail_from: bytes
+    """The reverse-path without its angle brackets; empty: the null reverse-path."""
+    recipients: tuple[bytes, ...] = ()
+    """Without angle brackets. Never stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    envelope: Envelope
+    headers: tuple[Header, ...]
+    """In the order received."""
+    size: int
+    """Octets of header and body as the MTA handed them over."""
+    truncated: str = ""
+    """Why a part was not taken in (the name of the limit); empty: the message is whole."""
+
+    def fields(self, name: bytes) -> Iterator[Header]:
+        """Fields of that name (given in lower case), top first."""
+        return (header for header in self.headers if header.key == name)
