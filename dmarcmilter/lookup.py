@@ -40,6 +40,6 @@ class Answer:
 
 
 class Lookup(Protocol):
-    """Names are given without a final dot. They may hold anything (SPF macros): a name that DNS cannot carry is NXDOMAIN."""
+    """Names come without a final dot and may hold anything (SPF macros): one that DNS cannot carry is NXDOMAIN."""
 
     def __call__(self, name: str, rdtype: str) -> Answer: ...
