@@ -1,9 +1,15 @@
 """What the checks found. Facts only: no policy, no disposition."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
+from dmarcmilter.dmarc.discovery import Discovery
 from dmarcmilter.dmarc.domain import Domain
+
+if TYPE_CHECKING:
+    from dmarcmilter.dmarc.author import Author
 
 
 class SpfWord(StrEnum):
@@ -94,3 +100,18 @@ class ArcResult:
     oldest_pass: int | None = None
     """RFC 8617 5.2: the first instance from which on every ARC-Message-Signature verifies, 0: all of them."""
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that one message is judged by."""
+
+    author: "Author"
+    spf: SpfResult
+    dkim: tuple[DkimResult, ...]
+    """One for each signature that was looked at, in their order."""
+    arc: ArcResult
+    discovery: Discovery | None
+    """None: there is no Author Domain."""
+    organizational: Mapping[Domain, Domain | None]
+    """What discovery.organizational_domains found for the identifiers; None: DNS failed."""

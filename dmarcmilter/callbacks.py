@@ -1,0 +1,46 @@
+"""Registration with libmilter: its callbacks reach the Session of their connection."""
+
+from collections.abc import Callable
+from typing import Any
+
+import Milter
+import milter
+
+from dmarcmilter.service import Service
+from dmarcmilter.session import ACTIONS, Session
+
+
+def register(service: Service) -> None:
+    """Connect libmilter's callbacks to Sessions, a new one for each negotiation (XCLIENT negotiates anew)."""
+
+    def negotiate(context: Any, options: list[int]) -> int:
+        session = Session(context, service)
+        context.setpriv(session)
+        return session.negotiate(options)
+
+    def close(context: Any) -> int:
+        session = context.getpriv()
+        context.setpriv(None)
+        return session.close() if session else int(Milter.CONTINUE)
+
+    def forward(name: str) -> Callable[..., int]:
+        method = getattr(Session, name)
+
+        def callback(context: Any, *args: Any) -> int:
+            session = context.getpriv()
+            if session is None:  # an MTA too old to negotiate
+                session = Session(context, service)
+                context.setpriv(session)
+            return int(method(session, *args))
+
+        return callback
+
+    milter.set_flags(ACTIONS)
+    for name in ("connect", "envfrom", "envrcpt", "header", "eoh", "body", "eom", "abort"):
+        getattr(milter, f"set_{name}_callback")(forward(name))
+    milter.set_helo_callback(forward("hello"))
+    milter.set_close_callback(close)
+    # Reached only when pymilter cannot decode a value from the MTA (an 8-bit header name, say): that value is left
+    # out and the message goes on. Our own bugs end in failsafe().
+    milter.set_exception_policy(Milter.CONTINUE)
+    milter.register("dmarcmilter", negotiate=negotiate)

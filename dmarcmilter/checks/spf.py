@@ -1,0 +1,159 @@
+"""SPF (RFC 7208) by pyspf, over our own DNS and within our own limits.
+
+pyspf evaluates records; this module decides which identity is checked, gives it the program's one resolver, and
+mends the places where its result is not RFC 7208's: see `_Query`.
+"""
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+import spf
+
+from dmarcmilter.dmarc import domain as domains
+from dmarcmilter.dmarc.domain import Domain
+from dmarcmilter.evidence import SpfResult, SpfScope, SpfWord
+from dmarcmilter.lookup import Lookup, Status
+from dmarcmilter.message import Envelope
+
+MAX_RECORD = 4096
+"""Octets of one SPF record. RFC 7208 3.4 asks for at most 450; macro expansion is quadratic in a term's length."""
+MAX_TERM = 512
+"""Octets of one term: twice the longest domain name, so that macros fit and their expansion stays cheap."""
+MAX_ADDRESSES = 500
+"""Addresses of one name that are compared with the client's."""
+MAX_MX = 10
+MAX_PTR = 10
+"""Both RFC 7208 4.6.4."""
+MAX_VOID = 2
+"""RFC 7208 4.6.4: void lookups."""
+MAX_NAME = domains.MAX_NAME
+MAX_REASON = 160
+"""Characters of an explanation that are kept."""
+
+_NEVER = "\0never"
+"""Stands for a domain-spec that must not match anything (RFC 8616 4)."""
+
+
+def identity(envelope: Envelope) -> tuple[Domain | None, SpfScope, str]:
+    """The domain that SPF checks for this message, its scope, and the local-part (RFC 7208 2.3, 2.4).
+
+    The domain is None when there is none or it is not a multi-label name (RFC 7208 4.3). The last "@" divides,
+    because a quoted local-part may hold others.
+    """
+    if not envelope.mail_from:
+        return _multi_label(envelope.helo), SpfScope.HELO, "postmaster"
+    local, at, host = envelope.mail_from.rpartition(b"@")
+    found = _multi_label(host) if at else None
+    return found, SpfScope.MFROM, local.decode("utf-8", "replace") or "postmaster"
+
+
+def _multi_label(raw: bytes) -> Domain | None:
+    found = domains.parse(raw)
+    return found if found and "." in found else None
+
+
+def check(envelope: Envelope, lookup: Lookup, *, receiver: str) -> SpfResult:
+    """check_host() for the message's one SPF identity (RFC 7208 4, RFC 9989 4.4.2)."""
+    domain, scope, local = identity(envelope)
+    if domain is None:
+        return SpfResult(SpfWord.NONE, None, scope, "no domain to check")
+    if envelope.client_ip is None:
+        return SpfResult(SpfWord.NONE, domain, scope, "the client has no IP address")
+    query = _Query(envelope.client_ip, domain, local, lookup, helo=envelope.helo, receiver=receiver)
+    word, reason = query.result()
+    return SpfResult(word, domain, scope, reason)
+
+
+class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
+    """pyspf's evaluation with these differences, each where it departs from RFC 7208 or trusts its input:
+
+    DNS through our lookup; `exp=` never fetched (nobody reads it, and it costs queries before the result is known);
+    void lookups counted by term, not by MX or PTR host (4.6.4); DNS errors within `ptr` are no match (5.5);
+    expanded names cut label by label to 253 octets (7.3); non-ASCII local-parts never match (RFC 8616 4);
+    records and terms of bounded size.
+    """
+
+    def __init__(
+        self,
+        client: IPv4Address | IPv6Address,
+        domain: Domain,
+        local: str,
+        lookup: Lookup,
+        *,
+        helo: bytes,
+        receiver: str,
+    ) -> None:
+        super().__init__(i=str(client).partition("%")[0], s=f"x@{domain}", h="", receiver=receiver)
+        # Set by hand: pyspf's own split_email() cuts at the first "@".
+        self.l, self.o, self.d, self.s = local, domain, domain, f"{local}@{domain}"
+        self.h = domains.parse(helo) or helo.decode("utf-8", "replace")
+        self.prob = ""
+        self._lookup = lookup
+
+    def result(self) -> tuple[SpfWord, str]:
+        try:
+            word = self.check()[0]
+        except Exception as error:  # noqa: BLE001  pyspf lets ValueError, UnicodeError and others out
+            return SpfWord.PERMERROR, f"record that cannot be evaluated: {type(error).__name__}"
+        if word in ("temperror", "permerror"):
+            return SpfWord(word), _shown(self.prob)
+        return SpfWord(word), _shown(self.mechanism or "")
+
+    def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:  # noqa: FBT001, FBT002, ARG002
+        if name == _NEVER:
+            return []
+        answer = self._lookup(name, qtype)
+        if answer.status is Status.FAILED:
+            raise spf.TempError(f"DNS {qtype}: {answer.reason}")
+        if not answer.records and not ignore_void:
+            self.void_lookups += 1
+            if self.void_lookups > MAX_VOID:
+                raise spf.PermError(f"Void lookup limit of {MAX_VOID} exceeded")
+        if qtype == "TXT":
+            return [(text,) for text in answer.texts]
+        if qtype in ("A", "AAAA") and len(answer.records) > MAX_ADDRESSES:
+            raise spf.PermError(f"more than {MAX_ADDRESSES} addresses at one name")
+        return list(answer.records)
+
+    def check0(self, record: str | None, recursion: int) -> Any:
+        if record and (len(record) > MAX_RECORD or any(len(term) > MAX_TERM for term in record.split(" "))):
+            raise spf.PermError("record or term too long")
+        return super().check0(record, recursion)
+
+    def get_explanation(self, spec: str) -> None:
+        """Not fetched."""
+
+    def expand(self, text: str, stripdot: bool = True) -> str:  # noqa: FBT001, FBT002
+        if not self.l.isascii() and any(macro in text.lower() for macro in ("%{l", "%{s")):
+            return _NEVER
+        name = str(super().expand(text, stripdot))
+        while stripdot and len(name) > MAX_NAME and "." in name:
+            name = name.partition(".")[2]
+        return name
+
+    def dns_mx(self, name: str) -> list[str]:
+        exchanges = self.dns(name, "MX")
+        if len(exchanges) > MAX_MX:
+            raise spf.PermError(f"More than {MAX_MX} MX records returned")
+        return [address for _, host in sorted(exchanges) if host for address in self.dns(host, self.A, None, True)]
+
+    def validated_ptrs(self) -> list[str]:
+        try:
+            names = self.dns_ptr(self.i)[:MAX_PTR]
+        except spf.TempError:
+            return []
+        return [name for name in names if self._leads_back(name)]
+
+    def _leads_back(self, name: str) -> bool:
+        try:
+            return bool(self.cidrmatch(self.dns(name, self.A, None, True), self.cidrmax))
+        except spf.TempError:
+            return False
+
+    def log(self, *args: object) -> None:
+        """Say nothing: pyspf would print."""
+
+
+def _shown(text: object) -> str:
+    """Record text and pyspf's words are from the wire: printable ASCII, bounded."""
+    return "".join(c if " " <= c <= "~" else "?" for c in str(text)[:MAX_REASON])

@@ -1,0 +1,27 @@
+"""The commands. Thin: no rule of mail authentication lives here."""
+
+import click
+
+from dmarcmilter.cli.check import check
+from dmarcmilter.cli.conf import config
+from dmarcmilter.cli.demo import demo
+from dmarcmilter.cli.lookup import lookup
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="dmarcmilter")
+def main() -> None:
+    """Inbound DMARC enforcement for Postfix and Sendmail."""
+
+
+@main.command()
+@click.option("--config", "path", default="", metavar="FILE", help="The conf file; without it: the defaults.")
+def run(path: str) -> None:
+    """Run the filter in the foreground."""
+    from dmarcmilter import daemon  # noqa: PLC0415  the other commands need no libmilter
+
+    raise SystemExit(daemon.serve(path))
+
+
+for command in (check, config, demo, lookup):
+    main.add_command(command)

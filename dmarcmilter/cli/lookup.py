@@ -1,0 +1,128 @@
+"""`dmarcmilter lookup`: the policy that a message From a domain would meet, and the faults of its record."""
+
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from dmarcmilter.cli.common import config_option, fail, json_option, load, resolver
+from dmarcmilter.dmarc import domain as domains
+from dmarcmilter.dmarc.discovery import Discovery, Method, discover, with_existence
+from dmarcmilter.dmarc.domain import Domain
+from dmarcmilter.dmarc.evaluation import assessment_policy
+from dmarcmilter.dmarc.suffixes import Suffixes, SuffixListError
+from dmarcmilter.settings import Config, Pct
+
+SELECTED, NOT_SELECTED = 0, 99
+"""Draws for pct: a message that is selected by any pct above 0, one that is by 100 only."""
+
+
+@click.command()
+@config_option
+@json_option
+@click.argument("domain")
+def lookup(path: str, domain: str, *, as_json: bool) -> None:
+    """Show the policy that a message From DOMAIN would meet.
+
+    By both ways of discovery, with every fault of the record and what to write instead.
+    Exit status: 0 a policy applies, 1 none does, 2 for an error.
+    """
+    config = load(path)
+    author = domains.parse(domain)
+    if author is None:
+        fail(f"{domain!r} is not a domain name")
+    try:
+        suffixes = Suffixes.load(config.dmarc.psl_file)
+    except SuffixListError as error:
+        fail(str(error))
+    found = {method: _discover(author, method, suffixes, config) for method in Method}
+    in_force = config.dmarc.discovery
+    report = {
+        "domain": author,
+        "discovery": str(in_force),
+        "differ": _essence(found[Method.TREEWALK]) != _essence(found[Method.PSL]),
+        **{str(method): _described(discovery, config) for method, discovery in found.items()},
+    }
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        _print(report, in_force)
+    chosen = found[in_force]
+    raise SystemExit(2 if chosen.failed else 0 if chosen.record and chosen.record.usable else 1)
+
+
+def _discover(author: Domain, method: Method, suffixes: Suffixes, config: Config) -> Discovery:
+    session = resolver(config).session(config.dns.message_budget, config.dns.message_queries)
+    found = with_existence(discover(author, session, method=method, suffixes=suffixes), session)
+    session.close()
+    return found
+
+
+def _essence(found: Discovery) -> tuple[object, ...]:
+    """What makes a difference to a message."""
+    return found.policy_domain, found.record and found.record.text, found.organizational_domain
+
+
+def _described(found: Discovery, config: Config) -> dict[str, Any]:
+    assessed = assessment_policy(found, honour_pct=config.dmarc.pct is Pct.RFC7489, draw=SELECTED)
+    left_out = assessment_policy(found, honour_pct=config.dmarc.pct is Pct.RFC7489, draw=NOT_SELECTED)
+    record = found.record
+    return {
+        "policy_domain": found.policy_domain,
+        "organizational_domain": found.organizational_domain,
+        "record": record.text if record else None,
+        "usable": record.usable if record else None,
+        "tag": str(assessed.tag) if assessed else None,
+        "published": str(assessed.policy) if assessed else None,
+        "requested": str(assessed.requested) if assessed else None,
+        "when_not_selected": str(left_out.requested) if left_out and left_out.sampled_out else None,
+        "author_exists": found.author_exists,
+        "failed": found.failed or None,
+        "notes": list(found.notes),
+        "faults": [
+            {"tag": fault.tag, "problem": fault.problem, "advice": fault.advice}
+            for fault in (record.faults if record else ())
+        ],
+    }
+
+
+ROWS = (
+    ("policy found at", "policy_domain"),
+    ("Organizational Domain", "organizational_domain"),
+    ("record", "record"),
+    ("tag that applies", "tag"),
+    ("published policy", "published"),
+    ("asked for a failing message", "requested"),
+    ("if pct leaves it out", "when_not_selected"),
+    ("DNS failure", "failed"),
+)
+
+
+def _print(report: dict[str, Any], in_force: Method) -> None:
+    console = Console()
+    table = Table(title=f"DMARC policy for mail From {report['domain']}", title_justify="left")
+    table.add_column("")
+    for method in Method:
+        rfc = "RFC 9989 tree walk" if method is Method.TREEWALK else "RFC 7489 public suffix list"
+        table.add_column(rfc + (" (in force)" if method is in_force else ""), overflow="fold")
+    for title, key in ROWS:
+        values = [report[str(method)][key] for method in Method]
+        if any(value is not None for value in values):
+            table.add_row(title, *(_plain(value) for value in values))
+    console.print(table)
+    if report["differ"]:
+        console.print("The two ways of discovery differ for this domain.")
+    chosen = report[str(in_force)]
+    for note in chosen["notes"]:
+        console.print(f"note: {note}", markup=False)
+    for fault in chosen["faults"]:
+        console.print(f"fault in {fault['tag']}: {fault['problem']}. {fault['advice']}", markup=False)
+    if chosen["record"] and not chosen["faults"]:
+        console.print("No fault was found in the record.")
+
+
+def _plain(value: object) -> str:
+    """For a rich table: text from DNS must not be read as markup."""
+    return "-" if value is None else str(value).replace("[", "\\[")

@@ -1,0 +1,221 @@
+"""`dmarcmilter run`: a supervisor that binds the socket once and keeps workers running on it.
+
+Signals: TERM and INT stop (messages in progress are finished), HUP replaces the workers by ones with the conf file
+as it is now; a conf file with an error changes nothing. The supervisor starts no threads, so it may fork at any time.
+"""
+
+import gc
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+
+from dmarcmilter import config as configuration
+from dmarcmilter import notify, worker
+from dmarcmilter.config import ConfigError
+from dmarcmilter.listener import Listener, ListenError
+from dmarcmilter.pipeline import Site
+from dmarcmilter.settings import Config
+from dmarcmilter.site import build
+
+log = logging.getLogger(__name__)
+
+SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
+READY_SECONDS = 20.0
+"""A new worker that is not ready by then has failed."""
+SHORT_LIFE = 2.0
+RESTART_DELAY = 1.0
+"""A worker that died within SHORT_LIFE seconds is restarted only after so many seconds."""
+STOP_GRACE = 5.0
+"""After drain_timeout, before workers are killed."""
+
+
+@dataclass(slots=True)
+class Child:
+    generation: int
+    started: float
+
+
+@dataclass(slots=True)
+class Supervisor:
+    path: str
+    config: Config
+    site: Site
+    listener: Listener
+    generation: int = 0
+    children: dict[int, Child] = field(default_factory=dict)
+    restart_at: list[float] = field(default_factory=list)
+
+    def run(self) -> int:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        if not self._fork_all():
+            self._stop()
+            return 1
+        log.info("ready: %d workers on %s", len(self.children), self.config.milter.socket)
+        notify.send("READY=1")
+        while True:
+            number = self._next_signal()
+            if number == signal.SIGCHLD:
+                self._reap()
+            elif number == signal.SIGHUP:
+                self._reload()
+            elif number is not None:
+                notify.send("STOPPING=1")
+                log.info("stopping")
+                self._stop()
+                return 0
+            self._restart_due()
+
+    def _next_signal(self) -> int | None:
+        if not self.restart_at:
+            return signal.sigwaitinfo(SIGNALS).si_signo
+        found = signal.sigtimedwait(SIGNALS, max(0.0, min(self.restart_at) - time.monotonic()))
+        return found.si_signo if found else None
+
+    # -- workers -----------------------------------------------------------------------------------------------
+
+    def _fork_all(self) -> bool:
+        """Start this generation's workers; False when one of them does not get ready."""
+        count = self.config.milter.workers or len(os.sched_getaffinity(0))
+        ready = [self._fork() for _ in range(count)]
+        return all(ready)
+
+    def _fork(self) -> bool:
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(reader)
+            self._be_worker(writer)
+        os.close(writer)
+        self.children[pid] = Child(self.generation, time.monotonic())
+        try:
+            readable, _, _ = select.select([reader], [], [], READY_SECONDS)
+            return bool(readable) and os.read(reader, 1) == b"+"
+        finally:
+            os.close(reader)
+
+    def _be_worker(self, ready: int) -> None:
+        """In the new process; never returns."""
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            _end_with(os.getppid())
+            worker.run(self.config, self.site, self.listener.socket, lambda: _tell(ready))
+        except BaseException:
+            log.exception("worker failed")
+        os._exit(1)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            child = self.children.pop(pid, None)
+            if child is None or child.generation != self.generation:
+                continue
+            log.error("worker %d ended (%s); starting another", pid, _how(status))
+            short = time.monotonic() - child.started < SHORT_LIFE
+            self.restart_at.append(time.monotonic() + (RESTART_DELAY if short else 0.0))
+
+    def _restart_due(self) -> None:
+        now = time.monotonic()
+        due = [at for at in self.restart_at if at <= now]
+        self.restart_at = [at for at in self.restart_at if at > now]
+        for _ in due:
+            self._fork()
+
+    def _signal(self, number: int, *, generation: int | None = None) -> None:
+        for pid, child in self.children.items():
+            if generation is None or child.generation == generation:
+                os.kill(pid, number)
+
+    # -- reload and stop ---------------------------------------------------------------------------------------
+
+    def _reload(self) -> None:
+        """Replacement: new workers first, then the old ones finish their connections."""
+        notify.send("RELOADING=1", monotonic=True)
+        try:
+            config = configuration.load(self.path) if self.path else Config()
+            site = build(config)
+        except ConfigError as error:
+            log.error("reload: %s; the running configuration stays", error)  # noqa: TRY400  not a bug of ours
+            notify.send("READY=1")
+            return
+        if config.milter.socket != self.config.milter.socket:
+            log.warning("reload: [milter] socket is taken over only by a restart")
+        old = (self.config, self.site, self.generation)
+        self.config, self.site, self.generation = config, site, self.generation + 1
+        set_level(config)
+        if self._fork_all():
+            self._signal(worker.RETIRE, generation=old[2])
+            log.info("reloaded %s", self.path)
+        else:
+            log.error("reload: the new workers do not start; the running configuration stays")
+            self._signal(signal.SIGKILL, generation=self.generation)
+            self.config, self.site, self.generation = old
+        notify.send("READY=1")
+
+    def _stop(self) -> None:
+        self._signal(signal.SIGTERM)
+        end = time.monotonic() + self.config.milter.drain_timeout + STOP_GRACE
+        self.generation += 1  # nobody who ends now is restarted
+        while self.children and time.monotonic() < end:
+            self._reap()
+            if self.children:
+                signal.sigtimedwait({signal.SIGCHLD}, 0.1)
+        self._signal(signal.SIGKILL)
+        self.listener.close()
+
+
+def serve(path: str) -> int:
+    """Run until stopped; the exit status."""
+    try:
+        config = configuration.load(path) if path else Config()
+        _log_to_stderr(config)
+        site = build(config)
+        listener = Listener(config.milter)
+    except (ConfigError, ListenError) as error:
+        sys.stderr.write(f"dmarcmilter: {error}\n")
+        return 2
+    gc.collect()
+    gc.freeze()  # what is loaded now stays shared between the workers
+    return Supervisor(path, config, site, listener).run()
+
+
+def _log_to_stderr(config: Config) -> None:
+    """One line an event; the service manager adds time and process."""
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
+    logging.raiseExceptions = False
+    set_level(config)
+
+
+def set_level(config: Config) -> None:
+    logging.getLogger().setLevel(config.log.level.upper())
+
+
+def _tell(ready: int) -> None:
+    os.write(ready, b"+")
+    os.close(ready)
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel stop this worker when its supervisor is gone (Linux; elsewhere nothing happens)."""
+    import ctypes  # noqa: PLC0415  only here, and only in workers
+
+    pr_set_pdeathsig = 1
+    libc = ctypes.CDLL(None, use_errno=True)
+    if hasattr(libc, "prctl"):
+        libc.prctl(pr_set_pdeathsig, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _how(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"

@@ -1,0 +1,43 @@
+"""Identifier Alignment (RFC 9989 4.4, 4.10.2; RFC 7489 3.1)."""
+
+from collections.abc import Mapping
+from enum import Enum
+
+from dmarcmilter.dmarc.discovery import Discovery
+from dmarcmilter.dmarc.domain import Domain, is_within
+from dmarcmilter.dmarc.record import AlignmentMode
+
+
+class Alignment(Enum):
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+    """DNS did not say what it depends on."""
+
+
+def is_aligned(
+    identifier: Domain,
+    discovery: Discovery,
+    mode: AlignmentMode,
+    organizational: Mapping[Domain, Domain | None],
+) -> Alignment:
+    """Strict: the same name as the Author Domain. Relaxed: the same Organizational Domain.
+
+    `organizational` is what discovery.organizational_domains found. An Organizational Domain is the name itself
+    or above it, so an identifier outside the author's is not aligned, whatever DNS would say of it. One that is
+    within and was not looked up was beyond the limit, and is not aligned either.
+    """
+    if identifier == discovery.author:
+        return Alignment.YES
+    if mode is AlignmentMode.STRICT:
+        return Alignment.NO
+    own = discovery.organizational_domain
+    if own is None:
+        possible = discovery.highest_possible
+        return Alignment.NO if possible and not is_within(identifier, possible) else Alignment.UNKNOWN
+    if not is_within(identifier, own) or identifier not in organizational:
+        return Alignment.NO
+    found = organizational[identifier]
+    if found is None:
+        return Alignment.UNKNOWN
+    return Alignment.YES if found == own else Alignment.NO

@@ -1,0 +1,101 @@
+"""The Author Domain of a message (RFC 9989 5.3.1): one domain from its From field, or a named problem.
+
+Read from the raw field, never from a decoded one. Mail readers differ on every broken form, so what could show one
+author to a person and another to us is a problem and not a domain (RFC 9989 11.5).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from dmarcmilter.dmarc import addresses
+from dmarcmilter.dmarc.addresses import AddressList, Fault, Kind
+from dmarcmilter.dmarc.domain import Domain, parse
+from dmarcmilter.message import Header
+
+MAX_DOMAINS: Final = 4
+"""Distinct domains named in the record of a message with several (RFC 9989 11.5 asks for a limit)."""
+MAX_FIELDS: Final = 4
+"""From fields read for that record when there are several; the verdict does not depend on it."""
+
+
+class AuthorProblem(StrEnum):
+    MISSING = "missing"
+    """No From field (RFC 5322 3.6 wants exactly one)."""
+    SEVERAL_FIELDS = "several-fields"
+    """Even when they are equal: a signature may cover one and a reader show the other."""
+    SEVERAL_DOMAINS = "several-domains"
+    NO_DOMAIN = "no-domain"
+    """Nothing in it has a domain: an empty group, a domain literal, a local-part or words alone."""
+    MALFORMED = "malformed"
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    domain: Domain | None
+    """Exactly one of domain and problem is set."""
+    problem: AuthorProblem | None
+    domains: tuple[Domain, ...] = ()
+    """The distinct domains in the order found, at most MAX_DOMAINS: for the record."""
+    lax: bool = False
+    """The field is outside the grammar, yet has one reading (as `Doe, John <j@example.com>`)."""
+    reason: str = ""
+    """Our own words, never the sender's."""
+
+
+def author_domain(headers: Sequence[Header]) -> Author:
+    """The Author Domain (RFC 9989 5.3.1). Linear in the octets of the From fields; never raises."""
+    # Programs drop white space around a field name: " From" and "From " count with "From".
+    bodies = [header.value for header in headers if header.name.strip().lower() == b"from"]
+    if not bodies:
+        return _problem(AuthorProblem.MISSING, "no From field")
+    if len(bodies) > 1:
+        domains = [domain for body in bodies[:MAX_FIELDS] for domain in _judge(body).domains]
+        return _problem(AuthorProblem.SEVERAL_FIELDS, "several From fields", domains)
+    return _judge(bodies[0])
+
+
+def _problem(problem: AuthorProblem, reason: str, domains: Sequence[Domain] = ()) -> Author:
+    distinct = tuple(dict.fromkeys(domains))[:MAX_DOMAINS]
+    return Author(domain=None, problem=problem, domains=distinct, reason=reason)
+
+
+def _judge(body: bytes) -> Author:
+    parsed = addresses.parse(body)
+    if isinstance(parsed, Fault):
+        return _problem(AuthorProblem.MALFORMED, parsed.reason)
+    domains = _domains(parsed)
+    if domains is None:
+        return _problem(AuthorProblem.MALFORMED, "not a domain name")
+    if len(domains) > 1:
+        return _problem(AuthorProblem.SEVERAL_DOMAINS, "several domains", domains)
+    kinds = {mailbox.kind for mailbox in parsed.mailboxes}
+    if not domains:
+        return _problem(AuthorProblem.NO_DOMAIN, _absence(kinds))
+    if kinds & {Kind.LITERAL, Kind.LOCAL}:
+        # The other author cannot be judged, so the one that can must not vouch for both.
+        return _problem(AuthorProblem.SEVERAL_DOMAINS, "an author without a domain beside one with", domains)
+    if Kind.ENCODED_NAME in kinds:
+        # Readers that decode before they parse take an address out of it (RFC 2047 6.2 forbids it).
+        return _problem(AuthorProblem.MALFORMED, "an encoded word in the place of an address", domains)
+    return Author(domain=domains[0], problem=None, domains=tuple(domains), lax=parsed.lax)
+
+
+def _domains(parsed: AddressList) -> list[Domain] | None:
+    """The distinct domains, None when one is no domain name. One more than MAX_DOMAINS settles the matter."""
+    found: dict[Domain, None] = {}
+    for raw in dict.fromkeys(mailbox.domain for mailbox in parsed.mailboxes if mailbox.kind is Kind.ADDRESS):
+        domain = parse(raw)
+        if domain is None:
+            return None
+        found[domain] = None
+        if len(found) > MAX_DOMAINS:
+            break
+    return list(found)
+
+
+def _absence(kinds: set[Kind]) -> str:
+    if Kind.LITERAL in kinds:
+        return "a domain literal is no domain name"
+    return "no address with a domain" if kinds else "an empty group"

@@ -1,0 +1,202 @@
+"""Which record applies to the Author Domain, and which Organizational Domains there are.
+
+By the tree walk of RFC 9989 4.10, or by the public suffix list as in RFC 7489 6.6.3 (with `np` of RFC 9091).
+One message is judged by one method only: mixing them would let one name mean two organizations.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from dmarcmilter.dmarc import treewalk
+from dmarcmilter.dmarc.domain import Domain, is_within
+from dmarcmilter.dmarc.published import PREFIX, Published, fetch
+from dmarcmilter.dmarc.record import AlignmentMode, PolicyRecord
+from dmarcmilter.dmarc.suffixes import Suffixes
+from dmarcmilter.lookup import Lookup, Status
+
+MAX_IDENTIFIERS = 10
+"""Identifiers of one message whose Organizational Domain is looked for; each may cost eight queries."""
+
+
+class Method(StrEnum):
+    """In the spelling of the aggregate report's discovery_method (RFC 9990)."""
+
+    TREEWALK = "treewalk"
+    PSL = "psl"
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    method: Method
+    author: Domain
+    record: PolicyRecord | None = None
+    """The record that applies, also when it is not usable."""
+    policy_domain: Domain | None = None
+    """Where it was found."""
+    organizational_domain: Domain | None = None
+    """The author's; None: unknown because DNS failed."""
+    failed: str = ""
+    """Why the policy is unknown; empty: it is known, or known not to be there."""
+    incomplete: str = ""
+    """The policy is known, but a name above did not answer, for this reason."""
+    author_exists: bool | None = None
+    """None: unknown, or not asked."""
+    existence_failed: str = ""
+    """Why it is unknown, when it was asked."""
+    notes: tuple[str, ...] = ()
+    """What an owner or an operator should know, in our words."""
+    highest_possible: Domain | None = None
+    """The shortest name that the Organizational Domain can be; given when that is unknown."""
+
+
+def discover(author: Domain, lookup: Lookup, *, method: Method, suffixes: Suffixes) -> Discovery:
+    """The policy for mail of this Author Domain."""
+    if method is Method.PSL:
+        return _by_suffix_list(author, lookup, suffixes)
+    return _by_tree_walk(author, lookup, suffixes)
+
+
+def prefetch_names(author: Domain, method: Method, suffixes: Suffixes) -> tuple[str, ...]:
+    """TXT names that discover() is going to ask for, most important first."""
+    if method is Method.PSL:
+        domains: Iterable[Domain] = dict.fromkeys((author, _suffix_list_organization(author, suffixes)))
+    else:
+        domains = treewalk.targets(author)
+    return tuple(PREFIX + domain for domain in domains)
+
+
+def organizational_domains(
+    identifiers: Iterable[Domain], discovery: Discovery, lookup: Lookup, *, suffixes: Suffixes
+) -> dict[Domain, Domain | None]:
+    """The Organizational Domains that relaxed alignment still depends on (RFC 9989 4.10.2); None: DNS failed.
+
+    Left out: the Author Domain itself, and what is not below its Organizational Domain and so can never be aligned.
+    """
+    result: dict[Domain, Domain | None] = {}
+    own = discovery.organizational_domain
+    record = discovery.record
+    if record is None or not record.usable or own is None or _is_strict_throughout(record):
+        return result
+    for identifier in dict.fromkeys(identifiers):
+        if identifier == discovery.author or not is_within(identifier, own):
+            continue
+        if len(result) == MAX_IDENTIFIERS:
+            break
+        result[identifier] = _organizational_domain(identifier, own, discovery.method, lookup, suffixes)
+    return result
+
+
+def existence_decides(discovery: Discovery) -> bool:
+    """Whether another policy applies when the Author Domain does not exist (RFC 9989 4.10.1)."""
+    record = discovery.record
+    if record is None or not record.usable or record.np is None or discovery.policy_domain == discovery.author:
+        return False
+    return record.np is not (record.sp or record.p)
+
+
+def with_existence(discovery: Discovery, lookup: Lookup) -> Discovery:
+    """Ask whether the Author Domain exists, if that decides the policy and is not yet known."""
+    if not existence_decides(discovery) or discovery.author_exists is not None:
+        return discovery
+    if discovery.method is Method.PSL:
+        return _with_addresses_or_exchangers(discovery, lookup)
+    # RFC 9989 3.2.13: NXDOMAIN, to a query of whatever type, and nothing else.
+    answer = lookup(discovery.author, "A")
+    if answer.status is Status.FAILED:
+        reason = f"A {discovery.author}: {answer.reason or 'no answer from DNS'}"
+        return replace(discovery, existence_failed=reason)
+    return replace(discovery, author_exists=answer.status is not Status.NXDOMAIN)
+
+
+def _with_addresses_or_exchangers(discovery: Discovery, lookup: Lookup) -> Discovery:
+    """RFC 9091 2.7: a domain with neither A, AAAA nor MX does not exist."""
+    failed = ""
+    for rdtype in ("A", "AAAA", "MX"):
+        answer = lookup(discovery.author, rdtype)
+        if answer.status is Status.FOUND:
+            return replace(discovery, author_exists=True)
+        if answer.status is Status.NXDOMAIN:
+            return replace(discovery, author_exists=False)
+        if answer.status is Status.FAILED:
+            failed = f"{rdtype} {discovery.author}: {answer.reason or 'no answer from DNS'}"
+    if failed:
+        return replace(discovery, existence_failed=failed)
+    return replace(discovery, author_exists=False)
+
+
+def _by_tree_walk(author: Domain, lookup: Lookup, suffixes: Suffixes) -> Discovery:
+    walked = treewalk.walk(author, lookup)
+    own = treewalk.organizational_domain(walked, suffixes)
+    first = walked.steps[0]
+    if own is None and first.record is None:
+        applied, failed = None, walked.failed
+    elif own is None:
+        applied, failed = first, ""
+    else:
+        applied, failed = treewalk.applicable(walked, own), ""
+    return Discovery(
+        method=Method.TREEWALK,
+        author=author,
+        record=applied.record if applied else None,
+        policy_domain=applied.domain if applied else None,
+        organizational_domain=own,
+        failed=failed,
+        incomplete="" if failed else walked.failed,
+        author_exists=True if first.name_exists else None,
+        notes=_notes(walked.steps) + _guard_note(walked, own),
+        highest_possible=treewalk.highest_organizational_domain(author, suffixes) if own is None else None,
+    )
+
+
+def _by_suffix_list(author: Domain, lookup: Lookup, suffixes: Suffixes) -> Discovery:
+    """RFC 7489 6.6.3: the Author Domain, and if nothing stands there its Organizational Domain."""
+    own = _suffix_list_organization(author, suffixes)
+    steps = [fetch(author, lookup)]
+    if steps[0].record is None and not steps[0].several and not steps[0].failed and own != author:
+        steps.append(fetch(own, lookup))
+    last = steps[-1]
+    return Discovery(
+        method=Method.PSL,
+        author=author,
+        record=last.record,
+        policy_domain=last.domain if last.record else None,
+        organizational_domain=own,
+        failed=last.failed,
+        notes=_notes(steps),
+    )
+
+
+def _suffix_list_organization(domain: Domain, suffixes: Suffixes) -> Domain:
+    """A public suffix is an organization of its own: it is aligned with itself and nothing below it."""
+    return suffixes.organizational_domain(domain) or domain
+
+
+def _organizational_domain(
+    domain: Domain, own: Domain, method: Method, lookup: Lookup, suffixes: Suffixes
+) -> Domain | None:
+    if domain == own:
+        # A walk from there meets what the author's walk met from there on, and selects the same.
+        return own
+    if method is Method.PSL:
+        return _suffix_list_organization(domain, suffixes)
+    return treewalk.organizational_domain(treewalk.walk(domain, lookup), suffixes)
+
+
+def _is_strict_throughout(record: PolicyRecord) -> bool:
+    return record.adkim is AlignmentMode.STRICT and record.aspf is AlignmentMode.STRICT
+
+
+def _notes(steps: Iterable[Published]) -> tuple[str, ...]:
+    return tuple(
+        f"several DMARC records at {PREFIX}{step.domain}: none of them counts" for step in steps if step.several
+    )
+
+
+def _guard_note(walked: treewalk.Walk, own: Domain | None) -> tuple[str, ...]:
+    if own is None or walked.failed:
+        return ()
+    selected = treewalk.selected_by_records(walked)
+    if own == selected:
+        return ()
+    return (f"{selected} is a public suffix: {own} was taken as the Organizational Domain instead",)

@@ -1,0 +1,167 @@
+"""Pass, fail or why neither (RFC 9989 5.3.3 to 5.3.6), and what the Domain Owner asks for on fail (4.10.1).
+
+Pure: evidence in, verdict out. What is done about it is policy.decide's business.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from dmarcmilter.dmarc.alignment import Alignment, is_aligned
+from dmarcmilter.dmarc.discovery import Discovery, existence_decides
+from dmarcmilter.dmarc.domain import Domain
+from dmarcmilter.dmarc.record import AlignmentMode, Policy, PolicyRecord, Tag
+from dmarcmilter.evidence import DkimWord, Evidence, SpfWord
+
+
+class DmarcWord(StrEnum):
+    """RFC 9989 9.2."""
+
+    NONE = "none"
+    PASS = "pass"
+    FAIL = "fail"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticatedIdentifier:
+    mechanism: Literal["spf", "dkim"]
+    domain: Domain
+    mode: AlignmentMode
+    """The one asked for by the record, for this mechanism."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    result: DmarcWord
+    aligned: tuple[AuthenticatedIdentifier, ...] = ()
+    """What the pass rests on."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """The Domain Owner Assessment Policy for this Author Domain."""
+
+    policy: Policy
+    """As published: the value of the chosen tag."""
+    tag: Tag
+    requested: Policy
+    """After `t` or `pct`."""
+    test_mode: bool = False
+    """`t=y` lowered it."""
+    sampled_out: bool = False
+    """`pct` lowered it."""
+    unknown: str = ""
+    """Why it is open whether `np` should have been chosen."""
+
+
+def evaluate(evidence: Evidence) -> Evaluation:
+    """The DMARC result of one message."""
+    verdict = _before_existence(evidence)
+    discovery = evidence.discovery
+    if verdict.result is DmarcWord.FAIL and discovery is not None and (unknown := _unknown_existence(discovery)):
+        # Neither sp nor np may be guessed (RFC 9989 5.3.6).
+        return Evaluation(DmarcWord.TEMPERROR, reason=unknown)
+    return verdict
+
+
+def needs_existence(evidence: Evidence) -> bool:
+    """Whether discovery.with_existence is to be asked before evaluate can be final."""
+    discovery = evidence.discovery
+    if discovery is None or discovery.existence_failed or not _unknown_existence(discovery):
+        return False
+    return _before_existence(evidence).result is DmarcWord.FAIL
+
+
+def _unknown_existence(discovery: Discovery) -> str:
+    """Why it is open whether np applies; empty: it is known, or makes no difference."""
+    if discovery.author_exists is not None or not existence_decides(discovery):
+        return ""
+    return discovery.existence_failed or f"nobody asked whether {discovery.author} exists"
+
+
+def _before_existence(evidence: Evidence) -> Evaluation:
+    discovery = evidence.discovery
+    if evidence.author.domain is None or discovery is None:
+        return Evaluation(DmarcWord.PERMERROR, reason="no single Author Domain")
+    if discovery.failed:
+        return Evaluation(DmarcWord.TEMPERROR, reason=discovery.failed)
+    record = discovery.record
+    if record is None:
+        return Evaluation(DmarcWord.NONE, reason=f"no policy record for {discovery.author}")
+    if not record.usable:
+        reason = f"the record of {discovery.policy_domain} holds no valid policy and no address for reports"
+        return Evaluation(DmarcWord.NONE, reason=reason)
+    return _by_alignment(evidence, discovery, record)
+
+
+def _by_alignment(evidence: Evidence, discovery: Discovery, record: PolicyRecord) -> Evaluation:
+    """One aligned pass is enough (RFC 9989 5.3.5); an error counts only where it hides a possible pass.
+
+    Errors of identifiers that could not be aligned say nothing: else anybody could turn a fail into a
+    temperror with a signature whose key cannot be fetched.
+    """
+    aligned: dict[AuthenticatedIdentifier, None] = {}
+    errors: list[str] = []
+    for identifier, passed in _identifiers(evidence, record):
+        alignment = is_aligned(identifier.domain, discovery, identifier.mode, evidence.organizational)
+        if passed and alignment is Alignment.YES:
+            aligned[identifier] = None
+        elif passed and alignment is Alignment.UNKNOWN:
+            errors.append(f"the Organizational Domain of {identifier.domain} or of the author is unknown")
+        elif alignment is not Alignment.NO:
+            errors.append(f"{identifier.mechanism} of {identifier.domain} could not be checked for a DNS error")
+    if aligned:
+        return Evaluation(DmarcWord.PASS, aligned=tuple(aligned))
+    if errors:
+        return Evaluation(DmarcWord.TEMPERROR, reason=errors[0])
+    return Evaluation(DmarcWord.FAIL, reason="no aligned identifier passed")
+
+
+def _identifiers(evidence: Evidence, record: PolicyRecord) -> Iterator[tuple[AuthenticatedIdentifier, bool]]:
+    """Identifiers that passed (RFC 9989 3.2.3, 3.2.4), and (False) those that a DNS error kept from it."""
+    spf = evidence.spf
+    if spf.domain is not None and spf.result in {SpfWord.PASS, SpfWord.TEMPERROR}:
+        yield AuthenticatedIdentifier("spf", spf.domain, record.aspf), spf.result is SpfWord.PASS
+    for dkim in evidence.dkim:
+        if dkim.domain is not None and dkim.result in {DkimWord.PASS, DkimWord.TEMPERROR}:
+            yield AuthenticatedIdentifier("dkim", dkim.domain, record.adkim), dkim.result is DkimWord.PASS
+
+
+def assessment_policy(discovery: Discovery, *, honour_pct: bool, draw: int) -> Assessment | None:
+    """p, sp or np, and how far `t` or `pct` lower it; None: no record speaks.
+
+    `draw` is 0 to 99: the message is among the `pct` percent when it is below that number.
+    """
+    record = discovery.record
+    if record is None or not record.usable:
+        return None
+    tag, policy = _chosen(discovery, record)
+    unknown = _unknown_existence(discovery)
+    if record.t is not None:
+        # A valid t rules alone: it took the place of pct (RFC 9989 A.6), and no message is lowered twice.
+        requested = _one_lower(policy) if record.t else policy
+        return Assessment(policy, tag, requested, test_mode=requested is not policy, unknown=unknown)
+    if honour_pct and record.pct is not None and draw >= record.pct:
+        requested = _one_lower(policy)
+        return Assessment(policy, tag, requested, sampled_out=requested is not policy, unknown=unknown)
+    return Assessment(policy, tag, policy, unknown=unknown)
+
+
+def _chosen(discovery: Discovery, record: PolicyRecord) -> tuple[Tag, Policy]:
+    """RFC 9989 4.10.1: p for the record's own domain, sp below it, np below it where nothing exists."""
+    if discovery.policy_domain == discovery.author:
+        return Tag.P, record.p
+    if discovery.author_exists is False and record.np is not None:
+        return Tag.NP, record.np
+    if record.sp is not None:
+        return Tag.SP, record.sp
+    return Tag.P, record.p
+
+
+def _one_lower(policy: Policy) -> Policy:
+    """RFC 9989 4.7 (`t`), RFC 7489 6.6.4 (`pct`)."""
+    return Policy.QUARANTINE if policy is Policy.REJECT else Policy.NONE

@@ -1,0 +1,35 @@
+"""The DMARC Policy Record published for one domain (RFC 9989 4.10 steps 1, 2, 5, 6; RFC 7489 6.6.3 steps 1 to 5)."""
+
+from dataclasses import dataclass
+
+from dmarcmilter.dmarc import record
+from dmarcmilter.dmarc.domain import Domain
+from dmarcmilter.dmarc.record import PolicyRecord
+from dmarcmilter.lookup import Lookup, Status
+
+PREFIX = "_dmarc."
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    domain: Domain
+    record: PolicyRecord | None = None
+    """The only DMARC record there; None: none, several, or unknown."""
+    several: bool = False
+    """More than one DMARC record stands there, and so none counts."""
+    failed: str = ""
+    """Why DNS did not say."""
+    name_exists: bool = False
+    """The answer proves that the domain exists, because the name below it does (RFC 8020)."""
+
+
+def fetch(domain: Domain, lookup: Lookup) -> Published:
+    """Ask for the record of exactly this domain."""
+    answer = lookup(PREFIX + domain, "TXT")
+    if answer.status is Status.FAILED:
+        return Published(domain, failed=f"TXT {PREFIX}{domain}: {answer.reason or 'no answer from DNS'}")
+    exists = answer.status is not Status.NXDOMAIN
+    candidates = [text for text in answer.texts if record.is_policy_record(text)]
+    if len(candidates) != 1:
+        return Published(domain, several=bool(candidates), name_exists=exists)
+    return Published(domain, record=record.parse(candidates[0]), name_exists=exists)

@@ -1,0 +1,235 @@
+"""The DMARC Policy Record as it is found in the wild (RFC 9989 4.7, 4.8; RFC 7489 6.3, 6.4).
+
+A record is never refused for a broken part: a broken tag takes its default, only `p`, `sp` and `np`
+can make the whole record unusable (RFC 9989 4.10.1), and everything broken is told as a Fault.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from dmarcmilter.dmarc.reporturi import Fault, parse_list, shown
+
+MAX_OCTETS = 8192
+"""Of one TXT record. What follows the last whole tag within them is not read."""
+MAX_TAGS = 64
+"""Read from one record; there are a dozen tags in the registry."""
+MAX_TEXT = 1024
+"""Characters of the record as shown to people."""
+
+WSP = " \t"
+
+
+class Policy(StrEnum):
+    """Domain Owner Assessment Policy (RFC 9989 4.7, `p`)."""
+
+    NONE = "none"
+    QUARANTINE = "quarantine"
+    REJECT = "reject"
+
+
+class Tag(StrEnum):
+    """The tag that an assessment policy was taken from (RFC 9989 4.10.1)."""
+
+    P = "p"
+    SP = "sp"
+    NP = "np"
+
+
+class AlignmentMode(StrEnum):
+    """RFC 9989 4.4."""
+
+    RELAXED = "r"
+    STRICT = "s"
+
+
+class Psd(StrEnum):
+    """Whether the name is a Public Suffix Domain (RFC 9989 4.7, `psd`)."""
+
+    Y = "y"
+    N = "n"
+    U = "u"
+
+
+class YesOrNo(StrEnum):
+    """dmarc-yorn (RFC 9989 4.8), the value of `t`."""
+
+    Y = "y"
+    N = "n"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRecord:
+    text: str
+    """For people: printable ASCII, every other octet as \\xNN, at most MAX_TEXT characters."""
+    p: Policy
+    """Effective: `none` where RFC 9989 4.10.1 says to act as if it were."""
+    sp: Policy | None
+    np: Policy | None
+    adkim: AlignmentMode
+    aspf: AlignmentMode
+    t: bool | None
+    """None: absent or invalid."""
+    pct: int | None
+    """None: absent or invalid (RFC 7489 6.3; historic in RFC 9989)."""
+    psd: Psd
+    fo: str
+    rua: tuple[str, ...]
+    ruf: tuple[str, ...]
+    usable: bool
+    """False: no DMARC processing on the strength of this record (RFC 9989 4.10.1)."""
+    faults: tuple[Fault, ...]
+
+
+_VERSION = re.compile(rb"[ \t]*[vV][ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
+_NAME = re.compile(r"[A-Za-z]+")
+# dmarc-value of RFC 9989 4.8, and the tab that its URI lists allow between items.
+_VALUE = re.compile(r"[\t\x20-\x3a\x3c-\x7e]+")
+_PERCENT = re.compile(r"[0-9]{1,3}")
+
+_KNOWN = frozenset({"adkim", "aspf", "fo", "np", "p", "pct", "psd", "rf", "ri", "rua", "ruf", "sp", "t", "v"})
+_HISTORIC = {
+    "pct": "write t=y while testing and leave pct out: many receivers no longer read it",
+    "rf": "leave it out",
+    "ri": "leave it out",
+}
+
+Word = TypeVar("Word", bound=StrEnum)
+
+_Tags = dict[str, str | None]
+"""Values by tag name in lower case; None: the tag is there and broken."""
+
+
+def is_policy_record(raw: bytes) -> bool:
+    """Starts with the `v` tag of this version; anything else is not a DMARC record (RFC 9989 4.10, step 2).
+
+    White space before `v` is let pass, as in DKIM's tag lists (RFC 6376 3.2).
+    """
+    return _VERSION.match(raw) is not None
+
+
+def parse(raw: bytes) -> PolicyRecord | None:
+    """One TXT record, its character-strings joined (RFC 9989 4.5); None: not a DMARC record."""
+    if not is_policy_record(raw):
+        return None
+    faults: list[Fault] = []
+    tags = _read_tags(raw, faults)
+    rua = parse_list("rua", tags.get("rua"), faults)
+    ruf = parse_list("ruf", tags.get("ruf"), faults)
+    p, sp, np = (_word(Policy, name, tags, faults) for name in ("p", "sp", "np"))
+    if "p" not in tags:
+        faults.append(Fault("p", "the record has no p tag", "write p=none, p=quarantine or p=reject"))
+    # RFC 9989 4.10.1: the general rule of defaults (4.8) does not hold for these three.
+    sound = p is not None and (sp is not None or "sp" not in tags) and (np is not None or "np" not in tags)
+    mode = _word(YesOrNo, "t", tags, faults)
+    return PolicyRecord(
+        text=_for_people(raw),
+        p=p if sound and p is not None else Policy.NONE,
+        sp=sp if sound else None,
+        np=np if sound else None,
+        adkim=_word(AlignmentMode, "adkim", tags, faults) or AlignmentMode.RELAXED,
+        aspf=_word(AlignmentMode, "aspf", tags, faults) or AlignmentMode.RELAXED,
+        t=None if mode is None else mode is YesOrNo.Y,
+        pct=_percentage(tags, faults),
+        psd=_word(Psd, "psd", tags, faults) or Psd.U,
+        fo=_failure_options(tags, faults, ruf=ruf),
+        rua=rua,
+        ruf=ruf,
+        usable=sound or bool(rua),
+        faults=tuple(faults),
+    )
+
+
+def near_miss(raw: bytes) -> Fault | None:
+    """What is wrong with TXT data that was meant as a DMARC record and is none; None: it was not meant so."""
+    start = raw[:64].lower()
+    if is_policy_record(raw) or b"dmarc" not in start:
+        return None
+    return Fault(
+        "v",
+        f"not a DMARC record: it begins with {shown(raw[:24].decode('latin-1'))}",
+        "begin the record with v=DMARC1; in exactly these letters, without quotes or backslashes",
+    )
+
+
+def _read_tags(raw: bytes, faults: list[Fault]) -> _Tags:
+    """Split into tags (RFC 9989 4.8). A tag that stands twice counts as broken (RFC 6376 3.2)."""
+    whole = raw[:MAX_OCTETS].decode("latin-1")
+    if len(raw) > MAX_OCTETS:
+        whole = whole.rpartition(";")[0]
+        faults.append(Fault("", f"longer than {MAX_OCTETS} octets, the rest is not read", "shorten the record"))
+    parts = whole.split(";", MAX_TAGS)
+    if len(parts) > MAX_TAGS:
+        del parts[MAX_TAGS:]
+        faults.append(Fault("", f"more than {MAX_TAGS} tags, the rest is not read", "shorten the record"))
+    tags: _Tags = {"v": "DMARC1"}
+    for part in parts[1:]:
+        name, equals, value = (piece.strip(WSP) for piece in part.partition("="))
+        if not part.strip(WSP):
+            continue
+        if not equals or _NAME.fullmatch(name) is None:
+            faults.append(Fault("", f"not a tag: {shown(part)}", "write name=value and a semicolon after it"))
+            continue
+        _take(name.lower(), value, tags, faults)
+    return tags
+
+
+def _take(name: str, value: str, tags: _Tags, faults: list[Fault]) -> None:
+    if name not in _KNOWN:
+        faults.append(Fault(shown(name), "not a DMARC tag, ignored", "correct its name or leave it out"))
+        return
+    if name in tags:
+        tags[name] = None if name != "v" else tags[name]
+        faults.append(Fault(name, "the tag stands more than once, so none of them counts", "keep one"))
+        return
+    if name in _HISTORIC:
+        faults.append(Fault(name, "no longer part of DMARC (RFC 9989)", _HISTORIC[name]))
+    tags[name] = value
+    if _VALUE.fullmatch(value) is None:
+        tags[name] = None
+        problem = "characters that a record cannot hold" if value else "the value is empty"
+        faults.append(Fault(name, problem, "write printable ASCII, or leave the tag out"))
+
+
+def _word(words: type[Word], name: str, tags: _Tags, faults: list[Fault]) -> Word | None:
+    """One of the words that the tag allows, in any case (RFC 5234 2.3); None: absent or invalid."""
+    value = tags.get(name)
+    if value is None:
+        return None
+    known = {word.value: word for word in words}
+    found = known.get(value.lower())
+    if found is None:
+        choices = ", ".join(f"{name}={word}" for word in known)
+        missing = " (is a semicolon missing?)" if "=" in value else ""
+        faults.append(Fault(name, f"{shown(value)} is not a value of it", f"write one of {choices}{missing}"))
+    return found
+
+
+def _percentage(tags: _Tags, faults: list[Fault]) -> int | None:
+    """RFC 7489 6.3: 0 to 100."""
+    value = tags.get("pct")
+    if value is None:
+        return None
+    if _PERCENT.fullmatch(value) is None or int(value) > 100:
+        faults.append(Fault("pct", f"{shown(value)} is not a number from 0 to 100", "leave pct out"))
+        return None
+    return int(value)
+
+
+def _failure_options(tags: _Tags, faults: list[Fault], *, ruf: tuple[str, ...]) -> str:
+    """dmarc-fo (RFC 9989 4.8): 0 or 1, d, s, each at most once. Ignored without `ruf` (4.7)."""
+    value = tags.get("fo")
+    if value is None or not ruf:
+        return "0"
+    options = [option.strip(WSP).lower() for option in value.split(":")]
+    once = len(set(options)) == len(options)
+    if not once or not {"0", "1", "d", "s"}.issuperset(options) or {"0", "1"}.issubset(options):
+        faults.append(Fault("fo", f"{shown(value)} is not a list of options", "write 0 or 1, d, s with colons between"))
+        return "0"
+    return ":".join(options)
+
+
+def _for_people(raw: bytes) -> str:
+    text = "".join(chr(octet) if 0x20 <= octet < 0x7F else f"\\x{octet:02x}" for octet in raw[: MAX_TEXT + 1])
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."

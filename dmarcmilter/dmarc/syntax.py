@@ -1,0 +1,167 @@
+"""Lexical tokens of structured header fields (RFC 5322 3.2), shared by address lists and Authentication-Results."""
+
+import re
+from enum import Enum, auto
+from typing import Final
+
+CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no structured field may hold once it is unfolded; RFC 5322 4.1 lists them only to be refused."""
+
+_FOLD: Final = re.compile(rb"\r\n(?=[ \t])")
+_SPACE: Final = re.compile(rb"[ \t]*")
+_COMMENT_PART: Final = re.compile(rb"[^()\\]+|\\.|[()]", re.DOTALL)
+# Possessive: a failed match may not try shorter pieces, so that the time stays linear.
+QUOTED_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
+
+
+def unfold(body: bytes) -> bytes:
+    """RFC 5322 2.2.3: a CRLF goes when white space follows it; any other CR or LF stays and is found by CONTROLS."""
+    return _FOLD.sub(b"", body)
+
+
+def unquote(quoted: bytes) -> bytes:
+    """What a quoted-string means (RFC 5322 3.2.4)."""
+    return _QUOTED_PAIR.sub(rb"\1", quoted[1:-1])
+
+
+def skip_cfws(text: bytes, position: int) -> int | None:
+    """The position behind white space and comments (RFC 5322 3.2.2), None when a comment does not end."""
+    while True:
+        match = _SPACE.match(text, position)
+        position = match.end() if match else position
+        if text[position : position + 1] != b"(":
+            return position
+        end = _skip_comment(text, position)
+        if end is None:
+            return None
+        position = end
+
+
+def _skip_comment(text: bytes, position: int) -> int | None:
+    depth = 0
+    while match := _COMMENT_PART.match(text, position):
+        position = match.end()
+        part = match.group()
+        depth += (part == b"(") - (part == b")")
+        if not depth:
+            return position
+    return None
+
+
+class Token(Enum):
+    ATOM = auto()
+    QUOTED = auto()
+    ENCODED = auto()
+    """An encoded word (RFC 2047 2), taken whole: an `@` inside it starts no domain."""
+    AT = auto()
+    LESS = auto()
+    GREATER = auto()
+    COMMA = auto()
+    COLON = auto()
+    SEMICOLON = auto()
+    DOT = auto()
+    BRACKET = auto()
+    """`[` or `]`"""
+    END = auto()
+    BAD = auto()
+
+
+_SPECIALS: Final = {
+    b"@": Token.AT,
+    b"<": Token.LESS,
+    b">": Token.GREATER,
+    b",": Token.COMMA,
+    b":": Token.COLON,
+    b";": Token.SEMICOLON,
+    b".": Token.DOT,
+    b"[": Token.BRACKET,
+    b"]": Token.BRACKET,
+}
+# RFC 5322 3.2.3 atext, and octets above 127: UTF-8 (RFC 6532), in display names any charset.
+_ATOM: Final = re.compile(rb"[!#$%&'*+\-/0-9=?A-Z^_`a-z{|}~\x80-\xff]+")
+# Without the characters that end a word or an address in a reader which does not know encoded words: one that holds
+# them has two readings, so it is tokenised as plain text and fails there.
+_ENCODED: Final = re.compile(rb"""=\?[!#-'*+\-0-9A-Z^-~]++\?[BQbq]\?[^\x00-\x20"(),;<>?\\\x7f-\xff]*+\?=""")
+_LITERAL: Final = re.compile(rb"\[[\t !-Z^-~]*+\]")
+_NAME_PARTS: Final = frozenset({Token.ATOM, Token.DOT})
+
+
+class Scanner:
+    """One token at a time over an unfolded field body without controls; CFWS between tokens is skipped."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        self._start = 0
+        self._end = 0
+        self.token = Token.BAD
+        self.gap = False
+        """White space or a comment stands before the token."""
+        self.fault = ""
+        """Why the token is BAD."""
+        self.advance()
+
+    @property
+    def value(self) -> bytes:
+        return self._text[self._start : self._end]
+
+    def advance(self) -> None:
+        """To the next token; BAD and END stay."""
+        if self.fault:
+            return
+        start = skip_cfws(self._text, self._end)
+        if start is None:
+            self._set_bad("unterminated comment")
+            return
+        self.gap = start > self._end
+        self._start = start
+        self.token, self._end = self._read(start)
+        if self.token is Token.BAD:
+            self._set_bad("unterminated quote" if self._text[start : start + 1] == b'"' else "misplaced character")
+
+    def _read(self, start: int) -> tuple[Token, int]:
+        if match := _ENCODED.match(self._text, start):
+            return Token.ENCODED, match.end()
+        if match := _ATOM.match(self._text, start):
+            return Token.ATOM, match.end()
+        if match := QUOTED_STRING.match(self._text, start):
+            return Token.QUOTED, match.end()
+        if start >= len(self._text):
+            return Token.END, start
+        return _SPECIALS.get(self._text[start : start + 1], Token.BAD), start + 1
+
+    def _set_bad(self, reason: str) -> None:
+        self.token = Token.BAD
+        self.fault = self.fault or reason
+        # Nothing behind it is looked at again.
+        self._start = self._end = len(self._text)
+
+    def take_literal(self) -> bool:
+        """Past a domain-literal (RFC 5322 3.4.1) at the current bracket."""
+        match = _LITERAL.match(self._text, self._start)
+        if not match:
+            return False
+        self._end = match.end()
+        self.advance()
+        return True
+
+    def take_domain(self) -> bytes | None:
+        """Past a dot-atom or obs-domain (RFC 5322 4.4): its text without CFWS, None when there is none.
+
+        White space or a comment behind two labels is refused: a reader that stops there shows another domain, as in
+        `a@bank.example(x).evil.example`.
+        """
+        parts: list[bytes] = []
+        dots = 0
+        after_atom = False
+        while self.token in _NAME_PARTS:
+            is_atom = self.token is Token.ATOM
+            if parts and is_atom and after_atom:
+                break
+            if parts and self.gap and dots + after_atom > 1:
+                return None
+            parts.append(self.value)
+            dots += not is_atom
+            after_atom = is_atom
+            self.advance()
+        return b"".join(parts) or None

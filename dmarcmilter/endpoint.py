@@ -1,0 +1,46 @@
+"""Addresses in the conf file: the milter socket and the name servers. ValueError when they cannot be one."""
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+MAX_SOCKET_PATH = 107
+"""sun_path of Linux without its final NUL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """Where the MTA connects: a path, or a host and port."""
+
+    family: str
+    """unix, inet or inet6"""
+    path: str = ""
+    host: str = ""
+    port: int = 0
+
+
+def parse_socket(text: str) -> Socket:
+    """`unix:PATH`, `inet:PORT@HOST` or `inet6:PORT@HOST` (the spelling of libmilter); HOST is a literal address."""
+    family, _, rest = text.partition(":")
+    if family in ("unix", "local") and rest.startswith("/"):
+        if len(rest) > MAX_SOCKET_PATH:
+            raise ValueError(f"a socket path has at most {MAX_SOCKET_PATH} octets")
+        return Socket("unix", path=rest)
+    port, at, host = rest.partition("@")
+    if family in ("inet", "inet6") and at and port.isdigit() and 0 < int(port) < 65_536:
+        address = ip_address(host.strip("[]"))
+        if (address.version == 6) == (family == "inet6"):
+            return Socket(family, host=str(address), port=int(port))
+    raise ValueError(f"{text!r} is not unix:/PATH, inet:PORT@ADDRESS or inet6:PORT@ADDRESS")
+
+
+def parse_nameserver(text: str) -> tuple[str, int]:
+    """IP, IP:PORT or [IPv6]:PORT; ValueError otherwise."""
+    found = re.fullmatch(r"\[([0-9a-fA-F:.]+)\](?::(\d{1,5}))?|([0-9.]+)(?::(\d{1,5}))?|([0-9a-fA-F:.]+)", text)
+    if not found:
+        raise ValueError(f"{text!r} is not IP, IP:PORT or [IPv6]:PORT")
+    address = found[1] or found[3] or found[5]
+    port = int(found[2] or found[4] or 53)
+    if not 0 < port < 65_536:
+        raise ValueError(f"{text!r}: port out of range")
+    return str(ip_address(address)), port

@@ -1,0 +1,65 @@
+"""One message on its way in: questions asked early, the body hashed as it comes, then judged.
+
+The daemon and `dmarcmilter check` both go through here, so they cannot differ.
+"""
+
+import time
+from dataclasses import replace
+
+from dmarcmilter import pipeline
+from dmarcmilter.message import Envelope, Header, Message
+from dmarcmilter.outcome import Effort, Outcome
+from dmarcmilter.pipeline import Reading, Site
+from dmarcmilter.resolver import MessageLookup
+
+
+class Examination:
+    """Callbacks of one message may come on different threads, one after another; never two at once."""
+
+    def __init__(self, envelope: Envelope, lookup: MessageLookup, site: Site) -> None:
+        self.envelope = envelope
+        self._lookup = lookup
+        self._site = site
+        self._headers: tuple[Header, ...] = ()
+        self._truncated = ""
+        self._size = 0
+        self._reading: Reading | None = None
+        self._prefetch(pipeline.names_at_mail_from(envelope))
+
+    def end_of_headers(self, headers: tuple[Header, ...], *, size: int, truncated: str = "") -> None:
+        """Take the whole header; `truncated` names the limit that cut it short."""
+        self._headers, self._truncated = headers, truncated
+        self._size += size
+        self._reading = pipeline.read(headers, truncated=truncated)
+        self._prefetch(pipeline.names_at_end_of_headers(self._reading, self._site))
+
+    def body(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._reading is not None:
+            self._reading.body.feed(chunk)
+
+    def outcome(self, queue_id: str) -> Outcome:
+        """Judge the message. The queue id is known for sure only at its end."""
+        start = time.perf_counter()
+        reading = self._reading or pipeline.read(())
+        envelope = replace(self.envelope, queue_id=queue_id)
+        message = Message(envelope, self._headers, self._size, self._truncated)
+        outcome = pipeline.process(message, reading, self._lookup, self._site)
+        return replace(outcome, effort=self._effort(start))
+
+    def close(self) -> None:
+        """Give back what DNS still holds. Safe to call again."""
+        self._lookup.close()
+
+    def _prefetch(self, names: list[str]) -> None:
+        for name in names:
+            self._lookup.start(name, "TXT")
+
+    def _effort(self, start: float) -> Effort:
+        lookup = self._lookup
+        return Effort(
+            dns_queries=lookup.queries,
+            dns_cache_hits=lookup.cache_hits,
+            dns_milliseconds=lookup.milliseconds,
+            milliseconds=(time.perf_counter() - start) * 1000,
+        )

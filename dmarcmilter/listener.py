@@ -1,0 +1,118 @@
+"""The milter socket: bound once by the supervisor, shared by all workers, never unlinked under them."""
+
+import fcntl
+import grp
+import os
+import socket
+from pathlib import Path
+
+from dmarcmilter.endpoint import Socket, parse_socket
+from dmarcmilter.settings import Milter
+
+BACKLOG = 1024
+
+
+class ListenError(Exception):
+    """The socket cannot be had; the text is for the administrator."""
+
+
+class Listener:
+    """A bound, listening, non-blocking socket.
+
+    Non-blocking matters: of the workers that wake for one connection, those that lose the race must come back from
+    accept() at once, or libmilter can no longer be stopped.
+    """
+
+    def __init__(self, settings: Milter) -> None:
+        self._where = parse_socket(settings.socket)
+        self._lock = -1
+        self._inode: tuple[int, int] | None = None
+        try:
+            if self._where.family == "unix":
+                self.socket = self._bind_path(settings)
+            else:
+                self.socket = _bind_address(self._where)
+        except OSError as error:
+            raise ListenError(f"{settings.socket}: {error.strerror or error}") from error
+        self.socket.setblocking(False)
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def close(self) -> None:
+        """Stop listening, and remove the socket if it is still ours."""
+        self.socket.close()
+        if self._inode is not None:
+            path = Path(self._where.path)
+            if path.exists() and _inode(path) == self._inode:
+                path.unlink()
+            os.close(self._lock)
+
+    def _bind_path(self, settings: Milter) -> socket.socket:
+        """Bind beside the final name and rename over it: no moment without a socket, none with a wrong mode."""
+        path = Path(self._where.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(path.with_name(path.name + ".lock"))
+        if _answers(path):
+            raise ListenError(f"{path}: another program listens there")
+        draft = path.with_name(f".{os.getpid()}")
+        draft.unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX)
+        before = os.umask(0o177)
+        try:
+            listening.bind(str(draft))
+        finally:
+            os.umask(before)
+        if settings.socket_group:
+            os.chown(draft, -1, _group(settings.socket_group))
+        draft.chmod(int(settings.socket_mode, 8))
+        listening.listen(BACKLOG)
+        draft.rename(path)
+        self._inode = _inode(path)
+        return listening
+
+
+def _locked(path: Path) -> int:
+    """Hold the lock file for as long as the process lives, so that no second instance takes the socket away."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise ListenError(f"{path}: another dmarcmilter uses this socket") from error
+    return lock
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody accepts connections at that path; a stale socket does not."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+def _group(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ListenError(f"[milter] socket_group: there is no group {name!r}") from None
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _bind_address(where: Socket) -> socket.socket:
+    family = socket.AF_INET6 if where.family == "inet6" else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    # Inherited by what is accepted: without it each message waits 40 ms for a delayed acknowledgement.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listening.bind((where.host, where.port))
+    listening.listen(BACKLOG)
+    return listening

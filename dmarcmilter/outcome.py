@@ -1,0 +1,176 @@
+"""Outcome: our whole answer for one message. Journal line, log line and explanation are views of it."""
+
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from dmarcmilter.dmarc.domain import Domain
+from dmarcmilter.dmarc.evaluation import Assessment, DmarcWord, Evaluation
+from dmarcmilter.evidence import DkimResult, Evidence
+from dmarcmilter.message import Message
+from dmarcmilter.policy import Decision
+from dmarcmilter.rules import Mode
+
+VERSION = 1
+"""Of the outcome object; it grows by new keys, a changed meaning is a new number."""
+MAX_SHOWN = 255
+"""Characters of any one value from the wire that are recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What the judgement cost."""
+
+    dns_queries: int = 0
+    dns_cache_hits: int = 0
+    dns_milliseconds: float = 0.0
+    """Spent waiting for DNS."""
+    milliseconds: float = 0.0
+    """From end of message to the decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    message: Message
+    mail_from_domain: Domain | None
+    evidence: Evidence
+    evaluation: Evaluation
+    assessment: Assessment | None
+    decision: Decision
+    mode: Mode
+    effort: Effort = Effort()
+
+    def record(self) -> dict[str, Any]:
+        """The outcome object of the journal and of `check --json`: plain values, ready for JSON."""
+        envelope = self.message.envelope
+        evidence = self.evidence
+        return {
+            "v": VERSION,
+            "time": envelope.received_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "queue_id": envelope.queue_id,
+            "client_ip": str(envelope.client_ip) if envelope.client_ip else None,
+            "helo": shown(envelope.helo),
+            "mail_from_domain": self.mail_from_domain,
+            "author_domain": evidence.author.domain,
+            "author_problem": str(evidence.author.problem) if evidence.author.problem else None,
+            "author_domains": list(evidence.author.domains),
+            "size": self.message.size,
+            "truncated": self.message.truncated or None,
+            "spf": {
+                "result": str(evidence.spf.result),
+                "domain": evidence.spf.domain,
+                "scope": str(evidence.spf.scope),
+                "reason": evidence.spf.reason,
+            },
+            "dkim": [_dkim(result) for result in evidence.dkim],
+            "arc": {
+                "result": str(evidence.arc.result),
+                "sealers": [{"domain": sealed.sealer, "selector": sealed.selector} for sealed in evidence.arc.sets],
+                "oldest_pass": evidence.arc.oldest_pass,
+                "reason": evidence.arc.reason,
+            },
+            "policy": self._policy(),
+            "dmarc": self._dmarc(),
+            "disposition": str(self.decision.disposition),
+            "overrides": [
+                {"type": str(found.type), "comment": found.comment, "rfc7489": found.type_rfc7489 or str(found.type)}
+                for found in self.decision.overrides
+            ],
+            "sampled_out": self.sampled_out,
+            "mode": str(self.mode),
+            "action": str(self.decision.action),
+            "would": str(self.decision.would),
+            "dns": {
+                "queries": self.effort.dns_queries,
+                "cache_hits": self.effort.dns_cache_hits,
+                "milliseconds": round(self.effort.dns_milliseconds, 2),
+            },
+            "milliseconds": round(self.effort.milliseconds, 2),
+        }
+
+    @property
+    def sampled_out(self) -> bool:
+        """The policy was lowered because pct did not select the message."""
+        return self.assessment is not None and self.assessment.sampled_out and self._failed
+
+    @property
+    def _failed(self) -> bool:
+        return self.evaluation.result is DmarcWord.FAIL
+
+    def _policy(self) -> dict[str, Any] | None:
+        discovery = self.evidence.discovery
+        record = discovery.record if discovery else None
+        if discovery is None or record is None:
+            return None
+        return {
+            "domain": discovery.policy_domain,
+            "p": str(record.p),
+            "sp": str(record.sp) if record.sp is not None else None,
+            "np": str(record.np) if record.np is not None else None,
+            "adkim": str(record.adkim),
+            "aspf": str(record.aspf),
+            "pct": record.pct,
+            "t": None if record.t is None else "y" if record.t else "n",
+            "psd": str(record.psd),
+            "fo": record.fo,
+            "rua": list(record.rua),
+            "ruf": list(record.ruf),
+            "record": record.text,
+            "usable": record.usable,
+            "discovery": str(discovery.method),
+            "organizational_domain": discovery.organizational_domain,
+            "notes": list(discovery.notes),
+        }
+
+    def _dmarc(self) -> dict[str, Any]:
+        assessment = self.assessment
+        return {
+            "result": str(self.evaluation.result),
+            "aligned": [
+                {"mechanism": found.mechanism, "domain": found.domain, "mode": str(found.mode)}
+                for found in self.evaluation.aligned
+            ],
+            "requested": str(assessment.requested) if assessment else None,
+            "published": str(assessment.policy) if assessment else None,
+            "tag": str(assessment.tag) if assessment else None,
+            "reason": self.evaluation.reason,
+        }
+
+    def log_line(self) -> str:
+        """`QUEUE_ID: key=value ...`, one line, no value with a space in it."""
+        evidence = self.evidence
+        fields: dict[str, object] = {
+            "from": evidence.author.domain or evidence.author.problem,
+            "dmarc": self.evaluation.result,
+            "policy": f"{self.assessment.tag}={self.assessment.policy}" if self.assessment else None,
+            "disposition": self.decision.disposition,
+            "action": self.decision.action,
+            "would": self.decision.would if self.decision.would is not self.decision.action else None,
+            "spf": f"{evidence.spf.result}:{evidence.spf.domain or '-'}",
+            "dkim": ",".join(f"{found.result}:{found.domain or '-'}" for found in evidence.dkim[:10]),
+            "arc": evidence.arc.result,
+            "override": ",".join(found.type for found in self.decision.overrides),
+            "client": self.message.envelope.client_ip,
+            "size": self.message.size,
+            "dns": self.effort.dns_queries,
+            "ms": round(self.effort.milliseconds),
+        }
+        pairs = " ".join(f"{name}={value}" for name, value in fields.items() if value not in (None, ""))
+        return f"{self.message.envelope.queue_id or '-'}: {pairs}"
+
+
+def _dkim(found: DkimResult) -> dict[str, Any]:
+    return {
+        "result": str(found.result),
+        "domain": found.domain,
+        "selector": found.selector,
+        "algorithm": found.algorithm,
+        "reason": found.reason,
+        "testing": found.testing,
+    }
+
+
+def shown(raw: bytes) -> str:
+    """Bytes of the peer for a record: printable ASCII, the rest in hexadecimal, bounded."""
+    text = raw[:MAX_SHOWN].decode("ascii", "backslashreplace")
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -1,0 +1,106 @@
+"""The map of the program: gather, decide; acting is the session's. Read this first."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from dmarcmilter import policy, sampling
+from dmarcmilter.actions import Texts
+from dmarcmilter.checks import arc, dkim, spf
+from dmarcmilter.checks.signature import BodyHasher
+from dmarcmilter.dmarc.author import Author, AuthorProblem, author_domain
+from dmarcmilter.dmarc.discovery import Method, discover, organizational_domains, prefetch_names, with_existence
+from dmarcmilter.dmarc.domain import Domain
+from dmarcmilter.dmarc.evaluation import assessment_policy, evaluate, needs_existence
+from dmarcmilter.dmarc.suffixes import Suffixes
+from dmarcmilter.evidence import DkimResult, DkimWord, Evidence, SpfResult, SpfWord
+from dmarcmilter.lookup import Lookup
+from dmarcmilter.message import Envelope, Header, Message
+from dmarcmilter.outcome import Outcome
+from dmarcmilter.rules import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """All that one configuration means to a message. Immutable; a reload makes a new one."""
+
+    rules: Rules
+    texts: Texts
+    method: Method
+    suffixes: Suffixes
+    honour_pct: bool
+    sampling_key: bytes
+    host_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the header alone says: made at the end of headers, so that the body is hashed as it comes."""
+
+    author: Author
+    signatures: tuple[dkim.ReadSignature, ...]
+    chain: arc.Chain
+    body: BodyHasher
+
+
+def read(headers: Sequence[Header], *, truncated: str = "") -> Reading:
+    """`truncated` names the limit that cut the header short: a From field may be among what was not kept."""
+    author = author_domain(headers)
+    if truncated:
+        author = Author(None, AuthorProblem.MALFORMED, author.domains, lax=False, reason=f"header exceeds {truncated}")
+    signatures = dkim.read(headers, author.domain)
+    chain = arc.read(headers)
+    return Reading(author, signatures, chain, BodyHasher(dkim.plans(signatures) | arc.plans(chain)))
+
+
+def process(message: Message, reading: Reading, lookup: Lookup, site: Site) -> Outcome:
+    """One message's outcome. GATHER (asks DNS), then DECIDE (pure)."""
+    evidence = gather(message, reading, lookup, site)
+    if needs_existence(evidence):
+        assert evidence.discovery is not None
+        evidence = replace(evidence, discovery=with_existence(evidence.discovery, lookup))
+
+    evaluation = evaluate(evidence)
+    assessment = None
+    if evidence.discovery is not None:
+        draw = sampling.draw(message, evidence.discovery.author, site.sampling_key)
+        assessment = assessment_policy(evidence.discovery, honour_pct=site.honour_pct, draw=draw)
+    decision = policy.decide(policy.Case(message, evidence, site.rules), evaluation, assessment)
+    sender, _, _ = spf.identity(message.envelope)
+    mail_from_domain = sender if message.envelope.mail_from else None
+    return Outcome(message, mail_from_domain, evidence, evaluation, assessment, decision, site.rules.mode)
+
+
+def gather(message: Message, reading: Reading, lookup: Lookup, site: Site) -> Evidence:
+    now = int(message.envelope.received_at.timestamp())
+    bodies = reading.body.finish()
+    spf_result = spf.check(message.envelope, lookup, receiver=site.host_name)
+    dkim_results = dkim.verify(reading.signatures, message.headers, bodies, lookup, now)
+    arc_result = arc.verify(reading.chain, message.headers, bodies, lookup, now)
+    discovery, organizational = None, {}
+    if reading.author.domain is not None:
+        discovery = discover(reading.author.domain, lookup, method=site.method, suffixes=site.suffixes)
+        identifiers = identifiers_of(spf_result, dkim_results)
+        organizational = organizational_domains(identifiers, discovery, lookup, suffixes=site.suffixes)
+    return Evidence(reading.author, spf_result, dkim_results, arc_result, discovery, organizational)
+
+
+def identifiers_of(spf_result: SpfResult, dkim_results: Iterable[DkimResult]) -> list[Domain]:
+    """Names that authenticate, or would have but for a DNS error (RFC 9989 4.4)."""
+    found = [result.domain for result in dkim_results if result.result in (DkimWord.PASS, DkimWord.TEMPERROR)]
+    if spf_result.result in (SpfWord.PASS, SpfWord.TEMPERROR):
+        found.insert(0, spf_result.domain)
+    return list(dict.fromkeys(domain for domain in found if domain is not None))
+
+
+def names_at_mail_from(envelope: Envelope) -> list[str]:
+    """Worth asking as soon as the sender is known: TXT names."""
+    domain, _, _ = spf.identity(envelope)
+    return [domain] if domain else []
+
+
+def names_at_end_of_headers(reading: Reading, site: Site) -> list[str]:
+    """Worth asking while the body comes in: TXT names."""
+    names = [*dkim.key_names(reading.signatures), *arc.key_names(reading.chain)]
+    if reading.author.domain is not None:
+        names += prefetch_names(reading.author.domain, site.method, site.suffixes)
+    return names

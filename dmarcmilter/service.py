@@ -1,0 +1,45 @@
+"""What the sessions of one worker process share."""
+
+import threading
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+
+from dmarcmilter.history.journal import Journal
+from dmarcmilter.pipeline import Site
+from dmarcmilter.resolver import MessageLookup, Resolver
+from dmarcmilter.settings import InternalError
+
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(slots=True)
+class Service:
+    """Immutable but for the resolver's cache, the journal's file and the set of sessions in progress."""
+
+    site: Site
+    resolver: Resolver
+    journal: Journal
+    authserv_id: str
+    """Empty: the MTA's {j}, else the host name."""
+    further_ids: tuple[str, ...]
+    ignored_networks: tuple[Network, ...]
+    ignore_authenticated: bool
+    dns_budget: float
+    dns_queries: int
+    max_header_fields: int
+    max_header_bytes: int
+    on_internal_error: InternalError
+    in_progress: set[object] = field(default_factory=set)
+    """Sessions between MAIL and the end of their message."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def lookup(self) -> MessageLookup:
+        return self.resolver.session(self.dns_budget, self.dns_queries)
+
+    def began(self, session: object) -> None:
+        with self.lock:
+            self.in_progress.add(session)
+
+    def ended(self, session: object) -> None:
+        with self.lock:
+            self.in_progress.discard(session)

@@ -1,0 +1,262 @@
+"""libmilter's callbacks on one side, an Examination and its Actions on the other. No rule lives here.
+
+libmilter may run the callbacks of one connection on different threads, one after another, so a Session keeps
+nothing in thread-locals and holds no lock between callbacks. No order of callbacks is relied on.
+"""
+
+import functools
+import logging
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, Concatenate, ParamSpec
+
+import Milter
+import milter
+
+from dmarcmilter import actions
+from dmarcmilter.actions import DeleteHeader, InsertHeader, MtaAction, Quarantine, Reply
+from dmarcmilter.collector import HeaderCollector
+from dmarcmilter.examination import Examination
+from dmarcmilter.message import Envelope
+from dmarcmilter.rules import Action
+from dmarcmilter.service import Service
+from dmarcmilter.settings import InternalError
+
+log = logging.getLogger(__name__)
+
+ACTIONS = milter.ADDHDRS | milter.CHGHDRS | milter.QUARANTINE | milter.SETSYMLIST
+STEPS = Milter.P_NOUNKNOWN | Milter.P_NODATA | Milter.P_HDR_LEADSPC
+"""Of what the MTA offers: the callbacks that we do not need left out, header values exactly as they came."""
+MACROS = (
+    (Milter.M_CONNECT, "j"),
+    (Milter.M_ENVFROM, "i {auth_authen}"),
+    (Milter.M_ENVRCPT, "i"),
+    (Milter.M_DATA, "i"),
+    (Milter.M_EOM, "i"),
+)
+MAX_RECIPIENTS = 1000
+"""Kept of one message; more are delivered all the same."""
+
+P = ParamSpec("P")
+
+
+def failsafe(
+    callback: Callable[Concatenate["Session", P], int],
+) -> Callable[Concatenate["Session", P], int]:
+    """The one boundary for our own bugs: logged, and answered as the operator chose; mail is never lost by them."""
+
+    @functools.wraps(callback)
+    def guarded(self: "Session", *args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            return callback(self, *args, **kwargs)
+        except BaseException:
+            log.exception("%s: internal error in %s", self.queue_id() or "-", callback.__name__)
+            return self.failed()
+
+    return guarded
+
+
+class Session:
+    """One connection of the MTA: what holds for the client, and the message now on its way."""
+
+    def __init__(self, context: Any, service: Service) -> None:
+        self._context = context
+        self._service = service
+        self._leading_space = True
+        self._authserv_id = service.authserv_id
+        self._client_ip: IPv4Address | IPv6Address | None = None
+        self._client_name = ""
+        self._helo = b""
+        self._reset()
+
+    def _reset(self) -> None:
+        """Forget the message. Called at MAIL too: no callback is sure to come at the end of the one before."""
+        self._examination: Examination | None = None
+        self._ignored = ""
+        limits = self._service
+        self._header = HeaderCollector(
+            limits.max_header_fields,
+            limits.max_header_bytes,
+            leading_space=self._leading_space,
+        )
+        self._recipients: list[bytes] = []
+
+    # -- callbacks ---------------------------------------------------------------------------------------------
+
+    @failsafe
+    def negotiate(self, options: list[int]) -> int:
+        """Ask for just what is used; `options` is changed in place (actions, steps, and two that are unused)."""
+        offered_actions, offered_steps = options[0], options[1]
+        options[:] = [offered_actions & ACTIONS, offered_steps & STEPS, 0, 0]
+        self._leading_space = bool(offered_steps & Milter.P_HDR_LEADSPC)
+        if offered_actions & milter.SETSYMLIST:
+            for stage, names in MACROS:
+                self._context.setsymlist(stage, names)
+        return int(Milter.CONTINUE)
+
+    @failsafe
+    def connect(self, name: str, _family: int, address: tuple[str, int] | str | None) -> int:
+        self._client_name = name
+        self._client_ip = _ip(address[0]) if isinstance(address, tuple) else None
+        if not self._service.authserv_id:
+            self._authserv_id = self._macro("j") or self._service.site.host_name
+        return int(Milter.CONTINUE)
+
+    @failsafe
+    def hello(self, name: str) -> int:
+        self._helo = name.encode("utf-8", "surrogateescape")
+        return int(Milter.CONTINUE)
+
+    @failsafe
+    def envfrom(self, sender: bytes, *_parameters: bytes) -> int:
+        self._end()
+        self._ignored = self._why_ignored()
+        if not self._ignored:
+            envelope = Envelope(
+                queue_id=self.queue_id(),
+                received_at=datetime.now(UTC),
+                client_ip=self._client_ip,
+                client_name=self._client_name,
+                helo=self._helo,
+                mail_from=_path(sender),
+            )
+            self._service.began(self)
+            self._examination = Examination(envelope, self._service.lookup(), self._service.site)
+        return int(Milter.CONTINUE)
+
+    @failsafe
+    def envrcpt(self, recipient: bytes, *_parameters: bytes) -> int:
+        if len(self._recipients) < MAX_RECIPIENTS:
+            self._recipients.append(_path(recipient))
+        return int(Milter.CONTINUE)
+
+    @failsafe
+    def header(self, name: str, value: bytes) -> int:
+        self._header.add(name.encode("utf-8", "surrogateescape"), value)
+        return int(Milter.CONTINUE)
+
+    @failsafe
+    def eoh(self) -> int:
+        self._end_of_headers()
+        return int(Milter.CONTINUE)
+
+    @failsafe
+    def body(self, chunk: bytes) -> int:
+        if self._examination is not None:
+            self._examination.body(chunk)
+        return int(Milter.CONTINUE)
+
+    @failsafe
+    def eom(self) -> int:
+        if self._ignored:
+            log.debug("%s: not judged: %s", self.queue_id() or "-", self._ignored)
+            self._apply(actions.forged_fields(self._header.fields(), self._own_ids()))
+            self._end()
+            return int(Milter.CONTINUE)
+        if self._examination is None:
+            return int(Milter.CONTINUE)
+        outcome = self._examination.outcome(self.queue_id())
+        plan = actions.plan(
+            outcome,
+            authserv_id=self._authserv_id,
+            own_ids=self._own_ids(),
+            texts=self._service.site.texts,
+        )
+        self._service.journal.append(outcome.record())
+        log.info("%s", outcome.log_line())
+        self._apply(plan)
+        self._end()
+        return ANSWERS[outcome.decision.action]
+
+    @failsafe
+    def abort(self) -> int:
+        self._end()
+        return int(Milter.CONTINUE)
+
+    def close(self) -> int:
+        self._end()
+        return int(Milter.CONTINUE)
+
+    # -- helpers -----------------------------------------------------------------------------------------------
+
+    def failed(self) -> int:
+        """The answer to our own bug. Accepting still takes forged results out, as far as that can be done."""
+        self._end_examination()
+        if self._service.on_internal_error is InternalError.TEMPFAIL:
+            return int(Milter.TEMPFAIL)
+        self._ignored = "internal error"
+        return int(Milter.CONTINUE)
+
+    def queue_id(self) -> str:
+        return self._macro("i")
+
+    def _end_of_headers(self) -> None:
+        if self._examination is not None:
+            self._examination.end_of_headers(
+                self._header.fields(),
+                size=self._header.size,
+                truncated=self._header.truncated,
+            )
+
+    def _end(self) -> None:
+        self._end_examination()
+        self._reset()
+
+    def _end_examination(self) -> None:
+        if self._examination is not None:
+            self._examination.close()
+            self._examination = None
+        self._service.ended(self)
+
+    def _why_ignored(self) -> str:
+        if self._service.ignore_authenticated and self._macro("{auth_authen}"):
+            return "authenticated client"
+        if self._client_ip is not None and any(self._client_ip in net for net in self._service.ignored_networks):
+            return "client in [ignore] networks"
+        return ""
+
+    def _own_ids(self) -> Collection[str]:
+        return (self._authserv_id, *self._service.further_ids)
+
+    def _macro(self, name: str) -> str:
+        try:
+            return self._context.getsymval(name) or ""
+        except UnicodeDecodeError:
+            return ""
+
+    def _apply(self, plan: tuple[MtaAction, ...]) -> None:
+        for action in plan:
+            match action:
+                case DeleteHeader(name, occurrence):
+                    self._context.chgheader(name, occurrence, None)
+                case InsertHeader(name, value):
+                    space = " " if self._leading_space else ""
+                    self._context.addheader(name, space + value, 0)
+                case Quarantine(reason):
+                    self._context.quarantine(reason)
+                case Reply(code, enhanced, text):
+                    self._context.setreply(code, enhanced, text.replace("%", "%%"))
+
+
+ANSWERS = {
+    Action.ACCEPT: int(Milter.CONTINUE),
+    Action.QUARANTINE: int(Milter.CONTINUE),
+    Action.REJECT: int(Milter.REJECT),
+    Action.TEMPFAIL: int(Milter.TEMPFAIL),
+}
+"""CONTINUE, not ACCEPT, at the end of message: changes are kept, and later filters still see it."""
+
+
+def _path(raw: bytes) -> bytes:
+    """A reverse- or forward-path without its angle brackets."""
+    return raw[1:-1] if raw.startswith(b"<") and raw.endswith(b">") else raw
+
+
+def _ip(text: str) -> IPv4Address | IPv6Address | None:
+    """Sendmail writes `IPv6:` before some addresses; a zone index and the IPv4-mapped form say nothing to SPF."""
+    try:
+        found = ip_address(text.removeprefix("IPv6:").partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found

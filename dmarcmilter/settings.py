@@ -1,0 +1,128 @@
+"""The schema of the conf file: one frozen dataclass a section, every key with its default.
+
+`conf/dmarcmilter.toml` explains each key. config.py reads and checks.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from dmarcmilter.dmarc.discovery import Method
+from dmarcmilter.endpoint import parse_nameserver
+from dmarcmilter.rules import AuthorAction, Mode, OnTemperror, QuarantineAction, RejectAction, TracesAction
+
+
+class Pct(StrEnum):
+    RFC7489 = "rfc7489"
+    IGNORE = "ignore"
+
+
+class InternalError(StrEnum):
+    TEMPFAIL = "tempfail"
+    ACCEPT = "accept"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Milter:
+    socket: str = "unix:/run/dmarcmilter/dmarcmilter.sock"
+    socket_mode: str = "0660"
+    socket_group: str = ""
+    workers: int = 0
+    drain_timeout: float = 60.0
+    max_header_fields: int = 10_000
+    max_header_bytes: int = 4_194_304
+    on_internal_error: InternalError = InternalError.TEMPFAIL
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    authserv_id: str = ""
+    remove_authserv_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    authenticated: bool = True
+    networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+
+    def parsed(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return tuple(ip_network(text, strict=False) for text in self.networks)
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    nameservers: tuple[str, ...] = ()
+    timeout: float = 5.0
+    message_budget: float = 20.0
+    message_queries: int = 150
+    cache_entries: int = 50_000
+    cache_megabytes: int = 16
+
+    def servers(self) -> tuple[tuple[str, int], ...]:
+        """(address, port); empty: the system's."""
+        return tuple(parse_nameserver(text) for text in self.nameservers)
+
+
+@dataclass(frozen=True, slots=True)
+class Dmarc:
+    discovery: Method = Method.TREEWALK
+    psl_file: str = ""
+    pct: Pct = Pct.RFC7489
+    temperror: OnTemperror = OnTemperror.ACCEPT
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    mode: Mode = Mode.ENFORCE
+    reject_action: RejectAction = RejectAction.REJECT
+    quarantine_action: QuarantineAction = QuarantineAction.HOLD
+    mailing_list_traces: TracesAction = TracesAction.QUARANTINE
+    reject_text: str = "Rejected per the DMARC policy of {domain}, message {queue_id}"
+    author_text: str = "Rejected under DMARC: {reason}, message {queue_id}"
+    defer_text: str = "DMARC policy of {domain} cannot be evaluated now, message {queue_id}; try again later"
+    info_url: str = ""
+    sampling_key: str = "/var/lib/dmarcmilter/sampling.key"
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    on_missing: AuthorAction = AuthorAction.REJECT
+    on_multiple: AuthorAction = AuthorAction.REJECT
+    on_malformed: AuthorAction = AuthorAction.REJECT
+
+
+@dataclass(frozen=True, slots=True)
+class Arc:
+    trusted_sealers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    journal: str = "/var/lib/dmarcmilter/journal"
+    database: str = "sqlite:////var/lib/dmarcmilter/history.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    level: LogLevel = LogLevel.INFO
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    milter: Milter = field(default_factory=Milter)
+    identity: Identity = field(default_factory=Identity)
+    ignore: Ignore = field(default_factory=Ignore)
+    dns: Dns = field(default_factory=Dns)
+    dmarc: Dmarc = field(default_factory=Dmarc)
+    policy: Policy = field(default_factory=Policy)
+    author: Author = field(default_factory=Author)
+    arc: Arc = field(default_factory=Arc)
+    history: History = field(default_factory=History)
+    log: Log = field(default_factory=Log)

@@ -1,0 +1,142 @@
+"""One worker process: libmilter's loop in a thread, signals and the drain in the main thread.
+
+libmilter takes SIGTERM and SIGHUP itself when it runs in the main thread, stops within five seconds and abandons
+what is in progress. So it runs in a thread, and this module ends the process by its own rules.
+"""
+
+import logging
+import os
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import milter
+
+from dmarcmilter import callbacks
+from dmarcmilter.history.journal import Journal
+from dmarcmilter.pipeline import Site
+from dmarcmilter.resolver import Resolver, system_nameservers
+from dmarcmilter.service import Service
+from dmarcmilter.settings import Config
+
+log = logging.getLogger(__name__)
+
+STOP = (signal.SIGTERM, signal.SIGINT)
+RETIRE = signal.SIGUSR1
+"""STOP ends when no message is in progress; RETIRE (a reload) when no connection is open. Both within drain_timeout."""
+POLL_SECONDS = 0.05
+SETTLE_SECONDS = 0.1
+"""Nothing may be in progress for so long: libmilter writes the last reply just after our callback has returned."""
+
+
+def run(config: Config, site: Site, listener: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve until told to stop. Called in a freshly forked process; never returns."""
+    asked: list[int] = []
+    wake = threading.Event()
+
+    def on_signal(number: int, _frame: object) -> None:
+        asked.append(number)
+        wake.set()
+
+    for number in (*STOP, RETIRE):
+        signal.signal(number, on_signal)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    service = _service_of(config, site)
+    callbacks.register(service)
+    fd = _hand_over(listener)
+    thread = threading.Thread(target=_serve, args=(wake,), name="libmilter", daemon=True)
+    thread.start()
+    ready()
+    while not asked and thread.is_alive():
+        # A signal sets the event; the timeout is for a libmilter that ends by itself.
+        wake.wait(5.0)
+    if asked:
+        _drain(service, fd, config.milter.drain_timeout, until_closed=asked[0] == RETIRE)
+    service.journal.close()
+    logging.shutdown()
+    os._exit(0 if asked else 1)
+
+
+def _serve(wake: threading.Event) -> None:
+    try:
+        milter.main()
+    except milter.error:
+        log.exception("libmilter cannot run")
+    wake.set()
+
+
+def _service_of(config: Config, site: Site) -> Service:
+    nameservers = config.dns.servers() or system_nameservers()
+    return Service(
+        site=site,
+        resolver=Resolver(
+            nameservers,
+            timeout=config.dns.timeout,
+            cache_entries=config.dns.cache_entries,
+            cache_bytes=config.dns.cache_megabytes * 1_048_576,
+        ),
+        journal=Journal(config.history.journal),
+        authserv_id=config.identity.authserv_id,
+        further_ids=config.identity.remove_authserv_ids,
+        ignored_networks=config.ignore.parsed(),
+        ignore_authenticated=config.ignore.authenticated,
+        dns_budget=config.dns.message_budget,
+        dns_queries=config.dns.message_queries,
+        max_header_fields=config.milter.max_header_fields,
+        max_header_bytes=config.milter.max_header_bytes,
+        on_internal_error=config.milter.on_internal_error,
+    )
+
+
+def _hand_over(listener: socket.socket) -> int:
+    """Give libmilter our listening socket; return the descriptor that it accepts on.
+
+    libmilter can only open a socket by itself, so it opens one that nobody knows, which is then replaced by ours
+    under the same descriptor number. (Debian's libmilter also takes `fd:N`; this works with every libmilter.)
+    """
+    with tempfile.TemporaryDirectory(prefix="dmarcmilter-") as directory:
+        before = set(_listening())
+        milter.setconn(f"unix:{directory}/s")
+        milter.opensocket(False)
+        (fd,) = set(_listening()) - before
+        os.dup2(listener.fileno(), fd, inheritable=False)
+    return fd
+
+
+def _listening() -> list[int]:
+    """Descriptors of this process that listen for connections."""
+    found = []
+    for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        try:
+            with socket.socket(fileno=os.dup(fd)) as probe:
+                if probe.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    found.append(fd)
+        except OSError:  # not a socket, or the descriptor of the listing itself
+            continue
+    return found
+
+
+def _drain(service: Service, fd: int, timeout: float, *, until_closed: bool) -> None:
+    """Take no new connection, then wait until nothing is left to wait for."""
+    nobody = socket.socket(socket.AF_UNIX)
+    nobody.bind("")  # a name of the kernel's choice, in no file system
+    nobody.listen(1)
+    nobody.setblocking(False)
+    os.dup2(nobody.fileno(), fd, inheritable=False)
+    end = time.monotonic() + timeout
+    quiet_since = None
+    while time.monotonic() < end:
+        opened, closed = milter.getdiag()
+        busy = opened != closed if until_closed else bool(service.in_progress)
+        if busy:
+            quiet_since = None
+        elif quiet_since is None:
+            quiet_since = time.monotonic()
+        elif time.monotonic() - quiet_since >= SETTLE_SECONDS:
+            return
+        time.sleep(POLL_SECONDS)
+    log.warning("drain_timeout is over: %d messages in progress are given up", len(service.in_progress))

@@ -1,0 +1,104 @@
+"""`dmarcmilter run` for tests: its own directory, conf file, unix socket and journal; ended by its process id."""
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+PROJECT = Path(__file__).parents[2]
+READY_SECONDS = 30.0
+STOP_SECONDS = 30.0
+
+Sections = Mapping[str, Mapping[str, Any]]
+
+
+class FilterDaemon:
+    """Context manager. `sections` is the conf file's content; it has a socket, journal and sampling key of its own."""
+
+    def __init__(self, sections: Sections) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="dmarcmilter-test-")
+        self.directory = Path(self._temporary.name)
+        # The MTA connects as another user.
+        self.directory.chmod(0o755)
+        self.socket = self.directory / "filter.sock"
+        self.journal = self.directory / "journal"
+        self.conf = self.directory / "dmarcmilter.toml"
+        self.journal.mkdir()
+        self.write_conf(sections)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        with self._log_path.open("wb") as log:
+            command = [sys.executable, "-m", "dmarcmilter", "run", "--config", str(self.conf)]
+            self.process = subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self._temporary.cleanup()
+
+    @property
+    def address(self) -> str:
+        """For Postfix and for MilterClient alike."""
+        return f"unix:{self.socket}"
+
+    def write_conf(self, sections: Sections) -> None:
+        """For a reload too."""
+        own: dict[str, dict[str, Any]] = {
+            "milter": {"socket": f"unix:{self.socket}", "socket_mode": "0666", "workers": 1},
+            "policy": {"sampling_key": str(self.directory / "sampling.key")},
+            "history": {"journal": str(self.journal), "database": f"sqlite:///{self.directory}/history.db"},
+        }
+        for name, keys in sections.items():
+            own[name] = own.get(name, {}) | dict(keys)
+        # JSON's strings, numbers, lists and truth values are also TOML's.
+        lines = [
+            f"[{name}]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in keys.items()) for name, keys in own.items()
+        ]
+        self.conf.write_text("\n".join(lines), encoding="utf-8")
+
+    def log(self) -> str:
+        return self._log_path.read_text("utf-8", "replace")
+
+    def records(self) -> list[dict[str, Any]]:
+        """All outcome objects of the journal, oldest first within a file."""
+        lines = [line for path in sorted(self.journal.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
+        return [json.loads(line) for line in lines]
+
+    def record(self, queue_id: str) -> dict[str, Any]:
+        """The one outcome of that message: it is in the journal before the MTA has its answer."""
+        found = [record for record in self.records() if record["queue_id"] == queue_id]
+        assert len(found) == 1, f"{len(found)} records of {queue_id}; the filter's log:\n{self.log()}"
+        return found[0]
+
+    @property
+    def _log_path(self) -> Path:
+        return self.directory / "log"
+
+    def _wait_until_ready(self) -> None:
+        assert self.process
+        deadline = time.monotonic() + READY_SECONDS
+        while not self._accepts():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the filter does not start; its log:\n{self.log()}")
+            time.sleep(0.05)
+
+    def _accepts(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0

@@ -1,0 +1,117 @@
+"""The words of the milter protocol, version 6: flags, events, macros, and what an answer means to Postfix."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum, IntFlag, StrEnum
+
+VERSION = 6
+ALL_ACTIONS = 0x1FF
+# A milter's packets are small; one that announces more than this is out of step.
+PACKET_LIMIT = 1 << 20
+# Modification requests other than header edits and quarantine: add, delete and replace recipients, body, sender.
+OTHER_EDITS = b"+2-be"
+
+
+class MilterError(Exception):
+    """The filter broke the protocol, closed the connection or did not answer in time."""
+
+
+class Protocol(IntFlag):
+    """What the filter may ask the MTA not to send (NO_), or not to wait for (NR_)."""
+
+    NONE = 0
+    NO_CONNECT = 0x1
+    NO_HELO = 0x2
+    NO_MAIL = 0x4
+    NO_RCPT = 0x8
+    NO_BODY = 0x10
+    NO_HEADER = 0x20
+    NO_EOH = 0x40
+    NR_HEADER = 0x80
+    NO_UNKNOWN = 0x100
+    NO_DATA = 0x200
+    SKIP = 0x400
+    RCPT_REJECTED = 0x800
+    NR_CONNECT = 0x1000
+    NR_HELO = 0x2000
+    NR_MAIL = 0x4000
+    NR_RCPT = 0x8000
+    NR_DATA = 0x10000
+    NR_UNKNOWN = 0x20000
+    NR_EOH = 0x40000
+    NR_BODY = 0x80000
+    LEADING_SPACE = 0x100000
+
+
+OFFERED = Protocol(0x1FFFFF)
+
+
+class Event(Enum):
+    """Packet code, the flag that suppresses the event, the flag that suppresses its answer."""
+
+    CONNECT = (b"C", Protocol.NO_CONNECT, Protocol.NR_CONNECT)
+    HELO = (b"H", Protocol.NO_HELO, Protocol.NR_HELO)
+    MAIL = (b"M", Protocol.NO_MAIL, Protocol.NR_MAIL)
+    RCPT = (b"R", Protocol.NO_RCPT, Protocol.NR_RCPT)
+    DATA = (b"T", Protocol.NO_DATA, Protocol.NR_DATA)
+    HEADER = (b"L", Protocol.NO_HEADER, Protocol.NR_HEADER)
+    EOH = (b"N", Protocol.NO_EOH, Protocol.NR_EOH)
+    BODY = (b"B", Protocol.NO_BODY, Protocol.NR_BODY)
+    EOM = (b"E", Protocol.NONE, Protocol.NONE)
+
+    @property
+    def code(self) -> bytes:
+        return self.value[0]
+
+
+# The macros of each event that Postfix sends when the filter names none, and the number under which it may name them.
+MACROS = {
+    Event.CONNECT: (0, "j {daemon_name} {daemon_addr} v _"),
+    Event.HELO: (1, "{tls_version} {cipher} {cipher_bits} {cert_subject} {cert_issuer}"),
+    Event.MAIL: (2, "i {auth_type} {auth_authen} {auth_author} {mail_addr} {mail_host} {mail_mailer}"),
+    Event.RCPT: (3, "i {rcpt_addr} {rcpt_host} {rcpt_mailer}"),
+    Event.DATA: (4, "i"),
+    Event.EOM: (5, "i"),
+    Event.EOH: (6, "i"),
+}
+
+
+class Action(StrEnum):
+    ACCEPT = "accept"
+    REJECT = "reject"
+    TEMPFAIL = "tempfail"
+    DISCARD = "discard"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What ends the transaction, in the words of Postfix where the filter gave none."""
+
+    action: Action
+    code: int
+    text: str
+
+
+ACCEPTED = Reply(Action.ACCEPT, 250, "2.0.0 Ok")
+FINAL = {
+    b"a": ACCEPTED,
+    b"d": Reply(Action.DISCARD, 250, "2.0.0 Ok"),
+    b"r": Reply(Action.REJECT, 550, "5.7.1 Command rejected"),
+    b"t": Reply(Action.TEMPFAIL, 451, "4.7.1 Service unavailable - try again later"),
+    b"4": Reply(Action.TEMPFAIL, 421, "4.7.0 Service shutting down"),
+}
+_REPLY_LINE = re.compile(r"([45]\d\d)[ -]([\x20-\x7e]*)\Z")
+
+
+def own_reply(data: bytes) -> Reply:
+    """The filter's SMTP reply, one line or several; a doubled percent sign is one (Sendmail's convention)."""
+    lines = data.rstrip(b"\0").decode("latin-1").split("\r\n")
+    matches = [_REPLY_LINE.match(line) for line in lines]
+    codes = {match[1] for match in matches if match}
+    if None in matches or len(codes) != 1:
+        raise MilterError(f"malformed reply {data!r}")
+    text = "\n".join(match[2] for match in matches if match)
+    code = codes.pop()
+    if text[:1].isdigit() and text[0] != code[0]:
+        raise MilterError(f"reply whose codes disagree: {data!r}")
+    return Reply(Action.REJECT if code[0] == "5" else Action.TEMPFAIL, int(code), text.replace("%%", "%"))

@@ -1,0 +1,95 @@
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dmarcmilter.dmarc.author import MAX_DOMAINS, AuthorProblem, author_domain
+from dmarcmilter.message import Header
+
+CASES = tomllib.loads((Path(__file__).parent / "cases" / "author.toml").read_text("utf-8"))["case"]
+SNIPPETS = [b'"', b"\\", b"<", b">", b"@", b"(", b")", b",", b":", b";", b"[", b"]", b".", b" ", b"\r\n ", b"\0"]
+SNIPPETS += [b"a", b"bank.example", b"evil.example", b"=?utf-8?q?", b"?=", b"\xc3\xbc", b"\xff", b"\n", b"\r", b"192.0.2.1"]
+hostile = st.lists(st.sampled_from(SNIPPETS), max_size=25).map(b"".join) | st.binary(max_size=60)
+
+
+def author_of(*bodies, name=b"From"):
+    return author_domain([Header(name, body) for body in bodies])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_case(case):
+    bodies = [case["from"]] if isinstance(case["from"], str) else case["from"]
+    encoding = "latin-1" if case.get("latin1") else "utf-8"
+    author = author_of(*(b" " + body.encode(encoding) for body in bodies))
+    assert (author.domain, author.problem) == (case.get("domain"), case.get("problem"))
+    assert author.lax is case.get("lax", False)
+    assert author.domains == ((case["domain"],) if "domain" in case else tuple(case.get("domains", ())))
+    assert bool(author.reason) is (author.problem is not None)
+
+
+@pytest.mark.parametrize("name", [b"FROM", b"from", b"From ", b" From", b"From\t"])
+def test_spellings_of_the_field_name_count(name):
+    assert author_of(b" u@example.com", name=name).domain == "example.com"
+    headers = [Header(name, b" x@evil.example"), Header(b"From", b" ceo@bank.example")]
+    assert author_domain(headers).problem is AuthorProblem.SEVERAL_FIELDS
+
+
+@pytest.mark.parametrize("name", [b"Resent-From", b"X-From", b"From_", b"Sender", b"", b"\xef\xbb\xbfFrom", b"Fr\0om"])
+def test_other_fields_do_not_count(name):
+    assert author_of(b" u@example.com", name=name).problem is AuthorProblem.MISSING
+
+
+LONG = {
+    "display text of 225 kB": (b"abcdefgh " * 25000 + b"<u@example.com>", "example.com"),
+    "folded encoded words of 180 kB": (b"=?utf-8?q?=41?=\r\n " * 10000 + b"<u@example.com>", "example.com"),
+    "quoted text of 200 kB": (b'"' + b"\\a" * 100000 + b'" <u@example.com>', "example.com"),
+    "comments nested 100,000 deep": (b"(" * 100000 + b")" * 100000 + b"u@example.com", "example.com"),
+    "100,000 commas": (b"," * 100000 + b"u@example.com", "example.com"),
+    "100,000 unclosed comments": (b"(" * 100000 + b"u@example.com", AuthorProblem.MALFORMED),
+    "100,000 angle brackets": (b"<" * 100000 + b"u@example.com", AuthorProblem.MALFORMED),
+    "100,000 dots": (b"u@" + b"." * 100000, AuthorProblem.MALFORMED),
+    "unterminated quote of 200 kB": (b'"' + b"\\a" * 100000, AuthorProblem.MALFORMED),
+    "beginnings of encoded words": (b"=?a?q?" * 30000 + b"<u@example.com>", "example.com"),
+    "10,000 domains": (b",".join(b"u@d%d.example" % i for i in range(10000)), AuthorProblem.MALFORMED),
+    "300 domains": (b",".join(b"u@d%d.example" % i for i in range(300)), AuthorProblem.SEVERAL_DOMAINS),
+    "beyond the limit": (b"a" * 1024 * 1024 + b"<u@example.com>", AuthorProblem.MALFORMED),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_long_fields_are_judged_in_linear_time(name):
+    body, expected = LONG[name]
+    start = time.perf_counter()
+    author = author_of(body)
+    assert time.perf_counter() - start < 5
+    assert (author.domain or author.problem) == expected
+    assert len(author.domains) <= MAX_DOMAINS
+
+
+@given(st.lists(hostile, max_size=3))
+@settings(max_examples=400, deadline=None)
+def test_any_octets_give_a_domain_or_a_problem(bodies):
+    author = author_of(*bodies)
+    assert (author.domain is None) is (author.problem is not None)
+    assert len(author.domains) <= MAX_DOMAINS
+    if author.domain is not None:
+        assert author.domains == (author.domain,)
+
+
+@given(hostile)
+@settings(max_examples=300, deadline=None)
+def test_nothing_before_the_bank_makes_it_pass_for_another(text):
+    """Either the bank's address is hidden by quotes or comments, or it is the only domain, or there is a problem."""
+    author = author_of(text + b" <ceo@bank.example>")
+    is_hidden = b'"' in text or b"(" in text or b"<" in text
+    assert author.problem or author.domain == "bank.example" or is_hidden
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=40))
+@settings(max_examples=200, deadline=None)
+def test_quoted_display_name_never_matters(text):
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"').encode()
+    assert author_of(b' "%b" <x@evil.example>' % quoted).domain == "evil.example"
