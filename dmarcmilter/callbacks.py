@@ -1,5 +1,6 @@
 """Registration with libmilter: its callbacks reach the Session of their connection."""
 
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,11 @@ import milter
 
 from dmarcmilter.service import Service
 from dmarcmilter.session import ACTIONS, Session
+
+
+MAX_PACKET = 1_048_575
+"""Octets of one packet from the MTA (libmilter's name: MDS 1M). libmilter's own default of 65,535 makes it close the
+connection, and the MTA defer the message, for one long header field, which Sendmail may be set to allow."""
 
 
 def register(service: Service) -> None:
@@ -35,6 +41,7 @@ def register(service: Service) -> None:
 
         return callback
 
+    _take_large_fields()
     milter.set_flags(ACTIONS)
     for name in ("connect", "envfrom", "envrcpt", "header", "eoh", "body", "eom", "abort"):
         getattr(milter, f"set_{name}_callback")(forward(name))
@@ -44,3 +51,11 @@ def register(service: Service) -> None:
     # out and the message goes on. Our own bugs end in failsafe().
     milter.set_exception_policy(Milter.CONTINUE)
     milter.register("dmarcmilter", negotiate=negotiate)
+
+
+def _take_large_fields() -> None:
+    """Raise libmilter's packet limit, where this libmilter has the call (pymilter does not show it)."""
+    library = ctypes.CDLL(milter.__file__)
+    if hasattr(library, "smfi_setmaxdatasize"):
+        library.smfi_setmaxdatasize.argtypes = [ctypes.c_size_t]
+        library.smfi_setmaxdatasize(MAX_PACKET)

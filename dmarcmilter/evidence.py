@@ -3,13 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
+from dmarcmilter.dmarc.author import Author
 from dmarcmilter.dmarc.discovery import Discovery
 from dmarcmilter.dmarc.domain import Domain
-
-if TYPE_CHECKING:
-    from dmarcmilter.dmarc.author import Author
 
 
 class SpfWord(StrEnum):
@@ -106,7 +103,7 @@ class ArcResult:
 class Evidence:
     """All that one message is judged by."""
 
-    author: "Author"
+    author: Author
     spf: SpfResult
     dkim: tuple[DkimResult, ...]
     """One for each signature that was looked at, in their order."""

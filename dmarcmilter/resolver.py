@@ -86,10 +86,14 @@ class Resolver:
                     return None
             if found is not None:
                 return found
-            query = self._in_flight[key] = Query(key, user, self._servers, self._timeout)
-        with query.lock:
+            query = Query(key, user, self._servers, self._timeout)
+            query.lock.acquire()  # before anybody can find it: who only asks ahead must not wait behind who collects
+            self._in_flight[key] = query
+        try:
             query.send()
             self._settle(query)
+        finally:
+            query.lock.release()
         return query
 
     def wait(self, query: Query, user: object, until: float) -> Result | None:

@@ -157,7 +157,7 @@ class Sealed:
 def seal(headers, body, sets=(), message=None, seal_tags=None, results=None, key=None):
     """The next set over the message and the sets before it."""
     instance = str(len(sets) + 1)
-    results = Header(b"ARC-Authentication-Results", results or f" i={instance}; mx.example; spf=pass".encode())
+    results = Header(b"ARC-Authentication-Results", (results or f" i={instance}; mx.example; spf=pass").encode())
     common = {"i": instance, "a": "rsa-sha256", "d": f"hop{instance}.example", "s": "arc", "t": str(NOW - 60)}
     tags = common | {"c": "relaxed/relaxed", "h": "from:to:subject"} | (message or {})
     ams = message_signature(b"ARC-Message-Signature", headers, body, tags, key)

@@ -11,7 +11,18 @@ from dmarcmilter.message import Header
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "author.toml").read_text("utf-8"))["case"]
 SNIPPETS = [b'"', b"\\", b"<", b">", b"@", b"(", b")", b",", b":", b";", b"[", b"]", b".", b" ", b"\r\n ", b"\0"]
-SNIPPETS += [b"a", b"bank.example", b"evil.example", b"=?utf-8?q?", b"?=", b"\xc3\xbc", b"\xff", b"\n", b"\r", b"192.0.2.1"]
+SNIPPETS += [
+    b"a",
+    b"bank.example",
+    b"evil.example",
+    b"=?utf-8?q?",
+    b"?=",
+    b"\xc3\xbc",
+    b"\xff",
+    b"\n",
+    b"\r",
+    b"192.0.2.1",
+]
 hostile = st.lists(st.sampled_from(SNIPPETS), max_size=25).map(b"".join) | st.binary(max_size=60)
 
 

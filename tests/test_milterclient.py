@@ -1,142 +1,14 @@
-"""The tests' own MTA side is proved first: against a scripted filter, a pymilter filter, and Postfix itself."""
+"""The tests' own MTA side is proved first: against a scripted filter and a pymilter filter."""
 
-import contextlib
-import socket
 import struct
-import subprocess
-import sys
-import tempfile
-import threading
-import time
-from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from mta.headers import FIELD_LIMIT, OWN_RECEIVED, Edit, HeaderEdit, apply_edits, as_queued, split_message
-from mta.milterclient import Action, Event, MilterClient, MilterError
-from mta.milterwords import ALL_ACTIONS, Protocol
-from mta.postfix import PostfixServer, missing_postfix
-from mta.sink import Sink
-from mta.submit import queue_id
-
-FILTER = Path(__file__).parent / "mta" / "askedfilter.py"
-PLAIN = b"From: a@b.example\r\nSubject: hello\r\n\r\nbody\r\n"
-
-
-def asking(*requests: str, more: bytes = b"") -> bytes:
-    lines = b"".join(f"X-Ask: {request}\r\n".encode() for request in requests)
-    return more + lines + PLAIN
-
-
-# --- taking apart
-
-
-@pytest.mark.parametrize(
-    ("message", "fields", "body"),
-    [
-        pytest.param(b"", [], b"", id="empty"),
-        pytest.param(b"A: 1\r\nB:2\r\n\r\nx\r\n", [(b"A", b" 1"), (b"B", b"2")], b"x\r\n", id="plain"),
-        pytest.param(b"A: 1\r\n\t2\r\n \r\n\r\n", [(b"A", b" 1\r\n\t2\r\n ")], b"", id="folds"),
-        pytest.param(b"A \t: 1\r\n", [(b"A", b" 1")], b"", id="white space before the colon"),
-        pytest.param(b"A: 1\nB: 2\n\nx", [(b"A", b" 1"), (b"B", b" 2")], b"x\r\n", id="bare LF"),
-        pytest.param(b"A: 1\r2\r\n\r\nx\ry\r\n", [(b"A", b" 1 2")], b"x y\r\n", id="bare CR"),
-        pytest.param(b"A: 1\r\nno field\r\nB: 2\r\n", [(b"A", b" 1")], b"no field\r\nB: 2\r\n", id="no field"),
-        pytest.param(b"A: 1\r\n\xe9: 2\r\n", [(b"A", b" 1")], b"\xe9: 2\r\n", id="8-bit name"),
-        pytest.param(b" fold\r\nA: 1\r\n", [], b" fold\r\nA: 1\r\n", id="continuation of nothing"),
-        pytest.param(b"A: 1\0 2\r\n\r\nx\0y\r\n", [(b"A", b" 1\0 2")], b"x\0y\r\n", id="NUL"),
-        pytest.param(b"\r\nA: 1\r\n", [], b"A: 1\r\n", id="no header"),
-    ],
-)
-def test_split_message(message, fields, body):
-    assert split_message(message) == (fields, body)
-
-
-def test_long_fields_are_cut_as_postfix_does():
-    long = b"A:" + b" 2345678\r\n" * 40_000 + b"B: " + b"y" * 70_000 + b"\r\n\r\n"
-    folded, flat = (as_queued(field)[1] for field in split_message(long)[0])
-    assert folded.endswith(b" 2345678")
-    assert FIELD_LIMIT - 9 <= len(b"A:" + folded.replace(b"\r", b"")) <= FIELD_LIMIT
-    assert len(b"B:" + flat) == FIELD_LIMIT
-    assert as_queued((b"C", b" 1\0 2")) == (b"C", b" 1")
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=300) | st.lists(st.sampled_from([b"A:", b"\r\n", b"\n", b" ", b"\r", b"x"])).map(b"".join))
-def test_split_message_takes_any_octets(message):
-    fields, body = split_message(message)
-    assert all(name and b"\0" not in as_queued((name, value))[1] for name, value in fields)
-    assert not body or body.endswith(b"\r\n")
-
-
-def edit(kind: Edit, index: int, name: bytes, value: bytes = b"") -> HeaderEdit:
-    return HeaderEdit(kind, index, name, value)
-
-
-@pytest.mark.parametrize(
-    ("edits", "expected"),
-    [
-        pytest.param([edit(Edit.INSERT, 0, b"N", b" n")], [(b"N", b" n"), OWN_RECEIVED, 1, 2, 3], id="above Received"),
-        pytest.param([edit(Edit.INSERT, 1, b"N", b" n")], [OWN_RECEIVED, (b"N", b" n"), 1, 2, 3], id="below Received"),
-        pytest.param([edit(Edit.INSERT, 99, b"N", b" n")], [OWN_RECEIVED, 1, 2, 3, (b"N", b" n")], id="beyond the end"),
-        pytest.param([edit(Edit.ADD, 0, b"N", b" n")], [OWN_RECEIVED, 1, 2, 3, (b"N", b" n")], id="add"),
-        pytest.param([edit(Edit.CHANGE, 2, b"a", b" n")], [OWN_RECEIVED, 1, 2, (b"a", b" n")], id="change"),
-        pytest.param([edit(Edit.CHANGE, 3, b"a", b" n")], [OWN_RECEIVED, 1, 2, 3, (b"a", b" n")], id="change none"),
-        pytest.param([edit(Edit.CHANGE, 1, b"A")], [OWN_RECEIVED, 2, 3], id="delete"),
-        pytest.param([edit(Edit.CHANGE, 3, b"A")], [OWN_RECEIVED, 1, 2, 3], id="delete none"),
-        pytest.param([edit(Edit.CHANGE, 1, b"A")] * 2, [OWN_RECEIVED, 2], id="the same index twice"),
-        pytest.param([edit(Edit.CHANGE, 1, b"Received")], [OWN_RECEIVED, 1, 2, 3], id="own Received is safe"),
-        pytest.param(
-            [edit(Edit.ADD, 0, b"N", b" n\nEvil: x")], [OWN_RECEIVED, 1, 2, 3, (b"N", b" n\r\n\tEvil: x")], id="fold"
-        ),
-    ],
-)
-def test_apply_edits(edits, expected):
-    fields = {1: (b"A", b" 1"), 2: (b"B", b" 2"), 3: (b"A", b" 3")}
-    assert apply_edits(fields.values(), edits)[0] == [fields.get(item, item) for item in expected]
-
+from mta.filters import PLAIN, ScriptedFilter, asking, running_filter
+from dmarcmilter.demo.mta.headers import OWN_RECEIVED
+from dmarcmilter.demo.mta.milterclient import Action, Event, MilterClient, MilterError
+from dmarcmilter.demo.mta.milterwords import Protocol
 
 # --- the wire, against a filter that is a script
-
-
-class ScriptedFilter:
-    """Negotiates as told, answers each event as told (default: go on), and keeps what it got."""
-
-    def __init__(self, *, protocol: int = 0, symbols: bytes = b"", answers: dict[bytes, bytes] | None = None) -> None:
-        self.got: list[tuple[bytes, bytes]] = []
-        self._hello = struct.pack("!III", 6, ALL_ACTIONS, protocol) + symbols
-        self._answers = answers or {}
-        self._protocol = protocol
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"inet:{self._listener.getsockname()[1]}@127.0.0.1"
-        self._thread = threading.Thread(target=self._serve)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._thread.join(10)
-        self._listener.close()
-
-    def events(self) -> bytes:
-        return b"".join(code for code, _ in self.got if code not in b"DO")
-
-    def _serve(self):
-        connection, _ = self._listener.accept()
-        with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError):
-            while head := stream.read(4):
-                packet = stream.read(struct.unpack("!I", head)[0])
-                self.got.append((packet[:1], packet[1:]))
-                self._answer(connection, packet[:1])
-
-    def _answer(self, connection, code):
-        default = {b"O": b"O" + self._hello, b"D": b"", b"A": b"", b"Q": b""}.get(code, b"c")
-        flag = next((event.value[2] for event in Event if event.code == code), 0)
-        answer = b"" if self._protocol & flag else self._answers.get(code, default)
-        for packet in answer.split(b"||") if code != b"O" else [answer]:
-            if packet:
-                connection.sendall(struct.pack("!I", len(packet)) + packet)
 
 
 def script_delivery(filter_, message=PLAIN, **envelope):
@@ -267,25 +139,6 @@ def test_raw_packets():
 # --- against pymilter
 
 
-@contextlib.contextmanager
-def running_filter(*arguments: str):
-    """The socket's path; the directory is open to Postfix's user."""
-    with tempfile.TemporaryDirectory(prefix="milter-test-") as directory:
-        Path(directory).chmod(0o755)
-        path = Path(directory) / "filter.sock"
-        process = subprocess.Popen([sys.executable, FILTER, str(path), *arguments])
-        try:
-            deadline = time.monotonic() + 20
-            while not path.exists():
-                assert process.poll() is None, "the filter ended"
-                assert time.monotonic() < deadline, "the filter did not start"
-                time.sleep(0.02)
-            yield path
-        finally:
-            process.kill()  # libmilter takes seconds to end by itself
-            process.wait()
-
-
 @pytest.fixture(scope="module")
 def filter_socket():
     with running_filter("exact") as path:
@@ -336,78 +189,3 @@ def test_another_client_gets_another_connection(client):
     assert first.fields("X-Saw")[0].split()[:-1] == same.fields("X-Saw")[0].split()[:-1]
     assert "2001:db8::9" in other.fields("X-Saw")[0]
     assert "b'<>'" in other.fields("X-Saw")[0]
-
-
-# --- against Postfix: both sides must show the filter the same message and deliver the same header
-
-
-@pytest.fixture(scope="module")
-def postfix(filter_socket):
-    if reason := missing_postfix():
-        pytest.skip(reason)
-    with Sink() as sink, PostfixServer(f"unix:{filter_socket}", sink_port=sink.port) as server:
-        server.sink = sink
-        yield server
-
-
-def without_trace(fields):
-    return [field for field in fields if field[0] not in (b"Received", b"X-Saw")]
-
-
-MESSAGES = {
-    "plain": PLAIN,
-    "odd white space": b"A:1\r\nB:  2 \t\r\nC \t: 3\r\n\t4\r\n  5\r\nD:\r\nE: \r\n\r\n.dot\r\n\r\n\r\n",
-    "8-bit": b"From: \xc3\xa9@b.example\r\nX: \xff\r\n\r\n\xfe\xff\r\n",
-    "bare LF": b"A: 1\nB: 2\n\nx\ny",
-    "bare CR": b"A: 1\r2\r\n\r\nx\ry\r\n",
-    "no header": b"no field\r\nA: 1\r\n",
-    "edits": asking(
-        "insert 0 X-A a|b", "insert 1 X-B b", "add X-C c", "change 2 X-D new", more=b"X-D: 1\r\nX-D: 2\r\n"
-    ),
-    "deletions": asking("delete 1 X-D", "delete 1 X-D", "delete 7 X-D", more=b"X-D: 1\r\nX-D: 2\r\nX-D: 3\r\n"),
-    "insertion first": asking("insert 0 X-D new", "delete 1 X-D", more=b"X-D: 1\r\nX-D: 2\r\n"),
-    "NUL": b"A: 1\0 2\r\nB: 3\r\n\r\nx\0y\r\n",
-    "long field": b"A:" + b" 0123456789012345678901234567890\r\n" * 3000 + PLAIN,
-    "long flat field": b"A:" + b"x" * 9_000 + b"\r\n\t" + b"y" * 59_000 + b"\r\n" + PLAIN,
-    "long line": PLAIN + b"x" * 5000 + b"\r\n",
-}
-
-
-@pytest.mark.parametrize("name", MESSAGES)
-def test_client_and_postfix_agree(postfix, client, name):
-    postfix.sink.clear()
-    code, text = postfix.submit(data=MESSAGES[name], helo="client.example", mail_from="s@b.example", mail_args="")
-    assert code == 250, text
-    [delivery] = postfix.sink.wait(1)
-    verdict = client.deliver(MESSAGES[name], helo="client.example", mail_from="s@b.example", queue_id=queue_id(text))
-    assert verdict.fields("X-Saw") == delivery.fields("X-Saw")
-    if name not in ("long flat field", "NUL"):  # on the way out Postfix folds the one and keeps the other
-        assert without_trace(verdict.headers) == without_trace(delivery.headers)
-
-
-@pytest.mark.parametrize(
-    ("request_", "action"),
-    [("reject", Action.REJECT), ("tempfail", Action.TEMPFAIL), ("reply 550 5.7.1 no 5%% here", Action.REJECT)],
-)
-def test_client_and_postfix_refuse_alike(postfix, client, request_, action):
-    verdict = client.deliver(asking(request_))
-    assert verdict.action is action
-    assert postfix.submit(data=asking(request_)) == verdict.reply
-
-
-def test_postfix_holds_what_is_quarantined(postfix):
-    code, text = postfix.submit(data=asking("quarantine why"))
-    number = queue_id(text)
-    assert code == 250
-    assert postfix.hold_queue() == [number]
-    assert b"X-Ask: quarantine why\r\n" in postfix.held_message(number)
-    postfix.wait_for_log(rf"{number}: milter-hold: ")
-
-
-def test_postfix_defers_without_a_filter():
-    if reason := missing_postfix():
-        pytest.skip(reason)
-    with Sink() as sink, PostfixServer("unix:/nowhere/filter.sock", sink_port=sink.port) as server:
-        assert server.submit(data=PLAIN)[0] // 100 == 4
-        server.wait_for_log("connect to Milter service unix:/nowhere/filter.sock")
-    assert not server.directory.exists()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter.dmarc import suffixes
 from dmarcmilter.dmarc.domain import Domain, is_within, labels
-from dmarcmilter.dmarc.suffixes import SuffixListError, Suffixes
+from dmarcmilter.dmarc.suffixes import Suffixes, SuffixListError
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "organizational.toml").read_text(encoding="utf-8"))
 LIST = Suffixes.of_text(CASES["list"])
@@ -99,7 +99,7 @@ def test_bundled_lists_when_the_system_has_none(monkeypatch):
 
 def test_agrees_with_publicsuffixlist():
     ours = Suffixes.load()
-    with open(ours.source, "rb") as lines:
+    with Path(ours.source).open("rb") as lines:
         theirs = suffixes.publicsuffixlist.PublicSuffixList(lines)
     for rule in sorted(ours.all_rules.exact | ours.all_rules.exceptions)[::7]:
         for name in (rule, "y." + rule, "x.y." + rule):

@@ -1,8 +1,51 @@
-"""`dmarcmilter demo`."""
+"""`dmarcmilter demo`: sample messages through a real filter, then, if wanted, a filter to try by hand."""
+
+from pathlib import Path
 
 import click
 
+STATE_CONF = """\
+# Written by `dmarcmilter demo --stay`; yours to change.
+[milter]
+socket = "{socket}"
+[policy]
+sampling_key = "{state}/sampling.key"
+[history]
+journal = "{state}/journal"
+database = "sqlite:///{state}/history.db"
+"""
+
 
 @click.command()
-def demo() -> None:
-    """Show the filter doing its job."""
+@click.option("--stay", is_flag=True, help="Then start a filter with its state in a folder, and keep it running.")
+@click.option("--state", default="state", show_default=True, metavar="FOLDER")
+@click.option("--socket", default="inet:8893@127.0.0.1", show_default=True, help="For --stay.")
+def demo(state: str, socket: str, *, stay: bool) -> None:
+    """Show the filter doing its job on sample messages."""
+    from dmarcmilter import daemon  # noqa: PLC0415  the other commands need no libmilter
+    from dmarcmilter.demo.show import show  # noqa: PLC0415
+
+    show()
+    if not stay:
+        return
+    folder = Path(state).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    conf = folder / "dmarcmilter.toml"
+    if not conf.exists():
+        conf.write_text(STATE_CONF.format(state=folder, socket=socket), encoding="utf-8")
+    click.echo(f"\nThe filter now runs with {conf} and the system's name servers. Ctrl-C stops it.")
+    click.echo("To try it, put this into Postfix's main.cf, and reload Postfix:\n")
+    click.echo(f"    smtpd_milters = {socket_for_postfix(conf)}\n    milter_default_action = accept\n")
+    raise SystemExit(daemon.serve(str(conf)))
+
+
+def socket_for_postfix(conf: Path) -> str:
+    """Postfix's spelling of the socket in that conf file."""
+    from dmarcmilter.config import load  # noqa: PLC0415
+    from dmarcmilter.endpoint import parse_socket  # noqa: PLC0415
+
+    where = parse_socket(load(str(conf)).milter.socket)
+    if where.family == "unix":
+        return f"unix:{where.path}"
+    host = f"[{where.host}]" if where.family == "inet6" else where.host
+    return f"inet:{host}:{where.port}"

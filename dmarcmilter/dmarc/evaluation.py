@@ -86,7 +86,7 @@ def _unknown_existence(discovery: Discovery) -> str:
 def _before_existence(evidence: Evidence) -> Evaluation:
     discovery = evidence.discovery
     if evidence.author.domain is None or discovery is None:
-        return Evaluation(DmarcWord.PERMERROR, reason="no single Author Domain")
+        return Evaluation(DmarcWord.PERMERROR, reason=evidence.author.reason or "no single Author Domain")
     if discovery.failed:
         return Evaluation(DmarcWord.TEMPERROR, reason=discovery.failed)
     record = discovery.record

@@ -80,9 +80,10 @@ _SPECIALS: Final = {
 }
 # RFC 5322 3.2.3 atext, and octets above 127: UTF-8 (RFC 6532), in display names any charset.
 _ATOM: Final = re.compile(rb"[!#$%&'*+\-/0-9=?A-Z^_`a-z{|}~\x80-\xff]+")
-# Without the characters that end a word or an address in a reader which does not know encoded words: one that holds
-# them has two readings, so it is tokenised as plain text and fails there.
+# RFC 2047 2, and without the characters that end a word or an address in a reader which does not know encoded words:
+# with them it is tokenised as plain text, and must not hide its end in a comment or a quoted-string (_soft_end).
 _ENCODED: Final = re.compile(rb"""=\?[!#-'*+\-0-9A-Z^-~]++\?[BQbq]\?[^\x00-\x20"(),;<>?\\\x7f-\xff]*+\?=""")
+_ENCODED_LOOSELY: Final = re.compile(rb"""=\?[!#-'*+\-0-9A-Z^-~]++\?[BQbq]\?[^ \t?]*+\?=""")
 _LITERAL: Final = re.compile(rb"\[[\t !-Z^-~]*+\]")
 _NAME_PARTS: Final = frozenset({Token.ATOM, Token.DOT})
 
@@ -94,6 +95,8 @@ class Scanner:
         self._text = text
         self._start = 0
         self._end = 0
+        self._soft_end = 0
+        """Where an encoded word ends for readers that look for these first."""
         self.token = Token.BAD
         self.gap = False
         """White space or a comment stands before the token."""
@@ -113,15 +116,22 @@ class Scanner:
         if start is None:
             self._set_bad("unterminated comment")
             return
+        if self._end < self._soft_end < start:
+            self._set_bad("a comment over the end of an encoded word")
+            return
         self.gap = start > self._end
         self._start = start
         self.token, self._end = self._read(start)
-        if self.token is Token.BAD:
+        if start < self._soft_end < self._end:
+            self._set_bad("a word over the end of an encoded word")
+        elif self.token is Token.BAD:
             self._set_bad("unterminated quote" if self._text[start : start + 1] == b'"' else "misplaced character")
 
     def _read(self, start: int) -> tuple[Token, int]:
         if match := _ENCODED.match(self._text, start):
             return Token.ENCODED, match.end()
+        if match := _ENCODED_LOOSELY.match(self._text, start):
+            self._soft_end = max(self._soft_end, match.end())
         if match := _ATOM.match(self._text, start):
             return Token.ATOM, match.end()
         if match := QUOTED_STRING.match(self._text, start):

@@ -1,1 +1,1 @@
-"""Both neighbours of the filter, for tests: a scripted MTA, a private Postfix, and the next hop."""
+"""The filter's neighbours for tests: a private Postfix, the next hop, scripted filters (the scripted MTA is dmarcmilter.demo.mta)."""

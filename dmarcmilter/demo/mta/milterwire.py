@@ -5,8 +5,8 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .headers import Edit, HeaderEdit
-from .milterwords import (
+from dmarcmilter.demo.mta.headers import Edit, HeaderEdit
+from dmarcmilter.demo.mta.milterwords import (
     ACCEPTED,
     ALL_ACTIONS,
     FINAL,

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Self
 
-from .envelope import Envelope, connect_payload, macro_values, octets, path_payload
-from .headers import Field, HeaderEdit, apply_edits, as_queued, split_message
-from .milterwire import Connection
-from .milterwords import ACCEPTED, Action, Event, MilterError, Protocol, Reply
+from dmarcmilter.demo.mta.envelope import Envelope, connect_payload, macro_values, octets, path_payload
+from dmarcmilter.demo.mta.headers import Field, HeaderEdit, apply_edits, as_queued, split_message
+from dmarcmilter.demo.mta.milterwire import Connection
+from dmarcmilter.demo.mta.milterwords import ACCEPTED, Action, Event, MilterError, Protocol, Reply
 
 __all__ = ["Action", "Envelope", "Event", "MilterClient", "MilterError", "Verdict"]
 

@@ -1,0 +1,132 @@
+"""The demonstration: samples go through a real filter over the milter protocol, and a table tells what became of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dmarcmilter.demo.mta.milterclient import MilterClient
+from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.demo.samples import LIST_DOMAIN, Sample, samples, zone
+
+START_SECONDS = 20.0
+AUTHSERV_ID = "mx.demo.example"
+
+CONF = """\
+[milter]
+socket = "unix:{state}/demo.sock"
+workers = 1
+[identity]
+authserv_id = "{authserv_id}"
+[dns]
+nameservers = ["127.0.0.1:{port}"]
+[policy]
+sampling_key = "{state}/sampling.key"
+[arc]
+trusted_sealers = ["{sealer}"]
+[history]
+journal = "{state}/journal"
+database = "sqlite:///{state}/history.db"
+[log]
+level = "warning"
+"""
+
+
+def show() -> None:
+    """Print what the filter did with each sample."""
+    with tempfile.TemporaryDirectory(prefix="dmarcmilter-demo-") as state, NameServer(zone()) as server:
+        conf = Path(state) / "demo.toml"
+        conf.write_text(
+            CONF.format(state=state, port=server.port, authserv_id=AUTHSERV_ID, sealer=LIST_DOMAIN),
+            encoding="utf-8",
+        )
+        with running(conf, Path(state) / "demo.sock"), MilterClient(f"unix:{state}/demo.sock") as client:
+            rows = [_deliver(client, number, sample) for number, sample in enumerate(samples(), 1)]
+        records = _journal(Path(state) / "journal")
+    _print(rows, records)
+
+
+@contextmanager
+def running(conf: Path, socket: Path) -> Iterator[None]:
+    """A filter of its own, in its own process, until the block ends."""
+    filter_process = subprocess.Popen([sys.executable, "-m", "dmarcmilter", "run", "--config", str(conf)])
+    try:
+        end = time.monotonic() + START_SECONDS
+        while not socket.exists():
+            if filter_process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError("the filter does not start; its messages are above")
+            time.sleep(0.02)
+        yield
+    finally:
+        filter_process.send_signal(signal.SIGTERM)
+        filter_process.wait(START_SECONDS)
+
+
+def _deliver(client: MilterClient, number: int, sample: Sample) -> tuple[Sample, str, str]:
+    """The sample, its queue id, and the answer that the SMTP client gets."""
+    queue_id = f"DEMO{number:02}"
+    verdict = client.deliver(
+        sample.message,
+        client_ip=sample.client_ip,
+        helo=sample.helo,
+        mail_from=sample.mail_from,
+        queue_id=queue_id,
+    )
+    code, text = verdict.reply
+    return sample, queue_id, "250 accepted" if code < 400 else f"{code} {text}"
+
+
+def _journal(directory: Path) -> dict[str, dict[str, Any]]:
+    lines = [line for file in sorted(directory.glob("*.jsonl")) for line in file.read_text().splitlines()]
+    return {record["queue_id"]: record for record in map(json.loads, lines)}
+
+
+def _print(rows: list[tuple[Sample, str, str]], records: dict[str, dict[str, Any]]) -> None:
+    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "150"))
+    console = Console(width=width)
+    table = Table(title="What the filter does, by default settings", title_justify="left", show_lines=True)
+    for heading in ("message", "SPF", "DKIM", "ARC", "DMARC", "disposition", "why", "the client is told"):
+        table.add_column(heading, overflow="fold")
+    for sample, queue_id, answer in rows:
+        record = records[queue_id]
+        dkim = ", ".join(found["result"] for found in record["dkim"]) or "none"
+        cells = (
+            sample.title,
+            record["spf"]["result"],
+            dkim,
+            record["arc"]["result"],
+            record["dmarc"]["result"],
+            _disposition(record),
+            _why(record),
+            answer,
+        )
+        table.add_row(*map(escape, cells))
+    console.print(table)
+
+
+def _disposition(record: dict[str, Any]) -> str:
+    return "none (delivered)" if record["action"] == "accept" else f"{record['disposition']} ({record['action']})"
+
+
+def _why(record: dict[str, Any]) -> str:
+    if record["overrides"]:
+        return "; ".join(f"{found['type']}: {found['comment']}" for found in record["overrides"])
+    if record["author_problem"]:
+        return f"From: {record['author_problem']}"
+    dmarc = record["dmarc"]
+    if dmarc["result"] == "fail":
+        return f"not aligned; {dmarc['tag']}={dmarc['published']} of {record['policy']['domain']}"
+    if dmarc["result"] == "pass":
+        return ", ".join(f"{found['mechanism'].upper()} of {found['domain']}" for found in dmarc["aligned"])
+    return str(dmarc["reason"])

@@ -1,0 +1,101 @@
+"""dmarcmilter.dnsnames held against dnspython."""
+
+import dns.exception
+import dns.name
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dmarcmilter.dnsnames import MAX_POINTERS, name_to_text, name_to_wire, read_name
+
+
+@pytest.mark.parametrize(
+    ("name", "wire"),
+    [
+        ("A.example", b"\1a\7example\0"),
+        ("a.example.", b"\1a\7example\0"),
+        ("a b\\c.x", b"\5a b\\c\1x\0"),
+        ("\udcff\u00e9", b"\3\xff\xc3\xa9\0"),
+        ("", None),
+        (".", None),
+        ("a..b", None),
+        (".a", None),
+        ("a" * 63, b"\x3f" + b"a" * 63 + b"\0"),
+        ("a" * 64, None),
+        (".".join(["a"] * 127), b"\1a" * 127 + b"\0"),
+        (".".join(["a"] * 128), None),
+        ("\ud800", None),
+    ],
+)
+def test_name_to_wire(name, wire):
+    assert name_to_wire(name) == wire
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_characters=".", exclude_categories=["Cs"]), max_size=70), max_size=6))
+def test_name_to_wire_agrees_with_dnspython(labels):
+    try:
+        name = dns.name.Name([*(label.encode() for label in labels), b""])
+    except dns.exception.DNSException:
+        name = dns.name.root
+    wanted = None if name == dns.name.root else name.canonicalize().to_wire()
+    if not labels or labels[-1]:  # an empty last label is the final dot
+        assert name_to_wire(".".join(labels)) == wanted
+
+
+def test_name_to_text_escapes():
+    assert name_to_text(b"\5a.b c\7example\0") == "a\\.b\\032c.example"
+
+
+def test_read_name_follows_pointers_backwards():
+    assert read_name(b"\1A\0\1b\xc0\x00!", 3) == (b"\1b\1a\0", 7)
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"",
+        b"\1",
+        b"\1a",
+        b"\xc0",
+        b"\xc0\x00",
+        b"\xc0\x05\0\0\0\0",
+        b"\x40a\0",
+        b"\x80a\0",
+        b"\x3f" + b"a" * 63 + b"\xc0\x00",
+    ],
+)
+def test_read_name_refuses(wire):
+    with pytest.raises((ValueError, IndexError)):
+        read_name(wire, 0)
+
+
+def test_read_name_bounds_pointers_and_length():
+    chain = b"\0" + b"".join((0xC000 + max(0, at - 2)).to_bytes(2, "big") for at in range(1, 200, 2))
+    assert read_name(chain, 1 + 2 * (MAX_POINTERS - 2))[0] == b"\0"
+    with pytest.raises(ValueError):
+        read_name(chain, len(chain) - 2)
+    with pytest.raises(ValueError):
+        read_name(b"\1a" * 200 + b"\0", 0)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([b"\0", b"\1A", b"\3foo", b"\xc0\0", b"\xc0\2", b"\xc0\5", b"\x40", b"\xff"]), max_size=12
+    ),
+    st.data(),
+)
+def test_read_name_agrees_with_dnspython(parts, data):
+    wire = b"".join(parts)
+    at = data.draw(st.integers(0, len(wire)))
+    try:
+        name, used = dns.name.from_wire(wire, at)
+        wanted = name.canonicalize().to_wire(), at + used
+    except dns.exception.DNSException:
+        wanted = None
+    try:
+        read = read_name(wire, at)
+    except (ValueError, IndexError):
+        read = None
+    assert read == wanted
