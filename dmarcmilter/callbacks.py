@@ -10,7 +10,6 @@ import milter
 from dmarcmilter.service import Service
 from dmarcmilter.session import ACTIONS, Session
 
-
 MAX_PACKET = 1_048_575
 """Octets of one packet from the MTA (libmilter's name: MDS 1M). libmilter's own default of 65,535 makes it close the
 connection, and the MTA defer the message, for one long header field, which Sendmail may be set to allow."""

@@ -6,6 +6,7 @@ nothing in thread-locals and holds no lock between callbacks. No order of callba
 
 import functools
 import logging
+import re
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -38,6 +39,9 @@ MACROS = (
 MAX_RECIPIENTS = 1000
 """Kept of one message; more are delivered all the same."""
 
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")
+"""An authserv-id that needs no quoting."""
+
 P = ParamSpec("P")
 
 
@@ -46,7 +50,6 @@ def failsafe(
 ) -> Callable[Concatenate["Session", P], int]:
     """The one boundary for our own bugs: logged, and answered as the operator chose; mail is never lost by them."""
 
-    @functools.wraps(callback)
     def guarded(self: "Session", *args: P.args, **kwargs: P.kwargs) -> int:
         try:
             return callback(self, *args, **kwargs)
@@ -54,6 +57,7 @@ def failsafe(
             log.exception("%s: internal error in %s", self.queue_id() or "-", callback.__name__)
             return self.failed()
 
+    functools.update_wrapper(guarded, callback)
     return guarded
 
 
@@ -100,7 +104,8 @@ class Session:
         self._client_name = name
         self._client_ip = _ip(address[0]) if isinstance(address, tuple) else None
         if not self._service.authserv_id:
-            self._authserv_id = self._macro("j") or self._service.site.host_name
+            told = self._macro("j")
+            self._authserv_id = told if PLAIN_NAME.fullmatch(told) else self._service.site.host_name
         return int(Milter.CONTINUE)
 
     @failsafe

@@ -37,7 +37,7 @@ def build(config: Config) -> Site:
         suffixes=suffixes,
         honour_pct=config.dmarc.pct is Pct.RFC7489,
         sampling_key=_sampling_key(Path(config.policy.sampling_key)),
-        host_name=socket.gethostname(),
+        host_name=_host_name(),
     )
 
 
@@ -78,3 +78,8 @@ def _sampling_key(path: Path) -> bytes:
     except OSError as error:
         log.warning("%s: %s; pct sampling starts anew with each restart", path, error.strerror)
     return key
+
+
+def _host_name() -> str:
+    """The name of this host, as far as it is fit for a header."""
+    return str(domains.parse(socket.gethostname()) or "localhost")

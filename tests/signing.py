@@ -154,7 +154,7 @@ class Sealed:
         return [self.seal, self.message, self.results]
 
 
-def seal(headers, body, sets=(), message=None, seal_tags=None, results=None, key=None):
+def seal(headers, body, sets=(), *, message=None, seal_tags=None, results=None, key=None):
     """The next set over the message and the sets before it."""
     instance = str(len(sets) + 1)
     results = Header(b"ARC-Authentication-Results", (results or f" i={instance}; mx.example; spf=pass").encode())

@@ -1,18 +1,17 @@
 import tomllib
 from pathlib import Path
 
-import dkim as oracle
+import oracle
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+import signing
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from signing import NOW
 
-import signing
 from dmarcmilter.checks import arc, canonical
 from dmarcmilter.checks.signature import BodyHasher
 from dmarcmilter.evidence import ArcResult, ArcSet, ArcWord
 from dmarcmilter.message import Header
-from signing import NOW
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "arc.toml").read_text())["case"]
 HEADERS = [Header(b"From", b" joe@example.org"), Header(b"To", b" you@example.net"), Header(b"Subject", b" Hi")]
@@ -159,17 +158,15 @@ def test_every_field_is_canonicalized_once(monkeypatch):
 
 
 def test_agrees_with_dkimpy():
-    """A chain that dkimpy sealed: we pass it, and fail it where dkimpy does."""
-    pem = signing.rsa_key().private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    text = b"From: a@example.org\r\nSubject: Hi\r\nAuthentication-Results: mx.example; arc=none\r\n\r\nHello.\r\n"
-    fields = oracle.arc_sign(text, b"arc", b"hop1.example", pem, b"mx.example")
-    sealed = b"".join(fields) + text
-    for whole in (sealed, sealed.replace(b"Hi", b"Ho"), sealed.replace(b"Hello", b"Hullo"), text):
-        head, _, body = whole.partition(b"\r\n\r\n")
-        lines = head.replace(b"\r\n ", b"\0").replace(b"\r\n\t", b"\1").split(b"\r\n")
-        headers = [Header(*line.replace(b"\0", b"\r\n ").replace(b"\1", b"\r\n\t").split(b":", 1)) for line in lines]
-        expected, _, _ = oracle.arc_verify(whole, dnsfunc=lambda *_, **__: signing.key_record(signing.rsa_key()))
-        assert verify(headers, body).result.value.encode() == expected
+    """A chain that dkimpy sealed passes, and fails where it does for dkimpy."""
+    sealed = oracle.sealed_message()
+    for whole in (
+        sealed,
+        sealed.replace(b"Hi", b"Ho"),
+        sealed.replace(b"Hello", b"Hullo"),
+        sealed[sealed.index(b"From") :],
+    ):
+        assert verify(*oracle.split(whole)).result == oracle.chain_status(whole)
 
 
 NAMES = st.sampled_from([b"ARC-Seal", b"ARC-Message-Signature", b"ARC-Authentication-Results", b"From"])

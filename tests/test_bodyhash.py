@@ -2,10 +2,10 @@ import hashlib
 from itertools import pairwise
 
 import pytest
+import signing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import signing
 from dmarcmilter.checks import bodyhash
 from dmarcmilter.checks.bodyhash import BodyHasher, BodyPlan
 

@@ -2,10 +2,10 @@ import hashlib
 import re
 
 import pytest
+import signing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import signing
 from dmarcmilter.checks import canonical
 from dmarcmilter.checks.canonical import Fields
 from dmarcmilter.message import Header

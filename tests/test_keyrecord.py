@@ -4,13 +4,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import signing
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import signing
 from dmarcmilter.checks import keyrecord
 from dmarcmilter.checks.fault import Fault
 from dmarcmilter.checks.keyrecord import Algorithm, KeyRecord

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dmarcmilter import resolver as module
 from dmarcmilter.demo.nameserver import NameServer
 from dmarcmilter.lookup import Answer, Status
 from dmarcmilter.resolver import Resolver, system_nameservers
+from dmarcmilter.resolver import resolver as module
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "resolver.toml").read_text("utf-8"))["case"]
 TXT = {"a.example": {"TXT": ["x"]}}
@@ -233,7 +233,7 @@ def test_an_impatient_message_does_not_end_the_query_for_others():
 
 
 def test_no_place_means_waiting_within_the_budget(monkeypatch):
-    monkeypatch.setattr("dmarcmilter.dnslookup.MAX_IN_FLIGHT", 1)
+    monkeypatch.setattr("dmarcmilter.resolver.messagelookup.MAX_IN_FLIGHT", 1)
     with NameServer({"a.example": {"TXT": ["x"]}, "b.example": {"_": "timeout"}}) as server:
         resolver = resolver_for(server, timeout=0.4, failure_hold=0.0)
         occupant = threading.Thread(target=once, args=(resolver, "b.example"))

@@ -1,15 +1,15 @@
 import pytest
+import signing
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from signing import NOW
 
-import signing
 from dmarcmilter.checks import signature, taglist
 from dmarcmilter.checks.canonical import Fields
 from dmarcmilter.checks.fault import Fault
 from dmarcmilter.checks.keyrecord import Algorithm
 from dmarcmilter.checks.signature import BodyHash, BodyHasher, BodyPlan, Checked, Signature, Signer
 from dmarcmilter.message import Header
-from signing import NOW
 
 HEADERS = [Header(b"From", b" joe@example.org"), Header(b"Subject", b" Hi")]
 BODY = b"Hello.\r\n"

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 import dns.exception
 import dns.resolver
 
-from dmarcmilter.dnscache import AnswerCache, Key
-from dmarcmilter.dnslookup import MessageLookup
-from dmarcmilter.dnsquery import Query, Result
-from dmarcmilter.dnsservers import Servers
 from dmarcmilter.lookup import Answer, Status
+from dmarcmilter.resolver.cache import AnswerCache, Key
+from dmarcmilter.resolver.messagelookup import MessageLookup
+from dmarcmilter.resolver.query import Query, Result
+from dmarcmilter.resolver.servers import Servers
 
 MAX_TTL = 3600
 """Seconds for which an answer is kept at most: a changed policy is seen within the hour."""

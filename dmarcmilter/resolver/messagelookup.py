@@ -4,14 +4,14 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from dmarcmilter import dnswire
-from dmarcmilter.dnscache import Key
-from dmarcmilter.dnsnames import name_to_wire
-from dmarcmilter.dnsquery import Query
 from dmarcmilter.lookup import Answer, Status
+from dmarcmilter.resolver import wire as dnswire
+from dmarcmilter.resolver.cache import Key
+from dmarcmilter.resolver.names import name_to_wire
+from dmarcmilter.resolver.query import Query
 
 if TYPE_CHECKING:
-    from dmarcmilter.resolver import Resolver
+    from dmarcmilter.resolver.resolver import Resolver
 
 MAX_IN_FLIGHT = 400
 """Queries at once in a process, each with a socket or a few: the usual limit is 1,024 descriptors."""

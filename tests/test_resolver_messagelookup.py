@@ -1,4 +1,4 @@
-"""dmarcmilter.dnslookup: what one message may use."""
+"""dmarcmilter.resolver.messagelookup: what one message may use."""
 
 import time
 
@@ -138,7 +138,7 @@ def test_after_close_nothing_is_asked(server):
 
 
 def test_ahead_of_need_only_while_there_is_room(server, monkeypatch):
-    monkeypatch.setattr("dmarcmilter.dnslookup.MAX_AHEAD", 2)
+    monkeypatch.setattr("dmarcmilter.resolver.messagelookup.MAX_AHEAD", 2)
     server.delay = 0.1
     lookup = make(server)
     for number in range(4):

@@ -1,4 +1,4 @@
-"""dmarcmilter.dnsnames held against dnspython."""
+"""dmarcmilter.resolver.names held against dnspython."""
 
 import dns.exception
 import dns.name
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.dnsnames import MAX_POINTERS, name_to_text, name_to_wire, read_name
+from dmarcmilter.resolver.names import MAX_POINTERS, name_to_text, name_to_wire, read_name
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""dmarcmilter.dnsquery against servers that send exactly what a test tells them."""
+"""dmarcmilter.resolver.query against servers that send exactly what a test tells them."""
 
 import socket
 import threading
@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.dnsnames import name_to_wire
-from dmarcmilter.dnsquery import Query
-from dmarcmilter.dnsservers import Servers
 from dmarcmilter.lookup import Status
+from dmarcmilter.resolver.names import name_to_wire
+from dmarcmilter.resolver.query import Query
+from dmarcmilter.resolver.servers import Servers
 
 KEY = (name_to_wire("a.example"), 16)
 
@@ -182,7 +182,7 @@ def test_no_socket_is_a_failure(monkeypatch):
     def exhausted(*_):
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr("dmarcmilter.dnsquery.socket.socket", exhausted)
+    monkeypatch.setattr("dmarcmilter.resolver.query.socket.socket", exhausted)
     query = Query(KEY, "message", servers, 0.2)
     query.send()
     query.collect(time.monotonic() + 5.0)

@@ -1,10 +1,10 @@
-"""dmarcmilter.dnscache: bounds and expiry."""
+"""dmarcmilter.resolver.cache: bounds and expiry."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.dnscache import AnswerCache
 from dmarcmilter.lookup import Answer, Status
+from dmarcmilter.resolver.cache import AnswerCache
 
 
 def key(number):

@@ -1,4 +1,4 @@
-"""dmarcmilter.dnswire held against dnspython, and against octets that nobody should send."""
+"""dmarcmilter.resolver.wire held against dnspython, and against octets that nobody should send."""
 
 import struct
 
@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.dnsnames import name_to_wire
-from dmarcmilter.dnswire import MAX_CHAIN, RDTYPES, is_reply, question, rcode_to_text, read_reply
+from dmarcmilter.resolver.names import name_to_wire
+from dmarcmilter.resolver.wire import MAX_CHAIN, RDTYPES, is_reply, question, rcode_to_text, read_reply
 
 NAME = name_to_wire("a.example")
 DATA = {

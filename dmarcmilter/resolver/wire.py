@@ -15,8 +15,8 @@ import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 
-from dmarcmilter.dnsnames import name_to_text, read_name
 from dmarcmilter.lookup import Record
+from dmarcmilter.resolver.names import name_to_text, read_name
 
 NOERROR, FORMERR, NXDOMAIN, REFUSED = 0, 1, 3, 5  # RFC 1035 4.1.1
 RDTYPES = {rdtype.name: int(rdtype) for rdtype in dns.rdatatype.RdataType}

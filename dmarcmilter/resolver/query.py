@@ -12,10 +12,10 @@ import time
 from dataclasses import dataclass
 from enum import Enum
 
-from dmarcmilter import dnswire
-from dmarcmilter.dnscache import Key
-from dmarcmilter.dnsservers import Server, Servers, exchange
 from dmarcmilter.lookup import Answer, Status
+from dmarcmilter.resolver import wire as dnswire
+from dmarcmilter.resolver.cache import Key
+from dmarcmilter.resolver.servers import Server, Servers, exchange
 
 ATTEMPT_GAPS = (0.25, 0.25)
 """Parts of the timeout between attempts. The sockets of earlier ones stay open: a late answer is taken, too."""

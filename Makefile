@@ -1,0 +1,34 @@
+# Two commands are enough: `make run` and `make test`. Each installs what it needs (see scripts/bootstrap).
+
+.PHONY: help run demo test check lint types clean
+
+help:
+	@echo "make run    install what is missing, show the filter doing its job, then keep it running"
+	@echo "make demo   the same, and end after the show"
+	@echo "make test   install what is missing, then lint, check types, and run all tests"
+	@echo "make lint | types | check (both)"
+
+run:
+	@scripts/bootstrap run
+	@.venv/bin/dmarcmilter demo --stay --state state
+
+demo:
+	@scripts/bootstrap run
+	@.venv/bin/dmarcmilter demo
+
+test:
+	@scripts/bootstrap test
+	@$(MAKE) --no-print-directory check
+	.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+check: lint types
+
+lint:
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+
+types:
+	.venv/bin/mypy
+
+clean:
+	rm -rf .venv state dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .bootstrap.log
