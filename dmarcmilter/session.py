@@ -50,7 +50,7 @@ def failsafe(
 ) -> Callable[Concatenate["Session", P], int]:
     """The one boundary for our own bugs: logged, and answered as the operator chose; mail is never lost by them."""
 
-    def guarded(self: "Session", *args: P.args, **kwargs: P.kwargs) -> int:
+    def guarded(self: "Session", /, *args: P.args, **kwargs: P.kwargs) -> int:
         try:
             return callback(self, *args, **kwargs)
         except BaseException:
