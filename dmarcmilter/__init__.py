@@ -1,1 +1,48 @@
-"""dmarcmilter"""
+"""dmarcmilter: inbound DMARC enforcement for Postfix and Sendmail.
+
+The map, in the order a message goes. Start with pipeline.
+
+The way in
+    callbacks       libmilter's callbacks reach the Session of their connection
+    session         SMTP callbacks to an Examination; Actions to the MTA; the failsafe
+    collector       header fields as they come, within limits
+    service         what the sessions of one worker share
+    message         what the MTA said: Header, Envelope, Message
+    examination     one message: questions asked early, body hashed as it comes, then judged
+    pipeline        process(message, reading, lookup, site) -> Outcome: gather, decide
+
+Gather
+    lookup          all the DNS that the core knows: Answer, Status, Lookup
+    resolver        the one resolver: cache, budget, prefetch, coalescing
+    evidence        what the checks found: SpfResult, DkimResult, ArcResult, Evidence
+    checks          spf (over pyspf), dkim and arc (our verifier over signature)
+    dmarc           domain, author, record, discovery, suffixes, alignment, evaluation (RFC 9989 step by step)
+
+Decide
+    rules           the words of enforcement: choices, actions, overrides
+    sampling        the draw for pct
+    policy          what speaks for a message, and the operator's limits: to a Decision
+
+Act
+    outcome         our whole answer; journal record and log line are views of it
+    authres         Authentication-Results: render ours, recognise forged ones
+    authresreader   reads the results that a trusted sealer recorded
+    actions         an Outcome to ordered MTA actions
+    explanation     an outcome record in plain sentences
+    history         journal: one line an outcome, before the reply
+
+Around
+    cli             the commands
+    settings        the schema of the conf file
+    config          reads and checks it
+    endpoint        addresses in it
+    advice          warnings about it
+    site            the files and names that it speaks of, resolved once
+    daemon          the supervisor: signals, workers, reload
+    worker          one worker process: libmilter's loop, the drain
+    listener        the socket, bound once
+    notify          readiness for the service manager
+    mailfile        a message in a file, cut as an MTA would
+    demo            the demonstration, with its name server and its MTA
+    reports         (to come)
+"""

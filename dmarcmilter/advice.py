@@ -60,9 +60,10 @@ def _socket(config: Config) -> list[str]:
 def _files(config: Config) -> list[str]:
     found = []
     journal = Path(config.history.journal)
-    existing = next(path for path in (journal, *journal.parents) if path.exists())
+    # os.access, because Path.exists raises where a folder above may not be entered.
+    existing = next((path for path in (journal, *journal.parents) if os.access(path, os.F_OK)), journal)
     if not os.access(existing, os.W_OK | os.X_OK):
         found.append(f"[history] journal: {existing} is not writable for the user that runs this check")
-    if config.dmarc.psl_file and not Path(config.dmarc.psl_file).is_file():
-        found.append(f"[dmarc] psl_file: {config.dmarc.psl_file} does not exist")
+    if config.dmarc.psl_file and not os.access(config.dmarc.psl_file, os.R_OK):
+        found.append(f"[dmarc] psl_file: {config.dmarc.psl_file} is not readable for the user that runs this check")
     return found

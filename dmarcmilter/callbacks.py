@@ -19,6 +19,9 @@ def register(service: Service) -> None:
     """Connect libmilter's callbacks to Sessions, a new one for each negotiation (XCLIENT negotiates anew)."""
 
     def negotiate(context: Any, options: list[int]) -> int:
+        before = context.getpriv()
+        if before:
+            before.close()
         session = Session(context, service)
         context.setpriv(session)
         return session.negotiate(options)

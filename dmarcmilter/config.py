@@ -90,7 +90,7 @@ def _check(config: Config) -> None:
         re.fullmatch(r"0?[0-7]{3}", config.milter.socket_mode), "[milter] socket_mode: three octal digits, as 0660"
     )
     _require(0 <= config.milter.workers <= 512, "[milter] workers: 0 (one for each core) to 512")
-    _require(config.milter.drain_timeout >= 0, "[milter] drain_timeout: seconds, not negative")
+    _require(0 <= config.milter.drain_timeout <= 86_400, "[milter] drain_timeout: seconds, not negative, at most a day")
     _require(config.milter.max_header_fields >= 100, "[milter] max_header_fields: at least 100")
     _require(config.milter.max_header_bytes >= 65_536, "[milter] max_header_bytes: at least 65536")
     for text in config.ignore.networks:

@@ -80,29 +80,41 @@ class Supervisor:
     def _fork_all(self) -> bool:
         """Start this generation's workers; False when one of them does not get ready."""
         count = self.config.milter.workers or len(os.sched_getaffinity(0))
-        ready = [self._fork() for _ in range(count)]
+        try:
+            ready = [self._fork() for _ in range(count)]
+        except OSError:
+            log.exception("no new worker")
+            return False
         return all(ready)
 
     def _fork(self) -> bool:
+        """Start one worker; False when it does not get ready (it is then ended, and reaped like any other)."""
+        supervisor = os.getpid()
         reader, writer = os.pipe()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(reader)
+            os.close(writer)
+            raise
         if pid == 0:
             os.close(reader)
-            self._be_worker(writer)
+            self._be_worker(writer, supervisor)
         os.close(writer)
         self.children[pid] = Child(self.generation, time.monotonic())
-        try:
-            readable, _, _ = select.select([reader], [], [], READY_SECONDS)
-            return bool(readable) and os.read(reader, 1) == b"+"
-        finally:
-            os.close(reader)
+        readable, _, _ = select.select([reader], [], [], READY_SECONDS)
+        ready = bool(readable) and os.read(reader, 1) == b"+"
+        os.close(reader)
+        if not ready:
+            os.kill(pid, signal.SIGKILL)
+        return ready
 
-    def _be_worker(self, ready: int) -> None:
+    def _be_worker(self, ready: int, supervisor: int) -> None:
         """In the new process; never returns."""
         try:
             signal.set_wakeup_fd(-1)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            _end_with(os.getppid())
+            _end_with(supervisor)
             worker.run(self.config, self.site, self.listener.socket, lambda: _tell(ready))
         except BaseException:
             log.exception("worker failed")
@@ -128,7 +140,11 @@ class Supervisor:
         due = [at for at in self.restart_at if at <= now]
         self.restart_at = [at for at in self.restart_at if at > now]
         for _ in due:
-            self._fork()
+            try:
+                self._fork()
+            except OSError:
+                log.exception("no new worker")
+                self.restart_at.append(now + RESTART_DELAY)
 
     def _signal(self, number: int, *, generation: int | None = None) -> None:
         for pid, child in self.children.items():
@@ -154,15 +170,23 @@ class Supervisor:
         set_level(config)
         if self._fork_all():
             self._signal(worker.RETIRE, generation=old[2])
+            self.restart_at.clear()  # those were due for the old generation
             log.info("reloaded %s", self.path)
         else:
             log.error("reload: the new workers do not start; the running configuration stays")
-            self._signal(signal.SIGKILL, generation=self.generation)
+            self._give_up(self.generation)
             self.config, self.site, self.generation = old
+            set_level(self.config)
         notify.send("READY=1")
+
+    def _give_up(self, generation: int) -> None:
+        """Kill a generation, and do not miss it when it is reaped: its number is used again."""
+        self._signal(signal.SIGKILL, generation=generation)
+        self.children = {pid: child for pid, child in self.children.items() if child.generation != generation}
 
     def _stop(self) -> None:
         self._signal(signal.SIGTERM)
+        self.listener.close()  # who connects now is refused at once, not kept waiting for nobody
         end = time.monotonic() + self.config.milter.drain_timeout + STOP_GRACE
         self.generation += 1  # nobody who ends now is restarted
         while self.children and time.monotonic() < end:
@@ -170,7 +194,6 @@ class Supervisor:
             if self.children:
                 signal.sigtimedwait({signal.SIGCHLD}, 0.1)
         self._signal(signal.SIGKILL)
-        self.listener.close()
 
 
 def serve(path: str) -> int:

@@ -55,6 +55,7 @@ class Listener:
         self._lock = _locked(path.with_name(path.name + ".lock"))
         if _answers(path):
             raise ListenError(f"{path}: another program listens there")
+        group = _group(settings.socket_group) if settings.socket_group else -1
         draft = path.with_name(f".{os.getpid()}")
         draft.unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX)
@@ -63,11 +64,14 @@ class Listener:
             listening.bind(str(draft))
         finally:
             os.umask(before)
-        if settings.socket_group:
-            os.chown(draft, -1, _group(settings.socket_group))
-        draft.chmod(int(settings.socket_mode, 8))
-        listening.listen(BACKLOG)
-        draft.rename(path)
+        try:
+            os.chown(draft, -1, group)
+            draft.chmod(int(settings.socket_mode, 8))
+            listening.listen(BACKLOG)
+            draft.rename(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
         self._inode = _inode(path)
         return listening
 

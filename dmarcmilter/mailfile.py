@@ -13,11 +13,6 @@ class MailFile:
     headers: tuple[Header, ...]
     body: bytes
 
-    @property
-    def header_size(self) -> int:
-        """Octets of the header with the empty line that ends it, counted as the daemon counts them."""
-        return sum(len(header.name) + len(header.value) + 3 for header in self.headers) + 2
-
 
 def parse(raw: bytes) -> MailFile:
     """Cut where Postfix does: the header ends at an empty line, or before the first line that cannot be part of it.

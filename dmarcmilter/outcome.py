@@ -42,8 +42,10 @@ class Outcome:
 
     def record(self) -> dict[str, Any]:
         """The outcome object of the journal and of `check --json`: plain values, ready for JSON."""
-        envelope = self.message.envelope
-        evidence = self.evidence
+        return {**self._received(), **self._found(), **self._decided(), **self._effort()}
+
+    def _received(self) -> dict[str, Any]:
+        envelope, author = self.message.envelope, self.evidence.author
         return {
             "v": VERSION,
             "time": envelope.received_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -51,41 +53,56 @@ class Outcome:
             "client_ip": str(envelope.client_ip) if envelope.client_ip else None,
             "helo": shown(envelope.helo),
             "mail_from_domain": self.mail_from_domain,
-            "author_domain": evidence.author.domain,
-            "author_problem": str(evidence.author.problem) if evidence.author.problem else None,
-            "author_domains": list(evidence.author.domains),
+            "author_domain": author.domain,
+            "author_problem": str(author.problem) if author.problem else None,
+            "author_domains": list(author.domains),
             "size": self.message.size,
             "truncated": self.message.truncated or None,
+        }
+
+    def _found(self) -> dict[str, Any]:
+        spf, arc = self.evidence.spf, self.evidence.arc
+        return {
             "spf": {
-                "result": str(evidence.spf.result),
-                "domain": evidence.spf.domain,
-                "scope": str(evidence.spf.scope),
-                "reason": evidence.spf.reason,
+                "result": str(spf.result),
+                "domain": spf.domain,
+                "scope": str(spf.scope),
+                "reason": spf.reason,
             },
-            "dkim": [_dkim(result) for result in evidence.dkim],
+            "dkim": [_dkim(result) for result in self.evidence.dkim],
             "arc": {
-                "result": str(evidence.arc.result),
-                "sealers": [{"domain": sealed.sealer, "selector": sealed.selector} for sealed in evidence.arc.sets],
-                "oldest_pass": evidence.arc.oldest_pass,
-                "reason": evidence.arc.reason,
+                "result": str(arc.result),
+                "sealers": [{"domain": sealed.sealer, "selector": sealed.selector} for sealed in arc.sets],
+                "oldest_pass": arc.oldest_pass,
+                "reason": arc.reason,
             },
             "policy": self._policy(),
+        }
+
+    def _decided(self) -> dict[str, Any]:
+        decision = self.decision
+        return {
             "dmarc": self._dmarc(),
-            "disposition": str(self.decision.disposition),
+            "disposition": str(decision.disposition),
             "overrides": [
                 {"type": str(found.type), "comment": found.comment, "rfc7489": found.type_rfc7489 or str(found.type)}
-                for found in self.decision.overrides
+                for found in decision.overrides
             ],
             "sampled_out": self.sampled_out,
             "mode": str(self.mode),
-            "action": str(self.decision.action),
-            "would": str(self.decision.would),
+            "action": str(decision.action),
+            "would": str(decision.would),
+        }
+
+    def _effort(self) -> dict[str, Any]:
+        effort = self.effort
+        return {
             "dns": {
-                "queries": self.effort.dns_queries,
-                "cache_hits": self.effort.dns_cache_hits,
-                "milliseconds": round(self.effort.dns_milliseconds, 2),
+                "queries": effort.dns_queries,
+                "cache_hits": effort.dns_cache_hits,
+                "milliseconds": round(effort.dns_milliseconds, 2),
             },
-            "milliseconds": round(self.effort.milliseconds, 2),
+            "milliseconds": round(effort.milliseconds, 2),
         }
 
     @property

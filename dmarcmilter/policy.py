@@ -147,7 +147,12 @@ def _arc_comment(case: Case) -> str:
 
 def mailing_list_traces(case: Case, wanted: Disposition) -> tuple[Disposition, Override] | None:
     """Anyone can write List-Id: it softens reject to quarantine, and never further."""
-    if wanted is not Disposition.REJECT or case.rules.mailing_list_traces is TracesAction.IGNORE:
+    rules = case.rules
+    if wanted is not Disposition.REJECT or rules.mailing_list_traces is TracesAction.IGNORE:
+        return None
+    # Where reject already acts as something milder, quarantine would be the harder word; and where quarantine does
+    # nothing, the traces alone would let the message through.
+    if rules.reject_action is not RejectAction.REJECT or rules.quarantine_action is QuarantineAction.NONE:
         return None
     seen = [name for name in ("List-Id", "List-Post") if any(case.message.fields(name.lower().encode()))]
     if not seen:

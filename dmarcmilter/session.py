@@ -55,7 +55,7 @@ def failsafe(
             return callback(self, *args, **kwargs)
         except BaseException:
             log.exception("%s: internal error in %s", self.queue_id() or "-", callback.__name__)
-            return self.failed()
+            return self.failed(at_end=callback.__name__ == "eom")
 
     functools.update_wrapper(guarded, callback)
     return guarded
@@ -68,7 +68,7 @@ class Session:
         self._context = context
         self._service = service
         self._leading_space = True
-        self._authserv_id = service.authserv_id
+        self._authserv_id = service.authserv_id or service.site.host_name
         self._client_ip: IPv4Address | IPv6Address | None = None
         self._client_name = ""
         self._helo = b""
@@ -78,6 +78,8 @@ class Session:
         """Forget the message. Called at MAIL too: no callback is sure to come at the end of the one before."""
         self._examination: Examination | None = None
         self._ignored = ""
+        self._changed = False
+        """Changes have been asked for: the same deletions again would hit the fields that have moved up."""
         limits = self._service
         self._header = HeaderCollector(
             limits.max_header_fields,
@@ -116,17 +118,17 @@ class Session:
     @failsafe
     def envfrom(self, sender: bytes, *_parameters: bytes) -> int:
         self._end()
-        self._ignored = self._why_ignored()
+        self._service.began(self)
+        self._ignored = self._why_ignored(sender)
         if not self._ignored:
             envelope = Envelope(
-                queue_id=self.queue_id(),
+                queue_id="",  # asked for at the end: not every MTA knows it now
                 received_at=datetime.now(UTC),
                 client_ip=self._client_ip,
                 client_name=self._client_name,
                 helo=self._helo,
                 mail_from=_path(sender),
             )
-            self._service.began(self)
             self._examination = Examination(envelope, self._service.lookup(), self._service.site)
         return int(Milter.CONTINUE)
 
@@ -156,7 +158,7 @@ class Session:
     def eom(self) -> int:
         if self._ignored:
             log.debug("%s: not judged: %s", self.queue_id() or "-", self._ignored)
-            self._apply(actions.forged_fields(self._header.fields(), self._own_ids()))
+            self._remove_forged()
             self._end()
             return int(Milter.CONTINUE)
         if self._examination is None:
@@ -185,12 +187,14 @@ class Session:
 
     # -- helpers -----------------------------------------------------------------------------------------------
 
-    def failed(self) -> int:
+    def failed(self, *, at_end: bool) -> int:
         """The answer to our own bug. Accepting still takes forged results out, as far as that can be done."""
         self._end_examination()
         if self._service.on_internal_error is InternalError.TEMPFAIL:
             return int(Milter.TEMPFAIL)
         self._ignored = "internal error"
+        if at_end and not self._changed:
+            self._remove_forged()
         return int(Milter.CONTINUE)
 
     def queue_id(self) -> str:
@@ -214,8 +218,11 @@ class Session:
             self._examination = None
         self._service.ended(self)
 
-    def _why_ignored(self) -> str:
-        if self._service.ignore_authenticated and self._macro("{auth_authen}"):
+    def _why_ignored(self, sender: bytes) -> str:
+        # A path that lost its end had a NUL in it. So perhaps had {mail_addr}, and libmilter runs past the end of
+        # such a macro list when it looks for a name that is not there.
+        whole = sender.startswith(b"<") == sender.endswith(b">")
+        if whole and self._service.ignore_authenticated and self._macro("{auth_authen}"):
             return "authenticated client"
         if self._client_ip is not None and any(self._client_ip in net for net in self._service.ignored_networks):
             return "client in [ignore] networks"
@@ -230,7 +237,11 @@ class Session:
         except UnicodeDecodeError:
             return ""
 
+    def _remove_forged(self) -> None:
+        self._apply(actions.forged_fields(self._header.fields(), self._own_ids()))
+
     def _apply(self, plan: tuple[MtaAction, ...]) -> None:
+        self._changed = True
         for action in plan:
             match action:
                 case DeleteHeader(name, occurrence):

@@ -11,7 +11,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import milter
@@ -48,6 +48,7 @@ def run(config: Config, site: Site, listener: socket.socket, ready: Callable[[],
     service = _service_of(config, site)
     callbacks.register(service)
     fd = _hand_over(listener)
+    listener.close()  # libmilter has its own descriptor; when that one is given up, nothing here listens
     thread = threading.Thread(target=_serve, args=(wake,), name="libmilter", daemon=True)
     thread.start()
     ready()
@@ -55,7 +56,7 @@ def run(config: Config, site: Site, listener: socket.socket, ready: Callable[[],
         # A signal sets the event; the timeout is for a libmilter that ends by itself.
         wake.wait(5.0)
     if asked:
-        _drain(service, fd, config.milter.drain_timeout, until_closed=asked[0] == RETIRE)
+        _drain(service, fd, config.milter.drain_timeout, asked)
     service.journal.close()
     logging.shutdown()
     os._exit(0 if asked else 1)
@@ -109,19 +110,19 @@ def _hand_over(listener: socket.socket) -> int:
 
 def _listening() -> list[int]:
     """Descriptors of this process that listen for connections."""
-    found = []
-    for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
-        try:
-            with socket.socket(fileno=os.dup(fd)) as probe:
-                if probe.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                    found.append(fd)
-        except OSError:  # not a socket, or the descriptor of the listing itself
-            continue
-    return found
+    return [fd for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()] if _listens(fd)]
 
 
-def _drain(service: Service, fd: int, timeout: float, *, until_closed: bool) -> None:
-    """Take no new connection, then wait until nothing is left to wait for."""
+def _listens(fd: int) -> bool:
+    try:
+        with socket.socket(fileno=os.dup(fd)) as probe:
+            return bool(probe.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:  # not a socket, or the descriptor of the listing itself
+        return False
+
+
+def _drain(service: Service, fd: int, timeout: float, asked: Sequence[int]) -> None:
+    """Take no new connection, then wait until nothing is left to wait for. STOP may come while RETIRE is waiting."""
     nobody = socket.socket(socket.AF_UNIX)
     nobody.bind("")  # a name of the kernel's choice, in no file system
     nobody.listen(1)
@@ -131,7 +132,8 @@ def _drain(service: Service, fd: int, timeout: float, *, until_closed: bool) -> 
     quiet_since = None
     while time.monotonic() < end:
         opened, closed = milter.getdiag()
-        busy = opened != closed if until_closed else bool(service.in_progress)
+        stopping = any(number in STOP for number in asked)
+        busy = bool(service.in_progress) if stopping else opened != closed
         if busy:
             quiet_since = None
         elif quiet_since is None:

@@ -1,5 +1,6 @@
 """DKIM verification (RFC 6376, 8301, 8463, 8616): read the fields, hash the body elsewhere, then verify."""
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from dmarcmilter.evidence import DkimResult, DkimWord
 from dmarcmilter.lookup import Lookup
 from dmarcmilter.message import Header
 
-MAX_READ = 100
+MAX_READ = 1000
 """DKIM-Signature fields that are read, from the top; what is below is not looked at."""
 MAX_SIGNATURES = 10
 """Signatures that are verified (RFC 6376 6.1 lets us limit them)."""
@@ -43,8 +44,8 @@ class ReadSignature:
 def read(headers: Sequence[Header], author: Domain | None) -> tuple[ReadSignature, ...]:
     """The signatures of a message in header order (RFC 6376 6.1.1).
 
-    At most MAX_SIGNATURES of them have something to verify; those whose d= could align with the author come first in
-    the choice, then the upper ones; rsa-sha1 comes last. At most MAX_UNVERIFIED others are kept.
+    At most MAX_SIGNATURES of them have something to verify; those whose d= is the author's or nearest to it come
+    first in the choice, then the upper ones; rsa-sha1 comes last. At most MAX_UNVERIFIED others are kept.
     """
     positions = [position for position, header in enumerate(headers) if header.key == _FIELD][:MAX_READ]
     found = [_read_field(position, headers[position].value) for position in positions]
@@ -140,15 +141,17 @@ def _shown_identity(value: bytes) -> str | None:
     return text if fit else None
 
 
-def _rank(facts: DkimResult, author: Domain | None) -> tuple[bool, bool]:
-    """Sorts before others what is more likely to matter to DMARC."""
-    return facts.algorithm == Algorithm.RSA_SHA1, not _could_align(facts.domain, author)
+def _rank(facts: DkimResult, author: Domain | None) -> tuple[bool, bool, int]:
+    """Sorts before others what is more likely to align with the Author Domain (RFC 9989 4.4.1)."""
+    return facts.algorithm == Algorithm.RSA_SHA1, facts.domain != author, -_common_labels(facts.domain, author)
 
 
-def _could_align(domain: Domain | None, author: Domain | None) -> bool:
+def _common_labels(domain: Domain | None, author: Domain | None) -> int:
+    """How many labels two names share, counted from the right: 2 or more may be one organization."""
     if domain is None or author is None:
-        return False
-    return domains.is_within(domain, author) or domains.is_within(author, domain)
+        return 0
+    pairs = zip(reversed(domains.labels(domain)), reversed(domains.labels(author)), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _dropped(one: ReadSignature) -> ReadSignature:

@@ -1,6 +1,6 @@
 """What DKIM and ARC signatures have in common: their tags, and their verification (RFC 6376 3.5, 6.1)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dmarcmilter.checks import keyrecord, taglist
@@ -133,10 +133,6 @@ def _expiry_fault(signature: Signature) -> Fault | None:
     if signature.expires is None or signature.signed_at is None or signature.expires > signature.signed_at:
         return None
     return Fault.EXPIRY  # RFC 6376 3.5
-
-
-def plans(signatures: Iterable[Signature]) -> set[BodyPlan]:
-    return {signature.plan for signature in signatures}
 
 
 def check(

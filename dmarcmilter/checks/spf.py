@@ -4,6 +4,7 @@ pyspf evaluates records; this module decides which identity is checked, gives it
 mends the places where its result is not RFC 7208's: see `_Query`.
 """
 
+import re
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -32,6 +33,12 @@ MAX_REASON = 160
 
 _NEVER = "\0never"
 """Stands for a domain-spec that must not match anything (RFC 8616 4)."""
+_NOTHING = "v=spf1"
+"""The record that it has: neutral, which neither an include nor a redirect takes for a match."""
+# RFC 7208 7.1, without the letters c, r and t, which only an explanation may use (7.2).
+_MACROS = re.compile(r"(?:[^%]|%[%_-]|%\{[slodiphv](?:0*[1-9][0-9]*)?r?[-.+,/_=]*\})*", re.IGNORECASE)
+_LOCAL_MACRO = re.compile(r"%\{[sl]", re.IGNORECASE)
+_MODIFIER = re.compile(r"([a-z][a-z0-9_.-]*)=(.*)", re.IGNORECASE | re.DOTALL)
 
 
 def identity(envelope: Envelope) -> tuple[Domain | None, SpfScope, str]:
@@ -69,8 +76,9 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
 
     DNS through our lookup; `exp=` never fetched (nobody reads it, and it costs queries before the result is known);
     void lookups counted by term, not by MX or PTR host (4.6.4); DNS errors within `ptr` are no match (5.5);
-    expanded names cut label by label to 253 octets (7.3); non-ASCII local-parts never match (RFC 8616 4);
-    records and terms of bounded size.
+    expanded names cut label by label to 253 octets (7.3); macros by the grammar (7.1); modifier names in any case, and
+    unknown ones as often as they come (6); non-ASCII local-parts never match (RFC 8616 4), nor do those longer than a
+    name; records and terms of bounded size.
     """
 
     def __init__(
@@ -84,9 +92,11 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
         receiver: str,
     ) -> None:
         super().__init__(i=str(client).partition("%")[0], s=f"x@{domain}", h="", receiver=receiver)
+        self._has_usable_local = local.isascii() and len(local) <= MAX_NAME
+        shown_local = local if self._has_usable_local else "-"
         # Set by hand: pyspf's own split_email() cuts at the first "@".
-        self.l, self.o, self.d, self.s = local, domain, domain, f"{local}@{domain}"
-        self.h = domains.parse(helo) or helo.decode("utf-8", "replace")
+        self.l, self.o, self.d, self.s = shown_local, domain, domain, f"{shown_local}@{domain}"
+        self.h = domains.parse(helo) or helo[:MAX_NAME].decode("utf-8", "replace")
         self.prob = ""
         self._lookup = lookup
 
@@ -115,21 +125,27 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
             raise spf.PermError(f"more than {MAX_ADDRESSES} addresses at one name")
         return list(answer.records)
 
+    def dns_spf(self, domain: str) -> Any:
+        return _NOTHING if domain == _NEVER else super().dns_spf(domain)
+
     def check0(self, record: str | None, recursion: int) -> Any:
-        if record and (len(record) > MAX_RECORD or any(len(term) > MAX_TERM for term in record.split(" "))):
-            raise spf.PermError("record or term too long")
+        if record:
+            terms = record.split(" ")
+            if len(record) > MAX_RECORD or any(len(term) > MAX_TERM for term in terms):
+                raise spf.PermError("record or term too long")
+            record = " ".join([terms[0], *_known_terms(terms[1:])])
         return super().check0(record, recursion)
 
     def get_explanation(self, spec: str) -> None:
         """Not fetched."""
 
     def expand(self, text: str, stripdot: bool = True) -> str:  # noqa: FBT001, FBT002
-        if not self.l.isascii() and any(macro in text.lower() for macro in ("%{l", "%{s")):
-            return _NEVER
+        if not _MACROS.fullmatch(text):
+            raise spf.PermError("invalid macro")
         name = str(super().expand(text, stripdot))
-        while stripdot and len(name) > MAX_NAME and "." in name:
-            name = name.partition(".")[2]
-        return name
+        if not self._has_usable_local and _LOCAL_MACRO.search(text.replace("%%", "")):
+            return _NEVER
+        return _cut(name)
 
     def dns_mx(self, name: str) -> list[str]:
         exchanges = self.dns(name, "MX")
@@ -152,6 +168,28 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
 
     def log(self, *args: object) -> None:
         """Say nothing: pyspf would print."""
+
+
+def _known_terms(terms: list[str]) -> list[str]:
+    """Known modifiers in lower case, and without the others, whose macros must be right all the same (RFC 7208 6)."""
+    kept = []
+    for term in terms:
+        modifier = _MODIFIER.fullmatch(term)
+        if modifier is None:
+            kept.append(term)
+        elif modifier[1].lower() in {"redirect", "exp"}:
+            kept.append(f"{modifier[1].lower()}={modifier[2]}")
+        elif not _MACROS.fullmatch(modifier[2]):
+            raise spf.PermError("invalid macro")
+    return kept
+
+
+def _cut(name: str) -> str:
+    """Without the leftmost labels that make it too long (RFC 7208 7.3)."""
+    if len(name) <= MAX_NAME:
+        return name
+    dot = name.find(".", len(name) - MAX_NAME - 1)
+    return name[dot + 1 :] if dot >= 0 else name.rpartition(".")[2]
 
 
 def _shown(text: object) -> str:

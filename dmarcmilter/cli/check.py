@@ -10,6 +10,7 @@ import click
 
 from dmarcmilter import mailfile, site
 from dmarcmilter.cli.common import config_option, fail, json_option, load, resolver
+from dmarcmilter.collector import HeaderCollector
 from dmarcmilter.config import ConfigError
 from dmarcmilter.examination import Examination
 from dmarcmilter.explanation import explain
@@ -60,7 +61,7 @@ def check(
         mail_from=mail_from.encode("utf-8", "surrogateescape").removeprefix(b"<").removesuffix(b">"),
         recipients=tuple(recipient.encode("utf-8", "surrogateescape") for recipient in recipients),
     )
-    if any(address in network for network in config.ignore.parsed()):
+    if any(envelope.client_ip in network for network in config.ignore.parsed()):
         click.echo(f"note: the daemon does not judge {client}: it is in [ignore] networks", err=True)
     record = judge(envelope, raw, config).record()
     click.echo(json.dumps(record) if as_json else "\n".join(explain(record)))
@@ -74,8 +75,11 @@ def judge(envelope: Envelope, raw: bytes, config: Config) -> Outcome:
         fail(str(error))
     lookup = resolver(config).session(config.dns.message_budget, config.dns.message_queries)
     parsed = mailfile.parse(raw)
+    header = HeaderCollector(config.milter.max_header_fields, config.milter.max_header_bytes, leading_space=True)
+    for field in parsed.headers:
+        header.add(field.name, field.value)
     examination = Examination(envelope, lookup, mine)
-    examination.end_of_headers(parsed.headers, size=parsed.header_size)
+    examination.end_of_headers(header.fields(), size=header.size, truncated=header.truncated)
     for start in range(0, len(parsed.body), CHUNK):
         examination.body(parsed.body[start : start + CHUNK])
     outcome = examination.outcome(envelope.queue_id)

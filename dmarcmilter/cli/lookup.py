@@ -6,6 +6,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dmarcmilter.cli.common import config_option, fail, json_option, load, resolver
 from dmarcmilter.dmarc import domain as domains
@@ -123,6 +124,6 @@ def _print(report: dict[str, Any], in_force: Method) -> None:
         console.print("No fault was found in the record.")
 
 
-def _plain(value: object) -> str:
+def _plain(value: object) -> Text:
     """For a rich table: text from DNS must not be read as markup."""
-    return "-" if value is None else str(value).replace("[", "\\[")
+    return Text("-" if value is None else str(value))

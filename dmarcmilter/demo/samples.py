@@ -130,7 +130,7 @@ def samples() -> list[Sample]:
             "with a forged Authentication-Results",
             _message("news@club.example", "Trust me", more="Authentication-Results: mx.demo.example; dmarc=pass\r\n"),
         ),
-        Sample("two From fields", b"From: Club <news@club.example>\r\n" + _message(spoof, "Which one?")),
+        Sample("two From fields", b"From: news@club.example\r\n" + _message(spoof, "Which one?")),
         Sample("a domain without any policy", _message("me@nopolicy.example", "Hello")),
         Sample("a bounce (null sender)", _message("postmaster@nopolicy.example", "Undelivered"), mail_from=""),
     ]

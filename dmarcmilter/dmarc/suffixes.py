@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -146,12 +147,12 @@ def _date_of_file(file: Path) -> str:
     """As sortable text: the VERSION line of the list, else the time of the file."""
     try:
         with file.open(encoding="utf-8", errors="replace") as lines:
-            for _, line in zip(range(_VERSION_LINES), lines, strict=False):
-                if match := _VERSION.match(line):
-                    return match[1]
-        return datetime.fromtimestamp(file.stat().st_mtime, UTC).strftime("%Y-%m-%d")
+            head = list(islice(lines, _VERSION_LINES))
+        changed = file.stat().st_mtime
     except OSError:
         return ""
+    found = next(filter(None, map(_VERSION.match, head)), None)
+    return found[1] if found else datetime.fromtimestamp(changed, UTC).strftime("%Y-%m-%d")
 
 
 def _sections(text: str) -> tuple[list[str], list[str], int]:

@@ -17,7 +17,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
-"""After a failure to open, so that a broken disk does not cost two system calls and a log line for each message."""
+"""After a failure, so that a broken disk is not tried again, nor a full one given a new empty file, by each message."""
 FILE_MODE = 0o640
 
 
@@ -52,6 +52,8 @@ class Journal:
 
     def _write(self, line: bytes) -> str:
         """What went wrong, or nothing."""
+        if time.monotonic() < self._retry_at:
+            return f"{self._directory}: still failing"
         try:
             self._open_for_today()
             # A line that the disk took only in part is ended here, so that it spoils no other.
@@ -59,25 +61,22 @@ class Journal:
             written = os.write(self._file, data)
         except OSError as error:
             self._close()
+            self._retry_at = time.monotonic() + RETRY_SECONDS
             return f"{self._directory}: {error.strerror or error}"
         self._torn = written != len(data)
         return f"{self._directory}: only {written} of {len(data)} octets written" if self._torn else ""
 
     def _open_for_today(self) -> None:
-        now = self._now()
-        day = time.strftime("%Y%m%d", time.gmtime(now))
-        if self._file >= 0 and day == self._day:
+        day = time.strftime("%Y%m%d", time.gmtime(self._now()))
+        # A file that was removed under us would take lines that nobody can ever read.
+        if self._file >= 0 and day == self._day and os.fstat(self._file).st_nlink:
             return
-        if now < self._retry_at:
-            raise OSError(0, "still failing")
         self._close()
-        self._retry_at = now + RETRY_SECONDS
         self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         # The start time keeps a recycled process id from appending to an earlier worker's file.
         name = f"{day}-{time.time_ns() // 1_000_000}-{os.getpid()}.jsonl"
         self._file = os.open(self._directory / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         self._day = day
-        self._retry_at = 0.0
 
     def _close(self) -> None:
         if self._file >= 0:

@@ -1,0 +1,140 @@
+"""Messages, evidence and whole outcomes for tests, from a few words each."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from ipaddress import ip_address
+
+from zones import Zone
+
+from dmarcmilter import policy
+from dmarcmilter.dmarc.author import Author, AuthorProblem
+from dmarcmilter.dmarc.discovery import Method, discover, organizational_domains, with_existence
+from dmarcmilter.dmarc.domain import Domain
+from dmarcmilter.dmarc.evaluation import assessment_policy, evaluate, needs_existence
+from dmarcmilter.dmarc.suffixes import Suffixes
+from dmarcmilter.evidence import (
+    ArcResult,
+    ArcSet,
+    ArcWord,
+    DkimResult,
+    DkimWord,
+    Evidence,
+    SpfResult,
+    SpfScope,
+    SpfWord,
+)
+from dmarcmilter.message import Envelope, Header, Message
+from dmarcmilter.outcome import Outcome
+from dmarcmilter.rules import (
+    AuthorAction,
+    Mode,
+    OnTemperror,
+    QuarantineAction,
+    RejectAction,
+    Rules,
+    TracesAction,
+)
+
+SUFFIXES = Suffixes.of_text("com\nnet\norg\nexample\n")
+RECEIVED_AT = datetime(2027, 1, 15, 8, 0, 0, 123456, tzinfo=UTC)
+
+
+def envelope(**changes):
+    defaults = {
+        "queue_id": "4ABC",
+        "received_at": RECEIVED_AT,
+        "client_ip": ip_address("192.0.2.1"),
+        "client_name": "mta.example.net",
+        "helo": b"mta.example.net",
+        "mail_from": b"sender@bounce.example.com",
+    }
+    return Envelope(**defaults | changes)
+
+
+def fields(*lines):
+    """Header fields from "Name: value" lines."""
+    pairs = (line.encode("utf-8", "surrogateescape").partition(b":") for line in lines)
+    return tuple(Header(name, value) for name, _, value in pairs)
+
+
+def message(*lines, **changes):
+    return Message(envelope(**changes), fields(*lines), size=1000)
+
+
+RULES = Rules(
+    mode=Mode.ENFORCE,
+    reject_action=RejectAction.REJECT,
+    quarantine_action=QuarantineAction.HOLD,
+    mailing_list_traces=TracesAction.QUARANTINE,
+    temperror=OnTemperror.ACCEPT,
+    on_missing=AuthorAction.REJECT,
+    on_multiple=AuthorAction.REJECT,
+    on_malformed=AuthorAction.REJECT,
+    trusted_sealers=frozenset(),
+)
+
+_RULE_TYPES = {
+    "mode": Mode,
+    "reject_action": RejectAction,
+    "quarantine_action": QuarantineAction,
+    "mailing_list_traces": TracesAction,
+    "temperror": OnTemperror,
+    "on_missing": AuthorAction,
+    "on_multiple": AuthorAction,
+    "on_malformed": AuthorAction,
+}
+
+
+def rules(*, trusted_sealers=(), **words):
+    typed = {name: _RULE_TYPES[name](word) for name, word in words.items()}
+    return replace(RULES, trusted_sealers=frozenset(map(Domain, trusted_sealers)), **typed)
+
+
+def spf(text="none"):
+    """`result [domain [scope]]`"""
+    word, name, scope = [*text.split(), "", ""][:3]
+    return SpfResult(SpfWord(word), Domain(name) if name else None, SpfScope(scope or "mfrom"))
+
+
+def dkim(text):
+    """`result domain`"""
+    word, _, name = text.partition(" ")
+    return DkimResult(DkimWord(word), Domain(name) if name else None)
+
+
+def arc(word, sets=()):
+    """sets: (sealer, results) newest first."""
+    found = tuple(
+        ArcSet(len(sets) - number, Domain(sealer), "s1", results.encode())
+        for number, (sealer, results) in enumerate(sets)
+    )
+    return ArcResult(ArcWord(word), found, 0 if found else None, "" if word != "fail" else "seal mismatch")
+
+
+def evidence(author="example.com", problem="", record="v=DMARC1; p=reject", zone=None, **found):
+    """As the pipeline gathers it, from results instead of a message. `author=None` with a problem."""
+    spf_result = found.get("spf") or spf()
+    dkim_results = tuple(found.get("dkim", ()))
+    arc_result = found.get("arc") or arc("none")
+    if problem:
+        who = Author(None, AuthorProblem(problem), reason=f"{problem} From field")
+        return Evidence(who, spf_result, dkim_results, arc_result, None, {})
+    lookup = Zone(({"_dmarc.example.com": record} if record else {}) | (zone or {}), found.get("failed", ()))
+    discovery = discover(Domain(author), lookup, method=found.get("method", Method.TREEWALK), suffixes=SUFFIXES)
+    names = [result.domain for result in (spf_result, *dkim_results) if result.domain]
+    organizational = organizational_domains(names, discovery, lookup, suffixes=SUFFIXES)
+    gathered = Evidence(Author(Domain(author), None), spf_result, dkim_results, arc_result, discovery, organizational)
+    if needs_existence(gathered):
+        gathered = replace(gathered, discovery=with_existence(discovery, lookup))
+    return gathered
+
+
+def outcome(found=None, mail=None, rules=RULES, *, draw=0, mail_from_domain="bounce.example.com"):
+    """The whole way from evidence to decision, as pipeline.process goes it."""
+    found = found or evidence()
+    mail = mail or message()
+    evaluation = evaluate(found)
+    assessment = assessment_policy(found.discovery, honour_pct=True, draw=draw) if found.discovery else None
+    decision = policy.decide(policy.Case(mail, found, rules), evaluation, assessment)
+    domain = Domain(mail_from_domain) if mail_from_domain else None
+    return Outcome(mail, domain, found, evaluation, assessment, decision, rules.mode)

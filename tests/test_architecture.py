@@ -1,0 +1,195 @@
+"""The law of the house: who may import what, how long things may get, and that the map is true."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import dmarcmilter
+
+PACKAGE = Path(dmarcmilter.__file__).parent
+ROOT = PACKAGE.parent
+MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+
+MAX_FILE_LINES = 280
+MAX_FUNCTION_LINES = 40
+MAX_NESTING = 3
+
+CORE = re.compile(
+    r"(message|lookup|evidence|outcome|authres|authresreader|actions|policy|rules|sampling|explanation)\.py"
+    r"|dmarc/.*|reports/aggregate\.py"
+)
+SHELL = {"session", "callbacks", "service", "worker", "daemon", "listener", "notify", "resolver", "cli", "config",
+         "settings", "site", "history", "demo", "examination", "pipeline", "advice", "checks"}  # fmt: skip
+IMPURE = {"logging", "time", "random", "secrets", "socket", "os", "subprocess", "threading", "asyncio"}
+
+# Each third-party name has one home.
+HOMES = {
+    "Milter": r"(session|callbacks)\.py",
+    "milter": r"(session|callbacks|worker)\.py",
+    "dns": r"resolver/.*|demo/(nameserver|zone)\.py",
+    "cryptography": r"checks/keyrecord\.py|demo/samples\.py",
+    "spf": r"checks/spf\.py",
+    "dkim": r"demo/samples\.py",
+    "authheaders": r"demo/samples\.py",
+    "idna": r"dmarc/domain\.py",
+    "publicsuffix2": r"dmarc/suffixes\.py",
+    "publicsuffixlist": r"dmarc/suffixes\.py",
+    "msgspec": r"config\.py|cli/conf\.py",
+    "click": r"cli/.*",
+    "rich": r"cli/.*|demo/show\.py",
+}
+
+
+@cache
+def tree_of(module):
+    return ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+
+
+def imports_of(module):
+    """Absolute dotted names that a module imports; `from a import b` counts as a.b."""
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rooms_of(module):
+    """First names below dmarcmilter that a module imports."""
+    return {name.split(".")[1] for name in imports_of(module) if name.startswith("dmarcmilter.")}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if CORE.fullmatch(name)])
+def test_the_core_is_pure(module):
+    tops = {name.split(".")[0] for name in imports_of(module)}
+    assert not tops & IMPURE
+    assert not rooms_of(module) & SHELL
+
+
+def test_there_is_a_core():
+    assert sum(bool(CORE.fullmatch(name)) for name in MODULES) > 20
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_each_library_has_one_home(library):
+    users = [module for module in MODULES if any(name.split(".")[0] == library for name in imports_of(module))]
+    assert users, f"{library} is not used: drop it"
+    assert not [module for module in users if not re.fullmatch(HOMES[library], module)]
+
+
+def test_every_third_party_import_has_a_home():
+    import sys
+
+    known = set(HOMES) | set(sys.stdlib_module_names) | {"dmarcmilter"}
+    strangers = {name.split(".")[0] for module in MODULES for name in imports_of(module)} - known
+    assert not strangers
+
+
+def test_checks_do_not_import_each_other():
+    for name in ("spf", "dkim", "arc"):
+        others = {"spf", "dkim", "arc"} - {name}
+        imported = {found.removeprefix("dmarcmilter.checks.") for found in imports_of(f"checks/{name}.py")}
+        assert not imported & others
+
+
+@pytest.mark.parametrize(
+    ("room", "users"),
+    [
+        ("session", {"callbacks.py"}),
+        ("callbacks", {"worker.py"}),
+        ("worker", {"daemon.py"}),
+        ("daemon", {"cli/__init__.py", "cli/demo.py"}),
+        ("demo", {"cli/demo.py"}),
+    ],
+)
+def test_only_the_next_door_opens(room, users):
+    found = {module for module in MODULES if room in rooms_of(module) and not module.startswith(f"{room}/")}
+    assert found == users
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_stay_small(module):
+    assert len((PACKAGE / module).read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+
+
+def functions(module):
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def without_docstring(function):
+    first = function.body[0]
+    has_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    length = function.end_lineno - function.lineno + 1
+    return length - (first.end_lineno - first.lineno + 1 if has_docstring else 0)
+
+
+def depth(node):
+    """The deepest nesting of blocks below a node."""
+    blocks = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
+    inner = max((depth(child) for child in ast.iter_child_nodes(node)), default=0)
+    return inner + isinstance(node, blocks)
+
+
+def elif_depth(function):
+    """The same, with `elif` at the level of its `if`."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.If) and len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
+            node.orelse[0] = ast.Module(body=[node.orelse[0].test, *node.orelse[0].body, *node.orelse[0].orelse])
+    return depth(function)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_functions_stay_small(module):
+    assert not [found.name for found in functions(module) if without_docstring(found) > MAX_FUNCTION_LINES]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nesting_stays_shallow(module):
+    tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    assert not [node.name for node in found if elif_depth(node) > MAX_NESTING]
+
+
+def test_the_map_is_true():
+    """Every room stands in the package's docstring, and nothing else does."""
+    listed = set(re.findall(r"^ {4}(\w+) ", dmarcmilter.__doc__, re.MULTILINE))
+    rooms = {name.split("/")[0].removesuffix(".py") for name in MODULES} - {"__init__", "__main__"}
+    assert listed == rooms
+
+
+def test_each_module_has_a_test():
+    """tests/test_<module>.py, one for one."""
+    missing = [
+        module
+        for module in MODULES
+        if not module.endswith(("__init__.py", "__main__.py"))
+        and not module.startswith(("cli/", "demo/"))
+        and not any((ROOT / "tests" / name).exists() for name in names_of_test(module))
+    ]
+    assert not [name for name in missing if name not in TESTED_ELSEWHERE]
+
+
+def names_of_test(module):
+    """A module of a folder may carry the folder's name in its test's."""
+    flat = module.removesuffix(".py").replace("/", "_")
+    return f"test_{flat}.py", f"test_{Path(module).stem}.py"
+
+
+TESTED_ELSEWHERE = {
+    "lookup.py": "values only",
+    "evidence.py": "values only",
+    "rules.py": "values only",
+    "message.py": "values only",
+    "settings.py": "test_config.py",
+    "service.py": "test_session.py",
+    "callbacks.py": "test_session.py",
+    "worker.py": "test_daemon.py",
+    "notify.py": "test_daemon.py",
+    "examination.py": "test_pipeline.py, test_check_equals_daemon.py",
+}
