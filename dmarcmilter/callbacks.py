@@ -45,7 +45,7 @@ def register(service: Service) -> None:
 
     _take_large_fields()
     milter.set_flags(ACTIONS)
-    for name in ("connect", "envfrom", "envrcpt", "header", "eoh", "body", "eom", "abort"):
+    for name in ("connect", "envfrom", "header", "eoh", "body", "eom", "abort"):
         getattr(milter, f"set_{name}_callback")(forward(name))
     milter.set_helo_callback(forward("hello"))
     milter.set_close_callback(close)

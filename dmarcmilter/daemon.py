@@ -50,7 +50,6 @@ class Supervisor:
     restart_at: list[float] = field(default_factory=list)
 
     def run(self) -> int:
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         if not self._fork_all():
             self._stop()
             return 1
@@ -115,6 +114,7 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             _end_with(supervisor)
+            self.listener.disown()
             worker.run(self.config, self.site, self.listener.socket, lambda: _tell(ready))
         except BaseException:
             log.exception("worker failed")
@@ -202,6 +202,8 @@ def serve(path: str) -> int:
         config = configuration.load(path) if path else Config()
         _log_to_stderr(config)
         site = build(config)
+        # From the moment that the socket accepts, a signal has its meaning, if only after the start.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         listener = Listener(config.milter)
     except (ConfigError, ListenError) as error:
         sys.stderr.write(f"dmarcmilter: {error}\n")
@@ -215,6 +217,9 @@ def _log_to_stderr(config: Config) -> None:
     """One line an event; the service manager adds time and process."""
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
     logging.raiseExceptions = False
+    # What no line of ours shows is not looked up: in libmilter's threads each look-up would make a Thread object.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # noqa: SLF001  documented in the logging HOWTO
     set_level(config)
 
 

@@ -62,7 +62,7 @@ def _verdict(record: Record) -> list[str]:
     said = {
         "pass": "DMARC passes: "
         + " and ".join(f"{a['mechanism'].upper()} of {a['domain']}" for a in dmarc["aligned"])
-        + " is aligned with the Author Domain.",
+        + f" {'are' if len(dmarc['aligned']) > 1 else 'is'} aligned with the Author Domain.",
         "fail": f"DMARC fails: {dmarc['reason'] or 'no authenticated identifier is aligned with the Author Domain'}.",
         "none": f"DMARC does not apply: {dmarc['reason'] or 'there is no policy'}.",
         "temperror": f"DMARC cannot be evaluated now: {dmarc['reason']}.",

@@ -47,6 +47,12 @@ class Listener:
             if path.exists() and _inode(path) == self._inode:
                 path.unlink()
             os.close(self._lock)
+            self._inode = None
+
+    def disown(self) -> None:
+        """In a worker: the lock is the supervisor's, and is to end with it."""
+        if self._lock >= 0:
+            os.close(self._lock)
 
     def _bind_path(self, settings: Milter) -> socket.socket:
         """Bind beside the final name and rename over it: no moment without a socket, none with a wrong mode."""
@@ -117,6 +123,10 @@ def _bind_address(where: Socket) -> socket.socket:
         listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     # Inherited by what is accepted: without it each message waits 40 ms for a delayed acknowledgement.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listening.bind((where.host, where.port))
-    listening.listen(BACKLOG)
+    try:
+        listening.bind((where.host, where.port))
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
     return listening

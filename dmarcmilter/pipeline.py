@@ -8,7 +8,14 @@ from dmarcmilter.actions import Texts
 from dmarcmilter.checks import arc, dkim, spf
 from dmarcmilter.checks.signature import BodyHasher
 from dmarcmilter.dmarc.author import Author, AuthorProblem, author_domain
-from dmarcmilter.dmarc.discovery import Method, discover, organizational_domains, prefetch_names, with_existence
+from dmarcmilter.dmarc.discovery import (
+    Discovery,
+    Method,
+    discover,
+    organizational_domains,
+    prefetch_names,
+    with_existence,
+)
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.evaluation import assessment_policy, evaluate, needs_existence
 from dmarcmilter.dmarc.suffixes import Suffixes
@@ -17,6 +24,9 @@ from dmarcmilter.lookup import Lookup
 from dmarcmilter.message import Envelope, Header, Message
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.rules import Rules
+
+EVERY_MESSAGE = 100
+"""pct that leaves no message out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +72,18 @@ def process(message: Message, reading: Reading, lookup: Lookup, site: Site) -> O
     evaluation = evaluate(evidence)
     assessment = None
     if evidence.discovery is not None:
-        draw = sampling.draw(message, evidence.discovery.author, site.sampling_key)
+        draw = _draw(message, evidence.discovery, site)
         assessment = assessment_policy(evidence.discovery, honour_pct=site.honour_pct, draw=draw)
     decision = policy.decide(policy.Case(message, evidence, site.rules), evaluation, assessment)
     sender, _, _ = spf.identity(message.envelope)
     mail_from_domain = sender if message.envelope.mail_from else None
     return Outcome(message, mail_from_domain, evidence, evaluation, assessment, decision, site.rules.mode)
+
+
+def _draw(message: Message, discovery: Discovery, site: Site) -> int:
+    """Drawn only where it can matter: few records have a pct."""
+    pct = discovery.record.pct if discovery.record else None
+    return 0 if pct is None or pct == EVERY_MESSAGE else sampling.draw(message, discovery.author, site.sampling_key)
 
 
 def gather(message: Message, reading: Reading, lookup: Lookup, site: Site) -> Evidence:

@@ -6,6 +6,7 @@ it. Each effect is an Override with the reason type that RFC 9990 reports need, 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from dmarcmilter import authresreader
 from dmarcmilter.dmarc import domain as domains
@@ -137,12 +138,29 @@ def _vouches(sealed: ArcSet, author: Domain) -> bool:
 
 
 def _arc_comment(case: Case) -> str:
-    """What RFC 8617 7.2.2 asks for: the chain's status and the domain and selector of each seal."""
+    """What RFC 8617 7.2.2 asks for: the chain's status, domain and selector of each seal, and where it came from."""
     seals = " ".join(
         f"as[{sealed.instance}].d={sealed.sealer} as[{sealed.instance}].s={sealed.selector}"
         for sealed in case.evidence.arc.sets
     )
-    return f"arc=pass {seals}"
+    return f"arc=pass {seals}{_origin(case.evidence.arc.sets[-1])}"
+
+
+def _origin(first: ArcSet) -> str:
+    """The client of the first hop, if that hop recorded it."""
+    parsed = authresreader.parse(first.results)
+    for found in parsed.results if parsed else ():
+        for name, value in found.properties:
+            if name == "smtp.remote-ip" and (address := _address(value)):
+                return f" remote-ip[{first.instance}]={address}"
+    return ""
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return ""
 
 
 def mailing_list_traces(case: Case, wanted: Disposition) -> tuple[Disposition, Override] | None:

@@ -6,6 +6,7 @@ nothing in thread-locals and holds no lock between callbacks. No order of callba
 
 import functools
 import logging
+import operator
 import re
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
@@ -27,17 +28,26 @@ from dmarcmilter.settings import InternalError
 log = logging.getLogger(__name__)
 
 ACTIONS = milter.ADDHDRS | milter.CHGHDRS | milter.QUARANTINE | milter.SETSYMLIST
-STEPS = Milter.P_NOUNKNOWN | Milter.P_NODATA | Milter.P_HDR_LEADSPC
+STEPS = Milter.P_NOUNKNOWN | Milter.P_NODATA | Milter.P_NORCPT | Milter.P_HDR_LEADSPC
 """Of what the MTA offers: the callbacks that we do not need left out, header values exactly as they came."""
+SILENT = {
+    "connect": Milter.P_NR_CONN,
+    "hello": Milter.P_NR_HELO,
+    "envfrom": Milter.P_NR_MAIL,
+    "header": Milter.P_NR_HDR,
+    "eoh": Milter.P_NR_EOH,
+    "body": Milter.P_NR_BODY,
+}
+"""Steps that need no answer, if the MTA agrees: nothing is decided before the end of message, and each answer costs
+both sides a system call and a switch of process."""
 MACROS = (
     (Milter.M_CONNECT, "j"),
-    (Milter.M_ENVFROM, "i {auth_authen}"),
-    (Milter.M_ENVRCPT, "i"),
+    # The last is always there: without any, libmilter would keep those of the message before, its login too.
+    (Milter.M_ENVFROM, "i {auth_authen} {mail_mailer}"),
     (Milter.M_DATA, "i"),
     (Milter.M_EOM, "i"),
 )
-MAX_RECIPIENTS = 1000
-"""Kept of one message; more are delivered all the same."""
+SILENT_STEPS = functools.reduce(operator.or_, SILENT.values())
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 """An authserv-id that needs no quoting."""
@@ -55,7 +65,7 @@ def failsafe(
             return callback(self, *args, **kwargs)
         except BaseException:
             log.exception("%s: internal error in %s", self.queue_id() or "-", callback.__name__)
-            return self.failed(at_end=callback.__name__ == "eom")
+            return self.failed(callback.__name__)
 
     functools.update_wrapper(guarded, callback)
     return guarded
@@ -72,12 +82,16 @@ class Session:
         self._client_ip: IPv4Address | IPv6Address | None = None
         self._client_name = ""
         self._helo = b""
+        self._silent = 0
+        self._unusable = False
+        """A bug of ours struck before any message: none of this connection can be judged."""
         self._reset()
 
     def _reset(self) -> None:
         """Forget the message. Called at MAIL too: no callback is sure to come at the end of the one before."""
         self._examination: Examination | None = None
         self._ignored = ""
+        self._failed = self._unusable
         self._changed = False
         """Changes have been asked for: the same deletions again would hit the fields that have moved up."""
         limits = self._service
@@ -86,7 +100,6 @@ class Session:
             limits.max_header_bytes,
             leading_space=self._leading_space,
         )
-        self._recipients: list[bytes] = []
 
     # -- callbacks ---------------------------------------------------------------------------------------------
 
@@ -94,7 +107,8 @@ class Session:
     def negotiate(self, options: list[int]) -> int:
         """Ask for just what is used; `options` is changed in place (actions, steps, and two that are unused)."""
         offered_actions, offered_steps = options[0], options[1]
-        options[:] = [offered_actions & ACTIONS, offered_steps & STEPS, 0, 0]
+        self._silent = offered_steps & SILENT_STEPS
+        options[:] = [offered_actions & ACTIONS, offered_steps & STEPS | self._silent, 0, 0]
         self._leading_space = bool(offered_steps & Milter.P_HDR_LEADSPC)
         if offered_actions & milter.SETSYMLIST:
             for stage, names in MACROS:
@@ -108,12 +122,12 @@ class Session:
         if not self._service.authserv_id:
             told = self._macro("j")
             self._authserv_id = told if PLAIN_NAME.fullmatch(told) else self._service.site.host_name
-        return int(Milter.CONTINUE)
+        return self._go_on("connect")
 
     @failsafe
     def hello(self, name: str) -> int:
         self._helo = name.encode("utf-8", "surrogateescape")
-        return int(Milter.CONTINUE)
+        return self._go_on("hello")
 
     @failsafe
     def envfrom(self, sender: bytes, *_parameters: bytes) -> int:
@@ -130,32 +144,28 @@ class Session:
                 mail_from=_path(sender),
             )
             self._examination = Examination(envelope, self._service.lookup(), self._service.site)
-        return int(Milter.CONTINUE)
-
-    @failsafe
-    def envrcpt(self, recipient: bytes, *_parameters: bytes) -> int:
-        if len(self._recipients) < MAX_RECIPIENTS:
-            self._recipients.append(_path(recipient))
-        return int(Milter.CONTINUE)
+        return self._go_on("envfrom")
 
     @failsafe
     def header(self, name: str, value: bytes) -> int:
         self._header.add(name.encode("utf-8", "surrogateescape"), value)
-        return int(Milter.CONTINUE)
+        return self._go_on("header")
 
     @failsafe
     def eoh(self) -> int:
         self._end_of_headers()
-        return int(Milter.CONTINUE)
+        return self._go_on("eoh")
 
     @failsafe
     def body(self, chunk: bytes) -> int:
         if self._examination is not None:
             self._examination.body(chunk)
-        return int(Milter.CONTINUE)
+        return self._go_on("body")
 
     @failsafe
     def eom(self) -> int:
+        if self._failed:
+            return self._answer_to_failure()
         if self._ignored:
             log.debug("%s: not judged: %s", self.queue_id() or "-", self._ignored)
             self._remove_forged()
@@ -187,15 +197,25 @@ class Session:
 
     # -- helpers -----------------------------------------------------------------------------------------------
 
-    def failed(self, *, at_end: bool) -> int:
-        """The answer to our own bug. Accepting still takes forged results out, as far as that can be done."""
+    def failed(self, step: str) -> int:
+        """A bug of ours struck in that step; where no answer is awaited, the end of message has it."""
         self._end_examination()
-        if self._service.on_internal_error is InternalError.TEMPFAIL:
-            return int(Milter.TEMPFAIL)
-        self._ignored = "internal error"
-        if at_end and not self._changed:
+        self._failed = True
+        self._unusable = self._unusable or step in ("negotiate", "connect", "hello")
+        if step == "eom":
+            return self._answer_to_failure()
+        return self._go_on(step)
+
+    def _answer_to_failure(self) -> int:
+        """As the operator chose. Accepting still takes forged results out, as far as that can be done."""
+        if self._service.on_internal_error is InternalError.ACCEPT and not self._changed:
             self._remove_forged()
-        return int(Milter.CONTINUE)
+        answer = Milter.TEMPFAIL if self._service.on_internal_error is InternalError.TEMPFAIL else Milter.CONTINUE
+        self._end()
+        return int(answer)
+
+    def _go_on(self, step: str) -> int:
+        return int(Milter.NOREPLY if self._silent & SILENT.get(step, 0) else Milter.CONTINUE)
 
     def queue_id(self) -> str:
         return self._macro("i")

@@ -37,7 +37,7 @@ HOMES = {
     "idna": r"dmarc/domain\.py",
     "publicsuffix2": r"dmarc/suffixes\.py",
     "publicsuffixlist": r"dmarc/suffixes\.py",
-    "msgspec": r"config\.py|cli/conf\.py",
+    "msgspec": r"config\.py|cli/conf\.py|history/journal\.py",
     "click": r"cli/.*",
     "rich": r"cli/.*|demo/show\.py",
 }

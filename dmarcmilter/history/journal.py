@@ -5,7 +5,6 @@ write(): it survives the end of the worker at any instruction after that. (It is
 failure may take the last seconds.) Another process reads the files; see the ingest.
 """
 
-import json
 import logging
 import os
 import threading
@@ -14,7 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 log = logging.getLogger(__name__)
+
+_ENCODER = msgspec.json.Encoder()
 
 RETRY_SECONDS = 1.0
 """After a failure, so that a broken disk is not tried again, nor a full one given a new empty file, by each message."""
@@ -37,7 +40,7 @@ class Journal:
 
     def append(self, record: dict[str, Any]) -> bool:
         """Write one outcome; False when it could not be written (it then stands in the log)."""
-        line = json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+        line = _ENCODER.encode(record) + b"\n"
         with self._lock:
             problem = self._write(line)
             if problem:

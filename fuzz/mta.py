@@ -1,0 +1,130 @@
+"""An MTA without a socket: it does what a Session tells it, with the checks that a real one has."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import Milter
+from zones import Zone
+
+from dmarcmilter.lookup import Answer
+from dmarcmilter.pipeline import Site
+from dmarcmilter.service import Service
+from dmarcmilter.session import Session
+from dmarcmilter.settings import InternalError
+
+RESULTS = b"authentication-results"
+
+
+class Lookup:
+    """A MessageLookup over a Zone."""
+
+    milliseconds = 0.0
+    cache_hits = 0
+
+    def __init__(self, zone: Zone) -> None:
+        self._zone = zone
+        self.queries = 0
+        self.is_closed = False
+
+    def __call__(self, name: str, rdtype: str) -> Answer:
+        assert not self.is_closed
+        self.queries += 1
+        return self._zone(name, rdtype)
+
+    def start(self, _name: str, rdtype: str) -> None:
+        assert rdtype == "TXT"
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Resolver:
+    def __init__(self, zone: Zone) -> None:
+        self._zone = zone
+        self.lookups: list[Lookup] = []
+
+    def session(self, _budget: float, _queries: int) -> Lookup:
+        self.lookups.append(Lookup(self._zone))
+        return self.lookups[-1]
+
+
+class Journal:
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+
+    def append(self, record: dict[str, Any]) -> bool:
+        self.records.append(record)
+        return True
+
+
+class Context:
+    """What libmilter gives to a callback. `fields` is the header as it would be delivered."""
+
+    def __init__(self, macros: dict[str, str]) -> None:
+        self._macros = macros
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.reply: tuple[str, str, str] | None = None
+        self.held = False
+        self.may_change = False
+
+    def getsymval(self, name: str) -> str | None:
+        if self._macros.get(name) == "\udcff":
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "as libmilter's binding does")
+        return self._macros.get(name)
+
+    def setsymlist(self, _stage: int, names: str) -> None:
+        assert names.isascii()
+
+    def chgheader(self, name: str, occurrence: int, value: str | None) -> None:
+        """Deletions only; the fields below move up, as in Postfix."""
+        assert self.may_change
+        assert value is None
+        found = [at for at, field in enumerate(self.fields) if field[0].strip().lower() == name.lower().encode()]
+        assert 1 <= occurrence <= len(found)
+        del self.fields[found[occurrence - 1]]
+
+    def addheader(self, name: str, value: str, position: int) -> None:
+        assert self.may_change
+        assert position == 0
+        assert all(" " <= char <= "~" for char in value.replace("\n\t", ""))
+        self.fields.insert(0, (name.encode("ascii"), value.encode("ascii")))
+
+    def quarantine(self, reason: str) -> None:
+        assert self.may_change
+        assert reason.isascii()
+        assert reason.isprintable()
+        self.held = True
+
+    def setreply(self, code: str, enhanced: str, text: str) -> None:
+        assert code[0] == enhanced[0]
+        assert text.isascii()
+        assert text.isprintable()
+        assert "%" not in text.replace("%%", "")
+        self.reply = code, enhanced, text
+
+
+class WatchedSession(Session):
+    """A bug ends the run instead of the message."""
+
+    def failed(self, step: str) -> int:  # noqa: ARG002
+        raise  # noqa: PLE0704  called while the exception is handled
+
+
+def service(zone: Zone, site: Site, *, own_id: str, limits: Sequence[int] = (60, 20_000)) -> Service:
+    return Service(
+        site=site,
+        resolver=Resolver(zone),  # type: ignore[arg-type]
+        journal=Journal(),  # type: ignore[arg-type]
+        authserv_id=own_id,
+        further_ids=("b\u00fccher.example",),
+        ignored_networks=(),
+        ignore_authenticated=True,
+        dns_budget=20.0,
+        dns_queries=150,
+        max_header_fields=limits[0],
+        max_header_bytes=limits[1],
+        on_internal_error=InternalError.TEMPFAIL,
+    )
+
+
+ANSWERS = {int(Milter.CONTINUE), int(Milter.REJECT), int(Milter.TEMPFAIL)}

@@ -1,0 +1,50 @@
+"""Results of others (RFC 8601 2.2): read within limits, and the same for the same meaning."""
+
+import re
+from collections.abc import Iterator
+
+from dmarcmilter.authres import Result, render
+from dmarcmilter.authresreader import MAX_PROPERTIES, MAX_RESULTS, Parsed, parse
+from fuzz.material import fields_of, message_of, octets, rows, vectors
+
+KEYWORD = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+
+
+def check(data: bytes) -> None:
+    found = parse(data)
+    if found is None:
+        return
+    assert len(found.results) <= MAX_RESULTS
+    for result in found.results:
+        assert KEYWORD.fullmatch(result.method)
+        assert KEYWORD.fullmatch(result.result)
+        # A result stands there in so many words.
+        assert result.result.encode() in data.lower()
+        assert len(result.properties) <= MAX_PROPERTIES
+    assert parse(b" " + data + b"\r\n ") == found
+    assert parse(b"(x)" + data + b"(; dmarc=pass)") == found
+    _check_written(found)
+
+
+def _check_written(found: Parsed) -> None:
+    """Written by our own writer it says the same, as far as that one writes such values."""
+    results = [
+        Result(one.method, one.result, properties=tuple(pair for pair in one.properties if "." in pair[0]))
+        for one in found.results[:10]
+    ]
+    field = render("mx.test.example", results)
+    read = parse(field.replace("\n", "\r\n").encode("ascii"))
+    assert read is not None
+    assert [(one.method, one.result) for one in read.results] == [(one.method, one.result) for one in results]
+
+
+def seeds() -> Iterator[bytes]:
+    yield b'mx 1; dkim/1=pass reason="a \\"b" header.d=a.example (c (d)) header.i="a b"@b.example; none; spf=pass'
+    for row in rows("authres_render"):
+        yield row["expected"].encode()
+    for row in rows("authres_forged"):
+        yield octets(row, row["value"])
+    for vector in vectors("arc", "attack"):
+        message = message_of(vector)
+        yield from fields_of(message, b"authentication-results")
+        yield from (value.partition(b";")[2] for value in fields_of(message, b"arc-authentication-results"))

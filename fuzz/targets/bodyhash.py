@@ -1,0 +1,53 @@
+"""Body hashes (RFC 6376 3.4): the same for any chunks, and the same as a plain reading of the RFC gives."""
+
+import hashlib
+from collections.abc import Iterator
+
+import signing
+
+from dmarcmilter.checks import canonical
+from dmarcmilter.checks.bodyhash import BodyHasher, BodyPlan
+from dmarcmilter.message import Header
+from fuzz.material import message_of, parts, vectors
+
+
+def check(data: bytes) -> None:
+    """Parts: a list of octets that are chunk lengths and lengths for l=; the body."""
+    cuts, body = parts(data, 2)
+    lengths = [None, *cuts[:8]]
+    plans = [BodyPlan(relaxed, length) for relaxed in (False, True) for length in lengths]
+    hasher = BodyHasher(plans)
+    position = 0
+    for cut in cuts:
+        hasher.feed(body[position : position + cut])
+        position += cut
+    hasher.feed(body[position:])
+    found = hasher.finish()
+    for plan in plans:
+        whole = _plain(body, relaxed=plan.relaxed)
+        assert found[plan].length == len(whole)
+        assert found[plan].digest == hashlib.sha256(whole[: plan.length]).digest()
+    _check_field(body)
+
+
+def _plain(body: bytes, *, relaxed: bool) -> bytes:
+    """`signing` reads line by line, and knows no bare space at the end of the last line without its CRLF."""
+    return signing.canonical_body(body, relaxed)
+
+
+def _check_field(value: bytes) -> None:
+    field = Header(b"Subject", value)
+    relaxed = canonical.relaxed_field(field)
+    assert relaxed == signing.canonical_header(b"Subject", value, relaxed=True)
+    assert canonical.simple_field(field) == signing.canonical_header(b"Subject", value, relaxed=False)
+    assert (
+        canonical.relaxed_field(Header(b"SUBJECT", relaxed.removeprefix(b"subject:").removesuffix(b"\r\n"))) == relaxed
+    )
+
+
+def seeds() -> Iterator[bytes]:
+    yield b"\x01\x02\x03\n%%\n a \t b \r\n\r\n\t\r\nlast \r\n\r\n\r\n"
+    yield b"\n%%\n"
+    yield b"\n%%\n\r\n"
+    for vector in vectors("dkim"):
+        yield b"\x05\x40\x01\n%%\n" + message_of(vector).partition(b"\r\n\r\n")[2]

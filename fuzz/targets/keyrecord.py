@@ -1,0 +1,49 @@
+"""Key records (RFC 6376 3.6.1): a key within the limits or a named fault, and no signature passes by chance."""
+
+import hashlib
+from collections.abc import Iterator
+
+import signing
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from dmarcmilter.checks import keyrecord
+from dmarcmilter.checks.fault import Fault
+from dmarcmilter.checks.keyrecord import Algorithm, KeyRecord
+from dmarcmilter.evidence import DkimWord
+from fuzz.material import rows, vectors
+
+DIGEST = hashlib.sha256(b"").digest()
+
+
+def check(data: bytes) -> None:
+    found = keyrecord.parse(data)
+    assert found == keyrecord.parse(data)
+    if isinstance(found, Fault):
+        assert found.word in (DkimWord.PERMERROR, DkimWord.POLICY)
+        return
+    assert b"p" in data
+    if isinstance(found.key, RSAPublicKey):
+        assert keyrecord.MIN_RSA_BITS <= found.key.key_size <= keyrecord.MAX_RSA_BITS
+        assert found.key.public_numbers().e.bit_length() <= keyrecord.MAX_EXPONENT_BITS
+    # The fuzzer knows no private key.
+    for signature in (b"", b"\0", bytes(64), data[:256]):
+        assert not found.verifies(signature, DIGEST)
+    lookup = signing.zone({"k": [data]})
+    for algorithm in Algorithm:
+        assert isinstance(keyrecord.find("k", algorithm, lookup), KeyRecord) == (algorithm is found.algorithm)
+
+
+def seeds() -> Iterator[bytes]:
+    keys = {
+        "rsa": signing.public_text(signing.odd_modulus(2048)),
+        "ed25519": "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+    }
+    for row in rows("dkim_key"):
+        text = row["record"]
+        for name, key in keys.items():
+            text = text.replace(f"{{{name}}}", key)
+        yield text.encode()
+    for vector in vectors("dkim"):
+        for name, types in vector["zone"].items():
+            if "_domainkey" in name:
+                yield from ("".join(text).encode("latin-1", "replace") for text in types.get("TXT", ()))

@@ -1,0 +1,110 @@
+"""Whole messages with a whole DNS: the verdict follows from what was found, never from nothing."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+from dmarcmilter import actions, mailfile, pipeline
+from dmarcmilter.actions import InsertHeader, Reply
+from dmarcmilter.checks import arc, dkim
+from dmarcmilter.dmarc.discovery import MAX_IDENTIFIERS
+from dmarcmilter.dmarc.domain import parse
+from dmarcmilter.dmarc.evaluation import DmarcWord
+from dmarcmilter.dmarc.record import Policy
+from dmarcmilter.evidence import DkimWord, SpfWord
+from dmarcmilter.explanation import explain
+from dmarcmilter.message import Message
+from dmarcmilter.outcome import Outcome
+from dmarcmilter.rules import Action
+from fuzz import signed, world
+from fuzz.material import BETWEEN, message_of, parts, vectors
+from fuzz.targets import spf
+
+WALK = 8
+"""RFC 9989 4.10: questions of one walk."""
+MAX_QUESTIONS = (
+    spf.MAX_QUESTIONS + dkim.MAX_SIGNATURES + arc.MAX_SETS + arc.MAX_OLDER + 1 + WALK * (1 + MAX_IDENTIFIERS) + 3
+)
+IDS = ("mx.test.example",)
+
+
+def check(data: bytes) -> None:
+    """Parts: an envelope, a zone, a message."""
+    line, zone, raw = parts(data, 3)
+    envelope, method = world.envelope(line)
+    site = world.site(method, temperror="tempfail", trusted_sealers=["hop1.example", "hop2.example", "hop3.example"])
+    mail = mailfile.parse(raw)
+    message = Message(replace(envelope, received_at=envelope.received_at), mail.headers, len(raw))
+    reading = pipeline.read(mail.headers)
+    for start in range(0, len(mail.body), 1000):
+        reading.body.feed(mail.body[start : start + 1000])
+    lookup = world.counted(world.zone(zone), MAX_QUESTIONS)
+    outcome = pipeline.process(message, reading, lookup, site)
+    _check_verdict(outcome)
+    _check_decision(outcome)
+    _check_words(outcome, site.texts)
+
+
+def _check_verdict(outcome: Outcome) -> None:
+    evidence, evaluation = outcome.evidence, outcome.evaluation
+    assert (evaluation.result is DmarcWord.PASS) == bool(evaluation.aligned)
+    assert (evidence.discovery is None) == (evidence.author.problem is not None)
+    assert evaluation.result is DmarcWord.PERMERROR or evidence.discovery is not None
+    passed = {("dkim", one.domain) for one in evidence.dkim if one.result is DkimWord.PASS}
+    if evidence.spf.result is SpfWord.PASS:
+        passed.add(("spf", evidence.spf.domain))
+    for found in evaluation.aligned:
+        assert (found.mechanism, found.domain) in passed
+        # What is aligned shares at least the last label, and is not a top-level domain that is none of the author.
+        assert evidence.author.domain is not None
+        assert found.domain.rpartition(".")[2] == evidence.author.domain.rpartition(".")[2]
+        assert "." in found.domain or found.domain == evidence.author.domain
+    if evaluation.result in (DmarcWord.PASS, DmarcWord.FAIL):
+        assert evidence.discovery is not None
+        assert evidence.discovery.record is not None
+        assert evidence.discovery.record.usable
+
+
+def _check_decision(outcome: Outcome) -> None:
+    decision, result = outcome.decision, outcome.evaluation.result
+    if outcome.evidence.author.problem is not None:
+        assert decision.action is Action.REJECT
+        return
+    if result is not DmarcWord.FAIL:
+        assert decision.disposition is Policy.NONE
+        assert decision.action is (Action.TEMPFAIL if result is DmarcWord.TEMPERROR else Action.ACCEPT)
+        return
+    assert outcome.assessment is not None
+    order = [Policy.NONE, Policy.QUARANTINE, Policy.REJECT]
+    assert order.index(decision.disposition) <= order.index(outcome.assessment.requested)
+    assert order.index(outcome.assessment.requested) <= order.index(outcome.assessment.policy)
+    assert decision.disposition is outcome.assessment.policy or decision.overrides
+
+
+def _check_words(outcome: Outcome, texts: actions.Texts) -> None:
+    record = outcome.record()
+    assert json.loads(json.dumps(record)) == record
+    assert all(isinstance(sentence, str) for sentence in explain(record))
+    assert "\n" not in outcome.log_line()
+    assert outcome.log_line().isascii()
+    for domain in (outcome.mail_from_domain, outcome.evidence.author.domain):
+        assert domain is None or parse(domain) == domain
+    for action in actions.plan(outcome, authserv_id=IDS[0], own_ids=IDS, texts=texts):
+        if isinstance(action, Reply):
+            assert all(" " <= char <= "~" for char in action.text)
+            assert action.code[0] == action.enhanced[0]
+            assert len(action.text) <= actions.MAX_REPLY
+        elif isinstance(action, InsertHeader):
+            assert all(" " <= char <= "~" for char in action.value.replace("\n\t", ""))
+
+
+def seeds() -> Iterator[bytes]:
+    zone = b"\n".join(b"%b TXT %b" % (name.encode(), texts[0]) for name, texts in signed.KEY_ZONE.items())
+    zone += (
+        b"\n_dmarc.example.org TXT v=DMARC1; p=reject; np=none; rua=mailto:a@example.org\nexample.org TXT v=spf1 a -all"
+    )
+    for raw in [signed.from_rfc(), *signed.by_dkim(), *signed.by_arc()]:
+        yield b"192.0.2.1\tmx.example.net\tjoe@example.org" + BETWEEN + zone + BETWEEN + raw
+    for vector in vectors():
+        if "zone" in vector and "message" in vector:
+            yield BETWEEN.join([world.envelope_text(vector), world.zone_text(vector["zone"]), message_of(vector)])

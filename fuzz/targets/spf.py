@@ -1,0 +1,38 @@
+"""SPF over records of the fuzzer's choice (RFC 7208): a result word, and no more questions than the RFC allows."""
+
+from collections.abc import Iterator
+
+from dmarcmilter.checks import spf
+from dmarcmilter.dmarc.domain import parse
+from dmarcmilter.evidence import SpfScope, SpfWord
+from fuzz import world
+from fuzz.material import BETWEEN, parts, vectors
+
+TERMS = 10
+"""RFC 7208 4.6.4: terms that ask."""
+MAX_QUESTIONS = 1 + TERMS * (1 + spf.MAX_MX) + (1 + spf.MAX_PTR)
+"""The first record; each term with the hosts of an `mx`; the reverse name once."""
+
+
+def check(data: bytes) -> None:
+    """Parts: an envelope, a zone."""
+    line, zone = parts(data, 2)
+    envelope, _ = world.envelope(line)
+    result = spf.check(envelope, world.counted(world.zone(zone), MAX_QUESTIONS), receiver="mx.test.example")
+    domain, scope, _ = spf.identity(envelope)
+    assert (result.domain, result.scope) == (domain, scope)
+    assert (scope is SpfScope.HELO) == (not envelope.mail_from)
+    assert domain is None or parse(domain) == domain
+    assert domain is not None or result.result is SpfWord.NONE
+    assert len(result.reason) <= spf.MAX_REASON
+    assert all(" " <= char <= "~" for char in result.reason)
+    # An unknown client has no address that could pass.
+    assert result.result is SpfWord.NONE or envelope.client_ip is not None
+
+
+def seeds() -> Iterator[bytes]:
+    terms = "a mx:m.e.test ptr include:i.e.test exists:%{ir}.%{l1r-}.%{v}._spf.%{d2} ip4:192.0.2.0/24 redirect=r.e.test"
+    yield b"192.0.2.1\tmx.e.test\tuser+x@e.test" + BETWEEN + f"e.test TXT v=spf1 {terms}".encode()
+    for vector in vectors():
+        if vector.get("zone") and "client_ip" in vector:
+            yield world.envelope_text(vector) + BETWEEN + world.zone_text(vector["zone"])

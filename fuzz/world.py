@@ -1,0 +1,104 @@
+r"""The world around a message: a zone, an envelope and a site, each from a few octets of fuzzer input.
+
+A zone is lines of `name TYPE data`; the data `!` stands for a server failure, `\n` in it for a line end.
+An envelope is one line of tab-separated client address, HELO name, reverse-path, and `psl` for discovery by list.
+"""
+
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any
+
+import outcomes
+from zones import Zone
+
+from dmarcmilter.actions import Texts
+from dmarcmilter.dmarc.discovery import Method
+from dmarcmilter.lookup import Answer, Lookup
+from dmarcmilter.message import Envelope
+from dmarcmilter.pipeline import Site
+from dmarcmilter.settings import Policy
+
+FAILURE = "!"
+MAX_RECORDS = 60
+"""Lines of a zone that are read: the fake DNS is not fast."""
+
+
+def zone(text: bytes) -> Zone:
+    records: dict[str, dict[str, list[object]]] = {}
+    failed: list[str] = []
+    for line in text.decode("latin-1").split("\n", MAX_RECORDS)[:MAX_RECORDS]:
+        name, _, rest = line.partition(" ")
+        rdtype, _, data = rest.partition(" ")
+        if data == FAILURE:
+            failed.append(name if rdtype == "*" else f"{name} {rdtype}")
+        elif rdtype:
+            records.setdefault(name, {}).setdefault(rdtype, []).append(_data(rdtype, data))
+    return Zone(records, failed)
+
+
+def _data(rdtype: str, data: str) -> object:
+    if rdtype == "MX":
+        preference, _, host = data.partition(" ")
+        return (int(preference) if preference.isascii() and preference.isdigit() else 0, host)
+    return data.replace("\\n", "\n") if rdtype == "TXT" else data
+
+
+def zone_text(table: dict[str, dict[str, Any]]) -> bytes:
+    """The zone of a shared vector in our form."""
+    lines: list[str] = []
+    for name, types in table.items():
+        for rdtype, data in types.items():
+            if rdtype == "_":
+                broken = data if isinstance(data, dict) else {"*": data}
+                lines += [f"{name} {kind} {FAILURE}" for kind in broken]
+            else:
+                lines += [f"{name} {rdtype} {_data_text(rdtype, item)}" for item in data]
+    return "\n".join(lines).encode("latin-1", "replace")
+
+
+def _data_text(rdtype: str, item: Any) -> str:
+    if rdtype == "MX":
+        return f"{item[0]} {item[1]}"
+    return ("".join(item) if isinstance(item, list) else str(item)).replace("\n", "\\n")
+
+
+def envelope(line: bytes) -> tuple[Envelope, Method]:
+    client, helo, sender, method = [*line.split(b"\t"), b"", b"", b"", b""][:4]
+    try:
+        address = ip_address(client.decode("latin-1").partition("%")[0])
+    except ValueError:
+        address = None
+    made = outcomes.envelope(client_ip=address, helo=helo, mail_from=sender, recipients=(b"v@mx.test.example",))
+    return made, Method.PSL if method == b"psl" else Method.TREEWALK
+
+
+def envelope_text(vector: dict[str, Any]) -> bytes:
+    sender = vector.get("mail_from") or ""
+    discovery = (vector.get("conf") or {}).get("discovery")
+    words = [vector.get("client_ip", "192.0.2.1"), vector.get("helo") or "mx.example.net", sender.strip("<>")]
+    return "\t".join([*words, "psl" if discovery == "rfc7489" else ""]).encode("latin-1", "replace")
+
+
+def site(method: Method, **rules: Any) -> Site:
+    policy = Policy()
+    return Site(
+        rules=outcomes.rules(**rules),
+        texts=Texts(policy.reject_text, policy.author_text, policy.defer_text, "https://example.net/why"),
+        method=method,
+        suffixes=outcomes.SUFFIXES,
+        honour_pct=True,
+        sampling_key=b"k" * 32,
+        host_name="mx.test.example",
+    )
+
+
+def counted(lookup: Lookup, limit: int) -> Callable[[str, str], Answer]:
+    """The lookup, with an end: more than so many different questions is a bug."""
+    asked: set[tuple[str, str]] = set()
+
+    def ask(name: str, rdtype: str) -> Answer:
+        asked.add((name, rdtype))
+        assert len(asked) <= limit, f"more than {limit} different questions"
+        return lookup(name, rdtype)
+
+    return ask

@@ -1,0 +1,74 @@
+import pytest
+
+from dmarcmilter.collector import MAX_LATE_FIELDS, MAX_LATE_RESULTS, HeaderCollector
+from dmarcmilter.message import Header
+
+
+def collected(*pairs, max_fields=100, max_bytes=10_000, leading_space=True):
+    collector = HeaderCollector(max_fields, max_bytes, leading_space=leading_space)
+    for name, value in pairs:
+        collector.add(name, value)
+    return collector
+
+
+@pytest.mark.parametrize(
+    ("value", "exact"),
+    [
+        (b" a", b" a"),
+        (b"", b""),
+        (b" a\n\tb\n c", b" a\r\n\tb\r\n c"),
+        (b" a\r\n\tb", b" a\r\n\tb"),
+        (b" a\rb", b" a\rb"),
+        (b" \xff\x00", b" \xff\x00"),
+    ],
+)
+def test_a_field_as_it_stood_on_the_wire(value, exact):
+    collector = collected((b"Subject", value))
+    assert collector.fields() == (Header(b"Subject", exact),)
+    assert collector.size == len(b"Subject:" + exact + b"\r\n\r\n")
+    assert collector.truncated == ""
+
+
+def test_the_leading_space_that_the_mta_took():
+    assert collected((b"A", b"x"), leading_space=False).fields() == (Header(b"A", b" x"),)
+    assert collected((b"A", b"x"), leading_space=True).fields() == (Header(b"A", b"x"),)
+
+
+def test_no_fields():
+    assert (collected().fields(), collected().size) == ((), 2)
+
+
+def test_limit_of_fields():
+    collector = collected(*[(b"A", b" 1")] * 5, max_fields=3)
+    assert len(collector.fields()) == 3
+    assert collector.truncated == "max_header_fields"
+    assert collected(*[(b"A", b" 1")] * 3, max_fields=3).truncated == ""
+
+
+def test_limit_of_bytes():
+    # "A: 1" with its line end is 6 octets, the end of the header 2.
+    assert collected(*[(b"A", b" 1")] * 3, max_bytes=20).truncated == ""
+    collector = collected(*[(b"A", b" 1")] * 5, max_bytes=20)
+    assert len(collector.fields()) == 3
+    assert collector.truncated == "max_header_bytes"
+    assert collector.size == 32
+
+
+def test_nothing_is_taken_in_again_after_a_limit():
+    collector = collected((b"A", b"x" * 100), (b"From", b" a@b.example"), max_bytes=50)
+    assert collector.fields() == ()
+    assert collector.truncated == "max_header_bytes"
+
+
+def test_forged_results_are_seen_behind_a_limit():
+    # AR-03: else a long header would carry them through.
+    forged = (b"authentication-RESULTS ", b" mx.example.net; dmarc=pass" + b"x" * 2 * MAX_LATE_RESULTS)
+    collector = collected((b"A", b" 1"), (b"B", b" 2"), forged, (b"C", b" 3"), forged, max_fields=1)
+    assert [header.name for header in collector.fields()] == [b"A", forged[0], forged[0]]
+    assert all(len(header.value) == MAX_LATE_RESULTS for header in collector.fields()[1:])
+
+
+def test_even_those_are_limited():
+    late = [(b"Authentication-Results", b" x")] * (MAX_LATE_FIELDS + 5)
+    collector = collected(*late, max_fields=0)
+    assert len(collector.fields()) == MAX_LATE_FIELDS

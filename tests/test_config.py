@@ -1,0 +1,167 @@
+import dataclasses
+import re
+import tomllib
+import typing
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from dmarcmilter import config
+from dmarcmilter.config import ConfigError, load, parse
+from dmarcmilter.dmarc.discovery import Method
+from dmarcmilter.rules import Mode
+from dmarcmilter.settings import Config
+
+SAMPLE = Path(__file__).parents[1] / "conf" / "dmarcmilter.toml"
+KEYS = [
+    (section, entry.name)
+    for section, table in typing.get_type_hints(Config).items()
+    for entry in dataclasses.fields(table)
+]
+
+
+def test_an_empty_file_is_the_defaults():
+    assert parse("") == Config()
+
+
+def test_sample_conf_equals_the_defaults():
+    assert load(str(SAMPLE)) == Config()
+
+
+def test_sample_conf_has_every_key_with_a_comment():
+    values = tomllib.loads(SAMPLE.read_text(encoding="utf-8"))
+    assert [(section, key) for section, table in values.items() for key in table] == KEYS
+    assert "\n\n\n" not in SAMPLE.read_text(encoding="utf-8")
+
+
+def test_values_are_taken_over():
+    found = parse(
+        '[milter]\nsocket = "inet:8893@127.0.0.1"\ndrain_timeout = 5\n[ignore]\nnetworks = ["192.0.2.7/24"]\n'
+        '[dns]\nnameservers = ["127.0.0.1:5353", "[::1]:54", "::2"]\n'
+        '[dmarc]\ndiscovery = "psl"\n[policy]\nmode = "monitor"\n[arc]\ntrusted_sealers = ["Bücher.example"]\n'
+    )
+    assert found.milter.drain_timeout == 5.0
+    assert found.ignore.parsed() == (ip_network("192.0.2.0/24"),)
+    assert found.dns.servers() == (("127.0.0.1", 5353), ("::1", 54), ("::2", 53))
+    assert (found.dmarc.discovery, found.policy.mode) == (Method.PSL, Mode.MONITOR)
+    assert found.milter.workers == Config().milter.workers
+
+
+UNKNOWN = [
+    ("[polcy]\n", "unknown section [polcy]; the nearest known is policy"),
+    ("[policy]\nmod = 1\n", "[policy]: unknown key mod; the nearest known is mode"),
+    ("[policy]\nrejectaction = 1\n", "[policy]: unknown key rejectaction; the nearest known is reject_action"),
+    ("[policy]\ndiscovery = 'psl'\n", "[policy]: unknown key discovery; it belongs in [dmarc] discovery"),
+    ("mode = 'monitor'\n", "unknown section [mode]"),
+    ("[milter.deep]\n", "[milter]: unknown key deep"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), UNKNOWN)
+def test_unknown_names_the_nearest(text, message):
+    with pytest.raises(ConfigError) as raised:
+        parse(text, where="f.toml")
+    assert str(raised.value).startswith(f"f.toml: {message}")
+
+
+WRONG = [
+    ("milter", "socket", '"nowhere"'),
+    ("milter", "socket", "5"),
+    ("milter", "socket_mode", '"0999"'),
+    ("milter", "socket_mode", "0o660"),
+    ("milter", "socket_group", "1"),
+    ("milter", "workers", "-1"),
+    ("milter", "workers", "513"),
+    ("milter", "workers", "1.5"),
+    ("milter", "workers", "true"),
+    ("milter", "drain_timeout", "-1"),
+    ("milter", "drain_timeout", "nan"),
+    ("milter", "drain_timeout", "inf"),
+    ("milter", "max_header_fields", "99"),
+    ("milter", "max_header_bytes", "65535"),
+    ("milter", "on_internal_error", '"ignore"'),
+    ("identity", "authserv_id", '"mx example"'),
+    ("identity", "authserv_id", '"mx;example"'),
+    ("identity", "authserv_id", '"m\\u00fcx.example"'),
+    ("identity", "remove_authserv_ids", '["ok.example", "a\\nb"]'),
+    ("identity", "remove_authserv_ids", '"one"'),
+    ("ignore", "authenticated", '"yes"'),
+    ("ignore", "networks", '["127.0.0.0/33"]'),
+    ("ignore", "networks", "[1]"),
+    ("dns", "nameservers", '["localhost"]'),
+    ("dns", "nameservers", '["127.0.0.1:0"]'),
+    ("dns", "timeout", "0"),
+    ("dns", "timeout", "61.0"),
+    ("dns", "timeout", "nan"),
+    ("dns", "message_budget", "0.0"),
+    ("dns", "message_budget", "inf"),
+    ("dns", "message_queries", "19"),
+    ("dns", "cache_entries", "-1"),
+    ("dns", "cache_megabytes", "-1"),
+    ("dmarc", "discovery", '"tree"'),
+    ("dmarc", "psl_file", "[]"),
+    ("dmarc", "pct", "true"),
+    ("dmarc", "temperror", '"reject"'),
+    ("policy", "mode", '"Enforce"'),
+    ("policy", "reject_action", '"discard"'),
+    ("policy", "quarantine_action", '"spam"'),
+    ("policy", "mailing_list_traces", '"accept"'),
+    ("policy", "reject_text", '"two\\nlines"'),
+    ("policy", "reject_text", '"caf\\u00e9"'),
+    ("policy", "reject_text", f'"{"x" * 301}"'),
+    ("policy", "reject_text", '"{domian}"'),
+    ("policy", "author_text", '"{}"'),
+    ("policy", "defer_text", '"{queue_id!r}"'),
+    ("policy", "info_url", '"https://a.example/\\u0000"'),
+    ("policy", "sampling_key", "1"),
+    ("author", "on_missing", '"none"'),
+    ("author", "on_multiple", '"tempfail"'),
+    ("author", "on_malformed", "1"),
+    ("arc", "trusted_sealers", '["not a domain"]'),
+    ("arc", "trusted_sealers", '["a..b"]'),
+    ("history", "journal", "1"),
+    ("history", "database", "1"),
+    ("log", "level", '"trace"'),
+]
+
+
+@pytest.mark.parametrize(("section", "key", "value"), WRONG)
+def test_wrong_value_names_its_key(section, key, value):
+    with pytest.raises(ConfigError) as raised:
+        parse(f"[{section}]\n{key} = {value}\n", where="f.toml")
+    assert re.match(rf"f\.toml: \[{section}\] {key}: \S", str(raised.value)), raised.value
+
+
+def test_every_key_has_a_wrong_value_in_this_test():
+    assert {(section, key) for section, key, _ in WRONG} == set(KEYS)
+
+
+def test_a_section_that_is_none():
+    with pytest.raises(ConfigError, match=r"^conf: \[milter\]: Expected `object`, got `int`$"):
+        parse("milter = 5\n")
+
+
+def test_not_toml():
+    with pytest.raises(ConfigError, match=r"^conf: .*line 2"):
+        parse("[milter]\nsocket =\n")
+
+
+def test_unreadable_files(tmp_path):
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(ConfigError, match=re.escape(str(path))):
+            load(str(path))
+    latin = tmp_path / "latin.toml"
+    latin.write_bytes(b"# caf\xe9\n")
+    with pytest.raises(ConfigError, match="utf-8"):
+        load(str(latin))
+
+
+def test_changed_is_only_what_differs():
+    assert config.changed(Config()) == {}
+    found = parse('[policy]\nmode = "monitor"\nreject_action = "reject"\n[dns]\nnameservers = ["::1"]\n')
+    assert config.changed(found) == {"dns": {"nameservers": ("::1",)}, "policy": {"mode": "monitor"}}
+
+
+def test_plain_has_every_key():
+    assert [(section, key) for section, table in config.plain(Config()).items() for key in table] == KEYS

@@ -1,0 +1,132 @@
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import outcomes
+import pytest
+import signing
+from zones import Zone
+
+from dmarcmilter.actions import Texts
+from dmarcmilter.dmarc.discovery import Method
+from dmarcmilter.evidence import SpfWord
+from dmarcmilter.message import Message
+from dmarcmilter.pipeline import (
+    Site,
+    identifiers_of,
+    names_at_end_of_headers,
+    names_at_mail_from,
+    process,
+    read,
+)
+
+ROWS = tomllib.loads((Path(__file__).parent / "cases" / "pipeline.toml").read_text(encoding="utf-8"))["row"]
+BODY = b"Hello.\r\n"
+SITE = Site(
+    rules=outcomes.RULES,
+    texts=Texts("", "", "", ""),
+    method=Method.TREEWALK,
+    suffixes=outcomes.SUFFIXES,
+    honour_pct=True,
+    sampling_key=bytes(32),
+    host_name="mx.example.net",
+)
+KEY = signing.key_record(signing.ed25519_key()).decode()
+
+
+def message_of(row):
+    headers = outcomes.fields(*row.get("header", ["From: A <a@example.com>", "To: b@example.net", "Subject: x"]))
+    body = BODY
+    for domain in row.get("signed", ()):
+        name, _, fault = domain.partition(" ")
+        signed = signing.dkim(list(headers), BODY, signing.ed25519_key(), a="ed25519-sha256", d=name)
+        headers = (signed, *headers)
+        body = b"changed\r\n" if fault == "changed" else body
+    envelope = outcomes.envelope(mail_from=row.get("from", "bounce@example.com").encode())
+    # The clock of the test signatures.
+    envelope = replace(envelope, received_at=outcomes.datetime.fromtimestamp(signing.NOW, outcomes.UTC))
+    return Message(envelope, headers, size=100), body
+
+
+def zone_of(row):
+    zone = Zone(row.get("zone", {}), row.get("failed", ()))
+    for name in row.get("keys", ()):
+        zone.records[f"sel._domainkey.{name}"] = {"TXT": (KEY.encode(),)}
+    return zone
+
+
+def processed(row, **changes):
+    message, body = message_of(row)
+    reading = read(message.headers, truncated=row.get("truncated", ""))
+    reading.body.feed(body[:3])
+    reading.body.feed(body[3:])
+    site = replace(SITE, rules=outcomes.rules(**row.get("rules", {})), method=Method(row.get("method", "treewalk")))
+    zone = zone_of(row)
+    return process(message, reading, zone, replace(site, **changes)), zone
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
+def test_process(row):
+    outcome, _ = processed(row)
+    record = outcome.record()
+    assert record["spf"]["result"] == row["spf"]
+    assert [found["result"] for found in record["dkim"]] == row.get("dkim", [])
+    assert record["dmarc"]["result"] == row["dmarc"]
+    aligned = [f"{found['mechanism']} {found['domain']}" for found in record["dmarc"]["aligned"]]
+    assert aligned == row.get("aligned", [])
+    assert (record["disposition"], record["action"]) == (row["disposition"], row["action"])
+    assert row.get("author_problem") == record["author_problem"]
+    assert (record["mail_from_domain"] or "") == row.get("mail_from_domain", "example.com")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
+def test_what_is_asked_could_be_asked_ahead(row):
+    """All but what only an answer leads to: names of SPF terms, and the walk of an identifier below the author."""
+    message, _ = message_of(row)
+    reading = read(message.headers, truncated=row.get("truncated", ""))
+    site = replace(SITE, method=Method(row.get("method", "treewalk")))
+    _, zone = processed(row)
+    ahead = {*names_at_mail_from(message.envelope), *names_at_end_of_headers(reading, site)}
+    later = {"_dmarc.mail.example.com", "_dmarc.mta.example.net"}
+    assert {name for name, rdtype in zone.asked if rdtype == "TXT"} - ahead <= later
+
+
+def test_pct_draws_with_the_sites_key():
+    # POL-12
+    row = {"zone": {"_dmarc.example.com": "v=DMARC1; p=reject; pct=50"}}
+    seen = {
+        bytes([n]): [processed(row, sampling_key=bytes([n]) * 32)[0].sampled_out for _ in range(2)] for n in range(20)
+    }
+    assert {tuple(pair) for pair in seen.values()} == {(True, True), (False, False)}
+    ignored = [processed(row, sampling_key=bytes([n]) * 32, honour_pct=False)[0] for n in range(20)]
+    assert {outcome.decision.action for outcome in ignored} == {"reject"}
+
+
+def test_effort_and_mode():
+    outcome, _ = processed({"rules": {"mode": "monitor"}})
+    assert outcome.mode == "monitor"
+    assert outcome.effort.dns_queries == 0
+
+
+def test_identifiers_are_those_that_may_authenticate():
+    # RES-11
+    found = identifiers_of(
+        outcomes.spf("temperror a.example"),
+        map(outcomes.dkim, ["pass b.example", "fail c.example", "temperror d.example", "pass b.example", "pass"]),
+    )
+    assert found == ["a.example", "b.example", "d.example"]
+    for word in set(SpfWord) - {SpfWord.PASS, SpfWord.TEMPERROR}:
+        assert identifiers_of(outcomes.spf(f"{word} a.example"), ()) == []
+
+
+def test_names_at_mail_from():
+    assert names_at_mail_from(outcomes.envelope(mail_from=b"a@B.example")) == ["b.example"]
+    assert names_at_mail_from(outcomes.envelope(mail_from=b"")) == ["mta.example.net"]
+    assert names_at_mail_from(outcomes.envelope(mail_from=b"a@localhost")) == []
+
+
+def test_a_header_that_was_cut_short_has_no_author():
+    reading = read(outcomes.fields("From: a@example.com"), truncated="max_header_fields")
+    assert reading.author.domain is None
+    assert reading.author.domains == ("example.com",)
+    assert "max_header_fields" in reading.author.reason

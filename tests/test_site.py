@@ -1,0 +1,123 @@
+import socket
+import stat
+from dataclasses import replace
+
+import pytest
+
+from dmarcmilter import config, site
+from dmarcmilter.config import ConfigError
+from dmarcmilter.dmarc.discovery import Method
+from dmarcmilter.dmarc.domain import Domain
+from dmarcmilter.rules import AuthorAction, Mode, OnTemperror
+
+
+@pytest.fixture
+def suffixes(tmp_path):
+    path = tmp_path / "list.dat"
+    path.write_text("com\nco.uk\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def conf(tmp_path, suffixes):
+    return config.parse(f'[policy]\nsampling_key = "{tmp_path}/state/sampling.key"\n[dmarc]\npsl_file = "{suffixes}"\n')
+
+
+def with_key(conf, path):
+    return replace(conf, policy=replace(conf.policy, sampling_key=str(path)))
+
+
+def test_values_come_from_the_conf(tmp_path, suffixes):
+    found = site.build(
+        config.parse(f"""
+[policy]
+mode = "monitor"
+reject_text = "r {{domain}}"
+author_text = "a"
+defer_text = "d"
+info_url = "u"
+sampling_key = "{tmp_path}/k"
+[dmarc]
+discovery = "psl"
+psl_file = "{suffixes}"
+pct = "ignore"
+temperror = "tempfail"
+[author]
+on_missing = "accept"
+on_multiple = "quarantine"
+[arc]
+trusted_sealers = ["Hop.Example", "bücher.example."]
+""")
+    )
+    assert (found.texts.reject, found.texts.author, found.texts.defer, found.texts.info_url) == (
+        "r {domain}",
+        "a",
+        "d",
+        "u",
+    )
+    assert (found.method, found.honour_pct) == (Method.PSL, False)
+    assert found.suffixes.organizational_domain(Domain("a.b.co.uk")) == "b.co.uk"
+    rules = found.rules
+    assert (rules.mode, rules.temperror) == (Mode.MONITOR, OnTemperror.TEMPFAIL)
+    assert (rules.on_missing, rules.on_multiple, rules.on_malformed) == (
+        AuthorAction.ACCEPT,
+        AuthorAction.QUARANTINE,
+        AuthorAction.REJECT,
+    )
+    assert rules.trusted_sealers == {"hop.example", "xn--bcher-kva.example"}
+
+
+def test_key_is_made_once_for_the_owner_only(conf, tmp_path):
+    # POL-12
+    first = site.build(conf)
+    path = tmp_path / "state" / "sampling.key"
+    assert path.read_bytes() == first.sampling_key
+    assert len(first.sampling_key) == site.KEY_BYTES
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert site.build(conf).sampling_key == first.sampling_key
+    assert [entry.name for entry in path.parent.iterdir()] == ["sampling.key"]
+
+
+def test_each_installation_has_its_own_key(conf, tmp_path):
+    keys = {site.build(with_key(conf, tmp_path / name)).sampling_key for name in "abc"}
+    assert len(keys) == 3
+
+
+def test_a_key_of_the_operator_is_used_whole(conf, tmp_path):
+    (tmp_path / "key").write_bytes(b"x" * 50)
+    assert site.build(with_key(conf, tmp_path / "key")).sampling_key == b"x" * 50
+
+
+def test_a_short_key_is_replaced(conf, tmp_path, caplog):
+    (tmp_path / "key").write_bytes(b"short")
+    found = site.build(with_key(conf, tmp_path / "key"))
+    assert (tmp_path / "key").read_bytes() == found.sampling_key
+    assert "too short" in caplog.text
+
+
+@pytest.mark.parametrize("where", ["file/key", "folder"])
+def test_a_key_that_cannot_be_kept_is_a_warning(where, conf, tmp_path, caplog):
+    """A full disk or a wrong owner must not keep the filter from starting."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    path = tmp_path / where
+    found = site.build(with_key(conf, path))
+    assert len(found.sampling_key) == site.KEY_BYTES
+    assert f"{path}: " in caplog.text
+    assert "pct sampling" in caplog.text
+
+
+def test_a_suffix_list_that_cannot_be_read(conf, tmp_path):
+    for name in ("none.dat", "."):
+        broken = replace(conf, dmarc=replace(conf.dmarc, psl_file=str(tmp_path / name)))
+        with pytest.raises(ConfigError, match=r"^\[dmarc\] psl_file: "):
+            site.build(broken)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("MX.example.net", "mx.example.net"), ("host", "host"), ("bad name", "localhost"), ("", "localhost")],
+)
+def test_host_name_is_fit_for_a_header(name, shown, conf, monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: name)
+    assert site.build(conf).host_name == shown
