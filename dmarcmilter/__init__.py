@@ -5,6 +5,7 @@ The map, in the order a message goes. Start with pipeline.
 The way in
     callbacks       libmilter's callbacks reach the Session of their connection
     session         SMTP callbacks to an Examination; Actions to the MTA; the failsafe
+    negotiation     what is agreed with the MTA: actions, steps, macros
     collector       header fields as they come, within limits
     service         what the sessions of one worker share
     message         what the MTA said: Header, Envelope, Message

@@ -7,6 +7,7 @@ The sender chooses much of what is reported, so nothing reaches the field but th
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from dmarcmilter.dmarc import domain
@@ -20,6 +21,10 @@ MAX_RESULTS: Final = 100
 """Results that are looked at; the checks have their own, lower limits."""
 MAX_LINE: Final = 78
 """RFC 5322 2.1.1. No piece can come near the 998 that must not be passed."""
+MAX_WORDS: Final = 256
+"""Names of our own that are remembered as well-formed: there are about thirty."""
+MAX_MAPPED: Final = 100
+"""Incoming fields whose identifier is mapped to A-labels to be compared: mapping is slow, and such fields are rare."""
 LEFT_OUT: Final = "further signatures not shown"
 
 _FOLD: Final = "\n\t"  # what a milter hands over; the MTA writes the CR
@@ -113,13 +118,19 @@ def _pieces(result: Result, *, more_left_out: bool) -> Iterator[str]:
     if result.reason:
         yield f"reason={_value(_printable(result.reason))}"
     for name, value in result.properties:
-        if not _PROPERTY.fullmatch(name):
-            raise ValueError(f"not a property name: {name!r}")
+        _check_property(name)
         # A name that was never in the message must not appear: such a value is dropped, not repaired.
         if value and len(value) <= MAX_VALUE and _PRINTABLE.fullmatch(value):
             yield f"{name}={_identity(value)}"
 
 
+@lru_cache(maxsize=MAX_WORDS)
+def _check_property(name: str) -> None:
+    if not _PROPERTY.fullmatch(name):
+        raise ValueError(f"not a property name: {name!r}")
+
+
+@lru_cache(maxsize=MAX_WORDS)
 def _keyword(word: str) -> str:
     if not _KEYWORD.fullmatch(word):
         raise ValueError(f"not a keyword: {word!r}")
@@ -128,7 +139,7 @@ def _keyword(word: str) -> str:
 
 def _identity(text: str) -> str:
     """A pvalue: RFC 8601 2.2 wants an email identity as [local-part] "@" domain-name, anything else as a value."""
-    match = _IDENTITY.fullmatch(text)
+    match = _IDENTITY.fullmatch(text) if "@" in text else None
     if not match:
         return _value(text)
     local = match["local"]
@@ -166,7 +177,16 @@ def forged(values: Sequence[bytes], ids: Collection[str]) -> tuple[int, ...]:
     The order is the one to delete in: MTAs disagree on whether the numbers of later fields move.
     """
     ours = frozenset(_comparable(identifier.encode("utf-8", "replace")) for identifier in ids if identifier)
-    return tuple(number for number in range(len(values), 0, -1) if _claims_ours(values[number - 1], ours))
+    unread = _beyond_mapping(values)
+    return tuple(
+        number for number in range(len(values), 0, -1) if number in unread or _claims_ours(values[number - 1], ours)
+    )
+
+
+def _beyond_mapping(values: Sequence[bytes]) -> frozenset[int]:
+    """Occurrences past the first MAX_MAPPED fields that may need IDNA mapping: removed, whosever they are."""
+    found = [number for number, value in enumerate(values, 1) if not value.partition(b";")[0].isascii()]
+    return frozenset(found[MAX_MAPPED:])
 
 
 def _claims_ours(value: bytes, ours: frozenset[str]) -> bool:

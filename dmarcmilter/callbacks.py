@@ -7,8 +7,9 @@ from typing import Any
 import Milter
 import milter
 
+from dmarcmilter.negotiation import ACTIONS
 from dmarcmilter.service import Service
-from dmarcmilter.session import ACTIONS, Session
+from dmarcmilter.session import Session
 
 MAX_PACKET = 1_048_575
 """Octets of one packet from the MTA (libmilter's name: MDS 1M). libmilter's own default of 65,535 makes it close the

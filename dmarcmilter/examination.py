@@ -44,7 +44,7 @@ class Examination:
         reading = self._reading or pipeline.read(())
         envelope = replace(self.envelope, queue_id=queue_id)
         message = Message(envelope, self._headers, self._size, self._truncated)
-        outcome = pipeline.process(message, reading, self._lookup, self._site)
+        outcome = pipeline.process(message, reading, self._lookup, self._site, self._lookup.start)
         return replace(outcome, effort=self._effort(start))
 
     def close(self) -> None:

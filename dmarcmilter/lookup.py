@@ -43,3 +43,13 @@ class Lookup(Protocol):
     """Names come without a final dot and may hold anything (SPF macros): one that DNS cannot carry is NXDOMAIN."""
 
     def __call__(self, name: str, rdtype: str) -> Answer: ...
+
+
+class Hint(Protocol):
+    """Says that a name and type will probably be looked up; may do nothing."""
+
+    def __call__(self, name: str, rdtype: str) -> None: ...
+
+
+def no_hint(name: str, rdtype: str) -> None:
+    """For a Lookup that cannot look ahead."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +51,17 @@ class Message:
     def fields(self, name: bytes) -> Iterator[Header]:
         """Fields of that name (given in lower case), top first."""
         return (header for header in self.headers if header.key == name)
+
+
+def path_of(raw: bytes) -> bytes:
+    """A reverse- or forward-path without its angle brackets."""
+    return raw[1:-1] if raw.startswith(b"<") and raw.endswith(b">") else raw
+
+
+def address_of(text: str) -> IPv4Address | IPv6Address | None:
+    """Sendmail writes `IPv6:` before some addresses; a zone index and the IPv4-mapped form say nothing to SPF."""
+    try:
+        found = ip_address(text.removeprefix("IPv6:").partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found

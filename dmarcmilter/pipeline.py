@@ -1,7 +1,7 @@
 """The map of the program: gather, decide; acting is the session's. Read this first."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dmarcmilter import policy, sampling
 from dmarcmilter.actions import Texts
@@ -17,10 +17,10 @@ from dmarcmilter.dmarc.discovery import (
     with_existence,
 )
 from dmarcmilter.dmarc.domain import Domain
-from dmarcmilter.dmarc.evaluation import assessment_policy, evaluate, needs_existence
+from dmarcmilter.dmarc.evaluation import assessment_policy, evaluate
 from dmarcmilter.dmarc.suffixes import Suffixes
 from dmarcmilter.evidence import DkimResult, DkimWord, Evidence, SpfResult, SpfWord
-from dmarcmilter.lookup import Lookup
+from dmarcmilter.lookup import Hint, Lookup, no_hint
 from dmarcmilter.message import Envelope, Header, Message
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.rules import Rules
@@ -62,12 +62,9 @@ def read(headers: Sequence[Header], *, truncated: str = "") -> Reading:
     return Reading(author, signatures, chain, BodyHasher(dkim.plans(signatures) | arc.plans(chain)))
 
 
-def process(message: Message, reading: Reading, lookup: Lookup, site: Site) -> Outcome:
+def process(message: Message, reading: Reading, lookup: Lookup, site: Site, hint: Hint = no_hint) -> Outcome:
     """One message's outcome. GATHER (asks DNS), then DECIDE (pure)."""
-    evidence = gather(message, reading, lookup, site)
-    if needs_existence(evidence):
-        assert evidence.discovery is not None
-        evidence = replace(evidence, discovery=with_existence(evidence.discovery, lookup))
+    evidence = gather(message, reading, lookup, site, hint)
 
     evaluation = evaluate(evidence)
     assessment = None
@@ -86,15 +83,23 @@ def _draw(message: Message, discovery: Discovery, site: Site) -> int:
     return 0 if pct is None or pct == EVERY_MESSAGE else sampling.draw(message, discovery.author, site.sampling_key)
 
 
-def gather(message: Message, reading: Reading, lookup: Lookup, site: Site) -> Evidence:
+def gather(message: Message, reading: Reading, lookup: Lookup, site: Site, hint: Hint) -> Evidence:
+    """Ask the Author Domain's DNS first, and SPF last.
+
+    The sender chooses the names that SPF leads to and may make each of them slow. Whoever spends the message's DNS
+    budget so must not have kept the policy, or the key of a domain that he only claims, from being found.
+    """
     now = int(message.envelope.received_at.timestamp())
     bodies = reading.body.finish()
-    spf_result = spf.check(message.envelope, lookup, receiver=site.host_name)
+    discovery = None
+    if reading.author.domain is not None:
+        found = discover(reading.author.domain, lookup, method=site.method, suffixes=site.suffixes)
+        discovery = with_existence(found, lookup)
     dkim_results = dkim.verify(reading.signatures, message.headers, bodies, lookup, now)
     arc_result = arc.verify(reading.chain, message.headers, bodies, lookup, now)
-    discovery, organizational = None, {}
-    if reading.author.domain is not None:
-        discovery = discover(reading.author.domain, lookup, method=site.method, suffixes=site.suffixes)
+    spf_result = spf.check(message.envelope, lookup, receiver=site.host_name, hint=hint)
+    organizational: dict[Domain, Domain | None] = {}
+    if discovery is not None:
         identifiers = identifiers_of(spf_result, dkim_results)
         organizational = organizational_domains(identifiers, discovery, lookup, suffixes=site.suffixes)
     return Evidence(reading.author, spf_result, dkim_results, arc_result, discovery, organizational)

@@ -6,11 +6,10 @@ nothing in thread-locals and holds no lock between callbacks. No order of callba
 
 import functools
 import logging
-import operator
 import re
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Concatenate, ParamSpec
 
 import Milter
@@ -20,34 +19,13 @@ from dmarcmilter import actions
 from dmarcmilter.actions import DeleteHeader, InsertHeader, MtaAction, Quarantine, Reply
 from dmarcmilter.collector import HeaderCollector
 from dmarcmilter.examination import Examination
-from dmarcmilter.message import Envelope
+from dmarcmilter.message import Envelope, address_of, path_of
+from dmarcmilter.negotiation import ACTIONS, MACROS, SILENT, SILENT_STEPS, STEPS
 from dmarcmilter.rules import Action
 from dmarcmilter.service import Service
 from dmarcmilter.settings import InternalError
 
 log = logging.getLogger(__name__)
-
-ACTIONS = milter.ADDHDRS | milter.CHGHDRS | milter.QUARANTINE | milter.SETSYMLIST
-STEPS = Milter.P_NOUNKNOWN | Milter.P_NODATA | Milter.P_NORCPT | Milter.P_HDR_LEADSPC
-"""Of what the MTA offers: the callbacks that we do not need left out, header values exactly as they came."""
-SILENT = {
-    "connect": Milter.P_NR_CONN,
-    "hello": Milter.P_NR_HELO,
-    "envfrom": Milter.P_NR_MAIL,
-    "header": Milter.P_NR_HDR,
-    "eoh": Milter.P_NR_EOH,
-    "body": Milter.P_NR_BODY,
-}
-"""Steps that need no answer, if the MTA agrees: nothing is decided before the end of message, and each answer costs
-both sides a system call and a switch of process."""
-MACROS = (
-    (Milter.M_CONNECT, "j"),
-    # The last is always there: without any, libmilter would keep those of the message before, its login too.
-    (Milter.M_ENVFROM, "i {auth_authen} {mail_mailer}"),
-    (Milter.M_DATA, "i"),
-    (Milter.M_EOM, "i"),
-)
-SILENT_STEPS = functools.reduce(operator.or_, SILENT.values())
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 """An authserv-id that needs no quoting."""
@@ -90,6 +68,7 @@ class Session:
     def _reset(self) -> None:
         """Forget the message. Called at MAIL too: no callback is sure to come at the end of the one before."""
         self._examination: Examination | None = None
+        self._in_progress = False
         self._ignored = ""
         self._failed = self._unusable
         self._changed = False
@@ -118,7 +97,7 @@ class Session:
     @failsafe
     def connect(self, name: str, _family: int, address: tuple[str, int] | str | None) -> int:
         self._client_name = name
-        self._client_ip = _ip(address[0]) if isinstance(address, tuple) else None
+        self._client_ip = address_of(address[0]) if isinstance(address, tuple) else None
         if not self._service.authserv_id:
             told = self._macro("j")
             self._authserv_id = told if PLAIN_NAME.fullmatch(told) else self._service.site.host_name
@@ -131,7 +110,10 @@ class Session:
 
     @failsafe
     def envfrom(self, sender: bytes, *_parameters: bytes) -> int:
-        self._end()
+        # Also what came without a MAIL before it is forgotten here.
+        self._end_examination()
+        self._reset()
+        self._in_progress = True
         self._service.began(self)
         self._ignored = self._why_ignored(sender)
         if not self._ignored:
@@ -141,7 +123,7 @@ class Session:
                 client_ip=self._client_ip,
                 client_name=self._client_name,
                 helo=self._helo,
-                mail_from=_path(sender),
+                mail_from=path_of(sender),
             )
             self._examination = Examination(envelope, self._service.lookup(), self._service.site)
         return self._go_on("envfrom")
@@ -229,8 +211,10 @@ class Session:
             )
 
     def _end(self) -> None:
-        self._end_examination()
-        self._reset()
+        """Safe to call at any time, and again."""
+        if self._in_progress:
+            self._end_examination()
+            self._reset()
 
     def _end_examination(self) -> None:
         if self._examination is not None:
@@ -282,17 +266,3 @@ ANSWERS = {
     Action.TEMPFAIL: int(Milter.TEMPFAIL),
 }
 """CONTINUE, not ACCEPT, at the end of message: changes are kept, and later filters still see it."""
-
-
-def _path(raw: bytes) -> bytes:
-    """A reverse- or forward-path without its angle brackets."""
-    return raw[1:-1] if raw.startswith(b"<") and raw.endswith(b">") else raw
-
-
-def _ip(text: str) -> IPv4Address | IPv6Address | None:
-    """Sendmail writes `IPv6:` before some addresses; a zone index and the IPv4-mapped form say nothing to SPF."""
-    try:
-        found = ip_address(text.removeprefix("IPv6:").partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(found, "ipv4_mapped", None) or found

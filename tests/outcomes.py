@@ -10,7 +10,7 @@ from dmarcmilter import policy
 from dmarcmilter.dmarc.author import Author, AuthorProblem
 from dmarcmilter.dmarc.discovery import Method, discover, organizational_domains, with_existence
 from dmarcmilter.dmarc.domain import Domain
-from dmarcmilter.dmarc.evaluation import assessment_policy, evaluate, needs_existence
+from dmarcmilter.dmarc.evaluation import assessment_policy, evaluate
 from dmarcmilter.dmarc.suffixes import Suffixes
 from dmarcmilter.evidence import (
     ArcResult,
@@ -121,12 +121,10 @@ def evidence(author="example.com", problem="", record="v=DMARC1; p=reject", zone
         return Evidence(who, spf_result, dkim_results, arc_result, None, {})
     lookup = Zone(({"_dmarc.example.com": record} if record else {}) | (zone or {}), found.get("failed", ()))
     discovery = discover(Domain(author), lookup, method=found.get("method", Method.TREEWALK), suffixes=SUFFIXES)
+    discovery = with_existence(discovery, lookup)
     names = [result.domain for result in (spf_result, *dkim_results) if result.domain]
     organizational = organizational_domains(names, discovery, lookup, suffixes=SUFFIXES)
-    gathered = Evidence(Author(Domain(author), None), spf_result, dkim_results, arc_result, discovery, organizational)
-    if needs_existence(gathered):
-        gathered = replace(gathered, discovery=with_existence(discovery, lookup))
-    return gathered
+    return Evidence(Author(Domain(author), None), spf_result, dkim_results, arc_result, discovery, organizational)
 
 
 def outcome(found=None, mail=None, rules=RULES, *, draw=0, mail_from_domain="bounce.example.com"):

@@ -27,8 +27,8 @@ IMPURE = {"logging", "time", "random", "secrets", "socket", "os", "subprocess", 
 
 # Each third-party name has one home.
 HOMES = {
-    "Milter": r"(session|callbacks)\.py",
-    "milter": r"(session|callbacks|worker)\.py",
+    "Milter": r"(session|callbacks|negotiation)\.py",
+    "milter": r"(session|callbacks|worker|negotiation)\.py",
     "dns": r"resolver/.*|demo/(nameserver|zone)\.py",
     "cryptography": r"checks/keyrecord\.py|demo/samples\.py",
     "spf": r"checks/spf\.py",
@@ -189,6 +189,7 @@ TESTED_ELSEWHERE = {
     "settings.py": "test_config.py",
     "service.py": "test_session.py",
     "callbacks.py": "test_session.py",
+    "negotiation.py": "test_session.py",
     "worker.py": "test_daemon.py",
     "notify.py": "test_daemon.py",
     "examination.py": "test_pipeline.py, test_check_equals_daemon.py",

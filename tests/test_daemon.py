@@ -35,6 +35,9 @@ def running(dns):
             daemon = stack.enter_context(FilterDaemon(conf(dns, **sections)))
             count = sections.get("milter", {}).get("workers", 1)
             wait_until(lambda: len(workers(daemon)) == count, "all workers")
+            # A worker that dies before it is ready is a failed start.
+            if "log" not in sections:
+                wait_until(lambda: "ready: " in daemon.log(), "the start")
             return daemon
 
         yield start
@@ -308,6 +311,7 @@ def test_killed_worker_is_replaced(running):
         os.kill(victim, signal.SIGKILL)
         with pytest.raises(MilterError):
             clients[victim].deliver(PLAIN, queue_id="4LOST")
+        wait_until(lambda: not alive(victim), "its death")
         for number in range(10):
             assert deliver(daemon, f"4M{number}").action is Action.ACCEPT
         wait_until(lambda: len(workers(daemon)) == 2, "another worker")
@@ -320,6 +324,7 @@ def test_the_only_worker_is_replaced(running):
     daemon = running()
     [victim] = workers(daemon)
     os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: not alive(victim), "its death")
     # Who connects meanwhile waits in the queue of the socket, which the supervisor holds.
     assert deliver(daemon, "4A").action is Action.ACCEPT
 

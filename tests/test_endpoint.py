@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,7 +89,5 @@ TEXT = st.text(st.sampled_from("unixet6lca:/@[]0123456789.\u0663\u00b2 fd"), max
 @settings(max_examples=300, deadline=None)
 def test_only_value_error(text):
     for parser in (parse_socket, parse_nameserver):
-        try:
+        with contextlib.suppress(ValueError):
             parser(text)
-        except ValueError as error:
-            assert str(error)

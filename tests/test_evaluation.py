@@ -10,7 +10,7 @@ from zones import Zone
 from dmarcmilter.dmarc.author import Author, AuthorProblem
 from dmarcmilter.dmarc.discovery import Discovery, Method, discover, organizational_domains, with_existence
 from dmarcmilter.dmarc.domain import Domain
-from dmarcmilter.dmarc.evaluation import DmarcWord, assessment_policy, evaluate, needs_existence
+from dmarcmilter.dmarc.evaluation import DmarcWord, assessment_policy, evaluate
 from dmarcmilter.dmarc.record import Policy, parse
 from dmarcmilter.dmarc.suffixes import Suffixes
 from dmarcmilter.evidence import ArcResult, ArcWord, DkimResult, DkimWord, Evidence, SpfResult, SpfScope, SpfWord
@@ -50,9 +50,8 @@ def gather(row, zone):
 def test_evaluation(row):
     zone = Zone(row.get("zone", {}), row.get("failed", ()))
     evidence = gather(row, zone)
-    if needs_existence(evidence):
+    if evidence.discovery:
         evidence = replace(evidence, discovery=with_existence(evidence.discovery, zone))
-    assert not needs_existence(evidence)
     evaluation = evaluate(evidence)
     assert evaluation.result == row["result"]
     aligned = [f"{found.mechanism} {found.domain} {found.mode}" for found in evaluation.aligned]
@@ -62,16 +61,13 @@ def test_evaluation(row):
         assert assessment_policy(evidence.discovery, honour_pct=True, draw=0).requested == row["requested"]
 
 
-def test_existence_is_asked_only_when_the_message_fails():
-    # POL-05
-    row = {"author": "a.example.com", "spf": "pass a.example.com"}
+def test_nothing_is_guessed_while_existence_is_unknown():
+    # POL-05, AMB-13
     zone = Zone({"_dmarc.example.com": "v=DMARC1; p=none; np=reject"})
-    assert not needs_existence(gather(row, zone))
-    failing = gather(row | {"spf": "fail a.example.com"}, zone)
-    assert needs_existence(failing)
-    # Until it is asked, nothing is guessed.
+    passing = gather({"author": "a.example.com", "spf": "pass a.example.com"}, zone)
+    assert evaluate(passing).result is DmarcWord.PASS
+    failing = gather({"author": "a.example.com", "spf": "fail a.example.com"}, zone)
     assert evaluate(failing).result is DmarcWord.TEMPERROR
-    assert ("a.example.com", "A") not in zone.asked
 
 
 def test_spf_without_a_name_is_no_identifier():

@@ -19,12 +19,12 @@ CASES = {
     ),
     "white space before the colon": (b"Subject \t: x\r\n\r\n", [(b"Subject", b" x")], b""),
     "no empty line": (b"A: 1\r\nB: 2", [(b"A", b" 1"), (b"B", b" 2")], b""),
-    "a line that is no field ends the header": (
+    "no field: the header ends": (
         b"A: 1\r\nno field\r\nB: 2\r\n",
         [(b"A", b" 1")],
         b"no field\r\nB: 2\r\n",
     ),
-    "a name with a space is no field": (b"A: 1\r\nmy name: 2\r\n", [(b"A", b" 1")], b"my name: 2\r\n"),
+    "a name with a space": (b"A: 1\r\nmy name: 2\r\n", [(b"A", b" 1")], b"my name: 2\r\n"),
     "a fold without a field": (b" x\r\nA: 1\r\n", [], b" x\r\nA: 1\r\n"),
     "empty name": (b": x\r\n", [], b": x\r\n"),
     "empty value": (b"A:\r\n\r\n", [(b"A", b"")], b""),

@@ -4,6 +4,7 @@ import struct
 
 import pytest
 from mta.filters import PLAIN, ScriptedFilter, asking, running_filter
+
 from dmarcmilter.demo.mta.headers import OWN_RECEIVED
 from dmarcmilter.demo.mta.milterclient import Action, Event, MilterClient, MilterError
 from dmarcmilter.demo.mta.milterwords import Protocol

@@ -3,7 +3,16 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from dmarcmilter.demo.mta.headers import FIELD_LIMIT, OWN_RECEIVED, Edit, HeaderEdit, apply_edits, as_queued, split_message
+
+from dmarcmilter.demo.mta.headers import (
+    FIELD_LIMIT,
+    OWN_RECEIVED,
+    Edit,
+    HeaderEdit,
+    apply_edits,
+    as_queued,
+    split_message,
+)
 
 
 @pytest.mark.parametrize(

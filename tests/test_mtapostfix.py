@@ -2,10 +2,11 @@
 
 import pytest
 from mta.filters import PLAIN, asking, running_filter
-from dmarcmilter.demo.mta.milterclient import Action, MilterClient
 from mta.postfix import PostfixServer, missing_postfix
 from mta.sink import Sink
 from mta.submit import queue_id
+
+from dmarcmilter.demo.mta.milterclient import Action, MilterClient
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ KEYS = {
 }
 FULL = outcomes.outcome(
     outcomes.evidence(
-        record="v=DMARC1; p=reject; sp=quarantine; np=none; pct=0; adkim=s; fo=1; rua=mailto:a@example.com; ruf=mailto:f@x.example",
+        record="v=DMARC1; p=reject; sp=quarantine; np=none; pct=0; adkim=s; fo=1; "
+        "rua=mailto:a@example.com; ruf=mailto:f@x.com",
         spf=outcomes.spf("pass bounce.example.net"),
         dkim=[DkimResult(DkimWord.FAIL, Domain("example.com"), "s1", "rsa-sha256", reason="body hash mismatch")],
         arc=outcomes.arc("pass", [("hop.example", "hop.example; none")]),
@@ -87,7 +88,7 @@ def test_record_of_a_failing_message():
         "u",
         "1",
         ["mailto:a@example.com"],
-        ["mailto:f@x.example"],
+        ["mailto:f@x.com"],
     )
     assert (policy["discovery"], policy["organizational_domain"]) == ("treewalk", "example.com")
     assert record["dmarc"] == {
@@ -184,9 +185,17 @@ HOSTILE = st.text(st.characters() | st.sampled_from("\r\n\t \x00\x85\u2028"), ma
 NAMES = st.text(st.sampled_from("a.-_é\n \x00"), max_size=20).map(parse) | st.just(Domain("example.org"))
 
 
-@given(st.binary(max_size=400), st.binary(max_size=400), HOSTILE, HOSTILE, NAMES, NAMES, st.binary(max_size=300))
+@given(
+    st.tuples(st.binary(max_size=400), st.binary(max_size=400)),
+    st.tuples(HOSTILE, HOSTILE),
+    st.tuples(NAMES, NAMES),
+    st.binary(max_size=300),
+)
 @settings(max_examples=150, deadline=None)
-def test_hostile_messages_give_one_line_of_json_and_of_log(helo, sender, selector, identity, name, author, record):
+def test_hostile_messages_give_one_line_of_json_and_of_log(envelope, signed, names, record):
+    helo, sender = envelope
+    selector, identity = signed
+    name, author = names
     signature = DkimResult(DkimWord.FAIL, name, selector, "rsa-sha256", identity, identity)
     found = outcomes.evidence(
         author=author or "example.net",

@@ -19,6 +19,7 @@ from dmarcmilter.demo.mta import milterwire
 from dmarcmilter.demo.mta.milterclient import Action, Event, MilterClient
 from dmarcmilter.demo.mta.milterwords import OFFERED, Protocol
 from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.message import address_of
 from dmarcmilter.session import Session
 from dmarcmilter.worker import _service_of
 
@@ -280,6 +281,25 @@ def test_what_is_negotiated(client):
     assert connection.actions == 0x1 | 0x10 | 0x20 | 0x100
 
 
+# --- the journal's lines
+
+
+def test_hostile_octets_end_no_line(dns, client, daemon):
+    """Whatever reads the journal line by line, also by Unicode's idea of a line, finds whole objects."""
+    ends = "\x85\xe2\x80\xa8\x0b\x0c\x1c\x1d\x1e\r\n"
+    dns.load({"_dmarc.none.example": {"TXT": [f"v=DMARC1; p=none; fo={ends}; rua=mailto:{ends}@x.example; x={ends}"]}})
+    try:
+        raw = ends.encode("latin-1")
+        field = b"DKIM-Signature: v=1; a=" + raw[:8] + b"; d=x" + raw[:8] + b".example; s=" + raw[:8] + b"; b=AA==\r\n"
+        client.deliver(field + PLAIN, queue_id="4ENDS", mail_from=b"a" + raw[:9] + b"@x" + raw[:9] + b".example")
+    finally:
+        dns.load(ZONE | domain("signed.example", "p=reject"))
+    assert daemon.record("4ENDS")["policy"]["p"] == "none"
+    for path in daemon.journal.glob("*.jsonl"):
+        octets = path.read_bytes()
+        assert len(octets.decode().splitlines()) == octets.count(b"\n")
+
+
 # --- who the client is
 
 
@@ -321,7 +341,7 @@ def test_client_address_as_sendmail_writes_it(client, daemon):
     ],
 )
 def test_address_text(text, expected):
-    found = module._ip(text)
+    found = address_of(text)
     assert (str(found) if found else None) == expected
 
 

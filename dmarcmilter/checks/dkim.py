@@ -17,8 +17,9 @@ from dmarcmilter.evidence import DkimResult, DkimWord
 from dmarcmilter.lookup import Lookup
 from dmarcmilter.message import Header
 
-MAX_READ = 1000
-"""DKIM-Signature fields that are read, from the top; what is below is not looked at."""
+MAX_READ = 100
+"""DKIM-Signature fields that are read, from the top; what is below is not looked at. Three names of each may need
+IDNA mapping, which is slow."""
 MAX_SIGNATURES = 10
 """Signatures that are verified (RFC 6376 6.1 lets us limit them)."""
 MAX_UNVERIFIED = 10

@@ -24,6 +24,7 @@ MAX_FUTURE = 86400
 """Seconds that t= may be ahead: signers with a clock set to the wrong zone are up to 14 hours off."""
 
 _DIGITS = {b"t": 12, b"x": 12, b"l": 76}
+_ALGORITHMS = {algorithm.value.encode(): algorithm for algorithm in Algorithm}
 _RELAXED = {b"simple": False, b"relaxed": True}
 
 
@@ -76,7 +77,7 @@ class Checked:
 def read_signer(tags: Mapping[bytes, bytes]) -> Signer | Fault:
     """a=, b=, d= and s= (RFC 6376 3.5); domains may be U-labels (RFC 8616 5)."""
     algorithm = tags.get(b"a", b"").lower()
-    if algorithm not in list(map(str.encode, Algorithm)):
+    if algorithm not in _ALGORITHMS:
         return Fault.ALGORITHM if algorithm else Fault.SYNTAX
     octets = taglist.base64(tags.get(b"b", b""))
     domain = domains.parse(tags.get(b"d", b""))
@@ -85,7 +86,7 @@ def read_signer(tags: Mapping[bytes, bytes]) -> Signer | Fault:
         return Fault.SYNTAX
     if "." not in domain:
         return Fault.SINGLE_LABEL  # a whole top-level domain cannot answer for anyone's mail
-    return Signer(domain, selector, Algorithm(algorithm.decode("ascii")), octets)
+    return Signer(domain, selector, _ALGORITHMS[algorithm], octets)
 
 
 def read(position: int, tags: Mapping[bytes, bytes]) -> Signature | Fault:

@@ -1,7 +1,7 @@
 """SPF (RFC 7208) by pyspf, over our own DNS and within our own limits.
 
-pyspf evaluates records; this module decides which identity is checked, gives it the program's one resolver, and
-mends the places where its result is not RFC 7208's: see `_Query`.
+plainspf evaluates what is plain, pyspf all else. This module decides which identity is checked, gives pyspf the
+program's one resolver, and mends the places where its result is not RFC 7208's: see `_Query`.
 """
 
 import re
@@ -10,10 +10,11 @@ from typing import Any
 
 import spf
 
+from dmarcmilter.checks import plainspf
 from dmarcmilter.dmarc import domain as domains
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.evidence import SpfResult, SpfScope, SpfWord
-from dmarcmilter.lookup import Lookup, Status
+from dmarcmilter.lookup import Hint, Lookup, Status, no_hint
 from dmarcmilter.message import Envelope
 
 MAX_RECORD = 4096
@@ -25,6 +26,8 @@ MAX_ADDRESSES = 500
 MAX_MX = 10
 MAX_PTR = 10
 """Both RFC 7208 4.6.4."""
+MAX_PTR_FAILURES = 2
+"""The client's own DNS may be slow on purpose: after so many names without an answer no further one is asked."""
 MAX_VOID = 2
 """RFC 7208 4.6.4: void lookups."""
 MAX_NAME = domains.MAX_NAME
@@ -59,16 +62,21 @@ def _multi_label(raw: bytes) -> Domain | None:
     return found if found and "." in found else None
 
 
-def check(envelope: Envelope, lookup: Lookup, *, receiver: str) -> SpfResult:
+def check(envelope: Envelope, lookup: Lookup, *, receiver: str, hint: Hint = no_hint) -> SpfResult:
     """check_host() for the message's one SPF identity (RFC 7208 4, RFC 9989 4.4.2)."""
     domain, scope, local = identity(envelope)
     if domain is None:
         return SpfResult(SpfWord.NONE, None, scope, "no domain to check")
     if envelope.client_ip is None:
         return SpfResult(SpfWord.NONE, domain, scope, "the client has no IP address")
-    query = _Query(envelope.client_ip, domain, local, lookup, helo=envelope.helo, receiver=receiver)
-    word, reason = query.result()
-    return SpfResult(word, domain, scope, reason)
+    client = getattr(envelope.client_ip, "ipv4_mapped", None) or envelope.client_ip
+    plain = plainspf.evaluate(client, domain, lookup, hint)
+    if plain is not None:
+        word, reason = plain
+    else:
+        query = _Query(client, domain, local, lookup, helo=envelope.helo, receiver=receiver)
+        word, reason = query.result()
+    return SpfResult(word, domain, scope, _shown(reason))
 
 
 class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
@@ -106,8 +114,8 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
         except Exception as error:  # noqa: BLE001  pyspf lets ValueError, UnicodeError and others out
             return SpfWord.PERMERROR, f"record that cannot be evaluated: {type(error).__name__}"
         if word in ("temperror", "permerror"):
-            return SpfWord(word), _shown(self.prob)
-        return SpfWord(word), _shown(self.mechanism or "")
+            return SpfWord(word), str(self.prob)
+        return SpfWord(word), self.mechanism or ""
 
     def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:  # noqa: FBT001, FBT002, ARG002
         if name == _NEVER:
@@ -158,13 +166,16 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
             names = self.dns_ptr(self.i)[:MAX_PTR]
         except spf.TempError:
             return []
-        return [name for name in names if self._leads_back(name)]
-
-    def _leads_back(self, name: str) -> bool:
-        try:
-            return bool(self.cidrmatch(self.dns(name, self.A, None, True), self.cidrmax))
-        except spf.TempError:
-            return False
+        found, failures = [], 0
+        for name in names:
+            try:
+                if self.cidrmatch(self.dns(name, self.A, None, True), self.cidrmax):
+                    found.append(name)
+            except spf.TempError:
+                failures += 1
+                if failures == MAX_PTR_FAILURES:
+                    break
+        return found
 
     def log(self, *args: object) -> None:
         """Say nothing: pyspf would print."""
@@ -192,6 +203,6 @@ def _cut(name: str) -> str:
     return name[dot + 1 :] if dot >= 0 else name.rpartition(".")[2]
 
 
-def _shown(text: object) -> str:
+def _shown(text: str) -> str:
     """Record text and pyspf's words are from the wire: printable ASCII, bounded."""
-    return "".join(c if " " <= c <= "~" else "?" for c in str(text)[:MAX_REASON])
+    return "".join(c if " " <= c <= "~" else "?" for c in text[:MAX_REASON])

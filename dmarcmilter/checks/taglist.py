@@ -11,7 +11,7 @@ FWS = b" \t\r\n"
 
 _NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]*")
 # Octets above 0x7f are the UTF-8 of RFC 8616 2. A bare CR or LF can only come from DNS and is taken as white space.
-_NOT_VALUE = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
 _DIGITS = re.compile(rb"[0-9]+")
 
@@ -21,12 +21,15 @@ def parse(raw: bytes) -> dict[bytes, bytes] | None:
     specs = raw.split(b";")
     if not specs[-1].strip(FWS):
         specs.pop()
+    if _CONTROLS.search(raw):
+        return None
     tags: dict[bytes, bytes] = {}
     for spec in specs:
-        name, equals, value = (part.strip(FWS) for part in spec.partition(b"="))
-        if not equals or name in tags or not _NAME.fullmatch(name) or _NOT_VALUE.search(value):
+        name, equals, value = spec.partition(b"=")
+        name = name.strip(FWS)
+        if not equals or name in tags or not _NAME.fullmatch(name):
             return None
-        tags[name] = value
+        tags[name] = value.strip(FWS)
     return tags
 
 

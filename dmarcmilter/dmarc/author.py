@@ -4,6 +4,7 @@ Read from the raw field, never from a decoded one. Mail readers differ on every 
 author to a person and another to us is a problem and not a domain (RFC 9989 11.5).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,16 @@ MAX_DOMAINS: Final = 4
 """Distinct domains named in the record of a message with several (RFC 9989 11.5 asks for a limit)."""
 MAX_FIELDS: Final = 4
 """From fields read for that record when there are several; the verdict does not depend on it."""
+
+MAX_PLAIN: Final = 998
+"""Octets of a field that is read at once: one line (RFC 5322 2.1.1)."""
+# What most From fields look like, read at once: words or a quoted-string without anything special, then one address.
+# Nothing here can be read in two ways; all else goes through the grammar, which says the same of these (tested).
+_WORD: Final = rb"[A-Za-z0-9_'-]+"
+_ADDRESS: Final = rb"[A-Za-z0-9_+=-]+(?:\.[A-Za-z0-9_+=-]+)*@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)"
+_PLAIN: Final = re.compile(
+    rb" ?(?:(?:" + _WORD + rb"(?: " + _WORD + rb')*|"[A-Za-z0-9 ,._\'&-]*") ?)?<' + _ADDRESS + rb"> ?",
+)
 
 
 class AuthorProblem(StrEnum):
@@ -62,6 +73,9 @@ def _problem(problem: AuthorProblem, reason: str, domains: Sequence[Domain] = ()
 
 
 def _judge(body: bytes) -> Author:
+    plain = _PLAIN.fullmatch(body) if len(body) <= MAX_PLAIN else None
+    if plain and (domain := parse(plain[1])):
+        return Author(domain, problem=None, domains=(domain,))
     parsed = addresses.parse(body)
     if isinstance(parsed, Fault):
         return _problem(AuthorProblem.MALFORMED, parsed.reason)

@@ -16,7 +16,8 @@ MAX_LABEL = 63
 MAX_INPUT = 1024
 """Octets looked at; IDNA mapping is not run on more."""
 
-_LABEL = re.compile(r"[a-z0-9_-]{1,63}")
+_LABEL = r"[a-z0-9_-]{1,63}"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 # Full stops of other scripts that UTS 46 maps to "." (RFC 3490 3.1): labels are split before mapping.
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")
 
@@ -36,16 +37,14 @@ def parse(raw: bytes | str) -> Domain | None:
             return None
     text = raw.removesuffix(".")
     if text.isascii():
-        labels = text.lower().split(".")
+        name = text.lower()
+    elif len(text) > MAX_NAME:
+        return None  # an A-label is longer than its U-label, and mapping costs a thousand times what this does
     else:
         converted = [_to_ascii(label) for label in _DOTS.split(text)]
-        labels = [label for label in converted if label is not None]
-        if len(labels) != len(converted):
-            return None
-    if not all(map(_LABEL.fullmatch, labels)):
-        return None
-    name = ".".join(labels)
-    return Domain(name) if len(name) <= MAX_NAME else None
+        # None becomes an empty label, which no name may have.
+        name = ".".join(label or "" for label in converted)
+    return Domain(name) if len(name) <= MAX_NAME and _NAME.fullmatch(name) else None
 
 
 def _to_ascii(label: str) -> str | None:

@@ -68,14 +68,6 @@ def evaluate(evidence: Evidence) -> Evaluation:
     return verdict
 
 
-def needs_existence(evidence: Evidence) -> bool:
-    """Whether discovery.with_existence is to be asked before evaluate can be final."""
-    discovery = evidence.discovery
-    if discovery is None or discovery.existence_failed or not _unknown_existence(discovery):
-        return False
-    return _before_existence(evidence).result is DmarcWord.FAIL
-
-
 def _unknown_existence(discovery: Discovery) -> str:
     """Why it is open whether np applies; empty: it is known, or makes no difference."""
     if discovery.author_exists is not None or not existence_decides(discovery):

@@ -7,9 +7,13 @@ from typing import Final
 CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 """What no structured field may hold once it is unfolded; RFC 5322 4.1 lists them only to be refused."""
 
-_FOLD: Final = re.compile(rb"\r\n(?=[ \t])")
+MAX_TOKENS: Final = 50_000
+"""Words and special characters of one field body: the longest display texts and lists have half as many."""
+MAX_COMMENT_PARTS: Final = 10_000
+"""Parentheses, and pieces of text between them, in one place for white space and comments. Real ones have a dozen."""
+
 _SPACE: Final = re.compile(rb"[ \t]*")
-_COMMENT_PART: Final = re.compile(rb"[^()\\]+|\\.|[()]", re.DOTALL)
+_COMMENT_PART: Final = re.compile(rb"(?:[^()\\]++|\\.)++|[()]", re.DOTALL)
 # Possessive: a failed match may not try shorter pieces, so that the time stays linear.
 QUOTED_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
@@ -17,7 +21,7 @@ _QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
 
 def unfold(body: bytes) -> bytes:
     """RFC 5322 2.2.3: a CRLF goes when white space follows it; any other CR or LF stays and is found by CONTROLS."""
-    return _FOLD.sub(b"", body)
+    return body.replace(b"\r\n ", b" ").replace(b"\r\n\t", b"\t")
 
 
 def unquote(quoted: bytes) -> bytes:
@@ -26,26 +30,19 @@ def unquote(quoted: bytes) -> bytes:
 
 
 def skip_cfws(text: bytes, position: int) -> int | None:
-    """The position behind white space and comments (RFC 5322 3.2.2), None when a comment does not end."""
-    while True:
-        match = _SPACE.match(text, position)
-        position = match.end() if match else position
-        if text[position : position + 1] != b"(":
-            return position
-        end = _skip_comment(text, position)
-        if end is None:
-            return None
-        position = end
-
-
-def _skip_comment(text: bytes, position: int) -> int | None:
+    """The position behind white space and comments (RFC 5322 3.2.2), None when a comment does not end within limits."""
     depth = 0
-    while match := _COMMENT_PART.match(text, position):
-        position = match.end()
-        part = match.group()
-        depth += (part == b"(") - (part == b")")
+    for _ in range(MAX_COMMENT_PARTS):
         if not depth:
-            return position
+            match = _SPACE.match(text, position)
+            position = match.end() if match else position
+            if text[position : position + 1] != b"(":
+                return position
+        part = _COMMENT_PART.match(text, position)
+        if part is None:
+            return None
+        position = part.end()
+        depth += (part.group() == b"(") - (part.group() == b")")
     return None
 
 
@@ -102,6 +99,9 @@ class Scanner:
         """White space or a comment stands before the token."""
         self.fault = ""
         """Why the token is BAD."""
+        self._tokens = 0
+        if text.count(b"(") > MAX_COMMENT_PARTS:
+            self._set_bad("too many comments")
         self.advance()
 
     @property
@@ -121,8 +121,11 @@ class Scanner:
             return
         self.gap = start > self._end
         self._start = start
+        self._tokens += 1
         self.token, self._end = self._read(start)
-        if start < self._soft_end < self._end:
+        if self._tokens > MAX_TOKENS:
+            self._set_bad("too many words")
+        elif start < self._soft_end < self._end:
             self._set_bad("a word over the end of an encoded word")
         elif self.token is Token.BAD:
             self._set_bad("unterminated quote" if self._text[start : start + 1] == b'"' else "misplaced character")

@@ -3,6 +3,9 @@
 Here they are always uncompressed and in lower case: that form compares and hashes by itself.
 """
 
+import re
+from collections.abc import Iterator
+
 import dns.name
 
 MAX_POINTERS = 32
@@ -10,6 +13,7 @@ MAX_POINTERS = 32
 
 _MAX_NAME = 255  # RFC 1035 2.3.4, in wire form
 _MAX_LABEL = 63
+_PLAIN = re.compile(rb"[a-z0-9_-]+")  # what needs no escape: a reply may hold thousands of names
 
 
 def name_to_wire(name: str) -> bytes | None:
@@ -31,7 +35,18 @@ def name_to_wire(name: str) -> bytes | None:
 
 def name_to_text(name: bytes) -> str:
     """For people and for asking again: no final dot, what is not printable escaped (RFC 1035 5.1)."""
+    labels = list(_labels(name))
+    if labels and all(map(_PLAIN.fullmatch, labels)):
+        return b".".join(labels).decode("ascii")
     return dns.name.from_wire(name, 0)[0].to_text(omit_final_dot=True)
+
+
+def _labels(name: bytes) -> Iterator[bytes]:
+    """Of an uncompressed name."""
+    at = 0
+    while length := name[at]:
+        yield name[at + 1 : at + 1 + length]
+        at += 1 + length
 
 
 def read_name(wire: bytes, at: int) -> tuple[bytes, int]:

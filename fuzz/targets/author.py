@@ -22,6 +22,8 @@ def check(data: bytes) -> None:
     if author.domain is not None:
         assert author.domains == (author.domain,)
         _check_text(author.domain, headers[0].value)
+        # A comment at the end says nothing; behind it the shortcut for plain fields is not taken.
+        assert author_domain([Header(b"From", headers[0].value + b" (x)")]).domain == author.domain
     if len(headers) > 1:
         assert author.problem is AuthorProblem.SEVERAL_FIELDS
     # Neither other fields nor the letter case of the name may matter.

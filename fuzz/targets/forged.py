@@ -10,6 +10,9 @@ from fuzz.material import fields_of, message_of, octets, rows, vectors
 
 OURS = ("mx.test.example", "xn--bcher-kva.example")
 
+MAX_READ = 500
+"""Octets that the readers here look at: nested comments take them long."""
+
 _COMMENT = re.compile(r"\([^()]*\)")
 _FIRST_WORD = re.compile(r"[^\s;()]+")
 _SPACE = " \t\r\n\v\f\0"
@@ -29,6 +32,7 @@ def check(data: bytes) -> None:
 
 def _readings(value: bytes) -> Iterator[str]:
     """Identifiers as readers of several habits would find them."""
+    value = value[:MAX_READ]
     for text in (value.decode("utf-8", "replace"), value.decode("ascii", "ignore"), value.decode("latin-1")):
         unfolded = re.sub(r"\r?\n(?=[ \t])", "", text)
         bare = unfolded
@@ -36,7 +40,7 @@ def _readings(value: bytes) -> Iterator[str]:
             bare = less
         for one in (unfolded, bare, _COMMENT.sub("", unfolded)):
             yield _plain(one.partition(";")[0])
-            yield _plain(one.lstrip(_SPACE).split(maxsplit=1)[0] if one.strip() else "")
+            yield _plain(next(iter(one.lstrip(_SPACE).split()), ""))
             yield _plain(word[0] if (word := _FIRST_WORD.match(one.lstrip(_SPACE))) else "")
     read = authresreader.parse(value)
     if read is not None:

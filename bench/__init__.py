@@ -1,0 +1,1 @@
+"""Measurements. `make worstcase`: what hostile input can cost."""
