@@ -1,12 +1,16 @@
 # Two commands are enough: `make run` and `make test`. Each installs what it needs (see scripts/bootstrap).
 
-.PHONY: help run demo test check lint types clean
+.PHONY: help run demo test check lint types fuzz worstcase clean
+
+FUZZ_SECONDS ?= 600
 
 help:
 	@echo "make run    install what is missing, show the filter doing its job, then keep it running"
 	@echo "make demo   the same, and end after the show"
 	@echo "make test   install what is missing, then lint, check types, and run all tests"
 	@echo "make lint | types | check (both)"
+	@echo "make fuzz   search for inputs that break an invariant (FUZZ_SECONDS=$(FUZZ_SECONDS) in total); see fuzz/README.md"
+	@echo "make worstcase   what hostile input can cost"
 
 run:
 	@scripts/bootstrap run
@@ -29,6 +33,14 @@ lint:
 
 types:
 	.venv/bin/mypy
+
+fuzz:
+	@scripts/bootstrap fuzz
+	.venv/bin/python fuzz/run --seconds $(FUZZ_SECONDS)
+
+worstcase:
+	@scripts/bootstrap run
+	.venv/bin/python bench/worstcase.py
 
 clean:
 	rm -rf .venv state dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .bootstrap.log

@@ -16,9 +16,8 @@ HEADER = 4_194_304
 """Octets of the whole header: [milter] max_header_bytes."""
 FIELDS = 10_000
 """[milter] max_header_fields"""
-U_LABELS = "\u00fc.".encode() * 300 + b"example"
-"""Near the longest input of domain.parse that is still mapped, with as many labels as can be."""
-LONG_U_LABELS = b".".join(["\u00fcbcdefghijklmnopqrstuvwxyz-\u00fc\u00e4".encode() * 1] * 7)
+U_LABEL_OCTETS = 300
+"""Of a domain in U-labels, with about as many characters as a domain name may have."""
 ADDRESS = b"a@b.example"
 
 
@@ -65,17 +64,12 @@ FROM = {
 
 def spellings(count: int) -> bytes:
     """One U-label domain, written in as many ways as there are addresses."""
-    name = "\u00fcbcdefghijklmnop".encode()
-    letters = [bytes((octet,)) for octet in name if chr(octet).isascii()]
-    domains = [_with_case(name, letters, number) + b"." + name * 1 + b".example" for number in range(count)]
-    return b",".join(b"a@" + domain for domain in domains)
+    return b",".join(b"a@%b.example" % _with_case("\u00fcbcdefghijklmnop", number).encode() for number in range(count))
 
 
-def _with_case(name: bytes, letters: list[bytes], number: int) -> bytes:
-    for position, letter in enumerate(letters):
-        if number >> position & 1:
-            name = name.replace(letter, letter.upper())
-    return name
+def _with_case(name: str, number: int) -> str:
+    """The letters in upper case where the number has a bit."""
+    return "".join(letter.upper() if number >> place & 1 else letter for place, letter in enumerate(name))
 
 
 def signature(**tags: bytes) -> bytes:

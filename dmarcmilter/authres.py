@@ -119,6 +119,9 @@ def _pieces(result: Result, *, more_left_out: bool) -> Iterator[str]:
         yield f"reason={_value(_printable(result.reason))}"
     for name, value in result.properties:
         _check_property(name)
+        if _TOKEN.fullmatch(value) and len(value) <= MAX_VALUE:
+            yield f"{name}={value}"  # as most are
+            continue
         # A name that was never in the message must not appear: such a value is dropped, not repaired.
         if value and len(value) <= MAX_VALUE and _PRINTABLE.fullmatch(value):
             yield f"{name}={_identity(value)}"

@@ -32,7 +32,7 @@ class Lookup:
         return self._zone(name, rdtype)
 
     def start(self, _name: str, rdtype: str) -> None:
-        assert rdtype == "TXT"
+        assert rdtype in {"TXT", "A", "AAAA", "MX"}
 
     def close(self) -> None:
         self.is_closed = True

@@ -23,17 +23,32 @@ MAX_RECORDS = 60
 """Lines of a zone that are read: the fake DNS is not fast."""
 
 
+class AnyCaseZone(Zone):
+    """Letter case does not matter in DNS (RFC 4343)."""
+
+    def __call__(self, name: str, rdtype: str) -> Answer:
+        return super().__call__(name.lower(), rdtype)
+
+
 def zone(text: bytes) -> Zone:
     records: dict[str, dict[str, list[object]]] = {}
     failed: list[str] = []
     for line in text.decode("latin-1").split("\n", MAX_RECORDS)[:MAX_RECORDS]:
-        name, _, rest = line.partition(" ")
-        rdtype, _, data = rest.partition(" ")
+        name, rdtype, data = [*line.split(" ", 2), "", ""][:3]
+        name = name.lower()
         if data == FAILURE:
             failed.append(name if rdtype == "*" else f"{name} {rdtype}")
-        elif rdtype:
+        elif rdtype and (rdtype not in ("A", "AAAA") or _is_address(data)):
             records.setdefault(name, {}).setdefault(rdtype, []).append(_data(rdtype, data))
-    return Zone(records, failed)
+    return AnyCaseZone(records, failed)
+
+
+def _is_address(text: str) -> bool:
+    """The resolver hands over nothing else."""
+    try:
+        return bool(ip_address(text))
+    except ValueError:
+        return False
 
 
 def _data(rdtype: str, data: str) -> object:

@@ -50,6 +50,7 @@ def test_spellings_of_the_field_name_count(name):
 
 @pytest.mark.parametrize("name", [b"Resent-From", b"X-From", b"From_", b"Sender", b"", b"\xef\xbb\xbfFrom", b"Fr\0om"])
 def test_other_fields_do_not_count(name):
+    # FROM-08
     assert author_of(b" u@example.com", name=name).problem is AuthorProblem.MISSING
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.authres import LEFT_OUT, MAX_FIELD, MAX_VALUE, Result, forged, render
+from dmarcmilter.authres import LEFT_OUT, MAX_FIELD, MAX_MAPPED, MAX_VALUE, Result, forged, render
 from dmarcmilter.authresreader import parse
 
 ID = "mx.example.net"
@@ -52,6 +52,7 @@ def test_render_case(case):
 
 
 def test_folds_at_results_and_keeps_lines_short():
+    # AR-22
     properties = (("header.d", "a" * 40 + ".example"), ("header.s", "b" * 40), ("header.a", "rsa-sha256"))
     field = render(ID, [Result("spf", "pass"), Result("dkim", "pass", properties=properties)])
     assert field.split("\n\t") == [
@@ -64,6 +65,7 @@ def test_folds_at_results_and_keeps_lines_short():
 
 @pytest.mark.parametrize("value", ["a" * 256, "a\0b", "a\x7fb", "\ud800", "\u2028", "é"])
 def test_value_that_is_not_fit_is_left_out(value):
+    # AR-22
     assert render(ID, [Result("dkim", "pass", properties=(("header.d", value),))]) == f"{ID};\n\tdkim=pass"
 
 
@@ -220,3 +222,10 @@ def test_any_octets_get_an_answer(value):
 @settings(max_examples=100, deadline=None)
 def test_white_space_and_comments_hide_nothing(cfws):
     assert forged([cfws + b"mx.test.example" + cfws + b"; dmarc=pass"], OURS) == (1,)
+
+
+def test_of_many_fields_that_need_mapping_the_rest_goes_unread():
+    foreign = "b\u00fccher.example.net; dmarc=pass".encode()
+    assert forged([foreign] * MAX_MAPPED, OURS) == ()
+    assert forged([foreign] * (MAX_MAPPED + 2), OURS) == (MAX_MAPPED + 2, MAX_MAPPED + 1)
+    assert forged([foreign] * MAX_MAPPED + [b" mx.other.example; none"], OURS) == ()

@@ -87,6 +87,7 @@ def test_the_example_of_rfc_8463():
 
 
 def test_facts_are_reported():
+    # ALIGN-31
     field = signing.dkim(HEADERS, BODY, a="RSA-sha256", d="Example.ORG", s="Sel", i="jo=3De@Mail.example.org")
     lookup = signing.zone({"sel._domainkey.example.org": [signing.key_record(signing.rsa_key())]})
     (result,) = verify([field, *HEADERS], BODY, lookup)
@@ -155,6 +156,7 @@ def unsigned(domain, selector="s"):
 @pytest.mark.parametrize("author", ["sub.author.example", "author.example", "a.sub.author.example"])
 def test_those_that_could_align_are_verified_first(author):
     """RFC 6376 6.1: the number may be limited, and the order has no meaning."""
+    # DKIM-09
     headers = [unsigned(f"d{number}.example") for number in range(30)]
     headers += [unsigned("sub.author.example")]
     read = dkim.read(headers, Domain(author))
@@ -237,3 +239,11 @@ def test_a_damaged_signature_field_never_raises_nor_passes_by_luck(data):
     (result,) = verify([Header(field.name, value), *HEADERS], BODY, lookup)
     same = value == field.value or at >= field.value.index(b"; b=") + 4
     assert same or result.result is not DkimWord.PASS
+
+
+def test_fields_are_read_from_the_top_up_to_a_limit():
+    headers = [unsigned(f"d{number}.example") for number in range(dkim.MAX_READ)]
+    last = dkim.read([*headers[1:], unsigned("author.example")], Domain("author.example"))
+    assert "author.example" in {one.facts.domain for one in last if one.signature}
+    beyond = dkim.read([*headers, unsigned("author.example")], Domain("author.example"))
+    assert "author.example" not in {one.facts.domain for one in beyond}

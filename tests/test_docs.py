@@ -45,9 +45,7 @@ def test_readme_names_keys_that_exist():
     named = set(re.findall(r"`(\w+) = ", README))
     assert named
     assert named <= known_keys()
-    assert {section for section in re.findall(r"`\[(\w+)\]", README)} <= {
-        section.name for section in dataclasses.fields(Config)
-    }
+    assert set(re.findall(r"`\[(\w+)\]", README)) <= {section.name for section in dataclasses.fields(Config)}
 
 
 def test_readme_names_commands_that_exist():

@@ -25,6 +25,8 @@ def test_length_of_a_name():
     assert len(name + ".bbbbb") == MAX_NAME
     assert parse(name + ".bbbbbb") is None
     assert parse("ü" * (MAX_INPUT + 1)) is None
+    assert parse(".".join(["ü"] * (MAX_NAME // 2 + 1))) is None
+    assert parse(".".join(["ü"] * 25) + ".example") == ".".join(["xn--tda"] * 25) + ".example"
 
 
 @given(st.binary(max_size=80) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass")))

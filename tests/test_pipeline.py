@@ -7,6 +7,7 @@ import pytest
 import signing
 from zones import Zone
 
+from dmarcmilter import actions, mailfile
 from dmarcmilter.actions import Texts
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.evidence import SpfWord
@@ -130,3 +131,15 @@ def test_a_header_that_was_cut_short_has_no_author():
     assert reading.author.domain is None
     assert reading.author.domains == ("example.com",)
     assert "max_header_fields" in reading.author.reason
+
+
+def test_results_within_the_body_are_no_results():
+    # AR-21
+    inner = b"Authentication-Results: mx.example.net; dmarc=pass header.from=example.com\r\nFrom: a@example.com\r\n"
+    mail = mailfile.parse(b"From: a@example.com\r\nContent-Type: message/rfc822\r\n\r\n" + inner)
+    reading = read(mail.headers)
+    reading.body.feed(mail.body)
+    message = Message(outcomes.envelope(), mail.headers, size=100)
+    outcome = process(message, reading, Zone({"_dmarc.example.com": "v=DMARC1; p=reject"}), SITE)
+    assert outcome.record()["dmarc"]["result"] == "fail"
+    assert actions.forged_fields(mail.headers, ["mx.example.net"]) == ()

@@ -67,6 +67,7 @@ def test_unanswered_ahead_of_need_is_asked_again(server):
 
 @pytest.mark.parametrize("ahead", [False, True])
 def test_queries_are_bounded(server, ahead):
+    # ARC-09
     lookup = make(server, max_queries=3)
     for number in range(5):
         if ahead:
@@ -80,6 +81,7 @@ def test_queries_are_bounded(server, ahead):
 
 
 def test_waiting_is_bounded_for_the_message(server):
+    # SPF-04
     server.load({"*.example": {"_": "timeout"}})
     lookup = make(server, budget=0.3, timeout=5.0)
     began = time.monotonic()

@@ -99,3 +99,10 @@ def test_read_name_agrees_with_dnspython(parts, data):
     except (ValueError, IndexError):
         read = None
     assert read == wanted
+
+
+@given(st.lists(st.binary(min_size=1, max_size=10) | st.from_regex(rb"[a-z0-9_.-]{1,9}", fullmatch=True), max_size=6))
+@settings(max_examples=200, deadline=None)
+def test_name_to_text_is_that_of_dnspython(labels):
+    name = dns.name.Name([*(label.lower() for label in labels), b""])
+    assert name_to_text(name.to_wire()) == name.to_text(omit_final_dot=True)

@@ -2,7 +2,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.dmarc.syntax import QUOTED_STRING, Scanner, Token, skip_cfws, unfold, unquote
+from dmarcmilter.dmarc.syntax import (
+    MAX_COMMENT_PARTS,
+    MAX_TOKENS,
+    QUOTED_STRING,
+    Scanner,
+    Token,
+    skip_cfws,
+    unfold,
+    unquote,
+)
 
 
 def tokens_of(text):
@@ -96,3 +105,25 @@ def test_tokens_are_the_text_in_its_order(text):
     for kind, value in found:
         position = text.index(value, position) + len(value)
         assert kind is not Token.QUOTED or QUOTED_STRING.fullmatch(value)
+
+
+def test_comments_are_bounded():
+    inside = b"(" + b"(x)" * (MAX_COMMENT_PARTS // 3 - 2) + b")"
+    assert skip_cfws(inside, 0) == len(inside)
+    assert skip_cfws(b"(x)" * MAX_COMMENT_PARTS, 0) is None
+    pairs = b"(" + b"\\)" * MAX_COMMENT_PARTS + b")"
+    assert skip_cfws(pairs, 0) == len(pairs)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (b"a " * (MAX_TOKENS + 1), "too many words"),
+        (b"," * (MAX_TOKENS + 1), "too many words"),
+        (b"a(x)" * (MAX_COMMENT_PARTS + 1), "too many comments"),
+        (b"a " * (MAX_TOKENS - 1), ""),
+    ],
+    ids=["words", "commas", "comments", "as many as may be"],
+)
+def test_tokens_are_bounded(text, fault):
+    assert tokens_of(text)[1] == fault

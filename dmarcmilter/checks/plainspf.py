@@ -27,9 +27,10 @@ MAX_HOST_ADDRESSES = 100
 
 _QUALIFIERS = {"+": SpfWord.PASS, "-": SpfWord.FAIL, "~": SpfWord.SOFTFAIL, "?": SpfWord.NEUTRAL}
 _NAME = r"(?:[a-z0-9_-]{1,63}\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_LENGTH = r"(?:0|[1-9][0-9]{0,2})"  # RFC 7208 5.6: no leading zero
 _TERM = re.compile(
-    rf"(?P<qualifier>[+?~-]?)(?:(?P<all>all)|(?P<ip>ip[46]):(?P<network>[0-9a-f.:]+(?:/\d{{1,3}})?)"
-    rf"|(?P<host>a|mx)(?::(?P<name>{_NAME}))?(?:/(?P<cidr4>\d{{1,2}}))?(?://(?P<cidr6>\d{{1,3}}))?"
+    rf"(?P<qualifier>[+?~-]?)(?:(?P<all>all)|(?P<ip>ip[46]):(?P<network>[0-9a-f.:]+(?:/{_LENGTH})?)"
+    rf"|(?P<host>a|mx)(?::(?P<name>{_NAME}))?(?:/(?P<cidr4>{_LENGTH}))?(?://(?P<cidr6>{_LENGTH}))?"
     rf"|include:(?P<include>{_NAME}))|redirect=(?P<redirect>{_NAME})",
     re.IGNORECASE,
 )
@@ -75,6 +76,7 @@ def evaluate(
 class _Evaluation:
     def __init__(self, client: IPv4Address | IPv6Address, lookup: Lookup, hint: Hint) -> None:
         self._client = client
+        self._text = str(client)
         self._lookup = lookup
         self._hint = hint
         self._addresses = "A" if client.version == 4 else "AAAA"
@@ -141,6 +143,8 @@ class _Evaluation:
         records = self._ask(host, self._addresses, is_term=is_term).records
         if len(records) > MAX_HOST_ADDRESSES:
             raise _NotPlainError
+        if term.cidr4 == 32 and self._client.version == 4:
+            return self._text in records
         length = term.cidr4 if self._client.version == 4 else term.cidr6
         shift = self._client.max_prefixlen - length
         wanted = int(self._client) >> shift

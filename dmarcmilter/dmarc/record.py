@@ -7,6 +7,7 @@ can make the whole record unusable (RFC 9989 4.10.1), and everything broken is t
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import TypeVar
 
 from dmarcmilter.dmarc.reporturi import Fault, parse_list, shown
@@ -97,6 +98,11 @@ _HISTORIC = {
 
 Word = TypeVar("Word", bound=StrEnum)
 
+MAX_REMEMBERED = 512
+"""Octets of a record that is kept in its parsed form: more than nearly all have."""
+REMEMBERED = 4096
+"""Records kept so."""
+
 _Tags = dict[str, str | None]
 """Values by tag name in lower case; None: the tag is there and broken."""
 
@@ -111,6 +117,10 @@ def is_policy_record(raw: bytes) -> bool:
 
 def parse(raw: bytes) -> PolicyRecord | None:
     """One TXT record, its character-strings joined (RFC 9989 4.5); None: not a DMARC record."""
+    return _remembered(raw) if len(raw) <= MAX_REMEMBERED else _parse(raw)
+
+
+def _parse(raw: bytes) -> PolicyRecord | None:
     if not is_policy_record(raw):
         return None
     faults: list[Fault] = []
@@ -139,6 +149,9 @@ def parse(raw: bytes) -> PolicyRecord | None:
         usable=sound or bool(rua),
         faults=tuple(faults),
     )
+
+
+_remembered = lru_cache(maxsize=REMEMBERED)(_parse)
 
 
 def near_miss(raw: bytes) -> Fault | None:

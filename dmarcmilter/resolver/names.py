@@ -5,11 +5,15 @@ Here they are always uncompressed and in lower case: that form compares and hash
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 import dns.name
 
 MAX_POINTERS = 32
 """Compression pointers in one name: a name of 127 labels needs one; chains of them only burn time."""
+
+REMEMBERED = 4096
+"""Names whose wire form is kept: each is needed several times for a message."""
 
 _MAX_NAME = 255  # RFC 1035 2.3.4, in wire form
 _MAX_LABEL = 63
@@ -21,6 +25,11 @@ def name_to_wire(name: str) -> bytes | None:
 
     No escapes, no IDNA: labels are whatever stands between the dots (RFC 2181 11).
     """
+    return _remembered_wire(name) if len(name) <= _MAX_NAME else None  # a character is at least an octet
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _remembered_wire(name: str) -> bytes | None:
     try:
         text = name.encode("utf-8", "surrogateescape").removesuffix(b".").lower()
     except UnicodeEncodeError:

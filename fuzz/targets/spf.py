@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 
 from dmarcmilter.checks import spf
-from dmarcmilter.dmarc.domain import parse
-from dmarcmilter.evidence import SpfScope, SpfWord
+from dmarcmilter.dmarc.domain import Domain, parse
+from dmarcmilter.evidence import SpfResult, SpfScope, SpfWord
+from dmarcmilter.lookup import Lookup
+from dmarcmilter.message import Envelope
 from fuzz import world
 from fuzz.material import BETWEEN, parts, vectors
 
@@ -28,6 +30,16 @@ def check(data: bytes) -> None:
     assert all(" " <= char <= "~" for char in result.reason)
     # An unknown client has no address that could pass.
     assert result.result is SpfWord.NONE or envelope.client_ip is not None
+    if domain is not None and envelope.client_ip is not None:
+        _check_both(envelope, domain, world.zone(zone), result)
+
+
+def _check_both(envelope: Envelope, domain: Domain, lookup: Lookup, result: SpfResult) -> None:
+    """The shortcut for plain records and pyspf give the same."""
+    client = getattr(envelope.client_ip, "ipv4_mapped", None) or envelope.client_ip
+    local = spf.identity(envelope)[2]
+    query = spf._Query(client, domain, local, lookup, helo=envelope.helo, receiver="mx.test.example")  # noqa: SLF001
+    assert query.result()[0] is result.result
 
 
 def seeds() -> Iterator[bytes]:
