@@ -171,6 +171,10 @@ def _comment(text: str) -> str:
 _ID_TOKEN: Final = re.compile(rb"[!#-'*+\-.0-9A-Z^-~\x80-\xff]+")
 _JOB: Final = re.compile(rb"/[!#-'*+\-./0-9:=?@A-Z^-~]+")
 _VERSION: Final = re.compile(rb"[0-9]+")
+MAX_SCANNED_FIELD: Final = 4096
+"""Octets of a field in which its authserv-id must end; one in which it does not is removed."""
+MAX_SCANNED: Final = 262_144
+"""Octets of all the fields of a message that are read so."""
 _SUPPORTED_VERSION: Final = b"1"
 
 
@@ -180,16 +184,22 @@ def forged(values: Sequence[bytes], ids: Collection[str]) -> tuple[int, ...]:
     The order is the one to delete in: MTAs disagree on whether the numbers of later fields move.
     """
     ours = frozenset(_comparable(identifier.encode("utf-8", "replace")) for identifier in ids if identifier)
-    unread = _beyond_mapping(values)
+    unread = _unread(values)
     return tuple(
         number for number in range(len(values), 0, -1) if number in unread or _claims_ours(values[number - 1], ours)
     )
 
 
-def _beyond_mapping(values: Sequence[bytes]) -> frozenset[int]:
-    """Occurrences past the first MAX_MAPPED fields that may need IDNA mapping: removed, whosever they are."""
-    found = [number for number, value in enumerate(values, 1) if not value.partition(b";")[0].isascii()]
-    return frozenset(found[MAX_MAPPED:])
+def _unread(values: Sequence[bytes]) -> set[int]:
+    """Occurrences that are removed unread, whosever they are: past MAX_SCANNED octets, or MAX_MAPPED IDNA mappings."""
+    found = set()
+    octets = mapped = 0
+    for number, value in enumerate(values, 1):
+        octets += min(len(value), MAX_SCANNED_FIELD)
+        mapped += not value.partition(b";")[0].isascii()
+        if octets > MAX_SCANNED or mapped > MAX_MAPPED:
+            found.add(number)
+    return found
 
 
 def _claims_ours(value: bytes, ours: frozenset[str]) -> bool:
@@ -199,7 +209,7 @@ def _claims_ours(value: bytes, ours: frozenset[str]) -> bool:
     That includes a field which starts with a result and names no server (`spf=pass ...`): readers that accept it
     credit it to their own site. So does any version but 1 (RFC 8601 5).
     """
-    text = unfold(value)
+    text = unfold(value[:MAX_SCANNED_FIELD])
     start = skip_cfws(text, 0)
     if start is None:
         return True
@@ -224,7 +234,9 @@ def _claims_ours(value: bytes, ours: frozenset[str]) -> bool:
         after = skip_cfws(text, version.end())
         if after is None or version.group() != _SUPPORTED_VERSION:
             return True
-    return text[after : after + 1] not in (b";", b"") or CONTROLS.search(text, 0, after) is not None
+    if text[after : after + 1] == b";" or (after == len(text) and len(value) <= MAX_SCANNED_FIELD):
+        return CONTROLS.search(text, 0, after) is not None
+    return True
 
 
 def _id_end(text: bytes, start: int) -> int | None:

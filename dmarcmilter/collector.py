@@ -1,11 +1,14 @@
 """The header as the MTA hands it over, field by field, within limits."""
 
-from dmarcmilter.message import Header
+from typing import Final
 
-MAX_LATE_RESULTS = 1024
+from dmarcmilter.message import UNCLEANABLE, Header
+
+MAX_LATE_RESULTS: Final = 1024
 """Octets kept of an Authentication-Results field that comes after a limit was reached."""
-MAX_LATE_FIELDS = 10_000
-"""And how many of them: more than any MTA accepts."""
+MAX_RESULTS_FIELDS: Final = 1000
+"""Authentication-Results fields of one message. Deleting forged ones costs Postfix time that grows with the square of
+their number, and a relay adds one or two, so that more are an attack."""
 
 
 class HeaderCollector:
@@ -16,7 +19,7 @@ class HeaderCollector:
         self._max_bytes = max_bytes
         self._leading_space = leading_space
         self._fields: list[Header] = []
-        self._late = 0
+        self._results_fields = 0
         self.truncated = ""
         """The name of the limit that was reached."""
         self.size = len(b"\r\n")
@@ -28,20 +31,22 @@ class HeaderCollector:
             value = b" " + value
         exact = value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         self.size += len(name) + len(b":") + len(exact) + len(b"\r\n")
-        if len(self._fields) >= self._max_fields:
-            self.truncated = "max_header_fields"
-        elif self.size > self._max_bytes:
-            self.truncated = "max_header_bytes"
-        if self.truncated:
-            self._add_late(name, exact)
-        else:
+        is_results = name.strip().lower() == b"authentication-results"
+        self._results_fields += is_results
+        self._note_limits()
+        if not self.truncated:
             self._fields.append(Header(name, exact))
+        elif is_results and self.truncated != UNCLEANABLE:
+            # Forged results must still be counted and seen, or the deletions would miss.
+            self._fields.append(Header(name, exact[:MAX_LATE_RESULTS]))
 
-    def _add_late(self, name: bytes, value: bytes) -> None:
-        """Forged results must still be counted and seen, or the deletions would miss."""
-        if name.strip().lower() == b"authentication-results" and self._late < MAX_LATE_FIELDS:
-            self._late += 1
-            self._fields.append(Header(name, value[:MAX_LATE_RESULTS]))
+    def _note_limits(self) -> None:
+        if self._results_fields > MAX_RESULTS_FIELDS:
+            self.truncated = UNCLEANABLE
+        elif len(self._fields) >= self._max_fields:
+            self.truncated = self.truncated or "max_header_fields"
+        elif self.size > self._max_bytes:
+            self.truncated = self.truncated or "max_header_bytes"
 
     def fields(self) -> tuple[Header, ...]:
         return tuple(self._fields)

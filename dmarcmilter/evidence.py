@@ -68,7 +68,7 @@ class DkimResult:
     algorithm: str | None = None
     """a=, lower case"""
     identity: str | None = None
-    """i= as it stands, when present and fit to be shown"""
+    """`@` and the domain of i=, when present"""
     signature: str = ""
     """b= without white space; header.b shows its beginning (RFC 6008)"""
     reason: str = ""

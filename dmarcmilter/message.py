@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+UNCLEANABLE = "max_results_fields"
+"""The limit (Message.truncated) beyond which forged results cannot be taken out of a message any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Header:

@@ -1,12 +1,14 @@
 """The map of the program: gather, decide; acting is the session's. Read this first."""
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dmarcmilter import policy, sampling
 from dmarcmilter.actions import Texts
 from dmarcmilter.checks import arc, dkim, spf
 from dmarcmilter.checks.signature import BodyHasher
+from dmarcmilter.dmarc.alignment import could_align
 from dmarcmilter.dmarc.author import Author, AuthorProblem, author_domain
 from dmarcmilter.dmarc.discovery import (
     Discovery,
@@ -84,31 +86,42 @@ def _draw(message: Message, discovery: Discovery, site: Site) -> int:
 
 
 def gather(message: Message, reading: Reading, lookup: Lookup, site: Site, hint: Hint) -> Evidence:
-    """Ask the Author Domain's DNS first, and SPF last.
+    """Ask the Author Domain's DNS first, then what could align with it, then the rest.
 
-    The sender chooses the names that SPF leads to and may make each of them slow. Whoever spends the message's DNS
-    budget so must not have kept the policy, or the key of a domain that he only claims, from being found.
+    The sender chooses the names that his signatures, seals and SPF record lead to, and may make each of them slow.
+    Whoever spends the message's DNS budget so must not have kept from being found the policy, or anything that
+    decides whether a domain that he only claims authenticates the message.
     """
     now = int(message.envelope.received_at.timestamp())
     bodies = reading.body.finish()
-    discovery = None
-    if reading.author.domain is not None:
-        found = discover(reading.author.domain, lookup, method=site.method, suffixes=site.suffixes)
-        discovery = with_existence(found, lookup)
-    dkim_results = dkim.verify(reading.signatures, message.headers, bodies, lookup, now)
-    arc_result = arc.verify(reading.chain, message.headers, bodies, lookup, now)
-    spf_result = spf.check(message.envelope, lookup, receiver=site.host_name, hint=hint)
-    organizational: dict[Domain, Domain | None] = {}
+    discovery = _discover(reading.author.domain, lookup, site)
+    near = functools.partial(_matters, discovery=discovery)
+    check_spf = functools.partial(spf.check, message.envelope, lookup, receiver=site.host_name, hint=hint)
+    spf_result = check_spf() if near(spf.identity(message.envelope)[0]) else None
+    dkim_results = dkim.verify(reading.signatures, message.headers, bodies, lookup, now, first=near)
+    organizational: Mapping[Domain, Domain | None] = {}
     if discovery is not None:
         identifiers = identifiers_of(spf_result, dkim_results)
         organizational = organizational_domains(identifiers, discovery, lookup, suffixes=site.suffixes)
+    arc_result = arc.verify(reading.chain, message.headers, bodies, lookup, now)
+    spf_result = spf_result or check_spf()
     return Evidence(reading.author, spf_result, dkim_results, arc_result, discovery, organizational)
 
 
-def identifiers_of(spf_result: SpfResult, dkim_results: Iterable[DkimResult]) -> list[Domain]:
+def _discover(author: Domain | None, lookup: Lookup, site: Site) -> Discovery | None:
+    if author is None:
+        return None
+    return with_existence(discover(author, lookup, method=site.method, suffixes=site.suffixes), lookup)
+
+
+def _matters(identifier: Domain | None, discovery: Discovery | None) -> bool:
+    return discovery is not None and could_align(identifier, discovery)
+
+
+def identifiers_of(spf_result: SpfResult | None, dkim_results: Iterable[DkimResult]) -> list[Domain]:
     """Names that authenticate, or would have but for a DNS error (RFC 9989 4.4)."""
     found = [result.domain for result in dkim_results if result.result in (DkimWord.PASS, DkimWord.TEMPERROR)]
-    if spf_result.result in (SpfWord.PASS, SpfWord.TEMPERROR):
+    if spf_result is not None and spf_result.result in (SpfWord.PASS, SpfWord.TEMPERROR):
         found.insert(0, spf_result.domain)
     return list(dict.fromkeys(domain for domain in found if domain is not None))
 
@@ -120,8 +133,7 @@ def names_at_mail_from(envelope: Envelope) -> list[str]:
 
 
 def names_at_end_of_headers(reading: Reading, site: Site) -> list[str]:
-    """Worth asking while the body comes in: TXT names."""
-    names = [*dkim.key_names(reading.signatures), *arc.key_names(reading.chain)]
-    if reading.author.domain is not None:
-        names += prefetch_names(reading.author.domain, site.method, site.suffixes)
-    return names
+    """Worth asking while the body comes in: TXT names, the most important first."""
+    author = reading.author.domain
+    policy_names = prefetch_names(author, site.method, site.suffixes) if author is not None else ()
+    return [*policy_names, *dkim.key_names(reading.signatures, author), *arc.key_names(reading.chain)]

@@ -15,7 +15,7 @@ from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.evaluation import Assessment, DmarcWord, Evaluation
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.evidence import ArcSet, ArcWord, Evidence
-from dmarcmilter.message import Message
+from dmarcmilter.message import UNCLEANABLE, Message
 from dmarcmilter.rules import (
     Action,
     AuthorAction,
@@ -52,6 +52,9 @@ class Decision:
 
 def decide(case: Case, evaluation: Evaluation, assessment: Assessment | None) -> Decision:
     """Honour, soften or defer (RFC 9989 5.3.6, 5.4, 7.4)."""
+    if case.message.truncated == UNCLEANABLE:
+        # In every mode: passing it on would deliver results in our name that we did not write (RFC 8601 5).
+        return Decision(Disposition.REJECT, Action.REJECT, Action.REJECT)
     if case.evidence.author.problem is not None:
         return _enforced(case.rules, *_for_author_problem(case))
     if evaluation.result is DmarcWord.TEMPERROR:
@@ -79,7 +82,16 @@ def _for_author_problem(case: Case) -> tuple[Disposition, tuple[Override, ...]]:
         AuthorAction.QUARANTINE: Disposition.QUARANTINE,
         AuthorAction.ACCEPT: Disposition.NONE,
     }[action]
+    if wanted is Disposition.REJECT and case.evidence.author.problem is AuthorProblem.NO_DOMAIN:
+        return _bounce_kept(case)
     return wanted, ()
+
+
+def _bounce_kept(case: Case) -> tuple[Disposition, tuple[Override, ...]]:
+    """Some systems send bounces From `MAILER-DAEMON` without a domain: nobody is impersonated, somebody may wait."""
+    if case.message.envelope.mail_from:
+        return Disposition.REJECT, ()
+    return Disposition.QUARANTINE, (Override(ReasonType.OTHER, "a bounce whose From has no domain"),)
 
 
 def _softened(case: Case, assessment: Assessment) -> tuple[Disposition, tuple[Override, ...]]:

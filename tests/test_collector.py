@@ -1,7 +1,7 @@
 import pytest
 
-from dmarcmilter.collector import MAX_LATE_FIELDS, MAX_LATE_RESULTS, HeaderCollector
-from dmarcmilter.message import Header
+from dmarcmilter.collector import MAX_LATE_RESULTS, MAX_RESULTS_FIELDS, HeaderCollector
+from dmarcmilter.message import UNCLEANABLE, Header
 
 
 def collected(*pairs, max_fields=100, max_bytes=10_000, leading_space=True):
@@ -68,7 +68,11 @@ def test_forged_results_are_seen_behind_a_limit():
     assert all(len(header.value) == MAX_LATE_RESULTS for header in collector.fields()[1:])
 
 
-def test_even_those_are_limited():
-    late = [(b"Authentication-Results", b" x")] * (MAX_LATE_FIELDS + 5)
-    collector = collected(*late, max_fields=0)
-    assert len(collector.fields()) == MAX_LATE_FIELDS
+@pytest.mark.parametrize("max_fields", [0, 100_000])
+def test_even_those_are_limited(max_fields):
+    # AR-03: what cannot be taken out any more is said to be so, and the message refused.
+    fields = [(b"Authentication-Results", b" x")] * MAX_RESULTS_FIELDS
+    assert collected(*fields, max_fields=max_fields, max_bytes=10**7).truncated != UNCLEANABLE
+    collector = collected(*fields, (b"a-r", b""), *fields[:5], max_fields=max_fields, max_bytes=10**7)
+    assert collector.truncated == UNCLEANABLE
+    assert len([field for field in collector.fields() if field.name != b"a-r"]) == MAX_RESULTS_FIELDS

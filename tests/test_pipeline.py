@@ -143,3 +143,47 @@ def test_results_within_the_body_are_no_results():
     outcome = process(message, reading, Zone({"_dmarc.example.com": "v=DMARC1; p=reject"}), SITE)
     assert outcome.record()["dmarc"]["result"] == "fail"
     assert actions.forged_fields(mail.headers, ["mx.example.net"]) == ()
+
+
+BOMB = "v=spf1 include:a.hole.example include:b.hole.example -all"
+
+
+def test_the_author_is_asked_before_anybody_whom_the_sender_chose():
+    """RFC 9989 5.3.6: whoever spends the DNS budget on names of his own hides no fail of the author's (RES-11)."""
+    row = {
+        "header": ["From: A <a@sub.example.com>", "To: b@example.net"],
+        "signed": [f"{letter}.hole.example" for letter in "abcdefgh"] + ["sub.example.com"],
+        "from": "x@hole.example",
+        "zone": {
+            "_dmarc.example.com": "v=DMARC1; p=none; np=reject",
+            "hole.example": {"TXT": [BOMB]},
+            "a.hole.example": {"TXT": ["v=spf1 -all"]},
+            "b.hole.example": {"TXT": ["v=spf1 -all"]},
+        },
+    }
+    outcome, zone = processed(row)
+    assert (outcome.evaluation.result, outcome.decision.action) == ("fail", "reject")
+    hostile = [index for index, name in enumerate(zone.names) if name.endswith("hole.example")]
+    honest = [index for index, name in enumerate(zone.names) if name.endswith("example.com")]
+    assert len(hostile) >= 11
+    assert {"_dmarc.sub.example.com", "sub.example.com", "sel._domainkey.sub.example.com"} <= set(zone.names)
+    assert max(honest) < min(hostile)
+    # What goes out ahead of need is in the same order.
+    message, _ = message_of(row)
+    ahead = names_at_end_of_headers(read(message.headers), SITE)
+    assert "hole.example" not in "".join(ahead[:4])
+    assert "sel._domainkey.sub.example.com" in ahead[:4]
+
+
+def test_spf_of_the_author_is_asked_before_keys_of_strangers():
+    row = {
+        "signed": [f"{letter}.hole.example" for letter in "abcdefgh"],
+        "from": "x@example.com",
+        "zone": {
+            "_dmarc.example.com": "v=DMARC1; p=reject",
+            "example.com": {"TXT": ["v=spf1 include:_a.example.com -all"]},
+            "_a.example.com": {"TXT": ["v=spf1 -all"]},
+        },
+    }
+    _, zone = processed(row)
+    assert zone.names.index("_a.example.com") < zone.names.index("sel._domainkey.a.hole.example")

@@ -1,5 +1,6 @@
 import itertools
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import outcomes
@@ -22,7 +23,8 @@ def judged(row):
         dkim=map(outcomes.dkim, row.get("dkim", ())),
         arc=outcomes.arc(row.get("arc", "none"), row.get("sets", ())),
     )
-    mail = outcomes.message(*row.get("header", ()))
+    sender = {"mail_from": row["from"].encode()} if "from" in row else {}
+    mail = replace(outcomes.message(*row.get("header", ()), **sender), truncated=row.get("truncated", ""))
     return outcomes.outcome(found, mail, outcomes.rules(**row.get("rules", {})), draw=row.get("draw", 0))
 
 
@@ -85,6 +87,8 @@ def test_each_author_problem_obeys_its_own_key(problem, key, action):
 def test_monitor_never_acts():
     words = {"mode": "monitor", "temperror": "tempfail"}
     for row in ROWS:
+        if "truncated" in row:
+            continue  # forged results that cannot be taken out are delivered in no mode
         decision = judged(row | {"rules": row.get("rules", {}) | words}).decision
         assert (decision.disposition, decision.action) == (Disposition.NONE, Action.ACCEPT)
 

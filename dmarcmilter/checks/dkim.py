@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dmarcmilter.checks import signature as signatures_of
@@ -24,8 +24,6 @@ MAX_SIGNATURES = 10
 """Signatures that are verified (RFC 6376 6.1 lets us limit them)."""
 MAX_UNVERIFIED = 10
 """Results reported besides those: fields at fault, and signatures that were too many."""
-MAX_IDENTITY = 320
-"""Octets of i= that are shown: the longest address (RFC 5321 4.5.3.1)."""
 
 _FIELD = b"dkim-signature"
 _ALGORITHM_NAME = re.compile(rb"[a-z0-9]{1,16}(?:-[a-z0-9]{1,16})?")
@@ -62,21 +60,29 @@ def plans(signatures: Iterable[ReadSignature]) -> set[BodyPlan]:
     return {one.signature.plan for one in signatures if one.signature is not None}
 
 
-def key_names(signatures: Iterable[ReadSignature]) -> list[str]:
-    """The names of the key records, each once."""
-    return list(dict.fromkeys(one.signature.signer.key_name for one in signatures if one.signature is not None))
+def key_names(signatures: Iterable[ReadSignature], author: Domain | None = None) -> list[str]:
+    """The names of the key records, each once; those that matter most to the author first."""
+    ranked = sorted(signatures, key=lambda one: _rank(one.facts, author))
+    return list(dict.fromkeys(one.signature.signer.key_name for one in ranked if one.signature is not None))
 
 
 def verify(
-    signatures: Iterable[ReadSignature],
+    signatures: Sequence[ReadSignature],
     headers: Sequence[Header],
     bodies: Mapping[BodyPlan, BodyHash],
     lookup: Lookup,
     now: int,
+    *,
+    first: Callable[[Domain | None], bool] = lambda _: True,
 ) -> tuple[DkimResult, ...]:
-    """One result for each of what read() returned for the same header, in that order (RFC 6376 6.1)."""
+    """One result for each of what read() returned for the same header, in that order (RFC 6376 6.1).
+
+    Keys of the signing domains that `first` picks are asked for before the others', which may be slow on purpose.
+    """
     fields = Fields(headers)
-    return tuple(_verified(one, fields, bodies, lookup, now) for one in signatures)
+    order = sorted(range(len(signatures)), key=lambda index: not first(signatures[index].facts.domain))
+    results = {index: _verified(signatures[index], fields, bodies, lookup, now) for index in order}
+    return tuple(results[index] for index in range(len(signatures)))
 
 
 def _verified(
@@ -137,9 +143,10 @@ def _facts(tags: Mapping[bytes, bytes]) -> DkimResult:
 
 
 def _shown_identity(value: bytes) -> str | None:
-    text = value.decode("utf-8", "replace")
-    fit = 0 < len(value) <= MAX_IDENTITY and text.isprintable() and " " not in text and "\ufffd" not in text
-    return text if fit else None
+    """The domain of i= alone: its local-part is the sender's text, and may name a person (RFC 8601 2.7.2)."""
+    _, at, name = value.rpartition(b"@")
+    domain = domains.parse(name) if at else None
+    return f"@{domain}" if domain else None
 
 
 def _rank(facts: DkimResult, author: Domain | None) -> tuple[bool, bool, int]:

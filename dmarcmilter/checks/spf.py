@@ -21,7 +21,7 @@ MAX_RECORD = 4096
 """Octets of one SPF record. RFC 7208 3.4 asks for at most 450; macro expansion is quadratic in a term's length."""
 MAX_TERM = 512
 """Octets of one term: twice the longest domain name, so that macros fit and their expansion stays cheap."""
-MAX_ADDRESSES = 500
+MAX_ADDRESSES = 250
 """Addresses of one name that are compared with the client's."""
 MAX_MX = 10
 MAX_PTR = 10
@@ -114,15 +114,20 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
         except Exception as error:  # noqa: BLE001  pyspf lets ValueError, UnicodeError and others out
             return SpfWord.PERMERROR, f"record that cannot be evaluated: {type(error).__name__}"
         if word in ("temperror", "permerror"):
-            return SpfWord(word), str(self.prob)
+            return SpfWord(word), self._problem()
         return SpfWord(word), self.mechanism or ""
+
+    def _problem(self) -> str:
+        """What pyspf says, with the term as published: expanded, it may hold the sender's local-part."""
+        what = str(self.prob).partition(":")[0]
+        return f"{what}: {self.mech[-1]}" if self.mech else what
 
     def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:  # noqa: FBT001, FBT002, ARG002
         if name == _NEVER:
             return []
         answer = self._lookup(name, qtype)
         if answer.status is Status.FAILED:
-            raise spf.TempError(f"DNS {qtype}: {answer.reason}")
+            raise spf.TempError(f"DNS {qtype} {answer.reason}")
         if not answer.records and not ignore_void:
             self.void_lookups += 1
             if self.void_lookups > MAX_VOID:

@@ -35,7 +35,7 @@ def demo(state: str, socket: str, *, stay: bool) -> None:
         conf.write_text(STATE_CONF.format(state=folder, socket=socket), encoding="utf-8")
     click.echo(f"\nThe filter now runs with {conf} and the system's name servers. Ctrl-C stops it.")
     click.echo("To try it, put this into Postfix's main.cf, and reload Postfix:\n")
-    click.echo(f"    smtpd_milters = {socket_for_postfix(conf)}\n    milter_default_action = accept\n")
+    click.echo(f"    smtpd_milters = {socket_for_postfix(conf)}\n    milter_default_action = tempfail\n")
     raise SystemExit(daemon.serve(str(conf)))
 
 

@@ -15,6 +15,15 @@ class Alignment(Enum):
     """DNS did not say what it depends on."""
 
 
+def could_align(identifier: Domain | None, discovery: Discovery) -> bool:
+    """Whether it is worth knowing if the identifier authenticates: only what is not outside the organization.
+
+    What is outside belongs to somebody else, and perhaps to whoever wants the message's DNS budget spent.
+    """
+    organization = discovery.organizational_domain or discovery.highest_possible
+    return identifier is not None and (organization is None or is_within(identifier, organization))
+
+
 def is_aligned(
     identifier: Domain,
     discovery: Discovery,
