@@ -1,6 +1,8 @@
 # Two commands are enough: `make run` and `make test`. Each installs what it needs (see scripts/bootstrap).
 
-.PHONY: help run demo test check lint types fuzz worstcase clean
+.PHONY: help run demo test check lint types bench soak fuzz worstcase clean
+
+SOAK_SECONDS ?= 3600
 
 FUZZ_SECONDS ?= 600
 
@@ -9,6 +11,7 @@ help:
 	@echo "make demo   the same, and end after the show"
 	@echo "make test   install what is missing, then lint, check types, and run all tests"
 	@echo "make lint | types | check (both)"
+	@echo "make bench  cost by stage and under load; make soak: an hour of load; make worstcase: pathological input"
 	@echo "make fuzz   search for inputs that break an invariant (FUZZ_SECONDS=$(FUZZ_SECONDS) in total); see fuzz/README.md"
 	@echo "make worstcase   what hostile input can cost"
 
@@ -37,6 +40,15 @@ types:
 fuzz:
 	@scripts/bootstrap fuzz
 	.venv/bin/python fuzz/run --seconds $(FUZZ_SECONDS)
+
+bench:
+	@scripts/bootstrap run
+	.venv/bin/python bench/stages.py
+	.venv/bin/python bench/load.py
+
+soak:
+	@scripts/bootstrap run
+	.venv/bin/python bench/load.py --soak --seconds $(SOAK_SECONDS)
 
 worstcase:
 	@scripts/bootstrap run

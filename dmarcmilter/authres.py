@@ -221,9 +221,10 @@ def _claims_ours(value: bytes, ours: frozenset[str]) -> bool:
         return True
     if not identifier.isascii() and domain.parse(identifier) is None:
         return True  # unreadable: programs drop or replace such octets
-    # Readers that know no nested comments or quoted pairs may find the identifier inside one.
+    # Readers that know no nested comments or quoted pairs may find the identifier inside one, and some of them drop
+    # octets above 127 from it.
     comments = text[:start].lower()
-    if any(name.encode() in comments for name in ours):
+    if not comments.isascii() or any(name.encode() in comments for name in ours):
         return True
     if job := _JOB.match(text, end):
         end = job.end()  # an authserv-id with the queue id appended, as some filters write

@@ -1,11 +1,13 @@
 import time
 import tomllib
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dmarcmilter.dmarc import author as module
 from dmarcmilter.dmarc.author import MAX_DOMAINS, AuthorProblem, author_domain
 from dmarcmilter.message import Header
 
@@ -70,6 +72,15 @@ LONG = {
     "beginnings of encoded words": (b"=?a?q?" * 30000 + b"<u@example.com>", "example.com"),
     "10,000 domains": (b",".join(b"u@d%d.example" % i for i in range(10000)), AuthorProblem.MALFORMED),
     "300 domains": (b",".join(b"u@d%d.example" % i for i in range(300)), AuthorProblem.SEVERAL_DOMAINS),
+    "1,000 companies with u-labels": (
+        b" ".join(b"Foo@B\xc3\xbc%d" % i for i in range(999)) + b" <u@example.com>",
+        "example.com",
+    ),
+    "20,000 names with encoded words": (b"=?a?q?b,?= " * 20000 + b"<u@example.com>", AuthorProblem.MALFORMED),
+    "words that stick to encoded words": (b"x=?utf-8?q?a?= [ " * 10000 + b"<u@example.com>", "example.com"),
+    "encoded words over one comma": (b"=?utf-8?q?" + b"a" * 200000 + b",b?= <u@example.com>", "example.com"),
+    "encoded words over 40,000 commas": (b"=?utf-8?q?" + b"," * 40000 + b"b?= <u@example.com>", "example.com"),
+    "beginnings of encoded words beside a bracket": (b"[ " + b"=?a?q?" * 30000 + b"<u@example.com>", "example.com"),
     "beyond the limit": (b"a" * 1024 * 1024 + b"<u@example.com>", AuthorProblem.MALFORMED),
 }
 
@@ -108,3 +119,23 @@ def test_nothing_before_the_bank_makes_it_pass_for_another(text):
 def test_quoted_display_name_never_matters(text):
     quoted = text.replace("\\", "\\\\").replace('"', '\\"').encode()
     assert author_of(b' "%b" <x@evil.example>' % quoted).domain == "evil.example"
+
+
+@given(st.from_regex(module._PLAIN, fullmatch=True))
+@settings(max_examples=400, deadline=None)
+def test_what_is_read_at_once_is_what_the_grammar_says(body):
+    at_once = author_of(body)
+    with mock.patch.object(module, "MAX_PLAIN", -1):
+        assert author_of(body) == at_once
+
+
+@given(
+    st.text("aé.-_'", max_size=8),
+    st.sampled_from(["bank.example", "BANK.example.", "bank\u2024example", "bank\uff0eexample"]),
+    st.text(".'\u2019!", max_size=3),
+    st.sampled_from(["", " Ltd", " (c)", " .", "\t[x]", ' "x"', " =?utf-8?q?x?="]),
+)
+@settings(max_examples=300, deadline=None)
+def test_no_display_name_of_the_bank_vouches_for_another(before, domain, after, behind):
+    body = f" {before}ceo@{domain}{after}{behind} <x@evil.example>".encode()
+    assert author_of(body).domain is None

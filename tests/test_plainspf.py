@@ -113,6 +113,8 @@ def test_plain_records_are_decided_here(text, expected):
         "v=spf1 redirect=missing.example.com",
         "v=spf1 redirect=a.example.com redirect=a.example.com",
         "v=spf1 include:example.com",
+        "v=spf1 all include:example.com",
+        "v=spf1 ip4:192.0.2.1/032",
         "v=spf1 " + "a:void.example.com " * 3 + "-all",
         "v=spf1 " + "a:other.example.com " * 11 + "-all",
         "v=spf1 \u00e4 -all",

@@ -13,6 +13,8 @@ from dmarcmilter.demo.nameserver import NameServer
 from dmarcmilter.lookup import Answer, Status
 from dmarcmilter.resolver import Resolver, system_nameservers
 from dmarcmilter.resolver import resolver as module
+from dmarcmilter.resolver.messagelookup import MAX_AHEAD, MAX_AHEAD_OF_ONE
+from dmarcmilter.resolver.wire import MAX_RECORDS
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "resolver.toml").read_text("utf-8"))["case"]
 TXT = {"a.example": {"TXT": ["x"]}}
@@ -69,11 +71,44 @@ def test_slow_answer_is_taken_though_asked_again_meanwhile():
 
 
 def test_long_answer_over_tcp_is_whole():
-    texts = [f"{number:04}" + "x" * 196 for number in range(300)]
+    texts = [f"{number:04}" + "x" * 196 for number in range(MAX_RECORDS)]
     with NameServer({"a.example": {"TXT": texts}}) as server:
         answer = once(resolver_for(server))
         assert sorted(answer.texts) == sorted(text.encode() for text in texts)
         assert [transport for _, _, transport in server.queries] == ["udp", "tcp"]
+
+
+@pytest.mark.parametrize("rdtype", ["TXT", "A", "MX", "PTR"])
+def test_more_records_than_are_looked_at_is_a_failure(rdtype):
+    data = {
+        "TXT": [f"x{number}" for number in range(300)],
+        "A": [f"192.0.2.{number % 256}" if number < 256 else f"198.51.100.{number - 256}" for number in range(300)],
+        "MX": [[number, f"x{number}.example"] for number in range(300)],
+        "PTR": [f"x{number}.example" for number in range(300)],
+    }
+    with NameServer({"a.example": {rdtype: data[rdtype]}}) as server:
+        answer = once(resolver_for(server), rdtype=rdtype)
+        assert answer == Answer(Status.FAILED, reason="more than 256 records")
+        assert [transport for _, _, transport in server.queries] == ["udp", "tcp"]
+
+
+def test_first_server_that_refuses_tcp_is_left_for_the_next():
+    long = {"a.example": {"TXT": ["x" * 1500]}}
+    with NameServer({"a.example": {"TXT": ["x" * 1500], "_": "truncate-notcp"}}) as first, NameServer(long) as second:
+        began = time.monotonic()
+        assert once(resolver_for(first, second)).texts == (b"x" * 1500,)
+        assert time.monotonic() - began < 0.5
+        assert [transport for _, _, transport in first.queries] == ["udp", "tcp"]
+        assert [transport for _, _, transport in second.queries] == ["tcp"]
+
+
+def test_no_server_by_tcp_is_a_failure():
+    broken = {"a.example": {"TXT": ["x"], "_": "truncate-notcp"}}
+    with NameServer(broken) as first, NameServer(broken) as second:
+        began = time.monotonic()
+        answer = once(resolver_for(first, second))
+        assert (answer.status, "by TCP" in answer.reason) == (Status.FAILED, True)
+        assert time.monotonic() - began < 0.5
 
 
 def test_ttl_is_honoured_and_counts():
@@ -243,6 +278,71 @@ def test_no_place_means_waiting_within_the_budget(monkeypatch):
         assert (refused.status, refused.reason) == (Status.FAILED, "too many DNS queries at once")
         assert once(resolver) == FOUND
         occupant.join()
+
+
+def test_who_waits_is_not_starved_by_who_asks_ahead():
+    names = [f"n{number}.example" for number in range(60)]
+    zone = {"*.hole.example": {"_": "timeout"}} | {name: {"TXT": ["x"]} for name in names}
+    with NameServer(zone) as server:
+        resolver = resolver_for(server)
+        fillers = [resolver.session(5.0, 50) for _ in range(20)]
+        for number, filler in enumerate(fillers):
+            for label in range(40):
+                filler.start(f"x{label}.f{number}.hole.example", "TXT")
+        assert resolver.in_flight() == MAX_AHEAD
+        assert all(filler.queries <= MAX_AHEAD_OF_ONE for filler in fillers)
+        began = time.monotonic()
+        with ThreadPoolExecutor(30) as pool:
+            answers = list(pool.map(lambda name: once(resolver, name), names))
+        assert answers == [FOUND] * 60
+        assert time.monotonic() - began < 1.0
+        for filler in fillers:
+            filler.close()
+        assert resolver.in_flight() == 0
+
+
+@pytest.mark.parametrize("activity", ["a session", "a lookup", "asking ahead"])
+def test_what_was_asked_ahead_gives_its_place_and_socket_back_in_time(activity):
+    with NameServer({"*.hole.example": {"_": "timeout"}, **TXT}, ttl=60) as server:
+        resolver = resolver_for(server, timeout=0.2)
+        active = resolver.session(5.0, 50)
+        before = descriptors()
+        idle = [resolver.session(5.0, 50) for _ in range(5)]
+        for number, session in enumerate(idle):
+            for label in range(10):
+                session.start(f"x{label}.f{number}.hole.example", "TXT")
+            session.start(f"f{number}.example", "TXT")
+        assert descriptors() == before + 55
+        time.sleep(0.25)
+        server.load({"*.example": {"TXT": ["x"]}})
+        if activity == "a session":
+            resolver.session(5.0, 50)
+        elif activity == "a lookup":
+            assert active("a.example", "TXT") == FOUND
+        else:
+            active.start("a.example", "TXT")
+        assert descriptors() <= before + 1
+        assert resolver.in_flight() <= 1
+        # An answer that had come is not asked for again, what had not is.
+        assert idle[0]("f0.example", "TXT").status is Status.NXDOMAIN
+        assert idle[0]("x1.f0.hole.example", "TXT") == FOUND
+        assert [name for name, *_ in server.queries if name != "a.example"] == ["x1.f0.hole.example"]
+        active.close()
+        for session in idle:
+            session.close()
+        assert (resolver.in_flight(), descriptors()) == (0, before)
+
+
+def test_a_query_that_somebody_waits_for_is_not_dropped():
+    with NameServer({"a.example": {"TXT": ["x"], "_": "slow"}}) as server:
+        resolver = resolver_for(server, timeout=3.0)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(once, resolver)
+            time.sleep(0.1)
+            next(iter(resolver._in_flight.values())).begun -= 10.0
+            resolver.session(5.0, 50)
+            assert resolver.in_flight() == 1
+            assert waiting.result() == FOUND
 
 
 def test_nothing_stays_open():

@@ -7,6 +7,7 @@ import pytest
 from dmarcmilter.demo.nameserver import NameServer
 from dmarcmilter.lookup import Answer, Lookup, Status
 from dmarcmilter.resolver import Resolver
+from dmarcmilter.resolver.messagelookup import MAX_AHEAD_OF_ONE
 
 FOUND = Answer(Status.FOUND, (b"x",))
 EVERYTHING = {"*.example": {"TXT": ["x"]}}
@@ -100,6 +101,50 @@ def test_spent_budget_still_takes_what_is_there(server):
     assert lookup("t.example", "TXT").status is Status.FAILED
     assert lookup("a.example", "TXT") == FOUND
     lookup.close()
+
+
+def test_spent_budget_takes_all_that_has_arrived(server):
+    server.load({"*.example": {"TXT": ["x"]}, "t.test": {"_": "timeout"}, "late.test": {"TXT": ["x"], "_": "slow"}})
+    lookup = make(server, budget=0.2)
+    for number in range(20):
+        lookup.start(f"n{number}.example", "TXT")
+    lookup.start("late.test", "TXT")
+    assert lookup("t.test", "TXT").status is Status.FAILED
+    began = time.monotonic()
+    assert [lookup(f"n{number}.example", "TXT") for number in range(20)] == [FOUND] * 20
+    assert lookup("late.test", "TXT") == Answer(Status.FAILED, reason="budget of 0.2 s for DNS spent")
+    assert time.monotonic() - began < 0.1
+    lookup.close()
+
+
+def test_one_message_asks_ahead_so_many_at_once(server):
+    lookup = make(server)
+    for number in range(MAX_AHEAD_OF_ONE + 10):
+        lookup.start(f"n{number}.example", "TXT")
+    assert lookup.queries == MAX_AHEAD_OF_ONE
+    for number in range(5):
+        assert lookup(f"n{number}.example", "TXT") == FOUND
+    for number in range(MAX_AHEAD_OF_ONE + 10):
+        lookup.start(f"n{number}.example", "TXT")
+    assert lookup.queries == MAX_AHEAD_OF_ONE + 5
+    lookup.close()
+
+
+def test_what_others_asked_does_not_count(server):
+    resolver = Resolver([("127.0.0.1", server.port)])
+    others = [resolver.session(5.0, 50) for _ in range(2)]
+    for number, other in enumerate(others):
+        for label in range(MAX_AHEAD_OF_ONE):
+            other.start(f"n{label}.x{number}.example", "TXT")
+    lookup = resolver.session(5.0, 50)
+    for number in range(2):
+        for label in range(MAX_AHEAD_OF_ONE):
+            lookup.start(f"n{label}.x{number}.example", "TXT")
+    lookup.start("a.example", "TXT")
+    assert (lookup.queries, lookup.cache_hits) == (1, 2 * MAX_AHEAD_OF_ONE)
+    for session in (*others, lookup):
+        session.close()
+    assert resolver.in_flight() == 0
 
 
 def test_close_keeps_what_was_paid_for():

@@ -106,3 +106,46 @@ def test_read_name_agrees_with_dnspython(parts, data):
 def test_name_to_text_is_that_of_dnspython(labels):
     name = dns.name.Name([*(label.lower() for label in labels), b""])
     assert name_to_text(name.to_wire()) == name.to_text(omit_final_dot=True)
+
+
+@pytest.mark.parametrize("octet", range(256))
+def test_name_to_text_writes_each_octet_as_dnspython(octet):
+    wire = bytes((2, octet, octet)) + b"\1a\0"
+    assert name_to_text(wire) == dns.name.from_wire(wire, 0)[0].to_text(omit_final_dot=True)
+    assert name_to_text(b"\0") == dns.name.root.to_text(omit_final_dot=True)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([b"\1a", b"\2bc", b"\0", b"\xc0\0", b"\xc0\2", b"\xc0\5", b"\x3f" + b"x" * 63]), max_size=20
+    ),
+    st.lists(st.integers(0, 60), max_size=12),
+)
+def test_what_is_known_changes_no_name(pieces, places):
+    wire, known = b"".join(pieces), {}
+    for at in places:
+        try:
+            wanted = read_name(wire, at)
+        except (ValueError, IndexError):
+            wanted = None
+        try:
+            found = read_name(wire, at, known)
+        except (ValueError, IndexError):
+            found = None
+        assert found == wanted
+    assert all(0 < len(name) <= 255 for name in known.values())
+
+
+def test_names_that_build_on_one_another_stay_within_the_length():
+    names, known = b"\1a\0", {}
+    read_name(names, 0, known)
+    last = 0
+    for _ in range(126):
+        at = len(names)
+        names += b"\1a" + (0xC000 + last).to_bytes(2, "big")
+        name, _ = read_name(names, at, known)
+        last = at
+    assert len(name) == 255
+    with pytest.raises(ValueError):
+        read_name(names + b"\1a" + (0xC000 + last).to_bytes(2, "big"), len(names), known)

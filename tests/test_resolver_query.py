@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dmarcmilter.demo.nameserver import NameServer
 from dmarcmilter.lookup import Status
 from dmarcmilter.resolver.names import name_to_wire
-from dmarcmilter.resolver.query import Query
+from dmarcmilter.resolver.query import MAX_STRAYS, Query
 from dmarcmilter.resolver.servers import Servers
 
 KEY = (name_to_wire("a.example"), 16)
@@ -176,13 +177,83 @@ def test_impatience_with_tcp_is_not_a_failure(patient):
     assert not patient or query.result.answer.status is Status.FAILED
 
 
+def test_server_silent_by_tcp_leaves_time_for_the_next():
+    def cut(query, _):
+        return [answer(query, flags=dns.flags.TC)]
+
+    with (
+        Scripted(cut) as first,
+        socket.create_server(first.address),
+        NameServer({"a.example": {"TXT": ["x"]}}) as next_,
+    ):
+        query = Query(KEY, "message", Servers([first.address, ("127.0.0.1", next_.port)]), 0.6)
+        query.collect(time.monotonic() + 5.0)
+    assert query.result.answer.texts == (b"x",)
+
+
+def test_impatience_with_tcp_keeps_the_silent_server_for_others():
+    cut = {"a.example": {"TXT": ["x"], "_": "truncate-notcp"}}
+    with Scripted(lambda query, _: [answer(query, flags=dns.flags.TC)]) as slow, NameServer(cut) as refusing:
+        with socket.create_server(slow.address):
+            query = Query(KEY, "message", Servers([slow.address, ("127.0.0.1", refusing.port)]), 5.0)
+            query.collect(time.monotonic() + 0.2)
+            assert query.result is None
+        query.collect(time.monotonic() + 5.0)
+    assert query.result.answer.status is Status.FAILED
+
+
+def test_what_has_arrived_is_taken_without_time_even_behind_strays():
+    def script(query, raw):
+        return [raw, b"", *right(query)]
+
+    with Scripted(script) as server:
+        query = Query(KEY, "message", Servers([server.address]), 5.0)
+        query.send()
+        time.sleep(0.1)
+        query.collect(time.monotonic() - 1.0)
+    assert (query.result.answer.texts, query.ignored) == ((b"x",), 2)
+
+
+def test_a_flood_of_strays_does_not_outlast_the_deadline():
+    with Scripted(lambda _, raw: [raw] * 300) as server:
+        began = time.monotonic()
+        query = ask(server, timeout=0.3)
+    assert query.result.answer.status is Status.FAILED
+    assert time.monotonic() - began < 1.0
+    assert query.ignored > 3 * MAX_STRAYS
+
+
+def test_dropped_before_it_was_sent_stays_silent():
+    with Scripted(right) as server:
+        query = Query(KEY, "message", Servers([server.address]), 5.0)
+        query.drop()
+        query.send()
+        time.sleep(0.05)
+        assert server.asked == []
+
+
+def test_dropped_without_result():
+    with Scripted(lambda *_: []) as server:
+        query = Query(KEY, "message", Servers([server.address]), 5.0)
+        query.send()
+        query.drop()
+    assert (query.dropped, query.result) == (True, None)
+
+
+def test_dropped_with_result():
+    with Scripted(right) as server:
+        query = ask(server)
+        query.drop()
+    assert (query.dropped, query.result.answer.texts) == (False, (b"x",))
+
+
 def test_no_socket_is_a_failure(monkeypatch):
     servers = Servers([("127.0.0.1", 9)])
 
     def exhausted(*_):
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr("dmarcmilter.resolver.query.socket.socket", exhausted)
+    monkeypatch.setattr("dmarcmilter.resolver.attempt.socket.socket", exhausted)
     query = Query(KEY, "message", servers, 0.2)
     query.send()
     query.collect(time.monotonic() + 5.0)

@@ -1,6 +1,7 @@
 """dmarcmilter.resolver.wire held against dnspython, and against octets that nobody should send."""
 
 import struct
+import time
 
 import dns.exception
 import dns.flags
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.resolver.names import name_to_wire
-from dmarcmilter.resolver.wire import MAX_CHAIN, RDTYPES, is_reply, question, rcode_to_text, read_reply
+from dmarcmilter.resolver.wire import MAX_CHAIN, MAX_RECORDS, RDTYPES, is_reply, question, rcode_to_text, read_reply
 
 NAME = name_to_wire("a.example")
 DATA = {
@@ -107,6 +108,44 @@ def test_ttl_above_31_bits_is_zero():
 def test_no_is_good_for_what_the_soa_says(soa_ttl, ttl, rcode):
     reply = read(reply_to("TXT", authority=[("example.", soa_ttl, "IN", "SOA", SOA)], rcode=rcode))
     assert (reply.rcode, reply.ttl, reply.denied, reply.complete) == (rcode, ttl, True, True)
+
+
+def full(counts, name=NAME, rdtype=12, data=b"\2xx\xc0\x0c"):
+    """A reply with so many records in each section, however many octets that are."""
+    record = b"\xc0\x0c" + struct.pack("!HHIH", rdtype, 1, 9, len(data)) + data
+    return struct.pack("!HHHHHH", 7, 0x8180, 1, *counts) + name + struct.pack("!HH", rdtype, 1) + record * sum(counts)
+
+
+@pytest.mark.parametrize("section", range(3))
+def test_more_records_than_are_looked_at(section):
+    counts = [1, 1, 1]
+    counts[section] = MAX_RECORDS
+    assert read_reply(full(counts), NAME, 12).records == ("xx.a.example",)
+    counts[section] = MAX_RECORDS + 1
+    reply = read_reply(full(counts), NAME, 12)
+    assert (reply.overfull, reply.complete, reply.records) == (True, True, ())
+
+
+@pytest.mark.parametrize("rdtype", ["A", "TXT", "MX", "PTR", "CNAME"])
+def test_the_largest_reply_is_read_in_little_time(rdtype):
+    owner = b"\1a" * 120 + b"\0"
+    data = {"A": b"abcd", "TXT": b"\2ab", "MX": b"\0\1\xc0\x0c", "PTR": b"\2ab\xc0\x0c", "CNAME": b"\xc0\x0c"}[rdtype]
+    wires = [
+        full((MAX_RECORDS, MAX_RECORDS, MAX_RECORDS), owner, RDTYPES[rdtype], data),
+        full((3800, 0, 0), owner, RDTYPES[rdtype], data),
+    ]
+    began = time.process_time()
+    for wire in wires:
+        assert len(wire) < 65536
+        assert read_reply(wire, owner, RDTYPES[rdtype]) is not None
+    assert time.process_time() - began < 0.1
+
+
+def test_data_of_other_owners_is_not_read():
+    other = struct.pack("!BBBHHIH", 1, ord("b"), 0, 16, 1, 9, 0)
+    good = b"\xc0\x0c" + struct.pack("!HHIH", 16, 1, 9, 2) + b"\1x"
+    wire = struct.pack("!HHHHHH", 7, 0x8180, 1, 2, 0, 0) + NAME + b"\0\x10\0\1" + other + good
+    assert read_reply(wire, NAME, 16).records == (b"x",)
 
 
 def test_no_without_soa_is_good_for_now_only():

@@ -17,9 +17,10 @@ from dmarcmilter.evidence import DkimResult, DkimWord
 from dmarcmilter.lookup import Lookup
 from dmarcmilter.message import Header
 
-MAX_READ = 100
-"""DKIM-Signature fields that are read, from the top; what is below is not looked at. Three names of each may need
-IDNA mapping, which is slow."""
+MAX_READ = 1000
+"""DKIM-Signature fields that are read, from the top; what is below is not looked at."""
+MAX_MAPPED = 100
+"""Of these, fields with U-labels, whose mapping is slow."""
 MAX_SIGNATURES = 10
 """Signatures that are verified (RFC 6376 6.1 lets us limit them)."""
 MAX_UNVERIFIED = 10
@@ -46,13 +47,20 @@ def read(headers: Sequence[Header], author: Domain | None) -> tuple[ReadSignatur
     At most MAX_SIGNATURES of them have something to verify; those whose d= is the author's or nearest to it come
     first in the choice, then the upper ones; rsa-sha1 comes last. At most MAX_UNVERIFIED others are kept.
     """
-    positions = [position for position, header in enumerate(headers) if header.key == _FIELD][:MAX_READ]
+    positions = _positions(headers)
     found = [_read_field(position, headers[position].value) for position in positions]
     usable = [index for index, one in enumerate(found) if one.signature is not None]
     usable.sort(key=lambda index: _rank(found[index].facts, author))
     chosen = set(usable[:MAX_SIGNATURES])
     others = [index for index in range(len(found)) if index not in chosen][:MAX_UNVERIFIED]
     return tuple(found[index] if index in chosen else _dropped(found[index]) for index in sorted(chosen.union(others)))
+
+
+def _positions(headers: Sequence[Header]) -> list[int]:
+    found = [position for position, header in enumerate(headers) if header.key == _FIELD][:MAX_READ]
+    mapped = [position for position in found if not headers[position].value.isascii()]
+    unread = set(mapped[MAX_MAPPED:])
+    return [position for position in found if position not in unread]
 
 
 def plans(signatures: Iterable[ReadSignature]) -> set[BodyPlan]:
@@ -95,8 +103,8 @@ def _verified(
     fault, key = checked.fault, checked.key
     if fault is None and key is not None and key.strict and read_signature.identity_domain != signature.signer.domain:
         fault = Fault.KEY_STRICT  # RFC 6376 3.6.1, t=s
-    facts = replace(facts, testing=key is not None and key.testing)
-    return replace(facts, result=DkimWord.PASS, reason="") if fault is None else _faulted(facts, fault)
+    word, reason = (DkimWord.PASS, "") if fault is None else (fault.word, fault.reason)
+    return replace(facts, result=word, reason=reason, testing=key is not None and key.testing)
 
 
 def _read_field(position: int, value: bytes) -> ReadSignature:
@@ -105,16 +113,15 @@ def _read_field(position: int, value: bytes) -> ReadSignature:
     tags = taglist.parse(value)
     if tags is None:
         return ReadSignature(_faulted(DkimResult(DkimWord.NEUTRAL), Fault.SYNTAX))
-    facts = _facts(tags)
     if tags.get(b"v") != b"1":
-        return ReadSignature(_faulted(facts, Fault.VERSION if tags.get(b"v") else Fault.SYNTAX))
+        return ReadSignature(_faulted(_facts(tags), Fault.VERSION if tags.get(b"v") else Fault.SYNTAX))
     signature = signatures_of.read(position, tags)
     if isinstance(signature, Fault):
-        return ReadSignature(_faulted(facts, signature))
+        return ReadSignature(_faulted(_facts(tags), signature))
     identity = _identity_domain(tags, signature.signer.domain)
     if isinstance(identity, Fault):
-        return ReadSignature(_faulted(facts, identity))
-    return ReadSignature(facts, signature, identity)
+        return ReadSignature(_faulted(_facts(tags), identity))
+    return ReadSignature(_facts_of(signature, tags), signature, identity)
 
 
 def _identity_domain(tags: Mapping[bytes, bytes], signing_domain: Domain) -> Domain | Fault:
@@ -128,8 +135,21 @@ def _identity_domain(tags: Mapping[bytes, bytes], signing_domain: Domain) -> Dom
     return identity if domains.is_within(identity, signing_domain) else Fault.IDENTITY
 
 
+def _facts_of(signature: Signature, tags: Mapping[bytes, bytes]) -> DkimResult:
+    """What is reported of a signature that can be verified."""
+    signer = signature.signer
+    return DkimResult(
+        result=DkimWord.NEUTRAL,
+        domain=signer.domain,
+        selector=signer.selector,
+        algorithm=signer.algorithm.value,
+        identity=_shown_identity(tags[b"i"]) if b"i" in tags else None,
+        signature=taglist.compact(tags[b"b"]).decode("ascii"),
+    )
+
+
 def _facts(tags: Mapping[bytes, bytes]) -> DkimResult:
-    """What can be told of a field, whether or not it is a signature."""
+    """What can be told of a field that is no usable signature."""
     algorithm = tags.get(b"a", b"").lower()
     octets = tags.get(b"b", b"")
     return DkimResult(

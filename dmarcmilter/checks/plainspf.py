@@ -89,6 +89,8 @@ class _Evaluation:
         return (SpfWord.NONE, "") if record is None else self._of_record(record, domain)
 
     def _of_record(self, record: _Record, domain: str) -> tuple[SpfWord, str]:
+        if any(term.kind == "include" and term.name == domain for term in record.terms):
+            raise _NotPlainError  # pyspf refuses the record, whether or not the term is reached
         self._announce(record, domain)
         for term in record.terms:
             if self._matches(term, domain):

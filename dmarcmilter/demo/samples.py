@@ -18,6 +18,7 @@ OUTSIDE = "203.0.113.9"
 BANK_SERVER = "192.0.2.10"
 LIST_SERVER = "192.0.2.20"
 LIST_DOMAIN = "lists.example"
+BODY = "Hello.\r\n"
 SIGNED = [b"From", b"To", b"Subject", b"Date", b"Message-ID"]
 
 
@@ -72,7 +73,7 @@ def zone() -> Mapping[str, Any]:
     return records
 
 
-def _message(sender: str, subject: str, *, more: str = "", body: str = "Hello.\r\n") -> bytes:
+def _message(sender: str, subject: str, *, more: str = "", body: str = BODY) -> bytes:
     return (
         f"From: {sender}\r\nTo: you@here.example\r\nSubject: {subject}\r\nDate: {formatdate()}\r\n"
         f"Message-ID: <{abs(hash((sender, subject)))}@demo.example>\r\n{more}\r\n{body}"
@@ -102,10 +103,10 @@ def _through_a_list() -> bytes:
     return b"".join(fields) + changed
 
 
-def samples() -> list[Sample]:
+def samples(body: str = BODY) -> list[Sample]:
     spoof = "Bank <info@bank.example>"
     return [
-        Sample("signed by its author", _signed(_message(spoof, "Statement")), client_ip=LIST_SERVER),
+        Sample("signed by its author", _signed(_message(spoof, "Statement", body=body)), client_ip=LIST_SERVER),
         Sample(
             "from its author's server",
             _message(spoof, "Notice"),

@@ -26,7 +26,7 @@ AUTHSERV_ID = "mx.demo.example"
 CONF = """\
 [milter]
 socket = "unix:{state}/demo.sock"
-workers = 1
+workers = {workers}
 [identity]
 authserv_id = "{authserv_id}"
 [dns]
@@ -46,20 +46,24 @@ level = "warning"
 def show() -> None:
     """Print what the filter did with each sample."""
     with tempfile.TemporaryDirectory(prefix="dmarcmilter-demo-") as state, NameServer(zone()) as server:
-        conf = Path(state) / "demo.toml"
-        conf.write_text(
-            CONF.format(state=state, port=server.port, authserv_id=AUTHSERV_ID, sealer=LIST_DOMAIN),
-            encoding="utf-8",
-        )
+        conf = write_conf(Path(state), server.port)
         with running(conf, Path(state) / "demo.sock"), MilterClient(f"unix:{state}/demo.sock") as client:
             rows = [_deliver(client, number, sample) for number, sample in enumerate(samples(), 1)]
         records = _journal(Path(state) / "journal")
     _print(rows, records)
 
 
+def write_conf(state: Path, port: int, *, workers: int = 1) -> Path:
+    """A conf file for a filter that keeps all it has in one folder and asks the name server on that port."""
+    conf = state / "demo.toml"
+    text = CONF.format(state=state, port=port, authserv_id=AUTHSERV_ID, sealer=LIST_DOMAIN, workers=workers)
+    conf.write_text(text, encoding="utf-8")
+    return conf
+
+
 @contextmanager
-def running(conf: Path, socket: Path) -> Iterator[None]:
-    """A filter of its own, in its own process, until the block ends."""
+def running(conf: Path, socket: Path) -> Iterator[int]:
+    """A filter of its own, in its own process, until the block ends; its process id."""
     command = [sys.executable, "-m", "dmarcmilter", "run", "--config", str(conf)]
     filter_process = subprocess.Popen(command)  # noqa: S603  our own program
     try:
@@ -68,7 +72,7 @@ def running(conf: Path, socket: Path) -> Iterator[None]:
             if filter_process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError("the filter does not start; its messages are above")
             time.sleep(0.02)
-        yield
+        yield filter_process.pid
     finally:
         filter_process.send_signal(signal.SIGTERM)
         filter_process.wait(START_SECONDS)

@@ -1,13 +1,14 @@
 """The address grammar of RFC 5322 3.4 and 4.4 and RFC 6854 on a raw field body, reduced to what DMARC asks.
 
-Strict where readers differ: what two programs could read as two different authors is a Fault, never a guess. Encoded
-words are never decoded (RFC 2047 5 keeps them out of addresses). One pass, no recursion, no look back.
+Strict where readers differ: what two programs could read as two different authors is a Fault, never a guess. No
+address is taken from an encoded word (RFC 2047 5 keeps them out of addresses). One pass, no recursion, no look back.
 """
 
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+from dmarcmilter.dmarc.phrase import PHRASE, WORDS, Phrase, is_ambiguous_name, stands_for_address
 from dmarcmilter.dmarc.syntax import CONTROLS, Scanner, Token, unfold
 
 MAX_FIELD: Final = 1024 * 1024
@@ -18,22 +19,22 @@ MAX_MAILBOXES: Final = 1000
 
 class Kind(Enum):
     ADDRESS = auto()
-    """local-part@domain, or the same form inside a display name, which a reader may take for the author."""
+    """local-part@domain."""
+    SHOWN = auto()
+    """The same form inside a display name of plain words, which a reader may take for the author."""
     LITERAL = auto()
     """local-part@[domain-literal]: an author without a domain name."""
     LOCAL = auto()
     """<local-part>: an author without a domain."""
     NAME = auto()
     """Words only, as in `Doe, John <j@example.com>` left of the comma."""
-    ENCODED_NAME = auto()
-    """NAME with an encoded word: readers that decode before they parse see anything in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
     kind: Kind
     domain: bytes = b""
-    """As written, comments and white space taken out; only for ADDRESS."""
+    """As written, comments and white space taken out; only for ADDRESS and SHOWN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,44 +66,6 @@ def parse(body: bytes) -> AddressList | Fault:
     return AddressList(tuple(parser.mailboxes), parser.groups, parser.lax)
 
 
-_WORDS: Final = frozenset({Token.ATOM, Token.QUOTED, Token.ENCODED})
-_PHRASE: Final = _WORDS | {Token.DOT, Token.BRACKET}
-
-
-@dataclass(slots=True)
-class _Phrase:
-    """What a run of words turned out to be; which of it counts is known at the token behind it."""
-
-    words: int = 0
-    parts: int = 0
-    single: bool = True
-    """Can be a local-part: words joined by dots, no encoded word, no bracket."""
-    strict: bool = True
-    """No leading or doubled dot, no bracket."""
-    encoded: bool = False
-    after_word: bool = False
-    after_bracket: bool = False
-
-    def add(self, token: Token) -> None:
-        self.parts += 1
-        is_word = token in _WORDS
-        self.single &= not (is_word and self.after_word)
-        if token is Token.DOT and not self.after_word:
-            self.strict = False
-        if token is Token.BRACKET:
-            self.single = self.strict = False
-        if token is Token.ENCODED:
-            self.encoded = True
-            self.single = False  # RFC 2047 5(3): never within an addr-spec
-        self.words += is_word
-        self.after_word = is_word
-        self.after_bracket = token is Token.BRACKET
-
-    @property
-    def is_local_part(self) -> bool:
-        return self.words > 0 and self.single
-
-
 class _Parser:
     """Descent without recursion: address-list > group > mailbox > addr-spec. A method returns False after a fault."""
 
@@ -112,6 +75,11 @@ class _Parser:
         self.groups = 0
         self.lax = False
         self.fault = ""
+        self._in_group = False
+        self._element = 0
+        """Where the current element of the list begins."""
+        self._is_bare = True
+        """No address was found in it yet."""
 
     def _refuse(self, reason: str) -> bool:
         self.fault = self.fault or reason
@@ -125,76 +93,99 @@ class _Parser:
 
     def address_list(self) -> bool:
         """RFC 5322 3.4 address-list with the empty elements of obs-addr-list."""
-        in_group = False
-        while True:
-            token = self.scanner.token
-            if token is Token.COMMA:
-                self.scanner.advance()
-                continue
-            if token is Token.SEMICOLON and in_group:
-                in_group = False
-                self.scanner.advance()
-            elif token is Token.END:
-                break
-            elif not self._address(in_group=in_group):
+        while self.scanner.token is not Token.END:
+            if not self._advance():
                 return False
-            elif self.scanner.token is Token.COLON:
-                in_group = True
-                self.groups += 1
-                self.scanner.advance()
-                continue
-            if not self._ends_address(in_group=in_group):
-                return self._refuse("text after an address")
-        if in_group:
+        if self._in_group:
             return self._refuse("unterminated group")
+        if not self._end_element():
+            return False
         if not self.mailboxes and not self.groups:
             return self._refuse("no address")
         return True
 
-    def _ends_address(self, *, in_group: bool) -> bool:
+    def _advance(self) -> bool:
+        """Past one delimiter of the list, or one address."""
         token = self.scanner.token
-        return token in (Token.COMMA, Token.END) or (in_group and token is Token.SEMICOLON)
+        if token is Token.COMMA:
+            return self._end_element()
+        if token is Token.SEMICOLON and self._in_group:
+            self._in_group = False
+            return self._end_element() and self._at_delimiter()
+        if not self._address():
+            return False
+        if self.scanner.token is Token.COLON:
+            self._in_group = True
+            self.groups += 1
+            return self._end_element()
+        return self._at_delimiter()
 
-    def _address(self, *, in_group: bool) -> bool:
+    def _end_element(self) -> bool:
+        """Past a delimiter. An element without an address must not show one: readers that look for it find another."""
+        if self._is_bare and stands_for_address(self.scanner.text, self._element, self.scanner.start):
+            return self._refuse("a name that could be read as an address")
+        self._element = self.scanner.start + 1
+        self._is_bare = True
+        self.scanner.advance()
+        return True
+
+    def _at_delimiter(self) -> bool:
+        token = self.scanner.token
+        if token in (Token.COMMA, Token.END) or (self._in_group and token is Token.SEMICOLON):
+            return True
+        return self._refuse("text after an address")
+
+    def _address(self) -> bool:
         """A mailbox, or the display-name of a group up to its colon."""
         before = len(self.mailboxes)
-        phrase = _Phrase()
-        trailing = _Phrase()
+        phrase = Phrase()
+        trailing = Phrase()
         if not self._phrase(phrase, trailing):
             return False
         has_address = len(self.mailboxes) > before
         token = self.scanner.token
         if token is Token.LESS:
-            self._note_display_name(phrase, trailing, has_address=has_address)
-            return self._angle_address()
+            return self._display_name(phrase, trailing, before) and self._angle_address()
         if token is Token.COLON:
-            self._note_display_name(phrase, trailing, has_address=has_address)
-            return self._refuse("misplaced colon") if in_group or not phrase.parts else True
+            self.lax |= not phrase.strict
+            return self._refuse("misplaced colon") if self._in_group or not phrase.parts else True
         if not phrase.parts:
             return self._refuse("misplaced special character")
         if has_address:
             # addr-spec without angle brackets: nothing but it may stand here.
             if len(self.mailboxes) > before + 1 or trailing.parts or not phrase.is_local_part:
                 return self._refuse("words beside an address without angle brackets")
+            self._is_bare = False
             self.lax |= not phrase.strict or not phrase.after_word
             return True
         self.lax = True
-        return self._add(Kind.ENCODED_NAME if phrase.encoded else Kind.NAME)
+        return self._add(Kind.NAME)
 
-    def _note_display_name(self, phrase: _Phrase, trailing: _Phrase, *, has_address: bool) -> None:
-        self.lax |= has_address or not phrase.strict or not trailing.strict
+    def _display_name(self, phrase: Phrase, trailing: Phrase, before: int) -> bool:
+        """What stands left of `<`; the mailboxes from `before` on were found in it."""
+        found = self.mailboxes[before:]
+        self.lax |= bool(found) or not phrase.strict or not trailing.strict
+        if is_ambiguous_name((phrase, trailing), has_address=bool(found)):
+            return self._refuse("a display name that hides an address")
+        if phrase.is_plain and trailing.is_plain:
+            self.mailboxes[before:] = [
+                Mailbox(Kind.SHOWN, mailbox.domain) if mailbox.kind is Kind.ADDRESS else mailbox for mailbox in found
+            ]
+        return True
 
-    def _phrase(self, phrase: _Phrase, trailing: _Phrase) -> bool:
+    def _phrase(self, phrase: Phrase, trailing: Phrase) -> bool:
         """Words up to a delimiter; each `@` among them makes a candidate (FROM-16: readers may show that one)."""
         current = phrase
         while True:
             token = self.scanner.token
-            if token in _PHRASE:
-                current.add(token)
+            if token in PHRASE:
+                current.add(token, self.scanner.value)
                 self.scanner.advance()
             elif token is Token.AT:
                 if not current.words or current.after_bracket:
                     return self._refuse("misplaced @")
+                if not current.clear:
+                    return self._refuse("no clear local-part")
                 if not self._domain():
                     return False
                 current = trailing
@@ -206,12 +197,15 @@ class _Parser:
         self.scanner.advance()
         if self.scanner.token in (Token.AT, Token.COMMA) and not self._route():
             return False
-        local = _Phrase()
-        while self.scanner.token in _WORDS or self.scanner.token is Token.DOT:
-            local.add(self.scanner.token)
+        local = Phrase()
+        while self.scanner.token in WORDS or self.scanner.token is Token.DOT:
+            local.add(self.scanner.token, self.scanner.value)
             self.scanner.advance()
         if not local.is_local_part:
             return self._refuse("no local-part in angle brackets")
+        if not local.clear:
+            return self._refuse("no clear local-part")
+        self._is_bare = False
         self.lax |= not local.strict or not local.after_word
         if self.scanner.token is Token.AT:
             if not self._domain():

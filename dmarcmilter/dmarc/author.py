@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+from unicodedata import normalize
 
 from dmarcmilter.dmarc import addresses
 from dmarcmilter.dmarc.addresses import AddressList, Fault, Kind
@@ -29,6 +30,13 @@ _ADDRESS: Final = rb"[A-Za-z0-9_+=-]+(?:\.[A-Za-z0-9_+=-]+)*@([A-Za-z0-9-]+(?:\.
 _PLAIN: Final = re.compile(
     rb" ?(?:(?:" + _WORD + rb"(?: " + _WORD + rb')*|"[A-Za-z0-9 ,._\'&-]*") ?)?<' + _ADDRESS + rb"> ?",
 )
+
+# What stands around an address in a display text: quotes, brackets, full stops, and what else an atom may hold.
+_PUNCTUATION: Final = (
+    ".'`\u00b4\u2018\u2019\u201c\u201d\u00ab\u00bb\u2039\u203a\u3008\u3009\u300a\u300b\uff08\uff09!?*|~/&#$%^{}+"
+)
+# What is left of the full stops of all scripts after NFKC; IDNA takes these as separators (RFC 3490 3.1).
+_FULL_STOPS: Final = frozenset(".\u3002")
 
 
 class AuthorProblem(StrEnum):
@@ -90,16 +98,16 @@ def _judge(body: bytes) -> Author:
     if kinds & {Kind.LITERAL, Kind.LOCAL}:
         # The other author cannot be judged, so the one that can must not vouch for both.
         return _problem(AuthorProblem.SEVERAL_DOMAINS, "an author without a domain beside one with", domains)
-    if Kind.ENCODED_NAME in kinds:
-        # Readers that decode before they parse take an address out of it (RFC 2047 6.2 forbids it).
-        return _problem(AuthorProblem.MALFORMED, "an encoded word in the place of an address", domains)
     return Author(domain=domains[0], problem=None, domains=tuple(domains), lax=parsed.lax)
 
 
 def _domains(parsed: AddressList) -> list[Domain] | None:
     """The distinct domains, None when one is no domain name. One more than MAX_DOMAINS settles the matter."""
     found: dict[Domain, None] = {}
-    for raw in dict.fromkeys(mailbox.domain for mailbox in parsed.mailboxes if mailbox.kind is Kind.ADDRESS):
+    for mailbox in dict.fromkeys(parsed.mailboxes):
+        raw = _shown(mailbox.domain) if mailbox.kind is Kind.SHOWN else mailbox.domain
+        if not raw:
+            continue
         domain = parse(raw)
         if domain is None:
             return None
@@ -107,6 +115,20 @@ def _domains(parsed: AddressList) -> list[Domain] | None:
         if len(found) > MAX_DOMAINS:
             break
     return list(found)
+
+
+def _shown(raw: bytes) -> bytes | str:
+    """The domain a display name shows, without the punctuation of the text around it; empty when it shows none.
+
+    `Foo@Bar Ltd <u@example.com>` names nobody at a domain. What has a dot, in any script, must be one.
+    """
+    try:
+        text = raw.decode().strip(_PUNCTUATION)
+    except UnicodeDecodeError:
+        return raw
+    # A `=` may begin an encoded word with the dot in it.
+    has_dot = b"=" in raw or not _FULL_STOPS.isdisjoint(normalize("NFKC", text))
+    return text if has_dot else ""
 
 
 def _absence(kinds: set[Kind]) -> str:

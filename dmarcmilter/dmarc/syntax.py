@@ -80,7 +80,7 @@ _ATOM: Final = re.compile(rb"[!#$%&'*+\-/0-9=?A-Z^_`a-z{|}~\x80-\xff]+")
 # RFC 2047 2, and without the characters that end a word or an address in a reader which does not know encoded words:
 # with them it is tokenised as plain text, and must not hide its end in a comment or a quoted-string (_soft_end).
 _ENCODED: Final = re.compile(rb"""=\?[!#-'*+\-0-9A-Z^-~]++\?[BQbq]\?[^\x00-\x20"(),;<>?\\\x7f-\xff]*+\?=""")
-_ENCODED_LOOSELY: Final = re.compile(rb"""=\?[!#-'*+\-0-9A-Z^-~]++\?[BQbq]\?[^ \t?]*+\?=""")
+ENCODED_LOOSELY: Final = re.compile(rb"""=\?[!#-'*+\-0-9A-Z^-~]++\?[BQbq]\?[^ \t?]*+\?=""")
 _LITERAL: Final = re.compile(rb"\[[\t !-Z^-~]*+\]")
 _NAME_PARTS: Final = frozenset({Token.ATOM, Token.DOT})
 
@@ -89,8 +89,9 @@ class Scanner:
     """One token at a time over an unfolded field body without controls; CFWS between tokens is skipped."""
 
     def __init__(self, text: bytes) -> None:
-        self._text = text
-        self._start = 0
+        self.text = text
+        self.start = 0
+        """Of the token."""
         self._end = 0
         self._soft_end = 0
         """Where an encoded word ends for readers that look for these first."""
@@ -106,13 +107,13 @@ class Scanner:
 
     @property
     def value(self) -> bytes:
-        return self._text[self._start : self._end]
+        return self.text[self.start : self._end]
 
     def advance(self) -> None:
         """To the next token; BAD and END stay."""
         if self.fault:
             return
-        start = skip_cfws(self._text, self._end)
+        start = skip_cfws(self.text, self._end)
         if start is None:
             self._set_bad("unterminated comment")
             return
@@ -120,7 +121,7 @@ class Scanner:
             self._set_bad("a comment over the end of an encoded word")
             return
         self.gap = start > self._end
-        self._start = start
+        self.start = start
         self._tokens += 1
         self.token, self._end = self._read(start)
         if self._tokens > MAX_TOKENS:
@@ -128,30 +129,30 @@ class Scanner:
         elif start < self._soft_end < self._end:
             self._set_bad("a word over the end of an encoded word")
         elif self.token is Token.BAD:
-            self._set_bad("unterminated quote" if self._text[start : start + 1] == b'"' else "misplaced character")
+            self._set_bad("unterminated quote" if self.text[start : start + 1] == b'"' else "misplaced character")
 
     def _read(self, start: int) -> tuple[Token, int]:
-        if match := _ENCODED.match(self._text, start):
+        if match := _ENCODED.match(self.text, start):
             return Token.ENCODED, match.end()
-        if match := _ENCODED_LOOSELY.match(self._text, start):
+        if match := ENCODED_LOOSELY.match(self.text, start):
             self._soft_end = max(self._soft_end, match.end())
-        if match := _ATOM.match(self._text, start):
+        if match := _ATOM.match(self.text, start):
             return Token.ATOM, match.end()
-        if match := QUOTED_STRING.match(self._text, start):
+        if match := QUOTED_STRING.match(self.text, start):
             return Token.QUOTED, match.end()
-        if start >= len(self._text):
+        if start >= len(self.text):
             return Token.END, start
-        return _SPECIALS.get(self._text[start : start + 1], Token.BAD), start + 1
+        return _SPECIALS.get(self.text[start : start + 1], Token.BAD), start + 1
 
     def _set_bad(self, reason: str) -> None:
         self.token = Token.BAD
         self.fault = self.fault or reason
         # Nothing behind it is looked at again.
-        self._start = self._end = len(self._text)
+        self.start = self._end = len(self.text)
 
     def take_literal(self) -> bool:
         """Past a domain-literal (RFC 5322 3.4.1) at the current bracket."""
-        match = _LITERAL.match(self._text, self._start)
+        match = _LITERAL.match(self.text, self.start)
         if not match:
             return False
         self._end = match.end()

@@ -24,6 +24,11 @@ RETRY_SECONDS = 1.0
 FILE_MODE = 0o640
 
 
+def encoded(record: dict[str, Any]) -> bytes:
+    """One line of the journal."""
+    return _ENCODER.encode(record) + b"\n"
+
+
 class Journal:
     """Append-only. Never raises for a disk that does not work: mail flows on, and the log tells."""
 
@@ -40,7 +45,7 @@ class Journal:
 
     def append(self, record: dict[str, Any]) -> bool:
         """Write one outcome; False when it could not be written (it then stands in the log)."""
-        line = _ENCODER.encode(record) + b"\n"
+        line = encoded(record)
         with self._lock:
             problem = self._write(line)
             if problem:

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from dmarcmilter.resolver.resolver import Resolver
 
 MAX_IN_FLIGHT = 400
-"""Queries at once in a process, each with a socket or a few: the usual limit is 1,024 descriptors."""
+"""Queries at once in a process, each with a socket, or with three when servers are silent: LimitNOFILE is for these."""
 MAX_AHEAD = 250
 """Beyond so many none is sent ahead of need: slow SMTP clients must not take the places of those who wait."""
+MAX_AHEAD_OF_ONE = 24
+"""Asked ahead at once by one message: a dozen signatures' keys, the policies; a few messages cannot fill MAX_AHEAD."""
 
 _UNASKABLE = Answer(Status.NXDOMAIN)
 
@@ -52,13 +54,11 @@ class MessageLookup:
         key = _key(name, rdtype)
         if key is None:
             return _UNASKABLE
-        found = self._find(key)
-        if isinstance(found, Answer):
-            return found
+        answer = self._answers.get(key)
+        if answer is not None:
+            return answer
         began = time.monotonic()
-        until = began + max(0.0, self._budget - self._waited)
-        found = found or self._begin(key, MAX_IN_FLIGHT, until)
-        answer = self._wait(found, until) if isinstance(found, Query) else found
+        answer = self._ask(key, began + max(0.0, self._budget - self._waited))
         with self._lock:
             self._waited += time.monotonic() - began
             return self._remember(key, answer)
@@ -66,8 +66,11 @@ class MessageLookup:
     def start(self, name: str, rdtype: str) -> None:
         """Ask ahead of need. Does not wait, and does nothing when there is no room."""
         key = _key(name, rdtype)
-        if key is not None and self._find(key) is None:
-            self._begin(key, MAX_AHEAD, 0.0)
+        if key is None or key in self._answers or key in self._held:
+            return
+        found = self._find(key, MAX_AHEAD if self._ahead() < MAX_AHEAD_OF_ONE else 0, 0.0)
+        if isinstance(found, Query) and found.starter is self:
+            self._resolver.send(found)
 
     def close(self) -> None:
         """The message ends: nothing of it stays open."""
@@ -78,63 +81,83 @@ class MessageLookup:
         for query in held:
             self._resolver.leave(query, self)
 
-    def _find(self, key: Key) -> Answer | Query | None:
-        """What needs no query of ours."""
+    def _ahead(self) -> int:
+        """How many of ours are unanswered, or a little more when those are few anyway."""
+        if len(self._held) < MAX_AHEAD_OF_ONE:
+            return len(self._held)
         with self._lock:
-            found = self._answers.get(key) or self._held.get(key)
-            if found is not None or self._closed:
+            return sum(query.starter is self and query.result is None for query in self._held.values())
+
+    def _ask(self, key: Key, until: float) -> Answer:
+        while True:
+            found = self._find(key, MAX_IN_FLIGHT, until)
+            if isinstance(found, Answer):
                 return found
-            found = self._resolver.find(key, self)
-            return None if found is None else self._borrow(key, found)
+            result = self._resolver.wait(found, self, until)
+            if result is not None:
+                return result.answer
+            if not found.dropped:
+                return _failed(self._out_of_time())
 
-    def _borrow(self, key: Key, found: Answer | Query) -> Answer | Query:
-        """What others paid for. The caller holds the lock."""
-        self.cache_hits += 1
-        if isinstance(found, Answer):
-            return self._remember(key, found)
-        self._held[key] = found
-        return found
-
-    def _begin(self, key: Key, places: int, until: float) -> Answer | Query:
-        """A query of our own, within the bounds; the failure if there cannot be one."""
-        with self._lock:
-            refusal = self._refusal()
-            if refusal:
-                return Answer(Status.FAILED, reason=refusal)
-            self.queries += 1  # now, so that threads cannot exceed the bound together
-        found = self._resolver.begin(key, self, places=places, until=until)
+    def _find(self, key: Key, places: int, until: float) -> Answer | Query:
+        """What is there already, else a query of our own within the bounds, else the failure to have one."""
         with self._lock:
             held = self._held.get(key)
-            if isinstance(found, Query) and found.starter is self and held is not found:
-                self._held[key] = found
+            if held is not None and not held.dropped:
+                return held
+            if self._closed:
+                return _failed("the message has ended")
+            refusal = self._refusal()
+            if refusal:
+                places, until = 0, 0.0
             else:
+                self.queries += 1  # now, so that threads cannot exceed the bound together
+        found = self._resolver.find(key, self, places=places, until=until)
+        with self._lock:
+            known = self._held.get(key) is found
+            if not refusal and (known or not self._began(found)):
                 self.queries -= 1
-                if found is not None and held is not found:
-                    found = self._borrow(key, found)
+            if known or found is None:
+                return found or _failed(refusal or "too many DNS queries at once")
+            self._keep(key, found)
             ended = self._closed
         if ended and isinstance(found, Query):
             self._resolver.leave(found, self)
-        return found or Answer(Status.FAILED, reason="too many DNS queries at once")
+        return found
+
+    def _began(self, found: Answer | Query | None) -> bool:
+        """Whether it is ours to pay for."""
+        return isinstance(found, Query) and found.starter is self
+
+    def _keep(self, key: Key, found: Answer | Query) -> None:
+        """The caller holds the lock."""
+        if not self._began(found):
+            self.cache_hits += 1
+        if isinstance(found, Query):
+            self._held[key] = found
+        else:
+            self._remember(key, found)
 
     def _refusal(self) -> str:
-        if self._closed:
-            return "the message has ended"
         if self.queries >= self._max_queries:
             return f"budget of {self._max_queries} DNS queries spent"
         return self._out_of_time() if self._waited >= self._budget else ""
-
-    def _wait(self, query: Query, until: float) -> Answer:
-        result = self._resolver.wait(query, self, until)
-        return result.answer if result is not None else Answer(Status.FAILED, reason=self._out_of_time())
 
     def _out_of_time(self) -> str:
         return f"budget of {self._budget:g} s for DNS spent"
 
     def _remember(self, key: Key, answer: Answer) -> Answer:
         """The first answer stays the message's answer. The caller holds the lock."""
+        held = self._held.get(key)
+        if held is not None and held.result is not None:
+            del self._held[key]  # it has closed itself
         if key not in self._answers and answer.status is Status.FAILED:
             self.failures += 1
         return self._answers.setdefault(key, answer)
+
+
+def _failed(reason: str) -> Answer:
+    return Answer(Status.FAILED, reason=reason)
 
 
 def _key(name: str, rdtype: str) -> Key | None:

@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-import dns.name
-
 MAX_POINTERS = 32
 """Compression pointers in one name: a name of 127 labels needs one; chains of them only burn time."""
 
@@ -17,7 +15,13 @@ REMEMBERED = 4096
 
 _MAX_NAME = 255  # RFC 1035 2.3.4, in wire form
 _MAX_LABEL = 63
-_PLAIN = re.compile(rb"[a-z0-9_-]+")  # what needs no escape: a reply may hold thousands of names
+_PLAIN = re.compile(rb"[a-z0-9_.-]+")  # what needs no escape: a reply may hold hundreds of names
+_SPECIAL = frozenset(b'"().;\\@$')
+_ESCAPED = tuple(
+    f"\\{chr(octet)}" if octet in _SPECIAL else chr(octet) if 0x20 < octet < 0x7F else f"\\{octet:03}"
+    for octet in range(256)
+)
+"""As dnspython writes octets."""
 
 
 def name_to_wire(name: str) -> bytes | None:
@@ -45,9 +49,10 @@ def _remembered_wire(name: str) -> bytes | None:
 def name_to_text(name: bytes) -> str:
     """For people and for asking again: no final dot, what is not printable escaped (RFC 1035 5.1)."""
     labels = list(_labels(name))
-    if labels and all(map(_PLAIN.fullmatch, labels)):
-        return b".".join(labels).decode("ascii")
-    return dns.name.from_wire(name, 0)[0].to_text(omit_final_dot=True)
+    text = b".".join(labels)
+    if _PLAIN.fullmatch(text) and text.count(b".") == len(labels) - 1:
+        return text.decode("ascii")
+    return ".".join(["".join([_ESCAPED[octet] for octet in label]) for label in labels]) or "."
 
 
 def _labels(name: bytes) -> Iterator[bytes]:
@@ -58,23 +63,41 @@ def _labels(name: bytes) -> Iterator[bytes]:
         at += 1 + length
 
 
-def read_name(wire: bytes, at: int) -> tuple[bytes, int]:
-    """A name that may be compressed (RFC 1035 4.1.4), and where it ends. Pointers lead backwards only: no loops."""
+def read_name(wire: bytes, at: int, known: dict[int, bytes] | None = None) -> tuple[bytes, int]:
+    """A name that may be compressed (RFC 1035 4.1.4), and where it ends.
+
+    Pointers lead backwards only, so there are no loops. What a pointer leads to is decoded once for all the names
+    of a message that share `known`: place in the message to name.
+    """
+    return _read_name(wire, at, {} if known is None else known, MAX_POINTERS)
+
+
+def _read_name(wire: bytes, at: int, known: dict[int, bytes], pointers: int) -> tuple[bytes, int]:
     parts: list[bytes] = []
-    size, after, begin, pointers = 1, 0, at, 0
+    size, begin, tail, width = 1, at, b"\0", 1
     while length := wire[at]:
-        if length <= _MAX_LABEL:
-            part = wire[at : at + 1 + length]
-            size += len(part)
-            if len(part) <= length or size > _MAX_NAME:
-                raise ValueError("label or name too long")
-            parts.append(part)
-            at += 1 + length
-            continue
-        after = after or at + 2
-        at = (length << 8 | wire[at + 1]) - 0xC000
-        pointers += 1
-        if not 0 <= at < begin or pointers > MAX_POINTERS:
-            raise ValueError("bad pointer")
-        begin = at
-    return b"".join([*parts, b"\0"]).lower(), after or at + 1
+        if length > _MAX_LABEL:
+            tail, width = _pointed_at(wire, at, begin, known, pointers), 2
+            size += len(tail) - 1
+            break
+        part = wire[at : at + 1 + length]
+        size += len(part)
+        if len(part) <= length or size > _MAX_NAME:
+            raise ValueError("label or name too long")
+        parts.append(part)
+        at += 1 + length
+    if size > _MAX_NAME:
+        raise ValueError("name too long")
+    return b"".join(parts).lower() + tail, at + width
+
+
+def _pointed_at(wire: bytes, at: int, begin: int, known: dict[int, bytes], pointers: int) -> bytes:
+    """The rest of a name that began at `begin`."""
+    target = (wire[at] << 8 | wire[at + 1]) - 0xC000
+    if not 0 <= target < begin or not pointers:
+        raise ValueError("bad pointer")
+    tail = known.get(target)
+    if tail is None:
+        tail, _ = _read_name(wire, target, known, pointers - 1)
+        known[target] = tail
+    return tail

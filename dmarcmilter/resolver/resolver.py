@@ -5,9 +5,10 @@ for the reply itself; whoever wants the same name meanwhile waits with it. Make 
 was made before would share locks and sockets with its siblings.
 """
 
+import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import dns.exception
 import dns.resolver
@@ -61,6 +62,7 @@ class Resolver:
 
     def session(self, budget: float, max_queries: int) -> MessageLookup:
         """DNS for one message: so many seconds of waiting, so many queries."""
+        self._drop_outdated()
         return MessageLookup(self, budget, max_queries)
 
     def clear(self) -> None:
@@ -72,36 +74,40 @@ class Resolver:
         with self._room:
             return len(self._in_flight)
 
-    def find(self, key: Key, user: object) -> Answer | Query | None:
-        """What is there already: an answer, or a query that another message waits for."""
-        with self._room:
-            return self._find(key, user)
+    def find(self, key: Key, user: object, *, places: int, until: float) -> Answer | Query | None:
+        """An answer, or a query that another message began, or a new one, not sent yet.
 
-    def begin(self, key: Key, user: object, *, places: int, until: float = 0.0) -> Answer | Query | None:
-        """As `find`, or a new query, sent. None: no place for one until then."""
+        None: no place for one until then; with no places, what is there already is all.
+        """
+        self._drop_outdated()
         with self._room:
             while (found := self._find(key, user)) is None and len(self._in_flight) >= places:
                 left = until - time.monotonic()
                 if left <= 0 or not self._room.wait(left):
                     return None
-            if found is not None:
-                return found
-            query = Query(key, user, self._servers, self._timeout)
-            query.lock.acquire()  # before anybody can find it: who only asks ahead must not wait behind who collects
-            self._in_flight[key] = query
+            if found is None:
+                found = self._in_flight[key] = Query(key, user, self._servers, self._timeout)
+            return found
+
+    def send(self, query: Query) -> None:
+        """Ask ahead of need, without waiting: who collects the query meanwhile sends it, too."""
+        if not query.lock.acquire(blocking=False):
+            return
         try:
             query.send()
             self._settle(query)
         finally:
             query.lock.release()
-        return query
 
     def wait(self, query: Query, user: object, until: float) -> Result | None:
-        """The result, waited for until then at most. The first to come does the waiting for all."""
+        """The result, waited for until then at most. The first to come does the waiting for all.
+
+        There is none from a query that was dropped.
+        """
         if not query.lock.acquire(timeout=max(0.0, until - time.monotonic())):
             return None
         try:
-            if query.result is None:
+            if query.result is None and not query.dropped:
                 query.collect(until)
                 self._settle(query)
             result = query.result
@@ -124,9 +130,31 @@ class Resolver:
             if query.result is None:
                 query.drain()
                 self._settle(query)
-            query.close()
+            query.drop()
         finally:
             query.lock.release()
+
+    def _drop_outdated(self) -> None:
+        """An SMTP client that idles must not hold places and sockets: whoever comes next clears up, no thread does.
+
+        What has arrived is kept. Who collects holds the query's lock, and has a deadline.
+        """
+        with self._room:
+            began = time.monotonic() - self._timeout
+            old = [query for query in self._in_flight_since(began) if query.lock.acquire(blocking=False)]
+            for query in old:
+                self._forget(query)
+        for query in old:
+            try:
+                query.drain()
+                self._settle(query)
+                query.drop()
+            finally:
+                query.lock.release()
+
+    def _in_flight_since(self, began: float) -> Iterator[Query]:
+        """Those begun before; the oldest come first in the table."""
+        return itertools.takewhile(lambda query: query.begun <= began, self._in_flight.values())
 
     def _find(self, key: Key, user: object) -> Answer | Query | None:
         query = self._in_flight.get(key)

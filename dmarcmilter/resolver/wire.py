@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import dns.exception
 import dns.rcode
@@ -22,6 +23,8 @@ NOERROR, FORMERR, NXDOMAIN, REFUSED = 0, 1, 3, 5  # RFC 1035 4.1.1
 RDTYPES = {rdtype.name: int(rdtype) for rdtype in dns.rdatatype.RdataType}
 EDNS_PAYLOAD = 1232
 """What fits into one packet everywhere (RFC 9715 3.2); longer answers come by TCP."""
+MAX_RECORDS = 256
+"""Records in a section of a reply. One by TCP may hold 4,000, a second of work; real ones hold fewer than a hundred."""
 MAX_CHAIN = 16
 """CNAMEs followed for one question; real chains have fewer than five."""
 
@@ -54,6 +57,8 @@ class Reply:
     """How many CNAMEs were followed; more than MAX_CHAIN: they loop, or might as well."""
     denied: bool = False
     """An SOA record stands for the emptiness (RFC 2308 2.2)."""
+    overfull: bool = False
+    """A section has more than MAX_RECORDS: nothing in it was looked at."""
 
     @property
     def complete(self) -> bool:
@@ -61,8 +66,9 @@ class Reply:
         return self.rcode in _COMPLETE and not self.truncated
 
 
-@dataclass(frozen=True, slots=True)
-class _Resource:
+class _Resource(NamedTuple):
+    """Where a record lies in the message; its data is read only when it is part of the answer."""
+
     owner: bytes
     rdtype: int
     rdclass: int
@@ -114,14 +120,17 @@ def _read(wire: bytes, name: bytes, rdtype: int) -> Reply:
         return Reply(rcode)
     if flags & _TRUNCATED:
         return Reply(rcode, truncated=True)
-    resources = _resources(wire, _HEADER.size + len(name) + _ASKED.size, sum(counts))
+    if max(counts) > MAX_RECORDS:
+        return Reply(rcode, overfull=True)
+    known = {_HEADER.size: name}  # most owners point at the question
+    resources = _resources(wire, _HEADER.size + len(name) + _ASKED.size, sum(counts), known)
     answers = [next(resources) for _ in range(counts[0])]
     authority = [next(resources) for _ in range(counts[1])]
     # The OPT record holds the upper bits of the RCODE (RFC 6891 6.1.3).
     upper = max((extra.ttl >> 24 for extra in resources if extra.rdtype == _OPT_TYPE), default=0)
     if upper:
         return Reply(upper << 4 | rcode)
-    reply = _follow(wire, answers, name, rdtype)
+    reply = _follow(wire, answers, name, rdtype, known)
     if reply.records and rcode == NOERROR:
         return reply
     if _is_referral(flags, answers, authority):
@@ -129,27 +138,26 @@ def _read(wire: bytes, name: bytes, rdtype: int) -> Reply:
     return _denial(wire, rcode, reply, authority)
 
 
-def _follow(wire: bytes, answers: list[_Resource], name: bytes, rdtype: int) -> Reply:
+def _follow(wire: bytes, answers: list[_Resource], name: bytes, rdtype: int, known: dict[int, bytes]) -> Reply:
     """The records at the end of the CNAMEs (RFC 1034 3.6.2); their TTL is the least on the way."""
-    records: dict[bytes, dict[bytes, Record]] = {}
-    aliases: dict[bytes, bytes] = {}
+    # Keyed by the raw data: the same record twice is one (RFC 2181 5).
+    records: dict[bytes, dict[bytes, _Resource]] = {}
+    aliases: dict[bytes, _Resource] = {}
     ttls: dict[bytes, int] = {}
     for answer in answers:
         if answer.rdclass != _IN or answer.rdtype not in (rdtype, _CNAME):
             continue
         ttls[answer.owner] = min(answer.ttl, ttls.get(answer.owner, _MAX_TTL))
         if answer.rdtype == rdtype:
-            # Keyed by the raw data: the same record twice is one (RFC 2181 5).
-            same_owner = records.setdefault(answer.owner, {})
-            same_owner.setdefault(wire[answer.start : answer.end], _record(wire, answer))
+            records.setdefault(answer.owner, {}).setdefault(wire[answer.start : answer.end], answer)
         else:
-            aliases.setdefault(answer.owner, _name_in(wire, answer, answer.start))
+            aliases.setdefault(answer.owner, answer)
     ttl, followed = _MAX_TTL, 0
     while name not in records and name in aliases and followed <= MAX_CHAIN:
         ttl = min(ttl, ttls[name])
-        name = aliases[name]
+        name = _name_in(wire, aliases[name], aliases[name].start, known)
         followed += 1
-    found = tuple(records.get(name, {}).values())
+    found = tuple([_record(wire, resource, known) for resource in records.get(name, {}).values()])
     return Reply(NOERROR, records=found, ttl=min(ttl, ttls.get(name, ttl)), target=name, aliases=followed)
 
 
@@ -169,10 +177,10 @@ def _denial(wire: bytes, rcode: int, reply: Reply, authority: list[_Resource]) -
     return Reply(rcode, ttl=ttl, target=reply.target, aliases=reply.aliases, denied=soa is not None)
 
 
-def _resources(wire: bytes, at: int, count: int) -> Iterator[_Resource]:
-    """Resource records one after the other. The message's own length (64 KiB) bounds their number."""
+def _resources(wire: bytes, at: int, count: int, known: dict[int, bytes]) -> Iterator[_Resource]:
+    """Resource records one after the other."""
     for _ in range(count):
-        owner, at = read_name(wire, at)
+        owner, at = read_name(wire, at, known)
         rdtype, rdclass, ttl, length = _FIXED.unpack_from(wire, at)
         start = at + _FIXED.size
         at = start + length
@@ -183,7 +191,7 @@ def _resources(wire: bytes, at: int, count: int) -> Iterator[_Resource]:
         yield _Resource(owner, rdtype, rdclass, ttl, start, at)
 
 
-def _record(wire: bytes, resource: _Resource) -> Record:
+def _record(wire: bytes, resource: _Resource, known: dict[int, bytes]) -> Record:
     rdtype, start, end = resource.rdtype, resource.start, resource.end
     if rdtype == _TXT:
         return b"".join(_strings(wire[start:end]))
@@ -192,9 +200,9 @@ def _record(wire: bytes, resource: _Resource) -> Record:
     if rdtype == _AAAA:
         return socket.inet_ntop(socket.AF_INET6, wire[start:end])
     if rdtype == _MX:
-        return int.from_bytes(wire[start : start + 2], "big"), name_to_text(_name_in(wire, resource, start + 2))
+        return int.from_bytes(wire[start : start + 2], "big"), name_to_text(_name_in(wire, resource, start + 2, known))
     if rdtype in (_PTR, _CNAME, _NS):
-        return name_to_text(_name_in(wire, resource, start))
+        return name_to_text(_name_in(wire, resource, start, known))
     other = dns.rdatatype.RdataType.make(rdtype)
     return dns.rdata.from_wire(dns.rdataclass.IN, other, wire, start, end - start).to_text()
 
@@ -212,9 +220,9 @@ def _strings(data: bytes) -> Iterator[bytes]:
         at = end
 
 
-def _name_in(wire: bytes, resource: _Resource, at: int) -> bytes:
+def _name_in(wire: bytes, resource: _Resource, at: int, known: dict[int, bytes]) -> bytes:
     """The name that fills the rest of the record's data."""
-    name, after = read_name(wire, at)
+    name, after = read_name(wire, at, known)
     if after != resource.end:
         raise ValueError("name does not fill its record")
     return name

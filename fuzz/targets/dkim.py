@@ -23,7 +23,7 @@ def check(data: bytes) -> None:
     mail = mailfile.parse(data)
     asked: list[str] = []
     found = dkim.read(mail.headers, NEAR)
-    names = dkim.key_names(found)
+    names = dkim.key_names(found, NEAR)
     assert sum(one.signature is not None for one in found) <= dkim.MAX_SIGNATURES
     assert len(found) <= dkim.MAX_SIGNATURES + dkim.MAX_UNVERIFIED
     hasher = BodyHasher(dkim.plans(found))

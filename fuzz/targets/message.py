@@ -68,7 +68,8 @@ def _check_verdict(outcome: Outcome) -> None:
 def _check_decision(outcome: Outcome) -> None:
     decision, result = outcome.decision, outcome.evaluation.result
     if outcome.evidence.author.problem is not None:
-        assert decision.action is Action.REJECT
+        assert decision.action in (Action.REJECT, Action.QUARANTINE)
+        assert decision.action is Action.REJECT or not outcome.message.envelope.mail_from
         return
     if result is not DmarcWord.FAIL:
         assert decision.disposition is Policy.NONE

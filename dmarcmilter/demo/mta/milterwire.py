@@ -151,7 +151,11 @@ def _connect(address: str, timeout: float) -> socket.socket:
     if family == "unix":
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(timeout)
-        connection.connect(rest)
+        try:
+            connection.connect(rest)
+        except OSError:
+            connection.close()
+            raise
         return connection
     port, _, host = rest.partition("@")
     connection = socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), timeout)

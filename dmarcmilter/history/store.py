@@ -1,0 +1,247 @@
+"""The store: the tables as SQLAlchemy Core sees them, and connections to SQLite or PostgreSQL.
+
+docs/history.md explains the tables; schema.py makes them. A message is one row of `outcomes`; what many messages have
+in common (the verdict with its identifiers, the policy record, the client) is stored once and shared.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+
+SQLITE_WAIT_MILLISECONDS = 30_000
+"""For another writer of the same file (a purge, a second ingest)."""
+POSTGRES_CONNECT_SECONDS = 10
+"""So that a server that does not answer is noticed, and waited for with the journal as the buffer."""
+
+metadata = sa.MetaData()
+
+policies = sa.Table(
+    "policies",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("domain", sa.Text, nullable=False, index=True),
+    sa.Column("record", sa.Text, nullable=False),
+    sa.Column("discovery", sa.Text, nullable=False),
+    sa.Column("usable", sa.Boolean, nullable=False),
+    sa.Column("p", sa.Text, nullable=False),
+    sa.Column("sp", sa.Text),
+    sa.Column("np", sa.Text),
+    sa.Column("adkim", sa.Text, nullable=False),
+    sa.Column("aspf", sa.Text, nullable=False),
+    sa.Column("pct", sa.Integer),
+    sa.Column("t", sa.Text),
+    sa.Column("psd", sa.Text, nullable=False),
+    sa.Column("fo", sa.Text, nullable=False),
+    sa.Column("rua", sa.Text, nullable=False),
+    sa.Column("ruf", sa.Text, nullable=False),
+)
+
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("policy_id", sa.BigInteger, index=True),
+    sa.Column("author_domain", sa.Text),
+    sa.Column("author_problem", sa.Text),
+    sa.Column("organizational_domain", sa.Text),
+    sa.Column("mail_from_domain", sa.Text),
+    sa.Column("spf_result", sa.Text, nullable=False),
+    sa.Column("spf_domain", sa.Text),
+    sa.Column("spf_scope", sa.Text, nullable=False),
+    sa.Column("spf_aligned", sa.Boolean, nullable=False),
+    sa.Column("dkim_aligned", sa.Boolean, nullable=False),
+    sa.Column("arc_result", sa.Text, nullable=False),
+    sa.Column("dmarc_result", sa.Text, nullable=False),
+    sa.Column("tag", sa.Text),
+    sa.Column("published", sa.Text),
+    sa.Column("requested", sa.Text),
+    sa.Column("sampled_out", sa.Boolean, nullable=False),
+    sa.Column("mode", sa.Text, nullable=False),
+    sa.Column("disposition", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("would", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+)
+
+signatures = sa.Table(
+    "signatures",
+    metadata,
+    sa.Column("verdict_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("result", sa.Text, nullable=False),
+    sa.Column("domain", sa.Text),
+    sa.Column("selector", sa.Text),
+    sa.Column("algorithm", sa.Text),
+    sa.Column("testing", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
+overrides = sa.Table(
+    "overrides",
+    metadata,
+    sa.Column("verdict_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("rfc7489", sa.Text, nullable=False),
+    sa.Column("comment", sa.Text, nullable=False),
+)
+
+clients = sa.Table(
+    "clients",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("ip", sa.Text),
+    sa.Column("helo", sa.Text),
+)
+
+outcomes = sa.Table(
+    "outcomes",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("day", sa.Integer, nullable=False),
+    sa.Column("time", sa.BigInteger, nullable=False, index=True),
+    sa.Column("queue_id", sa.Text, index=True),
+    sa.Column("verdict_id", sa.BigInteger, nullable=False),
+    sa.Column("client_id", sa.BigInteger, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("dns_queries", sa.Integer, nullable=False),
+    sa.Column("dns_cache_hits", sa.Integer, nullable=False),
+    sa.Column("dns_microseconds", sa.BigInteger, nullable=False),
+    sa.Column("microseconds", sa.BigInteger, nullable=False),
+    sa.Index("ix_outcomes_day", "day", "verdict_id", "client_id"),
+)
+
+journal_files = sa.Table(
+    "journal_files",
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("outcomes", sa.BigInteger, nullable=False),
+    sa.Column("unreadable", sa.BigInteger, nullable=False),
+)
+
+state = sa.Table(
+    "state",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+)
+
+schema_version = sa.Table("schema_version", metadata, sa.Column("number", sa.Integer, primary_key=True))
+
+
+class StoreError(Exception):
+    """The database cannot be used now: it is down, full, locked, or not the one we know. Trying again may help."""
+
+
+class UnacceptableError(Exception):
+    """The database refuses these values, now and always."""
+
+
+class Store:
+    """One database. Short transactions; nothing of it is in the way of mail."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = _engine(url)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self._engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction: all of it or nothing. StoreError or UnacceptableError."""
+        try:
+            with _trouble(), self._engine.begin() as connection:
+                yield connection
+        except (ValueError, OverflowError, TypeError, KeyError) as error:
+            # What drivers raise for values that they cannot send, and we for records without what we need.
+            raise UnacceptableError(f"{type(error).__name__}: {error}") from error
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A view of one moment, that waits for no writer and holds none up. StoreError."""
+        with _trouble(), self._engine.connect().execution_options(**self._reader()) as connection:
+            yield connection
+
+    def _reader(self) -> dict[str, Any]:
+        return {"dmarcmilter_reader": True} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def rows(connection: sa.Connection, sql: str, **values: Any) -> list[Any]:
+    """The rows of a query, for modules that need no more of SQLAlchemy than this."""
+    return list(connection.execute(sa.text(sql), values))
+
+
+def execute(connection: sa.Connection, sql: str, **values: Any) -> int:
+    """The number of rows that a statement changed."""
+    return connection.execute(sa.text(sql), values).rowcount
+
+
+def stream(connection: sa.Connection, sql: str, **values: Any) -> Iterator[Any]:
+    """The same for results that may not fit into memory."""
+    yield from connection.execution_options(yield_per=1000).execute(sa.text(sql), values)
+
+
+@contextmanager
+def _trouble() -> Iterator[None]:
+    """What the database says, sorted into values that it will never take, and all else, which may pass.
+
+    When in doubt it passes: what is tried again is not lost.
+    """
+    try:
+        yield
+    except (exc.DataError, exc.IntegrityError) as error:
+        raise UnacceptableError(_one_line(error)) from error
+    except exc.SQLAlchemyError as error:
+        raise StoreError(_one_line(error)) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(getattr(error, "orig", None) or error).split())
+
+
+def _engine(url: str) -> sa.Engine:
+    try:
+        parsed = sa.make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            return _sqlite(parsed)
+        return sa.create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": POSTGRES_CONNECT_SECONDS})
+    except (exc.ArgumentError, ImportError) as error:
+        raise StoreError(f"[history] database: {_one_line(error)}") from error
+
+
+def _sqlite(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(url)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: object) -> None:
+        # Transactions are begun by us: the driver's own way begins them too late to keep a reader's view together.
+        connection.isolation_level = None
+        for pragma in (
+            f"busy_timeout = {SQLITE_WAIT_MILLISECONDS}",
+            "journal_mode = WAL",
+            # After a power failure the last transactions may be gone, rows and positions alike: they are read again.
+            "synchronous = NORMAL",
+            "cache_size = -65536",
+            "journal_size_limit = 67108864",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        reader = connection.get_execution_options().get("dmarcmilter_reader")
+        # A writer takes its lock at once: one that began by reading could be refused later, without a wait.
+        connection.exec_driver_sql("BEGIN" if reader else "BEGIN IMMEDIATE")
+
+    return engine

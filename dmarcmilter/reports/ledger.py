@@ -1,0 +1,257 @@
+"""What was planned, sent and refused: the memory of reports, in tables of their own beside the outcomes.
+
+Every step is one transaction, so that a run that ends at any instruction is taken up by the next one where it was.
+docs/reports.md explains the tables; history/schema.py makes them.
+"""
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from dmarcmilter.history.store import Store
+from dmarcmilter.reports.aggregate import Shape
+from dmarcmilter.reports.grouping import period
+from dmarcmilter.reports.message import Attachment
+from dmarcmilter.reports.stored import Source, date_of, number
+
+TOKEN_OCTETS = 8
+"""Of what a bounce must know: with its guess anybody could end the reports to somebody else."""
+MAX_DETAIL = 300
+"""Characters of another server's words that are remembered."""
+
+
+class State(StrEnum):
+    """Of the delivery of one report to one address."""
+
+    UNVERIFIED = "unverified"
+    """Not yet known whether the destination wants it."""
+    PENDING = "pending"
+    SENDING = "sending"
+    """The message is on its way, or the run ended while it was."""
+    SENT = "sent"
+    UNCERTAIN = "uncertain"
+    """The run or the connection ended while the message was on its way: it may have arrived, and is not sent again."""
+    REFUSED = "refused"
+    """Not sent: the destination did not agree, is excluded, or is suppressed."""
+    FAILED = "failed"
+    """The destination's server said no, or no answer came for days."""
+    BOUNCED = "bounced"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A report as it is laid down before anything is sent."""
+
+    attachment: Attachment
+    day: date
+    digest: str
+    supplement: int
+    record: str
+    sources: dict[Source, int]
+    uris: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    id: int
+    report: int
+    domain: str
+    record: str
+    shape: Shape
+    uri: str
+    address: str
+    attempts: int
+    token: str
+    created: int
+    """Of the report."""
+
+
+class Book:
+    """SQL on the tables of reports."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def _all(self, sql: str, **values: Any) -> list[Any]:
+        with self._store.reading() as connection:
+            return list(connection.execute(sa.text(sql), values))
+
+    def _change(self, sql: str, **values: Any) -> int:
+        """Number of rows changed."""
+        with self._store.writing() as connection:
+            return connection.execute(sa.text(sql), values).rowcount
+
+
+class Ledger(Book):
+    """Days, domains, reports and their deliveries."""
+
+    def days(self) -> dict[int, int]:
+        """Days that were planned, and the day on which each was last looked at."""
+        return {row.day: row.examined for row in self._all("SELECT day, examined FROM report_days")}
+
+    def examined(self, day: date, today: date) -> None:
+        self._change(
+            "INSERT INTO report_days (day, examined) VALUES (:day, :today) "
+            "ON CONFLICT (day) DO UPDATE SET examined = excluded.examined",
+            day=number(day), today=number(today),
+        )  # fmt: skip
+
+    def saw_pass(self, domain: str, day: date) -> None:
+        self._change(
+            "INSERT INTO report_domains (domain, passed_day) VALUES (:domain, :day) ON CONFLICT (domain) DO UPDATE "
+            "SET passed_day = excluded.passed_day WHERE report_domains.passed_day < excluded.passed_day",
+            domain=domain, day=number(day),
+        )  # fmt: skip
+
+    def passed_since(self, domain: str, day: date) -> bool:
+        found = self._all("SELECT passed_day FROM report_domains WHERE domain = :domain", domain=domain)
+        return bool(found) and found[0].passed_day >= number(day)
+
+    def reported(self, day: date, digest: str) -> tuple[int, dict[Source, int]]:
+        """How many reports of this day and configuration there are, and what they counted."""
+        values = {"day": number(day), "digest": digest}
+        reports = self._all("SELECT id FROM reports WHERE day = :day AND digest = :digest", **values)
+        rows = self._all(
+            "SELECT s.verdict_id, s.ip, sum(s.messages) AS messages FROM report_sources s JOIN reports r "
+            "ON r.id = s.report WHERE r.day = :day AND r.digest = :digest GROUP BY s.verdict_id, s.ip",
+            **values,
+        )
+        return len(reports), {(row.verdict_id, row.ip): int(row.messages) for row in rows}
+
+    def keep(self, planned: Planned, now: int) -> None:
+        """Report, what it counts, and where it is to go: all or nothing."""
+        with self._store.writing() as connection:
+            report = connection.execute(sa.text(_INSERT_REPORT), _values(planned, now)).scalar_one()
+            connection.execute(
+                sa.text("INSERT INTO report_sources VALUES (:report, :verdict, :ip, :messages)"),
+                [
+                    {"report": report, "verdict": verdict, "ip": ip, "messages": count}
+                    for (verdict, ip), count in planned.sources.items()
+                ],
+            )
+            for uri in planned.uris:
+                _insert_delivery(connection, report, uri, State.UNVERIFIED, now)
+
+    def attachment(self, report: int) -> Attachment | None:
+        """As it was composed; None: no longer kept."""
+        (row,) = self._all("SELECT * FROM reports WHERE id = :id", id=report)
+        return None if row.content is None else _attachment(row)
+
+    def deliveries(self, state: State, now: int) -> list[Delivery]:
+        """Those whose turn has come, oldest first."""
+        return [
+            _delivery(row)
+            for row in self._all(
+                "SELECT d.*, r.domain, r.record, r.shape, r.created FROM report_deliveries d JOIN reports r "
+                "ON r.id = d.report WHERE d.state = :state AND d.due <= :now ORDER BY d.id",
+                state=state, now=now,
+            )
+        ]  # fmt: skip
+
+    def verified(self, delivery: Delivery, addresses: Iterable[str], now: int) -> None:
+        """The destination agreed. An address that stands in two URIs gets one copy."""
+        with self._store.writing() as connection:
+            rows = connection.execute(
+                sa.text("SELECT address FROM report_deliveries WHERE report = :id AND address IS NOT NULL"),
+                {"id": delivery.report},
+            )
+            known = set(rows.scalars())
+            new = [address for address in addresses if address not in known]
+            connection.execute(sa.text("DELETE FROM report_deliveries WHERE id = :id"), {"id": delivery.id})
+            for address in new:
+                _insert_delivery(connection, delivery.report, delivery.uri, State.PENDING, now, address=address)
+
+    def set_state(self, delivery: Delivery, state: State, now: int, detail: str = "") -> None:
+        self._change(
+            "UPDATE report_deliveries SET state = :state, changed = :now, detail = :detail WHERE id = :id",
+            id=delivery.id, state=state, now=now, detail=detail[:MAX_DETAIL],
+        )  # fmt: skip
+
+    def postpone(self, delivery: Delivery, state: State, due: int, now: int, detail: str) -> None:
+        self._change(
+            "UPDATE report_deliveries SET state = :state, attempts = attempts + 1, due = :due, changed = :now, "
+            "detail = :detail WHERE id = :id",
+            id=delivery.id, state=state, due=due, now=now, detail=detail[:MAX_DETAIL],
+        )  # fmt: skip
+
+    def interrupted(self, now: int) -> int:
+        """What a run that crashed left on its way."""
+        return self._change(
+            "UPDATE report_deliveries SET state = 'uncertain', changed = :now, detail = :detail "
+            "WHERE state = 'sending'",
+            now=now, detail="the run ended while the message was on its way",
+        )  # fmt: skip
+
+    def resend_uncertain(self, now: int) -> int:
+        return self._change(
+            "UPDATE report_deliveries SET state = 'pending', due = :now, changed = :now WHERE state = 'uncertain'",
+            now=now,
+        )
+
+    def sent_since(self, then: int) -> dict[str, int]:
+        """How many reports went out, by the domain of the address."""
+        counts: dict[str, int] = {}
+        for row in self._all(
+            "SELECT address FROM report_deliveries WHERE changed > :then "
+            "AND state IN ('sending', 'sent', 'uncertain', 'bounced')",
+            then=then,
+        ):
+            domain = row.address.rpartition("@")[2]
+            counts[domain] = counts.get(domain, 0) + 1
+        return counts
+
+    def by_token(self, token: str) -> Delivery | None:
+        found = self._all(
+            "SELECT d.*, r.domain, r.record, r.shape, r.created FROM report_deliveries d JOIN reports r "
+            "ON r.id = d.report WHERE d.token = :token AND d.address IS NOT NULL",
+            token=token,
+        )
+        return _delivery(found[0]) if found else None
+
+
+_INSERT_REPORT = """
+    INSERT INTO reports
+        (report_id, day, domain, digest, supplement, shape, submitter, messages, record, content, created)
+    VALUES (:report_id, :day, :domain, :digest, :supplement, :shape, :submitter, :messages, :record, :content, :now)
+    RETURNING id"""
+
+
+def _values(planned: Planned, now: int) -> dict[str, Any]:
+    found = planned.attachment
+    return {
+        "report_id": found.report_id, "day": number(planned.day), "domain": found.domain, "digest": planned.digest,
+        "supplement": planned.supplement, "shape": str(found.shape), "submitter": found.submitter,
+        "messages": found.messages, "record": planned.record, "content": found.content, "now": now,
+    }  # fmt: skip
+
+
+def _insert_delivery(  # noqa: PLR0917  the columns
+    connection: sa.Connection, report: int, uri: str, state: State, now: int, *, address: str | None = None
+) -> None:
+    connection.execute(
+        sa.text(
+            "INSERT INTO report_deliveries (report, uri, address, state, attempts, due, token, changed, detail) "
+            "VALUES (:report, :uri, :address, :state, 0, :now, :token, :now, '')"
+        ),
+        {"report": report, "uri": uri, "address": address, "state": str(state), "now": now,
+         "token": secrets.token_hex(TOKEN_OCTETS)},
+    )  # fmt: skip
+
+
+def _attachment(row: Any) -> Attachment:
+    begin, end = period(date_of(row.day))
+    return Attachment(
+        row.report_id, row.domain, begin, end, Shape(row.shape), row.submitter, bytes(row.content), row.messages
+    )
+
+
+def _delivery(row: Any) -> Delivery:
+    return Delivery(
+        row.id, row.report, row.domain, row.record, Shape(row.shape), row.uri, row.address or "", row.attempts,
+        row.token, row.created,
+    )  # fmt: skip

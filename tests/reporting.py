@@ -1,0 +1,105 @@
+"""Outcomes for the tests of reports, from a few words each."""
+
+import copy
+
+from dmarcmilter.reports.aggregate import Report, ReportMetadata
+from dmarcmilter.reports.grouping import grouped
+
+BEGIN = 1_800_057_600
+"""2027-01-16 00:00:00 UTC"""
+END = BEGIN + 86_399
+
+POLICY = {
+    "domain": "example.com",
+    "p": "reject",
+    "sp": None,
+    "np": None,
+    "adkim": "r",
+    "aspf": "r",
+    "pct": None,
+    "t": None,
+    "psd": "u",
+    "fo": "0",
+    "rua": ["mailto:dmarc@example.com"],
+    "ruf": [],
+    "record": "v=DMARC1; p=reject; rua=mailto:dmarc@example.com",
+    "usable": True,
+    "discovery": "treewalk",
+    "organizational_domain": "example.com",
+    "notes": [],
+}
+OUTCOME = {
+    "v": 1,
+    "time": "2027-01-16T08:00:00.123Z",
+    "queue_id": "4ABC",
+    "client_ip": "192.0.2.1",
+    "helo": "mta.example.net",
+    "mail_from_domain": "bounce.example.com",
+    "author_domain": "example.com",
+    "author_problem": None,
+    "author_domains": ["example.com"],
+    "size": 1000,
+    "truncated": None,
+    "spf": {"result": "fail", "domain": "bounce.example.com", "scope": "mfrom", "reason": ""},
+    "dkim": [],
+    "arc": {"result": "none", "sealers": [], "oldest_pass": None, "reason": ""},
+    "policy": POLICY,
+    "dmarc": {
+        "result": "fail",
+        "aligned": [],
+        "requested": "reject",
+        "published": "reject",
+        "tag": "p",
+        "reason": "no aligned identifier passed",
+    },
+    "disposition": "reject",
+    "overrides": [],
+    "sampled_out": False,
+    "mode": "enforce",
+    "action": "reject",
+    "would": "reject",
+    "dns": {"queries": 1, "cache_hits": 0, "milliseconds": 0.0},
+    "milliseconds": 1.0,
+}
+PASSED = {
+    "dkim": [{"result": "pass", "domain": "example.com", "selector": "s1", "algorithm": "rsa-sha256", "reason": ""}],
+    "dmarc": {"result": "pass", "aligned": [{"mechanism": "dkim", "domain": "example.com", "mode": "r"}]},
+    "disposition": "none",
+    "action": "accept",
+    "would": "accept",
+}
+
+
+def outcome(**changes):
+    """The one above with tables changed key by key, and all else replaced."""
+    return _merged(copy.deepcopy(OUTCOME), changes)
+
+
+def passed(**changes):
+    return _merged(outcome(**PASSED), changes)
+
+
+def _merged(table, changes):
+    for name, value in changes.items():
+        inner = table.get(name)
+        table[name] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return table
+
+
+def metadata(**changes):
+    values = {
+        "org_name": "Example Receiver",
+        "email": "dmarc@receiver.example",
+        "extra_contact_info": "https://receiver.example/dmarc",
+        "report_id": "0123456789abcdef0123456789abcdef",
+        "begin": BEGIN,
+        "end": END,
+        "generator": "dmarcmilter 1",
+    }
+    return ReportMetadata(**values | changes)
+
+
+def report(*outcomes, **changes):
+    """One report of these outcomes, which are of one configuration."""
+    (group,) = grouped(outcomes)
+    return Report(metadata(errors=group.notes, **changes), group.configuration.policy, group.rows)

@@ -1,0 +1,175 @@
+"""The XML of aggregate reports: held against the RFCs' own schemas, and read by a parser that many owners use."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reporting import BEGIN, END, outcome, passed, report
+
+from dmarcmilter.reports.aggregate import MAX_DKIM, MAX_TEXT, NAMESPACE, Shape, clean, pieces, to_xml
+from dmarcmilter.reports.grouping import is_reportable
+
+CASES = tomllib.loads((Path(__file__).parent / "cases" / "aggregate.toml").read_text(encoding="utf-8"))
+RFC = Path(__file__).resolve().parents[2] / "shared" / "rfc"
+FILES = {Shape.RFC9990: "rfc9990-dmarc-2.0.xsd", Shape.RFC7489: "rfc7489-appendixC-nons.xsd"}
+
+
+def parsed(found, shape):
+    """Its elements without their namespace, which is that of the shape for each of them."""
+    root = ET.fromstring(to_xml(found, shape))
+    prefix = f"{{{NAMESPACE}}}" if shape is Shape.RFC9990 else ""
+    for element in root.iter():
+        assert element.tag.startswith(prefix)
+        element.tag = element.tag.removeprefix(prefix)
+    return root
+
+
+def schema_of(shape):
+    """The RFC's schema by lxml; without it, or without the text of the RFC, the test is skipped."""
+    etree = pytest.importorskip("lxml.etree", reason="lxml is not installed: reports were not validated")
+    path = RFC / FILES[shape]
+    if not path.is_file():
+        pytest.skip(f"../shared/rfc/{path.name} is missing: reports were not validated against it")
+    text = path.read_text(encoding="utf-8")
+    if shape is Shape.RFC7489:
+        # As printed, the line breaks are part of its pattern for addresses, and no address matches.
+        text, found = re.subn(r'<xs:pattern\s+value="\(\(1[^"]*"/>', '<xs:pattern value="[0-9A-Fa-f.:]+"/>', text)
+        assert found == 1
+    return etree, etree.XMLSchema(etree.fromstring(text.encode("ascii")))
+
+
+def valid(found, shape):
+    etree, schema = schema_of(shape)
+    schema.assertValid(etree.fromstring(to_xml(found, shape)))
+
+
+def by_name(table):
+    return pytest.mark.parametrize("case", CASES[table], ids=[case["name"] for case in CASES[table]])
+
+
+@pytest.mark.parametrize("shape", Shape)
+@by_name("report")
+def test_an_outcome_in_a_report(case, shape):
+    root = parsed(report(outcome(**case.get("outcome", {}))), shape)
+    for path, expected in case.get(shape, {}).items():
+        assert [element.text or "" if not len(element) else "..." for element in root.findall(path)] == expected, path
+
+
+@pytest.mark.parametrize("shape", Shape)
+@by_name("report")
+def test_each_report_is_valid(case, shape):  # AGG-30
+    valid(report(outcome(**case.get("outcome", {}))), shape)
+
+
+@by_name("silent")
+def test_what_is_not_reported(case):
+    assert not is_reportable(outcome(**case["outcome"]))
+
+
+@by_name("heard")
+def test_what_is_reported(case):
+    assert is_reportable(outcome(**case["outcome"]))
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_head_of_a_report(shape):
+    root = parsed(report(outcome(), passed()), shape)
+    order = ["version", "report_metadata", "policy_published", "record", "record"]
+    assert [child.tag for child in root] == order
+    assert root.findtext("version") == "1.0"
+    assert root.findtext("report_metadata/org_name") == "Example Receiver"
+    assert root.findtext("report_metadata/date_range/begin") == str(BEGIN)
+    assert root.findtext("report_metadata/date_range/end") == str(END)
+    assert root.findtext("report_metadata/generator") == ("dmarcmilter 1" if shape is Shape.RFC9990 else None)
+    valid(report(outcome(), passed()), shape)
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_same_report_same_bytes(shape):
+    found = report(outcome(), passed())
+    assert to_xml(found, shape) == to_xml(found, shape) == b"".join(pieces(found, shape))
+
+
+def test_dkim_results_are_limited():
+    """RFC 9990 3.1.3; the passing ones stay."""
+    failing = [{"result": "fail", "domain": "example.com", "selector": f"s{n}"} for n in range(200)]
+    good = {"result": "pass", "domain": "example.com", "selector": "good"}
+    root = parsed(report(passed(dkim=[*failing, good])), Shape.RFC9990)
+    selectors = [element.text for element in root.findall("record/auth_results/dkim/selector")]
+    assert len(selectors) == MAX_DKIM
+    assert selectors[0] == "good"
+
+
+@given(st.text())
+@settings(max_examples=200, deadline=None)
+def test_any_text_is_made_safe(text):
+    made = clean(text)
+    assert len(made) <= MAX_TEXT
+    element = ET.Element("a")
+    element.text = made
+    assert ET.fromstring(ET.tostring(element)).text == (made or None)
+
+
+@given(st.text(max_size=50), st.text(max_size=50), st.text(max_size=50))
+@settings(max_examples=50, deadline=None)
+def test_hostile_text_never_makes_an_invalid_report(selector, reason, domain):
+    found = report(
+        outcome(
+            dkim=[{"result": "fail", "domain": domain, "selector": selector, "reason": reason}],
+            mail_from_domain=domain,
+            policy={"record": f"v=DMARC1; p=reject; {reason}={selector}", "notes": [reason]},
+            overrides=[{"type": "other", "comment": reason, "rfc7489": "other"}],
+        ),
+        org_name=selector,
+    )
+    for shape in Shape:
+        valid(found, shape)
+
+
+READ_BY_PARSEDMARC = """
+import json, sys
+from parsedmarc import parse_aggregate_report_xml
+found = parse_aggregate_report_xml(sys.stdin.buffer.read(), offline=True, always_use_local_files=True)
+print(json.dumps(found, default=str))
+"""
+
+
+def read_by_parsedmarc(found, shape):
+    if importlib.util.find_spec("parsedmarc") is None:
+        pytest.skip("parsedmarc is not installed: it did not read our reports")
+    command = [sys.executable, "-c", READ_BY_PARSEDMARC]
+    done = subprocess.run(command, check=False, input=to_xml(found, shape), capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_parsedmarc_reads_it(shape):
+    softened = [{"type": "mailing_list", "comment": "List-Id present", "rfc7489": "mailing_list"}]
+    found = report(
+        passed(),
+        passed(),
+        outcome(disposition="quarantine", overrides=softened, client_ip="2001:db8::1"),
+        outcome(mail_from_domain=None, spf={"domain": "", "result": "none"}),
+    )
+    read = read_by_parsedmarc(found, shape)
+    assert read["report_metadata"]["report_id"] == found.metadata.report_id
+    assert read["report_metadata"]["org_name"] == "Example Receiver"
+    assert read["policy_published"]["domain"] == "example.com"
+    assert read["policy_published"]["p"] == "reject"
+    by_ip = {record["source"]["ip_address"]: record for record in read["records"]}
+    assert sum(record["count"] for record in read["records"]) == 4
+    evaluated = by_ip["2001:db8::1"]["policy_evaluated"]
+    assert evaluated["disposition"] == "quarantine"
+    assert evaluated["policy_override_reasons"] == [{"type": "mailing_list", "comment": "List-Id present"}]
+    signed = next(record for record in read["records"] if record["count"] == 2)
+    assert signed["auth_results"]["dkim"][0]["selector"] == "s1"
+    assert signed["policy_evaluated"]["disposition"] == ("pass" if shape is Shape.RFC9990 else "none")
