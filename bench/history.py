@@ -8,7 +8,6 @@ one message in ten with a return path that nobody else has.
 """
 
 import json
-import os
 import random
 import sys
 import tempfile
@@ -38,7 +37,9 @@ DAY_SQL = """
 """What all aggregate reports of a day are made from."""
 
 
-def records(outcomes: int, *, seed: int = 1, authors: int = AUTHORS, clients: int = CLIENTS) -> Iterator[dict[str, Any]]:
+def records(
+    outcomes: int, *, seed: int = 1, authors: int = AUTHORS, clients: int = CLIENTS
+) -> Iterator[dict[str, Any]]:
     """Outcome objects in the order of a day."""
     chance = random.Random(seed)  # noqa: S311  no secret
     for number in range(outcomes):
@@ -180,7 +181,7 @@ def measure(store: Store) -> None:
 
 def size(store: Store, folder: Path) -> int:
     if store.is_sqlite:
-        return sum(os.path.getsize(file) for file in folder.glob("history.db"))
+        return (folder / "history.db").stat().st_size
     with store.reading() as connection:
         return int(rows(connection, "SELECT pg_database_size(current_database())")[0][0])
 

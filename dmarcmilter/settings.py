@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.endpoint import parse_nameserver
+from dmarcmilter.reports.aggregate import Shape
 from dmarcmilter.rules import AuthorAction, Mode, OnTemperror, QuarantineAction, RejectAction, TracesAction
 
 
@@ -20,6 +21,14 @@ class Pct(StrEnum):
 class InternalError(StrEnum):
     TEMPFAIL = "tempfail"
     ACCEPT = "accept"
+
+
+class StartTls(StrEnum):
+    """How reports go to the relay."""
+
+    REQUIRED = "required"
+    OPPORTUNISTIC = "opportunistic"
+    NEVER = "never"
 
 
 class LogLevel(StrEnum):
@@ -112,6 +121,32 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
+class Reports:
+    enabled: bool = False
+    email: str = ""
+    org_name: str = ""
+    contact: str = ""
+    submitter: str = ""
+    shape: Shape = Shape.RFC9990
+    relay: str = "127.0.0.1:25"
+    starttls: StartTls = StartTls.OPPORTUNISTIC
+    relay_ca_file: str = ""
+    relay_username: str = ""
+    relay_password_file: str = ""
+    sendmail: str = "/usr/sbin/sendmail"
+    bounce_address: str = ""
+    sign_domain: str = ""
+    sign_selector: str = ""
+    sign_key: str = ""
+    archive: str = ""
+    exclude: tuple[str, ...] = ()
+    only_authenticated: bool = True
+    max_per_hour: int = 500
+    max_per_domain: int = 200
+    max_message_bytes: int = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     level: LogLevel = LogLevel.INFO
 
@@ -127,4 +162,5 @@ class Config:
     author: Author = field(default_factory=Author)
     arc: Arc = field(default_factory=Arc)
     history: History = field(default_factory=History)
+    reports: Reports = field(default_factory=Reports)
     log: Log = field(default_factory=Log)

@@ -44,6 +44,7 @@ POLICY_LISTS = ("rua", "ruf")
 SIGNATURE_KEYS = ("result", "domain", "selector", "algorithm", "testing", "reason")
 OVERRIDE_KEYS = ("type", "rfc7489", "comment")
 
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -95,8 +96,7 @@ def _line(record: Record) -> Line:
 
 
 def _digest(value: object) -> bytes:
-    text = json.dumps(value, separators=(",", ":"))
-    return blake2b(text.encode(), digest_size=DIGEST_OCTETS).digest()
+    return blake2b(_compact(value).encode(), digest_size=DIGEST_OCTETS).digest()
 
 
 def client(record: Record) -> Row:
@@ -123,7 +123,7 @@ def verdict(record: Record) -> Row:
     row: Row = {"spf_aligned": "spf" in mechanisms, "dkim_aligned": "dkim" in mechanisms}
     for column, path in VERDICT_PATHS.items():
         row[column], rest = _taken(rest, path)
-    return _checked(row | {"detail": json.dumps(rest, separators=(",", ":"))})
+    return _checked(row | {"detail": _compact(rest)})
 
 
 def _checked(row: Row) -> Row:

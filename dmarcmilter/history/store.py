@@ -16,6 +16,8 @@ SQLITE_WAIT_MILLISECONDS = 30_000
 POSTGRES_CONNECT_SECONDS = 10
 """So that a server that does not answer is noticed, and waited for with the journal as the buffer."""
 
+Connection = sa.Connection
+
 metadata = sa.MetaData()
 
 policies = sa.Table(

@@ -93,5 +93,13 @@ def _outcome(connection: Any, verdict: int, policy: dict[str, Any]) -> Outcome:
     def found(sql: str) -> list[dict[str, Any]]:
         return [dict(row._mapping) for row in rows(connection, sql, id=verdict)]  # noqa: SLF001
 
-    client = {"ip": None, "helo": None}
-    return outcomes.rebuilt(_NO_MESSAGE, found(_VERDICT)[0], policy, client, found(_SIGNATURES), found(_OVERRIDES))
+    return outcomes.rebuilt(
+        outcomes.Stored(
+            outcome=dict(_NO_MESSAGE),
+            verdict=found(_VERDICT)[0],
+            policy=policy,
+            client={"ip": None, "helo": None},
+            signatures=found(_SIGNATURES),
+            overrides=found(_OVERRIDES),
+        )
+    )

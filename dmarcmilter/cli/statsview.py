@@ -1,0 +1,125 @@
+"""Statistics on a terminal: tables with bars."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.bar import Bar
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dmarcmilter.history.stats import Statistics
+from dmarcmilter.history.survey import TYPE_TEXTS, Share
+
+BAR_WIDTH = 24
+COLOURS = {"accept": "green", "quarantine": "yellow", "reject": "red", "tempfail": "magenta"}
+
+
+def show(found: Statistics) -> None:
+    console = Console()
+    since, until = (f"{when:%Y-%m-%d %H:%M}" for when in (found.period.since, found.period.until))
+    console.print(f"[bold]{found.messages:,}[/] messages, {found.octets / 1e9:,.2f} GB, {since} to {until} UTC")
+    if not found.messages:
+        return
+    for table in (_decisions(found), _results(found), *_lists(found), *_survey(found)):
+        console.print()
+        console.print(table)
+    console.print()
+    console.print(_cost(found))
+
+
+def _table(title: str, name: str, numbers: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column(name, overflow="fold", max_width=60)
+    for number in numbers:
+        table.add_column(number, justify="right")
+    table.add_column("", width=BAR_WIDTH)
+    return table
+
+
+def _bar(value: int, largest: int, colour: str = "cyan") -> Bar:
+    return Bar(max(largest, 1), 0, value, width=BAR_WIDTH, color=colour)
+
+
+def _decisions(found: Statistics) -> Table:
+    table = _table("What was done", "action", ("done", "would", "share"))
+    for done, would in zip(found.actions, found.would, strict=True):
+        bar = _bar(done.messages, found.messages, COLOURS.get(done.name, "cyan"))
+        share = f"{done.messages / found.messages:.1%}"
+        table.add_row(done.name, f"{done.messages:,}", f"{would.messages:,}", share, bar)
+    return table
+
+
+def _results(found: Statistics) -> Table:
+    table = _table("DMARC results", "result", ("messages", "share"))
+    for count in found.results:
+        share = f"{count.messages / found.messages:.1%}"
+        table.add_row(count.name, f"{count.messages:,}", share, _bar(count.messages, found.messages))
+    return table
+
+
+def _lists(found: Statistics) -> Iterable[Table]:
+    yield _top(
+        "Author Domains refused",
+        ("domain", "refused", "would"),
+        [(row.domain, row.would, (row.refused, row.would)) for row in found.refused],
+    )
+    yield _top(
+        "Fails DMARC, yet authenticated: forwarders and lists to look at",
+        ("authenticated as", "messages", "authors", "refused"),
+        [(row.domain, row.messages, (row.messages, row.author_domains, row.refused)) for row in found.authenticated],
+    )
+    yield _top(
+        "Sources of failing mail",
+        ("client", "messages", "authors"),
+        [(row.ip, row.failed, (row.failed, row.author_domains)) for row in found.sources],
+    )
+    yield _top(
+        "Overrides",
+        ("reason", "messages"),
+        [(f"{row.type}: {row.comment}", row.messages, (row.messages,)) for row in found.overrides],
+    )
+
+
+def _top(title: str, columns: Sequence[str], lines: list[tuple[str, int, tuple[int, ...]]]) -> Table:
+    """Each line: its name, what its bar shows, its numbers."""
+    table = _table(title, columns[0], columns[1:])
+    largest = max((length for _, length, _ in lines), default=1)
+    for name, length, numbers in lines:
+        table.add_row(escape(name), *(f"{number:,}" for number in numbers), _bar(length, largest, "red"))
+    if not lines:
+        table.add_row("none", *("" for _ in columns[1:]), "")
+    return table
+
+
+def _survey(found: Statistics) -> Iterable[Table]:
+    survey = found.survey
+    yield _shares("Adoption: DMARC and SPF records", survey.types, survey, names=TYPE_TEXTS)
+    yield _shares("Adoption: policies of the records", survey.policies, survey)
+    yield _shares("Adoption: addresses for reports in the records", survey.addresses, survey)
+    yield _shares("Adoption: who signs with DKIM", survey.signers, survey)
+    yield _shares("Adoption: faults of records, by tag", survey.faults, survey)
+
+
+def _shares(title: str, shares: tuple[Share, ...], survey: Any, names: dict[str, str] | None = None) -> Table:
+    table = _table(title, "", ("domains", "share", "messages", "share"))
+    for share in shares:
+        text = f"{share.name}  {names[share.name]}" if names else share.name
+        table.add_row(
+            escape(text),
+            f"{share.domains:,}",
+            f"{share.domains / max(survey.domains, 1):.1%}",
+            f"{share.messages:,}",
+            f"{share.messages / max(survey.messages, 1):.1%}",
+            _bar(share.domains, survey.domains),
+        )
+    return table
+
+
+def _cost(found: Statistics) -> str:
+    cost, messages = found.cost, max(found.messages, 1)
+    answered = cost.queries + cost.cache_hits
+    return (
+        f"[bold]DNS[/]: {cost.queries / messages:.1f} queries and {cost.dns_seconds / messages * 1000:.0f} ms a message, "
+        f"{cost.cache_hits / max(answered, 1):.0%} from the cache; {cost.seconds / messages * 1000:.0f} ms to judge one"
+    )

@@ -1,0 +1,212 @@
+"""Handing a message to the relay: by SMTP, with TLS where there is any (RFC 9990 3.5), or to a sendmail program.
+
+Expected trouble is a value: what the server said, sorted by what is to be done next.
+"""
+
+import smtplib
+import ssl
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from dmarcmilter.settings import StartTls
+
+SECONDS = 120.0
+"""For one answer of the relay (RFC 5321 4.5.3.2 allows minutes); the run's lock is held for longer than all of them."""
+MAX_SHOWN = 200
+FIRST_RETRY = 900
+LONGEST_RETRY = 12 * 3600
+GIVE_UP_AFTER = 4 * 86_400
+"""Seconds since the report was made: as long as mail is usually tried (RFC 5321 4.5.4.1)."""
+
+EX_TEMPFAIL = 75
+_REFUSED_BY_SENDMAIL = frozenset({65, 67, 68})
+"""EX_DATAERR, EX_NOUSER, EX_NOHOST of sysexits.h."""
+
+
+class Result(Enum):
+    SENT = "sent"
+    REFUSED = "refused"
+    """The address, or this message for it, is not taken, now or ever."""
+    LATER = "later"
+    """This address later."""
+    UNAVAILABLE = "unavailable"
+    """The relay does not work for us now: nothing else is tried either."""
+    UNCERTAIN = "uncertain"
+    """The connection ended before the answer to the message: it may have been taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    result: Result
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    mail_from: str
+    """Empty: the null reverse-path."""
+    rcpt_to: str
+    message: bytes
+
+
+class Transport(Protocol):
+    """`committing` is called right before the message itself is handed over: from then on it may arrive."""
+
+    def send(self, mail: Mail, committing: Callable[[], None]) -> Attempt: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    host: str
+    port: int
+    helo: str
+    starttls: StartTls = StartTls.OPPORTUNISTIC
+    ca_file: str = ""
+    """Certificates that the relay's is checked by when TLS is required; empty: the system's."""
+    username: str = ""
+    password: str = ""
+
+
+class SmtpRelay:
+    """One connection for a whole run, opened again when it was lost."""
+
+    def __init__(self, relay: Relay, *, seconds: float = SECONDS) -> None:
+        self._relay = relay
+        self._seconds = seconds
+        self._connection: smtplib.SMTP | None = None
+
+    def send(self, mail: Mail, committing: Callable[[], None]) -> Attempt:
+        try:
+            connection = self._connected()
+            refusal = _envelope(connection, mail)
+        except (OSError, smtplib.SMTPException, ssl.SSLError) as error:
+            self.close()
+            return Attempt(Result.UNAVAILABLE, _words(error))
+        if refusal:
+            self._reset()
+            return refusal
+        committing()
+        try:
+            code, text = connection.data(mail.message)
+        except smtplib.SMTPDataError as error:  # the DATA command itself was refused: nothing was handed over
+            self._reset()
+            return _sorted(error.smtp_code, error.smtp_error)
+        except (OSError, smtplib.SMTPException) as error:
+            self.close()
+            return Attempt(Result.UNCERTAIN, _words(error))
+        return Attempt(Result.SENT, _text(text)) if code == 250 else _sorted(code, text)
+
+    def close(self) -> None:
+        if self._connection:
+            try:
+                self._connection.quit()
+            except (OSError, smtplib.SMTPException):
+                self._connection.close()
+        self._connection = None
+
+    def _reset(self) -> None:
+        if self._connection:
+            try:
+                self._connection.rset()
+            except (OSError, smtplib.SMTPException):
+                self.close()
+
+    def _connected(self) -> smtplib.SMTP:
+        if self._connection is None:
+            relay = self._relay
+            connection = smtplib.SMTP(relay.host, relay.port, relay.helo, timeout=self._seconds)
+            self._connection = connection
+            connection.ehlo_or_helo_if_needed()
+            self._secure(connection)
+            if relay.username:
+                connection.login(relay.username, relay.password)
+        return self._connection
+
+    def _secure(self, connection: smtplib.SMTP) -> None:
+        mode = self._relay.starttls
+        if mode is StartTls.NEVER or (mode is StartTls.OPPORTUNISTIC and not connection.has_extn("starttls")):
+            return
+        # SMTPNotSupportedError, if it is required and not offered, is trouble of the relay like any other.
+        context = ssl.create_default_context(cafile=self._relay.ca_file or None)
+        if mode is StartTls.OPPORTUNISTIC:
+            # Without a rule that asks for it, an unchecked certificate is better than none (RFC 7435).
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        connection.starttls(context=context)
+        connection.ehlo_or_helo_if_needed()
+
+
+def _envelope(connection: smtplib.SMTP, mail: Mail) -> Attempt | None:
+    """MAIL and RCPT; None: both were taken."""
+    options = [f"SIZE={len(mail.message)}"] if connection.has_extn("size") else []
+    code, text = connection.mail(mail.mail_from, options)
+    if code == 552:  # RFC 1870 6.1: too large, whoever it is for
+        return Attempt(Result.REFUSED, _text(text))
+    if code != 250:
+        return Attempt(Result.UNAVAILABLE, f"MAIL: {code} {_text(text)}")
+    code, text = connection.rcpt(mail.rcpt_to)
+    return None if code in {250, 251} else _sorted(code, text)
+
+
+def _sorted(code: int, text: bytes | str) -> Attempt:
+    """RFC 5321 4.2.1; 421: the server closes, whatever was asked."""
+    detail = f"{code} {_text(text)}"
+    if code == 421:
+        return Attempt(Result.UNAVAILABLE, detail)
+    return Attempt(Result.REFUSED if 500 <= code <= 599 else Result.LATER, detail)
+
+
+def _text(text: bytes | str) -> str:
+    words = text.decode("ascii", "replace") if isinstance(text, bytes) else text
+    return "".join(char if " " <= char <= "~" else "?" for char in " ".join(words.split()))[:MAX_SHOWN]
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {_text(str(error))}"
+
+
+class Sendmail:
+    """A sendmail program (Postfix, Sendmail, Exim and msmtp bring one)."""
+
+    def __init__(self, program: str, *, seconds: float = SECONDS) -> None:
+        self._program = program
+        self._seconds = seconds
+
+    def send(self, mail: Mail, committing: Callable[[], None]) -> Attempt:
+        if not Path(self._program).is_file():
+            return Attempt(Result.UNAVAILABLE, f"{self._program} does not exist")
+        command = [self._program, "-i", "-f", mail.mail_from or "<>", "--", mail.rcpt_to]
+        committing()
+        try:
+            # Addresses are dot-atoms that begin with no hyphen (reports.destinations), and no shell reads them.
+            done = subprocess.run(  # noqa: S603
+                command,
+                input=mail.message.replace(b"\r\n", b"\n"),
+                capture_output=True,
+                timeout=self._seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            return Attempt(Result.UNCERTAIN, _words(error))
+        except OSError as error:
+            return Attempt(Result.UNAVAILABLE, _words(error))
+        if done.returncode == 0:
+            return Attempt(Result.SENT)
+        detail = f"exit status {done.returncode} {_text(done.stderr)}"
+        if done.returncode == EX_TEMPFAIL:
+            return Attempt(Result.LATER, detail)
+        return Attempt(Result.REFUSED if done.returncode in _REFUSED_BY_SENDMAIL else Result.UNAVAILABLE, detail)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def retry_seconds(attempts: int) -> int:
+    """How long to wait after so many attempts."""
+    return min(FIRST_RETRY << min(attempts, 16), LONGEST_RETRY)
