@@ -30,7 +30,7 @@ Act
     authresreader   reads the results that a trusted sealer recorded
     actions         an Outcome to ordered MTA actions
     explanation     an outcome record in plain sentences
-    history         journal: one line an outcome, before the reply
+    history         journal: one line an outcome, before the reply; ingest: from there into the store; stats, page
 
 Around
     cli             the commands
@@ -45,5 +45,6 @@ Around
     notify          readiness for the service manager
     mailfile        a message in a file, cut as an MTA would
     demo            the demonstration, with its name server and its MTA
-    reports         (to come)
+    reports         planning: due days; grouping: outcomes to rows; aggregate: the XML; message, destinations, sending: the
+                    mail; ledger: what was done; run: one run from end to end
 """

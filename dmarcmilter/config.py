@@ -17,6 +17,7 @@ import msgspec
 
 from dmarcmilter.dmarc import domain as domains
 from dmarcmilter.endpoint import parse_nameserver, parse_socket
+from dmarcmilter.reports import confcheck
 from dmarcmilter.settings import Config
 
 DEFAULT_PATH = "/etc/dmarcmilter/dmarcmilter.toml"
@@ -108,6 +109,8 @@ def _check(config: Config) -> None:
         "[history] delete_journal_after_days: 0 (never) to 36500",
     )
     _check_names(config)
+    wrong = confcheck.problem(config.reports)
+    _require(not wrong, f"[reports] {wrong}")
     for key in ("reject_text", "author_text", "defer_text", "info_url"):
         _check_text(key, getattr(config.policy, key))
 

@@ -62,7 +62,16 @@ OUTCOME = {
     "milliseconds": 1.0,
 }
 PASSED = {
-    "dkim": [{"result": "pass", "domain": "example.com", "selector": "s1", "algorithm": "rsa-sha256", "reason": ""}],
+    "dkim": [
+        {
+            "result": "pass",
+            "domain": "example.com",
+            "selector": "s1",
+            "algorithm": "rsa-sha256",
+            "reason": "",
+            "testing": False,
+        }
+    ],
     "dmarc": {"result": "pass", "aligned": [{"mechanism": "dkim", "domain": "example.com", "mode": "r"}]},
     "disposition": "none",
     "action": "accept",

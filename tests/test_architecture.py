@@ -32,12 +32,13 @@ HOMES = {
     "dns": r"resolver/.*|demo/(nameserver|zone)\.py",
     "cryptography": r"checks/keyrecord\.py|demo/samples\.py",
     "spf": r"checks/spf\.py",
-    "dkim": r"demo/samples\.py",
+    "dkim": r"demo/samples\.py|reports/message\.py",
     "authheaders": r"demo/samples\.py",
     "idna": r"dmarc/domain\.py",
     "publicsuffix2": r"dmarc/suffixes\.py",
     "publicsuffixlist": r"dmarc/suffixes\.py",
     "msgspec": r"config\.py|cli/conf\.py|history/journal\.py",
+    "sqlalchemy": r"history/(store|schema|writer)\.py",
     "click": r"cli/.*",
     "rich": r"cli/.*|demo/show\.py",
 }
@@ -193,4 +194,8 @@ TESTED_ELSEWHERE = {
     "worker.py": "test_daemon.py",
     "notify.py": "test_daemon.py",
     "examination.py": "test_pipeline.py, test_check_equals_daemon.py",
+    "reports/ledger.py": "test_reports_run.py",
+    "reports/sending.py": "test_reports_run.py",
+    "reports/standing.py": "test_reports_run.py",
+    "reports/stored.py": "test_reports_run.py",
 }

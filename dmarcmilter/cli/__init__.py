@@ -5,7 +5,10 @@ import click
 from dmarcmilter.cli.check import check
 from dmarcmilter.cli.conf import config
 from dmarcmilter.cli.demo import demo
+from dmarcmilter.cli.history import history
 from dmarcmilter.cli.lookup import lookup
+from dmarcmilter.cli.report import report
+from dmarcmilter.cli.stats import stats
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,5 +26,5 @@ def run(path: str) -> None:
     raise SystemExit(daemon.serve(path))
 
 
-for command in (check, config, demo, lookup):
+for command in (check, config, demo, history, lookup, report, stats):
     main.add_command(command)

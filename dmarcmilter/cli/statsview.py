@@ -120,6 +120,6 @@ def _cost(found: Statistics) -> str:
     cost, messages = found.cost, max(found.messages, 1)
     answered = cost.queries + cost.cache_hits
     return (
-        f"[bold]DNS[/]: {cost.queries / messages:.1f} queries and {cost.dns_seconds / messages * 1000:.0f} ms a message, "
-        f"{cost.cache_hits / max(answered, 1):.0%} from the cache; {cost.seconds / messages * 1000:.0f} ms to judge one"
+        f"[bold]DNS[/]: {cost.queries / messages:.1f} queries, {cost.dns_seconds / messages * 1000:.0f} ms a message,"
+        f" {cost.cache_hits / max(answered, 1):.0%} from the cache; {cost.seconds / messages * 1000:.0f} ms to judge one"
     )

@@ -17,7 +17,13 @@ SURVEY_PARTS = ("types", "policies", "addresses", "signers", "faults")
 DISPOSITIONS = (("reject", "refused"), ("quarantine", "quarantined"), ("none", "let through"))
 """From the ground of the chart up, with the word for people."""
 NOT_LET_THROUGH = DISPOSITIONS[:2]
-TIME_LABELS = 5
+FOOTER = (
+    "Made by dmarcmilter. Adoption is counted over the Author Domains seen in the period; SPF is that of the domain in "
+    "MAIL FROM."
+)
+TIME_LABELS = 4
+"""At most: so many fit on a phone."""
+LIST_LINES = 12
 HEIGHT = 100
 """Of a chart in its own units; the page stretches it."""
 
@@ -35,13 +41,12 @@ def render(found: Statistics) -> str:
         f"<title>DMARC, {period}</title><style>{CSS}</style></head><body><main>",
         f"<h1>Inbound DMARC</h1><p>{period}</p>",
         _figures(found),
-        '<div class="grid">',
         _chart("Messages", "All that was judged, by what was done with it.", found, DISPOSITIONS),
         _chart("Refused and quarantined", "The same, without what was let through.", found, NOT_LET_THROUGH),
+        '<div class="columns">',
         *_lists(found),
         *_survey(found.survey),
-        "</div><footer>Made by dmarcmilter. Adoption is counted over the Author Domains seen in the period; "
-        "SPF is that of the domain in MAIL FROM.</footer></main></body></html>",
+        f"</div><footer>{FOOTER}</footer></main></body></html>",
     ]
     return "\n".join(parts) + "\n"
 
@@ -82,7 +87,7 @@ def _chart(title: str, text: str, found: Statistics, dispositions: Sequence[tupl
     legend = "".join(f'<span><i class="{name}"></i>{word}</span>' for name, word in dispositions)
     scale = "".join(f"<span>{number:,}</span>" for number in (top, top // 2, 0))
     return (
-        f'<section class="card wide"><h2>{title}</h2><p>{text}</p><div class="legend">{legend}</div>'
+        f'<section class="card"><h2>{title}</h2><p>{text}</p><div class="legend">{legend}</div>'
         f'<div class="chart"><div class="scale">{scale}</div><svg viewBox="0 0 {len(found.timeline)} {HEIGHT}" '
         f'preserveAspectRatio="none" role="img" aria-label="{title} over time">{grid}{bars}</svg>'
         f'<div class="times">{_times(found.timeline, found.period.step)}</div></div></section>'
@@ -108,15 +113,17 @@ def _column(x: int, moment: Moment, dispositions: Sequence[tuple[str, str]], top
 
 def _rounded_up(number: int) -> int:
     """An even number with one leading digit or two, so that the scale is easy to read."""
-    step = 10 ** max(len(str(number)) - 2, 0) * 2
+    step: int = 10 ** max(len(str(number)) - 2, 0) * 2
     return max(-(-number // step) * step, 2)
 
 
 def _times(timeline: Sequence[Moment], step: timedelta) -> str:
     shape = "%b %d" if step >= timedelta(days=1) else "%b %d %H:%M"
-    wanted = min(TIME_LABELS, len(timeline))
-    places = [n * (len(timeline) - 1) // max(wanted - 1, 1) for n in range(wanted)]
-    return "".join(f"<span>{timeline[place].start.strftime(shape)}</span>" for place in places)
+    every = max(-(-len(timeline) // TIME_LABELS), 1)
+    return "".join(
+        f'<span style="left:{(place + 0.5) / len(timeline) * 100:.1f}%">{timeline[place].start.strftime(shape)}</span>'
+        for place in range(every // 2, len(timeline), every)
+    )
 
 
 def _lists(found: Statistics) -> Iterable[str]:
@@ -175,7 +182,7 @@ def _list(title: str, text: str, columns: Sequence[str], lines: Sequence[Line], 
     """A table with a bar below each line; `of` is the full length, by default the longest."""
     whole = of or max((length for _, _, length in lines), default=1) or 1
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join(_row(line, whole, colour) for line in lines)
+    body = "".join(_row(line, whole, colour) for line in lines[:LIST_LINES])
     if not lines:
         body = f'<tr><td colspan="{len(columns)}">none</td></tr>'
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -11,18 +11,20 @@ body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.45
 main { max-width: 76rem; margin: 0 auto; padding: 1.2rem; }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.05rem; margin: 0 0 .2rem; }
 p { margin: 0 0 .8rem; color: var(--soft); }
-.grid { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); }
-.figures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); margin-bottom: 1rem; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: 1rem; min-width: 0; }
-.wide { grid-column: 1 / -1; }
-.figure { padding: .7rem 1rem; } .figure b { display: block; font-size: 1.5rem; font-variant-numeric: tabular-nums; }
+.columns { columns: 2 22rem; column-gap: 1rem; }
+.figures { display: grid; gap: 1rem; margin-bottom: 1rem;
+  grid-template-columns: repeat(auto-fit, minmax(7.9rem, 1fr)); }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: 1rem; min-width: 0;
+  break-inside: avoid; margin-bottom: 1rem; }
+.figure { padding: .7rem 1rem; margin: 0; }
+.figure b { display: block; font-size: 1.5rem; font-variant-numeric: tabular-nums; }
 .figure span { color: var(--soft); font-size: .85rem; }
 .chart { display: grid; grid-template-columns: auto 1fr; column-gap: .5rem; }
 .chart svg { width: 100%; height: 11rem; display: block; }
 .scale { display: flex; flex-direction: column; justify-content: space-between; text-align: right; color: var(--soft);
   font-size: .75rem; line-height: 1; margin: -.35rem 0; font-variant-numeric: tabular-nums; }
-.times { grid-column: 2; display: flex; justify-content: space-between; color: var(--soft); font-size: .75rem;
-  padding-top: .3rem; }
+.times { grid-column: 2; position: relative; height: 1.4rem; color: var(--soft); font-size: .75rem; }
+.times span { position: absolute; top: .3rem; transform: translateX(-50%); white-space: nowrap; }
 .legend { display: flex; flex-wrap: wrap; gap: .3rem 1rem; font-size: .85rem; margin: 0 0 .8rem; }
 .legend i { display: inline-block; width: .8rem; height: .8rem; border-radius: .15rem; margin-right: .35rem;
   vertical-align: -.06rem; }

@@ -44,6 +44,12 @@ POLICY_LISTS = ("rua", "ruf")
 SIGNATURE_KEYS = ("result", "domain", "selector", "algorithm", "testing", "reason")
 OVERRIDE_KEYS = ("type", "rfc7489", "comment")
 
+FLAG_COLUMNS = frozenset({"usable", "testing", "sampled_out", "spf_aligned", "dkim_aligned"})
+NUMBER_COLUMNS = frozenset(
+    {"pct", "day", "time", "size", "dns_queries", "dns_cache_hits", "dns_microseconds", "microseconds"}
+)
+FLAGS, NUMBERS, TEXTS = {bool}, {int, type(None)}, {str, type(None)}
+
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -92,7 +98,7 @@ def _line(record: Record) -> Line:
         "microseconds": round(record["milliseconds"] * 1000),
     }
     shared = {name: value for name, value in record.items() if name not in OF_THE_MESSAGE}
-    return Line(record, outcome, _digest(shared), _digest([record["client_ip"], record["helo"]]))
+    return Line(record, _checked(outcome), _digest(shared), _digest([record["client_ip"], record["helo"]]))
 
 
 def _digest(value: object) -> bytes:
@@ -100,7 +106,7 @@ def _digest(value: object) -> bytes:
 
 
 def client(record: Record) -> Row:
-    return {"ip": record["client_ip"], "helo": record["helo"]}
+    return _checked({"ip": record["client_ip"], "helo": record["helo"]})
 
 
 def policy(record: Record) -> tuple[bytes, Row] | None:
@@ -109,7 +115,7 @@ def policy(record: Record) -> tuple[bytes, Row] | None:
     if found is None:
         return None
     row = {name: found[name] for name in POLICY_KEYS} | {name: json.dumps(found[name]) for name in POLICY_LISTS}
-    return _digest(row), row
+    return _digest(row), _checked(row)
 
 
 def verdict(record: Record) -> Row:
@@ -127,9 +133,10 @@ def verdict(record: Record) -> Row:
 
 
 def _checked(row: Row) -> Row:
-    """Only what SQL has a type for: a database that refuses a whole statement does not say which line is wrong."""
+    """Every value has its column's type: a database that refuses a statement does not say which line is wrong."""
     for name, value in row.items():
-        if not isinstance(value, str | int | None):
+        kinds = FLAGS if name in FLAG_COLUMNS else NUMBERS if name in NUMBER_COLUMNS else TEXTS
+        if type(value) not in kinds:
             raise UnreadableError(f"{name}: {type(value).__name__}")
     return row
 
@@ -150,17 +157,15 @@ def _without(values: Record, names: tuple[str, ...]) -> Record:
 
 
 def signatures(record: Record) -> list[Row]:
-    return [{name: found.get(name) for name in SIGNATURE_KEYS} | {"position": n} for n, found in _each(record, "dkim")]
+    return _parts(record["dkim"], SIGNATURE_KEYS)
 
 
 def overrides(record: Record) -> list[Row]:
-    return [
-        {name: found.get(name) for name in OVERRIDE_KEYS} | {"position": n} for n, found in _each(record, "overrides")
-    ]
+    return _parts(record["overrides"], OVERRIDE_KEYS)
 
 
-def _each(record: Record, name: str) -> list[tuple[int, Record]]:
-    return list(enumerate(record[name]))
+def _parts(found: list[Record], names: tuple[str, ...]) -> list[Row]:
+    return [_checked({name: part[name] for name in names}) | {"position": n} for n, part in enumerate(found)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,9 +174,7 @@ def gather(connection: Connection, period: Period, *, top: int = TOP) -> Statist
         authenticated=_listed(AuthenticatedSender, rows(connection, AUTHENTICATED_SQL, top=top)),
         sources=_listed(Source, rows(connection, SOURCES_SQL, top=top, **span)),
         overrides=_listed(OverrideCount, rows(connection, OVERRIDES_SQL, top=top)),
-        cost=Cost(
-            int(totals.queries), int(totals.cache_hits), totals.dns_microseconds / 1e6, totals.microseconds / 1e6
-        ),
+        cost=_cost(totals),
         survey=survey(connection),
     )
     execute(connection, "DROP TABLE period")
@@ -198,6 +196,11 @@ def _counts(decisions: list[Any], column: str, names: tuple[str, ...]) -> tuple[
         name = getattr(row, column)
         totals[name] = totals.get(name, 0) + int(row.messages)
     return tuple(Count(name, messages) for name, messages in totals.items())
+
+
+def _cost(totals: Any) -> Cost:
+    seconds = (int(value) / 1e6 for value in (totals.dns_microseconds, totals.microseconds))
+    return Cost(int(totals.queries), int(totals.cache_hits), *seconds)
 
 
 def _listed(kind: type[Any], found: list[Any]) -> tuple[Any, ...]:

@@ -101,11 +101,9 @@ def excluded(policy_domain: str, address: str, exclusions: Iterable[str]) -> str
     """The entry of the operator's list that forbids it; empty: none. A domain stands for what is below it too."""
     host = host_of(address)
     for entry in exclusions:
-        if "@" in entry:
-            if entry.lower() == address.lower():
-                return entry
-            continue
         domain = domains.parse(entry)
+        if entry.lower() == address.lower():
+            return entry
         if domain and (is_within(Domain(policy_domain), domain) or is_within(host, domain)):
             return entry
     return ""
@@ -113,14 +111,14 @@ def excluded(policy_domain: str, address: str, exclusions: Iterable[str]) -> str
 
 def size_limit(record: str, uri: str) -> int | None:
     """Octets that the old syntax `mailto:a@b!10m` allows (RFC 7489 6.2); None: no limit. RFC 9990 knows none."""
-    for tag in record.split(";"):
-        name, _, value = tag.partition("=")
-        if name.strip().lower() == "rua":
-            for item in value.split(","):
-                found, _, size = item.strip().partition("!")
-                if found.strip() == uri:
-                    return _octets(size)
-    return None
+    tags = (tag.partition("=") for tag in record.split(";"))
+    items = [
+        item.strip().partition("!")
+        for name, _, value in tags
+        if name.strip().lower() == "rua"
+        for item in value.split(",")
+    ]
+    return next((_octets(size) for found, _, size in items if found.strip() == uri), None)
 
 
 def _octets(text: str) -> int | None:

@@ -11,9 +11,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
-import sqlalchemy as sa
-
-from dmarcmilter.history.store import Store
+from dmarcmilter.history.store import Store, execute, rows
 from dmarcmilter.reports.aggregate import Shape
 from dmarcmilter.reports.grouping import period
 from dmarcmilter.reports.message import Attachment
@@ -79,12 +77,12 @@ class Book:
 
     def _all(self, sql: str, **values: Any) -> list[Any]:
         with self._store.reading() as connection:
-            return list(connection.execute(sa.text(sql), values))
+            return rows(connection, sql, **values)
 
     def _change(self, sql: str, **values: Any) -> int:
         """Number of rows changed."""
         with self._store.writing() as connection:
-            return connection.execute(sa.text(sql), values).rowcount
+            return execute(connection, sql, **values)
 
 
 class Ledger(Book):
@@ -116,24 +114,19 @@ class Ledger(Book):
         """How many reports of this day and configuration there are, and what they counted."""
         values = {"day": number(day), "digest": digest}
         reports = self._all("SELECT id FROM reports WHERE day = :day AND digest = :digest", **values)
-        rows = self._all(
+        found = self._all(
             "SELECT s.verdict_id, s.ip, sum(s.messages) AS messages FROM report_sources s JOIN reports r "
             "ON r.id = s.report WHERE r.day = :day AND r.digest = :digest GROUP BY s.verdict_id, s.ip",
             **values,
         )
-        return len(reports), {(row.verdict_id, row.ip): int(row.messages) for row in rows}
+        return len(reports), {(row.verdict_id, row.ip): int(row.messages) for row in found}
 
     def keep(self, planned: Planned, now: int) -> None:
         """Report, what it counts, and where it is to go: all or nothing."""
         with self._store.writing() as connection:
-            report = connection.execute(sa.text(_INSERT_REPORT), _values(planned, now)).scalar_one()
-            connection.execute(
-                sa.text("INSERT INTO report_sources VALUES (:report, :verdict, :ip, :messages)"),
-                [
-                    {"report": report, "verdict": verdict, "ip": ip, "messages": count}
-                    for (verdict, ip), count in planned.sources.items()
-                ],
-            )
+            report = rows(connection, _INSERT_REPORT, **_values(planned, now))[0].id
+            for (verdict, ip), count in planned.sources.items():
+                execute(connection, _INSERT_SOURCE, report=report, verdict=verdict, ip=ip, messages=count)
             for uri in planned.uris:
                 _insert_delivery(connection, report, uri, State.UNVERIFIED, now)
 
@@ -149,34 +142,31 @@ class Ledger(Book):
             for row in self._all(
                 "SELECT d.*, r.domain, r.record, r.shape, r.created FROM report_deliveries d JOIN reports r "
                 "ON r.id = d.report WHERE d.state = :state AND d.due <= :now ORDER BY d.id",
-                state=state, now=now,
+                state=str(state), now=now,
             )
         ]  # fmt: skip
 
     def verified(self, delivery: Delivery, addresses: Iterable[str], now: int) -> None:
         """The destination agreed. An address that stands in two URIs gets one copy."""
         with self._store.writing() as connection:
-            rows = connection.execute(
-                sa.text("SELECT address FROM report_deliveries WHERE report = :id AND address IS NOT NULL"),
-                {"id": delivery.report},
-            )
-            known = set(rows.scalars())
+            sql = "SELECT address FROM report_deliveries WHERE report = :id AND address IS NOT NULL"
+            known = {row.address for row in rows(connection, sql, id=delivery.report)}
             new = [address for address in addresses if address not in known]
-            connection.execute(sa.text("DELETE FROM report_deliveries WHERE id = :id"), {"id": delivery.id})
+            execute(connection, "DELETE FROM report_deliveries WHERE id = :id", id=delivery.id)
             for address in new:
                 _insert_delivery(connection, delivery.report, delivery.uri, State.PENDING, now, address=address)
 
     def set_state(self, delivery: Delivery, state: State, now: int, detail: str = "") -> None:
         self._change(
             "UPDATE report_deliveries SET state = :state, changed = :now, detail = :detail WHERE id = :id",
-            id=delivery.id, state=state, now=now, detail=detail[:MAX_DETAIL],
+            id=delivery.id, state=str(state), now=now, detail=detail[:MAX_DETAIL],
         )  # fmt: skip
 
     def postpone(self, delivery: Delivery, state: State, due: int, now: int, detail: str) -> None:
         self._change(
             "UPDATE report_deliveries SET state = :state, attempts = attempts + 1, due = :due, changed = :now, "
             "detail = :detail WHERE id = :id",
-            id=delivery.id, state=state, due=due, now=now, detail=detail[:MAX_DETAIL],
+            id=delivery.id, state=str(state), due=due, now=now, detail=detail[:MAX_DETAIL],
         )  # fmt: skip
 
     def interrupted(self, now: int) -> int:
@@ -214,6 +204,10 @@ class Ledger(Book):
         return _delivery(found[0]) if found else None
 
 
+_INSERT_SOURCE = "INSERT INTO report_sources VALUES (:report, :verdict, :ip, :messages)"
+_INSERT_DELIVERY = """
+    INSERT INTO report_deliveries (report, uri, address, state, attempts, due, token, changed, detail)
+    VALUES (:report, :uri, :address, :state, 0, :now, :token, :now, '')"""
 _INSERT_REPORT = """
     INSERT INTO reports
         (report_id, day, domain, digest, supplement, shape, submitter, messages, record, content, created)
@@ -230,17 +224,12 @@ def _values(planned: Planned, now: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _insert_delivery(  # noqa: PLR0917  the columns
-    connection: sa.Connection, report: int, uri: str, state: State, now: int, *, address: str | None = None
+def _insert_delivery(
+    connection: Any, report: int, uri: str, state: State, now: int, *, address: str | None = None
 ) -> None:
-    connection.execute(
-        sa.text(
-            "INSERT INTO report_deliveries (report, uri, address, state, attempts, due, token, changed, detail) "
-            "VALUES (:report, :uri, :address, :state, 0, :now, :token, :now, '')"
-        ),
-        {"report": report, "uri": uri, "address": address, "state": str(state), "now": now,
-         "token": secrets.token_hex(TOKEN_OCTETS)},
-    )  # fmt: skip
+    token = secrets.token_hex(TOKEN_OCTETS)
+    values = {"report": report, "uri": uri, "address": address, "state": str(state), "now": now, "token": token}
+    execute(connection, _INSERT_DELIVERY, **values)
 
 
 def _attachment(row: Any) -> Attachment:

@@ -36,7 +36,7 @@ class Ask:
 
 
 class Run:
-    def __init__(  # noqa: PLR0917  what a run is made of
+    def __init__(
         self,
         store: Store,
         settings: Reports,
@@ -65,6 +65,14 @@ class Run:
         if not self.lock.take(self._now()):
             done.stopped = BUSY
             return done
+        try:
+            self._go(ask, done)
+        finally:
+            self._transport.close()
+        self.lock.leave()
+        return done
+
+    def _go(self, ask: Ask, done: Sum) -> None:
         self.ledger.interrupted(self._now())
         if ask.resend_uncertain:
             self.ledger.resend_uncertain(self._now())
@@ -73,9 +81,6 @@ class Run:
             self._sending.verify_destinations(self._now, done, self._progress)
             self._sending.send_due(self._transport, self._now, done, self._progress)
             self._forget()
-        self._transport.close()
-        self.lock.leave()
-        return done
 
     def preview(self, ask: Ask = Ask()) -> Iterator[Withheld | tuple[Planned, list[Destination]]]:
         """What `go` would plan, and what the destinations say; nothing is remembered."""

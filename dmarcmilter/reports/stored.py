@@ -11,6 +11,9 @@ from dmarcmilter.history import rows as outcomes
 from dmarcmilter.history.store import Store, rows, stream
 from dmarcmilter.reports.grouping import Configuration, Group, Grouping, Outcome, published
 
+MAX_SOURCES = 200_000
+"""Counted in one report, for our memory's sake; what is beyond makes a supplement at the next look at the day."""
+
 Source = tuple[int, str]
 """Verdict and client address: what one row of a report counts."""
 
@@ -69,22 +72,24 @@ def collect(store: Store, day: date, policies: list[dict[str, Any]], reported: M
     grouping = Grouping()
     sources: dict[Source, int] = {}
     with store.reading() as connection:
-        for policy in policies:
-            for outcome, source, count in _outcomes(connection, day, policy):
-                new = count - reported.get(source, 0)
-                if new > 0:
-                    grouping.add(outcome | {"client_ip": source[1]}, new)
-                    sources[source] = new
+        for outcome, source, count in _outcomes(connection, day, policies):
+            new = count - reported.get(source, 0)
+            if new > 0 and len(sources) < MAX_SOURCES:
+                grouping.add(outcome | {"client_ip": source[1]}, new)
+                sources[source] = new
     groups = grouping.groups()
     return Found(groups[0], sources) if groups else None
 
 
-def _outcomes(connection: Any, day: date, policy: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Source, int]]:
-    verdict, outcome = -1, dict[str, Any]()
-    for row in stream(connection, _COUNTS, day=number(day), policy=policy["id"]):
-        if row.verdict != verdict:
-            verdict, outcome = row.verdict, dict(_outcome(connection, row.verdict, policy))
-        yield outcome, (row.verdict, row.ip), row.messages
+def _outcomes(
+    connection: Any, day: date, policies: list[dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], Source, int]]:
+    for policy in policies:
+        verdict, outcome = -1, dict[str, Any]()
+        for row in stream(connection, _COUNTS, day=number(day), policy=policy["id"]):
+            if row.verdict != verdict:
+                verdict, outcome = row.verdict, dict(_outcome(connection, row.verdict, policy))
+            yield outcome, (row.verdict, row.ip), row.messages
 
 
 def _outcome(connection: Any, verdict: int, policy: dict[str, Any]) -> Outcome:

@@ -1,0 +1,87 @@
+"""`dmarcmilter report`: aggregate reports, made and sent, or looked at."""
+
+from datetime import date, datetime
+
+import click
+
+from dmarcmilter.cli.common import config_option, load
+
+day_option = click.option("--day", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", help="A UTC day.")
+
+
+def _day(when: datetime | None) -> date | None:
+    return when.date() if when else None
+
+
+@click.group()
+def report() -> None:
+    """Aggregate reports to the domains that ask for them."""
+
+
+@report.command("run")
+@config_option
+@day_option
+@click.option("--domain", default="", metavar="DOMAIN", help="Plan reports of this policy domain only.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent and where; send and remember nothing.")
+@click.option(
+    "--resend-uncertain", is_flag=True, help="Also what may have arrived when a run or a connection broke off."
+)
+def run(path: str, day: datetime | None, domain: str, *, dry_run: bool, resend_uncertain: bool) -> None:
+    """Make and send the reports that are due; a timer runs this each hour.
+
+    Exit status: 0 done, also when some destinations were refused; 1 the run could not be finished and goes on at the
+    next one; 2 for an error.
+    """
+    # SQL and SMTP are loaded by those who use them, not by every command.
+    from dmarcmilter.cli import reportwork  # noqa: PLC0415
+    from dmarcmilter.reports.run import Ask  # noqa: PLC0415
+
+    ask = Ask(_day(day), domain.lower(), resend_uncertain)
+    config = load(path)
+    raise SystemExit(reportwork.preview(config, ask) if dry_run else reportwork.run(config, ask))
+
+
+@report.command("show")
+@config_option
+@day_option
+@click.argument("domain")
+def show(path: str, day: datetime | None, domain: str) -> None:
+    """Print the report (XML) about DOMAIN for a day, by default yesterday, whatever was sent of it.
+
+    Exit status: 0, or 1 when there is nothing to report.
+    """
+    from dmarcmilter.cli import reportwork  # noqa: PLC0415
+
+    raise SystemExit(reportwork.show(load(path), _day(day), domain.lower()))
+
+
+@report.command("status")
+@config_option
+def status(path: str) -> None:
+    """What was sent, what waits, what went wrong, and which addresses are left alone."""
+    from dmarcmilter.cli import reportwork  # noqa: PLC0415
+
+    reportwork.status(load(path))
+
+
+@report.command("bounce")
+@config_option
+@click.argument("recipient")
+def bounce(path: str, recipient: str) -> None:
+    """Take note of a bounce that came to RECIPIENT, the bounce_address with its token; call it from the MTA.
+
+    The address that it came back for is left alone for a while. Exit status: 0, or 1 for an unknown token.
+    """
+    from dmarcmilter.cli import reportwork  # noqa: PLC0415
+
+    raise SystemExit(reportwork.bounce(load(path), recipient))
+
+
+@report.command("forgive")
+@config_option
+@click.argument("address")
+def forgive(path: str, address: str) -> None:
+    """Send to ADDRESS again, which is left alone after a refusal or a bounce."""
+    from dmarcmilter.cli import reportwork  # noqa: PLC0415
+
+    raise SystemExit(reportwork.forgive(load(path), address))

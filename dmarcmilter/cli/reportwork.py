@@ -1,0 +1,208 @@
+"""The work of `dmarcmilter report`: loaded only by it, for the SQL and SMTP that come with it."""
+
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from dmarcmilter.cli.common import fail, resolver
+from dmarcmilter.dmarc.suffixes import Suffixes, SuffixListError
+from dmarcmilter.history import schema
+from dmarcmilter.history.store import Store, StoreError
+from dmarcmilter.lookup import Lookup
+from dmarcmilter.reports.aggregate import to_xml
+from dmarcmilter.reports.confcheck import parse_relay
+from dmarcmilter.reports.delivery import Relay, Sendmail, SmtpRelay, Transport
+from dmarcmilter.reports.destinations import Verification
+from dmarcmilter.reports.ledger import Ledger
+from dmarcmilter.reports.message import Signer
+from dmarcmilter.reports.planning import Withheld, whole_day
+from dmarcmilter.reports.run import Ask, Run
+from dmarcmilter.reports.sending import Sum, World
+from dmarcmilter.reports.standing import Standing, Upkeep, bounced
+from dmarcmilter.settings import Config, Reports
+
+STOPPED = 1
+DAYS_SHOWN = 7
+
+
+def run(config: Config, ask: Ask) -> int:
+    if not config.reports.enabled:
+        fail("reports are off; [reports] enabled turns them on, and --dry-run shows what would be sent")
+    with _trouble(), Progress(console=Console(stderr=True), disable=not Console(stderr=True).is_terminal) as bar:
+        tasks = {step: bar.add_task(step, total=None) for step in ("planning", "verifying destinations", "sending")}
+
+        def progress(step: str, done: int, total: int) -> None:
+            bar.update(tasks[step], completed=done, total=total)
+
+        done = _run(config, progress).go(ask)
+    _tell(done)
+    return STOPPED if done.stopped else 0
+
+
+def _tell(done: Sum) -> None:
+    for line in done.lines:
+        click.echo(line)
+    if done.stopped:
+        click.echo(f"stopped: {done.stopped}")
+    click.echo(
+        f"planned {done.planned}, withheld {done.withheld}, sent {done.sent}, refused {done.refused}, "
+        f"failed {done.failed}, uncertain {done.uncertain}, postponed {done.postponed}"
+    )
+
+
+def preview(config: Config, ask: Ask) -> int:
+    """Writes nothing, and needs reports not to be enabled."""
+    if not config.reports.email:
+        fail("[reports] email: needed to make reports")
+    table = Table("policy domain", "messages", "size", "destination", "", box=None)
+    with _trouble():
+        for found in _run(config, lambda *_: None).preview(ask):
+            if isinstance(found, Withheld):
+                table.add_row(Text(found.domain), "", "", "", Text(f"withheld: {found.reason}"))
+                continue
+            planned, destinations = found
+            attachment = planned.attachment
+            for destination in destinations:
+                allowed = destination.verification is Verification.ALLOWED
+                to = ", ".join(destination.addresses) if allowed else destination.uri
+                why = "" if allowed else f"{destination.verification.value}: {destination.reason}"
+                size = f"{len(attachment.content)} octets"
+                table.add_row(Text(attachment.domain), str(attachment.messages), size, Text(to), Text(why))
+    Console().print(table if table.row_count else "Nothing is due.")
+    return 0
+
+
+def show(config: Config, day: date | None, domain: str) -> int:
+    with _trouble():
+        found = whole_day(_store(config), config.reports, day or _yesterday(), domain)
+    for report in found:
+        click.echo(to_xml(report, config.reports.shape).decode(), nl=False)
+    if not found:
+        click.echo(f"nothing to report about {domain} on {day or _yesterday()}", err=True)
+    return 0 if found else 1
+
+
+def status(config: Config) -> None:
+    with _trouble():
+        store = _store(config)
+        upkeep, now = Upkeep(store), int(time.time())
+        counts, days, troubles = upkeep.counts(), upkeep.recent_days(DAYS_SHOWN), upkeep.troubles()
+        pauses = Standing(store).pauses(now)
+    console = Console()
+    console.print("reports are " + ("on" if config.reports.enabled else "off"))
+    _table(console, ("day", "reports", "messages"), [tuple(map(str, row)) for row in days])
+    _table(console, ("deliveries", ""), [(state, str(count)) for state, count in sorted(counts.items())])
+    _table(console, ("policy domain", "to", "", "why"), troubles)
+    until = [(found.address, _time(found.until), str(found.failures), found.detail) for found in pauses]
+    _table(console, ("left alone", "until", "refusals", "the last"), until)
+
+
+def bounce(config: Config, recipient: str) -> int:
+    pattern = re.escape(config.reports.bounce_address).replace(re.escape("{token}"), "([0-9a-f]+)")
+    found = re.fullmatch(pattern, recipient.strip("<>"), re.IGNORECASE)
+    if not found or not found.groups():
+        fail(f"{recipient} is not made by [reports] bounce_address with a {{token}}")
+    with _trouble():
+        store = _store(config)
+        address = bounced(Ledger(store), Standing(store), found[1].lower(), int(time.time()))
+    click.echo(f"{address} is left alone" if address else "no report was sent from this address", err=not address)
+    return 0 if address else 1
+
+
+def forgive(config: Config, address: str) -> int:
+    with _trouble():
+        known = Standing(_store(config)).clear(address)
+    click.echo(f"{address} gets reports again" if known else f"{address} was not left alone", err=not known)
+    return 0 if known else 1
+
+
+def _table(console: Console, titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    if rows:
+        table = Table(*titles, box=None)
+        for row in rows:
+            table.add_row(*(Text(value) for value in row))  # never markup: servers wrote some of it
+        console.print(table)
+
+
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _yesterday() -> date:
+    return datetime.now(UTC).date() - timedelta(days=1)
+
+
+@contextmanager
+def _trouble() -> Iterator[None]:
+    """What may be wrong around us, in one sentence."""
+    try:
+        yield
+    except (StoreError, OSError, SuffixListError) as error:
+        fail(str(error))
+
+
+def _store(config: Config) -> Store:
+    store = Store(config.history.database)
+    schema.migrate(store)
+    return store
+
+
+def _run(config: Config, progress: Callable[[str, int, int], None]) -> Run:
+    return Run(
+        _store(config),
+        config.reports,
+        _world(config),
+        _transport(config.reports),
+        _signer(config.reports),
+        clock=time.time,
+        progress=progress,
+    )
+
+
+def _world(config: Config) -> World:
+    shared = resolver(config)
+
+    @contextmanager
+    def lookups() -> Iterator[Lookup]:
+        session = shared.session(config.dns.message_budget, config.dns.message_queries)
+        try:
+            yield session
+        finally:
+            session.close()
+
+    return World(lookups, Suffixes.load(config.dmarc.psl_file), config.dmarc.discovery)
+
+
+def _transport(settings: Reports) -> Transport:
+    if not settings.relay:
+        return Sendmail(settings.sendmail)
+    host, port = parse_relay(settings.relay)
+    secret = settings.relay_password_file
+    password = Path(secret).read_text(encoding="utf-8").strip() if secret else ""
+    return SmtpRelay(
+        Relay(
+            host,
+            port,
+            helo=settings.submitter or socket.getfqdn(),
+            starttls=settings.starttls,
+            ca_file=settings.relay_ca_file,
+            username=settings.relay_username,
+            password=password,
+        )
+    )
+
+
+def _signer(settings: Reports) -> Signer | None:
+    if not settings.sign_key:
+        return None
+    return Signer(settings.sign_domain, settings.sign_selector, Path(settings.sign_key).read_bytes())

@@ -1,0 +1,74 @@
+"""Statistics for the command: out of the database, and into each form that is not for a terminal."""
+
+import csv
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dmarcmilter.cli.common import fail
+from dmarcmilter.history import page, schema
+from dmarcmilter.history.stats import Period, Statistics, gather
+from dmarcmilter.history.store import Store, StoreError
+
+
+def gathered(url: str, since: datetime, until: datetime) -> Statistics:
+    try:
+        store = Store(url)
+        schema.migrate(store)
+        with store.reading() as connection:
+            return gather(connection, Period(since, until))
+    except StoreError as error:
+        fail(str(error))
+
+
+def write_page(path: str, found: Statistics) -> None:
+    try:
+        Path(path).write_text(page.render(found), encoding="utf-8")
+    except OSError as error:
+        fail(f"{path}: {error.strerror or error}")
+
+
+def print_json(found: Statistics) -> None:
+    print(json.dumps(dataclasses.asdict(found), default=datetime.isoformat))
+
+
+def print_csv(found: Statistics) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(("section", "name", "measure", "value"))
+    writer.writerows(_cells(found))
+
+
+def _cells(found: Statistics) -> Iterator[tuple[str, str, str, Any]]:
+    """Every number of the statistics, with the section it stands in and the name of its line."""
+    yield from (("total", "", name, getattr(found, name)) for name in ("messages", "octets"))
+    yield from _of_one("cost", "", found.cost)
+    sections = {
+        **{name: getattr(found, name) for name in ("results", "actions", "would", "timeline", "refused")},
+        **{name: getattr(found, name) for name in ("authenticated", "sources", "overrides")},
+        **{f"survey {name}": getattr(found.survey, name) for name in page.SURVEY_PARTS},
+    }
+    for section, lines in sections.items():
+        for line in lines:
+            yield from _of_one(section, _name(line), line)
+
+
+def _name(line: Any) -> str:
+    """Its texts and times: what tells it from the other lines."""
+    values = (getattr(line, field.name) for field in dataclasses.fields(line))
+    return " ".join(v if isinstance(v, str) else v.isoformat() for v in values if isinstance(v, str | datetime))
+
+
+def _of_one(section: str, name: str, line: Any) -> Iterator[tuple[str, str, str, Any]]:
+    for field in dataclasses.fields(line):
+        value = getattr(line, field.name)
+        if isinstance(value, int | float):
+            yield section, _harmless(name), field.name, value
+
+
+def _harmless(text: str) -> str:
+    """A spreadsheet would run what begins like a formula; domains are chosen by strangers."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text

@@ -1,0 +1,117 @@
+"""`dmarcmilter report`, from a conf file to an SMTP server."""
+
+import base64
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from mta.sink import Sink
+from reporting import outcome, passed
+from signing import ed25519_key
+
+from dmarcmilter.cli import main
+from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.history import rows, schema
+from dmarcmilter.history.store import Store
+from dmarcmilter.history.writer import Advance, Writer
+
+YESTERDAY = datetime.now(UTC).date() - timedelta(days=2)
+"""Or the day before: yesterday may not be settled when this runs."""
+ZONE = {"*._report._dmarc.vendor.example": {"TXT": ["v=DMARC1"]}}
+
+
+@pytest.fixture
+def site(tmp_path):
+    """The conf file of a machine with some mail of yesterday, and its relay."""
+    with Sink() as sink, NameServer(ZONE) as dns:
+        conf = tmp_path / "conf.toml"
+        (tmp_path / "list.dat").write_text("com\nexample\n", encoding="utf-8")
+        (tmp_path / "key").write_bytes(base64.b64encode(ed25519_key().private_bytes_raw()))
+        url = f"sqlite:///{tmp_path}/history.db"
+        conf.write_text(
+            f'[dns]\nnameservers = ["127.0.0.1:{dns.port}"]\n[dmarc]\npsl_file = "{tmp_path}/list.dat"\n'
+            f'[history]\ndatabase = "{url}"\n[reports]\nenabled = true\nemail = "dmarc@receiver.example"\n'
+            f'relay = "127.0.0.1:{sink.port}"\nbounce_address = "b+{{token}}@receiver.example"\n'
+            f'sign_domain = "receiver.example"\nsign_selector = "s"\nsign_key = "{tmp_path}/key"\n',
+            encoding="utf-8",
+        )
+        store = Store(url)
+        schema.migrate(store)
+        time = f"{YESTERDAY}T08:00:00.000Z"
+        both = {"rua": ["mailto:dmarc@example.com", "mailto:example@vendor.example", "mailto:x@victim.example"]}
+        found = [passed(time=time, policy=both), outcome(time=time, policy=both)]
+        lines = [rows.parse(json.dumps(one).encode()) for one in found]
+        Writer(store).write(lines, Advance(b"1", "1", 0, 1, 0))
+        store.close()
+        yield str(conf), sink
+
+
+def report(command, conf, *arguments):
+    return CliRunner().invoke(main, ["report", command, "--config", conf, *arguments], catch_exceptions=False)
+
+
+def test_from_preview_to_bounce(site):
+    conf, sink = site
+    day = ["--day", YESTERDAY.isoformat()]
+    preview = report("run", conf, *day, "--dry-run")
+    assert preview.exit_code == 0
+    assert "dmarc@example.com" in preview.output
+    assert "refused" in preview.output
+    assert sink.deliveries == []
+
+    done = report("run", conf, *day)
+    assert done.exit_code == 0, done.output
+    assert "planned 1, withheld 0, sent 2, refused 1" in done.output
+    first, second = sink.wait(2)
+    assert first.fields("subject") == second.fields("subject")
+    assert first.fields("dkim-signature")[0].startswith("v=1; a=ed25519-sha256;")
+    assert "sent 0" in report("run", conf, *day).output
+
+    status = report("status", conf)
+    assert re.search(r"sent\s+2", status.output)
+    assert "mailto:x@victim.example" in status.output
+
+    sender = re.match(r"<(.*?)>", first.mail_from)[1]
+    assert report("bounce", conf, sender).exit_code == 0
+    assert "dmarc@example.com" in report("status", conf).output
+    assert report("bounce", conf, "b+0000@receiver.example").exit_code == 1
+    assert report("bounce", conf, "postmaster@receiver.example").exit_code == 2
+    assert report("forgive", conf, "dmarc@example.com").exit_code == 0
+    assert report("forgive", conf, "dmarc@example.com").exit_code == 1
+
+
+def test_show(site):
+    conf, _ = site
+    found = report("show", conf, "Example.com", "--day", YESTERDAY.isoformat())
+    assert found.exit_code == 0
+    assert found.stdout.startswith("<?xml")
+    assert found.stdout.count("<record>") == 2
+    assert report("show", conf, "other.example").exit_code == 1
+
+
+def test_reports_are_off_by_default(tmp_path):
+    conf = tmp_path / "conf.toml"
+    conf.write_text("", encoding="utf-8")
+    found = report("run", str(conf))
+    assert found.exit_code == 2
+    assert "reports are off" in found.output
+
+
+def test_a_relay_that_is_down_is_no_error_of_the_conf(site):
+    conf, sink = site
+    text = Path(conf).read_text(encoding="utf-8")
+    Path(conf).write_text(text.replace(f":{sink.port}", ":1"), encoding="utf-8")
+    found = report("run", conf, "--day", YESTERDAY.isoformat())
+    assert found.exit_code == 1
+    assert "the relay does not take reports now" in found.output
+
+
+def test_a_key_that_is_missing(site, tmp_path):
+    conf, _ = site
+    (tmp_path / "key").unlink()
+    found = report("run", conf)
+    assert found.exit_code == 2
+    assert "key" in found.output

@@ -1,0 +1,218 @@
+"""Handing over to a relay: what each answer means, TLS, a real Postfix, a sendmail program."""
+
+import socketserver
+import threading
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from mta.postfix import PostfixServer, missing_postfix
+from mta.sink import Sink
+from signing import rsa_key
+
+from dmarcmilter.reports.delivery import (
+    LONGEST_RETRY,
+    Mail,
+    Relay,
+    Result,
+    Sendmail,
+    SmtpRelay,
+    retry_seconds,
+)
+from dmarcmilter.settings import StartTls
+
+MAIL = Mail("bounces+1@receiver.example", "rua@rcpt.example", b"From: a@receiver.example\r\n\r\nx\r\n.dot\r\n")
+
+
+class Answers(socketserver.ThreadingTCPServer):
+    """A relay that gives these answers: verb to line; an empty one ends the connection."""
+
+    daemon_threads = True
+
+    def __init__(self, **answers):
+        super().__init__(("127.0.0.1", 0), Session)
+        self.answers = {"BANNER": "220 x", "EHLO": "250 x", "MAIL": "250 x", "RCPT": "250 x", "DATA": "354 x",
+                        "END": "250 x", "RSET": "250 x", "QUIT": "221 x"} | answers  # fmt: skip
+        self.seen = []
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+    def relay(self, **changes):
+        return SmtpRelay(Relay("127.0.0.1", self.server_address[1], "mx.receiver.example", **changes), seconds=5)
+
+
+class Session(socketserver.StreamRequestHandler):
+    def handle(self):
+        if not self.answer("BANNER"):
+            return
+        for line in self.rfile:
+            verb = line.split()[0].decode().upper()
+            self.server.seen.append(verb)
+            if not self.answer(verb) or verb == "QUIT":
+                return
+            if verb == "DATA" and self.server.answers["DATA"].startswith("3"):
+                while self.rfile.readline() not in (b".\r\n", b""):
+                    pass
+                if not self.answer("END"):
+                    return
+
+    def answer(self, verb):
+        text = self.server.answers.get(verb, "500 x")
+        if text:
+            self.wfile.write(text.encode() + b"\r\n")
+        return text
+
+
+def sent(transport, mail=MAIL):
+    """The result, and whether the message was handed over."""
+    commits = []
+    attempt = transport.send(mail, lambda: commits.append(1))
+    transport.close()
+    return attempt.result, bool(commits)
+
+
+@pytest.mark.parametrize(
+    ("answers", "result", "committed"),
+    [
+        ({}, Result.SENT, True),
+        ({"RCPT": "550 5.1.1 no such user"}, Result.REFUSED, False),
+        ({"RCPT": "450 4.2.0 greylisted"}, Result.LATER, False),
+        ({"RCPT": "421 4.3.2 closing"}, Result.UNAVAILABLE, False),
+        ({"MAIL": "550 5.7.1 not you"}, Result.UNAVAILABLE, False),
+        ({"MAIL": "552 5.3.4 too large"}, Result.REFUSED, False),
+        ({"BANNER": "554 5.3.2 no"}, Result.UNAVAILABLE, False),
+        ({"BANNER": ""}, Result.UNAVAILABLE, False),
+        ({"RCPT": ""}, Result.UNAVAILABLE, False),
+        ({"DATA": "451 4.3.0 no"}, Result.LATER, True),
+        ({"END": "554 5.7.1 policy"}, Result.REFUSED, True),
+        ({"END": "451 4.3.0 disk"}, Result.LATER, True),
+        ({"END": ""}, Result.UNCERTAIN, True),
+    ],
+)
+def test_answers(answers, result, committed):
+    with Answers(**answers) as server:
+        assert sent(server.relay()) == (result, committed)
+
+
+def test_no_relay():
+    with Answers() as server:
+        closed = server.relay()
+    assert sent(closed) == (Result.UNAVAILABLE, False)
+
+
+def test_tls_that_is_required_and_not_offered():
+    with Answers() as server:
+        assert sent(server.relay(starttls=StartTls.REQUIRED)) == (Result.UNAVAILABLE, False)
+
+
+def test_one_connection_for_all():
+    with Sink() as sink:
+        relay = SmtpRelay(Relay("127.0.0.1", sink.port, "mx.receiver.example"), seconds=5)
+        assert [relay.send(MAIL, lambda: None).result for _ in range(3)] == [Result.SENT] * 3
+        relay.close()
+        first = sink.wait(3)[0]
+    assert first.mail_from.startswith("<bounces+1@receiver.example>")
+    assert first.rcpts == ("<rua@rcpt.example>",)
+    assert first.data == MAIL.message
+
+
+def test_after_a_refusal_the_connection_goes_on():
+    with Answers(RCPT="550 no") as server:
+        relay = server.relay()
+        assert [relay.send(MAIL, lambda: None).result for _ in range(2)] == [Result.REFUSED] * 2
+        assert server.seen.count("EHLO") == 1
+        relay.close()
+
+
+def certificate(directory):
+    key = rsa_key()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, SHA256())
+    )
+    both = directory / "both.pem"
+    both.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + made.public_bytes(Encoding.PEM)
+    )
+    (directory / "ca.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    return both, directory / "ca.pem"
+
+
+class PostfixWithTls(PostfixServer):
+    def _write_configuration(self):
+        super()._write_configuration()
+        with (self.config / "master.cf").open("a") as services:
+            services.write("tlsmgr    unix - - n 1000? 1 tlsmgr\n")
+
+
+@pytest.mark.skipif(bool(missing_postfix()), reason=missing_postfix())
+def test_a_real_postfix_with_tls(tmp_path):  # AGG-11
+    both, ca = certificate(tmp_path)
+    settings = {
+        "smtpd_tls_security_level": "may",
+        "smtpd_tls_chain_files": str(both),
+        "smtpd_tls_loglevel": "1",
+    }
+    with Sink() as sink, PostfixWithTls("", sink_port=sink.port, settings=settings) as server:
+
+        def relay(starttls, ca_file=""):
+            found = Relay("127.0.0.1", server.port, "mx.receiver.example", starttls, ca_file)
+            return SmtpRelay(found, seconds=20)
+
+        assert sent(relay(StartTls.REQUIRED, str(ca))) == (Result.SENT, True)
+        assert sent(relay(StartTls.OPPORTUNISTIC)) == (Result.SENT, True)
+        assert sent(relay(StartTls.REQUIRED)) == (Result.UNAVAILABLE, False)
+        assert sent(relay(StartTls.NEVER)) == (Result.SENT, True)
+        arrived = sink.wait(3)
+        assert all(delivery.data.endswith(b"x\r\n.dot\r\n") for delivery in arrived)
+        server.wait_for_log(r"TLS connection established from .*127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("script", "result", "committed"),
+    [
+        ('cat >{out}; echo "$@" >{arguments}', Result.SENT, True),
+        ("exit 75", Result.LATER, True),
+        ("exit 67", Result.REFUSED, True),
+        ("exit 78", Result.UNAVAILABLE, True),
+        ("sleep 5", Result.UNCERTAIN, True),
+    ],
+)
+def test_sendmail(tmp_path, script, result, committed):
+    program, out, arguments = (tmp_path / name for name in ("sendmail", "out", "arguments"))
+    program.write_text("#!/bin/sh\n" + script.format(out=out, arguments=arguments) + "\n")
+    program.chmod(0o755)
+    assert sent(Sendmail(str(program), seconds=0.5)) == (result, committed)
+    if result is Result.SENT:
+        assert out.read_bytes() == MAIL.message.replace(b"\r\n", b"\n")
+        assert arguments.read_text().split() == ["-i", "-f", MAIL.mail_from, "--", MAIL.rcpt_to]
+
+
+def test_no_sendmail(tmp_path):
+    assert sent(Sendmail(str(tmp_path / "none"))) == (Result.UNAVAILABLE, False)
+
+
+def test_backoff():
+    waits = [retry_seconds(n) for n in range(10)]
+    assert waits == sorted(waits)
+    assert waits[0] < waits[1]
+    assert waits[-1] == LONGEST_RETRY == retry_seconds(10_000)

@@ -1,0 +1,123 @@
+"""Reports as mail: the names and fields that RFC 9990 demands, and a signature that passes our own checks."""
+
+import base64
+import email
+import email.policy
+import gzip
+import re
+from datetime import UTC, datetime
+
+import outcomes
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from reporting import BEGIN, END, outcome, report
+from signing import ed25519_key, key_record, rsa_key
+from zones import Zone
+
+from dmarcmilter import mailfile
+from dmarcmilter.actions import Texts
+from dmarcmilter.dmarc.discovery import Method
+from dmarcmilter.message import Message
+from dmarcmilter.pipeline import Site, process, read
+from dmarcmilter.reports.aggregate import Shape, to_xml
+from dmarcmilter.reports.message import Attachment, Sender, Signer, compose, compressed, compressed_within, signed
+
+NOW = datetime(2027, 1, 17, 1, 2, 3, tzinfo=UTC)
+SENDER = Sender("Example Receiver", "dmarc@receiver.example")
+ID = "0123456789abcdef0123456789abcdef"
+FOUND = report(outcome())
+
+
+def attachment(shape=Shape.RFC9990, content=None, domain="example.com"):
+    content = content or compressed(FOUND, shape)
+    return Attachment(ID, domain, BEGIN, END, shape, "mx.receiver.example", content, 1)
+
+
+def parsed(message):
+    return email.message_from_bytes(message, policy=email.policy.default)
+
+
+def pem(key):
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def test_message():  # AGG-20, AGG-21, AGG-22, AGG-13
+    message = parsed(compose(attachment(), SENDER, "rua@example.com", NOW))
+    assert message["subject"] == f"Report Domain: example.com Submitter: mx.receiver.example Report-ID: {ID}"
+    assert message["from"] == "Example Receiver <dmarc@receiver.example>"
+    assert message["to"] == "rua@example.com"
+    assert message["auto-submitted"] == "auto-generated"
+    assert message["message-id"] == f"<{ID}@receiver.example>"
+    text, part = message.iter_parts()
+    assert text.get_content_type() == "text/plain"
+    assert part.get_content_type() == "application/gzip"
+    assert part.get_content_disposition() == "attachment"
+    assert part.get_filename() == f"mx.receiver.example!example.com!{BEGIN}!{END}!{ID}.xml.gz"
+    assert gzip.decompress(part.get_content()) == to_xml(FOUND, Shape.RFC9990)
+
+
+def test_older_shape_has_a_report_id_like_a_message_id():
+    message = parsed(compose(attachment(Shape.RFC7489), SENDER, "rua@example.com", NOW))
+    assert message["subject"].endswith(f"Report-ID: <{ID}@mx.receiver.example>")
+
+
+def test_lines_are_short_ascii_and_end_in_crlf():
+    whole = compose(
+        attachment(domain="a" * 60 + "." + "b" * 60 + ".example"),
+        Sender("Größe, \r\nBcc: x@example.org", "dmarc@receiver.example"),
+        "rua@example.com",
+        NOW,
+    )
+    assert whole.isascii()
+    assert not re.search(rb"(?<!\r)\n|\r(?!\n)", whole)
+    assert max(map(len, whole.split(b"\r\n"))) < 998
+    assert parsed(whole)["bcc"] is None
+
+
+def test_compression_is_repeatable():
+    assert compressed(FOUND, Shape.RFC9990) == compressed(FOUND, Shape.RFC9990)
+
+
+def test_a_report_is_cut_to_its_limit():
+    """The sources with most messages stay, and the rest is told."""
+    many = [outcome(client_ip=f"192.0.{n // 250}.{n % 250}") for n in range(2000)]
+    whole = report(*many, *[outcome(client_ip="198.51.100.1")] * 50)
+    limit = 15_000
+    content = compressed_within(whole, Shape.RFC9990, limit)
+    assert len(compose(attachment(content=content), SENDER, "rua@example.com", NOW)) < limit
+    xml = gzip.decompress(content).decode()
+    assert "<source_ip>198.51.100.1</source_ip>" in xml
+    told = int(re.search(r"size limit; (\d+) messages", xml)[1])
+    listed = sum(map(int, re.findall(r"<count>(\d+)</count>", xml)))
+    assert told + listed == 2050
+
+
+SITE = Site(
+    outcomes.RULES, Texts("", "", "", ""), Method.TREEWALK, outcomes.SUFFIXES, True, bytes(32), "mx.example.net"
+)
+
+
+def judged(raw, zone):
+    """By the whole of our own filter, as any message that comes."""
+    found = mailfile.parse(raw)
+    reading = read(found.headers)
+    reading.body.feed(found.body)
+    envelope = outcomes.envelope(mail_from=b"", received_at=datetime.now(UTC))
+    return process(Message(envelope, found.headers, size=len(raw)), reading, zone, SITE).record()["dmarc"]["result"]
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ed25519"])
+def test_it_passes_dmarc(kind):  # AGG-12
+    key = rsa_key() if kind == "rsa" else ed25519_key()
+    text = pem(key) if kind == "rsa" else base64.b64encode(key.private_bytes_raw())
+    message = signed(compose(attachment(), SENDER, "rua@example.com", NOW), Signer("receiver.example", "dmarc", text))
+    zone = Zone(
+        {
+            "dmarc._domainkey.receiver.example": key_record(key).decode(),
+            "_dmarc.receiver.example": "v=DMARC1; p=reject; adkim=s",
+        }
+    )
+    assert judged(message, zone) == "pass"
+    assert judged(message.replace(b"Report Domain", b"report Domain"), zone) == "fail"
+    assert judged(message.replace(b"From: Ex", b"From: x@example.org\r\nFrom: Ex"), zone) != "pass"
+    assert judged(message[:-100], zone) == "fail"

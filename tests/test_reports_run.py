@@ -1,0 +1,471 @@
+"""Whole runs over a real store: what is planned, what is sent, and that a crash at any point changes neither."""
+
+import email
+import email.policy
+import gzip
+import json
+import re
+import shutil
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, date, datetime
+from xml.etree import ElementTree as ET
+
+import pytest
+from mta.sink import Sink
+from reporting import outcome, passed
+from zones import Zone
+
+from dmarcmilter.dmarc.discovery import Method
+from dmarcmilter.dmarc.suffixes import Suffixes
+from dmarcmilter.history import rows, schema
+from dmarcmilter.history.store import Store
+from dmarcmilter.history.writer import Advance, Writer
+from dmarcmilter.reports.delivery import Attempt, Relay, Result, SmtpRelay
+from dmarcmilter.reports.ledger import Ledger, State
+from dmarcmilter.reports.planning import Withheld, whole_day
+from dmarcmilter.reports.run import BUSY, Ask, Run
+from dmarcmilter.reports.sending import World
+from dmarcmilter.reports.standing import DAY, LEASE, Lock, Standing, Upkeep, bounced
+from dmarcmilter.settings import Reports
+
+NOW = datetime(2027, 1, 17, 3, 0, tzinfo=UTC).timestamp()
+YESTERDAY = date(2027, 1, 16)
+SETTINGS = Reports(enabled=True, email="dmarc@receiver.example", bounce_address="b+{token}@receiver.example")
+SUFFIXES = Suffixes.of_text("com\nnet\norg\nexample\n")
+ZONE = {"*._report._dmarc.vendor.example": "v=DMARC1"}
+
+
+class Crashed(BaseException):
+    """The process ends here."""
+
+
+class FaultyStore(Store):
+    """Ends the process at one of its points: before or after a transaction."""
+
+    def __init__(self, url):
+        super().__init__(url)
+        self.left = None
+
+    def point(self):
+        if self.left is not None:
+            self.left -= 1
+            if self.left == 0:
+                raise Crashed
+
+    @contextmanager
+    def writing(self):
+        self.point()
+        with super().writing() as connection:
+            yield connection
+        self.point()
+
+
+class Receiver:
+    """A transport that remembers what it took; `answers` by address, else it takes all."""
+
+    def __init__(self, store=None, answers=None):
+        self.store = store
+        self.answers = answers or {}
+        self.taken = []
+
+    def send(self, mail, committing):
+        answer = self.answers.get(mail.rcpt_to, Attempt(Result.SENT))
+        if answer.result in {Result.SENT, Result.UNCERTAIN}:
+            committing()
+            self.point()
+            self.taken.append(mail)
+            self.point()
+        return answer
+
+    def point(self):
+        if self.store:
+            self.store.point()
+
+    def close(self):
+        pass
+
+    @property
+    def ids(self):
+        return sorted((report_id(mail), mail.rcpt_to) for mail in self.taken)
+
+
+def parsed(mail):
+    return email.message_from_bytes(mail.message, policy=email.policy.default)
+
+
+def report_id(mail):
+    return re.search(r"Report-ID: (\S+)", parsed(mail)["subject"])[1]
+
+
+def xml(mail):
+    (attachment,) = parsed(mail).iter_attachments()
+    return gzip.decompress(attachment.get_content()).decode().replace(' xmlns="urn:ietf:params:xml:ns:dmarc-2.0"', "")
+
+
+def counted(mail):
+    return sum(int(count.text) for count in ET.fromstring(xml(mail)).iter("count"))
+
+
+class Site:
+    """A store with outcomes, a receiver, and a clock that is turned by hand."""
+
+    def __init__(self, directory, url="", **settings):
+        self.store = FaultyStore(url or f"sqlite:///{directory}/history.db")
+        schema.migrate(self.store)
+        self.writer = Writer(self.store)
+        self.files = 0
+        self.settings = Reports(**{**{f: getattr(SETTINGS, f) for f in SETTINGS.__slots__}, **settings})
+        self.now = NOW
+        self.zone = Zone(ZONE)
+        self.receiver = Receiver(self.store)
+
+    def ingest(self, *outcomes):
+        self.files += 1
+        lines = [rows.parse(json.dumps(found).encode()) for found in outcomes]
+        assert self.writer.write(lines, Advance(bytes([self.files]), str(self.files), 0, 1, 0))
+
+    def run(self, receiver=None):
+        world = World(lambda: nullcontext(self.zone), SUFFIXES, Method.TREEWALK)
+        return Run(self.store, self.settings, world, receiver or self.receiver, clock=lambda: self.now)
+
+    def go(self, receiver=None, **ask):
+        return self.run(receiver).go(Ask(**ask))
+
+    def states(self):
+        return Upkeep(self.store).counts()
+
+
+@pytest.fixture
+def world(tmp_path):
+    site = Site(tmp_path)
+    yield site
+    site.store.close()
+
+
+@pytest.fixture
+def anywhere(tmp_path, url):
+    """The same on each of the databases."""
+    site = Site(tmp_path, url)
+    yield site
+    site.store.close()
+
+
+def domain(name, **changes):
+    """Changes to an outcome that make it one of another policy domain."""
+    policy = {"domain": name, "rua": [f"mailto:dmarc@{name}"], "organizational_domain": name}
+    return {"author_domain": name, "policy": policy | changes}
+
+
+def some(world):
+    """Three domains, one with two destinations."""
+    two = ["mailto:dmarc@two.example", "mailto:two@vendor.example"]
+    world.ingest(
+        passed(), passed(), outcome(), passed(**domain("one.example")), passed(**domain("two.example", rua=two))
+    )
+
+
+def test_a_run(anywhere):
+    some(anywhere)
+    done = anywhere.go()
+    assert (done.planned, done.sent, done.stopped) == (3, 4, "")
+    mails = anywhere.receiver.taken
+    assert [mail.rcpt_to for mail in mails] == [
+        "dmarc@example.com", "dmarc@one.example", "dmarc@two.example", "two@vendor.example",
+    ]  # fmt: skip
+    assert [counted(mail) for mail in mails] == [3, 1, 1, 1]
+    assert len({mail.mail_from for mail in mails}) == 4
+    assert report_id(mails[2]) == report_id(mails[3])
+    assert anywhere.states() == {"sent": 4}
+
+
+def test_the_second_run_has_nothing_to_do(world):
+    some(world)
+    world.go()
+    done = world.go()
+    assert (done.planned, done.sent) == (0, 0)
+    world.now += DAY
+    assert world.go().sent == 0
+    assert len(world.receiver.taken) == 4
+
+
+def test_late_arrivals_are_a_report_of_their_own(anywhere):
+    """Each message is counted once; the period is the one it belongs to."""
+    some(anywhere)
+    anywhere.go()
+    anywhere.ingest(passed(), outcome(client_ip="192.0.2.99"))
+    anywhere.now += DAY
+    done = anywhere.go()
+    assert (done.planned, done.sent) == (1, 1)
+    first, late = (mail for mail in anywhere.receiver.taken if mail.rcpt_to == "dmarc@example.com")
+    assert [counted(first), counted(late)] == [3, 2]
+    assert report_id(first) != report_id(late)
+    period = re.compile(r"<begin>\d+</begin>\s*<end>\d+</end>")
+    assert period.search(xml(first))[0] == period.search(xml(late))[0]
+
+
+def test_messages_of_another_day_wait_for_theirs(world):
+    world.ingest(passed(), passed(time="2027-01-17T00:00:00.000Z"))
+    assert world.go().sent == 1
+    assert counted(world.receiver.taken[0]) == 1
+    world.now += DAY
+    assert world.go().sent == 1
+
+
+def crashing_at(directory, point, database):
+    """A site whose process ended at that point of its first run; None: the run has not so many."""
+    directory.mkdir()
+    shutil.copy(database, directory)
+    site = Site(directory, archive=str(directory / "archive"))
+    site.store.left = point
+    try:
+        site.go()
+    except Crashed:
+        site.store.left = None
+        return site
+    return None
+
+
+def test_a_crash_at_any_point(tmp_path):
+    """Taken up by the next run: the same reports with the same ids, nothing lost, nothing twice."""
+    made = Site(tmp_path)
+    some(made)
+    made.store.close()
+    database = tmp_path / "history.db"
+    (tmp_path / "whole").mkdir()
+    shutil.copy(database, tmp_path / "whole")
+    whole = Site(tmp_path / "whole")
+    whole.go()
+    expected = whole.receiver.ids
+    point = 0
+    while site := crashing_at(tmp_path / str(point), point + 1, database):
+        point += 1
+        assert site.go().stopped == ""
+        uncertain = site.states().get("uncertain", 0)
+        taken = site.receiver.ids
+        assert len(set(taken)) == len(taken), "sent twice"
+        assert set(taken) <= set(expected), "another report"
+        assert uncertain <= 1
+        assert len(expected) - len(taken) <= uncertain, "lost"
+        assert site.states().get("sent", 0) + uncertain == len(expected)
+        site.store.close()
+    assert point > 30
+
+
+def test_what_is_uncertain_is_sent_again_only_when_asked(anywhere):
+    some(anywhere)
+    receiver = Receiver(answers={"dmarc@one.example": Attempt(Result.UNCERTAIN, "lost")})
+    assert anywhere.go(receiver).uncertain == 1
+    assert anywhere.go().sent == 0
+    assert anywhere.go(resend_uncertain=True).sent == 1
+    assert anywhere.receiver.ids[0] in receiver.ids
+
+
+def test_nothing_to_domains_of_which_no_mail_is_authenticated(world):
+    world.ingest(outcome(), outcome(**domain("spam.example")))
+    done = world.go()
+    assert (done.planned, done.withheld) == (0, 2)
+    world.ingest(passed(time="2027-01-17T10:00:00.000Z"))
+    world.now += DAY
+    assert world.go().sent == 1
+    world.now += DAY
+    done = world.go()
+    assert [mail.rcpt_to for mail in world.receiver.taken] == ["dmarc@example.com"] * 2
+    assert [counted(mail) for mail in world.receiver.taken] == [1, 1]
+    assert done.withheld == 1
+
+
+def test_unless_asked(tmp_path):
+    world = Site(tmp_path, only_authenticated=False)
+    world.ingest(outcome(**domain("spam.example")))
+    assert world.go().sent == 1
+
+
+def test_destinations_that_did_not_agree(world):
+    world.ingest(passed(policy={"rua": ["mailto:victim@other.example", "mailto:dmarc@example.com"]}))
+    done = world.go()
+    assert (done.sent, done.refused) == (1, 1)
+    assert world.states() == {"sent": 1, "refused": 1}
+
+
+def test_a_destination_that_dns_says_nothing_of_is_asked_again(world):
+    world.ingest(passed(policy={"rua": ["mailto:x@silent.example"]}))
+    world.zone = Zone({}, ["_dmarc.silent.example", "example.com._report._dmarc.silent.example"])
+    assert world.go().postponed == 1
+    assert world.states() == {"unverified": 1}
+    world.zone = Zone({"example.com._report._dmarc.silent.example": "v=DMARC1"})
+    assert world.go().sent == 0, "not before its time"
+    world.now += 3600
+    assert world.go().sent == 1
+
+
+def test_our_own_address_and_excluded_ones_get_nothing(tmp_path):  # AGG-13
+    world = Site(tmp_path, exclude=("one.example",))
+    ours = ["mailto:dmarc@receiver.example"]
+    world.ingest(passed(**domain("one.example")), passed(**domain("receiver.example", rua=ours)))
+    done = world.go()
+    assert (done.sent, done.withheld, done.refused) == (0, 1, 1)
+
+
+def test_trouble_of_the_relay_stops_the_run_and_is_tried_again(world):
+    some(world)
+    down = Receiver(answers={"dmarc@example.com": Attempt(Result.UNAVAILABLE, "no route")})
+    done = world.go(down)
+    assert "no route" in done.stopped
+    assert down.taken == []
+    world.now += 3600
+    assert world.go().sent == 4
+
+
+def test_an_address_that_says_no_is_left_alone(anywhere):
+    some(anywhere)
+    no = Receiver(answers={"dmarc@one.example": Attempt(Result.REFUSED, "550 no such user")})
+    assert (anywhere.go(no).failed, anywhere.states()["failed"]) == (1, 1)
+    anywhere.ingest(passed(time="2027-01-17T10:00:00.000Z", **domain("one.example")))
+    anywhere.now += DAY
+    done = anywhere.go()
+    assert (done.sent, done.refused) == (0, 1)
+    (pause,) = Standing(anywhere.store).pauses(int(anywhere.now))
+    assert (pause.address, pause.failures) == ("dmarc@one.example", 1)
+
+
+def test_pauses_grow(world):
+    standing = Standing(world.store)
+    lengths = []
+    for n in range(1, 8):
+        now = n * 10 * DAY
+        lengths.append(standing.failed("a@example.com", now, "no") - now)
+    assert lengths == sorted(lengths)
+    assert lengths[0] == 7 * DAY
+    assert lengths[-1] == 180 * DAY
+    assert standing.clear("a@example.com")
+    assert not standing.pauses(0)
+
+
+def test_a_delivery_is_given_up_after_days(world):
+    world.ingest(passed())
+    later = Receiver(answers={"dmarc@example.com": Attempt(Result.LATER, "450 busy")})
+    for _ in range(10):
+        world.go(later)
+        world.now += 43_200
+    assert world.states() == {"failed": 1}
+    assert not Standing(world.store).pauses(int(world.now)), "it never said no"
+
+
+def test_limit_of_an_hour(tmp_path):
+    world = Site(tmp_path, max_per_hour=3)
+    some(world)
+    done = world.go()
+    assert done.sent == 3
+    assert "within the hour" in done.stopped
+    assert world.go().sent == 0
+    world.now += 3601
+    assert world.go().sent == 1
+
+
+def test_limit_of_a_domain(tmp_path):
+    world = Site(tmp_path, max_per_domain=1)
+    hosted = [passed(**domain(f"d{n}.example", rua=["mailto:x@vendor.example"])) for n in range(3)]
+    world.ingest(passed(), *hosted)
+    assert world.go().sent == 2
+    world.now += 3601
+    assert world.go().sent == 0
+    world.now += DAY
+    assert world.go().sent == 1
+
+
+def test_size_limit_of_the_older_shape(tmp_path):  # AGG-04
+    record = "v=DMARC1; p=reject; rua=mailto:dmarc@example.com!1k"
+    for shape, sent in (("rfc7489", 0), ("rfc9990", 1)):
+        (tmp_path / shape).mkdir()
+        world = Site(tmp_path / shape, shape=shape)
+        world.ingest(passed(policy={"record": record}))
+        assert world.go().sent == sent
+
+
+def test_bounces(anywhere):
+    some(anywhere)
+    anywhere.go()
+    mail = anywhere.receiver.taken[0]
+    token = mail.mail_from.partition("+")[2].partition("@")[0]
+    ledger, standing = Ledger(anywhere.store), Standing(anywhere.store)
+    assert bounced(ledger, standing, token, int(anywhere.now)) == mail.rcpt_to
+    assert bounced(ledger, standing, "0123456789abcdef", int(anywhere.now)) == ""
+    assert anywhere.states()["bounced"] == 1
+    assert standing.pause(mail.rcpt_to, int(anywhere.now))
+
+
+def test_preview_remembers_nothing(world):
+    some(world)
+    world.ingest(outcome(**domain("spam.example")))
+    found = list(world.run().preview())
+    assert [item.domain for item in found if isinstance(item, Withheld)] == ["spam.example"]
+    assert sum(len(item[1]) for item in found if not isinstance(item, Withheld)) == 4
+    assert Ledger(world.store).days() == {}
+    assert world.go().sent == 4
+
+
+def test_a_day_and_a_domain_that_are_asked_for(world):
+    some(world)
+    assert world.go(day=YESTERDAY, domain="one.example").sent == 1
+    assert world.go().sent == 3
+    assert "has not ended" in world.go(day=date(2027, 1, 17)).stopped
+
+
+def test_whole_day_for_people(world):
+    some(world)
+    world.go()
+    (found,) = whole_day(world.store, world.settings, YESTERDAY, "example.com")
+    assert sum(row.count for row in found.rows) == 3
+
+
+def test_archive(tmp_path):
+    world = Site(tmp_path, archive=str(tmp_path / "archive"))
+    some(world)
+    world.go()
+    kept = sorted((tmp_path / "archive" / "2027-01-16").iterdir())
+    assert len(kept) == 3
+    names = {part.get_filename() for mail in world.receiver.taken for part in parsed(mail).iter_attachments()}
+    assert {path.name for path in kept} == names
+
+
+def test_one_run_at_a_time(world):
+    lock = Lock(world.store)
+    assert lock.take(int(world.now), "elsewhere 1")
+    assert world.go().stopped == BUSY
+    world.now += LEASE + 1
+    assert world.go().stopped == ""
+
+
+def test_the_lock_of_a_dead_process_is_taken(anywhere):
+    import socket
+    import subprocess
+
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    assert Lock(anywhere.store).take(int(anywhere.now), f"{socket.gethostname()} {ended.pid}")
+    assert anywhere.go().stopped == ""
+
+
+def test_pruning_keeps_what_is_still_needed(anywhere):
+    some(anywhere)
+    anywhere.go()
+    later = Receiver(answers={"dmarc@example.com": Attempt(Result.LATER, "450")})
+    anywhere.ingest(passed(time="2027-01-17T10:00:00.000Z"))
+    anywhere.now += DAY
+    anywhere.go(later)
+    anywhere.now += 20 * DAY
+    Upkeep(anywhere.store).prune(reported_before=20270117, sent_before=int(anywhere.now))
+    ledger = Ledger(anywhere.store)
+    waiting = ledger.deliveries(State.PENDING, int(anywhere.now))
+    assert [ledger.attachment(found.report) is not None for found in waiting] == [True]
+    assert ledger.attachment(1) is None
+    assert ledger.reported(YESTERDAY, "x") == (0, {})
+
+
+def test_over_smtp(world):
+    """The whole way, to a server."""
+    some(world)
+    with Sink() as sink:
+        relay = SmtpRelay(Relay("127.0.0.1", sink.port, "mx.receiver.example"), seconds=5)
+        assert world.go(relay).sent == 4
+        assert len(sink.wait(4)) == 4

@@ -1,0 +1,321 @@
+"""Statistics: every number is counted by hand here, on both databases; and the command in all its forms."""
+
+import csv
+import io
+import itertools
+import json
+from datetime import UTC, datetime, timedelta
+
+import journals
+import pytest
+from click.testing import CliRunner
+from journals import record
+
+from dmarcmilter.cli import main
+from dmarcmilter.history.ingest import Ingest
+from dmarcmilter.history.stats import (
+    AuthenticatedSender,
+    Moment,
+    OverrideCount,
+    Period,
+    RefusedAuthor,
+    Source,
+    gather,
+)
+from dmarcmilter.history.survey import SIGNERS, TYPE_TEXTS, TYPES
+
+DAY = datetime(2027, 1, 15, tzinfo=UTC)
+PERIOD = Period(DAY, DAY + timedelta(days=1))
+
+
+@pytest.fixture
+def gathered(store, tmp_path):
+    """Statistics of records."""
+
+    def run(records, period=PERIOD, **options):
+        journals.append(tmp_path / "journal", records)
+        Ingest(tmp_path / "journal", store).once()
+        with store.reading() as connection:
+            return gather(connection, period, **options)
+
+    return run
+
+
+def counts(found):
+    return {count.name: count.messages for count in found if count.messages}
+
+
+def shares(found):
+    return {share.name: (share.domains, share.messages) for share in found if share.domains or share.messages}
+
+
+def test_nothing(gathered):
+    found = gathered([])
+    assert (found.messages, found.octets, found.cost.queries, found.survey.domains) == (0, 0, 0, 0)
+    assert len(found.timeline) == 24
+    assert not found.refused
+    assert [share.name for share in found.survey.types] == list("ABCDEF")
+
+
+def test_what_was_done_and_would_be(gathered):
+    kinds = ("reject", "reject", "monitored", "quarantine", "pass", "no record", "temperror")
+    found = gathered([record(kind) for kind in kinds])
+    assert found.messages == 7
+    assert found.octets == 7000
+    assert counts(found.results) == {"fail": 4, "pass": 1, "none": 1, "temperror": 1}
+    assert counts(found.actions) == {"accept": 4, "quarantine": 1, "reject": 2}
+    assert counts(found.would) == {"accept": 3, "quarantine": 1, "reject": 3}
+
+
+def test_the_period_begins_with_its_first_moment_and_ends_before_its_last(gathered):
+    times = ("14T23:59:59.999Z", "15T00:00:00.000Z", "15T23:59:59.999Z", "16T00:00:00.000Z")
+    found = gathered([record(time=f"2027-01-{time}") for time in times])
+    assert found.messages == 2
+    assert [found.timeline[0].reject, found.timeline[23].reject] == [1, 1]
+
+
+def test_timeline(gathered):
+    found = gathered(
+        [
+            record("reject", time="2027-01-15T03:59:00.000Z"),
+            record("reject", time="2027-01-15T04:00:00.000Z"),
+            record("pass", time="2027-01-15T04:30:00.000Z"),
+            record("quarantine", time="2027-01-15T04:59:59.999Z"),
+        ]
+    )
+    assert found.timeline[3] == Moment(DAY + timedelta(hours=3), 0, 0, 1)
+    assert found.timeline[4] == Moment(DAY + timedelta(hours=4), 1, 1, 1)
+    assert sum(moment.none + moment.quarantine + moment.reject for moment in found.timeline) == 4
+
+
+def test_long_periods_go_by_day(gathered):
+    found = gathered([record()], Period(DAY - timedelta(days=9), DAY + timedelta(days=1)))
+    assert len(found.timeline) == 10
+    assert found.timeline[-1] == Moment(DAY, 0, 0, 1)
+
+
+def test_refused_author_domains(gathered):
+    found = gathered(
+        [
+            *(record("reject", author_domain="big.example") for _ in range(3)),
+            record("reject", author_domain="small.example"),
+            *(record("monitored", author_domain="small.example") for _ in range(4)),
+            record("quarantine", author_domain="other.example"),
+            record("no author"),
+        ]
+    )
+    assert found.refused == (RefusedAuthor("small.example", 1, 5), RefusedAuthor("big.example", 3, 3))
+
+
+def test_authenticated_yet_failing(gathered):
+    """By SPF or DKIM, a message once for each domain."""
+    both = record("reject", spf={"result": "pass", "domain": "list.example", "scope": "mfrom", "reason": ""})
+    found = gathered(
+        [
+            record("reject"),
+            record("quarantine", author_domain="b.example"),
+            both,
+            record("pass"),
+            record(
+                "null sender", dkim=[], spf={"result": "fail", "domain": "x.example", "scope": "helo", "reason": ""}
+            ),
+        ]
+    )
+    assert found.authenticated == (
+        AuthenticatedSender("list.example", 3, 2, 2),
+        AuthenticatedSender("esp.example", 2, 2, 1),
+    )
+
+
+def test_sources_and_top(gathered):
+    ips = ["192.0.2.1"] * 3 + ["2001:db8::1"] * 2 + [None]
+    records = [record("reject", client_ip=ip, author_domain=f"a{n}.example") for n, ip in enumerate(ips)]
+    found = gathered([*records, record("pass", client_ip="192.0.2.9")], top=2)
+    assert found.sources == (Source("192.0.2.1", 3, 3), Source("2001:db8::1", 2, 2))
+
+
+def test_overrides(gathered):
+    found = gathered([record("quarantine"), record("quarantine"), record("sampled out"), record("reject")])
+    assert found.overrides == (
+        OverrideCount("mailing_list", "List-Id present, not authenticated", 2),
+        OverrideCount("local_policy", "not selected by pct", 1),
+    )
+
+
+def test_cost(gathered):
+    dns = {"queries": 3, "cache_hits": 9, "milliseconds": 250.25}
+    cost = gathered([record(dns=dns, milliseconds=500.5), record(dns=dns, milliseconds=1.0)]).cost
+    assert (cost.queries, cost.cache_hits) == (6, 18)
+    assert (cost.dns_seconds, cost.seconds) == pytest.approx((0.5005, 0.5015))
+
+
+def with_record(domain, text, **changes):
+    """Mail from a domain that publishes this record."""
+    base = record("pass", **changes)
+    return base | {
+        "author_domain": domain,
+        "policy": base["policy"] | {"domain": domain, "record": text} | changes.get("policy", {}),
+    }
+
+
+NO_SPF = {"result": "none", "domain": None, "scope": "mfrom", "reason": ""}
+SPF = {"result": "softfail", "domain": "x.example", "scope": "mfrom", "reason": ""}
+
+
+def test_survey_of_records(gathered):
+    found = gathered(
+        [
+            with_record("a.example", "v=DMARC1; p=reject", spf=SPF),
+            with_record("a.example", "v=DMARC1; p=reject", spf=NO_SPF),
+            with_record("b.example", "v=DMARC1; p=reject; pct=50; ri=5; x=y", spf=NO_SPF),
+            with_record("c.example", "v=DMARC1; p=none; adkim=strict", spf=SPF),
+            with_record("d.example", "v=DMARC1; p=of", spf=NO_SPF, policy={"usable": False}),
+            record("no record", author_domain="e.example", spf=SPF),
+            record("no record", author_domain="f.example", spf=NO_SPF),
+            record("temperror", author_domain="unknown.example"),
+            record("no author"),
+        ]
+    ).survey
+    assert (found.domains, found.messages) == (6, 7)
+    assert shares(found.types) == {"A": (1, 2), "B": (1, 1), "C": (1, 1), "D": (1, 1), "E": (1, 1), "F": (1, 1)}
+    assert shares(found.faults) == {"adkim": (1, 1), "p": (1, 1), "unknown tag": (1, 1)}
+
+
+def test_survey_counts_the_newest_record_of_a_domain(gathered):
+    found = gathered(
+        [
+            *(with_record("a.example", "v=DMARC1; p=bad", spf=SPF) for _ in range(3)),
+            with_record("a.example", "v=DMARC1; p=reject", spf=SPF),
+        ]
+    ).survey
+    assert shares(found.types) == {"A": (1, 4)}
+
+
+def test_survey_of_policies_and_addresses(gathered):
+    address = ["mailto:x@example.com"]
+
+    def publishing(domain, published, rua, ruf):
+        base = with_record(domain, "v=DMARC1; p=none", policy={"rua": rua, "ruf": ruf})
+        return base | {"dmarc": base["dmarc"] | {"published": published}}
+
+    found = gathered(
+        [
+            publishing("a.example", "none", address, []),
+            publishing("b.example", "none", address, address),
+            publishing("c.example", "reject", [], address),
+            publishing("d.example", "quarantine", [], []),
+            record("no record"),
+        ]
+    ).survey
+    assert shares(found.policies) == {"none": (2, 2), "quarantine": (1, 1), "reject": (1, 1)}
+    assert shares(found.addresses) == dict.fromkeys(("rua and ruf", "rua only", "ruf only", "neither"), (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("author", "signed", "signer"),
+    [
+        ("a.example", [], "unsigned"),
+        ("a.example", [("fail", "a.example")], "failed"),
+        ("a.example", [("pass", "esp.net"), ("fail", "a.example")], "third party"),
+        ("a.example", [("pass", "esp.net"), ("pass", "a.example")], "self"),
+        ("news.a.example", [("pass", "a.example")], "self"),
+        ("a.example", [("pass", "news.a.example")], "self"),
+        ("a.example", [("pass", "ba.example")], "third party"),
+    ],
+    ids=str,
+)
+def test_survey_of_signers(gathered, author, signed, signer):
+    dkim = [record()["dkim"][0] | {"result": result, "domain": domain} for result, domain in signed]
+    found = gathered([record("no record", author_domain=author, dkim=dkim)])
+    assert shares(found.survey.signers) == {signer: (1, 1)}
+
+
+def test_an_aligned_signature_is_the_authors_own(gathered):
+    sibling = [record()["dkim"][0] | {"result": "pass", "domain": "mail.example.com"}]
+    found = gathered([record("pass", author_domain="www.example.com", dkim=sibling)])
+    assert shares(found.survey.signers) == {"self": (1, 1)}
+
+
+def test_every_type_has_a_text():
+    assert set(TYPES.values()) == set(TYPE_TEXTS)
+    assert set(TYPES) == set(itertools.product(("valid", "faulty", "absent"), (True, False)))
+    assert len(SIGNERS) == 4
+
+
+@pytest.fixture
+def conf(tmp_path):
+    """With a store of today's mail."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    evil = '=cmd|"/c calc"!A1'
+    records = [record(kind, time=now) for kind in journals.KINDS]
+    records += [record("reject", time=now, author_domain=evil), record("reject", time=now, author_domain="[red]x")]
+    journals.append(tmp_path / "journal", records)
+    path = tmp_path / "dmarcmilter.toml"
+    path.write_text(
+        f'[history]\njournal = "{tmp_path}/journal"\ndatabase = "sqlite:///{tmp_path}/h.db"\n', encoding="utf-8"
+    )
+    run("history", "ingest", "--config", str(path))
+    return str(path)
+
+
+def run(*arguments):
+    found = CliRunner().invoke(main, arguments, env={"COLUMNS": "120"})
+    assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
+    return found
+
+
+def test_command_shows_tables_and_bars(conf):
+    found = run("stats", "--config", conf)
+    assert found.exit_code == 0
+    for text in (
+        "What was done",
+        "Author Domains refused",
+        "example.com",
+        "esp.example",
+        "mailing_list",
+        "█",
+        "[red]x",
+    ):
+        assert text in found.output, text
+    for text in TYPE_TEXTS.values():
+        assert text in found.output
+
+
+def test_command_without_mail(conf):
+    found = run("stats", "--since", "2100-01-01", "--config", conf)
+    assert found.exit_code == 0
+    assert found.output.startswith("0 messages")
+
+
+def test_command_json(conf):
+    found = json.loads(run("stats", "--json", "--config", conf).output)
+    assert found["messages"] == len(journals.KINDS) + 2
+    assert {share["name"] for share in found["survey"]["types"]} == set("ABCDEF")
+    assert found["refused"][0].keys() == {"domain", "refused", "would"}
+
+
+def test_command_csv(conf):
+    lines = list(csv.DictReader(io.StringIO(run("stats", "--csv", "--config", conf).output)))
+    assert {(line["section"], line["measure"]) for line in lines} >= {
+        ("total", "messages"),
+        ("actions", "messages"),
+        ("timeline", "reject"),
+        ("refused", "would"),
+        ("authenticated", "author_domains"),
+        ("survey types", "domains"),
+        ("cost", "queries"),
+    }
+    assert all(float(line["value"]) >= 0 for line in lines)
+    assert not [line for line in lines if line["name"].startswith("=")]
+
+
+@pytest.mark.parametrize("since", ["12h", "7d", "2w", "2020-01-31"])
+def test_command_since(conf, since):
+    assert json.loads(run("stats", "--json", "--since", since, "--config", conf).output)["messages"] == 12
+
+
+@pytest.mark.parametrize("since", ["", "yesterday", "-1d", "7", "2020-02-31", "99999999d", "99999w", "١d"])
+def test_command_since_what(conf, since):
+    found = run("stats", "--since", since, "--config", conf)
+    assert found.exit_code == 2
+    assert "is none of" in found.output
