@@ -45,6 +45,6 @@ Around
     notify          readiness for the service manager
     mailfile        a message in a file, cut as an MTA would
     demo            the demonstration, with its name server and its MTA
-    reports         planning: due days; grouping: outcomes to rows; aggregate: the XML; message, destinations, sending: the
-                    mail; ledger: what was done; run: one run from end to end
+    reports         run: from end to end; planning: due days; grouping: outcomes to rows; aggregate: the XML;
+                    message, destinations, sending, delivery: the mail; ledger: what was done; failure: of one message
 """

@@ -183,6 +183,11 @@ def names_of_test(module):
 
 
 TESTED_ELSEWHERE = {
+    "history/files.py": "test_ingest.py",
+    "history/writer.py": "test_ingest.py",
+    "history/reader.py": "test_store.py",
+    "history/survey.py": "test_stats.py",
+    "history/pagestyle.py": "test_page.py",
     "lookup.py": "values only",
     "evidence.py": "values only",
     "rules.py": "values only",

@@ -122,6 +122,8 @@ WRONG = [
     ("arc", "trusted_sealers", '["a..b"]'),
     ("history", "journal", "1"),
     ("history", "database", "1"),
+    ("history", "retention_days", "-1"),
+    ("history", "delete_journal_after_days", "-1"),
     ("reports", "enabled", '"yes"'),
     ("reports", "email", '"a@Example.net"'),
     ("reports", "email", '"a b@example.net"'),

@@ -44,6 +44,10 @@ def test_rows_are_counted():  # AGG-37
     assert (group.messages, group.passed) == (4, 1)
 
 
+def test_mail_without_a_client_address_is_not_counted():
+    assert not grouped([outcome(client_ip=None)])
+
+
 def test_words_about_a_result_make_no_row_of_its_own():
     signature = {"result": "fail", "domain": "example.com", "selector": "s"}
     (group,) = grouped([

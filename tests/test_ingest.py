@@ -238,6 +238,27 @@ def test_follow_waits_for_a_database(quick, journal, tmp_path, caplog):
     assert "the journal keeps, trying again" in caplog.text
 
 
+def test_a_database_that_is_replaced_is_filled_anew(quick, journal, tmp_path):
+    """Taken away in operation: what the journal still holds is read into the new one."""
+    path = tmp_path / "h.db"
+    reader = Ingest(journal, Store(f"sqlite:///{path}"))
+    written = journals.append(journal, journals.some(30))
+    stop, thread = following(reader)
+    waited_for(lambda: reader.counts.outcomes == 30)
+    with reader.store.writing() as connection:
+        for table in ("outcomes", "verdicts", "clients", "policies", "signatures", "overrides", "journal_files"):
+            connection.exec_driver_sql(f"DROP TABLE {table}")
+        connection.exec_driver_sql("DROP TABLE state")
+        connection.exec_driver_sql("DROP TABLE schema_version")
+    written += journals.append(journal, journals.some(30))
+    waited_for(lambda: reader.counts.outcomes == 90)
+    stop.set()
+    thread.join(10)
+    assert queue_ids(reader.store) == sorted(written)
+    assert_whole(reader.store)
+    reader.store.close()
+
+
 def test_a_full_disk_is_caught_up(quick, journal, tmp_path):
     """SQLite's own limit of pages stands for the disk."""
     store = Store(f"sqlite:///{tmp_path}/h.db")

@@ -25,6 +25,8 @@ from dmarcmilter.history.stats import (
 from dmarcmilter.history.survey import SIGNERS, TYPE_TEXTS, TYPES
 
 DAY = datetime(2027, 1, 15, tzinfo=UTC)
+NO_SPF = {"result": "none", "domain": None, "scope": "mfrom", "reason": ""}
+SPF = {"result": "softfail", "domain": "x.example", "scope": "mfrom", "reason": ""}
 PERIOD = Period(DAY, DAY + timedelta(days=1))
 
 
@@ -116,9 +118,7 @@ def test_authenticated_yet_failing(gathered):
             record("quarantine", author_domain="b.example"),
             both,
             record("pass"),
-            record(
-                "null sender", dkim=[], spf={"result": "fail", "domain": "x.example", "scope": "helo", "reason": ""}
-            ),
+            record("null sender", dkim=[], spf=NO_SPF),
         ]
     )
     assert found.authenticated == (
@@ -151,15 +151,9 @@ def test_cost(gathered):
 
 def with_record(domain, text, **changes):
     """Mail from a domain that publishes this record."""
-    base = record("pass", **changes)
-    return base | {
-        "author_domain": domain,
-        "policy": base["policy"] | {"domain": domain, "record": text} | changes.get("policy", {}),
-    }
-
-
-NO_SPF = {"result": "none", "domain": None, "scope": "mfrom", "reason": ""}
-SPF = {"result": "softfail", "domain": "x.example", "scope": "mfrom", "reason": ""}
+    published = changes.pop("policy", {})
+    base = record("pass", author_domain=domain, **changes)
+    return base | {"policy": base["policy"] | {"domain": domain, "record": text} | published}
 
 
 def test_survey_of_records(gathered):
@@ -181,14 +175,14 @@ def test_survey_of_records(gathered):
     assert shares(found.faults) == {"adkim": (1, 1), "p": (1, 1), "unknown tag": (1, 1)}
 
 
-def test_survey_counts_the_newest_record_of_a_domain(gathered):
+def test_survey_counts_the_record_that_most_messages_met(gathered):
     found = gathered(
         [
-            *(with_record("a.example", "v=DMARC1; p=bad", spf=SPF) for _ in range(3)),
-            with_record("a.example", "v=DMARC1; p=reject", spf=SPF),
+            *(with_record("a.example", "v=DMARC1; p=reject", spf=SPF) for _ in range(3)),
+            *(with_record("a.example", "v=DMARC1; p=bad", spf=SPF, dkim=dkim) for dkim in ([], record()["dkim"])),
         ]
     ).survey
-    assert shares(found.types) == {"A": (1, 4)}
+    assert shares(found.types) == {"A": (1, 5)}
 
 
 def test_survey_of_policies_and_addresses(gathered):
@@ -314,7 +308,9 @@ def test_command_since(conf, since):
     assert json.loads(run("stats", "--json", "--since", since, "--config", conf).output)["messages"] == 12
 
 
-@pytest.mark.parametrize("since", ["", "yesterday", "-1d", "7", "2020-02-31", "99999999d", "99999w", "١d"])
+@pytest.mark.parametrize(
+    "since", ["", "yesterday", "-1d", "7", "2020-02-31", "99999999d", "99999w", "\u0661d", "0001-01-01"]
+)
 def test_command_since_what(conf, since):
     found = run("stats", "--since", since, "--config", conf)
     assert found.exit_code == 2

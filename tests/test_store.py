@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from dmarcmilter.history import rows
 from dmarcmilter.history.ingest import Ingest
 from dmarcmilter.history.reader import of_queue_id
-from dmarcmilter.history.store import Store, StoreError, UnacceptableError, stream
+from dmarcmilter.history.store import Store, StoreError, UnacceptableError, execute, stream
 
 
 @pytest.fixture
@@ -76,6 +76,7 @@ def test_stream_gives_every_row(store, journal):
     Ingest(journal, store).once()
     with store.reading() as connection:
         assert sum(1 for _ in stream(connection, "SELECT id FROM outcomes")) == 2500
+        assert execute(connection, "UPDATE outcomes SET size = 1 WHERE size > 1") == 2500
 
 
 def test_a_failed_transaction_leaves_nothing(store):

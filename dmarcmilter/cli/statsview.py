@@ -121,5 +121,5 @@ def _cost(found: Statistics) -> str:
     answered = cost.queries + cost.cache_hits
     return (
         f"[bold]DNS[/]: {cost.queries / messages:.1f} queries, {cost.dns_seconds / messages * 1000:.0f} ms a message,"
-        f" {cost.cache_hits / max(answered, 1):.0%} from the cache; {cost.seconds / messages * 1000:.0f} ms to judge one"
+        f" {cost.cache_hits / max(answered, 1):.0%} cached; {cost.seconds / messages * 1000:.0f} ms to judge one"
     )

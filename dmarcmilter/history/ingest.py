@@ -90,9 +90,15 @@ class Ingest:
                 stop.wait(POLL_SECONDS)
             except (StoreError, OSError) as error:
                 self.counts.store_failures += 1
+                self._forget()
                 log.warning("history: %s; the journal keeps, trying again in %.0f s", error, wait)
                 stop.wait(wait)
                 wait = min(wait * 2, LONGEST_WAIT_SECONDS)
+
+    def _forget(self) -> None:
+        """It may be another database that comes back: its tables, positions and ids are asked for again."""
+        self._writer = None
+        self._files.clear()
 
     def _drain(self, path: Path, writer: Writer) -> None:
         progress = self._files.get(path) or self._opened(path, writer)

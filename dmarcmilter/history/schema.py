@@ -103,10 +103,22 @@ def migrate(store: Store, migrations: Sequence[Migration] = MIGRATIONS) -> int:
 
     StoreError for a database that a newer program has changed: what it means is not known here.
     """
+    if _is_newest(store, migrations):
+        return 0
     applied = 0
     while _one_step(store, migrations):
         applied += 1
     return applied
+
+
+def _is_newest(store: Store, migrations: Sequence[Migration]) -> bool:
+    """Asked first by reading, so that a command which only reads need not wait for writers."""
+    try:
+        with store.reading() as connection:
+            found = connection.execute(sa.text("SELECT max(number) FROM schema_version")).scalar()
+    except StoreError:  # no table yet, or no database: writing will tell
+        return False
+    return bool(found == migrations[-1].number)
 
 
 def _one_step(store: Store, migrations: Sequence[Migration]) -> bool:

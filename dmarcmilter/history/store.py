@@ -18,6 +18,9 @@ POSTGRES_CONNECT_SECONDS = 10
 
 Connection = sa.Connection
 
+STREAM_ROWS = 1000
+"""Held in memory at once when a result is streamed."""
+
 metadata = sa.MetaData()
 
 policies = sa.Table(
@@ -192,7 +195,8 @@ def execute(connection: sa.Connection, sql: str, **values: Any) -> int:
 
 def stream(connection: sa.Connection, sql: str, **values: Any) -> Iterator[Any]:
     """The same for results that may not fit into memory."""
-    yield from connection.execution_options(yield_per=1000).execute(sa.text(sql), values)
+    # An option of this statement alone: the connection's own would hold for all that follow.
+    yield from connection.execute(sa.text(sql), values, execution_options={"yield_per": STREAM_ROWS})
 
 
 @contextmanager

@@ -157,11 +157,18 @@ def _addresses(row: Any) -> str:
     return "ruf only" if has_ruf else "neither"
 
 
+def _main(group: list[Any]) -> Any:
+    met: Counter[int] = Counter()
+    for row in group:
+        met[row.policy_id] += int(row.messages)
+    return max(group, key=lambda row: (met[row.policy_id], row.policy_id))
+
+
 def _count(tallies: _Tallies, group: list[Any], policies: dict[int, _Policy]) -> None:
-    """One Author Domain. Of several records in the period the newest counts."""
-    newest = group[-1]
+    """One Author Domain. Of several records in the period the one that most messages met counts."""
+    main = _main(group)
     messages = sum(int(row.messages) for row in group)
-    policy = policies.get(newest.policy_id)
+    policy = policies.get(main.policy_id)
     has_spf = any(row.with_spf for row in group)
     tallies.all.add("all", messages)
     tallies.types.add(TYPES[policy.state if policy else "absent", has_spf], messages)
@@ -171,7 +178,7 @@ def _count(tallies: _Tallies, group: list[Any], policies: dict[int, _Policy]) ->
     if policy is None:
         return
     tallies.addresses.add(policy.addresses, messages)
-    if newest.published:
-        tallies.policies.add(newest.published, messages)
+    if main.published:
+        tallies.policies.add(main.published, messages)
     for tag in policy.faulty_tags:
         tallies.faults.add(tag, messages)

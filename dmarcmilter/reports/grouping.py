@@ -83,21 +83,27 @@ class Grouping:
 
     def add(self, outcome: Outcome, count: int = 1) -> None:
         """Count so many messages of this outcome, if it belongs in a report at all."""
-        if count < 1 or not is_reportable(outcome):
+        self.add_sources(outcome, {outcome.get("client_ip") or "": count})
+
+    def add_sources(self, outcome: Outcome, sources: Mapping[str, int]) -> None:
+        """The same from several clients: address to number of messages."""
+        if not is_reportable(outcome) or not any(sources):
             return
         policy = outcome["policy"]
         configuration = Configuration(published(policy), tuple(policy["rua"]))
         growing = self._growing.setdefault(configuration, _Growing(str(policy.get("record") or "")))
-        row = row_of(outcome)
-        key = _without_words(row)
-        growing.messages += count
-        growing.passed += count if outcome["dmarc"]["result"] == "pass" else 0
         growing.notes |= dict.fromkeys(policy.get("notes") or ())
-        if key in growing.counts or len(growing.counts) < self._max_rows:
-            growing.counts[key] = growing.counts.get(key, 0) + count
-            growing.first.setdefault(key, row)
-        else:
-            growing.left_out += count
+        row = row_of(outcome)
+        bare = _without_words(row)
+        for address, count in sources.items():
+            growing.messages += count
+            growing.passed += count if outcome["dmarc"]["result"] == "pass" else 0
+            key = replace(bare, source_ip=address)
+            if key in growing.counts or len(growing.counts) < self._max_rows:
+                growing.counts[key] = growing.counts.get(key, 0) + count
+                growing.first.setdefault(key, replace(row, source_ip=address))
+            else:
+                growing.left_out += count
 
     def groups(self) -> tuple[Group, ...]:
         """In an order of their own, with the rows in an order of theirs: the same outcomes, the same reports."""
@@ -120,7 +126,7 @@ def is_reportable(outcome: Outcome) -> bool:
     policy = outcome.get("policy")
     if not policy or not policy.get("rua") or policy.get("usable") is False:
         return False
-    return bool(outcome.get("client_ip") and outcome.get("author_domain")) and outcome["action"] != Action.TEMPFAIL
+    return bool(outcome.get("author_domain")) and outcome["action"] != Action.TEMPFAIL
 
 
 def published(policy: Mapping[str, Any]) -> PolicyPublished:
@@ -147,7 +153,7 @@ def row_of(outcome: Outcome) -> Row:
     signers = {found["domain"] for found in aligned if found["mechanism"] == "dkim"}
     disposition = _disposition(outcome)
     return Row(
-        source_ip=outcome["client_ip"],
+        source_ip=outcome.get("client_ip") or "",
         count=1,
         disposition=disposition,
         dkim=Alignment.PASS if "dkim" in mechanisms else Alignment.FAIL,

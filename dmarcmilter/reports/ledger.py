@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from dmarcmilter.history.store import Store, execute, rows
@@ -19,6 +20,8 @@ from dmarcmilter.reports.stored import Source, date_of, number
 
 TOKEN_OCTETS = 8
 """Of what a bounce must know: with its guess anybody could end the reports to somebody else."""
+SOURCES_AT_ONCE = 200
+"""In one statement: old SQLite takes 999 parameters."""
 MAX_DETAIL = 300
 """Characters of another server's words that are remembered."""
 
@@ -125,8 +128,9 @@ class Ledger(Book):
         """Report, what it counts, and where it is to go: all or nothing."""
         with self._store.writing() as connection:
             report = rows(connection, _INSERT_REPORT, **_values(planned, now))[0].id
-            for (verdict, ip), count in planned.sources.items():
-                execute(connection, _INSERT_SOURCE, report=report, verdict=verdict, ip=ip, messages=count)
+            sources = iter(planned.sources.items())
+            while batch := list(islice(sources, SOURCES_AT_ONCE)):
+                _insert_sources(connection, report, batch)
             for uri in planned.uris:
                 _insert_delivery(connection, report, uri, State.UNVERIFIED, now)
 
@@ -204,7 +208,6 @@ class Ledger(Book):
         return _delivery(found[0]) if found else None
 
 
-_INSERT_SOURCE = "INSERT INTO report_sources VALUES (:report, :verdict, :ip, :messages)"
 _INSERT_DELIVERY = """
     INSERT INTO report_deliveries (report, uri, address, state, attempts, due, token, changed, detail)
     VALUES (:report, :uri, :address, :state, 0, :now, :token, :now, '')"""
@@ -222,6 +225,15 @@ def _values(planned: Planned, now: int) -> dict[str, Any]:
         "supplement": planned.supplement, "shape": str(found.shape), "submitter": found.submitter,
         "messages": found.messages, "record": planned.record, "content": found.content, "now": now,
     }  # fmt: skip
+
+
+def _insert_sources(connection: Any, report: int, batch: list[tuple[Source, int]]) -> None:
+    places = ", ".join(f"(:report, :verdict{n}, :ip{n}, :messages{n})" for n in range(len(batch)))
+    values: dict[str, Any] = {"report": report}
+    for n, ((verdict, ip), count) in enumerate(batch):
+        values |= {f"verdict{n}": verdict, f"ip{n}": ip, f"messages{n}": count}
+    # Only numbers are put into the statement.
+    execute(connection, f"INSERT INTO report_sources (report, verdict_id, ip, messages) VALUES {places}", **values)  # noqa: S608
 
 
 def _insert_delivery(

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby, islice
 from typing import Any
 
 from dmarcmilter.history import rows as outcomes
@@ -72,24 +73,24 @@ def collect(store: Store, day: date, policies: list[dict[str, Any]], reported: M
     grouping = Grouping()
     sources: dict[Source, int] = {}
     with store.reading() as connection:
-        for outcome, source, count in _outcomes(connection, day, policies):
-            new = count - reported.get(source, 0)
-            if new > 0 and len(sources) < MAX_SOURCES:
-                grouping.add(outcome | {"client_ip": source[1]}, new)
-                sources[source] = new
+        for outcome, verdict, counts in _outcomes(connection, day, policies):
+            room = MAX_SOURCES - len(sources)
+            more = ((ip, count - reported.get((verdict, ip), 0)) for ip, count in counts.items())
+            new = dict(islice(((ip, count) for ip, count in more if count > 0), room))
+            grouping.add_sources(outcome, new)
+            sources |= {(verdict, ip): count for ip, count in new.items()}
     groups = grouping.groups()
     return Found(groups[0], sources) if groups else None
 
 
 def _outcomes(
     connection: Any, day: date, policies: list[dict[str, Any]]
-) -> Iterator[tuple[dict[str, Any], Source, int]]:
+) -> Iterator[tuple[Outcome, int, dict[str, int]]]:
+    """Each verdict of these policies: what its messages share, its id, and how many came from each address."""
     for policy in policies:
-        verdict, outcome = -1, dict[str, Any]()
-        for row in stream(connection, _COUNTS, day=number(day), policy=policy["id"]):
-            if row.verdict != verdict:
-                verdict, outcome = row.verdict, dict(_outcome(connection, row.verdict, policy))
-            yield outcome, (row.verdict, row.ip), row.messages
+        counts = stream(connection, _COUNTS, day=number(day), policy=policy["id"])
+        for verdict, found in groupby(counts, key=lambda row: row.verdict):
+            yield _outcome(connection, verdict, policy), verdict, {row.ip: row.messages for row in found}
 
 
 def _outcome(connection: Any, verdict: int, policy: dict[str, Any]) -> Outcome:
