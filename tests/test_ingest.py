@@ -205,7 +205,7 @@ def test_a_file_that_cannot_be_read_is_told_once(store, journal, caplog):
 
 def following(reader):
     stop = threading.Event()
-    thread = threading.Thread(target=reader.follow, args=(stop,))
+    thread = threading.Thread(target=reader.follow, args=(stop,), daemon=True)
     thread.start()
     return stop, thread
 
@@ -245,11 +245,10 @@ def test_a_database_that_is_replaced_is_filled_anew(quick, journal, tmp_path):
     written = journals.append(journal, journals.some(30))
     stop, thread = following(reader)
     waited_for(lambda: reader.counts.outcomes == 30)
+    tables = databases.ask(reader.store, "SELECT name FROM sqlite_master WHERE type = 'table'")
     with reader.store.writing() as connection:
-        for table in ("outcomes", "verdicts", "clients", "policies", "signatures", "overrides", "journal_files"):
+        for (table,) in tables:
             connection.exec_driver_sql(f"DROP TABLE {table}")
-        connection.exec_driver_sql("DROP TABLE state")
-        connection.exec_driver_sql("DROP TABLE schema_version")
     written += journals.append(journal, journals.some(30))
     waited_for(lambda: reader.counts.outcomes == 90)
     stop.set()
