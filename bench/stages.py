@@ -91,7 +91,9 @@ def judge(message: mailfile.MailFile, envelope: Envelope, mine: pipeline.Site, l
 
 def main() -> None:
     lookup = ZoneLookup()
-    mine = site.build(config.parse('[policy]\nmode = "monitor"\nsampling_key = "/nonexistent/key"'))
+    mine = site.build(
+        config.parse('[policy]\nmode = "monitor"\nsampling_key = "/var/lib/dmarcmilter/sampling.key"'), keep_key=False
+    )
     totals: Counter[str] = Counter()
     for owner, name, _ in STAGES:
         timed(owner, name, totals)

@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 KEY_BYTES = 32
 
 
-def build(config: Config) -> Site:
-    """ConfigError when a file that the conf names cannot be used."""
+def build(config: Config, *, keep_key: bool = True) -> Site:
+    """ConfigError when a file that the conf names cannot be used. Only the daemon keeps a key that it makes."""
     try:
         suffixes = Suffixes.load(config.dmarc.psl_file)
     except SuffixListError as error:
@@ -36,7 +36,7 @@ def build(config: Config) -> Site:
         method=config.dmarc.discovery,
         suffixes=suffixes,
         honour_pct=config.dmarc.pct is Pct.RFC7489,
-        sampling_key=_sampling_key(Path(config.policy.sampling_key)),
+        sampling_key=_sampling_key(Path(config.policy.sampling_key), keep=keep_key),
         host_name=_host_name(),
     )
 
@@ -56,19 +56,29 @@ def _rules(config: Config) -> Rules:
     )
 
 
-def _sampling_key(path: Path) -> bytes:
+def _sampling_key(path: Path, *, keep: bool) -> bytes:
     """The secret that pct's sampling is keyed with: read, or made at the first start.
 
     Several servers for the same mail should have the same file, so that a retry draws the same number everywhere.
     """
+    fresh = secrets.token_bytes(KEY_BYTES)
     try:
         key = path.read_bytes()
         if len(key) >= KEY_BYTES:
             return key
         log.warning("%s: too short to be a key; a new one is made", path)
-    except OSError:
+    except FileNotFoundError:
         pass
-    key = secrets.token_bytes(KEY_BYTES)
+    except OSError as error:
+        # It may be the key of the other servers: not readable is not absent, and it is not replaced.
+        log.warning("%s: %s; pct sampling starts anew with each restart", path, error.strerror)
+        return fresh
+    if keep:
+        _keep(fresh, path)
+    return fresh
+
+
+def _keep(key: bytes, path: Path) -> None:
     try:
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -77,7 +87,6 @@ def _sampling_key(path: Path) -> bytes:
         draft.rename(path)
     except OSError as error:
         log.warning("%s: %s; pct sampling starts anew with each restart", path, error.strerror)
-    return key
 
 
 def _host_name() -> str:

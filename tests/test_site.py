@@ -121,3 +121,14 @@ def test_a_suffix_list_that_cannot_be_read(conf, tmp_path):
 def test_host_name_is_fit_for_a_header(name, shown, conf, monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: name)
     assert site.build(conf).host_name == shown
+
+
+def test_only_the_daemon_keeps_a_key_that_it_makes(conf, tmp_path):
+    site.build(with_key(conf, tmp_path / "key"), keep_key=False)
+    assert not (tmp_path / "key").exists()
+
+
+def test_what_cannot_be_read_is_not_replaced(conf, tmp_path):
+    (tmp_path / "key").mkdir()  # no permission stops root; a folder cannot be read as a file either
+    assert len(site.build(with_key(conf, tmp_path / "key")).sampling_key) == site.KEY_BYTES
+    assert (tmp_path / "key").is_dir()

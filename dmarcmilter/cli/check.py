@@ -70,7 +70,7 @@ def check(
 
 def judge(envelope: Envelope, raw: bytes, config: Config) -> Outcome:
     try:
-        mine = site.build(config)
+        mine = site.build(config, keep_key=False)
     except ConfigError as error:
         fail(str(error))
     lookup = resolver(config).session(config.dns.message_budget, config.dns.message_queries)
