@@ -17,6 +17,7 @@ SAMPLE = Path(__file__).parents[1] / "conf" / "dmarcmilter.toml"
 KEYS = [
     (section, entry.name)
     for section, table in typing.get_type_hints(Config).items()
+    if dataclasses.is_dataclass(table)
     for entry in dataclasses.fields(table)
 ]
 

@@ -1,5 +1,7 @@
 """`dmarcmilter config`: check a conf file, show what is in force."""
 
+from typing import Any
+
 import click
 import msgspec
 
@@ -37,10 +39,19 @@ def show(path: str, *, only_changed: bool) -> None:
     found = _load(path) if path else Config()
     values = configuration.changed(found) if only_changed else configuration.plain(found)
     for section, table in values.items():
-        click.echo(f"[{section}]")
-        for key, value in table.items():
-            click.echo(f"{key} = {_toml(value)}")
+        _print(section, table)
+
+
+def _print(section: str, value: Any) -> None:
+    """A table, with the tables in it after its own keys, or an array of tables."""
+    for entry in value if isinstance(value, list) else [value]:
+        click.echo(f"[[{section}]]" if isinstance(value, list) else f"[{section}]")
+        inner = {key: table for key, table in entry.items() if isinstance(table, dict)}
+        for key in [name for name in entry if name not in inner]:
+            click.echo(f"{key} = {_toml(entry[key])}")
         click.echo()
+        for key, table in inner.items():
+            _print(f"{section}.{key}", table)
 
 
 def _load(path: str) -> Config:

@@ -1,15 +1,11 @@
-"""The schema of the conf file: one frozen dataclass a section, every key with its default.
+"""Sections of the conf file that say how mail is judged and answered."""
 
-`conf/dmarcmilter.toml` explains each key. config.py reads and checks.
-"""
-
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.endpoint import parse_nameserver
-from dmarcmilter.reports.aggregate import Shape
 from dmarcmilter.rules import AuthorAction, Mode, OnTemperror, QuarantineAction, RejectAction, TracesAction
 
 
@@ -21,21 +17,6 @@ class Pct(StrEnum):
 class InternalError(StrEnum):
     TEMPFAIL = "tempfail"
     ACCEPT = "accept"
-
-
-class StartTls(StrEnum):
-    """How reports go to the relay."""
-
-    REQUIRED = "required"
-    OPPORTUNISTIC = "opportunistic"
-    NEVER = "never"
-
-
-class LogLevel(StrEnum):
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,57 +91,3 @@ class Author:
 @dataclass(frozen=True, slots=True)
 class Arc:
     trusted_sealers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    journal: str = "/var/lib/dmarcmilter/journal"
-    database: str = "sqlite:////var/lib/dmarcmilter/history.db"
-    retention_days: int = 90
-    delete_journal_after_days: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Reports:
-    enabled: bool = False
-    email: str = ""
-    org_name: str = ""
-    contact: str = ""
-    submitter: str = ""
-    shape: Shape = Shape.RFC9990
-    relay: str = "127.0.0.1:25"
-    starttls: StartTls = StartTls.OPPORTUNISTIC
-    relay_ca_file: str = ""
-    relay_username: str = ""
-    relay_password_file: str = ""
-    sendmail: str = "/usr/sbin/sendmail"
-    bounce_address: str = ""
-    sign_domain: str = ""
-    sign_selector: str = ""
-    sign_key: str = ""
-    archive: str = ""
-    exclude: tuple[str, ...] = ()
-    only_authenticated: bool = True
-    max_per_hour: int = 500
-    max_per_domain: int = 200
-    max_message_bytes: int = 10_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Log:
-    level: LogLevel = LogLevel.INFO
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    milter: Milter = field(default_factory=Milter)
-    identity: Identity = field(default_factory=Identity)
-    ignore: Ignore = field(default_factory=Ignore)
-    dns: Dns = field(default_factory=Dns)
-    dmarc: Dmarc = field(default_factory=Dmarc)
-    policy: Policy = field(default_factory=Policy)
-    author: Author = field(default_factory=Author)
-    arc: Arc = field(default_factory=Arc)
-    history: History = field(default_factory=History)
-    reports: Reports = field(default_factory=Reports)
-    log: Log = field(default_factory=Log)

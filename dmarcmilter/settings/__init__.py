@@ -1,0 +1,54 @@
+"""The schema of the conf file: one frozen dataclass a section, every key with its default.
+
+`conf/dmarcmilter.toml` explains each key. config.py reads, validation.py checks what types alone do not say.
+"""
+
+from dataclasses import dataclass, field
+
+from dmarcmilter.settings.afterwards import History, Log, LogLevel, Reports, StartTls
+from dmarcmilter.settings.mailpath import (
+    Arc,
+    Author,
+    Dmarc,
+    Dns,
+    Identity,
+    Ignore,
+    InternalError,
+    Milter,
+    Pct,
+    Policy,
+)
+
+__all__ = [
+    "Arc",
+    "Author",
+    "Config",
+    "Dmarc",
+    "Dns",
+    "History",
+    "Identity",
+    "Ignore",
+    "InternalError",
+    "Log",
+    "LogLevel",
+    "Milter",
+    "Pct",
+    "Policy",
+    "Reports",
+    "StartTls",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    milter: Milter = field(default_factory=Milter)
+    identity: Identity = field(default_factory=Identity)
+    ignore: Ignore = field(default_factory=Ignore)
+    dns: Dns = field(default_factory=Dns)
+    dmarc: Dmarc = field(default_factory=Dmarc)
+    policy: Policy = field(default_factory=Policy)
+    author: Author = field(default_factory=Author)
+    arc: Arc = field(default_factory=Arc)
+    history: History = field(default_factory=History)
+    reports: Reports = field(default_factory=Reports)
+    log: Log = field(default_factory=Log)
