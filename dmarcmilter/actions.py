@@ -1,73 +1,40 @@
 """From an Outcome to what the MTA is asked to do, in order. Values only; the session carries them out."""
 
-import re
 from collections.abc import Collection
-from dataclasses import dataclass
 
-from dmarcmilter import authres
+from dmarcmilter import authres, marking, replies
 from dmarcmilter.dmarc.evaluation import DmarcWord
 from dmarcmilter.evidence import DkimResult, DkimWord, SpfScope
+from dmarcmilter.marking import Channel
 from dmarcmilter.message import Header
+from dmarcmilter.mtaactions import DeleteHeader, InsertHeader, MtaAction
 from dmarcmilter.outcome import Outcome
+from dmarcmilter.replies import Texts
 from dmarcmilter.rules import Action
 
 AUTHENTICATION_RESULTS = "Authentication-Results"
-MAX_REPLY = 480
-"""Octets of a reply's text: RFC 5321 4.5.3.1.5 allows 512 for the whole line."""
 MIN_HEADER_B = 8
 """RFC 6008 4: at least so many characters of b=."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteHeader:
-    name: str
-    occurrence: int
-    """Counted from 1 at the top among the fields of that name, as received."""
+def plan(
+    outcome: Outcome, *, authserv_id: str, own_ids: Collection[str], texts: Texts, channel: Channel
+) -> tuple[MtaAction, ...]:
+    """What the MTA does: a refusal alone; or forged fields deleted bottom-up, ours put in, then the message set apart.
 
-
-@dataclass(frozen=True, slots=True)
-class InsertHeader:
-    """At the very top of the message (RFC 8601 4.1)."""
-
-    name: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantine:
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The message is refused (5yz) or deferred (4yz) with this answer."""
-
-    code: str
-    enhanced: str
-    text: str
-
-
-MtaAction = DeleteHeader | InsertHeader | Quarantine | Reply
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """Templates of the replies; the configuration has checked them."""
-
-    reject: str
-    author: str
-    defer: str
-    info_url: str
-
-
-def plan(outcome: Outcome, *, authserv_id: str, own_ids: Collection[str], texts: Texts) -> tuple[MtaAction, ...]:
-    """What the MTA does: a refusal alone, or forged fields deleted bottom-up, ours inserted, then the hold."""
+    Authentication-Results goes in last, and so stands above all (RFC 8601 4.1).
+    """
     action = outcome.decision.action
     if action in (Action.REJECT, Action.TEMPFAIL):
-        return (_reply(outcome, texts),)
-    field = InsertHeader(AUTHENTICATION_RESULTS, authres.render(authserv_id, results(outcome)))
-    hold = (Quarantine(_hold_reason(outcome)),) if action is Action.QUARANTINE else ()
-    return (*forged_fields(outcome.message.headers, own_ids), field, *hold)
+        return (replies.reply(outcome, texts),)
+    headers = outcome.message.headers
+    return (
+        *forged_fields(headers, own_ids),
+        *marking.removed(headers, channel),
+        *marking.marks(outcome, channel),
+        InsertHeader(AUTHENTICATION_RESULTS, authres.render(authserv_id, results(outcome))),
+        *((marking.set_apart(outcome, channel),) if action is Action.QUARANTINE else ()),
+    )
 
 
 def forged_fields(headers: Collection[Header], own_ids: Collection[str]) -> tuple[DeleteHeader, ...]:
@@ -148,35 +115,3 @@ def _dmarc(outcome: Outcome) -> authres.Result:
     return authres.Result(
         "dmarc", outcome.evaluation.result, reason=reason, comment=comment, properties=tuple(properties)
     )
-
-
-def _hold_reason(outcome: Outcome) -> str:
-    return _safe(f"DMARC: {outcome.evidence.author.domain or outcome.evidence.author.problem}")
-
-
-def _reply(outcome: Outcome, texts: Texts) -> Reply:
-    if outcome.decision.action is Action.TEMPFAIL:
-        return Reply("451", "4.7.1", _filled(texts.defer, outcome, texts))
-    if outcome.evidence.author.problem is not None:
-        return Reply("550", "5.7.1", _filled(texts.author, outcome, texts))
-    return Reply("550", "5.7.1", _filled(texts.reject, outcome, texts))
-
-
-def _filled(template: str, outcome: Outcome, texts: Texts) -> str:
-    discovery = outcome.evidence.discovery
-    values = {
-        "domain": outcome.evidence.author.domain or "",
-        "policy_domain": (discovery.policy_domain if discovery else None) or "",
-        "queue_id": outcome.message.envelope.queue_id,
-        "reason": outcome.evaluation.reason,
-        "info_url": texts.info_url,
-    }
-    text = re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), template)
-    if texts.info_url and "{info_url}" not in template:
-        text = f"{text}; see {texts.info_url}"
-    return _safe(text)
-
-
-def _safe(text: str) -> str:
-    """One line of printable ASCII, as an SMTP reply must be."""
-    return "".join(c if " " <= c <= "~" else "?" for c in text)[:MAX_REPLY]

@@ -1,8 +1,8 @@
-"""Addresses in the conf file: the milter socket and the name servers. ValueError when they cannot be one."""
+"""Addresses in the conf file: milter socket, metrics endpoint, name servers. ValueError when they are none."""
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 MAX_SOCKET_PATH = 107
 """sun_path of Linux without its final NUL."""
@@ -32,6 +32,18 @@ def parse_socket(text: str) -> Socket:
         if (address.version == 6) == (family == "inet6"):
             return Socket(family, host=str(address), port=int(port))
     raise ValueError(f"{text!r} is not unix:/PATH, inet:PORT@ADDRESS or inet6:PORT@ADDRESS")
+
+
+def parse_listen(text: str) -> Socket:
+    """Where we answer HTTP: `unix:/PATH`, `ADDRESS:PORT` or `[IPv6]:PORT`."""
+    if text.startswith("unix:"):
+        return parse_socket(text)
+    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})", text)
+    if not found or not 0 < int(found[3]) < 65_536:
+        raise ValueError(f"{text!r} is not unix:/PATH, ADDRESS:PORT or [IPv6]:PORT")
+    if found[1]:
+        return Socket("inet6", host=str(IPv6Address(found[1])), port=int(found[3]))
+    return Socket("inet", host=str(IPv4Address(found[2])), port=int(found[3]))
 
 
 def parse_nameserver(text: str) -> tuple[str, int]:

@@ -24,19 +24,25 @@ class Examination:
         self._truncated = ""
         self._size = 0
         self._reading: Reading | None = None
+        self._header_seconds = 0.0
+        self._body_seconds = 0.0
         self._prefetch(pipeline.names_at_mail_from(envelope))
 
     def end_of_headers(self, headers: tuple[Header, ...], *, size: int, truncated: str = "") -> None:
         """Take the whole header; `truncated` names the limit that cut it short."""
+        start = time.perf_counter()
         self._headers, self._truncated = headers, truncated
         self._size += size
         self._reading = pipeline.read(headers, truncated=truncated)
         self._prefetch(pipeline.names_at_end_of_headers(self._reading, self._site))
+        self._header_seconds += time.perf_counter() - start
 
     def body(self, chunk: bytes) -> None:
+        start = time.perf_counter()
         self._size += len(chunk)
         if self._reading is not None:
             self._reading.body.feed(chunk)
+        self._body_seconds += time.perf_counter() - start
 
     def outcome(self, queue_id: str) -> Outcome:
         """Judge the message. The queue id is known for sure only at its end."""
@@ -62,4 +68,7 @@ class Examination:
             dns_cache_hits=lookup.cache_hits,
             dns_milliseconds=lookup.milliseconds,
             milliseconds=(time.perf_counter() - start) * 1000,
+            header_milliseconds=self._header_seconds * 1000,
+            body_milliseconds=self._body_seconds * 1000,
+            dns_spent=lookup.spent,
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
+from dmarcmilter.case import Case
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.evaluation import Assessment, DmarcWord, Evaluation
 from dmarcmilter.evidence import DkimResult, Evidence
@@ -27,6 +28,12 @@ class Effort:
     """Spent waiting for DNS."""
     milliseconds: float = 0.0
     """From end of message to the decision."""
+    header_milliseconds: float = 0.0
+    """Reading the header at its end, and asking ahead for what it names. Like what follows, not in the record."""
+    body_milliseconds: float = 0.0
+    """Hashing the body as it came."""
+    dns_spent: bool = False
+    """Something was not asked for want of budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,7 @@ class Outcome:
     assessment: Assessment | None
     decision: Decision
     mode: Mode
+    case: Case
     effort: Effort = Effort()
 
     def record(self) -> dict[str, Any]:
@@ -72,7 +80,9 @@ class Outcome:
             "dkim": [_dkim(result) for result in self.evidence.dkim],
             "arc": {
                 "result": str(arc.result),
-                "sealers": [{"domain": sealed.sealer, "selector": sealed.selector} for sealed in arc.sets],
+                "sealers": [
+                    {"domain": hop.sealer, "selector": hop.selector, "vouches": hop.vouches} for hop in self.case.hops
+                ],
                 "oldest_pass": arc.oldest_pass,
                 "reason": arc.reason,
             },
@@ -85,13 +95,32 @@ class Outcome:
             "dmarc": self._dmarc(),
             "disposition": str(decision.disposition),
             "overrides": [
-                {"type": str(found.type), "comment": found.comment, "rfc7489": found.type_rfc7489 or str(found.type)}
+                {
+                    "type": str(found.type),
+                    "comment": found.comment,
+                    "rfc7489": found.type_rfc7489 or str(found.type),
+                    "entry": found.entry or None,
+                }
                 for found in decision.overrides
             ],
             "sampled_out": self.sampled_out,
             "mode": str(self.mode),
             "action": str(decision.action),
             "would": str(decision.would),
+            "would_disposition": str(decision.would_disposition),
+            **self._circumstances(),
+        }
+
+    def _circumstances(self) -> dict[str, Any]:
+        """What else the decision rested on, so that it can be made again by other rules. Nothing of a person."""
+        case = self.case
+        names = case.client_names
+        return {
+            "exempt": str(case.exempt),
+            "deferred_for": None if case.deferred_for is None else round(case.deferred_for),
+            "draws": {"pct": case.draws.pct, "rollout": case.draws.rollout},
+            "client_names": None if names is None else {"confirmed": list(names.names), "failed": names.failed},
+            "lists": {"ids": list(case.list_ids), "traces": list(case.list_traces)},
         }
 
     def _effort(self) -> dict[str, Any]:
@@ -151,6 +180,7 @@ class Outcome:
             "published": str(assessment.policy) if assessment else None,
             "tag": str(assessment.tag) if assessment else None,
             "reason": self.evaluation.reason,
+            "troubles": [str(found) for found in self.evaluation.troubles],
         }
 
     def log_line(self) -> str:

@@ -2,11 +2,12 @@
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from dmarcmilter import policy, sampling
-from dmarcmilter.actions import Texts
-from dmarcmilter.checks import arc, dkim, spf
+from dmarcmilter import case as cases
+from dmarcmilter import marking, policy, sampling
+from dmarcmilter.case import Case, Draws
+from dmarcmilter.checks import arc, clientname, dkim, spf
 from dmarcmilter.checks.signature import BodyHasher
 from dmarcmilter.dmarc.alignment import could_align
 from dmarcmilter.dmarc.author import Author, AuthorProblem, author_domain
@@ -19,16 +20,19 @@ from dmarcmilter.dmarc.discovery import (
     with_existence,
 )
 from dmarcmilter.dmarc.domain import Domain
-from dmarcmilter.dmarc.evaluation import assessment_policy, evaluate
+from dmarcmilter.dmarc.evaluation import Assessment, DmarcWord, assessment_policy, evaluate
+from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.dmarc.suffixes import Suffixes
 from dmarcmilter.evidence import DkimResult, DkimWord, Evidence, SpfResult, SpfWord
 from dmarcmilter.lookup import Hint, Lookup, no_hint
+from dmarcmilter.marking import Channel
 from dmarcmilter.message import Envelope, Header, Message
 from dmarcmilter.outcome import Outcome
-from dmarcmilter.rules import Rules
+from dmarcmilter.replies import Texts
+from dmarcmilter.rules import EVERY_MESSAGE, Exempt, Rules
 
-EVERY_MESSAGE = 100
-"""pct that leaves no message out."""
+SETTLED = frozenset({DmarcWord.PASS, DmarcWord.NONE})
+"""Results with which a message is delivered, whatever else is known of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Site:
 
     rules: Rules
     texts: Texts
+    channel: Channel
     method: Method
     suffixes: Suffixes
     honour_pct: bool
@@ -64,25 +69,66 @@ def read(headers: Sequence[Header], *, truncated: str = "") -> Reading:
     return Reading(author, signatures, chain, BodyHasher(dkim.plans(signatures) | arc.plans(chain)))
 
 
-def process(message: Message, reading: Reading, lookup: Lookup, site: Site, hint: Hint = no_hint) -> Outcome:
+def process(
+    message: Message,
+    reading: Reading,
+    lookup: Lookup,
+    site: Site,
+    hint: Hint = no_hint,
+    *,
+    exempt: Exempt = Exempt.NOBODY,
+    deferred_for: float | None = None,
+) -> Outcome:
     """One message's outcome. GATHER (asks DNS), then DECIDE (pure)."""
     evidence = gather(message, reading, lookup, site, hint)
 
     evaluation = evaluate(evidence)
+    case = cases.of_message(message, evidence, exempt=exempt, deferred_for=deferred_for)
+    if evaluation.result not in SETTLED or (evaluation.result is DmarcWord.NONE and site.rules.forces):
+        case = _detailed(case, message, evidence, site)
     assessment = None
     if evidence.discovery is not None:
-        draw = _draw(message, evidence.discovery, site)
-        assessment = assessment_policy(evidence.discovery, honour_pct=site.honour_pct, draw=draw)
-    decision = policy.decide(policy.Case(message, evidence, site.rules), evaluation, assessment)
+        assessment = assessment_policy(evidence.discovery, honour_pct=site.honour_pct, draw=case.draws.pct or 0)
+    if evaluation.result is DmarcWord.FAIL and assessment is not None:
+        case = _with_client_names(case, assessment, lookup, site.rules)
+    decision = policy.decide(case, site.rules, evaluation, assessment)
+    decision = marking.feasible(decision, message, site.channel)
     sender, _, _ = spf.identity(message.envelope)
     mail_from_domain = sender if message.envelope.mail_from else None
-    return Outcome(message, mail_from_domain, evidence, evaluation, assessment, decision, site.rules.mode)
+    return Outcome(message, mail_from_domain, evidence, evaluation, assessment, decision, site.rules.mode, case)
 
 
-def _draw(message: Message, discovery: Discovery, site: Site) -> int:
+def _detailed(case: Case, message: Message, evidence: Evidence, site: Site) -> Case:
+    """What only a message that is not simply delivered needs to have looked up in it."""
+    rollout = sampling.rollout_draw(message, case.author, site.sampling_key)
+    discovery = evidence.discovery
+    organization = None
+    if site.rules.forces and case.author is not None:
+        organization = cases.organization(case.author, discovery, site.suffixes)
+    return replace(
+        case,
+        list_ids=cases.list_ids(message),
+        list_traces=cases.list_traces(message),
+        organization=organization,
+        hops=cases.hops(evidence.arc, case.author),
+        arc_origin=cases.arc_origin(evidence.arc),
+        draws=Draws(_pct_draw(message, discovery, site), rollout),
+    )
+
+
+def _pct_draw(message: Message, discovery: Discovery | None, site: Site) -> int | None:
     """Drawn only where it can matter: few records have a pct."""
-    pct = discovery.record.pct if discovery.record else None
-    return 0 if pct is None or pct == EVERY_MESSAGE else sampling.draw(message, discovery.author, site.sampling_key)
+    pct = discovery.record.pct if discovery and discovery.record else None
+    if discovery is None or pct is None or pct == EVERY_MESSAGE:
+        return None
+    return sampling.draw(message, discovery.author, site.sampling_key)
+
+
+def _with_client_names(case: Case, assessment: Assessment, lookup: Lookup, rules: Rules) -> Case:
+    """Asked last, and only when the message is in trouble and a rule would take the client's word by its name."""
+    if not rules.forwarder_names or case.client_ip is None or assessment.requested is Disposition.NONE:
+        return case
+    return replace(case, client_names=clientname.confirmed(case.client_ip, rules.forwarder_names, lookup))
 
 
 def gather(message: Message, reading: Reading, lookup: Lookup, site: Site, hint: Hint) -> Evidence:

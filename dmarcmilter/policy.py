@@ -1,24 +1,27 @@
-"""From the standard's answer to what is done here: the ordered rules that soften, and the operator's choices.
+"""From the standard's answer to what is done here: what speaks for the message, and the operator's choices.
 
 RFC 9989 7.4 forbids rejecting on p=reject alone, so before a message is refused the rules look for what speaks for
 it. Each effect is an Override with the reason type that RFC 9990 reports need, and RFC 7489's for the older shape.
+
+In this order: [[override]] entries, what speaks for it (speaking), recipients who have opted out, what the operator
+lets reject and quarantine do, the mode and its rollout.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_address
 
-from dmarcmilter import authresreader
-from dmarcmilter.dmarc import domain as domains
+from dmarcmilter import entries, speaking
+from dmarcmilter.case import Case
 from dmarcmilter.dmarc.author import AuthorProblem
-from dmarcmilter.dmarc.domain import Domain
-from dmarcmilter.dmarc.evaluation import Assessment, DmarcWord, Evaluation
+from dmarcmilter.dmarc.domain import is_within
+from dmarcmilter.dmarc.evaluation import Assessment, DmarcWord, Evaluation, Trouble
 from dmarcmilter.dmarc.record import Policy as Disposition
-from dmarcmilter.evidence import ArcSet, ArcWord, Evidence
-from dmarcmilter.message import UNCLEANABLE, Message
+from dmarcmilter.message import UNCLEANABLE
 from dmarcmilter.rules import (
+    AWAY,
+    EVERY_MESSAGE,
     Action,
     AuthorAction,
+    Exempt,
     Mode,
     OnTemperror,
     Override,
@@ -26,17 +29,7 @@ from dmarcmilter.rules import (
     ReasonType,
     RejectAction,
     Rules,
-    TracesAction,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """All that a rule may look at."""
-
-    message: Message
-    evidence: Evidence
-    rules: Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,65 +39,112 @@ class Decision:
     action: Action
     """What the MTA is told."""
     would: Action
-    """What it would be told in mode enforce."""
+    """What it would be told in mode enforce, with everything in the rollout and nobody opted out."""
+    would_disposition: Disposition
+    """The disposition then."""
     overrides: tuple[Override, ...] = ()
 
 
-def decide(case: Case, evaluation: Evaluation, assessment: Assessment | None) -> Decision:
-    """Honour, soften or defer (RFC 9989 5.3.6, 5.4, 7.4)."""
-    if case.message.truncated == UNCLEANABLE:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be done, before the operator's limits."""
+
+    disposition: Disposition = Disposition.NONE
+    overrides: tuple[Override, ...] = ()
+    is_deferred: bool = False
+
+
+def decide(case: Case, rules: Rules, evaluation: Evaluation, assessment: Assessment | None) -> Decision:
+    """Honour, soften, harden or defer (RFC 9989 5.3.6, 5.4, 7.4)."""
+    if case.truncated == UNCLEANABLE:
         # In every mode: passing it on would deliver results in our name that we did not write (RFC 8601 5).
-        return Decision(Disposition.REJECT, Action.REJECT, Action.REJECT)
-    if case.evidence.author.problem is not None:
-        return _enforced(case.rules, *_for_author_problem(case))
+        return Decision(Disposition.REJECT, Action.REJECT, Action.REJECT, Disposition.REJECT)
+    return _enforced(case, rules, _limited(rules, _wanted(case, rules, evaluation, assessment)))
+
+
+def _wanted(case: Case, rules: Rules, evaluation: Evaluation, assessment: Assessment | None) -> Wanted:
+    if case.author_problem is not None:
+        return _unless_accepted(case, rules, _for_author_problem(case, rules, case.author_problem))
     if evaluation.result is DmarcWord.TEMPERROR:
-        would = Action.TEMPFAIL if case.rules.temperror is OnTemperror.TEMPFAIL else Action.ACCEPT
-        action = would if case.rules.mode is Mode.ENFORCE else Action.ACCEPT
-        return Decision(Disposition.NONE, action, would)
-    if evaluation.result is not DmarcWord.FAIL or assessment is None:
-        return Decision(Disposition.NONE, Action.ACCEPT, Action.ACCEPT)
-    wanted, overrides = _softened(case, assessment)
-    return _enforced(case.rules, wanted, overrides)
+        return _unless_accepted(case, rules, _for_temperror(case, rules, evaluation))
+    if evaluation.result is DmarcWord.FAIL and assessment is not None:
+        return _for_failure(case, rules, assessment)
+    if evaluation.result is DmarcWord.NONE and rules.forces:
+        return _by_entry(case, rules, Disposition.NONE) or Wanted()
+    return Wanted()
 
 
-def _for_author_problem(case: Case) -> tuple[Disposition, tuple[Override, ...]]:
+def _unless_accepted(case: Case, rules: Rules, wanted: Wanted) -> Wanted:
+    """An entry that accepts does so also where DMARC says nothing about the message."""
+    if wanted.is_deferred or wanted.disposition is not Disposition.NONE:
+        entry = entries.accepting(case, rules)
+        if entry is not None:
+            return Wanted(overrides=(entries.override(entry),))
+    return wanted
+
+
+def _for_author_problem(case: Case, rules: Rules, problem: AuthorProblem) -> Wanted:
     """A From field that names no single Author Domain is outside DMARC, yet an evasion (RFC 9989 11.5)."""
-    rules = case.rules
     action = {
         AuthorProblem.MISSING: rules.on_missing,
         AuthorProblem.NO_DOMAIN: rules.on_missing,
         AuthorProblem.SEVERAL_FIELDS: rules.on_multiple,
         AuthorProblem.SEVERAL_DOMAINS: rules.on_multiple,
         AuthorProblem.MALFORMED: rules.on_malformed,
-    }[case.evidence.author.problem or AuthorProblem.MALFORMED]
+    }[problem]
     wanted = {
         AuthorAction.REJECT: Disposition.REJECT,
         AuthorAction.QUARANTINE: Disposition.QUARANTINE,
         AuthorAction.ACCEPT: Disposition.NONE,
     }[action]
-    if wanted is Disposition.REJECT and case.evidence.author.problem is AuthorProblem.NO_DOMAIN:
-        return _bounce_kept(case)
-    return wanted, ()
+    if wanted is Disposition.REJECT and problem is AuthorProblem.NO_DOMAIN and case.null_reverse_path:
+        # Some systems send bounces From `MAILER-DAEMON`: nobody is impersonated, somebody may wait for them.
+        return Wanted(Disposition.QUARANTINE, (Override(ReasonType.OTHER, "a bounce whose From has no domain"),))
+    return Wanted(wanted)
 
 
-def _bounce_kept(case: Case) -> tuple[Disposition, tuple[Override, ...]]:
-    """Some systems send bounces From `MAILER-DAEMON` without a domain: nobody is impersonated, somebody may wait."""
-    if case.message.envelope.mail_from:
-        return Disposition.REJECT, ()
-    return Disposition.QUARANTINE, (Override(ReasonType.OTHER, "a bounce whose From has no domain"),)
+def _for_temperror(case: Case, rules: Rules, evaluation: Evaluation) -> Wanted:
+    """Deferred where the operator wants it for anything that DNS kept from us, but not for ever."""
+    if not any(_on(trouble, rules) is OnTemperror.TEMPFAIL for trouble in evaluation.troubles):
+        return Wanted()
+    cap = rules.defer.cap
+    if cap is not None and case.deferred_for is not None and case.deferred_for >= cap:
+        comment = "accepted without a DMARC result, having been deferred for long enough"
+        return Wanted(overrides=(Override(ReasonType.LOCAL_POLICY, comment),))
+    return Wanted(is_deferred=True)
 
 
-def _softened(case: Case, assessment: Assessment) -> tuple[Disposition, tuple[Override, ...]]:
-    """The policy after t or pct, then after the first rule that finds something to say for the message."""
+def _on(trouble: Trouble, rules: Rules) -> OnTemperror:
+    own = {
+        Trouble.POLICY: rules.defer.policy,
+        Trouble.DKIM_KEY: rules.defer.dkim_key,
+        Trouble.SPF: rules.defer.spf,
+    }[trouble]
+    return own or rules.temperror
+
+
+def _for_failure(case: Case, rules: Rules, assessment: Assessment) -> Wanted:
+    """The policy after t or pct, then as the deciding entry says, else as the first rule that speaks for it."""
     overrides = _of_assessment(assessment)
     wanted = assessment.requested
-    if wanted is not Disposition.NONE:
-        for rule in WHAT_SPEAKS_FOR_IT:
-            found = rule(case, wanted)
-            if found:
-                softer, override = found
-                return softer, (*overrides, override)
-    return wanted, overrides
+    forced = _by_entry(case, rules, wanted)
+    if forced is not None:
+        is_harder = entries.SEVERITY.index(forced.disposition) > entries.SEVERITY.index(wanted)
+        # Stricter than what t or pct have made of it: then they have changed nothing.
+        return forced if is_harder else Wanted(forced.disposition, (*overrides, *forced.overrides))
+    if wanted is Disposition.NONE:
+        return Wanted(wanted, overrides)
+    softer = speaking.softened(case, rules, wanted)
+    return Wanted(softer[0], (*overrides, softer[1])) if softer else Wanted(wanted, overrides)
+
+
+def _by_entry(case: Case, rules: Rules, requested: Disposition) -> Wanted | None:
+    """As though the Author Domain had published it; told as an override only where that makes a difference."""
+    entry = entries.deciding(case, rules, requested)
+    if entry is None:
+        return None
+    disposition = entries.DISPOSITIONS[entry.action]
+    return Wanted(disposition, () if disposition is requested else (entries.override(entry),))
 
 
 def _of_assessment(assessment: Assessment) -> tuple[Override, ...]:
@@ -116,110 +156,49 @@ def _of_assessment(assessment: Assessment) -> tuple[Override, ...]:
     return (Override(ReasonType.LOCAL_POLICY, "not selected by pct", "sampled_out"),)
 
 
-Rule = Callable[[Case, Disposition], tuple[Disposition, Override] | None]
-
-
-def trusted_arc_sealer(case: Case, wanted: Disposition) -> tuple[Disposition, Override] | None:  # noqa: ARG001
-    """A passing chain in which a trusted sealer saw DMARC pass for this same Author Domain (RFC 8617 7.2.1).
-
-    Only the unbroken run of trusted sealers from the newest on is believed: whoever sealed last could have
-    rewritten all that came before.
-    """
-    arc = case.evidence.arc
-    author = case.evidence.author.domain
-    if arc.result is not ArcWord.PASS or author is None:
-        return None
-    for sealed in arc.sets:
-        if sealed.sealer not in case.rules.trusted_sealers:
-            return None
-        if _vouches(sealed, author):
-            return Disposition.NONE, Override(ReasonType.LOCAL_POLICY, _arc_comment(case))
-    return None
-
-
-def _vouches(sealed: ArcSet, author: Domain) -> bool:
-    parsed = authresreader.parse(sealed.results)
-    if parsed is None:
-        return False
-    return any(
-        found.method == "dmarc"
-        and found.result == "pass"
-        and any(name == "header.from" and domains.parse(value) == author for name, value in found.properties)
-        for found in parsed.results
-    )
-
-
-def _arc_comment(case: Case) -> str:
-    """What RFC 8617 7.2.2 asks for: the chain's status, domain and selector of each seal, and where it came from."""
-    seals = " ".join(
-        f"as[{sealed.instance}].d={sealed.sealer} as[{sealed.instance}].s={sealed.selector}"
-        for sealed in case.evidence.arc.sets
-    )
-    return f"arc=pass {seals}{_origin(case.evidence.arc.sets[-1])}"
-
-
-def _origin(first: ArcSet) -> str:
-    """The client of the first hop, if that hop recorded it."""
-    parsed = authresreader.parse(first.results)
-    for found in parsed.results if parsed else ():
-        for name, value in found.properties:
-            if name == "smtp.remote-ip" and (address := _address(value)):
-                return f" remote-ip[{first.instance}]={address}"
-    return ""
-
-
-def _address(text: str) -> str:
-    try:
-        return str(ip_address(text))
-    except ValueError:
-        return ""
-
-
-def mailing_list_traces(case: Case, wanted: Disposition) -> tuple[Disposition, Override] | None:
-    """Anyone can write List-Id: it softens reject to quarantine, and never further."""
-    rules = case.rules
-    if wanted is not Disposition.REJECT or rules.mailing_list_traces is TracesAction.IGNORE:
-        return None
-    # Where reject already acts as something milder, quarantine would be the harder word; and where quarantine does
-    # nothing, the traces alone would let the message through.
-    if rules.reject_action is not RejectAction.REJECT or rules.quarantine_action is QuarantineAction.NONE:
-        return None
-    seen = [name for name in ("List-Id", "List-Post") if any(case.message.fields(name.lower().encode()))]
-    if not seen:
-        return None
-    return Disposition.QUARANTINE, Override(ReasonType.MAILING_LIST, f"{seen[0]} present, not authenticated")
-
-
-WHAT_SPEAKS_FOR_IT: tuple[Rule, ...] = (trusted_arc_sealer, mailing_list_traces)
-"""First match wins."""
-
-
-def _enforced(rules: Rules, wanted: Disposition, overrides: tuple[Override, ...]) -> Decision:
+def _limited(rules: Rules, wanted: Wanted) -> Wanted:
     """The operator's limits on what may be done to mail at all."""
-    disposition, overrides = _limited(rules, wanted, overrides)
-    would = {
-        Disposition.NONE: Action.ACCEPT,
-        Disposition.QUARANTINE: Action.QUARANTINE
-        if rules.quarantine_action is QuarantineAction.HOLD
-        else Action.ACCEPT,
-        Disposition.REJECT: Action.REJECT,
-    }[disposition]
-    if rules.mode is Mode.MONITOR and disposition is not Disposition.NONE:
-        monitoring = Override(ReasonType.LOCAL_POLICY, f"mode is monitor: would be {disposition}")
-        return Decision(Disposition.NONE, Action.ACCEPT, would, (*overrides, monitoring))
-    return Decision(disposition, would, would, overrides)
-
-
-def _limited(
-    rules: Rules,
-    wanted: Disposition,
-    overrides: tuple[Override, ...],
-) -> tuple[Disposition, tuple[Override, ...]]:
-    disposition = wanted
+    disposition = wanted.disposition
     if disposition is Disposition.REJECT and rules.reject_action is not RejectAction.REJECT:
         disposition = Disposition(rules.reject_action)
     if disposition is Disposition.QUARANTINE and rules.quarantine_action is QuarantineAction.NONE:
         disposition = Disposition.NONE
-    if disposition is wanted:
-        return wanted, overrides
-    return disposition, (*overrides, Override(ReasonType.LOCAL_POLICY, f"{wanted} is set to act as {disposition}"))
+    if disposition is wanted.disposition:
+        return wanted
+    limit = Override(ReasonType.LOCAL_POLICY, f"{wanted.disposition} is set to act as {disposition}")
+    return Wanted(disposition, (*wanted.overrides, limit))
+
+
+def _enforced(case: Case, rules: Rules, wanted: Wanted) -> Decision:
+    """What is done, beside what would be: only what the mode and the recipients let be done."""
+    disposition = wanted.disposition
+    holds = disposition is Disposition.QUARANTINE and rules.quarantine_action in AWAY
+    would = Action.TEMPFAIL if wanted.is_deferred else Action.QUARANTINE if holds else Action.ACCEPT
+    if disposition is Disposition.REJECT:
+        would = Action.REJECT
+    released = _why_released(case, rules)
+    if not released or (would is Action.ACCEPT and disposition is Disposition.NONE):
+        return Decision(disposition, would, would, disposition, wanted.overrides)
+    word = "deferred" if wanted.is_deferred else disposition
+    override = Override(ReasonType.LOCAL_POLICY, f"{released}: would be {word}")
+    return Decision(Disposition.NONE, Action.ACCEPT, would, disposition, (*wanted.overrides, override))
+
+
+def _why_released(case: Case, rules: Rules) -> str:
+    """Why nothing is done to the message, whatever is wanted; empty: it is."""
+    if case.exempt is not Exempt.NOBODY:
+        return "all recipients have opted out" if case.exempt is Exempt.ALL else "some recipients have opted out"
+    if rules.mode is Mode.MONITOR:
+        return "mode is monitor"
+    return _why_not_in_rollout(case, rules)
+
+
+def _why_not_in_rollout(case: Case, rules: Rules) -> str:
+    """Who has no single Author Domain is in no list of domains, but may be among the percent."""
+    listed = rules.rollout_domains
+    if listed and not (case.author and any(is_within(case.author, name) for name in listed)):
+        return "not in rollout_domains"
+    draw = case.draws.rollout
+    if rules.rollout_percent < EVERY_MESSAGE and (draw is None or draw >= rules.rollout_percent):
+        return "not in rollout_percent"
+    return ""

@@ -1,9 +1,15 @@
 """The words of enforcement: the operator's choices, what the MTA is told, and the reasons for a deviation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 
-from dmarcmilter.dmarc.domain import Domain
+from dmarcmilter.dmarc.domain import Domain, is_within
+
+Network = IPv4Network | IPv6Network
+EVERY_MESSAGE = 100
+"""rollout_percent and pct that leave no message out."""
 
 
 class Mode(StrEnum):
@@ -20,7 +26,13 @@ class RejectAction(StrEnum):
 class QuarantineAction(StrEnum):
     HOLD = "hold"
     HEADER = "header"
+    SUBJECT = "subject"
+    REDIRECT = "redirect"
     NONE = "none"
+
+
+AWAY = frozenset({QuarantineAction.HOLD, QuarantineAction.REDIRECT})
+"""The ways by which the recipients do not get the message."""
 
 
 class AuthorAction(StrEnum):
@@ -37,6 +49,31 @@ class OnTemperror(StrEnum):
 class TracesAction(StrEnum):
     QUARANTINE = "quarantine"
     IGNORE = "ignore"
+
+
+class TrustedHops(StrEnum):
+    """Which sealers of an ARC chain must be trusted."""
+
+    NEWEST = "newest"
+    """The unbroken run from the newest one on, of which one must vouch."""
+    ALL = "all"
+
+
+class EntryAction(StrEnum):
+    """What an [[override]] entry does to the messages that it matches."""
+
+    ACCEPT = "accept"
+    NONE = "none"
+    QUARANTINE = "quarantine"
+    REJECT = "reject"
+
+
+class Exempt(StrEnum):
+    """Which recipients of the message have opted out of DMARC's effects."""
+
+    NOBODY = "nobody"
+    SOME = "some"
+    ALL = "all"
 
 
 class Action(StrEnum):
@@ -66,6 +103,59 @@ class Override:
     comment: str
     type_rfc7489: str = ""
     """When it is not the same word (RFC 7489 appendix C)."""
+    entry: str = ""
+    """The [[override]] entry that it comes from."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamePattern:
+    """A domain in an [[override]] entry: with all below it, or (written `=example.com`) that name alone."""
+
+    name: Domain
+    exact: bool = False
+
+    def covers(self, domain: Domain) -> bool:
+        return domain == self.name if self.exact else is_within(domain, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientPattern:
+    """A recipient in an [[override]] entry: a whole address, or every address in a domain and below it."""
+
+    domain: NamePattern
+    local: bytes | None = None
+    """Lower case; None: any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One [[override]]: all criteria that it has must match; of one criterion's values, one."""
+
+    name: str
+    action: EntryAction
+    from_domain: tuple[NamePattern, ...] = ()
+    dkim_domain: tuple[NamePattern, ...] = ()
+    spf_domain: tuple[NamePattern, ...] = ()
+    client: tuple[Network, ...] = ()
+    list_id: tuple[NamePattern, ...] = ()
+    arc_sealer: tuple[NamePattern, ...] = ()
+    recipient: tuple[RecipientPattern, ...] = ()
+    require_auth: bool = True
+    reason: ReasonType = ReasonType.LOCAL_POLICY
+    comment: str = ""
+    expires: date | None = None
+    """From that day on (UTC) it matches nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defer:
+    """What a temperror leads to, by what it kept from us; None: as Rules.temperror says."""
+
+    policy: OnTemperror | None = None
+    dkim_key: OnTemperror | None = None
+    spf: OnTemperror | None = None
+    cap: float | None = None
+    """Seconds after a message's first deferral from which on it is accepted; None: it is deferred each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +171,25 @@ class Rules:
     on_multiple: AuthorAction
     on_malformed: AuthorAction
     trusted_sealers: frozenset[Domain]
+    trusted_hops: TrustedHops = TrustedHops.NEWEST
+    forwarder_networks: tuple[Network, ...] = ()
+    forwarder_names: tuple[Domain, ...] = ()
+    mailing_lists: tuple[Domain, ...] = ()
+    rollout_percent: int = EVERY_MESSAGE
+    rollout_domains: tuple[Domain, ...] = ()
+    """Empty: all."""
+    overrides: tuple[Entry, ...] = ()
+    defer: Defer = field(default_factory=Defer)
+
+    @property
+    def needs_recipients(self) -> bool:
+        """Whether a rule asks who the message is for."""
+        return any(entry.recipient for entry in self.overrides)
+
+    @property
+    def forces(self) -> bool:
+        """Whether an entry may be stricter than what a domain has published, or has not."""
+        return any(entry.action in STRICT for entry in self.overrides)
+
+
+STRICT = frozenset({EntryAction.QUARANTINE, EntryAction.REJECT})

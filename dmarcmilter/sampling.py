@@ -1,4 +1,4 @@
-"""Sampling for pct: the same answer for a retry, and no dice to reroll (RFC 7489 6.6.4)."""
+"""Sampling for pct and for the rollout: the same answer for a retry, and no dice to reroll (RFC 7489 6.6.4)."""
 
 import hashlib
 import hmac
@@ -16,7 +16,19 @@ def draw(message: Message, author: Domain, key: bytes) -> int:
     A retry of the same message draws the same number, on every server that has the same key; nobody without the
     key can tell which spelling of a message would be left out.
     """
-    digest = hmac.new(key, author.encode(), hashlib.sha256)
+    return _number(message, author, key)
+
+
+def rollout_draw(message: Message, author: Domain | None, key: bytes) -> int:
+    """0..99, the same way, for rollout_percent. Independent of pct's: who is left out there may be enforced here.
+
+    No domain name has a colon, so that the two can never hash the same.
+    """
+    return _number(message, f"rollout:{author or ''}", key)
+
+
+def _number(message: Message, start: str, key: bytes) -> int:
+    digest = hmac.new(key, start.encode(), hashlib.sha256)
     for part in (message.envelope.mail_from, *_identity(message)):
         digest.update(len(part).to_bytes(8, "big") + part)
     return int.from_bytes(digest.digest()[:8], "big") % 100

@@ -1,13 +1,17 @@
 """What the sessions of one worker process share."""
 
 import threading
+import time
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
 from dmarcmilter.history.journal import Journal
+from dmarcmilter.metrics.tally import Tally
+from dmarcmilter.outcome import Outcome
 from dmarcmilter.pipeline import Site
 from dmarcmilter.resolver import MessageLookup, Resolver
 from dmarcmilter.settings import InternalError
+from dmarcmilter.turns import Turn, Turns
 
 Network = IPv4Network | IPv6Network
 
@@ -32,14 +36,24 @@ class Service:
     in_progress: set[object] = field(default_factory=set)
     """Sessions between MAIL and the end of their message."""
     lock: threading.Lock = field(default_factory=threading.Lock)
+    turns: Turns = field(default_factory=Turns)
+    tally: Tally = field(default_factory=Tally)
 
-    def lookup(self) -> MessageLookup:
-        return self.resolver.session(self.dns_budget, self.dns_queries)
+    def lookup(self, turn: Turn) -> MessageLookup:
+        return self.resolver.session(self.dns_budget, self.dns_queries, turn)
 
     def began(self, session: object) -> None:
         with self.lock:
             self.in_progress.add(session)
+            self.tally.in_progress(len(self.in_progress))
 
     def ended(self, session: object) -> None:
         with self.lock:
             self.in_progress.discard(session)
+            self.tally.in_progress(len(self.in_progress))
+
+    def keep(self, outcome: Outcome) -> None:
+        """Append the outcome to the journal, and count it."""
+        start = time.perf_counter()
+        written = self.journal.append(outcome.record())
+        self.tally.judged(outcome, journal_seconds=time.perf_counter() - start, written=written)

@@ -16,14 +16,16 @@ import Milter
 import milter
 
 from dmarcmilter import actions
-from dmarcmilter.actions import DeleteHeader, InsertHeader, MtaAction, Quarantine, Reply
 from dmarcmilter.collector import HeaderCollector
 from dmarcmilter.examination import Examination
+from dmarcmilter.execution import carry_out
 from dmarcmilter.message import Envelope, address_of, path_of
+from dmarcmilter.mtaactions import MtaAction
 from dmarcmilter.negotiation import ACTIONS, MACROS, SILENT, SILENT_STEPS, STEPS
 from dmarcmilter.rules import Action
 from dmarcmilter.service import Service
 from dmarcmilter.settings import InternalError
+from dmarcmilter.turns import Turn
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class Session:
         self._client_name = ""
         self._helo = b""
         self._silent = 0
+        self._turn = Turn(service.turns)
         self._unusable = False
         """A bug of ours struck before any message: none of this connection can be judged."""
         self._reset()
@@ -125,11 +128,12 @@ class Session:
                 helo=self._helo,
                 mail_from=path_of(sender),
             )
-            self._examination = Examination(envelope, self._service.lookup(), self._service.site)
+            self._examination = Examination(envelope, self._service.lookup(self._turn), self._service.site)
         return self._go_on("envfrom")
 
     @failsafe
     def header(self, name: str, value: bytes) -> int:
+        self._turn.take()
         self._header.add(name.encode("utf-8", "surrogateescape"), value)
         return self._go_on("header")
 
@@ -146,11 +150,13 @@ class Session:
 
     @failsafe
     def eom(self) -> int:
+        self._turn.take()
         if self._failed:
             return self._answer_to_failure()
         if self._ignored:
             log.debug("%s: not judged: %s", self.queue_id() or "-", self._ignored)
             self._remove_forged()
+            self._service.tally.ignored(self._ignored)
             self._end()
             return int(Milter.CONTINUE)
         if self._examination is None:
@@ -161,8 +167,9 @@ class Session:
             authserv_id=self._authserv_id,
             own_ids=self._own_ids(),
             texts=self._service.site.texts,
+            channel=self._service.site.channel,
         )
-        self._service.journal.append(outcome.record())
+        self._service.keep(outcome)
         log.info("%s", outcome.log_line())
         self._apply(plan)
         self._end()
@@ -170,6 +177,8 @@ class Session:
 
     @failsafe
     def abort(self) -> int:
+        if self._in_progress:
+            self._service.tally.abandoned()
         self._end()
         return int(Milter.CONTINUE)
 
@@ -182,6 +191,7 @@ class Session:
     def failed(self, step: str) -> int:
         """A bug of ours struck in that step; where no answer is awaited, the end of message has it."""
         self._end_examination()
+        self._service.tally.failed(step)
         self._failed = True
         self._unusable = self._unusable or step in ("negotiate", "connect", "hello")
         if step == "eom":
@@ -221,6 +231,7 @@ class Session:
             self._examination.close()
             self._examination = None
         self._service.ended(self)
+        self._turn.give()
 
     def _why_ignored(self, sender: bytes) -> str:
         # A path that lost its end had a NUL in it. So perhaps had {mail_addr}, and libmilter runs past the end of
@@ -246,17 +257,7 @@ class Session:
 
     def _apply(self, plan: tuple[MtaAction, ...]) -> None:
         self._changed = True
-        for action in plan:
-            match action:
-                case DeleteHeader(name, occurrence):
-                    self._context.chgheader(name, occurrence, None)
-                case InsertHeader(name, value):
-                    space = " " if self._leading_space else ""
-                    self._context.addheader(name, space + value, 0)
-                case Quarantine(reason):
-                    self._context.quarantine(reason)
-                case Reply(code, enhanced, text):
-                    self._context.setreply(code, enhanced, text.replace("%", "%%"))
+        carry_out(plan, self._context, leading_space=self._leading_space)
 
 
 ANSWERS = {

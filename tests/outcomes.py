@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 from zones import Zone
 
+from dmarcmilter import case as cases
 from dmarcmilter import policy
 from dmarcmilter.dmarc.author import Author, AuthorProblem
 from dmarcmilter.dmarc.discovery import Method, discover, organizational_domains, with_existence
@@ -127,12 +128,30 @@ def evidence(author="example.com", problem="", record="v=DMARC1; p=reject", zone
     return Evidence(Author(Domain(author), None), spf_result, dkim_results, arc_result, discovery, organizational)
 
 
-def outcome(found=None, mail=None, rules=RULES, *, draw=0, mail_from_domain="bounce.example.com"):
+def outcome(found=None, mail=None, rules=RULES, *, draw=0, mail_from_domain="bounce.example.com", **facts):
     """The whole way from evidence to decision, as pipeline.process goes it."""
     found = found or evidence()
     mail = mail or message()
     evaluation = evaluate(found)
     assessment = assessment_policy(found.discovery, honour_pct=True, draw=draw) if found.discovery else None
-    decision = policy.decide(policy.Case(mail, found, rules), evaluation, assessment)
+    known = case(mail, found, **facts)
+    decision = policy.decide(known, rules, evaluation, assessment)
     domain = Domain(mail_from_domain) if mail_from_domain else None
-    return Outcome(mail, domain, found, evaluation, assessment, decision, rules.mode)
+    return Outcome(mail, domain, found, evaluation, assessment, decision, rules.mode, known)
+
+
+def case(mail, found, **facts):
+    """What the pipeline finds in a message that fails, and `facts`: whatever else it may have found."""
+    author = found.author.domain
+    known = cases.of_message(mail, found)
+    return replace(
+        known,
+        **{
+            "list_ids": cases.list_ids(mail),
+            "list_traces": cases.list_traces(mail),
+            "organization": cases.organization(author, found.discovery, SUFFIXES) if author else None,
+            "hops": cases.hops(found.arc, author),
+            "arc_origin": cases.arc_origin(found.arc),
+        }
+        | facts,
+    )

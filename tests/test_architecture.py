@@ -18,8 +18,8 @@ MAX_FUNCTION_LINES = 40
 MAX_NESTING = 3
 
 CORE = re.compile(
-    r"(message|lookup|evidence|outcome|authres|authresreader|actions|policy|rules|sampling|explanation)\.py"
-    r"|dmarc/.*|reports/aggregate\.py"
+    r"(message|lookup|evidence|outcome|authres|authresreader|actions|policy|rules|sampling)\.py"
+    r"|explanation/.*|dmarc/.*|reports/aggregate\.py"
 )
 SHELL = {"session", "callbacks", "service", "worker", "daemon", "listener", "notify", "resolver", "cli", "config",
          "settings", "site", "history", "demo", "examination", "pipeline", "advice", "checks"}  # fmt: skip

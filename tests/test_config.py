@@ -115,7 +115,27 @@ WRONG = [
     ("policy", "author_text", '"{}"'),
     ("policy", "defer_text", '"{queue_id!r}"'),
     ("policy", "info_url", '"https://a.example/\\u0000"'),
+    ("policy", "info_url", '"https://a.example/ b"'),
+    ("policy", "info_url", '"https://a.example/{reason}"'),
+    ("policy", "reject_text", '" "'),
     ("policy", "sampling_key", "1"),
+    ("quarantine", "header_name", '"DMARC-Quarantine"'),
+    ("quarantine", "header_name", '"X-A: b"'),
+    ("quarantine", "header_name", '"X-Spam-Flag"'),
+    ("quarantine", "header_value", '""'),
+    ("quarantine", "header_value", '"a\\nb"'),
+    ("quarantine", "header_value", '" a"'),
+    ("quarantine", "subject_tag", '""'),
+    ("quarantine", "subject_tag", '"[x] "'),
+    ("quarantine", "subject_tag", '"a\\tb"'),
+    ("quarantine", "subject_tag", '"\\u202eab"'),
+    ("quarantine", "subject_tag", '"=?utf-8?q?a?="'),
+    ("quarantine", "subject_tag", f'"{"ä" * 23}"'),
+    ("quarantine", "mailbox", '"quarantine"'),
+    ("quarantine", "mailbox", '"a b@example.net"'),
+    ("quarantine", "mailbox", '"<a@example.net>"'),
+    ("quarantine", "mailbox", '"a@example..net"'),
+    ("quarantine", "record_recipients", '"yes"'),
     ("author", "on_missing", '"none"'),
     ("author", "on_multiple", '"tempfail"'),
     ("author", "on_malformed", "1"),
@@ -149,6 +169,12 @@ WRONG = [
     ("reports", "max_per_hour", "0"),
     ("reports", "max_per_domain", "0"),
     ("reports", "max_message_bytes", "9999"),
+    ("metrics", "listen", '"9810"'),
+    ("metrics", "listen", '"localhost:9810"'),
+    ("metrics", "listen", '"127.0.0.1:0"'),
+    ("metrics", "listen", '"::1:9810"'),
+    ("metrics", "listen", '"unix:metrics.sock"'),
+    ("metrics", "listen", f'"{Config().milter.socket}"'),
     ("log", "level", '"trace"'),
 ]
 
@@ -192,3 +218,15 @@ def test_changed_is_only_what_differs():
 
 def test_plain_has_every_key():
     assert [(section, key) for section, table in config.plain(Config()).items() for key in table] == KEYS
+
+
+def test_redirect_needs_a_mailbox():
+    with pytest.raises(ConfigError, match=r"\[quarantine\] mailbox: quarantine_action"):
+        parse('[policy]\nquarantine_action = "redirect"\n')
+    found = parse('[policy]\nquarantine_action = "redirect"\n[quarantine]\nmailbox = "dmarc@example.net"\n')
+    assert found.quarantine.mailbox == "dmarc@example.net"
+
+
+def test_texts_that_would_crowd_out_the_page():
+    with pytest.raises(ConfigError, match=r"\[policy\] reject_text: too long together with info_url"):
+        parse(f'[policy]\nreject_text = "{"x" * 200}"\ninfo_url = "https://a.example/{"y" * 250}"\n')

@@ -21,7 +21,8 @@ from dmarcmilter.history import rows, schema
 from dmarcmilter.history.store import Store
 from dmarcmilter.history.writer import Advance, Writer
 from dmarcmilter.reports.delivery import Attempt, Relay, Result, SmtpRelay
-from dmarcmilter.reports.ledger import Ledger, State
+from dmarcmilter.reports.book import State
+from dmarcmilter.reports.ledger import Ledger
 from dmarcmilter.reports.planning import Withheld, whole_day
 from dmarcmilter.reports.run import BUSY, Ask, Run
 from dmarcmilter.reports.sending import World

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dmarcmilter import config, site
+from dmarcmilter import config, keyfile, site
 from dmarcmilter.config import ConfigError
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.domain import Domain
@@ -72,7 +72,7 @@ def test_key_is_made_once_for_the_owner_only(conf, tmp_path):
     first = site.build(conf)
     path = tmp_path / "state" / "sampling.key"
     assert path.read_bytes() == first.sampling_key
-    assert len(first.sampling_key) == site.KEY_BYTES
+    assert len(first.sampling_key) == keyfile.KEY_BYTES
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert site.build(conf).sampling_key == first.sampling_key
     assert [entry.name for entry in path.parent.iterdir()] == ["sampling.key"]
@@ -102,7 +102,7 @@ def test_a_key_that_cannot_be_kept_is_a_warning(where, conf, tmp_path, caplog):
     (tmp_path / "folder" / "inner").mkdir(parents=True)
     path = tmp_path / where
     found = site.build(with_key(conf, path))
-    assert len(found.sampling_key) == site.KEY_BYTES
+    assert len(found.sampling_key) == keyfile.KEY_BYTES
     assert f"{path}: " in caplog.text
     assert "pct sampling" in caplog.text
 
@@ -130,5 +130,5 @@ def test_only_the_daemon_keeps_a_key_that_it_makes(conf, tmp_path):
 
 def test_what_cannot_be_read_is_not_replaced(conf, tmp_path):
     (tmp_path / "key").mkdir()  # no permission stops root; a folder cannot be read as a file either
-    assert len(site.build(with_key(conf, tmp_path / "key")).sampling_key) == site.KEY_BYTES
+    assert len(site.build(with_key(conf, tmp_path / "key")).sampling_key) == keyfile.KEY_BYTES
     assert (tmp_path / "key").is_dir()

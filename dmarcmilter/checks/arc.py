@@ -68,13 +68,27 @@ def read(headers: Sequence[Header]) -> Chain:
     placed: dict[tuple[int, bytes], int] = {}
     for position in positions:
         header = headers[position]
-        place = _instance(header), header.key
+        place = instance_of(header), header.key
         if not 1 <= place[0] <= MAX_SETS:
             return Chain(fault="ARC field without a valid instance")
         if place in placed:
             return Chain(fault="two ARC fields of one kind and instance")
         placed[place] = position
     return _read_sets(headers, placed)
+
+
+def newest(headers: Sequence[Header]) -> tuple[int, bool]:
+    """The highest instance (0: none), and whether an ARC-Seal of it says cv=fail (RFC 8617 5.1, steps 2 and 3).
+
+    Also of a chain that is no chain; one with too many fields counts as full.
+    """
+    fields = [header for header in headers if header.key in _KINDS]
+    if len(fields) > MAX_SETS * len(_KINDS):
+        return MAX_SETS, False
+    instances = [instance_of(header) for header in fields]
+    highest = max(instances, default=0)
+    seals = [field for field, found in zip(fields, instances, strict=True) if found == highest and field.key == _SEAL]
+    return highest, any(_tags(seal).get(b"cv", b"").lower() == b"fail" for seal in seals)
 
 
 def _read_sets(headers: Sequence[Header], placed: Mapping[tuple[int, bytes], int]) -> Chain:
@@ -93,7 +107,7 @@ def _read_sets(headers: Sequence[Header], placed: Mapping[tuple[int, bytes], int
     return Chain(tuple(reversed(sets)))
 
 
-def _instance(header: Header) -> int:
+def instance_of(header: Header) -> int:
     """i= of an ARC field (RFC 8617 4.2.1); 0: none."""
     if header.key == _RESULTS:
         match = _INSTANCE.match(header.value)
@@ -176,6 +190,21 @@ def verify(
         oldest = one.instance
     sets = tuple(ArcSet(one.instance, one.signer.domain, one.signer.selector, one.assessment) for one in chain.sets)
     return ArcResult(ArcWord.PASS, sets[::-1], oldest_pass=0 if oldest == 1 else oldest)
+
+
+def is_unreachable(result: ArcResult) -> bool:
+    """Whether the chain failed only because DNS did not answer: final for us (RFC 8617 5.2.1), not for the next hop."""
+    return result.result is ArcWord.FAIL and result.reason.endswith(Fault.KEY_UNREACHABLE.reason)
+
+
+def newest_fault(
+    chain: Chain, headers: Sequence[Header], bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
+) -> str:
+    """Why the newest set alone, with which a sealer is about to end the chain, would not verify; empty: it would."""
+    one, fields = chain.sets[-1], Fields(headers)
+    fault = _message_fault(one, fields, bodies, lookup, now)
+    fault = fault or _seal_fault(one.signer, _seal_digests(chain, headers, fields)[-1], lookup)
+    return fault.reason if fault else ""
 
 
 def _message_fault(

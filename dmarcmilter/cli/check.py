@@ -10,10 +10,11 @@ import click
 
 from dmarcmilter import mailfile, site
 from dmarcmilter.cli.common import config_option, fail, json_option, load, resolver
+from dmarcmilter.cli.language import language_option, say
 from dmarcmilter.collector import HeaderCollector
 from dmarcmilter.config import ConfigError
 from dmarcmilter.examination import Examination
-from dmarcmilter.explanation import explain
+from dmarcmilter.explanation import Language, as_text, explain
 from dmarcmilter.message import Envelope
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.settings import Config
@@ -29,6 +30,7 @@ CHUNK = 65_535
 @click.option("--mail-from", "mail_from", required=True, metavar="ADDRESS", help='"" is the null sender.')
 @click.option("--rcpt", "recipients", multiple=True, metavar="ADDRESS")
 @click.option("--queue-id", default="-", metavar="ID", help="To be shown in the result.")
+@language_option
 @json_option
 @click.argument("message", metavar="MESSAGE.eml")
 def check(
@@ -38,6 +40,7 @@ def check(
     mail_from: str,
     recipients: tuple[str, ...],
     queue_id: str,
+    lang: Language,
     message: str,
     *,
     as_json: bool,
@@ -64,7 +67,7 @@ def check(
     if any(envelope.client_ip in network for network in config.ignore.parsed()):
         click.echo(f"note: the daemon does not judge {client}: it is in [ignore] networks", err=True)
     record = judge(envelope, raw, config).record()
-    click.echo(json.dumps(record) if as_json else "\n".join(explain(record)))
+    say(json.dumps(record) if as_json else as_text(explain(record, lang), lang))
     raise SystemExit(_status(record["dmarc"]["result"]))
 
 

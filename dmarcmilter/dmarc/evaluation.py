@@ -25,6 +25,15 @@ class DmarcWord(StrEnum):
     PERMERROR = "permerror"
 
 
+class Trouble(StrEnum):
+    """What a DNS error kept from us."""
+
+    POLICY = "policy"
+    """The policy, whether the Author Domain exists, or an Organizational Domain."""
+    DKIM_KEY = "dkim_key"
+    SPF = "spf"
+
+
 @dataclass(frozen=True, slots=True)
 class AuthenticatedIdentifier:
     mechanism: Literal["spf", "dkim"]
@@ -39,6 +48,8 @@ class Evaluation:
     aligned: tuple[AuthenticatedIdentifier, ...] = ()
     """What the pass rests on."""
     reason: str = ""
+    troubles: tuple[Trouble, ...] = ()
+    """Of a temperror: all that any of its causes kept from us; the reason tells the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +75,7 @@ def evaluate(evidence: Evidence) -> Evaluation:
     discovery = evidence.discovery
     if verdict.result is DmarcWord.FAIL and discovery is not None and (unknown := _unknown_existence(discovery)):
         # Neither sp nor np may be guessed (RFC 9989 5.3.6).
-        return Evaluation(DmarcWord.TEMPERROR, reason=unknown)
+        return Evaluation(DmarcWord.TEMPERROR, reason=unknown, troubles=(Trouble.POLICY,))
     return verdict
 
 
@@ -80,7 +91,7 @@ def _before_existence(evidence: Evidence) -> Evaluation:
     if evidence.author.domain is None or discovery is None:
         return Evaluation(DmarcWord.PERMERROR, reason=evidence.author.reason or "no single Author Domain")
     if discovery.failed:
-        return Evaluation(DmarcWord.TEMPERROR, reason=discovery.failed)
+        return Evaluation(DmarcWord.TEMPERROR, reason=discovery.failed, troubles=(Trouble.POLICY,))
     record = discovery.record
     if record is None:
         return Evaluation(DmarcWord.NONE, reason=f"no policy record for {discovery.author}")
@@ -97,19 +108,23 @@ def _by_alignment(evidence: Evidence, discovery: Discovery, record: PolicyRecord
     temperror with a signature whose key cannot be fetched.
     """
     aligned: dict[AuthenticatedIdentifier, None] = {}
-    errors: list[str] = []
+    errors: list[tuple[Trouble, str]] = []
     for identifier, passed in _identifiers(evidence, record):
         alignment = is_aligned(identifier.domain, discovery, identifier.mode, evidence.organizational)
         if passed and alignment is Alignment.YES:
             aligned[identifier] = None
         elif passed and alignment is Alignment.UNKNOWN:
-            errors.append(f"the Organizational Domain of {identifier.domain} or of the author is unknown")
+            reason = f"the Organizational Domain of {identifier.domain} or of the author is unknown"
+            errors.append((Trouble.POLICY, reason))
         elif alignment is not Alignment.NO:
-            errors.append(f"{identifier.mechanism} of {identifier.domain} could not be checked for a DNS error")
+            trouble = Trouble.SPF if identifier.mechanism == "spf" else Trouble.DKIM_KEY
+            reason = f"{identifier.mechanism} of {identifier.domain} could not be checked for a DNS error"
+            errors.append((trouble, reason))
     if aligned:
         return Evaluation(DmarcWord.PASS, aligned=tuple(aligned))
     if errors:
-        return Evaluation(DmarcWord.TEMPERROR, reason=errors[0])
+        troubles = tuple(dict.fromkeys(trouble for trouble, _ in errors))
+        return Evaluation(DmarcWord.TEMPERROR, reason=errors[0][1], troubles=troubles)
     return Evaluation(DmarcWord.FAIL, reason="no aligned identifier passed")
 
 

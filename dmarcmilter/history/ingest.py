@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dmarcmilter.history import files, purge, rows, schema
+from dmarcmilter.history import progress as progress_file
 from dmarcmilter.history.files import Piece
 from dmarcmilter.history.rows import Line, UnreadableError
 from dmarcmilter.history.store import Store, StoreError, UnacceptableError
@@ -57,6 +58,7 @@ class Ingest:
     _writer: Writer | None = None
     _tidied: str = ""
     _complaints: set[str] = field(default_factory=set)
+    _told: progress_file.Reached | None = None
 
     def once(self) -> int:
         """Read all there is; the number of outcomes. StoreError when the database is not there."""
@@ -71,7 +73,23 @@ class Ingest:
                 self._drain(path, self._writer)
             except OSError as error:
                 self._complain(f"journal: {path}: {error.strerror or error}")
+        self._tell_progress()
         return self.counts.outcomes - before
+
+    def _tell_progress(self) -> None:
+        """For who watches us, when something was taken in, and now and then otherwise."""
+        reached = progress_file.Reached(self.now().timestamp(), sum(one.position for one in self._files.values()))
+        told = self._told
+        if told and told.octets == reached.octets and reached.time - told.time < progress_file.EVERY_SECONDS:
+            return
+        try:
+            progress_file.write(self.journal, reached)
+        except FileNotFoundError:
+            return  # no journal yet
+        except OSError as error:
+            self._complain(f"journal: {self.journal}: {error.strerror or error}; nobody can see how far the ingest is")
+            return
+        self._told = reached
 
     def _complain(self, text: str) -> None:
         """Once, not at each look."""

@@ -95,6 +95,15 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE TABLE report_lock (name TEXT NOT NULL PRIMARY KEY, holder TEXT NOT NULL, until BIGINT NOT NULL)",
         ),
     ),
+    Migration(
+        3,
+        (
+            "ALTER TABLE reports ADD COLUMN kind TEXT NOT NULL DEFAULT 'aggregate'",
+            "CREATE INDEX ix_reports_created ON reports (created)",
+            "CREATE INDEX ix_reports_content ON reports (created) WHERE content IS NOT NULL",
+            "CREATE INDEX ix_report_deliveries_changed ON report_deliveries (changed)",
+        ),
+    ),
 )
 
 

@@ -22,7 +22,8 @@ def parse_relay(text: str) -> tuple[str, int]:
 
 def problem(reports: Reports) -> str:
     """The first thing that is wrong, as `key: what`; empty: nothing."""
-    return _wrong_value(reports) or (_missing(reports) if reports.enabled else "")
+    wanted = reports.enabled or reports.failure.enabled
+    return _wrong_value(reports) or (_missing(reports) if wanted else "")
 
 
 def _wrong_value(reports: Reports) -> str:
@@ -49,6 +50,8 @@ def _wrong_number(reports: Reports) -> str:
     for key in ("max_per_hour", "max_per_domain"):
         if getattr(reports, key) < 1:
             return f"{key}: at least 1"
+        if getattr(reports.failure, key) < 1:
+            return f"failure.{key}: at least 1"
     if reports.max_message_bytes < SMALLEST_MESSAGE:
         return f"max_message_bytes: at least {SMALLEST_MESSAGE}"
     return ""

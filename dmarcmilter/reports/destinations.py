@@ -62,8 +62,10 @@ def host_of(address: str) -> Domain:
     return Domain(address.rpartition("@")[2])
 
 
-def verify(policy_domain: Domain, uri: str, lookup: Lookup, organization: Organization) -> Destination:
-    """RFC 9990 4: whoever is named as a destination by somebody else has to agree in DNS."""
+def verify(
+    policy_domain: Domain, uri: str, lookup: Lookup, organization: Organization, *, tag: str = "rua"
+) -> Destination:
+    """RFC 9990 4, and RFC 9991 5 for the tag ruf: whoever is named as a destination by somebody else has to agree."""
     address = address_of(uri)
     if address is None:
         return Destination(uri, Verification.REFUSED, reason="not a mail address that reports can be sent to")
@@ -73,10 +75,10 @@ def verify(policy_domain: Domain, uri: str, lookup: Lookup, organization: Organi
         return Destination(uri, Verification.ALLOWED, (address,))
     if mine is None or theirs is None:
         return Destination(uri, Verification.UNKNOWN, reason="the Organizational Domain is unknown: DNS failed")
-    return _verify_external(policy_domain, uri, address, lookup)
+    return _verify_external(policy_domain, uri, lookup, address=address, tag=tag)
 
 
-def _verify_external(policy_domain: Domain, uri: str, address: str, lookup: Lookup) -> Destination:
+def _verify_external(policy_domain: Domain, uri: str, lookup: Lookup, *, address: str, tag: str) -> Destination:
     host = host_of(address)
     name = policy_domain + REPORT_PREFIX + host
     if len(name) > MAX_NAME:
@@ -87,7 +89,7 @@ def _verify_external(policy_domain: Domain, uri: str, address: str, lookup: Look
     found = [parsed for text in answer.texts[:MAX_RECORDS] if (parsed := records.parse(text)) is not None]
     if not found:
         return Destination(uri, Verification.REFUSED, reason=f"{name} does not authorise it")
-    overriding = [override for record in found for override in record.rua]
+    overriding = [override for record in found for override in getattr(record, tag)]
     if not overriding:
         return Destination(uri, Verification.ALLOWED, (address,))
     addresses = [address_of(override) for override in overriding]
@@ -109,13 +111,13 @@ def excluded(policy_domain: str, address: str, exclusions: Iterable[str]) -> str
     return ""
 
 
-def size_limit(record: str, uri: str) -> int | None:
+def size_limit(record: str, uri: str, *, tag: str = "rua") -> int | None:
     """Octets that the old syntax `mailto:a@b!10m` allows (RFC 7489 6.2); None: no limit. RFC 9990 knows none."""
     tags = (tag.partition("=") for tag in record.split(";"))
     items = [
         item.strip().partition("!")
         for name, _, value in tags
-        if name.strip().lower() == "rua"
+        if name.strip().lower() == tag
         for item in value.split(",")
     ]
     return next((_octets(size) for found, _, size in items if found.strip() == uri), None)

@@ -6,14 +6,13 @@ docs/reports.md explains the tables; history/schema.py makes them.
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date
-from enum import StrEnum
 from itertools import islice
 from typing import Any
 
-from dmarcmilter.history.store import Store, execute, rows
+from dmarcmilter.history.store import execute, rows
 from dmarcmilter.reports.aggregate import Shape
+from dmarcmilter.reports.book import Book, Delivery, Kind, Planned, PlannedFailure, State
 from dmarcmilter.reports.grouping import period
 from dmarcmilter.reports.message import Attachment
 from dmarcmilter.reports.stored import Source, date_of, number
@@ -24,68 +23,6 @@ SOURCES_AT_ONCE = 200
 """In one statement: old SQLite takes 999 parameters."""
 MAX_DETAIL = 300
 """Characters of another server's words that are remembered."""
-
-
-class State(StrEnum):
-    """Of the delivery of one report to one address."""
-
-    UNVERIFIED = "unverified"
-    """Not yet known whether the destination wants it."""
-    PENDING = "pending"
-    SENDING = "sending"
-    """The message is on its way, or the run ended while it was."""
-    SENT = "sent"
-    UNCERTAIN = "uncertain"
-    """The run or the connection ended while the message was on its way: it may have arrived, and is not sent again."""
-    REFUSED = "refused"
-    """Not sent: the destination did not agree, is excluded, or is suppressed."""
-    FAILED = "failed"
-    """The destination's server said no, or no answer came for days."""
-    BOUNCED = "bounced"
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A report as it is laid down before anything is sent."""
-
-    attachment: Attachment
-    day: date
-    digest: str
-    supplement: int
-    record: str
-    sources: dict[Source, int]
-    uris: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    id: int
-    report: int
-    domain: str
-    record: str
-    shape: Shape
-    uri: str
-    address: str
-    attempts: int
-    token: str
-    created: int
-    """Of the report."""
-
-
-class Book:
-    """SQL on the tables of reports."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def _all(self, sql: str, **values: Any) -> list[Any]:
-        with self._store.reading() as connection:
-            return rows(connection, sql, **values)
-
-    def _change(self, sql: str, **values: Any) -> int:
-        """Number of rows changed."""
-        with self._store.writing() as connection:
-            return execute(connection, sql, **values)
 
 
 class Ledger(Book):
@@ -127,28 +64,44 @@ class Ledger(Book):
     def keep(self, planned: Planned, now: int) -> None:
         """Report, what it counts, and where it is to go: all or nothing."""
         with self._store.writing() as connection:
-            report = rows(connection, _INSERT_REPORT, **_values(planned, now))[0].id
+            report = _insert_report(connection, _values(planned, now), planned.uris, now)
             sources = iter(planned.sources.items())
             while batch := list(islice(sources, SOURCES_AT_ONCE)):
                 _insert_sources(connection, report, batch)
-            for uri in planned.uris:
-                _insert_delivery(connection, report, uri, State.UNVERIFIED, now)
+
+    def keep_failure(self, planned: PlannedFailure, now: int) -> None:
+        """All or nothing."""
+        with self._store.writing() as connection:
+            _insert_report(connection, _values_of_failure(connection, planned, now), planned.uris, now)
+
+    def is_known(self, report_id: str) -> bool:
+        return bool(self._all("SELECT id FROM reports WHERE report_id = :id", id=report_id))
+
+    def failures_since(self, then: int) -> list[tuple[str, str]]:
+        """Policy domain and kind of the failure reports that were made."""
+        sql = "SELECT domain, digest FROM reports WHERE created > :then AND kind = 'failure'"
+        return [(row.domain, row.digest) for row in self._all(sql, then=then)]
+
+    def is_authenticated(self, domain: str) -> bool:
+        """Some mail under this policy passed, as far back as the history goes."""
+        sql = """SELECT v.id FROM verdicts v JOIN policies p ON p.id = v.policy_id
+            WHERE p.domain = :domain AND v.dmarc_result = 'pass' LIMIT 1"""
+        return bool(self._all(sql, domain=domain))
 
     def attachment(self, report: int) -> Attachment | None:
         """As it was composed; None: no longer kept."""
         (row,) = self._all("SELECT * FROM reports WHERE id = :id", id=report)
         return None if row.content is None else _attachment(row)
 
-    def deliveries(self, state: State, now: int) -> list[Delivery]:
+    def failure(self, report: int) -> bytes | None:
+        """The message of a failure report but for To and Date; None: no longer kept."""
+        (row,) = self._all("SELECT content FROM reports WHERE id = :id", id=report)
+        return None if row.content is None else bytes(row.content)
+
+    def deliveries(self, kind: Kind, state: State, now: int) -> list[Delivery]:
         """Those whose turn has come, oldest first."""
-        return [
-            _delivery(row)
-            for row in self._all(
-                "SELECT d.*, r.domain, r.record, r.shape, r.created FROM report_deliveries d JOIN reports r "
-                "ON r.id = d.report WHERE d.state = :state AND d.due <= :now ORDER BY d.id",
-                state=str(state), now=now,
-            )
-        ]  # fmt: skip
+        sql = f"{_DELIVERIES} WHERE d.state = :state AND d.due <= :now AND r.kind = :kind ORDER BY d.id"
+        return [_delivery(row) for row in self._all(sql, state=str(state), now=now, kind=str(kind))]
 
     def verified(self, delivery: Delivery, addresses: Iterable[str], now: int) -> None:
         """The destination agreed. An address that stands in two URIs gets one copy."""
@@ -187,24 +140,20 @@ class Ledger(Book):
             now=now,
         )
 
-    def sent_since(self, then: int) -> dict[str, int]:
+    def sent_since(self, kind: Kind, then: int) -> dict[str, int]:
         """How many reports went out, by the domain of the address."""
         counts: dict[str, int] = {}
         for row in self._all(
-            "SELECT address FROM report_deliveries WHERE changed > :then "
-            "AND state IN ('sending', 'sent', 'uncertain', 'bounced')",
-            then=then,
-        ):
+            "SELECT d.address FROM report_deliveries d JOIN reports r ON r.id = d.report WHERE d.changed > :then "
+            "AND d.state IN ('sending', 'sent', 'uncertain', 'bounced') AND r.kind = :kind",
+            then=then, kind=str(kind),
+        ):  # fmt: skip
             domain = row.address.rpartition("@")[2]
             counts[domain] = counts.get(domain, 0) + 1
         return counts
 
     def by_token(self, token: str) -> Delivery | None:
-        found = self._all(
-            "SELECT d.*, r.domain, r.record, r.shape, r.created FROM report_deliveries d JOIN reports r "
-            "ON r.id = d.report WHERE d.token = :token AND d.address IS NOT NULL",
-            token=token,
-        )
+        found = self._all(f"{_DELIVERIES} WHERE d.token = :token AND d.address IS NOT NULL", token=token)
         return _delivery(found[0]) if found else None
 
 
@@ -213,17 +162,40 @@ _INSERT_DELIVERY = """
     VALUES (:report, :uri, :address, :state, 0, :now, :token, :now, '')"""
 _INSERT_REPORT = """
     INSERT INTO reports
-        (report_id, day, domain, digest, supplement, shape, submitter, messages, record, content, created)
-    VALUES (:report_id, :day, :domain, :digest, :supplement, :shape, :submitter, :messages, :record, :content, :now)
+        (report_id, kind, day, domain, digest, supplement, shape, submitter, messages, record, content, created)
+    VALUES
+        (:report_id, :kind, :day, :domain, :digest, :supplement, :shape, :submitter, :messages, :record, :content, :now)
     RETURNING id"""
+_DELIVERIES = """
+    SELECT d.*, r.kind, r.domain, r.record, r.shape, r.created FROM report_deliveries d JOIN reports r
+    ON r.id = d.report"""
+
+
+def _insert_report(connection: Any, values: dict[str, Any], uris: Iterable[str], now: int) -> int:
+    report: int = rows(connection, _INSERT_REPORT, **values)[0].id
+    for uri in uris:
+        _insert_delivery(connection, report, uri, State.UNVERIFIED, now)
+    return report
 
 
 def _values(planned: Planned, now: int) -> dict[str, Any]:
     found = planned.attachment
     return {
-        "report_id": found.report_id, "day": number(planned.day), "domain": found.domain, "digest": planned.digest,
-        "supplement": planned.supplement, "shape": str(found.shape), "submitter": found.submitter,
+        "report_id": found.report_id, "kind": str(Kind.AGGREGATE), "day": number(planned.day),
+        "domain": found.domain, "digest": planned.digest, "supplement": planned.supplement, "shape": str(found.shape), "submitter": found.submitter,
         "messages": found.messages, "record": planned.record, "content": found.content, "now": now,
+    }  # fmt: skip
+
+
+def _values_of_failure(connection: Any, planned: PlannedFailure, now: int) -> dict[str, Any]:
+    """The number among those of its kind and day stands where an aggregate report has that of its supplement."""
+    same = {"day": number(planned.day), "digest": planned.digest}
+    sql = "SELECT count(*) AS n FROM reports WHERE day = :day AND digest = :digest"
+    return same | {
+        "report_id": planned.report_id, "kind": str(Kind.FAILURE), "domain": planned.domain,
+        "supplement": rows(connection, sql, **same)[0].n, "shape": str(planned.shape),
+        "submitter": planned.submitter, "messages": planned.incidents, "record": planned.record,
+        "content": planned.content, "now": now,
     }  # fmt: skip
 
 
@@ -253,6 +225,6 @@ def _attachment(row: Any) -> Attachment:
 
 def _delivery(row: Any) -> Delivery:
     return Delivery(
-        row.id, row.report, row.domain, row.record, Shape(row.shape), row.uri, row.address or "", row.attempts,
+        row.id, row.report, Kind(row.kind), row.domain, row.record, Shape(row.shape), row.uri, row.address or "", row.attempts,
         row.token, row.created,
     )  # fmt: skip

@@ -10,7 +10,8 @@ from dmarcmilter.history.store import Store
 from dmarcmilter.reports.aggregate import Report, ReportMetadata
 from dmarcmilter.reports.destinations import MAX_DESTINATIONS, excluded
 from dmarcmilter.reports.grouping import Configuration, period, report_id
-from dmarcmilter.reports.ledger import Ledger, Planned
+from dmarcmilter.reports.book import Planned
+from dmarcmilter.reports.ledger import Ledger
 from dmarcmilter.reports.message import Attachment, compressed_within, report_id_text
 from dmarcmilter.reports.stored import Found, collect, configurations, date_of, number
 from dmarcmilter.settings import Reports

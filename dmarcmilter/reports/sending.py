@@ -10,10 +10,12 @@ from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.suffixes import Suffixes
 from dmarcmilter.lookup import Lookup
 from dmarcmilter.reports.aggregate import Shape
+from dmarcmilter.reports.book import Delivery, Kind, State
 from dmarcmilter.reports.delivery import GIVE_UP_AFTER, Attempt, Mail, Result, Transport, retry_seconds
 from dmarcmilter.reports.destinations import Destination, Verification, excluded, size_limit, verify
-from dmarcmilter.reports.ledger import Delivery, Ledger, State
-from dmarcmilter.reports.message import Attachment, Sender, Signer, compose, signed
+from dmarcmilter.reports.failuremail import addressed
+from dmarcmilter.reports.ledger import Ledger
+from dmarcmilter.reports.message import Sender, Signer, compose, signed
 from dmarcmilter.reports.planning import submitter_of
 from dmarcmilter.reports.standing import Lock, Standing
 from dmarcmilter.settings import Reports
@@ -51,14 +53,36 @@ class Sum:
     lines: list[str] = field(default_factory=list)
 
 
-def asked(world: World, domain: str, uri: str) -> Destination:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    per_hour: int
+    per_domain: int
+    """Of the addresses."""
+    seconds: int
+    """Within which the second one holds."""
+
+
+def limits_of(settings: Reports, kind: Kind) -> Limits:
+    if kind is Kind.FAILURE:
+        return Limits(settings.failure.max_per_hour, settings.failure.max_per_domain, HOUR)
+    return Limits(settings.max_per_hour, settings.max_per_domain, DAY)
+
+
+TAGS = {Kind.AGGREGATE: "rua", Kind.FAILURE: "ruf"}
+
+
+def asked(world: World, domain: str, uri: str, kind: Kind = Kind.AGGREGATE) -> Destination:
     """One destination, looked up."""
     with world.lookups() as lookup:
 
         def organization(name: Domain) -> Domain | None:
             return discover(name, lookup, method=world.method, suffixes=world.suffixes).organizational_domain
 
-        return verify(Domain(domain), uri, lookup, organization)
+        return verify(Domain(domain), uri, lookup, organization, tag=TAGS[kind])
+
+
+def sender_of(settings: Reports) -> Sender:
+    return Sender(settings.org_name or submitter_of(settings), settings.email)
 
 
 def refusal(settings: Reports, domain: str, address: str) -> str:
@@ -80,15 +104,15 @@ class Sending:
         self._signer = signer
         self._world = world
 
-    def verify_destinations(self, now: Callable[[], int], done: Sum, progress: Progress) -> None:
-        due = self._ledger.deliveries(State.UNVERIFIED, now())
+    def verify_destinations(self, kind: Kind, now: Callable[[], int], done: Sum, progress: Progress) -> None:
+        due = self._ledger.deliveries(kind, State.UNVERIFIED, now())
         for count, delivery in enumerate(due, start=1):
             self._verify(delivery, now(), done)
             self._lock.refresh(now())
             progress("verifying destinations", count, len(due))
 
     def _verify(self, delivery: Delivery, now: int, done: Sum) -> None:
-        found = asked(self._world, delivery.domain, delivery.uri)
+        found = asked(self._world, delivery.domain, delivery.uri, delivery.kind)
         if found.verification is Verification.UNKNOWN:
             self._again_or_never(delivery, State.UNVERIFIED, now, found.reason, done)
             return
@@ -102,16 +126,20 @@ class Sending:
         done.lines.append(f"{delivery.domain}: nothing to {delivery.uri}: {reason}")
         self._ledger.set_state(delivery, State.REFUSED, now, reason)
 
-    def send_due(self, transport: Transport, now: Callable[[], int], done: Sum, progress: Progress) -> None:
-        due = self._ledger.deliveries(State.PENDING, now())
-        left = self._settings.max_per_hour - sum(self._ledger.sent_since(now() - HOUR).values())
-        today = self._ledger.sent_since(now() - DAY)
+    def send_due(  # noqa: PLR0917  as above
+        self, kind: Kind, transport: Transport, now: Callable[[], int], done: Sum, progress: Progress
+    ) -> bool:
+        """False: the relay takes nothing for now."""
+        limits = limits_of(self._settings, kind)
+        due = self._ledger.deliveries(kind, State.PENDING, now())
+        left = limits.per_hour - sum(self._ledger.sent_since(kind, now() - HOUR).values())
+        lately = self._ledger.sent_since(kind, now() - limits.seconds)
         for count, delivery in enumerate(due, start=1):
             domain = delivery.address.rpartition("@")[2]
             if left <= 0:
-                done.stopped = f"{self._settings.max_per_hour} reports were sent within the hour, the rest waits"
-                return
-            if today.get(domain, 0) >= self._settings.max_per_domain:
+                done.stopped = f"{limits.per_hour} {kind} reports were sent within the hour, the rest waits"
+                return True
+            if lately.get(domain, 0) >= limits.per_domain:
                 done.postponed += 1
                 continue
             attempt = self._send(delivery, transport, now, done)
@@ -119,23 +147,23 @@ class Sending:
             if attempt is None:
                 continue
             left -= 1
-            today[domain] = today.get(domain, 0) + 1
+            lately[domain] = lately.get(domain, 0) + 1
             if attempt.result is Result.UNAVAILABLE:
                 done.stopped = f"the relay does not take reports now: {attempt.detail}"
-                return
+                return False
+        return True
 
     def _send(self, delivery: Delivery, transport: Transport, now: Callable[[], int], done: Sum) -> Attempt | None:
         """None: there was nothing to hand over."""
         pause = self._standing.pause(delivery.address, now())
-        attachment = self._ledger.attachment(delivery.report)
-        if pause is not None or attachment is None:
+        message = None if pause else self._message(delivery, now())
+        if message is None:
             reason = f"left alone after {pause.failures} refusals: {pause.detail}" if pause else "no longer kept"
             self._ledger.set_state(delivery, State.REFUSED, now(), reason)
             done.refused += 1
             return None
-        message = self._message(attachment, delivery.address, now())
-        limit = size_limit(delivery.record, delivery.uri) if delivery.shape is Shape.RFC7489 else None
-        if limit is not None and len(message) > limit:
+        limit = size_limit(delivery.record, delivery.uri, tag=TAGS[delivery.kind])
+        if delivery.shape is Shape.RFC7489 and limit is not None and len(message) > limit:
             self._ledger.set_state(delivery, State.REFUSED, now(), f"larger than the {limit} octets of its record")
             done.refused += 1
             return None
@@ -149,11 +177,16 @@ class Sending:
         self._record(delivery, attempt, now(), done)
         return attempt
 
-    def _message(self, attachment: Attachment, address: str, now: int) -> bytes:
-        settings = self._settings
-        sender = Sender(settings.org_name or submitter_of(settings), settings.email)
-        message = compose(attachment, sender, address, datetime.fromtimestamp(now, UTC))
-        return signed(message, self._signer) if self._signer else message
+    def _message(self, delivery: Delivery, now: int) -> bytes | None:
+        """As it goes to this address; None: the report is no longer kept."""
+        when = datetime.fromtimestamp(now, UTC)
+        if delivery.kind is Kind.FAILURE:
+            content = self._ledger.failure(delivery.report)
+            message = addressed(content, delivery.address, when) if content else None
+        else:
+            attachment = self._ledger.attachment(delivery.report)
+            message = compose(attachment, sender_of(self._settings), delivery.address, when) if attachment else None
+        return signed(message, self._signer) if message and self._signer else message
 
     def _record(self, delivery: Delivery, attempt: Attempt, now: int, done: Sum) -> None:
         """The relay's answer, in one step."""

@@ -4,7 +4,8 @@ import os
 import socket
 from dataclasses import dataclass
 
-from dmarcmilter.reports.ledger import Book, Ledger, State
+from dmarcmilter.reports.book import Book, Kind, State
+from dmarcmilter.reports.ledger import Ledger
 
 DAY = 86_400
 FIRST_PAUSE = 7 * DAY
@@ -108,8 +109,8 @@ def _lives(process: int) -> bool:
 class Upkeep(Book):
     """Forgets what no run needs any more, and counts what is there."""
 
-    def prune(self, *, reported_before: int, sent_before: int) -> None:
-        """`reported_before`: days (YYYYMMDD) that are looked at no more; `sent_before`: seconds since 1970."""
+    def prune(self, *, reported_before: int, sent_before: int, made_before: int = 0) -> None:
+        """`reported_before`: days (YYYYMMDD) that are looked at no more; the others: seconds since 1970."""
         self._change(
             "DELETE FROM report_sources WHERE report IN (SELECT id FROM reports WHERE day < :day)", day=reported_before
         )
@@ -119,17 +120,25 @@ class Upkeep(Book):
             "AND d.state IN ('unverified', 'pending', 'sending'))",
             then=sent_before,
         )
+        old = "(SELECT id FROM reports WHERE created < :then)"
+        self._change(f"DELETE FROM report_deliveries WHERE report IN {old}", then=made_before)
+        self._change("DELETE FROM reports WHERE created < :then", then=made_before)
 
-    def counts(self) -> dict[str, int]:
+    def counts(self, kind: Kind = Kind.AGGREGATE) -> dict[str, int]:
         """Deliveries by state."""
-        rows = self._all("SELECT state, count(*) AS n FROM report_deliveries GROUP BY state")
+        rows = self._all(
+            "SELECT d.state, count(*) AS n FROM report_deliveries d JOIN reports r ON r.id = d.report "
+            "WHERE r.kind = :kind GROUP BY d.state",
+            kind=str(kind),
+        )
         return {row.state: row.n for row in rows}
 
     def recent_days(self, limit: int = 7) -> list[tuple[int, int, int]]:
         """(day, reports, messages), newest first."""
         rows = self._all(
             "SELECT d.day, count(r.id) AS n, coalesce(sum(r.messages), 0) AS m FROM report_days d "
-            "LEFT JOIN reports r ON r.day = d.day GROUP BY d.day ORDER BY d.day DESC LIMIT :limit",
+            "LEFT JOIN reports r ON r.day = d.day AND r.kind = 'aggregate' "
+            "GROUP BY d.day ORDER BY d.day DESC LIMIT :limit",
             limit=limit,
         )
         return [(row.day, row.n, int(row.m)) for row in rows]

@@ -9,6 +9,7 @@ from dmarcmilter.resolver import wire as dnswire
 from dmarcmilter.resolver.cache import Key
 from dmarcmilter.resolver.names import name_to_wire
 from dmarcmilter.resolver.query import Query
+from dmarcmilter.turns import Turn
 
 if TYPE_CHECKING:
     from dmarcmilter.resolver.resolver import Resolver
@@ -29,17 +30,20 @@ class MessageLookup:
     May be used from several threads. What it has answered once it answers again for this message, whatever the TTL.
     """
 
-    def __init__(self, resolver: "Resolver", budget: float, max_queries: int) -> None:
+    def __init__(self, resolver: "Resolver", budget: float, max_queries: int, turn: Turn | None = None) -> None:
         self.queries = 0
         """Sent for this message."""
         self.cache_hits = 0
         """Names that the cache, or a query of another message, answered."""
         self.failures = 0
         """Names of which DNS did not say."""
+        self.spent = False
+        """Something was not asked for want of budget."""
         self._resolver = resolver
         self._budget = budget
         self._max_queries = max_queries
         self._waited = 0.0
+        self._turn = turn
         self._closed = False
         self._lock = threading.Lock()
         self._answers: dict[Key, Answer] = {}
@@ -61,7 +65,10 @@ class MessageLookup:
         answer = self._ask(key, began + max(0.0, self._budget - self._waited))
         with self._lock:
             self._waited += time.monotonic() - began
-            return self._remember(key, answer)
+            answer = self._remember(key, answer)
+        if self._turn is not None:
+            self._turn.take()
+        return answer
 
     def start(self, name: str, rdtype: str) -> None:
         """Ask ahead of need. Does not wait, and does nothing when there is no room."""
@@ -93,11 +100,19 @@ class MessageLookup:
             found = self._find(key, MAX_IN_FLIGHT, until)
             if isinstance(found, Answer):
                 return found
-            result = self._resolver.wait(found, self, until)
+            result = self._resolver.wait(found, self, 0.0)
+            if result is None:
+                self._stand_aside()
+                result = self._resolver.wait(found, self, until)
             if result is not None:
                 return result.answer
             if not found.dropped:
                 return _failed(self._out_of_time())
+
+    def _stand_aside(self) -> None:
+        """Others may work while this message waits."""
+        if self._turn is not None:
+            self._turn.give()
 
     def _find(self, key: Key, places: int, until: float) -> Answer | Query:
         """What is there already, else a query of our own within the bounds, else the failure to have one."""
@@ -109,6 +124,7 @@ class MessageLookup:
                 return _failed("the message has ended")
             refusal = self._refusal()
             if refusal:
+                self.spent = True
                 places, until = 0, 0.0
             else:
                 self.queries += 1  # now, so that threads cannot exceed the bound together

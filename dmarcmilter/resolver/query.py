@@ -15,6 +15,7 @@ from dmarcmilter.resolver import wire as dnswire
 from dmarcmilter.resolver.attempt import Attempt, Edns, attempt, wait_for
 from dmarcmilter.resolver.cache import Key
 from dmarcmilter.resolver.servers import Server, Servers, exchange
+from dmarcmilter.resolver.watch import AnswerWord
 
 ATTEMPT_GAPS = (0.25, 0.25)
 """Parts of the timeout between attempts. The sockets of earlier ones stay open: a late answer is taken, too."""
@@ -27,6 +28,7 @@ class Result:
     answer: Answer
     ttl: int
     """Seconds; of no meaning when the answer is FAILED."""
+    word: AnswerWord
 
 
 class _Taken(Enum):
@@ -51,6 +53,10 @@ class Query:
         """Given up without a result: whoever needs one asks anew."""
         self.ignored = 0
         """Datagrams that were no reply to this question."""
+        self.waited: float | None = None
+        """Seconds from the question to its end; None: nobody was waiting when that came."""
+        self.settled = False
+        """The resolver has taken the result over."""
         self._name, self._rdtype = key
         self._servers = servers
         self._timeout = timeout
@@ -84,6 +90,11 @@ class Query:
         What has arrived is taken even when there is no time left to wait.
         """
         self.drain()
+        if self.result is None:
+            self._await(until)
+            self.waited = None if self.result is None else time.monotonic() - self.begun
+
+    def _await(self, until: float) -> None:
         now = time.monotonic()
         if not self._deadline:
             # Asked ahead of need and unanswered: nobody was there to ask again, so half the time is given for that.
@@ -100,7 +111,7 @@ class Query:
                     self.drain()
             now = time.monotonic()
         if self.result is None and now >= self._deadline:
-            self._fail("no answer in time")
+            self._fail("no answer in time", AnswerWord.TIMEOUT)
 
     def drain(self) -> None:
         """Take what has arrived, without waiting."""
@@ -132,7 +143,7 @@ class Query:
         server = willing[self._turns % len(willing)]
         self._turns += 1
         if not self._send_to(server, Edns.YES):
-            self._go_on(f"{server.label} cannot be reached")
+            self._go_on(f"{server.label} cannot be reached", AnswerWord.UNREACHABLE)
 
     def _send_to(self, server: Server, edns: Edns) -> bool:
         self._asked.add(server)
@@ -148,7 +159,7 @@ class Query:
         except OSError:
             self._servers.was_silent(tried.server)
             self._close_attempt(tried)
-            self._go_on(f"{tried.server.label} cannot be reached")
+            self._go_on(f"{tried.server.label} cannot be reached", AnswerWord.UNREACHABLE)
             return _Taken.ENOUGH
         if wire is None:
             return _Taken.ENOUGH
@@ -170,33 +181,34 @@ class Query:
         """The server replied, but with no answer."""
         if rcode == dnswire.FORMERR and tried.edns is Edns.YES:
             if not self._send_to(tried.server, Edns.NO):
-                self._go_on(f"{tried.server.label} cannot be reached")
+                self._go_on(f"{tried.server.label} cannot be reached", AnswerWord.UNREACHABLE)
         else:
             self._refused.add(tried.server)
-            self._go_on(f"{tried.server.label} answered {dnswire.rcode_to_text(rcode)}")
+            word = AnswerWord.SERVFAIL if rcode == dnswire.SERVFAIL else AnswerWord.RCODE
+            self._go_on(f"{tried.server.label} answered {dnswire.rcode_to_text(rcode)}", word)
 
     def _parse(self, wire: bytes, identifier: int) -> dnswire.Reply | None:
         if not dnswire.is_reply(wire, identifier, self._name, self._rdtype):
             return None
         return dnswire.read_reply(wire, self._name, self._rdtype)
 
-    def _go_on(self, reason: str) -> None:
+    def _go_on(self, reason: str, word: AnswerWord) -> None:
         """After an attempt that came to nothing: the next server at once; nobody left to hope for: failed."""
         for server in self._ranked:
             if server not in self._asked and self._send_to(server, Edns.YES):
                 return
         spent = not self._attempts and self._next_turn == math.inf
         if spent or self._refused.issuperset(self._ranked):
-            self._fail(reason)
+            self._fail(reason, word)
 
     def _use(self, reply: dnswire.Reply) -> None:
         """A complete reply. The three kinds of "no" and "not known" part here."""
         self._aliases += reply.aliases
         self._ttl = min(self._ttl, reply.ttl)
         if reply.overfull:
-            self._fail(f"more than {dnswire.MAX_RECORDS} records")
+            self._fail(f"more than {dnswire.MAX_RECORDS} records", AnswerWord.BOUND)
         elif self._aliases > dnswire.MAX_CHAIN:
-            self._fail("CNAMEs loop or are too many")
+            self._fail("CNAMEs loop or are too many", AnswerWord.BOUND)
         elif reply.records:
             self._finish(Answer(Status.FOUND, reply.records))
         elif reply.rcode == dnswire.NXDOMAIN:
@@ -226,14 +238,14 @@ class Query:
         if not self._by_tcp:
             self._by_tcp, self._slow_by_tcp = self._slow_by_tcp, []
         if not self._by_tcp:
-            self._fail(f"{server.label} gave no answer by TCP")
+            self._fail(f"{server.label} gave no answer by TCP", AnswerWord.TCP)
 
     def _finish(self, answer: Answer) -> None:
-        self.result = Result(answer, int(self._ttl))
+        self.result = Result(answer, int(self._ttl), AnswerWord(answer.status.value))
         self.close()
 
-    def _fail(self, reason: str) -> None:
-        self.result = Result(Answer(Status.FAILED, reason=reason), 0)
+    def _fail(self, reason: str, word: AnswerWord) -> None:
+        self.result = Result(Answer(Status.FAILED, reason=reason), 0, word)
         self.close()
 
     def _close_attempt(self, tried: Attempt) -> None:

@@ -18,6 +18,8 @@ from dmarcmilter.resolver.cache import AnswerCache, Key
 from dmarcmilter.resolver.messagelookup import MessageLookup
 from dmarcmilter.resolver.query import Query, Result
 from dmarcmilter.resolver.servers import Servers
+from dmarcmilter.resolver.watch import Origin, Unwatched, Watch
+from dmarcmilter.turns import Turn
 
 MAX_TTL = 3600
 """Seconds for which an answer is kept at most: a changed policy is seen within the hour."""
@@ -49,26 +51,33 @@ class Resolver:
         cache_bytes: int = CACHE_BYTES,
         failure_hold: float = FAILURE_HOLD,
         clock: Callable[[], float] = time.monotonic,
+        watch: Watch | None = None,
     ) -> None:
         self.ignored = 0
         """Datagrams that were no reply to a question of ours: strays, or somebody who spoofs."""
         self._servers = Servers(nameservers)
         self._timeout = timeout
         self._failure_hold = failure_hold
+        self._watch = watch or Unwatched()
         self._cache = AnswerCache(cache_entries, cache_bytes, clock)
         self._in_flight: dict[Key, Query] = {}
         self._room = threading.Condition(threading.Lock())
         """Guards the two above; taken after a query's own lock, never before it."""
 
-    def session(self, budget: float, max_queries: int) -> MessageLookup:
-        """DNS for one message: so many seconds of waiting, so many queries."""
+    def session(self, budget: float, max_queries: int, turn: Turn | None = None) -> MessageLookup:
+        """DNS for one message: so many seconds of waiting, so many queries. While it waits it gives its turn away."""
         self._drop_outdated()
-        return MessageLookup(self, budget, max_queries)
+        return MessageLookup(self, budget, max_queries, turn)
 
     def clear(self) -> None:
         """Forget all answers."""
         with self._room:
             self._cache.clear()
+
+    def cached(self) -> tuple[int, int]:
+        """Answers in the cache, and their octets."""
+        with self._room:
+            return len(self._cache), self._cache.size
 
     def in_flight(self) -> int:
         with self._room:
@@ -86,7 +95,10 @@ class Resolver:
                 if left <= 0 or not self._room.wait(left):
                     return None
             if found is None:
+                self._watch.asked(Origin.QUERY)
                 found = self._in_flight[key] = Query(key, user, self._servers, self._timeout)
+            else:
+                self._watch.asked(Origin.CACHE if isinstance(found, Answer) else Origin.OTHER_MESSAGE)
             return found
 
     def send(self, query: Query) -> None:
@@ -166,10 +178,13 @@ class Resolver:
     def _settle(self, query: Query) -> None:
         """Make a result known: into the cache, out of the table."""
         result = query.result
-        if result is None:
+        if result is None or query.settled:
             return
+        query.settled = True
         with self._room:
             self.ignored += query.ignored
+            self._watch.strays(query.ignored)
+            self._watch.ended(result.word, query.waited)
             self._cache.put(query.key, result.answer, self._hold(result))
             self._forget(query)
 

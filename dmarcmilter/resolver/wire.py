@@ -19,7 +19,7 @@ import dns.rdatatype
 from dmarcmilter.lookup import Record
 from dmarcmilter.resolver.names import name_to_text, read_name
 
-NOERROR, FORMERR, NXDOMAIN, REFUSED = 0, 1, 3, 5  # RFC 1035 4.1.1
+NOERROR, FORMERR, SERVFAIL, NXDOMAIN, REFUSED = 0, 1, 2, 3, 5  # RFC 1035 4.1.1
 RDTYPES = {rdtype.name: int(rdtype) for rdtype in dns.rdatatype.RdataType}
 EDNS_PAYLOAD = 1232
 """What fits into one packet everywhere (RFC 9715 3.2); longer answers come by TCP."""

@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass, field
 
-from dmarcmilter.settings.afterwards import History, Log, LogLevel, Reports, StartTls
+from dmarcmilter.settings.afterwards import FailureReports, History, Log, LogLevel, Metrics, Reports, StartTls
 from dmarcmilter.settings.mailpath import (
     Arc,
     Author,
@@ -17,6 +17,7 @@ from dmarcmilter.settings.mailpath import (
     Milter,
     Pct,
     Policy,
+    Quarantine,
 )
 
 __all__ = [
@@ -25,15 +26,18 @@ __all__ = [
     "Config",
     "Dmarc",
     "Dns",
+    "FailureReports",
     "History",
     "Identity",
     "Ignore",
     "InternalError",
     "Log",
     "LogLevel",
+    "Metrics",
     "Milter",
     "Pct",
     "Policy",
+    "Quarantine",
     "Reports",
     "StartTls",
 ]
@@ -47,8 +51,10 @@ class Config:
     dns: Dns = field(default_factory=Dns)
     dmarc: Dmarc = field(default_factory=Dmarc)
     policy: Policy = field(default_factory=Policy)
+    quarantine: Quarantine = field(default_factory=Quarantine)
     author: Author = field(default_factory=Author)
     arc: Arc = field(default_factory=Arc)
     history: History = field(default_factory=History)
     reports: Reports = field(default_factory=Reports)
+    metrics: Metrics = field(default_factory=Metrics)
     log: Log = field(default_factory=Log)

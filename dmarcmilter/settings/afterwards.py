@@ -1,6 +1,6 @@
 """Sections of the conf file for what comes after the verdict: history, reports, the log."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from dmarcmilter.reports.aggregate import Shape
@@ -20,6 +20,16 @@ class History:
     database: str = "sqlite:////var/lib/dmarcmilter/history.db"
     retention_days: int = 90
     delete_journal_after_days: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FailureReports:
+    enabled: bool = False
+    spool: str = "/var/lib/dmarcmilter/failures"
+    key: str = "/var/lib/dmarcmilter/redaction.key"
+    on_none: bool = False
+    max_per_hour: int = 100
+    max_per_domain: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,12 @@ class Reports:
     max_per_hour: int = 500
     max_per_domain: int = 200
     max_message_bytes: int = 10_000_000
+    failure: FailureReports = field(default_factory=FailureReports)
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    listen: str = ""
 
 
 class LogLevel(StrEnum):

@@ -82,6 +82,15 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Quarantine:
+    header_name: str = "X-DMARC-Quarantine"
+    header_value: str = "yes"
+    subject_tag: str = "[Suspected forgery]"
+    mailbox: str = ""
+    record_recipients: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Author:
     on_missing: AuthorAction = AuthorAction.REJECT
     on_multiple: AuthorAction = AuthorAction.REJECT

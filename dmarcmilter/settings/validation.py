@@ -5,12 +5,9 @@ from ipaddress import ip_network
 from typing import Any
 
 from dmarcmilter.dmarc import domain as domains
-from dmarcmilter.endpoint import parse_nameserver, parse_socket
+from dmarcmilter.endpoint import parse_listen, parse_nameserver, parse_socket
 from dmarcmilter.reports import confcheck
-from dmarcmilter.settings import Config
-
-PLACEHOLDERS = ("domain", "policy_domain", "queue_id", "reason", "info_url")
-"""Of the texts in [policy]."""
+from dmarcmilter.settings import Config, wording
 
 
 class UnusableError(ValueError):
@@ -41,11 +38,14 @@ def check(config: Config) -> None:
         0 <= config.history.delete_journal_after_days <= 36_500,
         "[history] delete_journal_after_days: 0 (never) to 36500",
     )
+    if config.metrics.listen:
+        _parsed(parse_listen, config.metrics.listen, "[metrics] listen")
+        _require(config.metrics.listen != config.milter.socket, "[metrics] listen: that is the milter socket")
     _check_names(config)
     wrong = confcheck.problem(config.reports)
     _require(not wrong, f"[reports] {wrong}")
-    for key in ("reject_text", "author_text", "defer_text", "info_url"):
-        _check_text(key, getattr(config.policy, key))
+    wrong = wording.problem(config.policy, config.quarantine)
+    _require(not wrong, wrong)
 
 
 def _check_names(config: Config) -> None:
@@ -55,13 +55,6 @@ def _check_names(config: Config) -> None:
         value = getattr(config.identity, key)
         for name in (value,) if isinstance(value, str) else value:
             _require(re.fullmatch(r"[\w.-]*", name, re.ASCII), f"[identity] {key}: {name!r} is not a plain name")
-
-
-def _check_text(key: str, text: str) -> None:
-    _require(text.isascii() and text.isprintable(), f"[policy] {key}: one line of ASCII text")
-    _require(len(text) <= 300, f"[policy] {key}: at most 300 characters")
-    unknown = [name for name in re.findall(r"\{([^{}]*)\}", text) if name not in PLACEHOLDERS]
-    _require(not unknown, f"[policy] {key}: unknown placeholder {unknown}; known are {', '.join(PLACEHOLDERS)}")
 
 
 def _require(condition: object, message: str) -> None:

@@ -1,0 +1,28 @@
+"""What may be wrong with a conf file that is valid: silent ways not to enforce, and a machine that it does not fit.
+
+choices         of the settings alone
+files           folders, rights, the public suffix list
+mta             Postfix: name, chroot, user, patience; live: does it hand its mail to us
+live            asked of the running world: name servers, journal and database, relay, the filter
+scene           what all of these are held against: accounts, units (systemd's), postfix (postconf's words)
+finding         error, warning or ok, and a sentence
+"""
+
+from dmarcmilter.advice import choices, files, mta
+from dmarcmilter.advice.finding import Finding, Severity
+from dmarcmilter.advice.scene import Scene
+from dmarcmilter.settings import Config
+
+__all__ = ["Finding", "Severity", "advise"]
+
+_ORDER = tuple(Severity)
+
+
+def advise(config: Config, scene: Scene) -> list[Finding]:
+    """All that is to say, errors first; within them what harms most first."""
+    found = [*choices.judge(config), *mta.judge(config, scene), *files.judge(config, scene)]
+    return in_order(found)
+
+
+def in_order(found: list[Finding]) -> list[Finding]:
+    return sorted(found, key=lambda finding: _ORDER.index(finding.severity))

@@ -1,0 +1,34 @@
+"""What a check found: a severity and one sentence."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    ERROR = "error"
+    """It does not work."""
+    WARNING = "warning"
+    """It works, perhaps not as its owner thinks."""
+    OK = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    severity: Severity
+    text: str
+    """Begins with the [section] and key, or the program, that it is about."""
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.text}"
+
+
+def error(text: str) -> Finding:
+    return Finding(Severity.ERROR, text)
+
+
+def warning(text: str) -> Finding:
+    return Finding(Severity.WARNING, text)
+
+
+def ok(text: str) -> Finding:
+    return Finding(Severity.OK, text)

@@ -1,0 +1,1 @@
+"""ARC sealing (RFC 8617 5.1), for sites that forward."""

@@ -1,0 +1,206 @@
+"""What policy.decide may look at of a message: plain facts, so that a journal record can be judged again.
+
+Only a message that is not simply delivered needs most of them, so they are not worked out for others.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from dmarcmilter import authresreader
+from dmarcmilter.dmarc import domain as domains
+from dmarcmilter.dmarc.author import AuthorProblem
+from dmarcmilter.dmarc.discovery import Discovery
+from dmarcmilter.dmarc.domain import Domain
+from dmarcmilter.dmarc.suffixes import Suffixes
+from dmarcmilter.evidence import ArcResult, ArcSet, ArcWord, DkimWord, Evidence, SpfWord
+from dmarcmilter.message import Message
+from dmarcmilter.rules import Exempt
+
+MAX_HOPS = 10
+"""ARC sets, from the newest on, whose results are read; forwarding does not take more, and each may be 64 kB."""
+MAX_LIST_IDS = 5
+"""List-Id fields that are read: lists that subscribe to lists."""
+MAX_LIST_ID = 1024
+"""Octets of a List-Id field that is read; RFC 2919 allows 255 for the identifier itself."""
+
+_LIST_ID = re.compile(rb"<[ \t\r\n]*([^<> \t\r\n]+)[ \t\r\n]*>[ \t\r\n]*\Z")
+"""RFC 2919: the identifier in angle brackets ends the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One ARC set of a chain that passes."""
+
+    instance: int
+    sealer: Domain
+    selector: str
+    vouches: bool | None
+    """Its results say that DMARC passed for this same Author Domain; None: they were not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientNames:
+    """Names of the client that DNS confirms in both directions, as far as a rule asks for them."""
+
+    names: tuple[Domain, ...] = ()
+    failed: bool = False
+    """DNS did not answer: there may be others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """0 to 99 each; None: not drawn, because nothing depended on it."""
+
+    pct: int | None = None
+    rollout: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    author: Domain | None
+    author_problem: AuthorProblem | None
+    day: date
+    """Of receipt, UTC."""
+    truncated: str = ""
+    """As Message.truncated."""
+    null_reverse_path: bool = False
+    client_ip: IPv4Address | IPv6Address | None = None
+    client_names: ClientNames | None = None
+    """None: nobody asked."""
+    list_ids: tuple[Domain, ...] = ()
+    list_traces: tuple[str, ...] = ()
+    """Names of the fields that a mailing list writes, and that anyone can write."""
+    spf_domain: Domain | None = None
+    """That SPF authenticated."""
+    dkim_domains: tuple[Domain, ...] = ()
+    """That a signature authenticated."""
+    unsettled: tuple[Domain, ...] = ()
+    """That a DNS error kept from being authenticated, or from failing."""
+    organization: Domain | None = None
+    """What counts as the Author Domain's own when an entry forces a policy; None: not asked, or unknown."""
+    hops: tuple[Hop, ...] = ()
+    """Newest first; empty unless the ARC chain passes."""
+    arc_origin: IPv4Address | IPv6Address | None = None
+    """The client of the first hop, if that hop recorded it."""
+    exempt: Exempt = Exempt.NOBODY
+    deferred_for: float | None = None
+    """Seconds since this same message was first deferred; None: it never was."""
+    recipients: tuple[bytes, ...] = ()
+    """Never stored."""
+    draws: Draws = Draws()
+
+    @property
+    def authenticated(self) -> tuple[Domain, ...]:
+        """Identifiers that SPF or DKIM authenticated."""
+        return ((self.spf_domain,) if self.spf_domain else ()) + self.dkim_domains
+
+
+def of_message(
+    message: Message, evidence: Evidence, *, exempt: Exempt = Exempt.NOBODY, deferred_for: float | None = None
+) -> Case:
+    """What costs nothing; the pipeline adds the rest where it matters."""
+    envelope, author = message.envelope, evidence.author
+    spf, dkim = evidence.spf, evidence.dkim
+    waiting = [found.domain for found in dkim if found.result is DkimWord.TEMPERROR]
+    waiting += [spf.domain] if spf.result is SpfWord.TEMPERROR else []
+    signed = [found.domain for found in dkim if found.result is DkimWord.PASS]
+    return Case(
+        author=author.domain,
+        author_problem=author.problem,
+        day=envelope.received_at.astimezone(UTC).date(),
+        truncated=message.truncated,
+        null_reverse_path=not envelope.mail_from,
+        client_ip=envelope.client_ip,
+        spf_domain=spf.domain if spf.result is SpfWord.PASS else None,
+        dkim_domains=tuple(dict.fromkeys(name for name in signed if name)),
+        unsettled=tuple(dict.fromkeys(name for name in waiting if name)),
+        hops=hops(evidence.arc, None),
+        exempt=exempt,
+        deferred_for=deferred_for,
+        recipients=envelope.recipients,
+    )
+
+
+def list_ids(message: Message) -> tuple[Domain, ...]:
+    """The identifiers of List-Id fields (RFC 2919) that are domain names, as nearly all are."""
+    return tuple(dict.fromkeys(_list_ids(message)))
+
+
+def _list_ids(message: Message) -> Iterator[Domain]:
+    for number, field in enumerate(message.fields(b"list-id")):
+        if number >= MAX_LIST_IDS:
+            return
+        if len(field.value) > MAX_LIST_ID:
+            continue
+        found = _LIST_ID.search(field.value)
+        name = domains.parse(found[1] if found else field.value.strip())
+        if name:
+            yield name
+
+
+def list_traces(message: Message) -> tuple[str, ...]:
+    """Fields of mailing lists. Precedence counts when it says `list`: `bulk` is what shops say."""
+    found = [name for name in ("List-Id", "List-Post") if any(message.fields(name.lower().encode()))]
+    if any(field.value.strip().lower() == b"list" for field in message.fields(b"precedence")):
+        found.append("Precedence")
+    return tuple(found)
+
+
+def hops(arc: ArcResult, author: Domain | None) -> tuple[Hop, ...]:
+    """What each hop recorded of the author is read only when one is given."""
+    if arc.result is not ArcWord.PASS:
+        return ()
+    return tuple(
+        Hop(
+            found.instance,
+            found.sealer,
+            found.selector,
+            _vouches(found, author) if author and place < MAX_HOPS else None,
+        )
+        for place, found in enumerate(arc.sets)
+    )
+
+
+def _vouches(sealed: ArcSet, author: Domain) -> bool:
+    parsed = authresreader.parse(sealed.results)
+    if parsed is None:
+        return False
+    return any(
+        found.method == "dmarc"
+        and found.result == "pass"
+        and any(name == "header.from" and domains.parse(value) == author for name, value in found.properties)
+        for found in parsed.results
+    )
+
+
+def arc_origin(arc: ArcResult) -> IPv4Address | IPv6Address | None:
+    """RFC 8617 7.2.2 asks for it in reports: where the chain's first hop got the message from."""
+    if arc.result is not ArcWord.PASS or not arc.sets:
+        return None
+    parsed = authresreader.parse(arc.sets[-1].results)
+    for found in parsed.results if parsed else ():
+        for name, value in found.properties:
+            if name == "smtp.remote-ip" and (address := _address(value)):
+                return address
+    return None
+
+
+def organization(author: Domain, discovery: Discovery | None, suffixes: Suffixes) -> Domain:
+    """The widest name that may be called the Author Domain's own.
+
+    Without records to go by the Tree Walk finds the Author Domain alone; the public suffix list knows better.
+    """
+    found = [suffixes.organizational_domain(author) or author]
+    if discovery is not None:
+        found += [name for name in (discovery.organizational_domain, discovery.highest_possible) if name]
+    return min(found, key=len)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None

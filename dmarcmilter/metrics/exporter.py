@@ -1,0 +1,143 @@
+"""The process that answers Prometheus: GET /metrics, and GET /healthz for machines and `dmarcmilter health`.
+
+A process of its own, so that nothing that comes over HTTP can reach the supervisor or a worker. It reads one request
+of bounded size, within a bounded time, answers and closes; it holds a bounded number of connections.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+from dmarcmilter.endpoint import Socket, parse_listen
+from dmarcmilter.metrics import families as f
+from dmarcmilter.metrics import outside
+from dmarcmilter.metrics.board import Board
+from dmarcmilter.metrics.exposition import CONTENT_TYPE_LATEST, Exposition, liveliness
+from dmarcmilter.settings import Config
+
+log = logging.getLogger(__name__)
+
+MAX_REQUEST: Final = 16_384
+"""Octets of a request's head; Prometheus sends 300."""
+DEADLINE: Final = 5.0
+"""Seconds from the connection to its end, however slow the peer is in either direction."""
+MAX_CONNECTIONS: Final = 32
+"""At once; who comes then is closed without an answer."""
+SOCKET_MODE: Final = 0o660
+"""Of a unix socket: for the filter's own group."""
+
+Answer = tuple[HTTPStatus, str, bytes]
+
+
+def run(config: Config, board: Board) -> None:
+    """Serve until killed. Called in a freshly forked process."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    exposition = Exposition(board, partial(outside.journal, config.history.journal))
+    asyncio.run(_serve(parse_listen(config.metrics.listen), Pages(board, exposition)))
+
+
+class Pages:
+    """What can be asked for."""
+
+    def __init__(self, board: Board, exposition: Exposition) -> None:
+        self._board = board
+        self._exposition = exposition
+
+    def answer(self, request: bytes) -> Answer:
+        """To the first line of a request, the only one that matters."""
+        words = request.split(b"\r\n", 1)[0].split(b" ")
+        if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
+            return _refused(HTTPStatus.BAD_REQUEST)
+        if words[0] != b"GET":
+            return _refused(HTTPStatus.METHOD_NOT_ALLOWED)
+        match words[1].partition(b"?")[0]:
+            case b"/metrics":
+                return HTTPStatus.OK, CONTENT_TYPE_LATEST, self._exposition.render()
+            case b"/healthz":
+                return self._health()
+        return _refused(HTTPStatus.NOT_FOUND)
+
+    def _health(self) -> Answer:
+        signs = self._board.signs()
+        workers = liveliness(signs)
+        state = {
+            "workers": workers,
+            "wanted": self._board.totals()[f.place(f.WANTED)],
+            "silence": round(max((sign.age for sign in signs), default=0.0), 3),
+        }
+        status = HTTPStatus.OK if workers["serving"] else HTTPStatus.SERVICE_UNAVAILABLE
+        return status, "application/json", json.dumps(state).encode() + b"\n"
+
+
+def _refused(status: HTTPStatus) -> Answer:
+    return status, "text/plain; charset=utf-8", f"{status.phrase}\n".encode()
+
+
+async def _serve(where: Socket, pages: Pages) -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        server = await _listen(where, _handler(pages))
+        async with server:
+            await server.serve_forever()
+
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def _listen(where: Socket, handler: Handler) -> asyncio.Server:
+    if where.family != "unix":
+        return await asyncio.start_server(handler, where.host, where.port, limit=MAX_REQUEST)
+    # Replaces what an exporter that was killed has left; mail does not depend on this socket, so nothing is locked.
+    before = os.umask(0o777 & ~SOCKET_MODE)
+    try:
+        Path(where.path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        return await asyncio.start_unix_server(handler, where.path, limit=MAX_REQUEST)
+    finally:
+        os.umask(before)
+
+
+def _handler(pages: Pages) -> Handler:
+    open_now: set[asyncio.StreamWriter] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(open_now) >= MAX_CONNECTIONS:
+            writer.transport.abort()
+            return
+        open_now.add(writer)
+        try:
+            async with asyncio.timeout(DEADLINE):
+                await _converse(reader, writer, pages)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            log.debug("metrics: a client went away or was too slow")
+        finally:
+            open_now.discard(writer)
+            writer.transport.abort()
+
+    return handle
+
+
+async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pages: Pages) -> None:
+    try:
+        answer = pages.answer(await reader.readuntil(b"\r\n\r\n"))
+    except asyncio.LimitOverrunError:
+        answer = _refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+    status, content_type, body = answer
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    writer.write(head.encode("ascii") + body)
+    writer.write_eof()
+    await writer.drain()
+    # What the peer still sends is read away: closing upon it would reset the connection before our answer is read.
+    while await reader.read(MAX_REQUEST):
+        pass

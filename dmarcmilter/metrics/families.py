@@ -1,0 +1,169 @@
+"""The table of all metrics that are counted, and the place of each in a row of the board.
+
+Label values are fixed here: nothing that comes from the wire or DNS ever becomes a label, so the number of time
+series is bounded.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import accumulate
+from typing import Final
+
+from dmarcmilter.dmarc.author import AuthorProblem
+from dmarcmilter.dmarc.evaluation import DmarcWord
+from dmarcmilter.dmarc.record import Policy
+from dmarcmilter.evidence import ArcWord, DkimWord, SpfWord
+from dmarcmilter.message import UNCLEANABLE
+from dmarcmilter.resolver.watch import AnswerWord, Origin
+from dmarcmilter.rules import Action, ReasonType
+
+PREFIX: Final = "dmarcmilter_"
+MICROSECONDS: Final = 1_000_000
+"""Durations are added up as whole microseconds: integers of 64 bits neither round nor tear."""
+LATENCIES: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Seconds. A cached judgement takes about 2 ms; 20 s is the usual DNS budget of a message."""
+SIZES: Final = tuple(float(4**power * 1024) for power in range(8))
+"""Octets: 1 KiB to 16 MiB."""
+
+
+class Kind(StrEnum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    """Of what lives now: forgotten when its worker ends, while counters stay."""
+    HISTOGRAM = "histogram"
+
+
+class Cause(StrEnum):
+    """What DNS kept from us, of one message."""
+
+    POLICY = "policy"
+    EXISTENCE = "existence"
+    """Whether the Author Domain exists, which decides between sp and np."""
+    ORGANIZATIONAL_DOMAIN = "organizational_domain"
+    SPF = "spf"
+    DKIM_KEY = "dkim_key"
+
+
+class Stage(StrEnum):
+    HEADER = "header"
+    BODY = "body"
+    JUDGEMENT = "judgement"
+    JOURNAL = "journal"
+
+
+class Why(StrEnum):
+    """A message that is not judged."""
+
+    AUTHENTICATED = "authenticated"
+    NETWORK = "network"
+
+
+class Ended(StrEnum):
+    """How a worker ended that nobody had told to."""
+
+    SIGNAL = "signal"
+    EXIT = "exit"
+    SILENT = "silent"
+    """It gave no sign of life, and was ended by the supervisor."""
+
+
+class Reloaded(StrEnum):
+    OK = "ok"
+    FAILED = "failed"
+
+
+STEPS: Final = ("negotiate", "connect", "hello", "envfrom", "envrcpt", "header", "eoh", "body", "eom", "abort", "other")
+"""Callbacks in which a bug of ours can strike."""
+LIMITS: Final = ("max_header_fields", "max_header_bytes", UNCLEANABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric with all its time series. One label at most."""
+
+    name: str
+    help: str
+    kind: Kind = Kind.COUNTER
+    label: str = ""
+    values: tuple[str, ...] = ("",)
+    bounds: tuple[float, ...] = ()
+    """Upper bounds of a histogram's buckets, in its unit."""
+    scale: int = 1
+    """What is stored is so many times the unit."""
+
+    @property
+    def width(self) -> int:
+        """Words of one time series: one number; or a histogram's buckets, the last without a bound, and the sum."""
+        return len(self.bounds) + 2 if self.bounds else 1
+
+
+def _labelled(name: str, text: str, label: str, values: type[StrEnum] | tuple[str, ...]) -> Family:
+    return Family(PREFIX + name, text, label=label, values=tuple(str(value) for value in values))
+
+
+def _gauge(name: str, text: str) -> Family:
+    return Family(PREFIX + name, text, Kind.GAUGE)
+
+
+def _seconds(name: str, text: str, label: str = "", values: type[StrEnum] | tuple[str, ...] = ("",)) -> Family:
+    words = tuple(str(value) for value in values)
+    return Family(PREFIX + name, text, Kind.HISTOGRAM, label, words, LATENCIES, MICROSECONDS)
+
+
+VERDICTS = _labelled("messages_total", "Messages judged, by DMARC result.", "result", DmarcWord)
+DISPOSITIONS = _labelled("dispositions_total", "Dispositions, as the reports say.", "disposition", Policy)
+ACTIONS = _labelled("actions_total", "What the MTA was told.", "action", Action)
+WOULD = _labelled("would_actions_total", "What the MTA would be told with full enforcement.", "action", Action)
+OVERRIDES = _labelled("overrides_total", "Reasons for a deviation from the published policy.", "type", ReasonType)
+AUTHOR = _labelled("author_problems_total", "Messages without a single Author Domain.", "problem", AuthorProblem)
+SPF = _labelled("spf_results_total", "SPF results.", "result", SpfWord)
+DKIM = _labelled("dkim_results_total", "DKIM results, one for each signature looked at.", "result", DkimWord)
+ARC = _labelled("arc_results_total", "ARC chain results.", "result", ArcWord)
+TEMPERRORS = _labelled("temperrors_total", "Messages of which DNS kept something from us.", "cause", Cause)
+IGNORED = _labelled("ignored_total", "Messages not judged: [ignore] in the conf file.", "why", Why)
+ABANDONED = Family(PREFIX + "abandoned_total", "Messages that the client or the MTA gave up before their end.")
+LIMITED = _labelled("header_limits_total", "Messages whose header exceeds a limit.", "limit", LIMITS)
+FAILURES = _labelled("internal_errors_total", "Bugs of ours, by the callback they struck in.", "step", STEPS)
+JOURNAL_FAILURES = Family(
+    PREFIX + "journal_failures_total", "Outcomes that could not be written to the journal; they stand in the log."
+)
+STAGES = _seconds("stage_seconds", "Time that a message spent in each stage.", "stage", Stage)
+DNS_WAIT = _seconds("dns_wait_seconds", "Time that a message's judgement waited for DNS.")
+MESSAGE_BYTES = Family(PREFIX + "message_bytes", "Size of judged messages.", Kind.HISTOGRAM, bounds=SIZES)
+DNS_LOOKUPS = _labelled(
+    "dns_lookups_total", "Names that messages needed, by where the answer is from.", "from", Origin
+)
+DNS_ANSWERS = _labelled("dns_answers_total", "How queries ended.", "result", AnswerWord)
+DNS_QUERY = _seconds("dns_query_seconds", "Time that queries took whose answer a message was waiting for.")
+DNS_STRAYS = Family(PREFIX + "dns_strays_total", "Datagrams that answer no question of ours: strays, or spoofing.")
+DNS_SPENT = Family(PREFIX + "dns_budget_spent_total", "Messages that used up their DNS budget.")
+CONNECTIONS_OPENED = Family(PREFIX + "connections_total", "Connections of the MTA.")
+CONNECTIONS = _gauge("connections", "Open connections of the MTA.")
+IN_PROGRESS = _gauge("messages_in_progress", "Messages between MAIL and their end.")
+CACHE_ENTRIES = _gauge("dns_cache_entries", "Answers in the workers' caches.")
+CACHE_BYTES = _gauge("dns_cache_bytes", "Octets that they take, roughly.")
+RESTARTS = _labelled("worker_restarts_total", "Workers that ended by themselves and were replaced.", "how", Ended)
+RELOADS = _labelled("reloads_total", "Reloads of the conf file.", "result", Reloaded)
+WANTED = _gauge("workers_wanted", "Workers that should be there.")
+STARTED = _gauge("start_timestamp_seconds", "When the supervisor started.")
+LOADED = _gauge("configuration_timestamp_seconds", "When the conf file in force was loaded.")
+ENFORCING = _gauge("enforcing", "1: decisions are acted upon; 0: mode is monitor.")
+PSL_DATE = _gauge("psl_timestamp_seconds", "Date of the public suffix list in use; 0: unknown.")
+
+FAMILIES: Final = tuple(found for found in list(globals().values()) if isinstance(found, Family))
+"""In the order of this file, which is that of the rows and of the endpoint."""
+
+_WIDTHS = [len(family.values) * family.width for family in FAMILIES]
+_STARTS = dict(zip((family.name for family in FAMILIES), accumulate(_WIDTHS, initial=0), strict=False))
+WORDS: Final = sum(_WIDTHS)
+"""Of a row, without what the board keeps of the worker itself."""
+
+
+def place(family: Family, value: str = "") -> int:
+    """The first word of a time series in a row."""
+    return _STARTS[family.name] + family.values.index(str(value)) * family.width
+
+
+def places(family: Family) -> dict[str, int]:
+    """By label value."""
+    return {value: place(family, value) for value in family.values}

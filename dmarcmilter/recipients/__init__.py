@@ -1,0 +1,17 @@
+"""Who of a message's recipients has opted out of DMARC's effects, or in: `Recipients.exempt` answers for the message.
+
+choice reads addresses; listing is the file of choices, read again when it changes; database asks in SQL; answers
+waits for the database no longer than is allowed, and remembers. docs/recipients.md explains.
+
+    by whom             limit                                    protects from
+    message             timeout (seconds, all its recipients)    a database that is slow or down holding up mail
+                        MAX_RECIPIENTS, MAX_RECIPIENT_OCTETS     long lists filling the memory (examination)
+    worker              THREADS                                  a connection for each message in progress
+                        MAX_REMEMBERED                           addresses made up to fill the memory
+                        HOLD_SECONDS                             waiting again and again for a database that is down
+    file                MAX_FILE, MAX_LINE                       a wrong file eating memory and time
+                        SETTLE_SECONDS                           a list that is just being written counting as whole
+
+What is not known counts as exempt: such mail is delivered and marked, never refused. Recipients are never stored or
+logged.
+"""

@@ -1,0 +1,125 @@
+import threading
+import time
+
+from dmarcmilter import turns
+from dmarcmilter.turns import Turn, Turns
+
+
+def started(work):
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_free_turn_is_had_at_once():
+    shared = Turns()
+    turn = Turn(shared)
+    turn.take()
+    turn.take()
+    turn.give()
+    turn.give()
+    other = Turn(shared)
+    began = time.monotonic()
+    other.take()
+    assert time.monotonic() - began < turns.PATIENCE
+
+
+def test_those_who_wait_come_in_their_order():
+    shared = Turns()
+    first = Turn(shared)
+    first.take()
+    order = []
+
+    def work(number):
+        mine = Turn(shared)
+        mine.take()
+        order.append(number)
+        mine.give()
+
+    threads = []
+    for number in range(3):
+        threads.append(started(lambda number=number: work(number)))
+        while len(shared._waiting) <= number:
+            time.sleep(0.0005)
+    first.give()
+    for thread in threads:
+        thread.join(5)
+    assert order == [0, 1, 2]
+
+
+def test_who_keeps_it_too_long_loses_it_once():
+    """A message whose MTA stalls holds nobody up for longer than PATIENCE, and nobody after that."""
+    shared = Turns()
+    stalled = Turn(shared)
+    stalled.take()
+    began = time.monotonic()
+    second = Turn(shared)
+    second.take()
+    assert turns.PATIENCE <= time.monotonic() - began < turns.LONGEST_WAIT
+    second.give()
+    stalled.give()  # long lost: takes nothing from anybody
+    third = Turn(shared)
+    began = time.monotonic()
+    third.take()
+    assert time.monotonic() - began < turns.PATIENCE
+
+
+def test_who_lost_it_gives_nothing_away_of_others():
+    shared = Turns()
+    stalled, second, third = Turn(shared), Turn(shared), Turn(shared)
+    stalled.take()
+    second.take()  # after PATIENCE
+    stalled.give()
+    got = threading.Event()
+
+    def work():
+        third.take()
+        got.set()
+
+    thread = started(work)
+    assert not got.wait(turns.PATIENCE / 4)
+    second.give()
+    assert got.wait(5)
+    thread.join(5)
+
+
+def test_nobody_waits_longer_than_the_limit(monkeypatch):
+    """However busy the others are: every message goes on."""
+    monkeypatch.setattr(turns, "LONGEST_WAIT", 0.1)
+    shared = Turns()
+    holder = shared.take()
+    stop = threading.Event()
+
+    def keep_passing():
+        while not stop.wait(0.005):
+            with shared._mutex:
+                shared._passed += 1  # hands change all the time, but never to the one who waits
+
+    thread = started(keep_passing)
+    began = time.monotonic()
+    Turn(shared).take()
+    waited = time.monotonic() - began
+    stop.set()
+    thread.join(5)
+    assert 0.1 <= waited < 2.0
+    assert not shared._waiting
+    shared.give(holder)
+
+
+def test_many_threads_all_come_through():
+    shared = Turns()
+    done = []
+
+    def work():
+        turn = Turn(shared)
+        for _ in range(50):
+            turn.take()
+            turn.take()
+            turn.give()
+        done.append(1)
+
+    threads = [started(work) for _ in range(16)]
+    for thread in threads:
+        thread.join(20)
+    assert len(done) == 16
+    assert not shared._waiting
