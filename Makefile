@@ -1,6 +1,6 @@
 # Two commands are enough: `make run` and `make test`. Each installs what it needs (see scripts/bootstrap).
 
-.PHONY: help run demo test check lint types bench soak fuzz worstcase clean
+.PHONY: help run demo test check lint types bench soak fuzz worstcase deb debtest clean
 
 SOAK_SECONDS ?= 3600
 
@@ -14,6 +14,7 @@ help:
 	@echo "make bench  cost by stage and under load; make soak: an hour of load; make worstcase: pathological input"
 	@echo "make fuzz   search for inputs that break an invariant (FUZZ_SECONDS=$(FUZZ_SECONDS) in total); see fuzz/README.md"
 	@echo "make worstcase   what hostile input can cost"
+	@echo "make deb    the Debian package, judged by lintian, in dist/; make debtest: install, run, upgrade and purge it"
 
 run:
 	@scripts/bootstrap run
@@ -45,6 +46,7 @@ bench:
 	@scripts/bootstrap run
 	.venv/bin/python bench/stages.py
 	.venv/bin/python bench/load.py
+	PYTHONPATH=. .venv/bin/python bench/large.py
 
 soak:
 	@scripts/bootstrap run
@@ -53,6 +55,12 @@ soak:
 worstcase:
 	@scripts/bootstrap run
 	.venv/bin/python bench/worstcase.py
+
+deb:
+	@scripts/deb
+
+debtest: deb
+	@scripts/debtest "$$(ls -t dist/dmarcmilter_*.deb | head -n 1)"
 
 clean:
 	rm -rf .venv state dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .bootstrap.log

@@ -84,7 +84,7 @@ def judge(message: mailfile.MailFile, envelope: Envelope, mine: pipeline.Site, l
     for start in range(0, len(message.body), CHUNK):
         examination.body(message.body[start : start + CHUNK])
     outcome = examination.outcome("4BENCH")
-    actions.plan(outcome, authserv_id="mx.example.net", own_ids=("mx.example.net",), texts=mine.texts)
+    actions.plan(outcome, authserv_id="mx.example.net", own_ids=("mx.example.net",), texts=mine.texts, channel=mine.channel)
     outcome.log_line()
     return journal.encoded(outcome.record())
 

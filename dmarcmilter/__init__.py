@@ -24,17 +24,27 @@ Decide
     rules           the words of enforcement: choices, actions, overrides
     sampling        the draws for pct and for the rollout
     case            the facts of one message that a rule may look at
+    recipients      who has opted out: from a file, or in SQL
+    deferral        how long a message has been deferred already
     entries         the operator's [[override]] entries
     speaking        what speaks for a message that fails
     policy          their order, and the operator's limits: to a Decision
 
 Act
+    messageid       the Message-ID as a keyed hash, to search by
     outcome         our whole answer; journal record and log line are views of it
     authres         Authentication-Results: render ours, recognise forged ones
     authresreader   reads the results that a trusted sealer recorded
     actions         an Outcome to ordered MTA actions
-    explanation     an outcome record in plain sentences
-    history         journal: one line an outcome, before the reply; ingest: from there into the store; stats, page
+    mtaactions      what these can be
+    marking         quarantine: held, marked, the subject tagged, or another mailbox
+    replies         refusals and deferrals in words
+    execution       MTA actions to calls of libmilter
+    arcseal         an ARC Set for what is forwarded: when, made by dkimpy, the key
+    explanation     an outcome record in plain sentences, in English and Japanese: found, decided, what can be done
+    replay          an outcome record judged again by other rules
+    history         journal: one line an outcome, before the reply; ingest: from there into the store; stats, page;
+                    search: backwards through the journal; replayed: many records judged again
 
 Around
     cli             the commands
@@ -45,11 +55,18 @@ Around
     site            the files and names that it speaks of, resolved once
     keyfile         secrets in files, made at the first start
     daemon          the supervisor: signals, workers, reload
+    children        forking
+    lifesigns       silent workers are ended; the service manager's watchdog
+    exporting       the supervisor's hold on the metrics' process
     worker          one worker process: libmilter's loop, the drain
     listener        the socket, bound once
     notify          readiness for the service manager
     mailfile        a message in a file, cut as an MTA would
+    holdqueue       Postfix's hold queue: what is held, released, deleted
+    metrics         what is counted, and Prometheus's endpoint
+    health          whether all of it works: socket, workers, name servers, journal, ingest
     demo            the demonstration, with its name server and its MTA
     reports         run: from end to end; planning: due days; grouping: outcomes to rows; aggregate: the XML;
-                    message, destinations, sending, delivery: the mail; ledger: what was done; failure: of one message
+                    message, destinations, sending, delivery: the mail; ledger, book: what was done; failure: of one
+                    message, by capture (in the filter), redaction, spool, merging, failuremail
 """

@@ -7,7 +7,7 @@ from typing import Any
 import Milter
 import milter
 
-from dmarcmilter.negotiation import ACTIONS
+from dmarcmilter.negotiation import actions_for
 from dmarcmilter.service import Service
 from dmarcmilter.session import Session
 
@@ -45,8 +45,8 @@ def register(service: Service) -> None:
         return callback
 
     _take_large_fields()
-    milter.set_flags(ACTIONS)
-    for name in ("connect", "envfrom", "header", "eoh", "body", "eom", "abort"):
+    milter.set_flags(actions_for(service.site.channel.way))
+    for name in ("connect", "envfrom", "envrcpt", "header", "eoh", "body", "eom", "abort"):
         getattr(milter, f"set_{name}_callback")(forward(name))
     milter.set_helo_callback(forward("hello"))
     milter.set_close_callback(close)

@@ -90,6 +90,8 @@ class Case:
     """Seconds since this same message was first deferred; None: it never was."""
     recipients: tuple[bytes, ...] = ()
     """Never stored."""
+    more_recipients: bool = False
+    """As Envelope.more_recipients."""
     draws: Draws = Draws()
 
     @property
@@ -121,6 +123,7 @@ def of_message(
         exempt=exempt,
         deferred_for=deferred_for,
         recipients=envelope.recipients,
+        more_recipients=envelope.more_recipients,
     )
 
 

@@ -90,13 +90,14 @@ def _nearest(word: str, known: typing.Iterable[str]) -> str:
 
 
 def _in_our_words(message: str) -> str:
-    """Turn msgspec's "... - at `$.milter.workers`" into "[milter] workers: ..."."""
+    """Turn msgspec's "... - at `$.milter.workers`" into "[milter] workers: ..."; of an array of tables, "[[...]]"."""
     found = re.fullmatch(r"(.*) - at `\$\.([^`]*)`", message)
     if not found:
         return message
     path = re.sub(r"\[[^\]]*\]", "", found[2]).split(".")
     section, key = (".".join(path[:-1]), path[-1]) if len(path) > 1 else (path[0], "")
-    return f"[{section}] {key}: {found[1]}".replace(" :", ":")
+    where = f"[[{section}]]" if "]." in found[2] else f"[{section}]"
+    return f"{where} {key}: {found[1]}".replace(" :", ":")
 
 
 def changed(config: Config) -> dict[str, Any]:

@@ -7,16 +7,23 @@ as it is now; a conf file with an error changes nothing. The supervisor starts n
 import gc
 import logging
 import os
-import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
+from dmarcmilter import children, notify, worker
 from dmarcmilter import config as configuration
-from dmarcmilter import notify, worker
+from dmarcmilter.children import Child
 from dmarcmilter.config import ConfigError
+from dmarcmilter.exporting import Exporting
+from dmarcmilter.lifesigns import LifeSigns
 from dmarcmilter.listener import Listener, ListenError
+from dmarcmilter.metrics.board import SUPERVISOR, Board, Row
+from dmarcmilter.metrics.families import Ended, Reloaded
+from dmarcmilter.metrics.supervised import Supervised
 from dmarcmilter.pipeline import Site
 from dmarcmilter.settings import Config
 from dmarcmilter.site import build
@@ -24,19 +31,13 @@ from dmarcmilter.site import build
 log = logging.getLogger(__name__)
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
-READY_SECONDS = 20.0
-"""A new worker that is not ready by then has failed."""
 SHORT_LIFE = 2.0
 RESTART_DELAY = 1.0
 """A worker that died within SHORT_LIFE seconds is restarted only after so many seconds."""
 STOP_GRACE = 5.0
 """After drain_timeout, before workers are killed."""
-
-
-@dataclass(slots=True)
-class Child:
-    generation: int
-    started: float
+GIVEN_UP = -1
+"""In the place of a generation: nobody misses this child."""
 
 
 @dataclass(slots=True)
@@ -48,13 +49,23 @@ class Supervisor:
     generation: int = 0
     children: dict[int, Child] = field(default_factory=dict)
     restart_at: list[float] = field(default_factory=list)
+    board: Board = field(default_factory=Board)
+    supervised: Supervised = field(init=False)
+    signs: LifeSigns = field(init=False)
+    exporting: Exporting = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.supervised = Supervised(self.board.row(SUPERVISOR))
+        self.signs = LifeSigns(self.board)
+        self.exporting = Exporting(self.board, SIGNALS, self.listener.disown)
 
     def run(self) -> int:
         if not self._fork_all():
             self._stop()
             return 1
         log.info("ready: %d workers on %s", len(self.children), self.config.milter.socket)
-        notify.send("READY=1")
+        self._in_force()
+        notify.send("READY=1", self._status())
         while True:
             number = self._next_signal()
             if number == signal.SIGCHLD:
@@ -67,20 +78,32 @@ class Supervisor:
                 self._stop()
                 return 0
             self._restart_due()
+            self.exporting.start_if_due()
+            self.signs.look_if_due(self.children)
 
     def _next_signal(self) -> int | None:
-        if not self.restart_at:
-            return signal.sigwaitinfo(SIGNALS).si_signo
-        found = signal.sigtimedwait(SIGNALS, max(0.0, min(self.restart_at) - time.monotonic()))
+        due = [*self.restart_at, self.signs.due, *filter(None, [self.exporting.due])]
+        found = signal.sigtimedwait(SIGNALS, max(0.0, min(due) - time.monotonic()))
         return found.si_signo if found else None
+
+    def _in_force(self) -> None:
+        """Workers with this configuration serve."""
+        self.supervised.loaded(self.config, workers=self._wanted(), psl_date=self.site.suffixes.version)
+        self.exporting.use(self.config)
+
+    def _wanted(self) -> int:
+        return self.config.milter.workers or len(os.sched_getaffinity(0))
+
+    def _status(self, trouble: str = "") -> str:
+        """One line for `systemctl status`."""
+        return f"STATUS={trouble}{self._wanted()} workers, mode {self.config.policy.mode}"
 
     # -- workers -----------------------------------------------------------------------------------------------
 
     def _fork_all(self) -> bool:
         """Start this generation's workers; False when one of them does not get ready."""
-        count = self.config.milter.workers or len(os.sched_getaffinity(0))
         try:
-            ready = [self._fork() for _ in range(count)]
+            ready = [self._fork() for _ in range(self._wanted())]
         except OSError:
             log.exception("no new worker")
             return False
@@ -88,37 +111,21 @@ class Supervisor:
 
     def _fork(self) -> bool:
         """Start one worker; False when it does not get ready (it is then ended, and reaped like any other)."""
-        supervisor = os.getpid()
-        reader, writer = os.pipe()
+        row = self.board.take()
         try:
-            pid = os.fork()
+            child = children.fork(partial(self._be_worker, self.board.row(row)), SIGNALS)
         except OSError:
-            os.close(reader)
-            os.close(writer)
+            self.board.give_back(row)
             raise
-        if pid == 0:
-            os.close(reader)
-            self._be_worker(writer, supervisor)
-        os.close(writer)
-        self.children[pid] = Child(self.generation, time.monotonic())
-        readable, _, _ = select.select([reader], [], [], READY_SECONDS)
-        ready = bool(readable) and os.read(reader, 1) == b"+"
-        os.close(reader)
-        if not ready:
-            os.kill(pid, signal.SIGKILL)
-        return ready
+        self.children[child.pid] = Child(self.generation, time.monotonic(), row)
+        if not child.ready:
+            os.kill(child.pid, signal.SIGKILL)
+        return child.ready
 
-    def _be_worker(self, ready: int, supervisor: int) -> None:
+    def _be_worker(self, row: Row, ready: Callable[[], None]) -> None:
         """In the new process; never returns."""
-        try:
-            signal.set_wakeup_fd(-1)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            _end_with(supervisor)
-            self.listener.disown()
-            worker.run(self.config, self.site, self.listener.socket, lambda: _tell(ready))
-        except BaseException:
-            log.exception("worker failed")
-        os._exit(1)
+        self.listener.release_lock()
+        worker.run(self.config, self.site, self.listener.socket, row, ready)
 
     def _reap(self) -> None:
         while True:
@@ -128,10 +135,17 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            child = self.children.pop(pid, None)
-            if child is None or child.generation != self.generation:
-                continue
-            log.error("worker %d ended (%s); starting another", pid, _how(status))
+            if pid in self.children:
+                self._bury(self.children.pop(pid), pid, status)
+            else:
+                self.exporting.reaped(pid, status)
+
+    def _bury(self, child: Child, pid: int, status: int) -> None:
+        self.board.give_back(child.row)
+        if child.generation == self.generation:
+            log.error("worker %d ended (%s); starting another", pid, children.how(status))
+            ended = Ended.SIGNAL if os.WIFSIGNALED(status) else Ended.EXIT
+            self.supervised.ended(Ended.SILENT if child.silent else ended)
             short = time.monotonic() - child.started < SHORT_LIFE
             self.restart_at.append(time.monotonic() + (RESTART_DELAY if short else 0.0))
 
@@ -155,13 +169,13 @@ class Supervisor:
 
     def _reload(self) -> None:
         """Replacement: new workers first, then the old ones finish their connections."""
-        notify.send("RELOADING=1", monotonic=True)
+        notify.send("RELOADING=1", "STATUS=reloading", monotonic=True)
         try:
             config = configuration.load(self.path) if self.path else Config()
             site = build(config)
         except ConfigError as error:
             log.error("reload: %s; the running configuration stays", error)  # noqa: TRY400  not a bug of ours
-            notify.send("READY=1")
+            self._reloaded(Reloaded.FAILED)
             return
         if config.milter.socket != self.config.milter.socket:
             log.warning("reload: [milter] socket is taken over only by a restart")
@@ -172,17 +186,25 @@ class Supervisor:
             self._signal(worker.RETIRE, generation=old[2])
             self.restart_at.clear()  # those were due for the old generation
             log.info("reloaded %s", self.path)
+            self._in_force()
+            self._reloaded(Reloaded.OK)
         else:
             log.error("reload: the new workers do not start; the running configuration stays")
             self._give_up(self.generation)
             self.config, self.site, self.generation = old
             set_level(self.config)
-        notify.send("READY=1")
+            self._reloaded(Reloaded.FAILED)
+
+    def _reloaded(self, result: Reloaded) -> None:
+        self.supervised.reloaded(result)
+        failed = "the last reload failed, see the log; " if result is Reloaded.FAILED else ""
+        notify.send("READY=1", self._status(failed))
 
     def _give_up(self, generation: int) -> None:
         """Kill a generation, and do not miss it when it is reaped: its number is used again."""
         self._signal(signal.SIGKILL, generation=generation)
-        self.children = {pid: child for pid, child in self.children.items() if child.generation != generation}
+        for child in self.children.values():
+            child.generation = GIVEN_UP if child.generation == generation else child.generation
 
     def _stop(self) -> None:
         self._signal(signal.SIGTERM)
@@ -194,6 +216,7 @@ class Supervisor:
             if self.children:
                 signal.sigtimedwait({signal.SIGCHLD}, 0.1)
         self._signal(signal.SIGKILL)
+        self.exporting.stop()
 
 
 def serve(path: str) -> int:
@@ -225,25 +248,3 @@ def _log_to_stderr(config: Config) -> None:
 
 def set_level(config: Config) -> None:
     logging.getLogger().setLevel(config.log.level.upper())
-
-
-def _tell(ready: int) -> None:
-    os.write(ready, b"+")
-    os.close(ready)
-
-
-def _end_with(parent: int) -> None:
-    """Have the kernel stop this worker when its supervisor is gone (Linux; elsewhere nothing happens)."""
-    import ctypes  # noqa: PLC0415  only here, and only in workers
-
-    pr_set_pdeathsig = 1
-    libc = ctypes.CDLL(None, use_errno=True)
-    if hasattr(libc, "prctl"):
-        libc.prctl(pr_set_pdeathsig, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def _how(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"

@@ -82,7 +82,7 @@ def _matches(entry: Entry, case: Case, rules: Rules) -> bool:
         and _any_covered(entry.list_id, case.list_ids)
         and (not entry.client or _is_in(case, entry))
         and (not entry.arc_sealer or _is_sealed(entry.arc_sealer, case, rules))
-        and (not entry.recipient or _are_all_for(entry.recipient, case.recipients))
+        and (not entry.recipient or _are_all_for(entry.recipient, case))
     )
 
 
@@ -109,14 +109,17 @@ def _is_sealed(patterns: tuple[NamePattern, ...], case: Case, rules: Rules) -> b
     return any(run)
 
 
-def _are_all_for(patterns: tuple[RecipientPattern, ...], recipients: tuple[bytes, ...]) -> bool:
+def _are_all_for(patterns: tuple[RecipientPattern, ...], case: Case) -> bool:
     """One message has one answer, so it takes all of its recipients."""
-    return bool(recipients) and all(any(_is_for(pattern, path) for pattern in patterns) for path in recipients)
+    if not case.recipients or case.more_recipients:
+        return False
+    return all(any(_is_for(pattern, path) for pattern in patterns) for path in case.recipients)
 
 
 def _is_for(pattern: RecipientPattern, path: bytes) -> bool:
     local, _, host = path.rpartition(b"@")
-    if pattern.local is not None and local.lower() != pattern.local:
+    # Mail to joe+anything@ is joe's (RFC 5233).
+    if pattern.local is not None and pattern.local not in (local.lower(), local.lower().partition(b"+")[0]):
         return False
     domain = domains.parse(host)
     return domain is not None and pattern.domain.covers(domain)

@@ -41,5 +41,5 @@ def _redirect(asked: Redirect, context: Any) -> None:
         for path in asked.gone:
             context.delrcpt(path)
     except milter.error as error:
-        log.error("%s: cannot be redirected, held instead: %s", context.getsymval("i") or "-", error)
+        log.warning("%s: cannot be redirected, held instead: %s", asked.queue_id or "-", error)
         context.quarantine(asked.otherwise.reason)

@@ -1,7 +1,12 @@
-"""The milter socket: bound once by the supervisor, shared by all workers, never unlinked under them."""
+"""The milter socket: bound once by the supervisor, shared by all workers, never unlinked under them.
+
+Or the service manager has bound it and hands it over (socket activation): then it outlives us, and who connects while
+we restart waits instead of being refused.
+"""
 
 import fcntl
 import grp
+import logging
 import os
 import socket
 from pathlib import Path
@@ -9,7 +14,11 @@ from pathlib import Path
 from dmarcmilter.endpoint import Socket, parse_socket
 from dmarcmilter.settings import Milter
 
+log = logging.getLogger(__name__)
+
 BACKLOG = 1024
+FIRST_HANDED_OVER = 3
+"""The descriptor of sd_listen_fds(3)."""
 
 
 class ListenError(Exception):
@@ -28,7 +37,10 @@ class Listener:
         self._lock = -1
         self._inode: tuple[int, int] | None = None
         try:
-            if self._where.family == "unix":
+            handed_over = _handed_over()
+            if handed_over is not None:
+                self.socket = _checked(handed_over, self._where)
+            elif self._where.family == "unix":
                 self.socket = self._bind_path(settings)
             else:
                 self.socket = _bind_address(self._where)
@@ -49,10 +61,15 @@ class Listener:
             os.close(self._lock)
             self._inode = None
 
-    def disown(self) -> None:
+    def release_lock(self) -> None:
         """In a worker: the lock is the supervisor's, and is to end with it."""
         if self._lock >= 0:
             os.close(self._lock)
+
+    def disown(self) -> None:
+        """In a process that has nothing to do with mail."""
+        self.release_lock()
+        self.socket.close()
 
     def _bind_path(self, settings: Milter) -> socket.socket:
         """Bind beside the final name and rename over it: no moment without a socket, none with a wrong mode."""
@@ -80,6 +97,34 @@ class Listener:
             raise
         self._inode = _inode(path)
         return listening
+
+
+def _handed_over() -> socket.socket | None:
+    """The socket that the service manager has for us, if it has one (sd_listen_fds(3)). Asked once."""
+    pid, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if pid != str(os.getpid()) or count in ("", "0"):
+        return None
+    if count != "1":
+        raise ListenError(f"the service manager hands over {count} sockets, and the milter has one")
+    os.set_inheritable(FIRST_HANDED_OVER, False)
+    return socket.socket(fileno=FIRST_HANDED_OVER)
+
+
+def _checked(found: socket.socket, where: Socket) -> socket.socket:
+    """What was handed over must be what a milter can use; where it listens is the service manager's decision."""
+    if found.type != socket.SOCK_STREAM or not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise ListenError("what the service manager hands over is no listening stream socket")
+    if found.family != socket.AF_UNIX:
+        _answer_at_once(found)
+    elif found.getsockname() != where.path:
+        log.warning("the service manager's socket is %s; [milter] socket is not used", found.getsockname())
+    return found
+
+
+def _answer_at_once(listening: socket.socket) -> None:
+    """Inherited by what is accepted: without it each message waits 40 ms for a delayed acknowledgement."""
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _locked(path: Path) -> int:
@@ -121,8 +166,7 @@ def _bind_address(where: Socket) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if family == socket.AF_INET6:
         listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    # Inherited by what is accepted: without it each message waits 40 ms for a delayed acknowledgement.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    _answer_at_once(listening)
     try:
         listening.bind((where.host, where.port))
         listening.listen(BACKLOG)

@@ -59,6 +59,15 @@ def feasible(decision: Decision, message: Message, channel: Channel) -> Decision
     return replace(decision, action=Action.QUARANTINE, would=Action.QUARANTINE, overrides=(*decision.overrides, why))
 
 
+def way_of(decision: Decision, channel: Channel) -> QuarantineAction | None:
+    """How the message is set apart; None: it is not."""
+    if decision.disposition is not Disposition.QUARANTINE:
+        return None
+    if channel.way is QuarantineAction.SUBJECT and decision.action is Action.QUARANTINE:
+        return QuarantineAction.HOLD
+    return channel.way
+
+
 def removed(headers: Collection[Header], channel: Channel) -> tuple[DeleteHeader, ...]:
     """Deletions, bottom-up, of what others wrote into the fields by which we mark."""
     names = (channel.header_name, channel.recipients_name)
@@ -111,12 +120,12 @@ def _redirected(envelope: Envelope, mailbox: str, hold: Quarantine) -> Quarantin
         recipients = [raw.decode() for raw in envelope.recipients]
     except UnicodeDecodeError:
         return hold
-    if not recipients or any(re.search(r"[\0\r\n]", path) for path in recipients):
+    if not recipients or envelope.more_recipients or any(re.search(r"[\0\r\n]", path) for path in recipients):
         return hold
     # Where it is a recipient already, adding it and then taking it away would leave nobody.
     others = [path for path in recipients if path.casefold() != mailbox.casefold()]
     added = "" if len(others) < len(recipients) else f"<{mailbox}>"
-    return Redirect(added, tuple(f"<{path}>" for path in dict.fromkeys(others)), hold)
+    return Redirect(added, tuple(f"<{path}>" for path in dict.fromkeys(others)), hold, envelope.queue_id)
 
 
 def _recorded(envelope: Envelope) -> str:
@@ -151,7 +160,9 @@ def tagged(value: bytes, tag: str) -> str:
     text = _text(value)
     if text.startswith((_written(tag, ""), _written(tag, "=?"))):
         return text  # it came by here before
-    before = _written(tag, text)
+    before = _written(tag, text.lstrip())
+    if not text or text.startswith(_FOLD):
+        return before + text
     first, _, _ = text.partition("\n")
     # The line may have been as long as it can be.
     room = MAX_LINE - len(f"{SUBJECT}: {before} ")
@@ -187,4 +198,5 @@ def _text(value: bytes) -> str:
 def _of_unknown_charset(octets: bytes) -> str:
     """Octets that no milter can hand over as they are, in words of the charset that RFC 1428 3 has for them."""
     pieces = (octets[start : start + WORD_OCTETS] for start in range(0, len(octets), WORD_OCTETS))
-    return _FOLD.join(_encoded_word(piece, "unknown-8bit") for piece in pieces)
+    # A line with an encoded-word has 76 characters at most (RFC 2047 2), so each has its own.
+    return "".join(_FOLD + _encoded_word(piece, "unknown-8bit") for piece in pieces)

@@ -38,7 +38,9 @@ class Envelope:
     mail_from: bytes
     """The reverse-path without its angle brackets; empty: the null reverse-path."""
     recipients: tuple[bytes, ...] = ()
-    """Without angle brackets. Never stored."""
+    """Without angle brackets. Never stored. Empty unless something asks for them."""
+    more_recipients: bool = False
+    """There are others besides, more than we keep."""
 
 
 @dataclass(frozen=True, slots=True)

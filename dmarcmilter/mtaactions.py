@@ -41,6 +41,8 @@ class Redirect:
     gone: tuple[str, ...]
     otherwise: Quarantine
     """What is done when the MTA does not take all of it."""
+    queue_id: str
+    """For the log."""
 
 
 @dataclass(frozen=True, slots=True)

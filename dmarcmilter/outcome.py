@@ -10,7 +10,7 @@ from dmarcmilter.dmarc.evaluation import Assessment, DmarcWord, Evaluation
 from dmarcmilter.evidence import DkimResult, Evidence
 from dmarcmilter.message import Message
 from dmarcmilter.policy import Decision
-from dmarcmilter.rules import Mode
+from dmarcmilter.rules import Mode, QuarantineAction
 
 VERSION = 1
 """Of the outcome object; it grows by new keys, a changed meaning is a new number."""
@@ -47,6 +47,14 @@ class Outcome:
     mode: Mode
     case: Case
     effort: Effort = Effort()
+    sealed: bool | None = None
+    """Whether we added an ARC Set; None: nobody wanted one."""
+    seal_reason: str = ""
+    """Why not."""
+    message_id_hash: str | None = None
+    """Keyed (messageid.of_message); None: the message has no Message-ID."""
+    set_apart: QuarantineAction | None = None
+    """By which way, when its disposition is quarantine."""
 
     def record(self) -> dict[str, Any]:
         """The outcome object of the journal and of `check --json`: plain values, ready for JSON."""
@@ -58,6 +66,7 @@ class Outcome:
             "v": VERSION,
             "time": envelope.received_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "queue_id": envelope.queue_id,
+            "message_id_hash": self.message_id_hash,
             "client_ip": str(envelope.client_ip) if envelope.client_ip else None,
             "helo": shown(envelope.helo),
             "mail_from_domain": self.mail_from_domain,
@@ -106,9 +115,12 @@ class Outcome:
             "sampled_out": self.sampled_out,
             "mode": str(self.mode),
             "action": str(decision.action),
+            "set_apart": self.set_apart and str(self.set_apart),
             "would": str(decision.would),
             "would_disposition": str(decision.would_disposition),
             **self._circumstances(),
+            "sealed": self.sealed,
+            "seal_reason": self.seal_reason or None,
         }
 
     def _circumstances(self) -> dict[str, Any]:
@@ -196,6 +208,7 @@ class Outcome:
             "spf": f"{evidence.spf.result}:{evidence.spf.domain or '-'}",
             "dkim": ",".join(f"{found.result}:{found.domain or '-'}" for found in evidence.dkim[:10]),
             "arc": evidence.arc.result,
+            "sealed": None if self.sealed is None else "yes" if self.sealed else "no",
             "override": ",".join(found.type for found in self.decision.overrides),
             "client": self.message.envelope.client_ip,
             "size": self.message.size,

@@ -5,10 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dmarcmilter import case as cases
-from dmarcmilter import marking, policy, sampling
+from dmarcmilter import marking, messageid, policy, sampling
+from dmarcmilter.arcseal import sealing
+from dmarcmilter.arcseal.sealing import Sealer
 from dmarcmilter.case import Case, Draws
 from dmarcmilter.checks import arc, clientname, dkim, spf
 from dmarcmilter.checks.signature import BodyHasher
+from dmarcmilter.deferral import Deferrals
 from dmarcmilter.dmarc.alignment import could_align
 from dmarcmilter.dmarc.author import Author, AuthorProblem, author_domain
 from dmarcmilter.dmarc.discovery import (
@@ -28,8 +31,10 @@ from dmarcmilter.lookup import Hint, Lookup, no_hint
 from dmarcmilter.marking import Channel
 from dmarcmilter.message import Envelope, Header, Message
 from dmarcmilter.outcome import Outcome
+from dmarcmilter.policy import Decision
+from dmarcmilter.recipients.registry import NOBODY_ASKED, Recipients
 from dmarcmilter.replies import Texts
-from dmarcmilter.rules import EVERY_MESSAGE, Exempt, Rules
+from dmarcmilter.rules import EVERY_MESSAGE, Action, QuarantineAction, Rules
 
 SETTLED = frozenset({DmarcWord.PASS, DmarcWord.NONE})
 """Results with which a message is delivered, whatever else is known of it."""
@@ -47,6 +52,22 @@ class Site:
     honour_pct: bool
     sampling_key: bytes
     host_name: str
+    redaction_key: bytes = b""
+    """Of failure reports; empty: there are none."""
+    sealer: Sealer | None = None
+    """None: nothing is sealed."""
+    strangers_budget: float = 0.0
+    """Of the message's seconds of waiting for DNS, those for names that cannot change what is done with it."""
+    recipients: Recipients = NOBODY_ASKED
+    deferrals: Deferrals | None = None
+    """None: no message was ever deferred."""
+
+    @property
+    def needs_recipients(self) -> bool:
+        """Whether anything here asks who the message is for."""
+        sealed = self.sealer is not None and bool(self.sealer.recipients)
+        redirected = self.rules.quarantine_action is QuarantineAction.REDIRECT
+        return self.recipients.configured or self.rules.needs_recipients or sealed or redirected
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +80,18 @@ class Reading:
     body: BodyHasher
 
 
-def read(headers: Sequence[Header], *, truncated: str = "") -> Reading:
-    """`truncated` names the limit that cut the header short: a From field may be among what was not kept."""
+def read(headers: Sequence[Header], *, truncated: str = "", seal: bool = False) -> Reading:
+    """`truncated` names the limit that cut the header short: a From field may be among what was not kept.
+
+    `seal`: the body is hashed for an ARC Set of ours too.
+    """
     author = author_domain(headers)
     if truncated:
         author = Author(None, AuthorProblem.MALFORMED, author.domains, lax=False, reason=f"header exceeds {truncated}")
     signatures = dkim.read(headers, author.domain)
     chain = arc.read(headers)
-    return Reading(author, signatures, chain, BodyHasher(dkim.plans(signatures) | arc.plans(chain)))
+    plans = dkim.plans(signatures) | arc.plans(chain) | ({sealing.BODY} if seal else set())
+    return Reading(author, signatures, chain, BodyHasher(plans))
 
 
 def process(
@@ -76,14 +101,16 @@ def process(
     site: Site,
     hint: Hint = no_hint,
     *,
-    exempt: Exempt = Exempt.NOBODY,
-    deferred_for: float | None = None,
+    strangers: Lookup | None = None,
 ) -> Outcome:
-    """One message's outcome. GATHER (asks DNS), then DECIDE (pure)."""
-    evidence = gather(message, reading, lookup, site, hint)
+    """One message's outcome. GATHER (asks DNS), then DECIDE (pure).
+
+    `strangers` looks up what cannot change what is done with the message, and may be less patient than `lookup`.
+    """
+    evidence = gather(message, reading, lookup, site, hint=hint, strangers=strangers or lookup)
 
     evaluation = evaluate(evidence)
-    case = cases.of_message(message, evidence, exempt=exempt, deferred_for=deferred_for)
+    case = cases.of_message(message, evidence)
     if evaluation.result not in SETTLED or (evaluation.result is DmarcWord.NONE and site.rules.forces):
         case = _detailed(case, message, evidence, site)
     assessment = None
@@ -92,10 +119,18 @@ def process(
     if evaluation.result is DmarcWord.FAIL and assessment is not None:
         case = _with_client_names(case, assessment, lookup, site.rules)
     decision = policy.decide(case, site.rules, evaluation, assessment)
+    if decision.would is not Action.ACCEPT or decision.would_disposition is not Disposition.NONE:
+        case = _asked_last(case, message, decision, site)
+        decision = policy.decide(case, site.rules, evaluation, assessment)
     decision = marking.feasible(decision, message, site.channel)
     sender, _, _ = spf.identity(message.envelope)
     mail_from_domain = sender if message.envelope.mail_from else None
-    return Outcome(message, mail_from_domain, evidence, evaluation, assessment, decision, site.rules.mode, case)
+    hashed = messageid.of_message(message, site.sampling_key)
+    return Outcome(
+        *(message, mail_from_domain, evidence, evaluation, assessment, decision, site.rules.mode, case),
+        message_id_hash=hashed,
+        set_apart=marking.way_of(decision, site.channel),
+    )
 
 
 def _detailed(case: Case, message: Message, evidence: Evidence, site: Site) -> Case:
@@ -116,6 +151,15 @@ def _detailed(case: Case, message: Message, evidence: Evidence, site: Site) -> C
     )
 
 
+def _asked_last(case: Case, message: Message, decision: Decision, site: Site) -> Case:
+    """What costs a question to a disk or a database, and matters only when something would be done to the message."""
+    envelope = message.envelope
+    exempt = site.recipients.exempt(envelope.recipients, incomplete=envelope.more_recipients)
+    is_deferred = decision.would is Action.TEMPFAIL and site.deferrals is not None
+    deferred_for = site.deferrals.since(message) if is_deferred and site.deferrals is not None else None
+    return replace(case, exempt=exempt, deferred_for=deferred_for)
+
+
 def _pct_draw(message: Message, discovery: Discovery | None, site: Site) -> int | None:
     """Drawn only where it can matter: few records have a pct."""
     pct = discovery.record.pct if discovery and discovery.record else None
@@ -131,12 +175,15 @@ def _with_client_names(case: Case, assessment: Assessment, lookup: Lookup, rules
     return replace(case, client_names=clientname.confirmed(case.client_ip, rules.forwarder_names, lookup))
 
 
-def gather(message: Message, reading: Reading, lookup: Lookup, site: Site, hint: Hint) -> Evidence:
+def gather(
+    message: Message, reading: Reading, lookup: Lookup, site: Site, *, hint: Hint, strangers: Lookup
+) -> Evidence:
     """Ask the Author Domain's DNS first, then what could align with it, then the rest.
 
     The sender chooses the names that his signatures, seals and SPF record lead to, and may make each of them slow.
     Whoever spends the message's DNS budget so must not have kept from being found the policy, or anything that
-    decides whether a domain that he only claims authenticates the message.
+    decides whether a domain that he only claims authenticates the message. Nor need a message whose verdict is known
+    wait for keys that make no difference to it. (SPF is given its time all the same: RFC 7208 4.6.4 asks for that.)
     """
     now = int(message.envelope.received_at.timestamp())
     bodies = reading.body.finish()
@@ -144,12 +191,16 @@ def gather(message: Message, reading: Reading, lookup: Lookup, site: Site, hint:
     near = functools.partial(_matters, discovery=discovery)
     check_spf = functools.partial(spf.check, message.envelope, lookup, receiver=site.host_name, hint=hint)
     spf_result = check_spf() if near(spf.identity(message.envelope)[0]) else None
-    dkim_results = dkim.verify(reading.signatures, message.headers, bodies, lookup, now, first=near)
+    heard = functools.partial(_is_heard, discovery=discovery, rules=site.rules)
+    dkim_results = dkim.verify(
+        reading.signatures, message.headers, bodies, lookup, now, first=heard, strangers=strangers
+    )
     organizational: Mapping[Domain, Domain | None] = {}
     if discovery is not None:
         identifiers = identifiers_of(spf_result, dkim_results)
         organizational = organizational_domains(identifiers, discovery, lookup, suffixes=site.suffixes)
-    arc_result = arc.verify(reading.chain, message.headers, bodies, lookup, now)
+    sealers = lookup if _chain_matters(reading.chain, site) else strangers
+    arc_result = arc.verify(reading.chain, message.headers, bodies, sealers, now)
     spf_result = spf_result or check_spf()
     return Evidence(reading.author, spf_result, dkim_results, arc_result, discovery, organizational)
 
@@ -162,6 +213,16 @@ def _discover(author: Domain | None, lookup: Lookup, site: Site) -> Discovery | 
 
 def _matters(identifier: Domain | None, discovery: Discovery | None) -> bool:
     return discovery is not None and could_align(identifier, discovery)
+
+
+def _is_heard(identifier: Domain | None, discovery: Discovery | None, rules: Rules) -> bool:
+    """Whether it matters if the domain authenticates the message: to DMARC, or to a rule of the operator's."""
+    return _matters(identifier, discovery) or (identifier is not None and rules.names_signer(identifier))
+
+
+def _chain_matters(chain: arc.Chain, site: Site) -> bool:
+    """Worth nothing here unless its newest sealer is named in the conf, or a set of our own is to say how it stood."""
+    return site.sealer is not None or (bool(chain.sets) and site.rules.names_sealer(chain.sets[-1].signer.domain))
 
 
 def identifiers_of(spf_result: SpfResult | None, dkim_results: Iterable[DkimResult]) -> list[Domain]:

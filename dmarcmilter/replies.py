@@ -36,8 +36,7 @@ class Texts:
 
 
 def reply(outcome: Outcome, texts: Texts) -> Reply:
-    """5.7.1 and not 5.7.26, as RFC 9989 7.2 shows it: RFC 7372 3.3 has the other for a message that failed several
-    checks, and DMARC is one check."""
+    """5.7.1 as RFC 9989 7.2 shows it; RFC 7372's 5.7.26 is of a message that failed several checks, DMARC is one."""
     if outcome.decision.action is Action.TEMPFAIL:
         return Reply("451", "4.7.1", _filled(texts.defer, outcome, texts.info_url))
     template = texts.reject if outcome.evidence.author.problem is None else texts.author
@@ -49,7 +48,8 @@ def _filled(template: str, outcome: Outcome, info_url: str) -> str:
     if info_url and "{info_url}" not in template:
         template += SEE
     url = _url(info_url, values)
-    if len(_with(template, {**dict.fromkeys(SHORTENED, ""), "queue_id": values["queue_id"], "info_url": url})) > MAX_REPLY:
+    shortest = {**values, **dict.fromkeys(SHORTENED, ""), "info_url": url}
+    if len(_with(template, shortest)) > MAX_REPLY:
         template, url = template.removesuffix(SEE), ""
     values["info_url"] = url
     for name in SHORTENED:

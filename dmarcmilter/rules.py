@@ -186,6 +186,18 @@ class Rules:
         """Whether a rule asks who the message is for."""
         return any(entry.recipient for entry in self.overrides)
 
+    def names_signer(self, domain: Domain) -> bool:
+        """Whether a rule makes a difference of it that this domain's signature authenticates a message."""
+        asked = (pattern for entry in self.overrides for pattern in entry.dkim_domain)
+        return any(pattern.covers(domain) for pattern in asked) or any(
+            is_within(domain, known) for known in self.mailing_lists
+        )
+
+    def names_sealer(self, domain: Domain) -> bool:
+        """Whether a rule makes a difference of it that this domain was the last to seal an ARC chain."""
+        asked = (pattern for entry in self.overrides for pattern in entry.arc_sealer)
+        return domain in self.trusted_sealers or any(pattern.covers(domain) for pattern in asked)
+
     @property
     def forces(self) -> bool:
         """Whether an entry may be stricter than what a domain has published, or has not."""

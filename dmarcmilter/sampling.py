@@ -28,10 +28,15 @@ def rollout_draw(message: Message, author: Domain | None, key: bytes) -> int:
 
 
 def _number(message: Message, start: str, key: bytes) -> int:
-    digest = hmac.new(key, start.encode(), hashlib.sha256)
+    return int.from_bytes(digest(message, start, key)[:8], "big") % 100
+
+
+def digest(message: Message, start: str, key: bytes) -> bytes:
+    """What this message is to whoever has the key, and to nobody else. `start` keeps one use apart from another."""
+    found = hmac.new(key, start.encode(), hashlib.sha256)
     for part in (message.envelope.mail_from, *_identity(message)):
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return int.from_bytes(digest.digest()[:8], "big") % 100
+        found.update(len(part).to_bytes(8, "big") + part)
+    return found.digest()
 
 
 def _identity(message: Message) -> Iterator[bytes]:

@@ -9,7 +9,9 @@ from dmarcmilter.history.journal import Journal
 from dmarcmilter.metrics.tally import Tally
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.pipeline import Site
+from dmarcmilter.reports.capture import Capture
 from dmarcmilter.resolver import MessageLookup, Resolver
+from dmarcmilter.rules import Action
 from dmarcmilter.settings import InternalError
 from dmarcmilter.turns import Turn, Turns
 
@@ -38,6 +40,11 @@ class Service:
     lock: threading.Lock = field(default_factory=threading.Lock)
     turns: Turns = field(default_factory=Turns)
     tally: Tally = field(default_factory=Tally)
+    failures: Capture | None = None
+
+    @property
+    def needs_recipients(self) -> bool:
+        return self.site.needs_recipients
 
     def lookup(self, turn: Turn) -> MessageLookup:
         return self.resolver.session(self.dns_budget, self.dns_queries, turn)
@@ -53,7 +60,12 @@ class Service:
             self.tally.in_progress(len(self.in_progress))
 
     def keep(self, outcome: Outcome) -> None:
-        """Append the outcome to the journal, and count it."""
+        """Append the outcome to the journal, count it, and keep of it what a later message or report needs."""
         start = time.perf_counter()
-        written = self.journal.append(outcome.record())
+        record = outcome.record()
+        written = self.journal.append(record)
         self.tally.judged(outcome, journal_seconds=time.perf_counter() - start, written=written)
+        if outcome.decision.action is Action.TEMPFAIL and self.site.deferrals is not None:
+            self.site.deferrals.record(outcome.message)
+        if self.failures is not None:
+            self.failures.offer(record, outcome.message.headers, outcome.message.envelope.mail_from)

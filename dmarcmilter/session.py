@@ -16,12 +16,14 @@ import Milter
 import milter
 
 from dmarcmilter import actions
+from dmarcmilter.arcseal import sealing
 from dmarcmilter.collector import HeaderCollector
 from dmarcmilter.examination import Examination
 from dmarcmilter.execution import carry_out
 from dmarcmilter.message import Envelope, address_of, path_of
+from dmarcmilter.metrics.families import Why
 from dmarcmilter.mtaactions import MtaAction
-from dmarcmilter.negotiation import ACTIONS, MACROS, SILENT, SILENT_STEPS, STEPS
+from dmarcmilter.negotiation import MACROS, SILENT, agree
 from dmarcmilter.rules import Action
 from dmarcmilter.service import Service
 from dmarcmilter.settings import InternalError
@@ -72,7 +74,7 @@ class Session:
         """Forget the message. Called at MAIL too: no callback is sure to come at the end of the one before."""
         self._examination: Examination | None = None
         self._in_progress = False
-        self._ignored = ""
+        self._ignored: Why | None = None
         self._failed = self._unusable
         self._changed = False
         """Changes have been asked for: the same deletions again would hit the fields that have moved up."""
@@ -87,10 +89,8 @@ class Session:
 
     @failsafe
     def negotiate(self, options: list[int]) -> int:
-        """Ask for just what is used; `options` is changed in place (actions, steps, and two that are unused)."""
         offered_actions, offered_steps = options[0], options[1]
-        self._silent = offered_steps & SILENT_STEPS
-        options[:] = [offered_actions & ACTIONS, offered_steps & STEPS | self._silent, 0, 0]
+        self._silent = agree(options, self._service.site.channel.way, recipients=self._service.needs_recipients)
         self._leading_space = bool(offered_steps & Milter.P_HDR_LEADSPC)
         if offered_actions & milter.SETSYMLIST:
             for stage, names in MACROS:
@@ -132,6 +132,12 @@ class Session:
         return self._go_on("envfrom")
 
     @failsafe
+    def envrcpt(self, path: bytes, *_parameters: bytes) -> int:
+        if self._examination is not None:
+            self._examination.recipient(path_of(path))
+        return self._go_on("envrcpt")
+
+    @failsafe
     def header(self, name: str, value: bytes) -> int:
         self._turn.take()
         self._header.add(name.encode("utf-8", "surrogateescape"), value)
@@ -169,6 +175,9 @@ class Session:
             texts=self._service.site.texts,
             channel=self._service.site.channel,
         )
+        if self._service.site.sealer is not None:
+            body = self._examination.body_hash(sealing.BODY)
+            outcome, plan = sealing.sealed(outcome, plan, body, self._service.site.sealer)
         self._service.keep(outcome)
         log.info("%s", outcome.log_line())
         self._apply(plan)
@@ -233,15 +242,15 @@ class Session:
         self._service.ended(self)
         self._turn.give()
 
-    def _why_ignored(self, sender: bytes) -> str:
+    def _why_ignored(self, sender: bytes) -> Why | None:
         # A path that lost its end had a NUL in it. So perhaps had {mail_addr}, and libmilter runs past the end of
         # such a macro list when it looks for a name that is not there.
         whole = sender.startswith(b"<") == sender.endswith(b">")
         if whole and self._service.ignore_authenticated and self._macro("{auth_authen}"):
-            return "authenticated client"
+            return Why.AUTHENTICATED
         if self._client_ip is not None and any(self._client_ip in net for net in self._service.ignored_networks):
-            return "client in [ignore] networks"
-        return ""
+            return Why.NETWORK
+        return None
 
     def _own_ids(self) -> Collection[str]:
         return (self._authserv_id, *self._service.further_ids)

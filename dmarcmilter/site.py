@@ -3,15 +3,23 @@
 import socket
 from pathlib import Path
 
-from dmarcmilter import keyfile
+from dmarcmilter import keyfile, settings
+from dmarcmilter.arcseal import key as sealkey
+from dmarcmilter.arcseal.sealing import Sealer
 from dmarcmilter.config import ConfigError
+from dmarcmilter.deferral import Deferrals
 from dmarcmilter.dmarc import domain as domains
+from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.suffixes import Suffixes, SuffixListError
 from dmarcmilter.marking import Channel
 from dmarcmilter.pipeline import Site
+from dmarcmilter.recipients.answers import THREADS, Answers, DatabaseError
+from dmarcmilter.recipients.listing import ListingFile, UnusableFileError
+from dmarcmilter.recipients.registry import Recipients
 from dmarcmilter.replies import Texts
-from dmarcmilter.rules import Rules
-from dmarcmilter.settings import Config, Pct
+from dmarcmilter.rules import Defer, OnTemperror, Rules
+from dmarcmilter.settings import Config, DeferClass, Pct, Seal, overrides
+
 
 def build(config: Config, *, keep_key: bool = True) -> Site:
     """ConfigError when a file that the conf names cannot be used. Only the daemon keeps a key that it makes."""
@@ -19,6 +27,9 @@ def build(config: Config, *, keep_key: bool = True) -> Site:
         suffixes = Suffixes.load(config.dmarc.psl_file)
     except SuffixListError as error:
         raise ConfigError(f"[dmarc] psl_file: {error}") from error
+    key = keyfile.secret(
+        Path(config.policy.sampling_key), keep=keep_key, without="pct sampling starts anew with each restart"
+    )
     return Site(
         rules=_rules(config),
         texts=Texts(
@@ -31,11 +42,42 @@ def build(config: Config, *, keep_key: bool = True) -> Site:
         method=config.dmarc.discovery,
         suffixes=suffixes,
         honour_pct=config.dmarc.pct is Pct.RFC7489,
-        sampling_key=keyfile.secret(
-            Path(config.policy.sampling_key), keep=keep_key, without="pct sampling starts anew with each restart"
-        ),
+        sampling_key=key,
         host_name=_host_name(),
+        # Sealing is no part of judging, and whoever judges a file by hand may not be allowed to read the key.
+        sealer=_sealer(config.arc.seal) if keep_key else None,
+        redaction_key=_redaction_key(config, keep=keep_key),
+        strangers_budget=config.dns.strangers_budget,
+        recipients=_recipients(config.recipients),
+        deferrals=Deferrals(config.defer.directory, key, keep=keep_key),
     )
+
+
+def _recipients(found: settings.Recipients) -> Recipients:
+    try:
+        listing = ListingFile(found.file, found.default) if found.file else None
+    except OSError as error:
+        raise ConfigError(f"[recipients] file: {found.file}: {error.strerror or error}") from error
+    except UnusableFileError as error:
+        raise ConfigError(f"[recipients] file: {found.file}: {error}") from error
+    return Recipients(found.default, listing, _answers(found) if found.database else None)
+
+
+def _answers(found: settings.Recipients) -> Answers:
+    from dmarcmilter.recipients.database import Database  # noqa: PLC0415  30 MB that few sites need
+
+    try:
+        database = Database(found.database, found.query, found.default, timeout=found.timeout, connections=THREADS)
+    except DatabaseError as error:
+        raise ConfigError(str(error)) from error
+    return Answers(database.ask, timeout=found.timeout, keep_seconds=found.cache_seconds)
+
+
+def _redaction_key(config: Config, *, keep: bool) -> bytes:
+    failure = config.reports.failure
+    if not failure.enabled:
+        return b""
+    return keyfile.secret(Path(failure.key), keep=keep, without="hashes in failure reports change with each restart")
 
 
 def _channel(config: Config) -> Channel:
@@ -50,7 +92,6 @@ def _channel(config: Config) -> Channel:
 
 
 def _rules(config: Config) -> Rules:
-    sealers = (domains.parse(name) for name in config.arc.trusted_sealers)
     return Rules(
         mode=config.policy.mode,
         reject_action=config.policy.reject_action,
@@ -60,8 +101,36 @@ def _rules(config: Config) -> Rules:
         on_missing=config.author.on_missing,
         on_multiple=config.author.on_multiple,
         on_malformed=config.author.on_malformed,
-        trusted_sealers=frozenset(name for name in sealers if name),
+        trusted_sealers=frozenset(_names(config.arc.trusted_sealers)),
+        trusted_hops=config.arc.trusted_hops,
+        forwarder_networks=config.forwarders.parsed(),
+        forwarder_names=_names(config.forwarders.names),
+        mailing_lists=_names(config.policy.mailing_lists),
+        rollout_percent=config.policy.rollout_percent,
+        rollout_domains=_names(config.policy.rollout_domains),
+        overrides=overrides.parsed(config.override),
+        defer=_defer(config.defer),
     )
+
+
+def _defer(found: settings.Defer) -> Defer:
+    def on(choice: DeferClass) -> OnTemperror | None:
+        return OnTemperror(choice) if choice else None
+
+    return Defer(policy=on(found.policy), dkim_key=on(found.dkim_key), spf=on(found.spf), cap=found.cap)
+
+
+def _names(texts: tuple[str, ...]) -> tuple[Domain, ...]:
+    """The configuration has checked them."""
+    return tuple(name for name in map(domains.parse, texts) if name)
+
+
+def _sealer(seal: Seal) -> Sealer | None:
+    """ConfigError when its key cannot be used."""
+    if not seal.domain:
+        return None
+    key = sealkey.load(seal.key_file, domain=domains.parse(seal.domain) or "", selector=seal.selector.lower())
+    return Sealer(key, frozenset(text.lower() for text in seal.recipients))
 
 
 def _host_name() -> str:

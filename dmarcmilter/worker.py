@@ -4,6 +4,7 @@ libmilter takes SIGTERM and SIGHUP itself when it runs in the main thread, stops
 what is in progress. So it runs in a thread, and this module ends the process by its own rules.
 """
 
+import faulthandler
 import gc
 import logging
 import os
@@ -19,7 +20,11 @@ import milter
 
 from dmarcmilter import callbacks
 from dmarcmilter.history.journal import Journal
+from dmarcmilter.metrics.board import Row, State
+from dmarcmilter.metrics.tally import Tally
 from dmarcmilter.pipeline import Site
+from dmarcmilter.reports.capture import Capture
+from dmarcmilter.reports.spool import Spool
 from dmarcmilter.resolver import Resolver, system_nameservers
 from dmarcmilter.service import Service
 from dmarcmilter.settings import Config
@@ -31,14 +36,18 @@ RETIRE = signal.SIGUSR1
 """STOP ends when no message is in progress; RETIRE (a reload) when no connection is open. Both within drain_timeout."""
 GC_THRESHOLDS = (20_000, 20, 50)
 """A message leaves next to no cycles behind; Python's defaults would look for them several times a message."""
+BEAT_SECONDS = 2.0
+"""Between two signs of life. They come from Python's main thread: code that never lets go of Python stops them."""
 POLL_SECONDS = 0.05
 SETTLE_SECONDS = 0.1
 """Nothing may be in progress for so long: libmilter writes the last reply just after our callback has returned."""
 
 
-def run(config: Config, site: Site, listener: socket.socket, ready: Callable[[], None]) -> None:
+def run(config: Config, site: Site, listener: socket.socket, row: Row, ready: Callable[[], None]) -> None:
     """Serve until told to stop. Called in a freshly forked process; never returns."""
     gc.set_threshold(*GC_THRESHOLDS)
+    faulthandler.enable()  # says where each thread was, should the supervisor have to end us with SIGABRT
+    row.begin(os.getpid())
     asked: list[int] = []
     wake = threading.Event()
 
@@ -49,7 +58,7 @@ def run(config: Config, site: Site, listener: socket.socket, ready: Callable[[],
     for number in (*STOP, RETIRE):
         signal.signal(number, on_signal)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    service = _service_of(config, site)
+    service = _service_of(config, site, Tally(row))
     callbacks.register(service)
     fd = _hand_over(listener)
     listener.close()  # libmilter has its own descriptor; when that one is given up, nothing here listens
@@ -58,10 +67,13 @@ def run(config: Config, site: Site, listener: socket.socket, ready: Callable[[],
     ready()
     while not asked and thread.is_alive():
         # A signal sets the event; the timeout is for a libmilter that ends by itself.
-        wake.wait(5.0)
+        wake.wait(BEAT_SECONDS)
+        _beat(service, State.SERVING)
     if asked:
         _drain(service, fd, config.milter.drain_timeout, asked)
     service.journal.close()
+    if service.failures is not None:
+        service.failures.close()
     logging.shutdown()
     os._exit(0 if asked else 1)
 
@@ -74,7 +86,11 @@ def _serve(wake: threading.Event) -> None:
     wake.set()
 
 
-def _service_of(config: Config, site: Site) -> Service:
+def _beat(service: Service, state: State) -> None:
+    service.tally.beat(state, milter.getdiag(), service.resolver.cached())
+
+
+def _service_of(config: Config, site: Site, tally: Tally) -> Service:
     nameservers = config.dns.servers() or system_nameservers()
     return Service(
         site=site,
@@ -83,8 +99,10 @@ def _service_of(config: Config, site: Site) -> Service:
             timeout=config.dns.timeout,
             cache_entries=config.dns.cache_entries,
             cache_bytes=config.dns.cache_megabytes * 1_048_576,
+            watch=tally,
         ),
         journal=Journal(config.history.journal),
+        failures=_capture_of(config, site),
         authserv_id=config.identity.authserv_id,
         further_ids=config.identity.remove_authserv_ids,
         ignored_networks=config.ignore.parsed(),
@@ -94,7 +112,13 @@ def _service_of(config: Config, site: Site) -> Service:
         max_header_fields=config.milter.max_header_fields,
         max_header_bytes=config.milter.max_header_bytes,
         on_internal_error=config.milter.on_internal_error,
+        tally=tally,
     )
+
+
+def _capture_of(config: Config, site: Site) -> Capture | None:
+    failure = config.reports.failure
+    return Capture(Spool(failure.spool), site.redaction_key, on_none=failure.on_none) if failure.enabled else None
 
 
 def _hand_over(listener: socket.socket) -> int:
@@ -135,6 +159,7 @@ def _drain(service: Service, fd: int, timeout: float, asked: Sequence[int]) -> N
     end = time.monotonic() + timeout
     quiet_since = None
     while time.monotonic() < end:
+        _beat(service, State.LEAVING)
         opened, closed = milter.getdiag()
         stopping = any(number in STOP for number in asked)
         busy = bool(service.in_progress) if stopping else opened != closed

@@ -11,11 +11,11 @@ from typing import Any
 import outcomes
 from zones import Zone
 
-from dmarcmilter.actions import Texts
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.lookup import Answer, Lookup
 from dmarcmilter.message import Envelope
 from dmarcmilter.pipeline import Site
+from dmarcmilter.replies import Texts
 from dmarcmilter.settings import Policy
 
 FAILURE = "!"
@@ -99,6 +99,7 @@ def site(method: Method, **rules: Any) -> Site:
     return Site(
         rules=outcomes.rules(**rules),
         texts=Texts(policy.reject_text, policy.author_text, policy.defer_text, "https://example.net/why"),
+        channel=outcomes.CHANNEL,
         method=method,
         suffixes=outcomes.SUFFIXES,
         honour_pct=True,

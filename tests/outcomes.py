@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
+import msgspec
 from zones import Zone
 
 from dmarcmilter import case as cases
@@ -24,18 +25,30 @@ from dmarcmilter.evidence import (
     SpfScope,
     SpfWord,
 )
+from dmarcmilter.marking import Channel
 from dmarcmilter.message import Envelope, Header, Message
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.rules import (
     AuthorAction,
+    Defer,
     Mode,
     OnTemperror,
     QuarantineAction,
     RejectAction,
     Rules,
     TracesAction,
+    TrustedHops,
 )
+from dmarcmilter.settings import overrides
 
+CHANNEL = Channel(
+    way=QuarantineAction.HOLD,
+    header_name="X-DMARC-Quarantine",
+    header_value="yes",
+    subject_tag="[Suspected forgery]",
+    mailbox="",
+    record_recipients=False,
+)
 SUFFIXES = Suffixes.of_text("com\nnet\norg\nexample\n")
 RECEIVED_AT = datetime(2027, 1, 15, 8, 0, 0, 123456, tzinfo=UTC)
 
@@ -83,12 +96,22 @@ _RULE_TYPES = {
     "on_missing": AuthorAction,
     "on_multiple": AuthorAction,
     "on_malformed": AuthorAction,
+    "trusted_sealers": lambda names: frozenset(map(Domain, names)),
+    "trusted_hops": TrustedHops,
+    "forwarder_networks": lambda texts: tuple(map(ip_network, texts)),
+    "forwarder_names": lambda names: tuple(map(Domain, names)),
+    "mailing_lists": lambda names: tuple(map(Domain, names)),
+    "rollout_percent": int,
+    "rollout_domains": lambda names: tuple(map(Domain, names)),
+    "overrides": lambda found: overrides.parsed([msgspec.convert(entry, overrides.OverrideEntry) for entry in found]),
+    "defer": lambda words: Defer(**{k: v if k == "cap" else OnTemperror(v) for k, v in words.items()}),
 }
 
 
-def rules(*, trusted_sealers=(), **words):
+def rules(**words):
+    """Differences from RULES, in the words of the conf file."""
     typed = {name: _RULE_TYPES[name](word) for name, word in words.items()}
-    return replace(RULES, trusted_sealers=frozenset(map(Domain, trusted_sealers)), **typed)
+    return replace(RULES, **typed)
 
 
 def spf(text="none"):

@@ -9,20 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.actions import (
-    MAX_REPLY,
-    DeleteHeader,
-    InsertHeader,
-    Quarantine,
-    Reply,
-    Texts,
-    plan,
-    results,
-)
+from dmarcmilter.actions import plan, results
 from dmarcmilter.authres import render
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.evidence import DkimResult, DkimWord, SpfWord
 from dmarcmilter.message import Header
+from dmarcmilter.mtaactions import DeleteHeader, InsertHeader, Quarantine, Reply
+from dmarcmilter.replies import MAX_REPLY, Texts
 from dmarcmilter.rules import Action
 from dmarcmilter.settings import Policy
 
@@ -33,8 +26,8 @@ TEXTS = Texts(DEFAULTS.reject_text, DEFAULTS.author_text, DEFAULTS.defer_text, D
 FAILED = {"failed": ["_dmarc.example.com"], "record": ""}
 
 
-def planned(outcome, texts=TEXTS, own_ids=(ID,)):
-    return plan(outcome, authserv_id=ID, own_ids=own_ids, texts=texts)
+def planned(outcome, texts=TEXTS, own_ids=(ID,), channel=outcomes.CHANNEL):
+    return plan(outcome, authserv_id=ID, own_ids=own_ids, texts=texts, channel=channel)
 
 
 def field_of(outcome):

@@ -20,6 +20,15 @@ KEYS = [
     if dataclasses.is_dataclass(table)
     for entry in dataclasses.fields(table)
 ]
+DEEP_KEYS = [
+    (f"{section}.{name}", entry.name)
+    for section, table in typing.get_type_hints(Config).items()
+    if dataclasses.is_dataclass(table)
+    for name, inner in typing.get_type_hints(table).items()
+    if dataclasses.is_dataclass(inner)
+    for entry in dataclasses.fields(inner)
+]
+"""Of tables within sections."""
 
 
 def test_an_empty_file_is_the_defaults():
@@ -33,6 +42,14 @@ def test_sample_conf_equals_the_defaults():
 def test_sample_conf_has_every_key_with_a_comment():
     values = tomllib.loads(SAMPLE.read_text(encoding="utf-8"))
     assert [(section, key) for section, table in values.items() for key in table] == KEYS
+    deep = [
+        (f"{section}.{name}", key)
+        for section, table in values.items()
+        for name, inner in table.items()
+        if isinstance(inner, dict)
+        for key in inner
+    ]
+    assert deep == DEEP_KEYS
     assert "\n\n\n" not in SAMPLE.read_text(encoding="utf-8")
 
 
@@ -98,6 +115,8 @@ WRONG = [
     ("dns", "message_budget", "0.0"),
     ("dns", "message_budget", "inf"),
     ("dns", "message_queries", "19"),
+    ("dns", "strangers_budget", "-0.1"),
+    ("dns", "strangers_budget", "nan"),
     ("dns", "cache_entries", "-1"),
     ("dns", "cache_megabytes", "-1"),
     ("dmarc", "discovery", '"tree"'),
@@ -119,6 +138,12 @@ WRONG = [
     ("policy", "info_url", '"https://a.example/{reason}"'),
     ("policy", "reject_text", '" "'),
     ("policy", "sampling_key", "1"),
+    ("policy", "rollout_percent", "101"),
+    ("policy", "rollout_percent", "-1"),
+    ("policy", "rollout_percent", "12.5"),
+    ("policy", "rollout_domains", '["a..b"]'),
+    ("policy", "mailing_lists", '"lists.example"'),
+    ("policy", "mailing_lists", '["a@lists.example"]'),
     ("quarantine", "header_name", '"DMARC-Quarantine"'),
     ("quarantine", "header_name", '"X-A: b"'),
     ("quarantine", "header_name", '"X-Spam-Flag"'),
@@ -136,6 +161,20 @@ WRONG = [
     ("quarantine", "mailbox", '"<a@example.net>"'),
     ("quarantine", "mailbox", '"a@example..net"'),
     ("quarantine", "record_recipients", '"yes"'),
+    ("defer", "policy", '"reject"'),
+    ("defer", "dkim_key", "true"),
+    ("defer", "spf", '"defer"'),
+    ("defer", "cap", "0"),
+    ("defer", "cap", "432001"),
+    ("defer", "directory", "1"),
+    ("recipients", "default", '"opt-out"'),
+    ("recipients", "file", "[]"),
+    ("recipients", "database", "1"),
+    ("recipients", "query", '"SELECT 1"'),
+    ("recipients", "timeout", "0"),
+    ("recipients", "timeout", "11"),
+    ("recipients", "timeout", "nan"),
+    ("recipients", "cache_seconds", "-1"),
     ("author", "on_missing", '"none"'),
     ("author", "on_multiple", '"tempfail"'),
     ("author", "on_malformed", "1"),
@@ -175,6 +214,17 @@ WRONG = [
     ("metrics", "listen", '"::1:9810"'),
     ("metrics", "listen", '"unix:metrics.sock"'),
     ("metrics", "listen", f'"{Config().milter.socket}"'),
+    ("reports", "failure", "1"),
+    ("reports.failure", "enabled", "1"),
+    ("reports.failure", "spool", "1"),
+    ("reports.failure", "key", "1"),
+    ("reports.failure", "on_none", "1"),
+    ("reports.failure", "max_per_hour", "0"),
+    ("reports.failure", "max_per_domain", "0"),
+    ("arc", "trusted_hops", '"oldest"'),
+    ("forwarders", "networks", '["10.0.0.0/33"]'),
+    ("forwarders", "networks", '["mx.example.net"]'),
+    ("forwarders", "names", '["*.example.net"]'),
     ("log", "level", '"trace"'),
 ]
 
@@ -187,7 +237,7 @@ def test_wrong_value_names_its_key(section, key, value):
 
 
 def test_every_key_has_a_wrong_value_in_this_test():
-    assert {(section, key) for section, key, _ in WRONG} == set(KEYS)
+    assert {(section, key) for section, key, _ in WRONG} == {*KEYS, *DEEP_KEYS}
 
 
 def test_a_section_that_is_none():

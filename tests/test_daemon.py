@@ -411,17 +411,18 @@ def test_notifications(running, manager, dns):
         return dict(line.split("=", 1) for line in manager.recv(4096).decode().splitlines())
 
     daemon = running()
-    assert told() == {"READY": "1"}
+    assert told() == {"READY": "1", "STATUS": "1 workers, mode enforce"}
     before = time.monotonic_ns() // 1000
     hang_up(daemon)
     reloading = told()
-    assert reloading.keys() == {"RELOADING", "MONOTONIC_USEC"}
+    assert reloading.keys() == {"RELOADING", "STATUS", "MONOTONIC_USEC"}
     assert before <= int(reloading["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
-    assert told() == {"READY": "1"}
+    assert told() == {"READY": "1", "STATUS": "1 workers, mode enforce"}
     daemon.conf.write_text("[no such section]\n")
     hang_up(daemon)
     assert "RELOADING" in told()
-    assert told() == {"READY": "1"}
+    status = "the last reload failed, see the log; 1 workers, mode enforce"
+    assert told() == {"READY": "1", "STATUS": status}
     daemon.process.terminate()
     assert told() == {"STOPPING": "1"}
     assert daemon.process.wait(10) == 0

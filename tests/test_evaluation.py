@@ -57,6 +57,9 @@ def test_evaluation(row):
     aligned = [f"{found.mechanism} {found.domain} {found.mode}" for found in evaluation.aligned]
     assert aligned == row.get("aligned", [])
     assert row.get("reason", "") in evaluation.reason
+    if "troubles" in row:
+        assert evaluation.troubles == tuple(row["troubles"])
+    assert bool(evaluation.troubles) is (evaluation.result is DmarcWord.TEMPERROR)
     if "requested" in row:
         assert assessment_policy(evidence.discovery, honour_pct=True, draw=0).requested == row["requested"]
 

@@ -15,10 +15,10 @@ from signing import ed25519_key, key_record, rsa_key
 from zones import Zone
 
 from dmarcmilter import mailfile
-from dmarcmilter.actions import Texts
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.message import Message
 from dmarcmilter.pipeline import Site, process, read
+from dmarcmilter.replies import Texts
 from dmarcmilter.reports.aggregate import Shape, to_xml
 from dmarcmilter.reports.message import Attachment, Sender, Signer, compose, compressed, compressed_within, signed
 
@@ -93,7 +93,14 @@ def test_a_report_is_cut_to_its_limit():
 
 
 SITE = Site(
-    outcomes.RULES, Texts("", "", "", ""), Method.TREEWALK, outcomes.SUFFIXES, True, bytes(32), "mx.example.net"
+    outcomes.RULES,
+    Texts("", "", "", ""),
+    outcomes.CHANNEL,
+    Method.TREEWALK,
+    outcomes.SUFFIXES,
+    honour_pct=True,
+    sampling_key=bytes(32),
+    host_name="mx.example.net",
 )
 
 

@@ -117,7 +117,7 @@ def test_answers(event, answer, action, reply):
         pytest.param(b"E", b"y250 2.0.0 fine\0", id="reply that is no refusal"),
         pytest.param(b"E", b"y550 4.7.1 no\0", id="codes that disagree"),
         pytest.param(b"E", b"hX-A\0 b", id="edit without its end"),
-        pytest.param(b"E", b"+<more@rcpt.example>\0||c", id="a recipient of its own"),
+        pytest.param(b"E", b"bnew body||c", id="a body of its own"),
         pytest.param(b"O", b"c", id="no negotiation"),
         pytest.param(b"O", b"O" + struct.pack("!III", 7, 0, 0), id="version not offered"),
     ],

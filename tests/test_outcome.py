@@ -6,21 +6,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dmarcmilter.case import ClientNames, Draws
 from dmarcmilter.dmarc.domain import Domain, parse
 from dmarcmilter.evidence import DkimResult, DkimWord
 from dmarcmilter.outcome import MAX_SHOWN, Effort, shown
+from dmarcmilter.rules import Exempt
 
 # The names that others rely on.
 KEYS = {
     "": "v time queue_id client_ip helo mail_from_domain author_domain author_problem size spf dkim arc policy dmarc "
-    "disposition overrides sampled_out mode action dns milliseconds",
+    "disposition overrides sampled_out mode action dns milliseconds would would_disposition exempt deferred_for draws "
+    "client_names lists",
     "spf": "result domain scope",
     "dkim": "result domain selector algorithm reason",
     "arc": "result sealers oldest_pass",
+    "sealers": "domain selector vouches",
     "policy": "domain p sp np adkim aspf pct t psd fo rua ruf record discovery organizational_domain",
-    "dmarc": "result aligned requested tag reason",
+    "dmarc": "result aligned requested tag reason troubles",
     "aligned": "mechanism domain mode",
-    "overrides": "type comment",
+    "overrides": "type comment entry",
+    "lists": "ids traces",
+    "draws": "pct rollout",
     "dns": "queries cache_hits milliseconds",
 }
 FULL = outcomes.outcome(
@@ -46,6 +52,9 @@ def test_record_has_every_key(outcome):
         "spf": [record["spf"]],
         "dkim": record["dkim"],
         "arc": [record["arc"]],
+        "sealers": record["arc"]["sealers"],
+        "lists": [record["lists"]],
+        "draws": [record["draws"]],
         "policy": [record["policy"]] if record["policy"] else [],
         "dmarc": [record["dmarc"]],
         "aligned": record["dmarc"]["aligned"],
@@ -74,7 +83,7 @@ def test_record_of_a_failing_message():
         "reason": "body hash mismatch",
         "testing": False,
     }
-    assert record["arc"]["sealers"] == [{"domain": "hop.example", "selector": "s1"}]
+    assert record["arc"]["sealers"] == [{"domain": "hop.example", "selector": "s1", "vouches": False}]
     assert record["arc"]["oldest_pass"] == 0
     policy = record["policy"]
     assert (policy["domain"], policy["p"], policy["sp"], policy["np"]) == (
@@ -98,15 +107,45 @@ def test_record_of_a_failing_message():
         "published": "reject",
         "tag": "p",
         "reason": "no aligned identifier passed",
+        "troubles": [],
     }
     assert (record["disposition"], record["sampled_out"], record["action"]) == ("quarantine", True, "quarantine")
-    assert record["overrides"] == [{"type": "local_policy", "comment": "not selected by pct", "rfc7489": "sampled_out"}]
+    assert record["overrides"] == [
+        {"type": "local_policy", "comment": "not selected by pct", "rfc7489": "sampled_out", "entry": None}
+    ]
+    assert record["would_disposition"] == "quarantine"
 
 
 def test_record_of_a_passing_message():
     record = PASSED.record()
     assert record["dmarc"]["aligned"] == [{"mechanism": "spf", "domain": "example.com", "mode": "r"}]
     assert (record["disposition"], record["action"], record["overrides"]) == ("none", "accept", [])
+
+
+def test_record_of_what_else_the_decision_rested_on():
+    entry = {"name": "no-list", "list_id": "a.example", "client": "192.0.2.0/24", "action": "none"}
+    outcome = outcomes.outcome(
+        outcomes.evidence(),
+        outcomes.message("List-Id: A <l.a.example>", "Precedence: list"),
+        outcomes.rules(overrides=[entry]),
+        exempt=Exempt.SOME,
+        deferred_for=61.7,
+        draws=Draws(rollout=12),
+        client_names=ClientNames((Domain("mx.a.example"),)),
+        recipients=(b"secret-rcpt@example.net",),
+    )
+    record = outcome.record()
+    assert record["lists"] == {"ids": ["l.a.example"], "traces": ["List-Id", "Precedence"]}
+    assert (record["exempt"], record["deferred_for"]) == ("some", 62)
+    assert record["draws"] == {"pct": None, "rollout": 12}
+    assert record["client_names"] == {"confirmed": ["mx.a.example"], "failed": False}
+    assert record["overrides"][0]["entry"] == "no-list"
+    assert "secret" not in json.dumps(record)
+
+
+def test_record_of_a_temperror_says_what_dns_kept_from_us():
+    found = outcomes.evidence(dkim=[outcomes.dkim("temperror example.com")], spf=outcomes.spf("temperror example.com"))
+    assert outcomes.outcome(found).record()["dmarc"]["troubles"] == ["spf", "dkim_key"]
 
 
 def test_sampled_out_is_said_only_of_failing_messages():

@@ -8,9 +8,9 @@ import signing
 from zones import Zone
 
 from dmarcmilter import actions, mailfile
-from dmarcmilter.actions import Texts
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.evidence import SpfWord
+from dmarcmilter.lookup import Answer, Status
 from dmarcmilter.message import Message
 from dmarcmilter.pipeline import (
     Site,
@@ -20,12 +20,14 @@ from dmarcmilter.pipeline import (
     process,
     read,
 )
+from dmarcmilter.replies import Texts
 
 ROWS = tomllib.loads((Path(__file__).parent / "cases" / "pipeline.toml").read_text(encoding="utf-8"))["row"]
 BODY = b"Hello.\r\n"
 SITE = Site(
     rules=outcomes.RULES,
     texts=Texts("", "", "", ""),
+    channel=outcomes.CHANNEL,
     method=Method.TREEWALK,
     suffixes=outcomes.SUFFIXES,
     honour_pct=True,
@@ -63,7 +65,30 @@ def processed(row, **changes):
     reading.body.feed(body[3:])
     site = replace(SITE, rules=outcomes.rules(**row.get("rules", {})), method=Method(row.get("method", "treewalk")))
     zone = zone_of(row)
-    return process(message, reading, zone, replace(site, **changes)), zone
+    # What strangers are asked with is out of time where the row says so.
+    strangers = out_of_time if row.get("strangers") == "out of time" else None
+    return process(message, reading, zone, replace(site, **changes), strangers=strangers), zone
+
+
+def out_of_time(_name, _rdtype):
+    return Answer(Status.FAILED, reason="out of time")
+
+
+@pytest.mark.parametrize(("trusted", "expected"), [(False, "fail"), (True, "pass")], ids=["stranger", "trusted"])
+def test_a_chain_is_waited_for_if_its_newest_sealer_is_named(trusted, expected):
+    """RFC 8617 7.2: whoever is not trusted could only delay the message."""
+    headers = outcomes.fields("From: a@example.com", "Subject: x")
+    sealed = signing.seal(headers, BODY)
+    received_at = outcomes.datetime.fromtimestamp(signing.NOW, outcomes.UTC)
+    message = Message(outcomes.envelope(received_at=received_at), (*sealed.fields, *headers), size=100)
+    reading = read(message.headers)
+    reading.body.feed(BODY)
+    sealer = reading.chain.sets[0].signer
+    zone = Zone({"_dmarc.example.com": "v=DMARC1; p=reject"})
+    zone.records[sealer.key_name] = {"TXT": (signing.key_record(signing.rsa_key()),)}
+    site = replace(SITE, rules=outcomes.rules(trusted_sealers=[sealer.domain] if trusted else []))
+    outcome = process(message, reading, zone, site, strangers=out_of_time)
+    assert outcome.evidence.arc.result == expected
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])

@@ -1,15 +1,32 @@
 import itertools
 import tomllib
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import outcomes
 import pytest
 
+from dmarcmilter.case import ClientNames, Draws
+from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.record import Policy as Disposition
-from dmarcmilter.rules import Action, AuthorAction, Mode, QuarantineAction, ReasonType, RejectAction, TracesAction
+from dmarcmilter.rules import (
+    Action,
+    AuthorAction,
+    Exempt,
+    Mode,
+    QuarantineAction,
+    ReasonType,
+    RejectAction,
+    TracesAction,
+)
 
-ROWS = tomllib.loads((Path(__file__).parent / "cases" / "policy.toml").read_text(encoding="utf-8"))["row"]
+CASES = Path(__file__).parent / "cases"
+ROWS = [
+    row
+    for name in ("policy.toml", "overrides.toml")
+    for row in tomllib.loads((CASES / name).read_text(encoding="utf-8"))["row"]
+]
 HARSHNESS = [Disposition.NONE, Disposition.QUARANTINE, Disposition.REJECT]
 
 
@@ -19,13 +36,29 @@ def judged(row):
         problem=row.get("problem", ""),
         record=row.get("record", ""),
         failed=row.get("failed", ()),
+        zone=row.get("zone"),
         spf=outcomes.spf(row.get("spf", "none")),
         dkim=map(outcomes.dkim, row.get("dkim", ())),
         arc=outcomes.arc(row.get("arc", "none"), row.get("sets", ())),
     )
     sender = {"mail_from": row["from"].encode()} if "from" in row else {}
     mail = replace(outcomes.message(*row.get("header", ()), **sender), truncated=row.get("truncated", ""))
-    return outcomes.outcome(found, mail, outcomes.rules(**row.get("rules", {})), draw=row.get("draw", 0))
+    return outcomes.outcome(
+        found, mail, outcomes.rules(**row.get("rules", {})), draw=row.get("draw", 0), **facts_of(row)
+    )
+
+
+def facts_of(row):
+    """What the case of a row says beside what its message and evidence do."""
+    facts = {"draws": Draws(rollout=row.get("rollout", 0)), "exempt": Exempt(row.get("exempt", "nobody"))}
+    facts["deferred_for"] = row.get("deferred_for")
+    facts["recipients"] = tuple(name.encode() for name in row.get("recipients", ()))
+    if "client_names" in row:
+        names = tuple(map(Domain, row["client_names"]))
+        facts["client_names"] = ClientNames(names, failed=row.get("client_failed", False))
+    if "client" in row:
+        facts["client_ip"] = ip_address(row["client"]) if row["client"] else None
+    return facts
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
@@ -37,6 +70,9 @@ def test_decision(row):
     types = [f"{o.type}/{o.type_rfc7489}".removesuffix("/") for o in decision.overrides]
     assert types == row.get("overrides", [])
     assert row.get("comment", "") in {"", *(o.comment for o in decision.overrides)}
+    assert row.get("entries", []) == [o.entry for o in decision.overrides if o.entry]
+    done = {"quarantine": "quarantine", "reject": "reject"}.get(decision.would, row["disposition"])
+    assert decision.would_disposition == row.get("would_disposition", done)
 
 
 def test_every_deviation_is_reported_and_nothing_else():

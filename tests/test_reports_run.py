@@ -1,139 +1,21 @@
 """Whole runs over a real store: what is planned, what is sent, and that a crash at any point changes neither."""
 
-import email
-import email.policy
-import gzip
-import json
 import re
 import shutil
-from contextlib import contextmanager, nullcontext
-from datetime import UTC, date, datetime
-from xml.etree import ElementTree as ET
+from datetime import date
 
 import pytest
 from mta.sink import Sink
 from reporting import outcome, passed
+from reportsite import YESTERDAY, Crashed, Receiver, Site, counted, domain, parsed, report_id, some, xml
 from zones import Zone
 
-from dmarcmilter.dmarc.discovery import Method
-from dmarcmilter.dmarc.suffixes import Suffixes
-from dmarcmilter.history import rows, schema
-from dmarcmilter.history.store import Store
-from dmarcmilter.history.writer import Advance, Writer
+from dmarcmilter.reports.book import Kind, State
 from dmarcmilter.reports.delivery import Attempt, Relay, Result, SmtpRelay
-from dmarcmilter.reports.book import State
 from dmarcmilter.reports.ledger import Ledger
 from dmarcmilter.reports.planning import Withheld, whole_day
-from dmarcmilter.reports.run import BUSY, Ask, Run
-from dmarcmilter.reports.sending import World
+from dmarcmilter.reports.run import BUSY
 from dmarcmilter.reports.standing import DAY, LEASE, Lock, Standing, Upkeep, bounced
-from dmarcmilter.settings import Reports
-
-NOW = datetime(2027, 1, 17, 3, 0, tzinfo=UTC).timestamp()
-YESTERDAY = date(2027, 1, 16)
-SETTINGS = Reports(enabled=True, email="dmarc@receiver.example", bounce_address="b+{token}@receiver.example")
-SUFFIXES = Suffixes.of_text("com\nnet\norg\nexample\n")
-ZONE = {"*._report._dmarc.vendor.example": "v=DMARC1"}
-
-
-class Crashed(BaseException):
-    """The process ends here."""
-
-
-class FaultyStore(Store):
-    """Ends the process at one of its points: before or after a transaction."""
-
-    def __init__(self, url):
-        super().__init__(url)
-        self.left = None
-
-    def point(self):
-        if self.left is not None:
-            self.left -= 1
-            if self.left == 0:
-                raise Crashed
-
-    @contextmanager
-    def writing(self):
-        self.point()
-        with super().writing() as connection:
-            yield connection
-        self.point()
-
-
-class Receiver:
-    """A transport that remembers what it took; `answers` by address, else it takes all."""
-
-    def __init__(self, store=None, answers=None):
-        self.store = store
-        self.answers = answers or {}
-        self.taken = []
-
-    def send(self, mail, committing):
-        answer = self.answers.get(mail.rcpt_to, Attempt(Result.SENT))
-        if answer.result in {Result.SENT, Result.UNCERTAIN}:
-            committing()
-            self.point()
-            self.taken.append(mail)
-            self.point()
-        return answer
-
-    def point(self):
-        if self.store:
-            self.store.point()
-
-    def close(self):
-        pass
-
-    @property
-    def ids(self):
-        return sorted((report_id(mail), mail.rcpt_to) for mail in self.taken)
-
-
-def parsed(mail):
-    return email.message_from_bytes(mail.message, policy=email.policy.default)
-
-
-def report_id(mail):
-    return re.search(r"Report-ID: (\S+)", parsed(mail)["subject"])[1]
-
-
-def xml(mail):
-    (attachment,) = parsed(mail).iter_attachments()
-    return gzip.decompress(attachment.get_content()).decode().replace(' xmlns="urn:ietf:params:xml:ns:dmarc-2.0"', "")
-
-
-def counted(mail):
-    return sum(int(count.text) for count in ET.fromstring(xml(mail)).iter("count"))
-
-
-class Site:
-    """A store with outcomes, a receiver, and a clock that is turned by hand."""
-
-    def __init__(self, directory, url="", **settings):
-        self.store = FaultyStore(url or f"sqlite:///{directory}/history.db")
-        schema.migrate(self.store)
-        self.writer = Writer(self.store)
-        self.files = 0
-        self.settings = Reports(**{**{f: getattr(SETTINGS, f) for f in SETTINGS.__slots__}, **settings})
-        self.now = NOW
-        self.zone = Zone(ZONE)
-        self.receiver = Receiver(self.store)
-
-    def ingest(self, *outcomes):
-        self.files += 1
-        lines = [rows.parse(json.dumps(found).encode()) for found in outcomes]
-        assert self.writer.write(lines, Advance(bytes([self.files]), str(self.files), 0, 1, 0))
-
-    def run(self, receiver=None):
-        world = World(lambda: nullcontext(self.zone), SUFFIXES, Method.TREEWALK)
-        return Run(self.store, self.settings, world, receiver or self.receiver, clock=lambda: self.now)
-
-    def go(self, receiver=None, **ask):
-        return self.run(receiver).go(Ask(**ask))
-
-    def states(self):
-        return Upkeep(self.store).counts()
 
 
 @pytest.fixture
@@ -149,20 +31,6 @@ def anywhere(tmp_path, url):
     site = Site(tmp_path, url)
     yield site
     site.store.close()
-
-
-def domain(name, **changes):
-    """Changes to an outcome that make it one of another policy domain."""
-    policy = {"domain": name, "rua": [f"mailto:dmarc@{name}"], "organizational_domain": name}
-    return {"author_domain": name, "policy": policy | changes}
-
-
-def some(world):
-    """Three domains, one with two destinations."""
-    two = ["mailto:dmarc@two.example", "mailto:two@vendor.example"]
-    world.ingest(
-        passed(), passed(), outcome(), passed(**domain("one.example")), passed(**domain("two.example", rua=two))
-    )
 
 
 def test_a_run(anywhere):
@@ -457,7 +325,7 @@ def test_pruning_keeps_what_is_still_needed(anywhere):
     anywhere.now += 20 * DAY
     Upkeep(anywhere.store).prune(reported_before=20270117, sent_before=int(anywhere.now))
     ledger = Ledger(anywhere.store)
-    waiting = ledger.deliveries(State.PENDING, int(anywhere.now))
+    waiting = ledger.deliveries(Kind.AGGREGATE, State.PENDING, int(anywhere.now))
     assert [ledger.attachment(found.report) is not None for found in waiting] == [True]
     assert ledger.attachment(1) is None
     assert ledger.reported(YESTERDAY, "x") == (0, {})

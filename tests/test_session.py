@@ -20,6 +20,7 @@ from dmarcmilter.demo.mta.milterclient import Action, Event, MilterClient
 from dmarcmilter.demo.mta.milterwords import OFFERED, Protocol
 from dmarcmilter.demo.nameserver import NameServer
 from dmarcmilter.message import address_of
+from dmarcmilter.negotiation import SILENT_STEPS
 from dmarcmilter.session import Session
 from dmarcmilter.worker import _service_of
 
@@ -526,7 +527,7 @@ DELETED = [("delete", "Authentication-Results", 1, None)]
 
 @pytest.mark.parametrize(("where", "step"), [("end_of_headers", "eoh"), ("body", "body"), ("outcome", "eom")])
 @pytest.mark.parametrize("choice", ["tempfail", "accept"])
-@pytest.mark.parametrize("steps", [0, module.SILENT_STEPS], ids=["answered", "silent"])
+@pytest.mark.parametrize("steps", [0, SILENT_STEPS], ids=["answered", "silent"])
 def test_bug_before_the_verdict(buggy, monkeypatch, caplog, *, where, step, choice, steps):
     monkeypatch.setattr(module.Examination, where, bug)
     session, service = buggy(choice, steps)

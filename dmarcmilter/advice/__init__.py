@@ -1,6 +1,7 @@
 """What may be wrong with a conf file that is valid: silent ways not to enforce, and a machine that it does not fit.
 
 choices         of the settings alone
+exceptions      [[override]], forwarders, rollout, recipients: what lets through mail that fails (networks: too wide)
 files           folders, rights, the public suffix list
 mta             Postfix: name, chroot, user, patience; live: does it hand its mail to us
 live            asked of the running world: name servers, journal and database, relay, the filter
@@ -8,7 +9,7 @@ scene           what all of these are held against: accounts, units (systemd's),
 finding         error, warning or ok, and a sentence
 """
 
-from dmarcmilter.advice import choices, files, mta
+from dmarcmilter.advice import choices, exceptions, files, mta
 from dmarcmilter.advice.finding import Finding, Severity
 from dmarcmilter.advice.scene import Scene
 from dmarcmilter.settings import Config
@@ -20,7 +21,12 @@ _ORDER = tuple(Severity)
 
 def advise(config: Config, scene: Scene) -> list[Finding]:
     """All that is to say, errors first; within them what harms most first."""
-    found = [*choices.judge(config), *mta.judge(config, scene), *files.judge(config, scene)]
+    found = [
+        *choices.judge(config),
+        *exceptions.judge(config, scene.today),
+        *mta.judge(config, scene),
+        *files.judge(config, scene),
+    ]
     return in_order(found)
 
 

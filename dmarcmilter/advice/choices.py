@@ -1,19 +1,14 @@
 """Settings that are valid and may not do what their owner thinks. Nothing but the conf is looked at."""
 
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
-
 from dmarcmilter.advice.finding import Finding, ok, warning
+from dmarcmilter.advice.networks import too_wide
 from dmarcmilter.rules import AuthorAction, Mode, QuarantineAction, RejectAction
 from dmarcmilter.settings import Config
 
-WIDE = {4: 15, 6: 31}
-"""A public network with no longer prefix is more than one organisation's: a /16 or an IPv6 /32 is still one's own."""
 QUERIES_OF_ONE = 2
 """Queries that one after the other must at least fit into a message's time for DNS."""
 REPORT_DAYS = 3
 """Outcomes of yesterday are reported today, and what arrives late a little after."""
-
-Network = IPv4Network | IPv6Network
 
 
 def judge(config: Config) -> list[Finding]:
@@ -46,22 +41,8 @@ def _author(config: Config) -> list[Finding]:
 
 
 def _ignored(config: Config) -> list[Finding]:
-    networks = config.ignore.parsed()
-    found = []
-    for version, name in ((4, "IPv4"), (6, "IPv6")):
-        # Halves of the Internet, listed one by one, are the Internet, too.
-        merged = list(collapse_addresses(network for network in networks if network.version == version))
-        wide = [network for network in merged if network.prefixlen <= WIDE[version] and _is_public(network)]
-        if any(network.prefixlen == 0 for network in merged):
-            found.append(f"[ignore] networks holds all of {name}: no mail that comes by it is judged")
-        elif wide:
-            shown = ", ".join(str(network) for network in wide[:3])
-            found.append(f"[ignore] networks holds much of the {name} Internet ({shown}): its mail is not judged")
-    return [warning(text) for text in found]
-
-
-def _is_public(network: Network) -> bool:
-    return not (network.is_private or network.is_loopback or network.is_link_local)
+    found = too_wide(config.ignore.parsed())
+    return [warning(f"[ignore] networks {text}: mail that comes from there is not judged") for text in found]
 
 
 def _times(config: Config) -> list[Finding]:

@@ -6,13 +6,12 @@ import ssl
 import tempfile
 from pathlib import Path
 
-from dmarcmilter.advice import files, mta, nameservers
-from dmarcmilter.advice import filter as milter
+from dmarcmilter.advice import files, mta, nameservers, running
 from dmarcmilter.advice.accounts import acting_as
 from dmarcmilter.advice.finding import Finding, error, ok, warning
 from dmarcmilter.advice.scene import Scene
 from dmarcmilter.history import schema
-from dmarcmilter.history.store import Store, StoreError
+from dmarcmilter.history.store import Store, StoreError, rows
 from dmarcmilter.reports.confcheck import parse_relay
 from dmarcmilter.resolver import system_nameservers
 from dmarcmilter.settings import Config, StartTls
@@ -29,7 +28,7 @@ def try_all(config: Config, scene: Scene) -> list[Finding]:
         *_journal(config, scene),
         *_database(config, scene),
         *_relay(config),
-        *milter.judge(config.milter.socket, scene),
+        *running.judge(config.milter.socket, scene),
         *mta.judge_live(config, scene),
     ]
 
@@ -49,7 +48,7 @@ def _journal(config: Config, scene: Scene) -> list[Finding]:
                 Path(tempfile.mkdtemp(prefix=".check-", dir=nearest)).rmdir()
             room = os.statvfs(nearest)
     except OSError as problem:
-        if scene.unit is not None and scene.unit.makes(str(journal)) and not files.existing(journal).samefile(journal):
+        if scene.unit is not None and scene.unit.makes(str(journal)) and not os.access(journal, os.F_OK):
             return [ok(f"[history] journal: {journal} is made when the filter starts")]
         reason = problem.strerror or problem
         return [error(f"[history] journal: {journal} cannot be written as {scene.who}: {reason}")]
@@ -74,15 +73,24 @@ def _database(config: Config, scene: Scene) -> list[Finding]:
 
 def _asked(store: Store) -> Finding:
     try:
-        number = schema.current(store)
+        with store.reading() as connection:
+            rows(connection, "SELECT 1")
+        number = _schema(store)
     finally:
         store.close()
     newest = schema.MIGRATIONS[-1].number
     if number > newest:
         return error(f"[history] database: its schema {number} is newer than this program's {newest}: upgrade")
-    return ok(
-        "[history] database: answers" + ("" if number == newest else ", `history ingest` will bring it up to date")
-    )
+    return ok("[history] database: answers" + ("" if number == newest else "; `history ingest` brings it up to date"))
+
+
+def _schema(store: Store) -> int:
+    """0: it has no tables of ours yet."""
+    try:
+        with store.reading() as connection:
+            return int(rows(connection, "SELECT max(number) FROM schema_version")[0][0] or 0)
+    except StoreError:
+        return 0
 
 
 def _without_password(text: str, url: str) -> str:

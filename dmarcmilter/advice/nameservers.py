@@ -67,7 +67,7 @@ def _answer(server: Server, probe: Probe) -> list[Finding]:
         found.append(error(f"[dns] {server.label} offers no recursion: it knows its own zones only"))
     if probe.seconds > SLOW_SECONDS:
         found.append(
-            warning(f"[dns] {server.label} took {probe.seconds * 1000:.0f} ms for a name that is in any cache")
+            warning(f"[dns] {server.label} is slow: {probe.seconds * 1000:.0f} ms for a name that any cache holds")
         )
     return found
 

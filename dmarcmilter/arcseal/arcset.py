@@ -50,9 +50,11 @@ class UnfitError(Exception):
 
 
 def make(
-    outcome: Outcome, plan: Sequence[MtaAction], body: BodyHash, key: SealKey, instance: int
+    outcome: Outcome, plan: Sequence[MtaAction], body: BodyHash | None, key: SealKey, instance: int
 ) -> tuple[InsertHeader, ...]:
     """The ARC Set in the order in which it is inserted: each at the top, the ARC-Seal last."""
+    if body is None:
+        raise UnfitError("the MTA did not say where the body begins")
     headers = leaving(outcome.message.headers, plan)
     ours = _our_results(plan)
     is_broken = outcome.evidence.arc.result is ArcWord.FAIL
@@ -63,11 +65,11 @@ def make(
     message = b"".join(relaxed_field(header) for header in [*before, *chosen])
     if len(message) > MAX_OCTETS:
         raise UnfitError("the fields to be signed are too large")
-    results = b"%s: %s\r\n" % (AUTHENTICATION_RESULTS.encode(), ours.replace("\n", "\r\n").encode())
+    results = b"%s:%s\r\n" % (ours.name, ours.value)
     signer = _Signer(results + message + b"\r\n", body, key)
-    made = signer.sign(key.selector.encode(), key.domain.encode(), key.pem, _id_of(ours), names)
+    made = signer.sign(key.selector.encode(), key.domain.encode(), key.pem, _id_of(ours.value), names)
     fields = [_field(octets) for octets in reversed(made)]
-    _check(fields, ours, instance)
+    _check(fields, ours.value, instance)
     if not is_broken:  # no verifier looks further than cv=fail
         _verify(fields, headers, body, key, int(outcome.message.envelope.received_at.timestamp()))
     return tuple(InsertHeader(field.name.decode(), _for_mta(field.value)) for field in fields)
@@ -157,15 +159,15 @@ def _header(name: str, value: str) -> Header:
     return Header(name.encode(), b" " + value.encode("utf-8", "surrogateescape").replace(b"\n", b"\r\n"))
 
 
-def _our_results(plan: Sequence[MtaAction]) -> str:
+def _our_results(plan: Sequence[MtaAction]) -> Header:
     for one in plan:
         if isinstance(one, InsertHeader) and one.name == AUTHENTICATION_RESULTS:
-            return one.value
+            return _header(one.name, one.value)
     raise UnfitError("there are no results to record")
 
 
-def _id_of(results: str) -> bytes:
-    parsed = authresreader.parse(results.encode())
+def _id_of(results: bytes) -> bytes:
+    parsed = authresreader.parse(results)
     if parsed is None:
         raise UnfitError("our results cannot be read")
     return parsed.authserv_id.encode()
@@ -194,7 +196,7 @@ def _for_mta(value: bytes) -> str:
     return value.strip().replace(b"\r\n", b"\n").decode("ascii")
 
 
-def _check(fields: Sequence[Header], ours: str, instance: int) -> None:
+def _check(fields: Sequence[Header], ours: bytes, instance: int) -> None:
     """What is not taken on trust: dkimpy finds the instance by a lenient pattern, authres writes our results anew."""
     if [header.key for header in fields] != [b"arc-authentication-results", b"arc-message-signature", b"arc-seal"]:
         raise UnfitError("no ARC Set was made")
@@ -203,7 +205,7 @@ def _check(fields: Sequence[Header], ours: str, instance: int) -> None:
     if any(len(line) > MAX_LINE for header in fields for line in header.value.split(b"\r\n")):
         raise UnfitError("a line would be too long")
     recorded = authresreader.parse(fields[0].value.partition(b";")[2])
-    if recorded is None or recorded != authresreader.parse(ours.encode()):
+    if recorded is None or recorded != authresreader.parse(ours):
         raise UnfitError("the recorded results differ from ours")
 
 

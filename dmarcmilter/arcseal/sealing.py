@@ -40,23 +40,21 @@ def sealed(
     outcome: Outcome, plan: tuple[MtaAction, ...], body: BodyHash | None, sealer: Sealer
 ) -> tuple[Outcome, tuple[MtaAction, ...]]:
     """The outcome with what became of sealing, and the plan with the ARC Set, if there is one, at its end."""
-    newest, has_ended = arc.newest(outcome.message.headers)
-    if reason := _needless(outcome, sealer, has_ended=has_ended):
-        return replace(outcome, seal_reason=reason), plan
-    queue_id = outcome.message.envelope.queue_id or "-"
     fields: tuple[MtaAction, ...] = ()
-    reason = _hindrance(outcome, newest, body)
-    if not reason:
-        try:
-            assert body is not None
-            fields = arcset.make(outcome, plan, body, sealer.key, newest + 1)
-        except UnfitError as error:
-            reason = str(error)
-        except Exception:  # dkimpy and authres raise many kinds, and none is worth a message
-            log.exception("%s: ARC sealing failed", queue_id)
-            reason = "internal error"
+    reason = ""
+    try:
+        newest, has_ended = arc.newest(outcome.message.headers)
+        if needless := _needless(outcome, sealer, has_ended=has_ended):
+            return replace(outcome, seal_reason=needless), plan
+        _refuse_hindered(outcome, newest)
+        fields = arcset.make(outcome, plan, body, sealer.key, newest + 1)
+    except UnfitError as error:
+        reason = str(error)
+    except Exception:  # dkimpy and authres raise many kinds, and none is worth a message
+        log.exception("%s: ARC sealing failed", outcome.message.envelope.queue_id or "-")
+        reason = "internal error"
     if reason:
-        log.warning("%s: not sealed: %s", queue_id, reason)
+        log.warning("%s: not sealed: %s", outcome.message.envelope.queue_id or "-", reason)
     return replace(outcome, sealed=not reason, seal_reason=reason), (*plan, *fields)
 
 
@@ -71,17 +69,15 @@ def _needless(outcome: Outcome, sealer: Sealer, *, has_ended: bool) -> str:
     return ""
 
 
-def _hindrance(outcome: Outcome, newest: int, body: BodyHash | None) -> str:
-    """Why the message cannot be sealed; empty: it can."""
+def _refuse_hindered(outcome: Outcome, newest: int) -> None:
+    """UnfitError when the message cannot be sealed."""
+    found = outcome.evidence.arc
     if outcome.message.truncated:
-        return f"header exceeds {outcome.message.truncated}"
-    if body is None:
-        return "body was not hashed"
+        raise UnfitError(f"header exceeds {outcome.message.truncated}")
     if newest >= arc.MAX_SETS:
-        return "no room for another ARC Set"
-    if arc.is_unreachable(outcome.evidence.arc):
+        raise UnfitError("no room for another ARC Set")
+    if arc.is_unreachable(found):
         # To record a failure would end the chain for good because our DNS had a bad moment. Unsealed it may go on.
-        return "a key of the chain could not be asked for"
-    if outcome.evidence.arc.result is ArcWord.FAIL and not newest:
-        return "the chain has no instance to follow"
-    return ""
+        raise UnfitError("a key of the chain could not be asked for")
+    if found.result is ArcWord.FAIL and not newest:
+        raise UnfitError("the chain has no instance to follow")

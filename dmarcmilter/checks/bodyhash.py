@@ -36,6 +36,7 @@ class BodyHash:
 class BodyHasher:
     def __init__(self, plans: Iterable[BodyPlan]) -> None:
         self._plans = frozenset(plans)
+        self._hashes: dict[BodyPlan, BodyHash] | None = None
         self._bodies = {
             relaxed: _Body(
                 relaxed=relaxed,
@@ -49,10 +50,12 @@ class BodyHasher:
             body.feed(chunk)
 
     def finish(self) -> dict[BodyPlan, BodyHash]:
-        """Once, after the last chunk."""
-        for body in self._bodies.values():
-            body.finish()
-        return {plan: self._bodies[plan.relaxed].hashed(plan.length) for plan in self._plans}
+        """After the last chunk; again, the same."""
+        if self._hashes is None:
+            for body in self._bodies.values():
+                body.finish()
+            self._hashes = {plan: self._bodies[plan.relaxed].hashed(plan.length) for plan in self._plans}
+        return self._hashes
 
 
 class _Body:

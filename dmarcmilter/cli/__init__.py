@@ -5,8 +5,12 @@ import click
 from dmarcmilter.cli.check import check
 from dmarcmilter.cli.conf import config
 from dmarcmilter.cli.demo import demo
+from dmarcmilter.cli.explain import explain
+from dmarcmilter.cli.health import health
 from dmarcmilter.cli.history import history
 from dmarcmilter.cli.lookup import lookup
+from dmarcmilter.cli.quarantine import quarantine
+from dmarcmilter.cli.replay import replay
 from dmarcmilter.cli.report import report
 from dmarcmilter.cli.stats import stats
 
@@ -26,5 +30,5 @@ def run(path: str) -> None:
     raise SystemExit(daemon.serve(path))
 
 
-for command in (check, config, demo, history, lookup, report, stats):
+for command in (check, config, demo, explain, health, history, lookup, quarantine, replay, report, stats):
     main.add_command(command)

@@ -15,7 +15,7 @@ from dmarcmilter.collector import HeaderCollector
 from dmarcmilter.config import ConfigError
 from dmarcmilter.examination import Examination
 from dmarcmilter.explanation import Language, as_text, explain
-from dmarcmilter.message import Envelope
+from dmarcmilter.message import Envelope, path_of
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.settings import Config
 
@@ -62,7 +62,7 @@ def check(
         client_name="",
         helo=helo.encode("utf-8", "surrogateescape"),
         mail_from=mail_from.encode("utf-8", "surrogateescape").removeprefix(b"<").removesuffix(b">"),
-        recipients=tuple(recipient.encode("utf-8", "surrogateescape") for recipient in recipients),
+        recipients=tuple(path_of(recipient.encode("utf-8", "surrogateescape")) for recipient in recipients),
     )
     if any(envelope.client_ip in network for network in config.ignore.parsed()):
         click.echo(f"note: the daemon does not judge {client}: it is in [ignore] networks", err=True)

@@ -1,34 +1,83 @@
 """`dmarcmilter config`: check a conf file, show what is in force."""
 
+import json
 from typing import Any
 
 import click
 import msgspec
 
 from dmarcmilter import config as configuration
-from dmarcmilter.advice import advise
-from dmarcmilter.cli.common import fail
+from dmarcmilter.advice import Finding, Severity, advise, in_order
+from dmarcmilter.advice.scene import gather
+from dmarcmilter.cli.common import EXIT_ERROR, fail, json_option
+from dmarcmilter.cli.fromopendmarc import from_opendmarc
 from dmarcmilter.config import ConfigError
 from dmarcmilter.settings import Config
+
+EXIT_FOUND = 1
 
 
 @click.group()
 def config() -> None:
-    """Check or show a conf file."""
+    """Check, show or make a conf file."""
+
+
+config.add_command(from_opendmarc)
 
 
 @config.command("check")
 @click.argument("path", metavar="FILE")
-def check(path: str) -> None:
-    """Validate FILE, and warn of settings that silently do not enforce.
+@click.option("--live", is_flag=True, help="Also try: name servers, journal, database, relay, Postfix, the filter.")
+@click.option("--strict", is_flag=True, help="Warnings, too, make the exit status 1.")
+@click.option(
+    "--user",
+    default="",
+    metavar="NAME",
+    help="The user that the filter runs as; default: as systemd's unit says. Its rights are tried when run as root.",
+)
+@click.option("--postfix", "postfix_directory", default="", metavar="DIR", help="Postfix's configuration directory.")
+@json_option
+def check(path: str, user: str, postfix_directory: str, *, live: bool, strict: bool, as_json: bool) -> None:
+    """Validate FILE, and warn of settings that silently do not enforce, or do not fit this machine.
 
-    Exit status: 0 valid (perhaps with warnings), 2 not valid.
+    One line for each finding: error, warning or ok. Without --live nothing is sent and nothing written.
+
+    Exit status: 0 valid (perhaps with warnings), 1 an error was found, or with --strict a warning, 2 not valid.
     """
-    found = _load(path)
-    warnings = advise(found)
-    for warning in warnings:
-        click.echo(f"warning: {warning}")
-    click.echo(f"{path}: valid" + (f", {len(warnings)} warnings" if warnings else ""))
+    try:
+        loaded = configuration.load(path)
+    except ConfigError as error:
+        _refuse(path, str(error), as_json=as_json)
+    scene = gather(user, postfix_directory=postfix_directory)
+    found = advise(loaded, scene)
+    if live:
+        # SQL and SMTP are loaded by those who use them.
+        from dmarcmilter.advice.live import try_all  # noqa: PLC0415
+
+        found = in_order([*found, *try_all(loaded, scene)])
+    _tell(path, found, as_json=as_json)
+    worst = {finding.severity for finding in found}
+    if Severity.ERROR in worst or (strict and Severity.WARNING in worst):
+        raise SystemExit(EXIT_FOUND)
+
+
+def _refuse(path: str, problem: str, *, as_json: bool) -> None:
+    if not as_json:
+        fail(problem)
+    click.echo(json.dumps({"file": path, "valid": False, "findings": [{"severity": "error", "text": problem}]}))
+    raise SystemExit(EXIT_ERROR)
+
+
+def _tell(path: str, found: list[Finding], *, as_json: bool) -> None:
+    if as_json:
+        findings = [{"severity": str(finding.severity), "text": finding.text} for finding in found]
+        click.echo(json.dumps({"file": path, "valid": True, "findings": findings}))
+        return
+    for finding in found:
+        click.echo(str(finding))
+    counts = [(word, sum(one.severity is word for one in found)) for word in (Severity.ERROR, Severity.WARNING)]
+    told = (f", {count} {word}" + ("s" if count > 1 else "") for word, count in counts if count)
+    click.echo(f"{path}: valid" + "".join(told))
 
 
 @config.command("show")
@@ -44,10 +93,12 @@ def show(path: str, *, only_changed: bool) -> None:
 
 def _print(section: str, value: Any) -> None:
     """A table, with the tables in it after its own keys, or an array of tables."""
-    for entry in value if isinstance(value, list) else [value]:
-        click.echo(f"[[{section}]]" if isinstance(value, list) else f"[{section}]")
+    is_array = isinstance(value, list | tuple)
+    for entry in value if is_array else [value]:
+        click.echo(f"[[{section}]]" if is_array else f"[{section}]")
         inner = {key: table for key, table in entry.items() if isinstance(table, dict)}
-        for key in [name for name in entry if name not in inner]:
+        # TOML has no null: a key without a value is left out.
+        for key in [name for name in entry if name not in inner and entry[name] is not None]:
             click.echo(f"{key} = {_toml(entry[key])}")
         click.echo()
         for key, table in inner.items():

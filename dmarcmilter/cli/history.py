@@ -34,3 +34,20 @@ def purge(path: str, days: int) -> None:
     from dmarcmilter.cli import historywork  # noqa: PLC0415
 
     historywork.purge(load(path), days)
+
+
+@history.command("import-opendmarc")
+@click.argument("file", metavar="FILE")
+@config_option
+@click.option("-n", "--dry-run", "dry", is_flag=True, help="Count only; nothing is written.")
+def import_opendmarc(file: str, path: str, *, dry: bool) -> None:
+    """Take the outcomes of OpenDMARC's history FILE into the database, each exactly once.
+
+    FILE may still be written to: imported again, it brings what is new. What is taken in counts in statistics;
+    it is never reported to domains, as that was OpenDMARC's part.
+
+    Exit status: 0 done, 2 FILE or the database cannot be used.
+    """
+    from dmarcmilter.cli import importwork  # noqa: PLC0415
+
+    importwork.import_opendmarc(load(path), file, dry=dry)

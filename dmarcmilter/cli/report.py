@@ -1,4 +1,4 @@
-"""`dmarcmilter report`: aggregate reports, made and sent, or looked at."""
+"""`dmarcmilter report`: aggregate and failure reports, made and sent, or looked at."""
 
 from datetime import date, datetime
 
@@ -15,7 +15,7 @@ def _day(when: datetime | None) -> date | None:
 
 @click.group()
 def report() -> None:
-    """Aggregate reports to the domains that ask for them."""
+    """Aggregate and failure reports to the domains that ask for them."""
 
 
 @report.command("run")
@@ -85,3 +85,38 @@ def forgive(path: str, address: str) -> None:
     from dmarcmilter.cli import reportwork  # noqa: PLC0415
 
     raise SystemExit(reportwork.forgive(load(path), address))
+
+
+@report.group()
+def failures() -> None:
+    """Failure reports, about single messages ([reports.failure])."""
+
+
+@failures.command("run")
+@config_option
+def run_failures(path: str) -> None:
+    """Make and send the failure reports that are due; `report run` does it too, before the aggregate reports.
+
+    Exit status: as `report run`.
+    """
+    from dmarcmilter.cli import reportwork  # noqa: PLC0415
+    from dmarcmilter.reports.book import Kind  # noqa: PLC0415
+    from dmarcmilter.reports.run import Ask  # noqa: PLC0415
+
+    raise SystemExit(reportwork.run(load(path), Ask(kinds=(Kind.FAILURE,))))
+
+
+@failures.command("show")
+@config_option
+@click.argument("identifier", default="", metavar="[ID]")
+def show_failures(path: str, identifier: str) -> None:
+    """List what waits and what was made, or print the message of one ID as it is sent but for To, Date and signature.
+
+    Exit status: 0, or 1 when there is no such report.
+    """
+    from dmarcmilter.cli import reportfailures  # noqa: PLC0415
+
+    config = load(path)
+    if identifier:
+        raise SystemExit(reportfailures.show(config, identifier))
+    reportfailures.overview(config)

@@ -3,15 +3,16 @@
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from dmarcmilter.cli.common import fail, resolver
@@ -20,33 +21,41 @@ from dmarcmilter.history import schema
 from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.lookup import Lookup
 from dmarcmilter.reports.aggregate import to_xml
+from dmarcmilter.reports.book import Kind
 from dmarcmilter.reports.confcheck import parse_relay
 from dmarcmilter.reports.delivery import Relay, Sendmail, SmtpRelay, Transport
 from dmarcmilter.reports.destinations import Verification
 from dmarcmilter.reports.ledger import Ledger
 from dmarcmilter.reports.message import Signer
 from dmarcmilter.reports.planning import Withheld, whole_day
-from dmarcmilter.reports.run import Ask, Run
+from dmarcmilter.reports.run import Ask, Run, no_progress
+from dmarcmilter.reports.sending import Progress as Told
 from dmarcmilter.reports.sending import Sum, World
 from dmarcmilter.reports.standing import Standing, Upkeep, bounced
 from dmarcmilter.settings import Config, Reports
 
 STOPPED = 1
 DAYS_SHOWN = 7
+PIPE_WIDTH = 400
 
 
 def run(config: Config, ask: Ask) -> int:
-    if not config.reports.enabled:
+    kinds = tuple(kind for kind in ask.kinds if _is_on(config, kind))
+    if not kinds:
         fail("reports are off; [reports] enabled turns them on, and --dry-run shows what would be sent")
-    with _trouble(), Progress(console=Console(stderr=True), disable=not Console(stderr=True).is_terminal) as bar:
+    with in_words(), Progress(console=Console(stderr=True), disable=not Console(stderr=True).is_terminal) as bar:
         tasks = {step: bar.add_task(step, total=None) for step in ("planning", "verifying destinations", "sending")}
 
         def progress(step: str, done: int, total: int) -> None:
             bar.update(tasks[step], completed=done, total=total)
 
-        done = _run(config, progress).go(ask)
+        done = a_run(config, progress).go(replace(ask, kinds=kinds))
     _tell(done)
     return STOPPED if done.stopped else 0
+
+
+def _is_on(config: Config, kind: Kind) -> bool:
+    return config.reports.failure.enabled if kind is Kind.FAILURE else config.reports.enabled
 
 
 def _tell(done: Sum) -> None:
@@ -65,8 +74,8 @@ def preview(config: Config, ask: Ask) -> int:
     if not config.reports.email:
         fail("[reports] email: needed to make reports")
     table = Table("policy domain", "messages", "size", "destination", "", box=None)
-    with _trouble():
-        for found in _run(config, lambda *_: None).preview(ask):
+    with in_words():
+        for found in a_run(config).preview(ask):
             if isinstance(found, Withheld):
                 table.add_row(Text(found.domain), "", "", "", Text(f"withheld: {found.reason}"))
                 continue
@@ -78,13 +87,13 @@ def preview(config: Config, ask: Ask) -> int:
                 why = "" if allowed else f"{destination.verification.value}: {destination.reason}"
                 size = f"{len(attachment.content)} octets"
                 table.add_row(Text(attachment.domain), str(attachment.messages), size, Text(to), Text(why))
-    Console().print(table if table.row_count else "Nothing is due.")
+    a_console().print(table if table.row_count else "Nothing is due.")
     return 0
 
 
 def show(config: Config, day: date | None, domain: str) -> int:
-    with _trouble():
-        found = whole_day(_store(config), config.reports, day or _yesterday(), domain)
+    with in_words():
+        found = whole_day(a_store(config), config.reports, day or _yesterday(), domain)
     for report in found:
         click.echo(to_xml(report, config.reports.shape).decode(), nl=False)
     if not found:
@@ -93,18 +102,18 @@ def show(config: Config, day: date | None, domain: str) -> int:
 
 
 def status(config: Config) -> None:
-    with _trouble():
-        store = _store(config)
+    with in_words():
+        store = a_store(config)
         upkeep, now = Upkeep(store), int(time.time())
         counts, days, troubles = upkeep.counts(), upkeep.recent_days(DAYS_SHOWN), upkeep.troubles()
         pauses = Standing(store).pauses(now)
-    console = Console()
+    console = a_console()
     console.print("reports are " + ("on" if config.reports.enabled else "off"))
-    _table(console, ("day", "reports", "messages"), [tuple(map(str, row)) for row in days])
-    _table(console, ("deliveries", ""), [(state, str(count)) for state, count in sorted(counts.items())])
-    _table(console, ("policy domain", "to", "", "why"), troubles)
-    until = [(found.address, _time(found.until), str(found.failures), found.detail) for found in pauses]
-    _table(console, ("left alone", "until", "refusals", "the last"), until)
+    show_table(console, ("day", "reports", "messages"), [tuple(map(str, row)) for row in days])
+    show_table(console, ("deliveries", ""), [(state, str(count)) for state, count in sorted(counts.items())])
+    show_table(console, ("policy domain", "to", "", "why"), troubles)
+    until = [(found.address, shown_time(found.until), str(found.failures), found.detail) for found in pauses]
+    show_table(console, ("left alone", "until", "refusals", "the last"), until)
 
 
 def bounce(config: Config, recipient: str) -> int:
@@ -112,29 +121,35 @@ def bounce(config: Config, recipient: str) -> int:
     found = re.fullmatch(pattern, recipient.strip("<>"), re.IGNORECASE)
     if not found or not found.groups():
         fail(f"{recipient} is not made by [reports] bounce_address with a {{token}}")
-    with _trouble():
-        store = _store(config)
+    with in_words():
+        store = a_store(config)
         address = bounced(Ledger(store), Standing(store), found[1].lower(), int(time.time()))
     click.echo(f"{address} is left alone" if address else "no report was sent from this address", err=not address)
     return 0 if address else 1
 
 
 def forgive(config: Config, address: str) -> int:
-    with _trouble():
-        known = Standing(_store(config)).clear(address)
+    with in_words():
+        known = Standing(a_store(config)).clear(address)
     click.echo(f"{address} gets reports again" if known else f"{address} was not left alone", err=not known)
     return 0 if known else 1
 
 
-def _table(console: Console, titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+def a_console() -> Console:
+    """In a file or a pipe a row is one line."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
+
+
+def show_table(console: Console, titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     if rows:
-        table = Table(*titles, box=None)
+        table = Table(*(Column(title, overflow="fold") for title in titles), box=None)
         for row in rows:
             table.add_row(*(Text(value) for value in row))  # never markup: servers wrote some of it
         console.print(table)
 
 
-def _time(seconds: int) -> str:
+def shown_time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
 
 
@@ -143,7 +158,7 @@ def _yesterday() -> date:
 
 
 @contextmanager
-def _trouble() -> Iterator[None]:
+def in_words() -> Iterator[None]:
     """What may be wrong around us, in one sentence."""
     try:
         yield
@@ -151,15 +166,15 @@ def _trouble() -> Iterator[None]:
         fail(str(error))
 
 
-def _store(config: Config) -> Store:
+def a_store(config: Config) -> Store:
     store = Store(config.history.database)
     schema.migrate(store)
     return store
 
 
-def _run(config: Config, progress: Callable[[str, int, int], None]) -> Run:
+def a_run(config: Config, progress: Told = no_progress) -> Run:
     return Run(
-        _store(config),
+        a_store(config),
         config.reports,
         _world(config),
         _transport(config.reports),

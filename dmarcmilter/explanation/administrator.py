@@ -28,7 +28,7 @@ AUTHOR_KEYS = {
 
 def sentences(record: Record, texts: Catalogue) -> Iterator[Sentence]:
     result = record["dmarc"]["result"]
-    if result == "fail" and _is_touched(record):
+    if result == "fail" and facts.is_touched(record):
         yield from _of_failure(record, texts)
     elif result == "permerror" and record["would"] == "reject":
         yield from _of_author(record, texts)
@@ -36,11 +36,6 @@ def sentences(record: Record, texts: Catalogue) -> Iterator[Sentence]:
         yield from _of_silence(record, texts)
     if record["action"] == "quarantine" and record["queue_id"]:
         yield texts.say("administrator.release", queue_id=record["queue_id"])
-
-
-def _is_touched(record: Record) -> bool:
-    """Something is done with it, or would be."""
-    return record["would"] != "accept" or record["disposition"] != "none"
 
 
 def _of_failure(record: Record, texts: Catalogue) -> Iterator[Sentence]:
@@ -55,7 +50,7 @@ def _of_failure(record: Record, texts: Catalogue) -> Iterator[Sentence]:
     for known in lists:
         conf = f"[policy]\nmailing_lists = {_array([known])}"
         yield texts.say("administrator.mailing_list", conf=conf, domain=known)
-    identifiers = facts.unaligned(record)[:MAX_ENTRIES]
+    identifiers = _worth_an_entry(record)
     for found in identifiers:
         conf = _entry(record["author_domain"], found)
         yield texts.say(
@@ -68,6 +63,12 @@ def _of_failure(record: Record, texts: Catalogue) -> Iterator[Sentence]:
     if not sealers and not identifiers:
         yield texts.say("administrator.forged")
         yield from _forwarder(record, texts)
+
+
+def _worth_an_entry(record: Record) -> list[facts.Identifier]:
+    """One for a domain: its signature, if it signs, for this one also holds when the mail comes from elsewhere."""
+    found = {one.domain: one for one in facts.unaligned(record)}  # DKIM comes after SPF
+    return list(found.values())[:MAX_ENTRIES]
 
 
 def _sealers(record: Record) -> list[Domain]:

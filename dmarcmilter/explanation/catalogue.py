@@ -49,19 +49,15 @@ class Catalogue:
         return code in self.templates
 
     def reason(self, text: str, depth: int = MAX_DEPTH) -> str:
-        """One of the program's own reasons, in this language; one that the catalogue does not know: as it is, quoted.
-
-        English needs no table: what the program records is English.
-        """
-        shown = harmless(text)
-        if self.language is Language.EN or not text:
-            return shown
-        code, values = recognised(shown) if depth else ("", {})
+        """One of the program's own reasons, in this language; what the catalogue does not know is English, and quoted."""
+        recorded = harmless(text)
+        code, values = recognised(recorded) if depth else ("", {})
         if not code:
-            return f"「{shown}」"
+            return recorded if self.language is Language.EN or not recorded else f"「{recorded}」"
         if "reason" in values:
             values["reason"] = self.reason(values["reason"], depth - 1)
-        return self.templates[code].format(**values)
+        shown = code.replace("reason.", "shown.")
+        return self.templates[shown if shown in self.templates else code].format(**values)
 
 
 def harmless(value: object) -> str:

@@ -14,8 +14,7 @@ def sentences(record: Record, texts: Catalogue) -> Iterator[Sentence]:
     yield _verdict(record, texts)
     yield from _overrides(record, texts)
     yield _done(record, texts)
-    if record["would"] != record["action"]:
-        yield texts.say("done.would", would=_action(record["would"], texts))
+    yield from _would(record, texts)
 
 
 def _unaligned(record: Record, texts: Catalogue) -> Iterator[Sentence]:
@@ -58,9 +57,20 @@ def _overrides(record: Record, texts: Catalogue) -> Iterator[Sentence]:
 
 def _done(record: Record, texts: Catalogue) -> Sentence:
     action = record["action"]
+    way = record.get("set_apart")
+    if way and texts.has(f"done.{way}"):
+        return texts.say(f"done.{way}")
     if record["disposition"] == "quarantine" and action == "accept":
         return texts.say("done.marked")
     return texts.say(f"done.{action}" if texts.has(f"done.{action}") else "done.accept")
+
+
+def _would(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+    """Without monitor, rollout and recipients who have opted out, if that makes a difference."""
+    if record["would"] != record["action"]:
+        yield texts.say("done.would", would=_action(record["would"], texts))
+    elif record.get("would_disposition", "none") == "quarantine" and record["disposition"] == "none":
+        yield texts.say("done.would_marked")
 
 
 def _action(action: str, texts: Catalogue) -> str:

@@ -67,6 +67,11 @@ def client_term(record: Record) -> str:
     return "" if address is None else f"ip{address.version}:{address}"
 
 
+def is_touched(record: Record) -> bool:
+    """Something is done with it, or would be if it were enforced for all."""
+    return record["would"] != "accept" or record.get("would_disposition", record["disposition"]) != "none"
+
+
 def may_be_forwarded(record: Record) -> bool:
     """Somebody changed what the author signed, or it has the marks of a mailing list."""
     broken = any(found["result"] == "fail" and is_own(record, found["domain"]) for found in record["dkim"])

@@ -27,7 +27,8 @@ def sentences(record: Record, texts: Catalogue) -> Iterator[Sentence]:
 
 
 def _of_failure(record: Record, texts: Catalogue) -> Iterator[Sentence]:
-    yield texts.say("sender.forged", author=record["author_domain"])
+    if facts.is_touched(record):
+        yield texts.say("sender.forged", author=record["author_domain"])
     yield from _signatures(record, texts)
     yield from _spf(record, texts)
     if record["arc"]["result"] == "fail":
@@ -68,7 +69,7 @@ def _mending(found: Record, texts: Catalogue) -> Sentence:
 def _spf(record: Record, texts: Catalogue) -> Iterator[Sentence]:
     spf, term = record["spf"], facts.client_term(record)
     domain = spf["domain"]
-    if spf["result"] == "pass" and not facts.is_own(record, domain):
+    if spf["result"] == "pass" and spf["scope"] == "mfrom" and not facts.is_own(record, domain):
         yield texts.say("sender.spf_align", domain=domain, author=record["author_domain"])
     if not facts.is_own(record, domain):
         return

@@ -13,11 +13,23 @@ from typing import Any
 
 KNOWN_VERSION = 1
 DIGEST_OCTETS = 16
+HASH_OCTETS = 8
+"""Of message_id_hash."""
 
 Record = dict[str, Any]
 Row = dict[str, Any]
 
-OF_THE_MESSAGE = ("time", "queue_id", "client_ip", "helo", "size", "dns", "milliseconds")
+CIRCUMSTANCES: Mapping[str, Any] = {
+    "deferred_for": None,
+    "draws": {"pct": None, "rollout": None},
+    "client_names": None,
+    "lists": {"ids": [], "traces": []},
+}
+"""Keys that may differ from message to message though little else does, and what most messages have there."""
+OF_THE_MESSAGE = (
+    *("time", "queue_id", "client_ip", "helo", "size", "dns", "milliseconds", "message_id_hash"),
+    *CIRCUMSTANCES,
+)
 """Keys that differ from message to message. All others are of the verdict."""
 
 VERDICT_PATHS: Mapping[str, tuple[str, ...]] = {
@@ -43,10 +55,13 @@ POLICY_KEYS = ("domain", "record", "discovery", "usable", "p", "sp", "np", "adki
 POLICY_LISTS = ("rua", "ruf")
 SIGNATURE_KEYS = ("result", "domain", "selector", "algorithm", "testing", "reason")
 OVERRIDE_KEYS = ("type", "rfc7489", "comment")
+PARTS = {"dkim": SIGNATURE_KEYS, "overrides": OVERRIDE_KEYS}
+"""Lists of the outcome object that have tables of their own, and the keys that have columns there."""
 
 FLAG_COLUMNS = frozenset({"usable", "testing", "sampled_out", "spf_aligned", "dkim_aligned"})
 NUMBER_COLUMNS = frozenset(
     {"pct", "day", "time", "size", "dns_queries", "dns_cache_hits", "dns_microseconds", "microseconds"}
+    | {"message_id_hash"}
 )
 FLAGS, NUMBERS, TEXTS = {bool}, {int, type(None)}, {str, type(None)}
 
@@ -96,9 +111,32 @@ def _line(record: Record) -> Line:
         "dns_cache_hits": dns["cache_hits"],
         "dns_microseconds": round(dns["milliseconds"] * 1000),
         "microseconds": round(record["milliseconds"] * 1000),
+        "message_id_hash": number_of(record.get("message_id_hash")),
+        "detail": _circumstances(record),
     }
     shared = {name: value for name, value in record.items() if name not in OF_THE_MESSAGE}
     return Line(record, _checked(outcome), _digest(shared), _digest([record["client_ip"], record["helo"]]))
+
+
+def number_of(digits: str | None) -> int | None:
+    """A hash of 16 hexadecimal digits as the databases' signed number of 64 bits. ValueError for anything else."""
+    if digits is None:
+        return None
+    octets = bytes.fromhex(digits)
+    if len(octets) != HASH_OCTETS:
+        raise ValueError(f"{len(octets)} octets of hash")
+    return int.from_bytes(octets, "big", signed=True)
+
+
+def digits_of(number: int | None) -> str | None:
+    return None if number is None else number.to_bytes(HASH_OCTETS, "big", signed=True).hex()
+
+
+def _circumstances(record: Record) -> str | None:
+    """What is not as with most messages; None: written by a version that had none of these keys."""
+    if not any(name in record for name in CIRCUMSTANCES):
+        return None
+    return _compact({name: record[name] for name, usual in CIRCUMSTANCES.items() if record.get(name, usual) != usual})
 
 
 def _digest(value: object) -> bytes:
@@ -121,8 +159,10 @@ def policy(record: Record) -> tuple[bytes, Row] | None:
 def verdict(record: Record) -> Row:
     """The columns of `verdicts` but its references."""
     rest = {name: value for name, value in record.items() if name not in OF_THE_MESSAGE}
-    for name in ("dkim", "overrides"):
-        rest.pop(name)
+    for name, known in PARTS.items():
+        further = [_without(part, known) for part in rest.pop(name)]
+        if any(further):
+            rest[name] = further
     if rest["policy"] is not None:
         rest["policy"] = _without(rest["policy"], (*POLICY_KEYS, *POLICY_LISTS))
     mechanisms = {found["mechanism"] for found in record["dmarc"]["aligned"]}
@@ -196,9 +236,16 @@ def rebuilt(stored: Stored) -> Record:
             "milliseconds": outcome["dns_microseconds"] / 1000,
         },
         "milliseconds": outcome["microseconds"] / 1000,
-        "dkim": [{name: row[name] for name in SIGNATURE_KEYS} for row in stored.signatures],
-        "overrides": [{name: row[name] for name in OVERRIDE_KEYS} for row in stored.overrides],
     }
+    for name, found in (("dkim", stored.signatures), ("overrides", stored.overrides)):
+        further = record.get(name) or [{}] * len(found)
+        record[name] = [
+            {key: row[key] for key in PARTS[name]} | more for row, more in zip(found, further, strict=True)
+        ]
+    if outcome["detail"] is not None or outcome["message_id_hash"] is not None:
+        record["message_id_hash"] = digits_of(outcome["message_id_hash"])
+    if outcome["detail"] is not None:
+        record |= CIRCUMSTANCES | json.loads(outcome["detail"])
     if stored.policy is not None:
         record["policy"] |= {name: stored.policy[name] for name in POLICY_KEYS}
         record["policy"] |= {name: json.loads(stored.policy[name]) for name in POLICY_LISTS}

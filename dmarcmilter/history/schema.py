@@ -104,6 +104,14 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX ix_report_deliveries_changed ON report_deliveries (changed)",
         ),
     ),
+    Migration(
+        4,
+        (
+            "ALTER TABLE outcomes ADD COLUMN message_id_hash BIGINT",
+            "ALTER TABLE outcomes ADD COLUMN detail TEXT",
+            "CREATE INDEX ix_outcomes_message_id_hash ON outcomes (message_id_hash)",
+        ),
+    ),
 )
 
 

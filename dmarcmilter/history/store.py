@@ -6,6 +6,7 @@ in common (the verdict with its identifiers, the policy record, the client) is s
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -119,6 +120,8 @@ outcomes = sa.Table(
     sa.Column("dns_cache_hits", sa.Integer, nullable=False),
     sa.Column("dns_microseconds", sa.BigInteger, nullable=False),
     sa.Column("microseconds", sa.BigInteger, nullable=False),
+    sa.Column("message_id_hash", sa.BigInteger, index=True),
+    sa.Column("detail", sa.Text),
     sa.Index("ix_outcomes_day", "day", "verdict_id", "client_id"),
 )
 
@@ -159,6 +162,12 @@ class Store:
     @property
     def is_sqlite(self) -> bool:
         return self._engine.dialect.name == "sqlite"
+
+    @property
+    def is_missing(self) -> bool:
+        """A SQLite file that nobody has made yet; opening it would make it."""
+        name = self._engine.url.database
+        return self.is_sqlite and bool(name) and name != ":memory:" and not Path(str(name)).exists()
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:

@@ -43,7 +43,10 @@ def run(config: Config, board: Board) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     exposition = Exposition(board, partial(outside.journal, config.history.journal))
-    asyncio.run(_serve(parse_listen(config.metrics.listen), Pages(board, exposition)))
+    try:
+        asyncio.run(_serve(parse_listen(config.metrics.listen), Pages(board, exposition)))
+    except OSError as error:
+        log.error("[metrics] listen: %s: %s", config.metrics.listen, error.strerror or error)  # noqa: TRY400
 
 
 class Pages:

@@ -8,7 +8,6 @@ from itertools import accumulate
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from dmarcmilter.metrics import outside
 from dmarcmilter.metrics.board import Board, Sign, State
@@ -71,7 +70,7 @@ def _metric(family: Family, totals: list[int]) -> Metric:
 
 def _buckets(family: Family, words: list[int]) -> list[tuple[str, float]]:
     """Prometheus's buckets hold all that is not above their bound."""
-    bounds = [*(floatToGoString(bound) for bound in family.bounds), "+Inf"]
+    bounds = [*map(str, family.bounds), "+Inf"]
     return list(zip(bounds, map(float, accumulate(words[:-1])), strict=True))
 
 

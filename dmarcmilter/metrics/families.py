@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import Final
 
 from dmarcmilter.dmarc.author import AuthorProblem
-from dmarcmilter.dmarc.evaluation import DmarcWord
+from dmarcmilter.dmarc.evaluation import DmarcWord, Trouble
 from dmarcmilter.dmarc.record import Policy
 from dmarcmilter.evidence import ArcWord, DkimWord, SpfWord
 from dmarcmilter.message import UNCLEANABLE
@@ -31,17 +31,6 @@ class Kind(StrEnum):
     GAUGE = "gauge"
     """Of what lives now: forgotten when its worker ends, while counters stay."""
     HISTOGRAM = "histogram"
-
-
-class Cause(StrEnum):
-    """What DNS kept from us, of one message."""
-
-    POLICY = "policy"
-    EXISTENCE = "existence"
-    """Whether the Author Domain exists, which decides between sp and np."""
-    ORGANIZATIONAL_DOMAIN = "organizational_domain"
-    SPF = "spf"
-    DKIM_KEY = "dkim_key"
 
 
 class Stage(StrEnum):
@@ -119,7 +108,7 @@ AUTHOR = _labelled("author_problems_total", "Messages without a single Author Do
 SPF = _labelled("spf_results_total", "SPF results.", "result", SpfWord)
 DKIM = _labelled("dkim_results_total", "DKIM results, one for each signature looked at.", "result", DkimWord)
 ARC = _labelled("arc_results_total", "ARC chain results.", "result", ArcWord)
-TEMPERRORS = _labelled("temperrors_total", "Messages of which DNS kept something from us.", "cause", Cause)
+TEMPERRORS = _labelled("temperrors_total", "What DNS kept from us of messages with result temperror.", "cause", Trouble)
 IGNORED = _labelled("ignored_total", "Messages not judged: [ignore] in the conf file.", "why", Why)
 ABANDONED = Family(PREFIX + "abandoned_total", "Messages that the client or the MTA gave up before their end.")
 LIMITED = _labelled("header_limits_total", "Messages whose header exceeds a limit.", "limit", LIMITS)
@@ -130,9 +119,7 @@ JOURNAL_FAILURES = Family(
 STAGES = _seconds("stage_seconds", "Time that a message spent in each stage.", "stage", Stage)
 DNS_WAIT = _seconds("dns_wait_seconds", "Time that a message's judgement waited for DNS.")
 MESSAGE_BYTES = Family(PREFIX + "message_bytes", "Size of judged messages.", Kind.HISTOGRAM, bounds=SIZES)
-DNS_LOOKUPS = _labelled(
-    "dns_lookups_total", "Names that messages needed, by where the answer is from.", "from", Origin
-)
+DNS_LOOKUPS = _labelled("dns_lookups_total", "Names that messages needed, by where the answer is from.", "origin", Origin)
 DNS_ANSWERS = _labelled("dns_answers_total", "How queries ended.", "result", AnswerWord)
 DNS_QUERY = _seconds("dns_query_seconds", "Time that queries took whose answer a message was waiting for.")
 DNS_STRAYS = Family(PREFIX + "dns_strays_total", "Datagrams that answer no question of ours: strays, or spoofing.")

@@ -12,9 +12,9 @@ from dmarcmilter.history import progress
 @dataclass(frozen=True, slots=True)
 class JournalState:
     unread: int | None = None
-    """Octets that the ingest has not taken in; None: it has never run here."""
+    """Octets that the ingest has not taken in; None: the directory cannot be read."""
     ingest_age: float | None = None
-    """Seconds since it last looked, by the clock."""
+    """Seconds since it last looked, by the clock; None: it has never run here."""
     free: int | None = None
     """Octets of room on the journal's file system, for us; None: there is no such directory."""
 
@@ -24,14 +24,14 @@ def journal(directory: str) -> JournalState:
 
 
 def _lag(directory: Path) -> tuple[int | None, float | None]:
-    reached = progress.read(directory)
     try:
         written = progress.written(directory)
     except OSError:
         return None, None
+    reached = progress.read(directory)
     if reached is None:
-        # Nothing to take in is no lag.
-        return (None if written else 0), None
+        return written, None
+    # A file that somebody deleted while no ingest runs would make it less than nothing.
     return max(0, written - reached.octets), max(0.0, time.time() - reached.time)
 
 

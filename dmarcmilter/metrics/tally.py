@@ -5,13 +5,11 @@ Each word has one writer at a time: those of messages under the lock here, those
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable
 from typing import Final
 
-from dmarcmilter.evidence import DkimWord, Evidence, SpfWord
 from dmarcmilter.metrics import families as f
 from dmarcmilter.metrics.board import Row, State, lone_row
-from dmarcmilter.metrics.families import Cause, Stage, Why, place, places
+from dmarcmilter.metrics.families import Stage, Why, place, places
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.resolver.watch import AnswerWord, Origin
 
@@ -62,9 +60,10 @@ class Tally:
             counts.append(_SPENT)
         if not written:
             counts.append(place(f.JOURNAL_FAILURES))
+        words = self.row.words
         with self._lock:
             for word in counts:
-                self.row.add(word)
+                words[word] += 1
             for start, milliseconds in stages:
                 self._observe(start, f.LATENCIES, milliseconds / 1000, int(milliseconds * _MILLI))
             self._observe(_BYTES, f.SIZES, size, size)
@@ -99,10 +98,10 @@ class Tally:
 
     # -- the worker's main thread, every few seconds ----------------------------------------------------------------
 
-    def beat(self, state: State, connections: tuple[int, int], cached: Callable[[], tuple[int, int]]) -> None:
-        """A sign of life, with what is only looked at now: connections opened and closed so far; the cache."""
+    def beat(self, state: State, connections: tuple[int, int], cached: tuple[int, int]) -> None:
+        """A sign of life, with what is only looked at now: connections opened and closed so far; the cache's size."""
         opened, closed = connections
-        entries, octets = cached()
+        entries, octets = cached
         self.row.add(place(f.CONNECTIONS_OPENED), opened - self._opened)
         self._opened = opened
         self.row.set(place(f.CONNECTIONS), opened - closed)
@@ -128,7 +127,7 @@ def _found(outcome: Outcome) -> list[int]:
         words.append(_AUTHOR[evidence.author.problem])
     if outcome.message.truncated in _LIMITED:
         words.append(_LIMITED[outcome.message.truncated])
-    return words + [_TEMPERRORS[cause] for cause in causes(evidence)]
+    return words
 
 
 def _decided(outcome: Outcome) -> list[int]:
@@ -139,17 +138,5 @@ def _decided(outcome: Outcome) -> list[int]:
         _ACTIONS[decision.action],
         _WOULD[decision.would],
     ]
+    words += [_TEMPERRORS[trouble] for trouble in outcome.evaluation.troubles]
     return words + [_OVERRIDES[override.type] for override in decision.overrides]
-
-
-def causes(evidence: Evidence) -> list[Cause]:
-    """What DNS kept from us, each once, whether or not it mattered for the verdict."""
-    discovery = evidence.discovery
-    found = {
-        Cause.POLICY: discovery is not None and discovery.failed,
-        Cause.EXISTENCE: discovery is not None and discovery.existence_failed,
-        Cause.ORGANIZATIONAL_DOMAIN: None in evidence.organizational.values(),
-        Cause.SPF: evidence.spf.result is SpfWord.TEMPERROR,
-        Cause.DKIM_KEY: any(signature.result is DkimWord.TEMPERROR for signature in evidence.dkim),
-    }
-    return [cause for cause, struck in found.items() if struck]

@@ -50,14 +50,15 @@ class Answers:
         """For each recipient what the most specific form with an answer says; UNKNOWN: the database does not say."""
         found = [self._known(forms, fresh=True) for forms in wanted]
         missing = [place for place, known in enumerate(found) if known is Found.UNKNOWN]
+        answered: dict[int, Found] = {}
         if missing and time.monotonic() >= self._hold_until:
-            self._look_up([wanted[place] for place in missing])
+            answered = self._look_up({place: wanted[place] for place in missing})
         for place in missing:
-            found[place] = self._known(wanted[place], fresh=False)
+            found[place] = answered.get(place) or self._known(wanted[place], fresh=False)
         return found
 
-    def _look_up(self, wanted: list[Forms]) -> None:
-        """Have answers remembered, as many as can be had in time."""
+    def _look_up(self, wanted: dict[int, Forms]) -> dict[int, Found]:
+        """As many answers as can be had in time."""
         began = time.monotonic()
         batch = _Batch(wanted)
         self._start_threads()
@@ -67,6 +68,7 @@ class Answers:
             batch.give_up()
             if self._answered_at < began:
                 self._hold(f"no answer within {self._timeout:g} s")
+        return batch.answers.copy()  # one step, whatever threads still add
 
     def _start_threads(self) -> None:
         with self._lock:
@@ -79,16 +81,16 @@ class Answers:
         """One recipient of each message in turn: one with thousands does not keep the others waiting."""
         while True:
             batch = self._batches.get()
-            forms = batch.next()
-            if forms is None:
+            item = batch.next()
+            if item is None:
                 batch.leave()
                 continue
-            self._try(forms, batch)
+            self._try(*item, batch)
             self._batches.put(batch)
 
-    def _try(self, forms: Forms, batch: "_Batch") -> None:
+    def _try(self, place: int, forms: Forms, batch: "_Batch") -> None:
         try:
-            self._answer(forms)
+            batch.answers[place] = self._answer(forms)
         except DatabaseError as error:
             batch.give_up()
             self._hold(str(error))
@@ -101,7 +103,7 @@ class Answers:
             self._answered_at = time.monotonic()
             self._works()
 
-    def _answer(self, forms: Forms) -> None:
+    def _answer(self, forms: Forms) -> Found:
         """Ask for one form after the other, until there is a choice."""
         for form in forms:
             found = self._recall(form, fresh=True)
@@ -109,7 +111,8 @@ class Answers:
                 found = self._ask(form)
                 self._remember(form, found)
             if found is not Found.NOTHING:
-                return
+                return found
+        return Found.NOTHING
 
     def _known(self, forms: Forms, *, fresh: bool) -> Found:
         for form in forms:
@@ -150,13 +153,14 @@ class Answers:
 class _Batch:
     """The recipients of one message that are looked up, each of its tokens by one thread at a time."""
 
-    def __init__(self, wanted: list[Forms]) -> None:
+    def __init__(self, wanted: dict[int, Forms]) -> None:
         self.tokens = min(THREADS, len(wanted))
+        self.answers: dict[int, Found] = {}
         self.done = threading.Event()
-        self._left = deque(wanted)
+        self._left = deque(wanted.items())
         self._lock = threading.Lock()
 
-    def next(self) -> Forms | None:
+    def next(self) -> tuple[int, Forms] | None:
         try:
             return self._left.popleft()
         except IndexError:

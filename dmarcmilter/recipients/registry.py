@@ -46,3 +46,7 @@ class Recipients:
             for place, answer in zip(open_, answered, strict=True):
                 found[place] = answer
         return [self._default if one is Found.NOTHING else one for one in found]
+
+
+NOBODY_ASKED = Recipients()
+"""Where everybody is treated alike."""

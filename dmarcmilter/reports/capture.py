@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 MAX_WAITING = 100
 """Messages between verdict and disk, each with at most 30 fields of 3,600 octets."""
-ID_OCTETS = 16
+ID_OCTETS = 8
 RETRY_SECONDS = 1.0
 """After a failure, so that a full disk is not tried again by each message."""
 COMPLAIN_SECONDS = 60.0

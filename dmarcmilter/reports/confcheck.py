@@ -5,10 +5,11 @@ import re
 from dmarcmilter.dmarc import domain as domains
 from dmarcmilter.dmarc.domain import is_within
 from dmarcmilter.reports.destinations import address_of
-from dmarcmilter.settings import Reports
+from dmarcmilter.settings import FailureReports, Reports
 
 MAX_TEXT = 255
 SMALLEST_MESSAGE = 10_000
+_LIMITS = ("max_per_hour", "max_per_domain")
 
 
 def parse_relay(text: str) -> tuple[str, int]:
@@ -24,6 +25,11 @@ def problem(reports: Reports) -> str:
     """The first thing that is wrong, as `key: what`; empty: nothing."""
     wanted = reports.enabled or reports.failure.enabled
     return _wrong_value(reports) or (_missing(reports) if wanted else "")
+
+
+def failure_problem(failure: FailureReports) -> str:
+    """The same of [reports.failure]."""
+    return next((f"{key}: at least 1" for key in _LIMITS if getattr(failure, key) < 1), "")
 
 
 def _wrong_value(reports: Reports) -> str:
@@ -47,11 +53,9 @@ def _wrong_value(reports: Reports) -> str:
 
 
 def _wrong_number(reports: Reports) -> str:
-    for key in ("max_per_hour", "max_per_domain"):
+    for key in _LIMITS:
         if getattr(reports, key) < 1:
             return f"{key}: at least 1"
-        if getattr(reports.failure, key) < 1:
-            return f"failure.{key}: at least 1"
     if reports.max_message_bytes < SMALLEST_MESSAGE:
         return f"max_message_bytes: at least {SMALLEST_MESSAGE}"
     return ""

@@ -182,7 +182,8 @@ def _values(planned: Planned, now: int) -> dict[str, Any]:
     found = planned.attachment
     return {
         "report_id": found.report_id, "kind": str(Kind.AGGREGATE), "day": number(planned.day),
-        "domain": found.domain, "digest": planned.digest, "supplement": planned.supplement, "shape": str(found.shape), "submitter": found.submitter,
+        "domain": found.domain, "digest": planned.digest, "supplement": planned.supplement,
+        "shape": str(found.shape), "submitter": found.submitter,
         "messages": found.messages, "record": planned.record, "content": found.content, "now": now,
     }  # fmt: skip
 
@@ -225,6 +226,6 @@ def _attachment(row: Any) -> Attachment:
 
 def _delivery(row: Any) -> Delivery:
     return Delivery(
-        row.id, row.report, Kind(row.kind), row.domain, row.record, Shape(row.shape), row.uri, row.address or "", row.attempts,
-        row.token, row.created,
+        row.id, row.report, Kind(row.kind), row.domain, row.record, Shape(row.shape), row.uri, row.address or "",
+        row.attempts, row.token, row.created,
     )  # fmt: skip

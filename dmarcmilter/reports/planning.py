@@ -8,9 +8,9 @@ from importlib.metadata import version
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.history.store import Store
 from dmarcmilter.reports.aggregate import Report, ReportMetadata
+from dmarcmilter.reports.book import Planned
 from dmarcmilter.reports.destinations import MAX_DESTINATIONS, excluded
 from dmarcmilter.reports.grouping import Configuration, period, report_id
-from dmarcmilter.reports.book import Planned
 from dmarcmilter.reports.ledger import Ledger
 from dmarcmilter.reports.message import Attachment, compressed_within, report_id_text
 from dmarcmilter.reports.stored import Found, collect, configurations, date_of, number

@@ -126,9 +126,7 @@ class Sending:
         done.lines.append(f"{delivery.domain}: nothing to {delivery.uri}: {reason}")
         self._ledger.set_state(delivery, State.REFUSED, now, reason)
 
-    def send_due(  # noqa: PLR0917  as above
-        self, kind: Kind, transport: Transport, now: Callable[[], int], done: Sum, progress: Progress
-    ) -> bool:
+    def send_due(self, kind: Kind, transport: Transport, now: Callable[[], int], done: Sum, progress: Progress) -> bool:
         """False: the relay takes nothing for now."""
         limits = limits_of(self._settings, kind)
         due = self._ledger.deliveries(kind, State.PENDING, now())

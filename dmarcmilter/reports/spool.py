@@ -70,7 +70,7 @@ class Spool:
         """Whole or not at all: a reader never sees half a line, whenever we end."""
         draft = self._directory / f".{identifier}"
         try:
-            with open(draft, "xb", opener=_private) as file:  # noqa: PTH123  for the permissions
+            with open(draft, "xb", opener=_private) as file:
                 file.write(line)
             try:
                 path.hardlink_to(draft)
@@ -149,9 +149,23 @@ def of_json(line: bytes, count: int) -> Incident:
         fields = [(str(name), str(text)) for name, text in told["fields"]]
         found = Incident(told["id"], kept(told["outcome"]), told["mail_from"], fields, count)
         datetime.fromisoformat(found.outcome["time"])
-        kind(found.outcome)
+        sound = told["v"] == VERSION and found.id.isalnum() and _has_its_texts(found)
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"no incident: {type(error).__name__}") from error
-    if told["v"] != VERSION or not found.id.isalnum():
+    if not sound:
         raise ValueError("an incident of another version")
     return found
+
+
+def _has_its_texts(found: Incident) -> bool:
+    """A run takes all incidents or none, so one that was damaged on disk must not reach it."""
+    outcome, policy = found.outcome, found.outcome["policy"]
+    needed = (found.mail_from, outcome["author_domain"], outcome["action"], policy["domain"], policy["record"])
+    domains = [signature["domain"] for signature in outcome["dkim"]]
+    optional = (policy["organizational_domain"], outcome["spf"]["domain"], outcome["spf"]["result"], *domains)
+    return (
+        bool(kind(outcome))
+        and isinstance(policy["ruf"], list)
+        and all(isinstance(text, str) for text in (*needed, *policy["ruf"]))
+        and all(text is None or isinstance(text, str) for text in optional)
+    )

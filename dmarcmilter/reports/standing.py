@@ -25,6 +25,18 @@ class Pause:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class FailureLine:
+    """Of a failure report and one of its addresses, for people."""
+
+    id: str
+    created: int
+    domain: str
+    incidents: int
+    target: str
+    state: str
+
+
 class Standing(Book):
     """Addresses that reports are not sent to for now."""
 
@@ -120,8 +132,10 @@ class Upkeep(Book):
             "AND d.state IN ('unverified', 'pending', 'sending'))",
             then=sent_before,
         )
-        old = "(SELECT id FROM reports WHERE created < :then)"
-        self._change(f"DELETE FROM report_deliveries WHERE report IN {old}", then=made_before)
+        self._change(
+            "DELETE FROM report_deliveries WHERE report IN (SELECT id FROM reports WHERE created < :then)",
+            then=made_before,
+        )
         self._change("DELETE FROM reports WHERE created < :then", then=made_before)
 
     def counts(self, kind: Kind = Kind.AGGREGATE) -> dict[str, int]:
@@ -142,6 +156,21 @@ class Upkeep(Book):
             limit=limit,
         )
         return [(row.day, row.n, int(row.m)) for row in rows]
+
+    def failures(self, limit: int) -> list[FailureLine]:
+        """One line for each address of a failure report, newest first."""
+        rows = self._all(
+            "SELECT r.report_id AS id, r.created, r.domain, r.messages AS incidents, "
+            "coalesce(d.address, d.uri) AS target, d.state FROM reports r JOIN report_deliveries d ON d.report = r.id "
+            "WHERE r.kind = 'failure' ORDER BY r.id DESC, d.id LIMIT :limit",
+            limit=limit,
+        )
+        return [FailureLine(**row._asdict()) for row in rows]
+
+    def failure(self, report_id: str) -> bytes | None:
+        """The message but for To and Date."""
+        rows = self._all("SELECT content FROM reports WHERE report_id = :id AND kind = 'failure'", id=report_id)
+        return bytes(rows[0].content) if rows and rows[0].content is not None else None
 
     def troubles(self, limit: int = 20) -> list[tuple[str, str, str, str]]:
         """(policy domain, address or URI, state, why), newest first."""

@@ -31,7 +31,7 @@ _SIGNATURES = "SELECT * FROM signatures WHERE verdict_id = :id ORDER BY position
 _OVERRIDES = "SELECT * FROM overrides WHERE verdict_id = :id ORDER BY position"
 _NO_MESSAGE = {
     "time": 0, "queue_id": None, "size": 0, "dns_queries": 0, "dns_cache_hits": 0, "dns_microseconds": 0,
-    "microseconds": 0,
+    "microseconds": 0, "message_id_hash": None, "detail": None,
 }  # fmt: skip
 """What the verdict does not share: no report needs it."""
 

@@ -5,6 +5,7 @@ attempt.py one datagram of it. All that comes from the network or is caused by a
 
     by whom             limit                                    protects from
     message             budget (seconds of waiting)              servers that are slow on purpose holding up mail
+                        strangers_budget (part of it)            the same by keys that make no difference
                         max_queries                              one message used to send queries to others
                         MAX_AHEAD_OF_ONE                         one message filling the places for asking ahead
     worker              MAX_IN_FLIGHT                            running out of descriptors
@@ -25,7 +26,7 @@ attempt.py one datagram of it. All that comes from the network or is caused by a
 What a limit cuts off is FAILED and says why; it never looks like an answer.
 """
 
-from dmarcmilter.resolver.messagelookup import MessageLookup
+from dmarcmilter.resolver.messagelookup import Brief, MessageLookup
 from dmarcmilter.resolver.resolver import Resolver, system_nameservers
 
-__all__ = ["MessageLookup", "Resolver", "system_nameservers"]
+__all__ = ["Brief", "MessageLookup", "Resolver", "system_nameservers"]

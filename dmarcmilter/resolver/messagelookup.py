@@ -55,6 +55,10 @@ class MessageLookup:
         return self._waited * 1000
 
     def __call__(self, name: str, rdtype: str) -> Answer:
+        return self.within(self._budget, name, rdtype)
+
+    def within(self, seconds: float, name: str, rdtype: str) -> Answer:
+        """The answer, waited for so many seconds at most, and no longer than the message may wait."""
         key = _key(name, rdtype)
         if key is None:
             return _UNASKABLE
@@ -62,7 +66,7 @@ class MessageLookup:
         if answer is not None:
             return answer
         began = time.monotonic()
-        answer = self._ask(key, began + max(0.0, self._budget - self._waited))
+        answer = self._ask(key, began + max(0.0, min(seconds, self._budget - self._waited)))
         with self._lock:
             self._waited += time.monotonic() - began
             answer = self._remember(key, answer)
@@ -170,6 +174,20 @@ class MessageLookup:
         if key not in self._answers and answer.status is Status.FAILED:
             self.failures += 1
         return self._answers.setdefault(key, answer)
+
+
+class Brief:
+    """A Lookup through a message's own that waits so many seconds at most, for all that it is asked together."""
+
+    def __init__(self, lookup: MessageLookup, seconds: float) -> None:
+        self._lookup = lookup
+        self._left = seconds
+
+    def __call__(self, name: str, rdtype: str) -> Answer:
+        before = self._lookup.milliseconds
+        answer = self._lookup.within(self._left, name, rdtype)
+        self._left = max(0.0, self._left - (self._lookup.milliseconds - before) / 1000)
+        return answer
 
 
 def _failed(reason: str) -> Answer:

@@ -9,8 +9,11 @@ from dmarcmilter.settings.afterwards import FailureReports, History, Log, LogLev
 from dmarcmilter.settings.mailpath import (
     Arc,
     Author,
+    Defer,
+    DeferClass,
     Dmarc,
     Dns,
+    Forwarders,
     Identity,
     Ignore,
     InternalError,
@@ -18,15 +21,21 @@ from dmarcmilter.settings.mailpath import (
     Pct,
     Policy,
     Quarantine,
+    Recipients,
+    Seal,
 )
+from dmarcmilter.settings.overrides import OverrideEntry
 
 __all__ = [
     "Arc",
     "Author",
     "Config",
+    "Defer",
+    "DeferClass",
     "Dmarc",
     "Dns",
     "FailureReports",
+    "Forwarders",
     "History",
     "Identity",
     "Ignore",
@@ -35,10 +44,13 @@ __all__ = [
     "LogLevel",
     "Metrics",
     "Milter",
+    "OverrideEntry",
     "Pct",
     "Policy",
     "Quarantine",
+    "Recipients",
     "Reports",
+    "Seal",
     "StartTls",
 ]
 
@@ -52,8 +64,12 @@ class Config:
     dmarc: Dmarc = field(default_factory=Dmarc)
     policy: Policy = field(default_factory=Policy)
     quarantine: Quarantine = field(default_factory=Quarantine)
+    defer: Defer = field(default_factory=Defer)
+    recipients: Recipients = field(default_factory=Recipients)
     author: Author = field(default_factory=Author)
     arc: Arc = field(default_factory=Arc)
+    forwarders: Forwarders = field(default_factory=Forwarders)
+    override: tuple[OverrideEntry, ...] = ()
     history: History = field(default_factory=History)
     reports: Reports = field(default_factory=Reports)
     metrics: Metrics = field(default_factory=Metrics)

@@ -1,12 +1,22 @@
 """Sections of the conf file that say how mail is judged and answered."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.endpoint import parse_nameserver
-from dmarcmilter.rules import AuthorAction, Mode, OnTemperror, QuarantineAction, RejectAction, TracesAction
+from dmarcmilter.recipients.choice import Choice
+from dmarcmilter.rules import (
+    EVERY_MESSAGE,
+    AuthorAction,
+    Mode,
+    OnTemperror,
+    QuarantineAction,
+    RejectAction,
+    TracesAction,
+    TrustedHops,
+)
 
 
 class Pct(StrEnum):
@@ -52,6 +62,7 @@ class Dns:
     timeout: float = 5.0
     message_budget: float = 20.0
     message_queries: int = 150
+    strangers_budget: float = 2.0
     cache_entries: int = 50_000
     cache_megabytes: int = 16
 
@@ -71,8 +82,11 @@ class Dmarc:
 @dataclass(frozen=True, slots=True)
 class Policy:
     mode: Mode = Mode.ENFORCE
+    rollout_percent: int = EVERY_MESSAGE
+    rollout_domains: tuple[str, ...] = ()
     reject_action: RejectAction = RejectAction.REJECT
     quarantine_action: QuarantineAction = QuarantineAction.HOLD
+    mailing_lists: tuple[str, ...] = ()
     mailing_list_traces: TracesAction = TracesAction.QUARANTINE
     reject_text: str = "Rejected per the DMARC policy of {domain}, message {queue_id}"
     author_text: str = "Rejected under DMARC: {reason}, message {queue_id}"
@@ -90,6 +104,34 @@ class Quarantine:
     record_recipients: bool = False
 
 
+class DeferClass(StrEnum):
+    """What a temperror of one class leads to."""
+
+    AS_DMARC = ""
+    """As [dmarc] temperror."""
+    ACCEPT = "accept"
+    TEMPFAIL = "tempfail"
+
+
+@dataclass(frozen=True, slots=True)
+class Defer:
+    policy: DeferClass = DeferClass.AS_DMARC
+    dkim_key: DeferClass = DeferClass.AS_DMARC
+    spf: DeferClass = DeferClass.AS_DMARC
+    cap: float = 14_400.0
+    directory: str = "/var/lib/dmarcmilter/deferred"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipients:
+    default: Choice = Choice.ENFORCE
+    file: str = ""
+    database: str = ""
+    query: str = ""
+    timeout: float = 1.0
+    cache_seconds: float = 60.0
+
+
 @dataclass(frozen=True, slots=True)
 class Author:
     on_missing: AuthorAction = AuthorAction.REJECT
@@ -98,5 +140,24 @@ class Author:
 
 
 @dataclass(frozen=True, slots=True)
+class Seal:
+    domain: str = ""
+    selector: str = ""
+    key_file: str = ""
+    recipients: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Arc:
     trusted_sealers: tuple[str, ...] = ()
+    trusted_hops: TrustedHops = TrustedHops.NEWEST
+    seal: Seal = field(default_factory=Seal)
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarders:
+    networks: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def parsed(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return tuple(ip_network(text, strict=False) for text in self.networks)

@@ -7,7 +7,7 @@ from typing import Any
 from dmarcmilter.dmarc import domain as domains
 from dmarcmilter.endpoint import parse_listen, parse_nameserver, parse_socket
 from dmarcmilter.reports import confcheck
-from dmarcmilter.settings import Config, wording
+from dmarcmilter.settings import Config, Recipients, Seal, overrides, wording
 
 
 class UnusableError(ValueError):
@@ -42,8 +42,15 @@ def check(config: Config) -> None:
         _parsed(parse_listen, config.metrics.listen, "[metrics] listen")
         _require(config.metrics.listen != config.milter.socket, "[metrics] listen: that is the milter socket")
     _check_names(config)
+    _check_rules(config)
+    _check_recipients(config.recipients)
+    _require(0 <= config.dns.strangers_budget <= 240, "[dns] strangers_budget: seconds, not negative, at most 240")
+    _require(0 < config.defer.cap <= 432_000, "[defer] cap: seconds, above 0, at most 432000 (5 days)")
+    _check_seal(config.arc.seal)
     wrong = confcheck.problem(config.reports)
     _require(not wrong, f"[reports] {wrong}")
+    wrong = confcheck.failure_problem(config.reports.failure)
+    _require(not wrong, f"[reports.failure] {wrong}")
     wrong = wording.problem(config.policy, config.quarantine)
     _require(not wrong, wrong)
 
@@ -55,6 +62,49 @@ def _check_names(config: Config) -> None:
         value = getattr(config.identity, key)
         for name in (value,) if isinstance(value, str) else value:
             _require(re.fullmatch(r"[\w.-]*", name, re.ASCII), f"[identity] {key}: {name!r} is not a plain name")
+
+
+def _check_seal(seal: Seal) -> None:
+    """All of it or nothing: half a section would be a site that believes it seals."""
+    where = "[arc.seal]"
+    if not seal.domain:
+        given = [key for key in ("selector", "key_file", "recipients") if getattr(seal, key)]
+        _require(not given, f"{where} domain: {' and '.join(given)} without it seal nothing")
+        return
+    _require("." in (domains.parse(seal.domain) or ""), f"{where} domain: {seal.domain!r} is not a domain name")
+    _require(domains.parse(seal.selector), f"{where} selector: {seal.selector!r} is not a selector (RFC 6376 3.1)")
+    _require(seal.key_file.startswith("/"), f"{where} key_file: the whole path of the private key")
+    for text in seal.recipients:
+        local, at, name = text.rpartition("@")
+        fit = domains.parse(name) and text.isprintable() and (local or not at)
+        _require(fit, f"{where} recipients: {text!r} is neither an address nor a domain name")
+
+
+def _check_recipients(recipients: Recipients) -> None:
+    where = "[recipients]"
+    _require(bool(recipients.database) == bool(recipients.query), f"{where} query: it and database go together")
+    _require(":address" in recipients.query or not recipients.query, f"{where} query: without :address it asks nothing")
+    _require(0 < recipients.timeout <= 10, f"{where} timeout: seconds, above 0, at most 10")
+    _require(0 <= recipients.cache_seconds <= 86_400, f"{where} cache_seconds: not negative, at most a day")
+
+
+def _check_rules(config: Config) -> None:
+    """The operator's choices about whose mail is treated how."""
+    _require(0 <= config.policy.rollout_percent <= 100, "[policy] rollout_percent: 0 to 100")
+    for text in config.forwarders.networks:
+        _parsed(ip_network, text, "[forwarders] networks", strict=False)
+    named = {
+        "[policy] rollout_domains": config.policy.rollout_domains,
+        "[policy] mailing_lists": config.policy.mailing_lists,
+        "[forwarders] names": config.forwarders.names,
+    }
+    for where, names in named.items():
+        for name in names:
+            _require(domains.parse(name), f"{where}: {name!r} is not a domain name")
+    try:
+        overrides.parsed(config.override)
+    except ValueError as error:
+        raise UnusableError(str(error)) from None
 
 
 def _require(condition: object, message: str) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from dmarcmilter import actions, mailfile, pipeline
-from dmarcmilter.actions import InsertHeader, Reply
 from dmarcmilter.checks import arc, dkim
 from dmarcmilter.dmarc.discovery import MAX_IDENTIFIERS
 from dmarcmilter.dmarc.domain import parse
@@ -14,8 +13,11 @@ from dmarcmilter.dmarc.record import Policy
 from dmarcmilter.evidence import DkimWord, SpfWord
 from dmarcmilter.explanation import explain
 from dmarcmilter.message import Message
+from dmarcmilter.mtaactions import ChangeHeader, InsertHeader, Reply
 from dmarcmilter.outcome import Outcome
-from dmarcmilter.rules import Action
+from dmarcmilter.pipeline import Site
+from dmarcmilter.replies import MAX_REPLY
+from dmarcmilter.rules import Action, QuarantineAction
 from fuzz import signed, world
 from fuzz.material import BETWEEN, message_of, parts, vectors
 from fuzz.targets import spf
@@ -42,7 +44,7 @@ def check(data: bytes) -> None:
     outcome = pipeline.process(message, reading, lookup, site)
     _check_verdict(outcome)
     _check_decision(outcome)
-    _check_words(outcome, site.texts)
+    _check_words(outcome, site)
 
 
 def _check_verdict(outcome: Outcome) -> None:
@@ -82,7 +84,7 @@ def _check_decision(outcome: Outcome) -> None:
     assert decision.disposition is outcome.assessment.policy or decision.overrides
 
 
-def _check_words(outcome: Outcome, texts: actions.Texts) -> None:
+def _check_words(outcome: Outcome, site: Site) -> None:
     record = outcome.record()
     assert json.loads(json.dumps(record)) == record
     assert all(isinstance(sentence, str) for sentence in explain(record))
@@ -90,11 +92,12 @@ def _check_words(outcome: Outcome, texts: actions.Texts) -> None:
     assert outcome.log_line().isascii()
     for domain in (outcome.mail_from_domain, outcome.evidence.author.domain):
         assert domain is None or parse(domain) == domain
-    for action in actions.plan(outcome, authserv_id=IDS[0], own_ids=IDS, texts=texts):
+    channel = replace(site.channel, way=QuarantineAction.SUBJECT)
+    for action in actions.plan(outcome, authserv_id=IDS[0], own_ids=IDS, texts=site.texts, channel=channel):
         if isinstance(action, Reply):
             assert all(" " <= char <= "~" for char in action.text)
             assert action.code[0] == action.enhanced[0]
-            assert len(action.text) <= actions.MAX_REPLY
+            assert len(action.text) <= MAX_REPLY
         elif isinstance(action, InsertHeader):
             assert all(" " <= char <= "~" for char in action.value.replace("\n\t", ""))
 
@@ -109,3 +112,8 @@ def seeds() -> Iterator[bytes]:
     for vector in vectors():
         if "zone" in vector and "message" in vector:
             yield BETWEEN.join([world.envelope_text(vector), world.zone_text(vector["zone"]), message_of(vector)])
+        elif isinstance(action, ChangeHeader):
+            # What a milter may hand over: no line that could be a field of its own.
+            assert all(char >= " " or char in "\t\n" for char in action.value)
+            assert all(line[:1] in (" ", "\t") for line in action.value.split("\n")[1:])
+            assert action.value.startswith(channel.subject_tag)

@@ -42,6 +42,9 @@ class Verdict:
     """The filter's requests in their order."""
     refused: tuple[str | bytes, ...]
     """Recipients that the filter did not let in."""
+    rcpts_added: tuple[str, ...] = ()
+    rcpts_deleted: tuple[str, ...] = ()
+    """As the filter wrote them."""
 
     def fields(self, name: str) -> list[str]:
         """Unfolded values of the delivered fields of that name, top first."""
@@ -179,6 +182,8 @@ class _Transaction:
             deleted=tuple(deleted),
             edits=tuple(requests.edits),
             refused=tuple(self._refused),
+            rcpts_added=tuple(requests.rcpts_added),
+            rcpts_deleted=tuple(requests.rcpts_deleted),
         )
 
     def _mail(self) -> Reply | None:

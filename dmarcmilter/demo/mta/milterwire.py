@@ -14,6 +14,7 @@ from dmarcmilter.demo.mta.milterwords import (
     OFFERED,
     OTHER_EDITS,
     PACKET_LIMIT,
+    RECIPIENT_EDITS,
     VERSION,
     Event,
     MilterError,
@@ -29,6 +30,8 @@ class Requests:
 
     edits: list[HeaderEdit] = field(default_factory=list)
     quarantine: str | None = None
+    rcpts_added: list[str] = field(default_factory=list)
+    rcpts_deleted: list[str] = field(default_factory=list)
 
 
 class Connection:
@@ -127,6 +130,12 @@ class Connection:
         """Whether the packet was a modification request; it is kept."""
         if code == b"q":
             self.requests.quarantine = data.rstrip(b"\0").decode("utf-8", "replace")
+            return True
+        if code in RECIPIENT_EDITS:
+            if not self.actions & RECIPIENT_EDITS[code]:
+                raise MilterError(f"modification {code!r} was not negotiated")
+            paths = self.requests.rcpts_added if code == b"+" else self.requests.rcpts_deleted
+            paths.append(data.rstrip(b"\0").decode("utf-8", "replace"))
             return True
         if code in OTHER_EDITS:
             raise MilterError(f"modification {code!r} is not expected of this filter")

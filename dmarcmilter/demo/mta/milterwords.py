@@ -8,8 +8,10 @@ VERSION = 6
 ALL_ACTIONS = 0x1FF
 # A milter's packets are small; one that announces more than this is out of step.
 PACKET_LIMIT = 1 << 20
-# Modification requests other than header edits and quarantine: add, delete and replace recipients, body, sender.
-OTHER_EDITS = b"+2-be"
+# Modification requests that change recipients, and the action that must have been agreed to.
+RECIPIENT_EDITS = {b"+": 0x04, b"-": 0x08}
+# All others but header edits and quarantine: a recipient with parameters, body, sender.
+OTHER_EDITS = b"2be"
 
 
 class MilterError(Exception):

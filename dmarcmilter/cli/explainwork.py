@@ -1,0 +1,121 @@
+"""The search for one message's outcomes, and how they are shown."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dmarcmilter import messageid
+from dmarcmilter.cli.common import fail
+from dmarcmilter.cli.language import say
+from dmarcmilter.explanation import Language, as_text, as_values, explain, heading
+from dmarcmilter.history import reader, schema, search
+from dmarcmilter.history.search import Match, Wanted
+from dmarcmilter.history.store import Store, StoreError
+from dmarcmilter.keyfile import KEY_BYTES
+from dmarcmilter.settings import Config
+
+RECENT_DAYS = 2
+"""Days of the journal that are read before the database is asked: the newest outcomes may not be in it yet."""
+
+
+def by_queue_id(identifier: str, since: datetime | None) -> Wanted:
+    return Wanted("queue_id", identifier, since)
+
+
+def by_message_id(identifier: str, config: Config, since: datetime | None) -> Wanted:
+    """Outcomes hold the Message-ID as a hash; only with the key can it be made again."""
+    path = Path(config.policy.sampling_key)
+    try:
+        key = path.read_bytes()
+    except OSError as error:
+        fail(f"{path}: {error.strerror or error}: without this key no Message-ID can be found; use the queue id")
+    if len(key) < KEY_BYTES:
+        fail(f"{path}: too short to be the key; no Message-ID can be found, use the queue id")
+    hashed = messageid.of_text(identifier.encode("utf-8", "surrogateescape"), key)
+    if hashed is None:
+        fail(f"{identifier!r} is no Message-ID")
+    return Wanted("message_id_hash", hashed, since)
+
+
+def _steps(config: Config, wanted: Wanted) -> Iterator[list[Match]]:
+    """Each place with what it has, the newest outcomes first."""
+    days = search.days(Path(config.history.journal), wanted.since)
+    recent, older = days[:RECENT_DAYS], days[RECENT_DAYS:]
+    for paths in recent:
+        yield search.in_files(paths, wanted)
+    yield _in_store(config.history.database, wanted)
+    for paths in older:
+        yield search.in_files(paths, wanted)
+
+
+def _found(config: Config, wanted: Wanted, *, everywhere: bool) -> list[Match]:
+    found: list[Match] = []
+    for some in _steps(config, wanted):
+        found += some
+        if (found and not everywhere) or len(found) >= search.MAX_MATCHES:
+            break
+    return found
+
+
+def _in_store(url: str, wanted: Wanted) -> list[Match]:
+    """A database that is not there is told, and no reason to find nothing in the journal."""
+    try:
+        store = Store(url)
+        if store.is_missing:
+            return []
+        schema.migrate(store)
+        with store.reading() as connection:
+            by = reader.of_queue_id if wanted.key == "queue_id" else reader.of_message_id
+            return [Match(found, "database") for found in by(connection, wanted.value) if wanted.is_met_by(found)]
+    except StoreError as error:
+        click.echo(f"dmarcmilter: the database is not searched: {error}", err=True)
+        return []
+
+
+def search_outcomes(config: Config, wanted: Wanted, *, everywhere: bool) -> list[Match]:
+    """What is in the journal and in the database is one outcome."""
+    try:
+        found = _found(config, wanted, everywhere=everywhere)
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")
+    distinct = {(one.record["time"], one.record["queue_id"], one.record["client_ip"]): one for one in reversed(found)}
+    return sorted(distinct.values(), key=lambda one: str(one.record["time"]), reverse=True)
+
+
+def show(identifier: str, matches: list[Match], language: Language, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"id": identifier, "language": language, "matches": [_values(m, language) for m in matches]}))
+        return
+    for number, match in enumerate(matches):
+        if number:
+            click.echo()
+        say(heading(match.record, language))
+        say(_text(match, language))
+    if not matches:
+        click.echo(f"dmarcmilter: no outcome of {identifier!r} was found", err=True)
+    elif len(matches) > 1:
+        click.echo(f"\ndmarcmilter: {len(matches)} outcomes, newest first", err=True)
+
+
+def _text(match: Match, language: Language) -> str:
+    try:
+        return as_text(explain(match.record, language), language)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        return _not_explained(match, error)
+
+
+def _not_explained(match: Match, error: Exception) -> str:
+    """A record of another version, or one that somebody has changed: only its own part cannot be shown."""
+    return f"dmarcmilter: {match.place}: an outcome that cannot be explained: {type(error).__name__} {error}"
+
+
+def _values(match: Match, language: Language) -> dict[str, Any]:
+    values: dict[str, Any] = {"place": match.place, "record": match.record}
+    try:
+        return values | {"explanation": as_values(explain(match.record, language))}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        return values | {"explanation": None, "problem": _not_explained(match, error)}

@@ -1,0 +1,69 @@
+"""`dmarcmilter config from-opendmarc`: OpenDMARC's conf file as one of ours."""
+
+import os
+import stat
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from dmarcmilter.cli.common import fail
+from dmarcmilter.opendmarc import conffile, converters
+from dmarcmilter.opendmarc.conffile import MAX_FILE
+from dmarcmilter.opendmarc.convert import Conversion, convert, written
+from dmarcmilter.opendmarc.keys import Fate
+
+DEFAULT_PATH = "/etc/opendmarc.conf"
+
+
+@click.command("from-opendmarc")
+@click.argument("path", metavar="[FILE]", default=DEFAULT_PATH)
+@click.option("-o", "--output", default="", metavar="FILE", help="Write to FILE, which must not exist; default: print.")
+@click.option("--socket", default="", metavar="ADDRESS", help="Instead of OpenDMARC's socket: for a trial beside it.")
+def from_opendmarc(path: str, output: str, socket: str) -> None:
+    """Turn OpenDMARC's conf file into one of ours, with a note for each setting.
+
+    Lists in other files that it names are read, if they can be. Without FILE: /etc/opendmarc.conf.
+
+    Exit status: 0 done, 2 FILE cannot be read or the output not written.
+    """
+    try:
+        raw = read_bounded(path)
+        found = convert(conffile.parse(raw), read_bounded, socket=_address(socket))
+    except OSError as error:
+        fail(f"{path}: {error.strerror or error}")
+    text = written(found, path)
+    if not output:
+        click.echo(text, nl=False)
+        return
+    try:
+        with Path(output).open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        fail(f"{output}: {error.strerror or error}")
+    _tell(output, found)
+
+
+def read_bounded(path: str) -> bytes:
+    """Regular files only: a conf file of others may name a pipe that never ends."""
+    # Not waiting for a writer, should it be a pipe.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(f"{path} is not a file")
+        return file.read(MAX_FILE + 1)
+
+
+def _address(socket: str) -> str:
+    try:
+        return converters.socket_address(socket) if socket else ""
+    except converters.NotTakenError as error:
+        fail(f"--socket: {error}")
+
+
+def _tell(output: str, found: Conversion) -> None:
+    counts = Counter(note.fate for note in found.notes if note.value)
+    words = [f"{counts[fate]} {fate}" for fate in Fate]
+    click.echo(f"{output}: written; settings: {', '.join(words)}, {counts[None]} not understood")
+    for note in found.notes:
+        if note.value and note.fate in {None, Fate.OTHERWISE}:
+            click.echo(f"note: {note}")

@@ -1,0 +1,51 @@
+"""The work of `dmarcmilter history import-opendmarc`: loaded only by it, for the SQL that comes with it."""
+
+import logging
+import stat
+import sys
+from pathlib import Path
+
+import click
+
+from dmarcmilter.cli.common import fail
+from dmarcmilter.history import schema
+from dmarcmilter.history.store import Store, StoreError
+from dmarcmilter.history.writer import Writer
+from dmarcmilter.opendmarc.importer import Import
+from dmarcmilter.settings import Config
+
+
+def import_opendmarc(config: Config, file: str, *, dry: bool) -> None:
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s", level=config.log.level.upper())
+    path = Path(file)
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            fail(f"{file} is not a file")
+        work = Import(path, _writer(config.history.database, dry=dry), dry=dry)
+        counts = work.run()
+    except OSError as error:
+        fail(f"{file}: {error.strerror or error}")
+    except StoreError as error:
+        fail(str(error))
+    words = [f"{counts.outcomes} outcomes {'would be ' if dry else ''}taken in", f"{counts.unreadable} not readable"]
+    words += [f"the first {counts.skipped} octets were taken in before"] if counts.skipped else []
+    words += [f"{counts.rest} octets at the end are no whole record yet"] if counts.rest else []
+    click.echo(", ".join(words))
+
+
+def _writer(url: str, *, dry: bool) -> Writer | None:
+    """None: a dry run over a database that has nothing in it; it is not made for that."""
+    store = Store(url)
+    if not dry:
+        schema.migrate(store)
+    elif store.is_missing or not _has_tables(store):
+        return None
+    return Writer(store)
+
+
+def _has_tables(store: Store) -> bool:
+    try:
+        Writer(store).reached(b"")
+    except StoreError:
+        return False
+    return True

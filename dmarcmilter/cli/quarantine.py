@@ -1,0 +1,108 @@
+"""`dmarcmilter quarantine`: the messages that Postfix holds because of us."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import click
+
+from dmarcmilter.cli.common import config_option, json_option, load
+from dmarcmilter.cli.stats import Since
+
+queue_option = click.option(
+    "--config-dir", default="", metavar="DIRECTORY", help="Postfix's; default: of the system's Postfix."
+)
+
+
+def selection(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which messages, and whether to ask first."""
+    for decorate in (
+        click.argument("queue_ids", nargs=-1, metavar="[QUEUE_ID]..."),
+        click.option("--all", "everything", is_flag=True, help="All that we held."),
+        click.option("--domain", "domains", multiple=True, metavar="DOMAIN", help="Of this Author Domain."),
+        click.option(
+            "--older-than", "before", type=Since(), metavar="WHEN", help="12h, 7d, 2w; or of before YYYY-MM-DD (UTC)."
+        ),
+        click.option("--yes", is_flag=True, help="Do not ask."),
+        queue_option,
+        config_option,
+    ):
+        command = decorate(command)
+    return command
+
+
+@click.group()
+def quarantine() -> None:
+    """See to the messages that Postfix has on hold because of their DMARC policy."""
+
+
+@quarantine.command("list")
+@config_option
+@queue_option
+@json_option
+def list_(path: str, config_dir: str, *, as_json: bool) -> None:
+    """List what we had put on hold, oldest first; what others hold is left out.
+
+    Exit status: 0 listed (also when there is nothing), 2 the queue cannot be read.
+    """
+    from dmarcmilter.cli import quarantinework  # noqa: PLC0415  SQL is loaded by those who use it
+
+    quarantinework.show_list(load(path), config_dir, as_json=as_json)
+
+
+@quarantine.command()
+@config_option
+@queue_option
+@click.argument("queue_id", metavar="QUEUE_ID")
+def show(path: str, config_dir: str, queue_id: str) -> None:
+    """Explain why a message is on hold, and show its header.
+
+    Exit status: 0 shown, 1 we hold no such message, 2 the queue cannot be read.
+    """
+    from dmarcmilter.cli import quarantinework  # noqa: PLC0415
+
+    quarantinework.show(load(path), config_dir, queue_id)
+
+
+@quarantine.command()
+@selection
+def release(
+    path: str,
+    config_dir: str,
+    queue_ids: tuple[str, ...],
+    domains: tuple[str, ...],
+    before: datetime | None,
+    *,
+    everything: bool,
+    yes: bool,
+) -> None:
+    """Let messages go to their recipients after all. They are not judged again.
+
+    Exit status: 0 done, 1 not all of it, or nothing to do, 2 the queue cannot be used.
+    """
+    from dmarcmilter.cli import quarantinework  # noqa: PLC0415
+
+    wanted = quarantinework.Wanted(queue_ids, domains, before, everything=everything)
+    quarantinework.release(load(path), config_dir, wanted, yes=yes)
+
+
+@quarantine.command()
+@selection
+def delete(
+    path: str,
+    config_dir: str,
+    queue_ids: tuple[str, ...],
+    domains: tuple[str, ...],
+    before: datetime | None,
+    *,
+    everything: bool,
+    yes: bool,
+) -> None:
+    """Remove messages for good. Nobody is told.
+
+    Exit status: 0 done, 1 not all of it, or nothing to do, 2 the queue cannot be used.
+    """
+    from dmarcmilter.cli import quarantinework  # noqa: PLC0415
+
+    wanted = quarantinework.Wanted(queue_ids, domains, before, everything=everything)
+    quarantinework.delete(load(path), config_dir, wanted, yes=yes)

@@ -1,0 +1,126 @@
+"""The board that all processes share: sums never go backwards, whatever dies."""
+
+import os
+import signal
+import time
+
+from dmarcmilter.metrics import families as f
+from dmarcmilter.metrics.board import MAX_WORD, ROWS, SUPERVISOR, Board, State, lone_row
+from dmarcmilter.metrics.families import FAMILIES, WORDS, Kind, place
+
+
+def in_child(work):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return pid
+
+
+def count(board, family, value=""):
+    return board.totals()[place(family, value)]
+
+
+def test_rows_of_processes_are_summed():
+    board = Board()
+    board.row(SUPERVISOR).add(place(f.ABANDONED))
+    for _ in range(3):
+        row = board.row(board.take())
+        os.waitpid(in_child(lambda row=row: [row.add(place(f.ABANDONED)) for _ in range(1000)]), 0)
+    assert count(board, f.ABANDONED) == 3001
+
+
+def test_a_killed_worker_leaves_its_counts_and_its_successor_goes_on():
+    board = Board()
+    number = board.take()
+
+    def work():
+        row = board.row(number)
+        row.begin(os.getpid())
+        row.set(place(f.IN_PROGRESS), 7)
+        while True:
+            row.add(place(f.ABANDONED))
+
+    before = 0
+    for _ in range(5):
+        pid = in_child(work)
+        while count(board, f.ABANDONED) < before + 1000:
+            time.sleep(0.001)
+        assert [sign.pid for sign in board.signs()] == [pid]
+        assert count(board, f.IN_PROGRESS) == 7
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        board.give_back(number)
+        reached = count(board, f.ABANDONED)
+        assert reached >= before + 1000
+        assert board.signs() == []
+        assert count(board, f.IN_PROGRESS) == 0
+        assert board.take() == number
+        before = reached
+
+
+def test_rows_that_were_never_counted_in_hide_none_behind_them():
+    board = Board()
+    first, second = board.take(), board.take()
+    board.give_back(first)
+    board.row(second).add(place(f.ABANDONED))
+    assert count(board, f.ABANDONED) == 1
+
+
+def test_more_workers_than_rows_share_the_last():
+    board = Board()
+    taken = [board.take() for _ in range(ROWS + 3)]
+    assert SUPERVISOR not in taken
+    assert taken[-4:] == [ROWS - 1] * 4
+    assert len(set(taken)) == ROWS - 1
+    for number in taken:
+        board.give_back(number)
+    again = [board.take() for _ in range(ROWS - 1)]
+    assert len(set(again)) == ROWS - 1
+
+
+def test_signs_of_life():
+    board = Board()
+    row = board.row(board.take())
+    assert board.signs() == []
+    row.begin(4711)
+    [sign] = board.signs()
+    assert (sign.pid, sign.state) == (4711, State.SERVING)
+    time.sleep(0.05)
+    assert board.signs()[0].age >= 0.04
+    row.beat(State.LEAVING)
+    [sign] = board.signs()
+    assert sign.state is State.LEAVING
+    assert sign.age < 0.04
+
+
+def test_numbers_out_of_range_do_not_raise():
+    row = lone_row()
+    row.add(0, MAX_WORD)
+    row.add(0, 2)
+    assert row.words[0] == 1
+    row.set(0, -1)
+    assert row.words[0] == 0
+    row.set(0, MAX_WORD + 1)
+    assert row.words[0] == MAX_WORD
+
+
+def test_each_time_series_has_its_own_words():
+    ends = 0
+    for family in FAMILIES:
+        for value in family.values:
+            assert place(family, value) == ends
+            ends += family.width
+    assert ends == WORDS
+
+
+def test_names():
+    names = [family.name for family in FAMILIES]
+    assert len(set(names)) == len(names)
+    for family in FAMILIES:
+        assert family.name.startswith("dmarcmilter_")
+        assert family.name.endswith("_total") == (family.kind is Kind.COUNTER)
+        assert bool(family.bounds) == (family.kind is Kind.HISTOGRAM)
+        assert family.help.endswith(".")

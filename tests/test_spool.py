@@ -1,0 +1,134 @@
+"""Incidents on disk: one file a kind, whole or not at all, bounded."""
+
+import multiprocessing
+import os
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reporting import outcome
+
+from dmarcmilter.reports import spool as module
+from dmarcmilter.reports.failure import Incident, kept
+from dmarcmilter.reports.spool import DRAFT_SECONDS, Entry, FullError, Spool, of_json, to_json
+
+
+def incident(number=0, domain="example.com", **changes):
+    found = outcome(client_ip=f"192.0.2.{number}", policy={"domain": domain}, **changes)
+    return Incident(f"a{number}", kept(found), "h@example.com", [("From", "<h@example.com>")])
+
+
+@pytest.fixture
+def spool(tmp_path):
+    return Spool(str(tmp_path / "spool"))
+
+
+def found(spool):
+    return [(entry.incident.id, entry.incident.count) for entry in spool.entries() if isinstance(entry, Entry)]
+
+
+def test_what_is_put_is_found(spool, tmp_path):
+    spool.put(incident(1))
+    (entry,) = spool.entries()
+    assert entry.incident == incident(1)
+    assert [path.name for path in (tmp_path / "spool").iterdir()] == [entry.path.name]
+    assert not entry.path.stat().st_mode & 0o007
+
+
+def test_alike_ones_are_counted(spool):
+    for _ in range(5):
+        spool.put(incident(1))
+        spool.put(incident(2))
+    assert sorted(found(spool)) == [("a1", 5), ("a2", 5)]
+
+
+def put_many(directory, number):
+    for _ in range(200):
+        Spool(directory).put(incident(number % 2))
+
+
+def test_many_workers_without_a_lock(spool, tmp_path):
+    directory = str(tmp_path / "spool")
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=put_many, args=(directory, number)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [count for _, count in sorted(found(spool))] == [400, 400]
+    assert len(list((tmp_path / "spool").iterdir())) == 2
+
+
+def test_bounds_in_number(spool, monkeypatch):
+    monkeypatch.setattr(module, "MAX_FILES", 5)
+    monkeypatch.setattr(module, "MAX_FILES_OF_DOMAIN", 3)
+    for number in range(3):
+        spool.put(incident(number))
+    with pytest.raises(FullError):
+        spool.put(incident(3))
+    spool.put(incident(0))
+    for number in (4, 5):
+        spool.put(incident(number, "other.example"))
+    with pytest.raises(FullError):
+        spool.put(incident(6, "third.example"))
+    assert sorted(found(spool)) == [("a0", 2), ("a1", 1), ("a2", 1), ("a4", 1), ("a5", 1)]
+
+
+def test_bounds_in_size(spool, monkeypatch):
+    with pytest.raises(FullError):
+        spool.put(Incident("a1", incident().outcome, "", [("From", "x" * module.MAX_LINE)]))
+    monkeypatch.setattr(module, "MAX_LINE", 1000)
+    monkeypatch.setattr(module, "MAX_FURTHER", 0)
+    for _ in range(1000):
+        spool.put(incident(1))
+    ((_, count),) = found(spool)
+    assert count < 1000
+
+
+def test_what_is_not_ours_is_removed(spool, tmp_path):
+    spool.put(incident(1))
+    folder = tmp_path / "spool"
+    (folder / "x-y.incident").write_bytes(b"{}\n")
+    (folder / ".draft").write_bytes(b"half")
+    os.utime(folder / ".draft", (0, 0))
+    (folder / ".new").write_bytes(b"half")
+    spool.tidy(time.time())
+    assert found(spool) == [("a1", 1)]
+    assert {path.name[0] for path in folder.iterdir()} == {".", *[path.name[0] for path in folder.glob("*.incident")]}
+    assert not (folder / ".draft").exists()
+    assert (folder / ".new").stat().st_mtime > time.time() - DRAFT_SECONDS
+
+
+def test_no_folder_is_an_empty_spool(spool):
+    assert list(spool.entries()) == []
+    spool.tidy(0)
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=100, deadline=None)
+def test_any_line(line):
+    with pytest.raises(ValueError):
+        of_json(line, 1)
+
+
+@pytest.mark.parametrize(
+    ("piece", "other"),
+    [
+        (b'"v":1', b'"v":2'),
+        (b'"id":"a1"', b'"id":"../x"'),
+        (b'"policy":{', b'"policies":{'),
+        (b'"ruf":[]', b'"ruf":"mailto:a@b"'),
+        (b'"ruf":[]', b'"ruf":[1]'),
+        (b'"time":"2027', b'"time":"x027'),
+        (b'"dmarc":{', b'"dmarc":[{'),
+        (b'"domain":"bounce.example.com"', b'"domain":7'),
+        (b'"fields":[', b'"fields":[["x"],'),
+    ],
+)
+def test_a_line_that_was_damaged(piece, other):
+    line = to_json(incident(1))
+    assert of_json(line, 2).count == 2
+    assert piece in line
+    with pytest.raises(ValueError):
+        of_json(line.replace(piece, other), 1)
