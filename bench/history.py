@@ -1,18 +1,21 @@
 # ruff: noqa: T201  the figures are printed
-"""What the history costs: outcomes a second into the store, octets for each, time for a day's reading and statistics.
+"""What the history costs: outcomes a second into the store, octets for each, a day's statistics and reports, a purge.
 
-python bench/history.py [OUTCOMES] [DATABASE URL]     default: 100000, a SQLite file in a temporary folder
+python bench/history.py [OUTCOMES [AUTHORS [DATABASE URL]]]   default: 100000, 100000, SQLite in a temporary folder
 
 The mail is made up, and meant to be hard on the store: AUTHORS domains of very different volume, many clients, and
 one message in ten with a return path that nobody else has.
 """
 
 import json
+import os
 import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,22 +23,25 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from dmarcmilter.history import stats  # noqa: E402
+from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: E402
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat  # noqa: E402
+
+from dmarcmilter.dmarc.discovery import Method  # noqa: E402
+from dmarcmilter.dmarc.suffixes import Suffixes  # noqa: E402
+from dmarcmilter.history import purge, stats  # noqa: E402
 from dmarcmilter.history.ingest import Ingest  # noqa: E402
-from dmarcmilter.history.store import Store, rows, stream  # noqa: E402
+from dmarcmilter.history.store import Store, rows  # noqa: E402
+from dmarcmilter.lookup import Answer, Status  # noqa: E402
+from dmarcmilter.reports.delivery import Attempt, Mail, Result  # noqa: E402
+from dmarcmilter.reports.message import Signer  # noqa: E402
+from dmarcmilter.reports.run import Run  # noqa: E402
+from dmarcmilter.reports.sending import World  # noqa: E402
+from dmarcmilter.settings import Reports  # noqa: E402
 
 AUTHORS = 100_000
 CLIENTS = 200_000
 DAY = datetime(2026, 11, 21, tzinfo=UTC)
 FILES = 4
-
-DAY_SQL = """
-    SELECT p.domain, v.policy_id, v.id, c.ip, count(*)
-    FROM outcomes o JOIN verdicts v ON v.id = o.verdict_id JOIN policies p ON p.id = v.policy_id
-        JOIN clients c ON c.id = o.client_id
-    WHERE o.day = :day GROUP BY p.domain, v.policy_id, v.id, c.ip ORDER BY p.domain, v.policy_id, v.id"""
-"""What all aggregate reports of a day are made from."""
-
 
 def records(
     outcomes: int, *, seed: int = 1, authors: int = AUTHORS, clients: int = CLIENTS
@@ -80,6 +86,8 @@ def record(number: int, when: datetime, author: int, sender: int, chance: random
         "dkim": dkim,
         "arc": {"result": "none", "sealers": [], "oldest_pass": None, "reason": ""},
         "policy": policy,
+        "discovery_notes": [],
+        "faulty_records": [],
         "dmarc": {
             "result": result,
             "aligned": [{"mechanism": "dkim", "domain": domain, "mode": "r"}] if result == "pass" else [],
@@ -101,6 +109,7 @@ def record(number: int, when: datetime, author: int, sender: int, chance: random
         "draws": {"pct": None, "rollout": None},
         "client_names": None,
         "lists": {"ids": [], "traces": []},
+        "set_apart": None,
         "sealed": None,
         "seal_reason": None,
         "dns": {
@@ -148,45 +157,122 @@ def published(author: int, domain: str) -> dict[str, Any]:
     }
 
 
-def write_journal(folder: Path, outcomes: int) -> int:
+def write_journal(folder: Path, outcomes: int, authors: int) -> int:
     """The octets written."""
     folder.mkdir(parents=True)
     paths = [folder / f"{DAY:%Y%m%d}-{1_700_000_000_000 + n}-{100 + n}.jsonl" for n in range(FILES)]
     opened = [path.open("wb") for path in paths]
-    for number, outcome in enumerate(records(outcomes)):
+    for number, outcome in enumerate(records(outcomes, authors=authors)):
         opened[number % FILES].write(json.dumps(outcome, separators=(",", ":")).encode() + b"\n")
     for file in opened:
         file.close()
     return sum(path.stat().st_size for path in paths)
 
 
-def main() -> None:
-    outcomes = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)
-        url = sys.argv[2] if len(sys.argv) > 2 else f"sqlite:///{path}/history.db"
-        octets = write_journal(path / "journal", outcomes)
-        store = Store(url)
-        start, processor = time.perf_counter(), time.process_time()
-        Ingest(path / "journal", store).once()
-        took, used = time.perf_counter() - start, time.process_time() - processor
-        print(f"ingest       {outcomes / took:10.0f} outcomes/s   {outcomes / used:10.0f} /s of processor time")
-        print(f"journal      {octets / outcomes:10.0f} octets an outcome")
-        print(f"store        {size(store, path) / outcomes:10.0f} octets an outcome")
-        measure(store)
-        store.close()
-
-
-def measure(store: Store) -> None:
+def ingest(folder: Path, url: str, outcomes: int) -> None:
+    store = Store(url)
+    start = time.perf_counter()
+    Ingest(folder / "journal", store).once()
+    took = time.perf_counter() - start
+    print(f"  {outcomes / took:.0f} outcomes/s, {size(store, folder) / outcomes:.0f} octets each in the store")
     with store.reading() as connection:
         for table in ("outcomes", "verdicts", "policies", "clients", "signatures"):
-            print(f"{table:12} {rows(connection, f'SELECT count(*) FROM {table}')[0][0]:10} rows")  # noqa: S608
-        start = time.perf_counter()
-        found = sum(1 for _ in stream(connection, DAY_SQL, day=int(f"{DAY:%Y%m%d}")))
-        print(f"report rows  {found:10} read in {time.perf_counter() - start:.2f} s")
-        start = time.perf_counter()
-        stats.gather(connection, stats.Period(DAY, DAY + timedelta(days=1)))
-        print(f"statistics   {time.perf_counter() - start:10.2f} s")
+            print(f"  {table}: {rows(connection, f'SELECT count(*) FROM {table}')[0][0]} rows")  # noqa: S608
+    store.close()
+
+
+def statistics(url: str) -> None:
+    store = Store(url)
+    with store.reading() as connection:
+        found = stats.gather(connection, stats.Period(DAY, DAY + timedelta(days=1)))
+    print(f"  of {found.messages} messages of {found.survey.domains} Author Domains")
+    store.close()
+
+
+class Taker:
+    """A relay that takes everything at once: what is measured is our part."""
+
+    def __init__(self) -> None:
+        self.messages = self.octets = 0
+
+    def send(self, mail: Mail, committing: Callable[[], None]) -> Attempt:
+        committing()
+        self.messages += 1
+        self.octets += len(mail.message)
+        return Attempt(Result.SENT)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def no_dns(_name: str, _rdtype: str) -> Answer:
+    """DNS that answers at once: all addresses are in their own domain, so nothing is asked but for organizations."""
+    return Answer(Status.NODATA)
+
+
+def reports(url: str) -> None:
+    """From the store to the relay, signed with RSA of 2,048 bits."""
+    store, taker = Store(url), Taker()
+    settings = Reports(enabled=True, email="dmarc@receiver.example", max_per_hour=10**9, max_per_domain=10**9)
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    world = World(lambda: nullcontext(no_dns), Suffixes.load(""), Method.TREEWALK)
+    clock = (DAY + timedelta(days=1, hours=3)).timestamp()
+    spent: dict[str, float] = {}
+    last = time.perf_counter()
+
+    def progress(step: str, _done: int, _total: int) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        spent[step] = spent.get(step, 0.0) + now - last
+        last = now
+
+    run = Run(store, settings, world, taker, Signer("receiver.example", "s", pem), clock=lambda: clock, progress=progress)
+    done = run.go()
+    print(f"  {done.sent} reports sent, {taker.octets / 1e6:.0f} MB, {done.stopped or 'all that was due'}")
+    print("  " + ", ".join(f"{step} {seconds:.1f} s" for step, seconds in spent.items()))
+    store.close()
+
+
+def purging(url: str) -> None:
+    store = Store(url)
+    start = time.perf_counter()
+    gone = purge.purge(store, 99_991_231)
+    print(f"  {gone / (time.perf_counter() - start):.0f} outcomes/s removed, with all that they alone used")
+    store.close()
+
+
+def measured(name: str, work: Callable[[], None]) -> None:
+    """In a process of its own, so that its memory is known."""
+    print(name, flush=True)
+    start = time.perf_counter()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            sys.stdout.flush()
+        except BaseException:  # noqa: BLE001  shown, and the next figure is still wanted
+            traceback.print_exc()
+        os._exit(0)
+    usage = os.wait4(pid, 0)[2]
+    took = time.perf_counter() - start
+    print(f"  {took:.1f} s, {usage.ru_utime + usage.ru_stime:.1f} s of processor, peak {usage.ru_maxrss / 1024:.0f} MB")
+
+
+def main() -> None:
+    outcomes = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    authors = int(sys.argv[2]) if len(sys.argv) > 2 else AUTHORS
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        url = sys.argv[3] if len(sys.argv) > 3 else f"sqlite:///{path}/history.db"
+        print(f"{outcomes} outcomes of {authors} possible Author Domains")
+        octets = write_journal(path / "journal", outcomes, authors)
+        print(f"journal: {octets / outcomes:.0f} octets each")
+        measured("ingest", lambda: ingest(path, url, outcomes))
+        measured("statistics of the day", lambda: statistics(url))
+        measured("aggregate reports of the day", lambda: reports(url))
+        measured("a second run, with nothing due", lambda: reports(url))
+        measured("purge of everything", lambda: purging(url))
 
 
 def size(store: Store, folder: Path) -> int:

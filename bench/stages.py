@@ -57,6 +57,9 @@ class ZoneLookup:
             return Answer(Status.FOUND, tuple(text.encode() for text in self._texts[name]))
         return Answer(Status.NODATA if name in self._texts else Status.NXDOMAIN)
 
+    def within(self, seconds: float, name: str, rdtype: str) -> Answer:  # noqa: ARG002
+        return self(name, rdtype)
+
     def start(self, name: str, rdtype: str) -> None:
         """Nothing to prefetch."""
 
@@ -84,7 +87,8 @@ def judge(message: mailfile.MailFile, envelope: Envelope, mine: pipeline.Site, l
     for start in range(0, len(message.body), CHUNK):
         examination.body(message.body[start : start + CHUNK])
     outcome = examination.outcome("4BENCH")
-    actions.plan(outcome, authserv_id="mx.example.net", own_ids=("mx.example.net",), texts=mine.texts, channel=mine.channel)
+    name = "mx.example.net"
+    actions.plan(outcome, authserv_id=name, own_ids=(name,), texts=mine.texts, channel=mine.channel)
     outcome.log_line()
     return journal.encoded(outcome.record())
 

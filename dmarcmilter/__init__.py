@@ -51,7 +51,8 @@ Around
     settings        the schema of the conf file
     config          reads and checks it
     endpoint        addresses in it
-    advice          warnings about it
+    advice          what may be wrong with it all the same, on this machine; live: tried out
+    opendmarc       coming from OpenDMARC: its conf file, its history
     site            the files and names that it speaks of, resolved once
     keyfile         secrets in files, made at the first start
     daemon          the supervisor: signals, workers, reload

@@ -14,7 +14,6 @@ What an attacker can do with it, and what holds him:
 import hashlib
 import hmac
 import logging
-import math
 import os
 import threading
 import time
@@ -37,8 +36,8 @@ NETWORK_BITS = {4: 16, 6: 32}
 NAME_OCTETS = 20
 """Of the hash: no two messages meet by accident."""
 
-BROKEN = math.inf
-"""Instead of an age, when none can be kept: longer than any cap, so that the message is accepted."""
+BROKEN = KEEP_SECONDS
+"""Instead of an age, when none can be kept: longer than any cap can be set, so that the message is accepted."""
 
 
 class Deferrals:
@@ -61,7 +60,7 @@ class Deferrals:
         except FileNotFoundError:
             return self._never(path.parent)
         except OSError as error:
-            return self._broken(error)
+            return self._broken(error) if self._keep else None
         return max(0.0, age) if age < KEEP_SECONDS else self._never(path.parent)
 
     def record(self, message: Message) -> None:
@@ -69,10 +68,8 @@ class Deferrals:
         path = self._path(message)
         try:
             path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            _create(path)
+            self._create_or_renew(path)
             self._sweep_next()
-        except FileExistsError:
-            self._renew(path)
         except OSError as error:
             self._broken(error)
 
@@ -100,13 +97,13 @@ class Deferrals:
         self._trouble = ""
         return None
 
-    def _renew(self, path: Path) -> None:
+    def _create_or_renew(self, path: Path) -> None:
         """A record that is older than anything that counts begins anew."""
         try:
+            _create(path)
+        except FileExistsError:
             if self._now() - path.stat().st_mtime >= KEEP_SECONDS:
                 os.utime(path)
-        except OSError as error:
-            self._broken(error)
 
     def _sweep_next(self) -> None:
         """One more bucket each time, so that those which nobody uses any more are emptied, too."""

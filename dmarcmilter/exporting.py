@@ -13,7 +13,7 @@ from dmarcmilter.settings import Config
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS: Final = 5.0
+RETRY_SECONDS: Final = 3.0
 """After an exporter that ended by itself: its address may be in use, or its port not ours to take."""
 
 

@@ -57,8 +57,9 @@ class PostfixQueue:
 
     def release(self, queue_ids: Collection[str]) -> set[str]:
         """Out of the hold queue, and on their way; what is still held afterwards was not released."""
-        self._run("postsuper", "-H", "-", given=queue_ids)
-        released = set(queue_ids) - {one.queue_id for one in self.held()}
+        wanted = _proper(queue_ids)
+        self._run("postsuper", "-H", "-", given=wanted)
+        released = wanted - {one.queue_id for one in self.held()}
         # postsuper leaves them for the next run of the queue, which may be minutes away.
         for queue_id in sorted(released)[:MAX_HURRIED]:
             self._run("postqueue", "-i", queue_id)
@@ -66,8 +67,9 @@ class PostfixQueue:
 
     def delete(self, queue_ids: Collection[str]) -> set[str]:
         """For good, and only what is on hold: not what somebody else has released a moment ago."""
-        self._run("postsuper", "-d", "-", "hold", given=queue_ids)
-        return set(queue_ids) - {one.queue_id for one in self.held()}
+        wanted = _proper(queue_ids)
+        self._run("postsuper", "-d", "-", "hold", given=wanted)
+        return wanted - {one.queue_id for one in self.held()}
 
     def header(self, queue_id: str) -> bytes:
         return self._run("postcat", "-h", "-q", queue_id)[:MAX_HEADER]
@@ -77,7 +79,7 @@ class PostfixQueue:
         found = shutil.which(program, path=path)
         if found is None:
             raise QueueError(f"{program} is not there: is Postfix installed?")
-        lines = "".join(f"{queue_id}\n" for queue_id in given if is_queue_id(queue_id))
+        lines = "".join(f"{queue_id}\n" for queue_id in sorted(given))
         try:
             done = subprocess.run(  # noqa: S603  a program of Postfix, and ids in its own form
                 [found, *self._options, *arguments],
@@ -96,6 +98,10 @@ class PostfixQueue:
 def is_queue_id(text: str) -> bool:
     """Postfix's short or long ids, and not postsuper's word for every message."""
     return bool(_QUEUE_ID.fullmatch(text)) and text != "ALL"
+
+
+def _proper(queue_ids: Iterable[str]) -> set[str]:
+    return {queue_id for queue_id in queue_ids if is_queue_id(queue_id)}
 
 
 def _read(line: bytes) -> Held | None:

@@ -1,4 +1,4 @@
-"""The Message-ID as a keyed hash: it may tell of a person, so it is not stored, yet can be searched for by who knows it.
+"""The Message-ID as a keyed hash: it may tell of a person, so it is not stored; who knows it can search for it.
 
 Without the key nobody can tell from a record whether it is of a message that he knows.
 """
@@ -9,7 +9,7 @@ import re
 from dmarcmilter.message import Message
 
 DIGITS = 16
-"""Of the hash, hexadecimal: 64 bits, so that of a billion messages two are alike once in 30 times."""
+"""Of the hash, hexadecimal: 64 bits, so that among a billion messages any two are alike with a chance of 3 %."""
 MAX_ID = 998
 """Octets that count: one line (RFC 5322 2.1.1)."""
 

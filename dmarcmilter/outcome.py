@@ -10,7 +10,7 @@ from dmarcmilter.dmarc.evaluation import Assessment, DmarcWord, Evaluation
 from dmarcmilter.evidence import DkimResult, Evidence
 from dmarcmilter.message import Message
 from dmarcmilter.policy import Decision
-from dmarcmilter.rules import Mode, QuarantineAction
+from dmarcmilter.rules import Mode, Override, QuarantineAction
 
 VERSION = 1
 """Of the outcome object; it grows by new keys, a changed meaning is a new number."""
@@ -96,6 +96,7 @@ class Outcome:
                 "reason": arc.reason,
             },
             "policy": self._policy(),
+            **self._without_policy(),
         }
 
     def _decided(self) -> dict[str, Any]:
@@ -129,7 +130,7 @@ class Outcome:
         names = case.client_names
         return {
             "exempt": str(case.exempt),
-            "deferred_for": None if case.deferred_for is None else round(case.deferred_for),
+            "deferred_for": None if case.deferred_for is None else int(case.deferred_for),
             "draws": {"pct": case.draws.pct, "rollout": case.draws.rollout},
             "client_names": None if names is None else {"confirmed": list(names.names), "failed": names.failed},
             "lists": {"ids": list(case.list_ids), "traces": list(case.list_traces)},
@@ -180,6 +181,15 @@ class Outcome:
             "notes": list(discovery.notes),
         }
 
+    def _without_policy(self) -> dict[str, Any]:
+        """What discovery met when no record applies; with one, its notes stand in `policy`."""
+        discovery = self.evidence.discovery
+        met = discovery if discovery is not None and discovery.record is None else None
+        return {
+            "discovery_notes": list(met.notes) if met else [],
+            "faulty_records": list(met.faulty) if met else [],
+        }
+
     def _dmarc(self) -> dict[str, Any]:
         assessment = self.assessment
         return {
@@ -209,7 +219,7 @@ class Outcome:
             "dkim": ",".join(f"{found.result}:{found.domain or '-'}" for found in evidence.dkim[:10]),
             "arc": evidence.arc.result,
             "sealed": None if self.sealed is None else "yes" if self.sealed else "no",
-            "override": ",".join(found.type for found in self.decision.overrides),
+            "override": ",".join(_reason(found) for found in self.decision.overrides),
             "client": self.message.envelope.client_ip,
             "size": self.message.size,
             "dns": self.effort.dns_queries,
@@ -228,6 +238,11 @@ def _dkim(found: DkimResult) -> dict[str, Any]:
         "reason": found.reason,
         "testing": found.testing,
     }
+
+
+def _reason(found: Override) -> str:
+    """Its type, and the [[override]] entry that it comes from."""
+    return f"{found.type}:{found.entry.replace(' ', '_')}" if found.entry else str(found.type)
 
 
 def shown(raw: bytes) -> str:

@@ -140,13 +140,14 @@ def _detailed(case: Case, message: Message, evidence: Evidence, site: Site) -> C
     organization = None
     if site.rules.forces and case.author is not None:
         organization = cases.organization(case.author, discovery, site.suffixes)
+    hops = cases.hops(evidence.arc, case.author)
     return replace(
         case,
         list_ids=cases.list_ids(message),
         list_traces=cases.list_traces(message),
         organization=organization,
-        hops=cases.hops(evidence.arc, case.author),
-        arc_origin=cases.arc_origin(evidence.arc),
+        hops=hops,
+        arc_origin=cases.arc_origin(evidence.arc) if any(hop.vouches for hop in hops) else None,
         draws=Draws(_pct_draw(message, discovery, site), rollout),
     )
 

@@ -213,9 +213,7 @@ def _feasible(decision: Decision, record: Record, rules: Rules) -> Decision:
     return replace(decision, action=Action.QUARANTINE, would=Action.QUARANTINE)
 
 
-def _gaps(
-    record: Record, case: Case, terms: Terms, evaluation: Evaluation, assessment: Assessment | None
-) -> list[Gap]:
+def _gaps(record: Record, case: Case, terms: Terms, evaluation: Evaluation, assessment: Assessment | None) -> list[Gap]:
     rules, found = terms.rules, record["policy"]
     gaps = []
     if found is not None and found["discovery"] != terms.method:
@@ -224,15 +222,15 @@ def _gaps(
     failed = evaluation.result is DmarcWord.FAIL and asked_for
     if failed and rules.forwarder_names and case.client_ip is not None and case.client_names is None:
         gaps.append(Gap.CLIENT_NAME)
-    needs_details = rules.rollout_percent < EVERY_MESSAGE or any(one.list_id or one.arc_sealer for one in rules.overrides)
+    needs_details = rules.rollout_percent < EVERY_MESSAGE or any(
+        one.list_id or one.arc_sealer for one in rules.overrides
+    )
     if evaluation.result is DmarcWord.NONE and rules.forces and needs_details and case.draws.rollout is None:
         gaps.append(Gap.DETAILS)
     return gaps
 
 
-def _depends_on_recipients(
-    case: Case, rules: Rules, evaluation: Evaluation, assessment: Assessment | None
-) -> bool:
+def _depends_on_recipients(case: Case, rules: Rules, evaluation: Evaluation, assessment: Assessment | None) -> bool:
     """Whether it would come out otherwise if each entry's recipients were those of the message."""
     if not rules.needs_recipients:
         return False

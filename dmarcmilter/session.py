@@ -186,13 +186,11 @@ class Session:
 
     @failsafe
     def abort(self) -> int:
-        if self._in_progress:
-            self._service.tally.abandoned()
-        self._end()
+        self._end(given_up=True)
         return int(Milter.CONTINUE)
 
     def close(self) -> int:
-        self._end()
+        self._end(given_up=True)  # not every such message has an abort: the connection may just break
         return int(Milter.CONTINUE)
 
     # -- helpers -----------------------------------------------------------------------------------------------
@@ -229,9 +227,11 @@ class Session:
                 truncated=self._header.truncated,
             )
 
-    def _end(self) -> None:
+    def _end(self, *, given_up: bool = False) -> None:
         """Safe to call at any time, and again."""
         if self._in_progress:
+            if given_up:
+                self._service.tally.abandoned()
             self._end_examination()
             self._reset()
 

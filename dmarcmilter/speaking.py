@@ -4,9 +4,11 @@ The order is the order in WHAT_SPEAKS_FOR_IT; docs/overrides.md shows it as a ta
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from dmarcmilter import entries
 from dmarcmilter.case import Case
-from dmarcmilter.dmarc.domain import is_within
+from dmarcmilter.dmarc.domain import Domain, is_within
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.rules import (
     Override,
@@ -87,16 +89,28 @@ def mailing_list_traces(case: Case, rules: Rules, wanted: Disposition) -> Softer
     )
 
 
-def unknown_client(case: Case, rules: Rules, wanted: Disposition) -> Softer | None:
-    """DNS kept from us whether the client is a trusted forwarder: a lost message could not be brought back.
+def unanswered(case: Case, rules: Rules, wanted: Disposition) -> Softer | None:
+    """DNS kept from us what might have spoken for it: a message that is refused does not come back.
 
-    Whoever sends may make his own DNS fail, so this lets nothing through either.
+    Whoever sends can make DNS fail, at least his own, so this lets nothing through either.
     """
-    if case.client_names is None or not case.client_names.failed or not _may_become_quarantine(rules, wanted):
+    if not _may_become_quarantine(rules, wanted):
         return None
-    return Disposition.QUARANTINE, Override(
-        ReasonType.LOCAL_POLICY, "a DNS error left open whether the client is a trusted forwarder"
-    )
+    if case.client_names is not None and case.client_names.failed:
+        comment = "a DNS error left open whether the client is a trusted forwarder"
+    elif any(_would_speak(name, case, rules, wanted) for name in case.unsettled):
+        comment = "a DNS error left open whether an exception applies"
+    else:
+        return None
+    return Disposition.QUARANTINE, Override(ReasonType.LOCAL_POLICY, comment)
+
+
+def _would_speak(name: Domain, case: Case, rules: Rules, wanted: Disposition) -> bool:
+    """Whether it would make a difference if this identifier authenticated the message."""
+    supposed = replace(case, dkim_domains=(*case.dkim_domains, name), spf_domain=case.spf_domain or name)
+    entry = entries.deciding(supposed, rules, wanted)
+    softer = entry is not None and entries.DISPOSITIONS[entry.action] is not wanted
+    return softer or known_mailing_list(supposed, rules, wanted) is not None
 
 
 def _may_become_quarantine(rules: Rules, wanted: Disposition) -> bool:
@@ -115,6 +129,6 @@ WHAT_SPEAKS_FOR_IT: tuple[Rule, ...] = (
     trusted_forwarder,
     known_mailing_list,
     mailing_list_traces,
-    unknown_client,
+    unanswered,
 )
 """First match wins. The [[override]] entries come before all of them."""

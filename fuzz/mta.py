@@ -20,6 +20,7 @@ class Lookup:
 
     milliseconds = 0.0
     cache_hits = 0
+    spent = False
 
     def __init__(self, zone: Zone) -> None:
         self._zone = zone
@@ -30,6 +31,9 @@ class Lookup:
         assert not self.is_closed
         self.queries += 1
         return self._zone(name, rdtype)
+
+    def within(self, _seconds: float, name: str, rdtype: str) -> Answer:
+        return self(name, rdtype)
 
     def start(self, _name: str, rdtype: str) -> None:
         assert rdtype in {"TXT", "A", "AAAA", "MX"}
@@ -43,7 +47,7 @@ class Resolver:
         self._zone = zone
         self.lookups: list[Lookup] = []
 
-    def session(self, _budget: float, _queries: int) -> Lookup:
+    def session(self, _budget: float, _queries: int, _turn: object = None) -> Lookup:
         self.lookups.append(Lookup(self._zone))
         return self.lookups[-1]
 

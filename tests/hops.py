@@ -32,7 +32,8 @@ ZONE = {
 MESSAGE = (
     b"Received: from a by b; Sun, 22 Nov 2026 08:00:00 +0000\r\nFrom: Author <a@author.example>\r\n"
     b"To: you@fwd.example\r\nSubject: Some\r\n\tfolded  subject\r\nDate: Sun, 22 Nov 2026 08:00:00 +0000\r\n"
-    b"Message-ID: <1@author.example>\r\nMIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\nHello,  \r\n\r\nworld.\r\n\r\n"
+    b"Message-ID: <1@author.example>\r\nMIME-Version: 1.0\r\nContent-Type: text/plain\r\n"
+    b"\r\nHello,  \r\n\r\nworld.\r\n\r\n"
 )
 
 

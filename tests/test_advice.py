@@ -1,40 +1,29 @@
-import grp
-import os
+"""Warnings about settings alone: choices, exceptions, networks. (The machine: test_advice_*.py.)"""
+
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from dmarcmilter import advice, config
+from dmarcmilter import config
+from dmarcmilter.advice import Finding, Severity, advise, choices, exceptions, in_order
+from dmarcmilter.advice.scene import Scene
 
-QUIET = """
-[milter]
-socket = "inet:8893@127.0.0.1"
-[history]
-journal = "{journal}"
-"""
+TODAY = date(2027, 1, 15)
+NOWHERE = Scene(today=TODAY, hostname="mx.example.net", user="", account=None, unit=None, postfix=None)
 
 
-@pytest.fixture(autouse=True)
-def _no_postfix(monkeypatch, tmp_path):
-    monkeypatch.setattr(advice, "POSTFIX_QUEUE", str(tmp_path / "nowhere"))
+def judged(text):
+    conf = config.parse(text)
+    found = [*choices.judge(conf), *exceptions.judge(conf, TODAY)]
+    return [finding.text for finding in found if finding.severity is not Severity.OK]
 
 
-def advised(text, tmp_path):
-    merged = QUIET.format(journal=tmp_path / "journal")
-    for section, keys in config.tomllib.loads(text).items():
-        for key, value in keys.items():
-            line = f"{key} = {config.msgspec.json.encode(value).decode()}\n"
-            if f"[{section}]\n{key} " in merged:
-                before, after = merged.split(f"[{section}]\n", 1)
-                merged = before + f"[{section}]\n" + line + after.partition("\n")[2]
-            elif f"[{section}]\n" in merged:
-                merged = merged.replace(f"[{section}]\n", f"[{section}]\n{line}")
-            else:
-                merged += f"[{section}]\n{line}"
-    return advice.advise(config.parse(merged))
+def test_defaults_are_quiet():
+    assert judged("") == []
 
 
-def test_defaults_are_quiet(tmp_path):
-    assert advised("", tmp_path) == []
+def entry(text):
+    return f'[[override]]\nname = "e"\n{text}\n'
 
 
 CASES = {
@@ -48,45 +37,81 @@ CASES = {
     "missing": ('author = { on_missing = "accept" }', ["[author] on_missing"]),
     "multiple": ('author = { on_multiple = "accept" }', ["[author] on_multiple"]),
     "malformed": ('author = { on_malformed = "accept" }', ["[author] on_malformed"]),
-    "psl": ('dmarc = { psl_file = "/nowhere/list.dat" }', ["psl_file", "/nowhere/list.dat"]),
-    "private socket": ('milter = { socket = "unix:/run/f.sock", socket_mode = "0600" }', ["nobody but"]),
-    "group": ('milter = { socket = "unix:/run/f.sock", socket_group = "no-such" }', ["no group 'no-such'"]),
+    "all ignored": ('ignore = { networks = ["0.0.0.0/0"] }', ["[ignore] networks holds all of IPv4"]),
+    "all ignored, in halves": ('ignore = { networks = ["128.0.0.0/1", "0.0.0.0/1"] }', ["holds all of IPv4"]),
+    "all of IPv6": ('ignore = { networks = ["::/0"] }', ["holds all of IPv6"]),
+    "much ignored": ('ignore = { networks = ["198.0.0.0/8", "2001::/16"] }', ["198.0.0.0/8", "2001::/16"]),
+    "no rollout": ("policy = { rollout_percent = 0 }", ["rollout_percent is 0", "no message"]),
+    "some rollout": ("policy = { rollout_percent = 20 }", ["20 % of messages only"]),
+    "rollout of domains": ('policy = { rollout_domains = ["a.example"] }', ["1 domains (a.example)"]),
+    "nobody chose": ('recipients = { default = "exempt" }', ["no policy is enforced for anyone"]),
+    "those who chose": ('recipients = { default = "exempt", file = "/x" }', ["only for recipients who"]),
+    "wide forwarders": ('forwarders = { networks = ["100.0.0.0/7"] }', ["[forwarders] networks holds much"]),
+    "slow queries": ("dns = { timeout = 15.0 }", ["[dns] timeout (15 s)", "message_budget (20 s)"]),
+    "unsigned reports": ('reports = { enabled = true, email = "a@example.net" }', ["sign_domain", "RFC 9990 3.5.2"]),
+    "reports of the past": (
+        'history = { retention_days = 1 }\nreports = { enabled = true, email = "a@example.net" }',
+        ["retention_days is 1"],
+    ),
+    "expired": (
+        entry('from_domain = "a.example"\nclient = "192.0.2.1"\naction = "accept"\nexpires = 2027-01-15'),
+        ["[[override]] e:", "expired on 2027-01-15"],
+    ),
+    "anyone": (entry('from_domain = "a.example"\naction = "accept"\nrequire_auth = false'), ["anyone can write"]),
+    "anyone into quarantine": (
+        entry('list_id = "a.example"\naction = "quarantine"\nrequire_auth = false\nfrom_domain = "b.example"'),
+        ["anyone can write"],
+    ),
+    "can match for nobody": (entry('list_id = "a.example"\naction = "quarantine"'), ["it can change nothing"]),
+    "rejects nothing more": (entry('recipient = "a@b.example"\naction = "reject"'), ["it can change nothing"]),
+    "an entry for the world": (entry('client = "0.0.0.0/0"\naction = "accept"'), ["e: client holds all of IPv4"]),
 }
 
 
 @pytest.mark.parametrize(("text", "words"), CASES.values(), ids=CASES)
-def test_warning(text, words, tmp_path):
-    said = "\n".join(advised(text, tmp_path))
-    assert said
-    assert all(word in said for word in words)
+def test_warning(text, words):
+    said = "\n".join(judged(text))
+    assert all(word in said for word in words), said
 
 
-def test_most_harmful_first(tmp_path):
-    said = advised('policy = { mode = "monitor" }\nauthor = { on_missing = "accept" }', tmp_path)
-    assert [sentence.split()[0] for sentence in said] == ["[policy]", "[author]"]
+QUIET = {
+    "private networks": 'ignore = { networks = ["10.0.0.0/8", "fc00::/7", "169.254.0.0/16", "192.0.0.0/16"] }',
+    "one's own networks": 'ignore = { networks = ["198.51.0.0/16", "2001:db8::/32"] }',
+    "rollout while monitoring": 'policy = { mode = "monitor", rollout_percent = 5 }',
+    "an entry with an authenticated match": entry('dkim_domain = "a.example"\naction = "accept"'),
+    "an entry that needs none, as it has one": entry('client = "192.0.2.1"\naction = "accept"\nrequire_auth = false'),
+    "an entry of today": entry('client = "192.0.2.1"\naction = "accept"\nexpires = 2027-01-16'),
+    "stricter for a domain": entry('from_domain = "a.example"\naction = "reject"'),
+    "milder for a client": entry('client = "192.0.2.1"\naction = "quarantine"'),
+    "reports that are off": "history = { retention_days = 1 }",
+    "signed reports": 'reports = { enabled = true, email = "a@example.net", sign_domain = "example.net", '
+    'sign_selector = "s", sign_key = "/k" }',
+}
 
 
-def test_a_socket_outside_of_the_chroot(tmp_path, monkeypatch):
-    monkeypatch.setattr(advice, "POSTFIX_QUEUE", str(tmp_path))
-    outside = advised('milter = { socket = "unix:/run/f.sock" }', tmp_path)
-    assert len(outside) == 1
-    assert "chroot" in outside[0]
-    assert advised(f'milter = {{ socket = "unix:{tmp_path}/f.sock" }}', tmp_path) == []
-    assert len(advised(f'milter = {{ socket = "unix:{tmp_path}x/f.sock" }}', tmp_path)) == 1
+@pytest.mark.parametrize("text", QUIET.values(), ids=QUIET)
+def test_no_warning(text):
+    assert [one for one in judged(text) if "monitor" not in one] == []
 
 
-@pytest.mark.parametrize("mode", ["0660", "0606", "0622"])
-def test_a_socket_that_others_can_write_to(mode, tmp_path):
-    assert advised(f'milter = {{ socket = "unix:/run/f.sock", socket_mode = "{mode}" }}', tmp_path) == []
+def test_errors_first_and_what_harms_most_first():
+    conf = config.parse(
+        'policy = { mode = "monitor" }\nauthor = { on_missing = "accept" }\ndmarc = { psl_file = "/no" }'
+    )
+    found = advise(conf, NOWHERE)
+    assert [one.severity for one in found] == sorted((one.severity for one in found), key=list(Severity).index)
+    shown = [one.text.split()[0] for one in found if one.severity is not Severity.OK]
+    assert shown[:3] == ["[dmarc]", "[policy]", "[author]"]
 
 
-def test_a_group_that_exists(tmp_path):
-    group = grp.getgrall()[0].gr_name
-    assert advised(f'milter = {{ socket = "unix:/run/f.sock", socket_group = "{group}" }}', tmp_path) == []
+def test_a_finding_is_one_line():
+    assert str(Finding(Severity.WARNING, "[x] y: z")) == "warning: [x] y: z"
+    assert in_order([Finding(Severity.OK, "a"), Finding(Severity.ERROR, "b")])[0].text == "b"
 
 
-def test_a_journal_that_cannot_be_written(tmp_path, monkeypatch):
-    """The nearest folder that exists decides; one that may not be entered is no reason to fail."""
-    monkeypatch.setattr(advice.os, "access", lambda path, mode: str(path) in {"/", "/var"} and mode == os.F_OK)
-    (said,) = advised('history = { journal = "/var/lib/f/journal" }', tmp_path)
-    assert said.startswith("[history] journal: /var is not writable")
+def test_an_entry_that_expires_today_is_expired_for_the_filter_too():
+    """The same comparison as in entries.py: from that day on."""
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    conf = config.parse(entry(f'client = "192.0.2.1"\naction = "accept"\nexpires = {tomorrow}'))
+    assert exceptions.judge(conf, tomorrow)
+    assert not exceptions.judge(conf, tomorrow - timedelta(days=1))

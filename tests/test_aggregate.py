@@ -58,6 +58,7 @@ def by_name(table):
 @pytest.mark.parametrize("shape", Shape)
 @by_name("report")
 def test_an_outcome_in_a_report(case, shape):
+    # AGG-39
     root = parsed(report(outcome(**case.get("outcome", {}))), shape)
     for path, expected in case.get(shape, {}).items():
         assert [element.text or "" if not len(element) else "..." for element in root.findall(path)] == expected, path
@@ -65,7 +66,8 @@ def test_an_outcome_in_a_report(case, shape):
 
 @pytest.mark.parametrize("shape", Shape)
 @by_name("report")
-def test_each_report_is_valid(case, shape):  # AGG-30
+def test_each_report_is_valid(case, shape):
+    # AGG-30
     valid(report(outcome(**case.get("outcome", {}))), shape)
 
 
@@ -90,6 +92,15 @@ def test_head_of_a_report(shape):
     assert root.findtext("report_metadata/date_range/end") == str(END)
     assert root.findtext("report_metadata/generator") == ("dmarcmilter 1" if shape is Shape.RFC9990 else None)
     valid(report(outcome(), passed()), shape)
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_where_a_message_was_put_is_not_told(shape):
+    # AGG-40
+    quarantined = {"disposition": "quarantine", "action": "accept"}
+    placed = [to_xml(report(outcome(**quarantined, set_apart=way)), shape) for way in ("hold", "header", None)]
+    assert len(set(placed)) == 1
+    assert b"extension" not in placed[0]
 
 
 @pytest.mark.parametrize("shape", Shape)

@@ -18,11 +18,12 @@ MAX_FUNCTION_LINES = 40
 MAX_NESTING = 3
 
 CORE = re.compile(
-    r"(message|lookup|evidence|outcome|authres|authresreader|actions|mtaactions|marking|replies|policy|rules|sampling)\.py"
-    r"|explanation/.*|dmarc/.*|reports/aggregate\.py"
+    r"(message|lookup|evidence|outcome|authres|authresreader|actions|mtaactions|marking|replies|policy|rules|sampling|messageid|replay)\.py"
+    r"|(case|entries|speaking)\.py|explanation/.*|dmarc/.*|reports/aggregate\.py"
 )
 SHELL = {"session", "callbacks", "service", "worker", "daemon", "listener", "notify", "resolver", "cli", "config",
-         "settings", "site", "history", "recipients", "deferral", "demo", "metrics", "health", "examination", "pipeline", "advice", "checks"}  # fmt: skip
+         "settings", "site", "history", "recipients", "deferral", "demo", "metrics", "health", "examination",
+         "pipeline", "advice", "checks", "opendmarc"}  # fmt: skip
 IMPURE = {"logging", "time", "random", "secrets", "socket", "os", "subprocess", "threading", "asyncio"}
 
 # Each third-party name has one home.
@@ -184,6 +185,23 @@ def names_of_test(module):
 
 
 TESTED_ELSEWHERE = {
+    **{f"explanation/{name}.py": "test_explanation.py" for name in ("explain", "facts", "found", "decided")},
+    **{f"explanation/{name}.py": "test_explanation.py, by rows" for name in ("sender", "administrator")},
+    "history/replayed.py": "test_replay.py",
+    "advice/finding.py": "values only",
+    "advice/choices.py": "test_advice.py",
+    "advice/exceptions.py": "test_advice.py",
+    "advice/networks.py": "test_advice.py",
+    "advice/scene.py": "test_advice_accounts.py",
+    "advice/mta.py": "test_advice_postfix.py",
+    "advice/nameservers.py": "test_advice_live.py",
+    "advice/running.py": "test_advice_live.py",
+    "opendmarc/keys.py": "test_opendmarc_convert.py",
+    "opendmarc/conffile.py": "test_opendmarc_convert.py",
+    "opendmarc/converters.py": "test_opendmarc_convert.py",
+    "opendmarc/hosts.py": "test_opendmarc_convert.py",
+    "opendmarc/historyfile.py": "test_opendmarc_importer.py",
+    "opendmarc/historyrecord.py": "test_opendmarc_importer.py",
     "execution.py": "test_quarantine.py",
     "mtaactions.py": "values only",
     "settings/wording.py": "test_config.py",
@@ -202,6 +220,8 @@ TESTED_ELSEWHERE = {
     "settings/mailpath.py": "test_config.py",
     "settings/afterwards.py": "test_config.py",
     "settings/validation.py": "test_config.py",
+    "entries.py": "test_policy.py, test_policy_properties.py",
+    "speaking.py": "test_policy.py, test_policy_properties.py",
     "keyfile.py": "test_site.py",
     "service.py": "test_session.py",
     "callbacks.py": "test_session.py",
@@ -212,6 +232,11 @@ TESTED_ELSEWHERE = {
     "lifesigns.py": "test_daemon_watched.py",
     "exporting.py": "test_metrics_daemon.py",
     "metrics/families.py": "test_metrics_exposition.py",
+    "metrics/exporter.py": "test_metrics_daemon.py",
+    "metrics/outside.py": "test_history_progress.py",
+    "health/asking.py": "test_health_checks.py",
+    "health/finding.py": "test_health_checks.py",
+    "health/milterprobe.py": "test_health_checks.py",
     "metrics/supervised.py": "test_metrics_daemon.py",
     "resolver/watch.py": "test_metrics_tally.py",
     "examination.py": "test_pipeline.py, test_check_equals_daemon.py",

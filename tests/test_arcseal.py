@@ -274,6 +274,21 @@ def test_the_fiftieth_set_is_the_last(hop, count, sealed):
     assert arc_of(hop("", zone=lookup)(passed.raw, **LATER)).result == "pass"
 
 
+@pytest.mark.parametrize(
+    ("results", "reason"),
+    [(" (i=30) i=1; x; none", "wrong instance"), (" (i=70) i=1; x; none", "dkimpy refuses it: ParameterError")],
+)
+def test_an_instance_that_dkimpy_reads_otherwise(hop, results, reason):
+    """A chain that passes, with a second i= where only a lenient reader sees it: no set with a wrong number."""
+    headers, body = fields_of(MESSAGE)
+    first = signing.seal(list(headers), body, message={"t": None}, results=results)
+    lookup = zone("fwd.example", more={"arc._domainkey.hop1.example": signing.key_record(signing.rsa_key()).decode()})
+    passed = hop(zone=lookup)(raw_of([*first.fields, *headers], body))
+    assert arc_of(passed).result == "pass"
+    assert (passed.outcome.sealed, passed.outcome.seal_reason) == (False, reason)
+    assert arc_of(hop("", zone=lookup)(passed.raw, **LATER)).result == "pass"
+
+
 def test_a_chain_that_dns_kept_from_us_is_left_alone(hop):
     first = hop()(MESSAGE)
     silent = zone("second.example", failed=["seal._domainkey.fwd.example"])
@@ -343,7 +358,7 @@ def test_lines_stay_short(hop):
 
 def test_a_fault_in_the_making_harms_nothing(hop, monkeypatch, caplog):
     """Any exception of the libraries: the message goes on, without a seal."""
-    monkeypatch.setattr(arcset._Signer, "sign", lambda *_: [][0])
+    monkeypatch.setattr(arcset._Signer, "sign", lambda *_: {}["none"])
     passed = hop()(MESSAGE)
     assert (passed.outcome.sealed, passed.outcome.seal_reason) == (False, "internal error")
     assert passed.raw.endswith(MESSAGE)
@@ -351,23 +366,23 @@ def test_a_fault_in_the_making_harms_nothing(hop, monkeypatch, caplog):
 
 
 @pytest.mark.parametrize(
-    ("index", "was", "now", "reason"),
+    ("index", "change", "reason"),
     [
-        (2, b"dmarc=pass", b"dmarc=fail", "the recorded results differ from ours"),
-        (2, b"i=1", b"i=2", "wrong instance"),
-        (1, b"bh=", b"bh=AAAA", "it would not verify: body hash mismatch"),
-        (1, b"t=1", b"t=0", "it would not verify: signature mismatch"),
-        (0, b"cv=none", b"cv=pass", "it would not verify: ARC-Seal 1: wrong chain validation status"),
-        (2, b"spf=pass", b"spf=pass " + b"x" * 1000, "a line would be too long"),
+        (2, (b"dmarc=pass", b"dmarc=fail"), "the recorded results differ from ours"),
+        (2, (b"i=1", b"i=2"), "wrong instance"),
+        (1, (b"bh=", b"bh=AAAA"), "it would not verify: body hash mismatch"),
+        (1, (b"t=1", b"t=0"), "it would not verify: signature mismatch"),
+        (0, (b"cv=none", b"cv=pass"), "it would not verify: ARC-Seal 1: wrong chain validation status"),
+        (2, (b"spf=pass", b"spf=pass " + b"x" * 1000), "a line would be too long"),
     ],
 )
-def test_a_set_that_would_not_verify_is_not_put_in(hop, monkeypatch, index, was, now, reason):
+def test_a_set_that_would_not_verify_is_not_put_in(hop, monkeypatch, index, change, reason):
     """Whatever a later dkimpy makes of it."""
     sign = arcset._Signer.sign
 
     def spoilt(*given):
         made = sign(*given)
-        made[index] = made[index].replace(was, now, 1)
+        made[index] = made[index].replace(*change, 1)
         return made
 
     monkeypatch.setattr(arcset._Signer, "sign", spoilt)
@@ -452,7 +467,8 @@ def test_a_key_that_all_can_read(tmp_path, caplog):
 def test_the_daemon_reads_the_key_and_the_check_of_a_file_does_not(tmp_path):
     conf = (
         f'[policy]\nsampling_key = "{tmp_path}/s"\n'
-        f'[arc.seal]\ndomain = "Fwd.example"\nselector = "Seal"\nkey_file = "{tmp_path}/k"\nrecipients = ["A@Fwd.example"]\n'
+        '[arc.seal]\ndomain = "Fwd.example"\nselector = "Seal"\nrecipients = ["A@Fwd.example"]\n'
+        f'key_file = "{tmp_path}/k"\n'
     )
     with pytest.raises(ConfigError, match="key_file"):
         build(parse(conf))

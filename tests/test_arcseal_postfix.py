@@ -10,6 +10,7 @@ from mta.chain import domain, signed
 from mta.daemon import FilterDaemon
 from mta.postfix import PostfixServer, missing_postfix
 from mta.rspamd import Rspamd, missing_rspamd
+from mta.running import PLAIN
 from mta.sink import Sink
 
 from dmarcmilter.demo.mta.milterclient import Action, MilterClient
@@ -21,6 +22,7 @@ SEALERS = ("fwd.example", "second.example")
 KEY_RECORD = signing.key_record(signing.rsa_key()).decode()
 ZONE = {
     **domain("reject.example", "p=reject"),
+    **domain("none.example", "p=none"),
     **{f"seal._domainkey.{name}": {"TXT": [KEY_RECORD]} for name in SEALERS},
     "fwd.example": {"TXT": [f"v=spf1 ip4:{FORWARDER} -all"], "A": [FORWARDER]},
 }
@@ -140,6 +142,38 @@ def test_the_chain_of_both_passes_further_on(forwarded, dns):
     assert (found["arc"]["result"], found["arc"]["oldest_pass"]) == ("pass", 0)
     assert (found["sealed"], found["seal_reason"]) == (None, None)
     assert hops.dkimpy_says(delivery.data, hops.zone(*SEALERS)) == "pass"
+
+
+def sealing_daemon(dns, directory, **changes):
+    seal = {"domain": "fwd.example", "selector": "seal", "key_file": hops.pem_file(directory / "k")} | changes
+    return FilterDaemon(
+        {
+            "dns": {"nameservers": [f"127.0.0.1:{dns.port}"]},
+            "ignore": {"networks": ["192.0.2.99"]},
+            "arc.seal": seal,
+        }
+    )
+
+
+def test_only_what_is_judged_and_wanted_is_sealed(dns, tmp_path):
+    with (
+        sealing_daemon(dns, tmp_path, recipients=["rcpt.example"]) as daemon,
+        MilterClient(daemon.address) as client,
+    ):
+
+        def seals(**envelope):
+            return len(client.deliver(PLAIN, **envelope).fields("ARC-Seal"))
+
+        assert seals(client_ip=FORWARDER, rcpts=("b@rcpt.example",)) == 1
+        assert seals(client_ip=FORWARDER, rcpts=("b@other.example", "c@RCPT.example")) == 1
+        assert seals(client_ip=FORWARDER, rcpts=("b@other.example",)) == 0
+        assert seals(client_ip="192.0.2.99", rcpts=("b@rcpt.example",)) == 0
+        assert seals(client_ip=FORWARDER, rcpts=("b@rcpt.example",), macros={"{auth_authen}": "user"}) == 0
+
+
+def test_a_key_that_cannot_be_read_stops_the_start(dns, tmp_path):
+    with pytest.raises(RuntimeError, match=r"\[arc\.seal\] key_file: /nowhere/key: No such file"):
+        sealing_daemon(dns, tmp_path, key_file="/nowhere/key").__enter__()
 
 
 def test_rspamd_accepts_both(forwarded, dns):

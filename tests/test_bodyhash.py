@@ -144,3 +144,10 @@ def test_a_flood_of_line_ends_is_hashed_in_blocks(monkeypatch):
     hashed([SIMPLE], *[b"\r\n" * 32768] * 20, b"x")
     assert max(sizes) <= 65536
     assert sum(sizes) == 20 * 65536 + 3
+
+
+def test_finished_again_it_is_the_same():
+    hasher = BodyHasher([SIMPLE, RELAXED, BodyPlan(relaxed=True, length=3)])
+    hasher.feed(b"text \r\n\r\n ")
+    assert hasher.finish() == dict(hasher.finish())
+    assert hasher.finish()[RELAXED].digest == sha256(b"text\r\n")

@@ -118,7 +118,8 @@ SPOOF = b"From: Alice <alice@asks.example>\r\nTo: <bob@rcpt.example>\r\nSubject:
 
 
 def test_the_running_filter(tmp_path):
-    """RUF-01: off by default; on, it keeps what failed and was asked for, before it stops."""
+    # RUF-01
+    """Off by default; on, it keeps what failed and was asked for, before it stops."""
     with NameServer(ZONE) as dns:
         failure = {"enabled": True, "spool": str(tmp_path / "spool"), "key": str(tmp_path / "key")}
         reports = {"email": "dmarc@receiver.example"}

@@ -20,6 +20,7 @@ ZONE = {
     "_dmarc.b.example": {"TXT": ["v=DMARC1; p=reject; psd=y"]},
     "_dmarc.broken.example": {"_": "servfail"},
     "_dmarc.unusable.example": {"TXT": ["v=DMARC1; p=maybe"]},
+    "_dmarc.meant.example": {"TXT": ["v=dmarc1; p=reject", "unrelated", "[red] v=DMARC1; p=\x1b"]},
 }
 MESSAGE = b"From: A <a@example.com>\r\nTo: b@example.net\r\nSubject: x\r\n\r\nHello.\r\n"
 ENVELOPE = ["--helo", "mta.example.net", "--mail-from", "<user@example.com>"]
@@ -191,6 +192,20 @@ def test_lookup_json(conf):
         faults = {fault["tag"]: fault for fault in found["faults"]}
         assert {"rua", "pct"} <= set(faults)
         assert all(fault["problem"] and fault["advice"] for fault in faults.values())
+
+
+def test_lookup_tells_what_was_meant_as_a_record(conf):
+    result = lookup(conf, "sub.meant.example")
+    assert result.exit_code == 1
+    text = " ".join(result.stdout.split())
+    assert 'at _dmarc.meant.example: not a DMARC record: it begins with "v=dmarc1; p=reject"' in text
+    assert "begin the record with v=DMARC1;" in text
+    assert text.count("not a DMARC record") == 2
+    assert "\x1b" not in result.stdout
+    report = json.loads(lookup(conf, "sub.meant.example", "--json").stdout)
+    for method in ("treewalk", "psl"):
+        assert [miss["name"] for miss in report[method]["near_misses"]] == ["_dmarc.meant.example"] * 2
+    assert json.loads(lookup(conf, "good.example", "--json").stdout)["psl"]["near_misses"] == []
 
 
 def test_lookup_tells_where_the_discoveries_differ(conf):

@@ -225,6 +225,12 @@ WRONG = [
     ("forwarders", "networks", '["10.0.0.0/33"]'),
     ("forwarders", "networks", '["mx.example.net"]'),
     ("forwarders", "names", '["*.example.net"]'),
+    ("arc", "seal", "1"),
+    ("arc.seal", "domain", '"example"'),
+    ("arc.seal", "domain", '"a..b"'),
+    ("arc.seal", "selector", '"s1"'),
+    ("arc.seal", "key_file", '"/key.pem"'),
+    ("arc.seal", "recipients", '["a@example.net"]'),
     ("log", "level", '"trace"'),
 ]
 
@@ -280,3 +286,25 @@ def test_redirect_needs_a_mailbox():
 def test_texts_that_would_crowd_out_the_page():
     with pytest.raises(ConfigError, match=r"\[policy\] reject_text: too long together with info_url"):
         parse(f'[policy]\nreject_text = "{"x" * 200}"\ninfo_url = "https://a.example/{"y" * 250}"\n')
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("domain", '""'),
+        ("selector", '""'),
+        ("selector", '"a b"'),
+        ("key_file", '""'),
+        ("key_file", '"key.pem"'),
+        ("recipients", '["@example.net"]'),
+        ("recipients", '["user@"]'),
+        ("recipients", '["a b"]'),
+        ("recipients", '["a\\n@example.net"]'),
+    ],
+)
+def test_half_a_seal_is_none(key, value):
+    values = {"domain": '"fwd.example"', "selector": '"s1"', "key_file": '"/key.pem"', "recipients": '["a@b.example"]'}
+    parse("[arc.seal]\n" + "".join(f"{name} = {text}\n" for name, text in values.items()))
+    wrong = "[arc.seal]\n" + "".join(f"{name} = {text}\n" for name, text in (values | {key: value}).items())
+    with pytest.raises(ConfigError, match=rf"\[arc\.seal\] {'selector' if key == 'domain' else key}: \S"):
+        parse(wrong)

@@ -165,7 +165,8 @@ class PostfixWithTls(PostfixServer):
 
 
 @pytest.mark.skipif(bool(missing_postfix()), reason=missing_postfix())
-def test_a_real_postfix_with_tls(tmp_path):  # AGG-11
+def test_a_real_postfix_with_tls(tmp_path):
+    # AGG-11
     both, ca = certificate(tmp_path)
     settings = {
         "smtpd_tls_security_level": "may",

@@ -73,5 +73,6 @@ def test_exclusions(domain, address, entry):
         ("v=DMARC1; p=none", None),
     ],
 )
-def test_size_limits(record, limit):  # AGG-04
+def test_size_limits(record, limit):
+    # AGG-04
     assert size_limit(record, "mailto:a@example.com") == limit

@@ -36,7 +36,8 @@ def test_only_what_a_report_tells_is_kept():
 
 
 def test_kinds():
-    """RUF-05: what a sender can change for each message does not make another kind."""
+    # RUF-05
+    """What a sender can change for each message does not make another kind."""
     base = kept(outcome())
     assert len(kind(base)) == KIND_DIGITS
     same = [

@@ -46,7 +46,8 @@ def composed(found, shape=Shape.RFC9990):
     return raw, email.message_from_bytes(raw, policy=email.policy.default)
 
 
-def test_structure():  # RUF-08, RUF-14
+def test_structure():
+    # RUF-08, RUF-14
     _, message = composed(incident())
     assert message.get_content_type() == "multipart/report"
     assert message.get_param("report-type") == "feedback-report"
@@ -64,7 +65,8 @@ def feedback_of(found, shape=Shape.RFC9990):
     return [tuple(line.split(": ", 1)) for line in part.split("\r\n")]
 
 
-def test_fields_of_the_feedback():  # RUF-09, RUF-11
+def test_fields_of_the_feedback():
+    # RUF-09, RUF-11
     found = feedback_of(
         incident({"dkim": [SIGNATURE]}, count=3, spf_records=[("bounce.example.com", 'v=spf1 exp="x" -all')])
     )
@@ -81,7 +83,8 @@ def test_fields_of_the_feedback():  # RUF-09, RUF-11
     assert (told["DKIM-Domain"], told["DKIM-Selector"]) == ("mail.example.com", "s1")
     assert told["SPF-DNS"] == 'txt : bounce.example.com : "v=spf1 exp=\\"x\\" -all"'
     assert re.fullmatch(r"<[0-9a-f]{16}@bounce.example.com>", told["Original-Mail-From"])
-    assert not [name for name in told if "Canonicalized" in name]  # RUF-12
+    # RUF-12
+    assert not [name for name in told if "Canonicalized" in name]
 
 
 def test_one_incident_is_not_counted():
@@ -100,7 +103,8 @@ def test_a_client_without_address():
     assert "Source-IP" not in dict(feedback_of(incident({"client_ip": None})))
 
 
-def test_identity_alignment_was_turned_around():  # RUF-10
+def test_identity_alignment_was_turned_around():
+    # RUF-10
     found = incident({"dmarc": {"result": "pass", "aligned": [{"mechanism": "spf", "domain": "example.com"}]}})
     assert dict(feedback_of(found))["Identity-Alignment"] == "dkim"
     assert dict(feedback_of(found, Shape.RFC7489))["Identity-Alignment"] == "spf"
@@ -108,7 +112,8 @@ def test_identity_alignment_was_turned_around():  # RUF-10
     assert dict(feedback_of(incident(), Shape.RFC7489))["Identity-Alignment"] == "none"
 
 
-def test_nothing_personal_is_told():  # RUF-13
+def test_nothing_personal_is_told():
+    # RUF-13
     raw, message = composed(incident())
     text = raw.decode().lower()
     told = ("alice", "author <", "bob@", "victim", "salary", "received: from x")

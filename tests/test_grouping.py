@@ -8,7 +8,8 @@ from dmarcmilter.reports.aggregate import Disposition
 from dmarcmilter.reports.grouping import Grouping, grouped, period, report_id
 
 
-def test_one_report_for_each_policy_domain():  # AGG-02
+def test_one_report_for_each_policy_domain():
+    # AGG-02
     own = {"domain": "bar.example.com"}
     groups = grouped([
         outcome(),
@@ -22,7 +23,8 @@ def test_one_report_for_each_policy_domain():  # AGG-02
     ]
 
 
-def test_one_report_for_each_configuration():  # AGG-25
+def test_one_report_for_each_configuration():
+    # AGG-25
     """A change of the policy or of its addresses makes another; a record that is only spelled anew does not."""
     groups = grouped([
         outcome(),
@@ -34,7 +36,8 @@ def test_one_report_for_each_configuration():  # AGG-25
     assert sorted(group.messages for group in groups) == [1, 1, 1, 2]
 
 
-def test_rows_are_counted():  # AGG-37
+def test_rows_are_counted():
+    # AGG-37
     (group,) = grouped([outcome(), outcome(), outcome(client_ip="192.0.2.2"), passed()])
     assert [(row.source_ip, row.count, row.disposition) for row in group.rows] == [
         ("192.0.2.1", 2, Disposition.REJECT),
@@ -76,7 +79,8 @@ def test_order_of_arrival_does_not_matter(order):
     assert grouped([found[n] for n in order]) == grouped(found)
 
 
-def test_period_is_the_utc_day():  # AGG-24
+def test_period_is_the_utc_day():
+    # AGG-24
     assert period(date(2027, 1, 16)) == (BEGIN, END)
     assert period(date(2027, 1, 17))[0] == END + 1
 

@@ -322,7 +322,7 @@ def test_journal_files_are_deleted_only_if_told_and_done(quick, store, journal):
         waited_for(lambda mine=reader: mine._tidied)
         stop.set()
         thread.join(10)
-        assert set(journal.iterdir()) == left
+        assert set(journal.glob("*.jsonl")) == left
     assert len(queue_ids(store)) == 7
 
 

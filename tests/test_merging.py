@@ -104,7 +104,8 @@ def test_from_incident_to_mail(anywhere):
 
 
 def test_alike_ones_are_one_report(world):
-    """RUF-05: the second report of a kind waits an hour and counts what came meanwhile."""
+    # RUF-05
+    """The second report of a kind waits an hour and counts what came meanwhile."""
     for _ in range(4):
         world.incident()
     assert world.fail().sent == 1
@@ -295,7 +296,8 @@ def test_the_whole_way(tmp_path):
     assert not [word for word in ("alice", "bob", "secret", "rcpt.example") if word in text]
     key = f"v=DKIM1; k=ed25519; p={PUBLIC}".encode()
     message = arrived.data[arrived.data.index(b"DKIM-Signature:") :]
-    assert dkim.verify(message, dnsfunc=lambda name, timeout=5: key)  # RUF-07
+    # RUF-07
+    assert dkim.verify(message, dnsfunc=lambda name, timeout=5: key)
     assert b"Incidents: 3" in arrived.data
 
 

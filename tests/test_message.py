@@ -21,6 +21,7 @@ from dmarcmilter.pipeline import Site, process, read
 from dmarcmilter.replies import Texts
 from dmarcmilter.reports.aggregate import Shape, to_xml
 from dmarcmilter.reports.message import Attachment, Sender, Signer, compose, compressed, compressed_within, signed
+from dmarcmilter.settings import Reports
 
 NOW = datetime(2027, 1, 17, 1, 2, 3, tzinfo=UTC)
 SENDER = Sender("Example Receiver", "dmarc@receiver.example")
@@ -41,7 +42,8 @@ def pem(key):
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def test_message():  # AGG-20, AGG-21, AGG-22, AGG-13
+def test_message():
+    # AGG-20, AGG-21, AGG-22, AGG-13
     message = parsed(compose(attachment(), SENDER, "rua@example.com", NOW))
     assert message["subject"] == f"Report Domain: example.com Submitter: mx.receiver.example Report-ID: {ID}"
     assert message["from"] == "Example Receiver <dmarc@receiver.example>"
@@ -79,7 +81,9 @@ def test_compression_is_repeatable():
 
 
 def test_a_report_is_cut_to_its_limit():
+    # AGG-23
     """The sources with most messages stay, and the rest is told."""
+    assert Reports().max_message_bytes >= 10_000_000
     many = [outcome(client_ip=f"192.0.{n // 250}.{n % 250}") for n in range(2000)]
     whole = report(*many, *[outcome(client_ip="198.51.100.1")] * 50)
     limit = 15_000
@@ -114,7 +118,8 @@ def judged(raw, zone):
 
 
 @pytest.mark.parametrize("kind", ["rsa", "ed25519"])
-def test_it_passes_dmarc(kind):  # AGG-12
+def test_it_passes_dmarc(kind):
+    # AGG-12
     key = rsa_key() if kind == "rsa" else ed25519_key()
     text = pem(key) if kind == "rsa" else base64.b64encode(key.private_bytes_raw())
     message = signed(compose(attachment(), SENDER, "rua@example.com", NOW), Signer("receiver.example", "dmarc", text))

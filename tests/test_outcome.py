@@ -123,7 +123,7 @@ def test_record_of_a_passing_message():
 
 
 def test_record_of_what_else_the_decision_rested_on():
-    entry = {"name": "no-list", "list_id": "a.example", "client": "192.0.2.0/24", "action": "none"}
+    entry = {"name": "no list", "list_id": "a.example", "client": "192.0.2.0/24", "action": "quarantine"}
     outcome = outcomes.outcome(
         outcomes.evidence(),
         outcomes.message("List-Id: A <l.a.example>", "Precedence: list"),
@@ -136,10 +136,11 @@ def test_record_of_what_else_the_decision_rested_on():
     )
     record = outcome.record()
     assert record["lists"] == {"ids": ["l.a.example"], "traces": ["List-Id", "Precedence"]}
-    assert (record["exempt"], record["deferred_for"]) == ("some", 62)
+    assert (record["exempt"], record["deferred_for"]) == ("some", 61)
     assert record["draws"] == {"pct": None, "rollout": 12}
     assert record["client_names"] == {"confirmed": ["mx.a.example"], "failed": False}
-    assert record["overrides"][0]["entry"] == "no-list"
+    assert record["overrides"][0]["entry"] == "no list"
+    assert " override=local_policy:no_list,local_policy " in outcome.log_line()
     assert "secret" not in json.dumps(record)
 
 
@@ -157,6 +158,7 @@ def test_record_without_author():
     record = WITHOUT_AUTHOR.record()
     assert (record["author_domain"], record["author_problem"]) == (None, "missing")
     assert record["policy"] is None
+    assert (record["discovery_notes"], record["faulty_records"]) == ([], [])
     assert record["dmarc"]["tag"] is None
     assert (record["dmarc"]["result"], record["action"]) == ("permerror", "reject")
 

@@ -8,6 +8,7 @@ import signing
 from zones import Zone
 
 from dmarcmilter import actions, mailfile
+from dmarcmilter import case as cases
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.evidence import SpfWord
 from dmarcmilter.lookup import Answer, Status
@@ -212,3 +213,52 @@ def test_spf_of_the_author_is_asked_before_keys_of_strangers():
     }
     _, zone = processed(row)
     assert zone.names.index("_a.example.com") < zone.names.index("sel._domainkey.a.hole.example")
+
+
+# --- what is asked of a message only when something depends on it
+
+SPOOFED = {"from": "x@hole.example", "zone": {"_dmarc.example.com": "v=DMARC1; p=reject"}}
+PTR = {"1.2.0.192.in-addr.arpa": {"PTR": ["mx.forward.example"]}, "mx.forward.example": {"A": ["192.0.2.1"]}}
+FORWARDER = {"forwarder_names": ["forward.example"]}
+
+
+def test_a_forwarder_is_known_by_its_confirmed_name():
+    outcome, _ = processed(SPOOFED | {"zone": SPOOFED["zone"] | PTR, "rules": FORWARDER})
+    record = outcome.record()
+    assert (record["action"], record["overrides"][0]["type"]) == ("accept", "trusted_forwarder")
+    assert record["client_names"] == {"confirmed": ["mx.forward.example"], "failed": False}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        SPOOFED,
+        SPOOFED | {"zone": {"_dmarc.example.com": "v=DMARC1; p=none"}, "rules": FORWARDER},
+        {"signed": ["example.com"], "keys": ["example.com"], "zone": SPOOFED["zone"], "rules": FORWARDER},
+        {"zone": {}, "rules": FORWARDER},
+    ],
+    ids=["no such rule", "nothing to soften", "a pass", "no policy"],
+)
+def test_the_client_is_not_asked_about_for_nothing(row):
+    outcome, zone = processed(row)
+    assert not [name for name, rdtype in zone.asked if rdtype == "PTR"]
+    assert outcome.record()["client_names"] is None
+
+
+def test_draws_are_made_for_what_may_be_enforced():
+    failed = processed(SPOOFED | {"zone": {"_dmarc.example.com": "v=DMARC1; p=reject; pct=50"}})[0].case.draws
+    assert None not in (failed.pct, failed.rollout)
+    assert processed(SPOOFED)[0].case.draws.pct is None
+    passed = {
+        "signed": ["example.com"],
+        "keys": ["example.com"],
+        "zone": {"_dmarc.example.com": "v=DMARC1; p=reject; pct=0"},
+    }
+    assert processed(passed)[0].case.draws == processed({})[0].case.draws == cases.Draws()
+
+
+def test_a_forced_policy_where_none_is_published():
+    forced = {"rules": {"overrides": [{"from_domain": "example.com", "action": "reject"}]}}
+    assert processed(SPOOFED | forced | {"zone": {}})[0].decision.action == "reject"
+    signed = {"signed": ["mail.example.com"], "keys": ["mail.example.com"]}
+    assert processed(SPOOFED | forced | signed | {"zone": {}})[0].decision.action == "accept"

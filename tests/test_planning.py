@@ -32,7 +32,8 @@ def at(day, hour=3):
         ),
     ],
 )  # fmt: skip
-def test_due_days(known, now, due):  # AGG-24
+def test_due_days(known, now, due):
+    # AGG-24
     assert due_days(known, now) == [date(2027, 1, day) for day in due]
 
 

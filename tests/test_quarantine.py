@@ -8,6 +8,7 @@ import pytest
 from mta.daemon import FilterDaemon
 from mta.running import ZONE, conf
 
+from dmarcmilter.demo.mta import milterwire
 from dmarcmilter.demo.mta.milterclient import Action, MilterClient
 from dmarcmilter.demo.nameserver import NameServer
 from dmarcmilter.execution import carry_out
@@ -99,6 +100,17 @@ def test_a_mark_of_the_sender_goes_from_what_passes_too(sent):
 
 
 # --- what the MTA may not take
+
+
+@pytest.mark.parametrize("missing", [milter.ADDRCPT, milter.DELRCPT])
+def test_an_mta_that_lets_no_recipients_be_changed(sent, monkeypatch, missing):
+    monkeypatch.setattr(milterwire, "ALL_ACTIONS", milterwire.ALL_ACTIONS & ~missing)
+    verdict, record, log, _ = sent("redirect")
+    assert verdict.quarantine == "DMARC: quarantine.example"
+    assert verdict.rcpts_deleted == ()
+    assert marks(verdict) == ["yes"]
+    assert record["action"] == "quarantine"
+    assert "4QUAR1: cannot be redirected, held instead" in log
 
 
 class Context(SimpleNamespace):

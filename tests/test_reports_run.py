@@ -167,7 +167,8 @@ def test_a_destination_that_dns_says_nothing_of_is_asked_again(world):
     assert world.go().sent == 1
 
 
-def test_our_own_address_and_excluded_ones_get_nothing(tmp_path):  # AGG-13
+def test_our_own_address_and_excluded_ones_get_nothing(tmp_path):
+    # AGG-13
     world = Site(tmp_path, exclude=("one.example",))
     ours = ["mailto:dmarc@receiver.example"]
     world.ingest(passed(**domain("one.example")), passed(**domain("receiver.example", rua=ours)))
@@ -242,7 +243,8 @@ def test_limit_of_a_domain(tmp_path):
     assert world.go().sent == 1
 
 
-def test_size_limit_of_the_older_shape(tmp_path):  # AGG-04
+def test_size_limit_of_the_older_shape(tmp_path):
+    # AGG-04
     record = "v=DMARC1; p=reject; rua=mailto:dmarc@example.com!1k"
     for shape, sent in (("rfc7489", 0), ("rfc9990", 1)):
         (tmp_path / shape).mkdir()

@@ -7,7 +7,7 @@ import pytest
 from dmarcmilter.demo.nameserver import NameServer
 from dmarcmilter.lookup import Answer, Lookup, Status
 from dmarcmilter.resolver import Resolver
-from dmarcmilter.resolver.messagelookup import MAX_AHEAD_OF_ONE
+from dmarcmilter.resolver.messagelookup import MAX_AHEAD_OF_ONE, Brief
 
 FOUND = Answer(Status.FOUND, (b"x",))
 EVERYTHING = {"*.example": {"TXT": ["x"]}}
@@ -92,6 +92,34 @@ def test_waiting_is_bounded_for_the_message(server):
     assert {answer.reason for answer in answers} == {"budget of 0.3 s for DNS spent"}
     assert lookup.failures == 5
     lookup.close()
+
+
+def test_a_brief_lookup_waits_for_less_of_the_same_budget(server):
+    server.load(
+        {"dead.example": {"_": "timeout"}, "*.dead.example": {"_": "timeout"}, "*.live.example": {"TXT": ["x"]}}
+    )
+    lookup = make(server, budget=5.0, timeout=5.0)
+    brief: Lookup = Brief(lookup, 0.3)
+    for number in range(9):
+        lookup.start(f"n{number}.dead.example", "TXT")
+    lookup.start("early.live.example", "TXT")
+    began = time.monotonic()
+    assert brief("a.live.example", "TXT") == FOUND
+    assert {brief(f"n{number}.dead.example", "TXT").status for number in range(9)} == {Status.FAILED}
+    assert 0.25 < time.monotonic() - began < 0.7
+    # What has arrived is taken, and the others' time is not spent.
+    assert brief("early.live.example", "TXT") == FOUND
+    assert lookup("b.live.example", "TXT") == FOUND
+    assert lookup.milliseconds < 1000
+    lookup.close()
+
+
+def test_a_brief_lookup_is_bounded_by_the_message(server):
+    server.load({"*.example": {"_": "timeout"}})
+    brief = Brief(make(server, budget=0.2, timeout=5.0), 5.0)
+    began = time.monotonic()
+    assert [brief(f"n{number}.example", "TXT").status for number in range(5)] == [Status.FAILED] * 5
+    assert time.monotonic() - began < 0.6
 
 
 def test_spent_budget_still_takes_what_is_there(server):

@@ -53,6 +53,50 @@ def test_only_the_message_differs(kind):
     assert parsed[0].outcome["queue_id"] != parsed[1].outcome["queue_id"]
 
 
+CIRCUMSTANCES = {
+    "message_id_hash": "ff00000000000001",
+    "draws": {"pct": 7, "rollout": 99},
+    "deferred_for": 600,
+    "client_names": {"confirmed": ["mx.example.net"], "failed": False},
+    "lists": {"ids": ["4711.list.example"], "traces": ["List-Id"]},
+}
+
+
+@pytest.mark.parametrize("name", CIRCUMSTANCES)
+def test_what_each_message_may_have_for_itself_is_kept_beside_it(name):
+    record = journals.record() | {name: CIRCUMSTANCES[name]}
+    assert there_and_back(record) == record
+    assert (
+        rows.parse(json.dumps(record).encode()).verdict_digest
+        == rows.parse(json.dumps(journals.record()).encode()).verdict_digest
+    )
+
+
+@pytest.mark.parametrize("digits", ["0" * 16, "7fffffffffffffff", "8000000000000000", "f" * 16])
+def test_hashes_as_signed_numbers(digits):
+    number = rows.number_of(digits)
+    assert -(2**63) <= number < 2**63
+    assert rows.digits_of(number) == digits
+
+
+@pytest.mark.parametrize("digits", ["", "0" * 14, "0" * 18, "x" * 16, 7, ["0" * 16]])
+def test_no_hash(digits):
+    with pytest.raises(UnreadableError):
+        rows.parse(json.dumps(journals.record() | {"message_id_hash": digits}).encode())
+
+
+def test_a_record_of_before_these_keys_comes_back_without_them():
+    record = {name: value for name, value in journals.record().items() if name not in CIRCUMSTANCES}
+    assert there_and_back(record) == record
+
+
+def test_what_parts_have_beside_their_columns_is_kept():
+    record = journals.record("quarantine")
+    record["overrides"] = [found | {"entry": "n", "novelty": 1} for found in record["overrides"]]
+    record["dkim"] = [found | {"novelty": [2]} for found in record["dkim"]]
+    assert there_and_back(record) == record
+
+
 def test_verdicts_that_differ_have_different_digests():
     digests = {rows.parse(json.dumps(found).encode()).verdict_digest for found in journals.KINDS.values()}
     assert len(digests) == len(journals.KINDS)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.dmarc.domain import Domain
-from dmarcmilter.sampling import draw
+from dmarcmilter.sampling import draw, rollout_draw
 
 AUTHOR = Domain("example.com")
 KEY = bytes(range(32))
@@ -120,3 +120,41 @@ def test_any_message_draws_within_range(pairs, sender):
         envelope=replace(MESSAGE.envelope, mail_from=sender),
     )
     assert 0 <= draw(mail, AUTHOR, KEY) < 100
+
+
+# --- the rollout
+
+
+def rollout(change=lambda message: message, key=KEY, author=AUTHOR, count=20):
+    return [rollout_draw(change(with_fields(f"Subject: {n}", *FIELDS[3:])), author, key) for n in range(count)]
+
+
+@pytest.mark.parametrize("change", SAME.values(), ids=SAME)
+def test_the_same_message_stays_on_its_side_of_the_rollout(change):
+    assert rollout(change) == rollout()
+
+
+@pytest.mark.parametrize("change", OTHER.values(), ids=OTHER)
+def test_another_message_may_be_on_the_other_side(change):
+    assert rollout(change) != rollout()
+
+
+def test_the_rollout_has_the_key_and_the_author_too():
+    assert rollout(key=KEY[::-1]) != rollout()
+    assert rollout(author=None) != rollout()
+    assert rollout(author=None) == rollout(author=None)
+
+
+def test_the_two_draws_know_nothing_of_each_other():
+    """Of the messages that pct=10 selects, rollout_percent = 10 selects a tenth, and not all or none."""
+    pairs = list(zip(draws(count=4000), rollout(count=4000), strict=True))
+    both = sum(one < 10 and other < 10 for one, other in pairs)
+    assert abs(both - 40) < 4 * 40**0.5
+
+
+@pytest.mark.parametrize("percent", [1, 10, 50, 99])
+def test_share_of_the_rollout(percent):
+    count = 4000
+    selected = sum(number < percent for number in rollout(count=count))
+    spread = (count * percent * (100 - percent)) ** 0.5 / 100
+    assert abs(selected - count * percent / 100) < 4 * spread

@@ -20,6 +20,7 @@ from dmarcmilter.demo.mta.milterclient import Action, Event, MilterClient
 from dmarcmilter.demo.mta.milterwords import OFFERED, Protocol
 from dmarcmilter.demo.nameserver import NameServer
 from dmarcmilter.message import address_of
+from dmarcmilter.metrics.tally import Tally
 from dmarcmilter.negotiation import SILENT_STEPS
 from dmarcmilter.session import Session
 from dmarcmilter.worker import _service_of
@@ -499,7 +500,7 @@ def buggy(tmp_path):
             f'[dns]\nnameservers = ["127.0.0.1:9"]\ntimeout = 0.1\nmessage_budget = 0.1\n'
             f'[policy]\nsampling_key = "{tmp_path}/key"\n[history]\njournal = "{tmp_path}/journal"\n'
         )
-        made.append(_service_of(config, site.build(config)))
+        made.append(_service_of(config, site.build(config), Tally()))
         session = Session(Context(), made[-1])
         sessions.append(session)
         session.negotiate([milter.ADDHDRS | milter.CHGHDRS, Milter.P_HDR_LEADSPC | steps, 0, 0])
@@ -539,6 +540,14 @@ def test_bug_before_the_verdict(buggy, monkeypatch, caplog, *, where, step, choi
     assert "a bug" in caplog.text
     assert session._context.asked == ([] if choice == "tempfail" else DELETED)
     assert service.in_progress == set()
+
+
+@pytest.mark.parametrize("steps", [0, SILENT_STEPS], ids=["answered", "silent"])
+def test_bug_at_a_recipient(buggy, monkeypatch, steps):
+    monkeypatch.setattr(module.Examination, "recipient", bug)
+    session, _ = buggy("tempfail", steps)
+    on = Milter.NOREPLY if steps else Milter.CONTINUE
+    assert [session.envrcpt(b"<b@rcpt.example>"), session.eoh(), session.eom()] == [on, on, Milter.TEMPFAIL]
 
 
 @pytest.mark.parametrize("where", ["_why_ignored", "_end_of_headers", "_own_ids"])

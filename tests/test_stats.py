@@ -7,10 +7,12 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import journals
+import outcomes
 import pytest
 from click.testing import CliRunner
 from journals import record
 
+from dmarcmilter.case import Draws
 from dmarcmilter.cli import main
 from dmarcmilter.history.ingest import Ingest
 from dmarcmilter.history.stats import (
@@ -23,6 +25,7 @@ from dmarcmilter.history.stats import (
     gather,
 )
 from dmarcmilter.history.survey import SIGNERS, TYPE_TEXTS, TYPES
+from dmarcmilter.rules import Exempt
 
 DAY = datetime(2027, 1, 15, tzinfo=UTC)
 NO_SPF = {"result": "none", "domain": None, "scope": "mfrom", "reason": ""}
@@ -67,6 +70,27 @@ def test_what_was_done_and_would_be(gathered):
     assert counts(found.results) == {"fail": 4, "pass": 1, "none": 1, "temperror": 1}
     assert counts(found.actions) == {"accept": 4, "quarantine": 1, "reject": 2}
     assert counts(found.would) == {"accept": 3, "quarantine": 1, "reject": 3}
+
+
+def test_monitor_and_rollout_are_counted_as_done_and_as_would(gathered):
+    released = [
+        outcomes.outcome(rules=outcomes.rules(rollout_percent=40), draws=Draws(rollout=draw)).record()
+        for draw in (10, 40, 90)
+    ]
+    listed = outcomes.outcome(rules=outcomes.rules(rollout_domains=["other.example"])).record()
+    opted_out = outcomes.outcome(exempt=Exempt.ALL).record()
+    found = gathered([*released, listed, opted_out, record("monitored")])
+    assert counts(found.actions) == {"accept": 5, "reject": 1}
+    assert counts(found.would) == {"reject": 6}
+    assert counts(found.modes) == {"enforce": 5, "monitor": 1}
+    (author,) = found.refused
+    assert (author.refused, author.would) == (1, 6)
+    assert {row.comment: row.messages for row in found.overrides} == {
+        "not in rollout_percent: would be reject": 2,
+        "not in rollout_domains: would be reject": 1,
+        "all recipients have opted out: would be reject": 1,
+        "mode is monitor: would be reject": 1,
+    }
 
 
 def test_the_period_begins_with_its_first_moment_and_ends_before_its_last(gathered):
@@ -137,9 +161,20 @@ def test_sources_and_top(gathered):
 def test_overrides(gathered):
     found = gathered([record("quarantine"), record("quarantine"), record("sampled out"), record("reject")])
     assert found.overrides == (
-        OverrideCount("mailing_list", "List-Id present, not authenticated", 2),
-        OverrideCount("local_policy", "not selected by pct", 1),
+        OverrideCount("mailing_list", "List-Id present, not authenticated", "", 2),
+        OverrideCount("local_policy", "not selected by pct", "", 1),
     )
+
+
+def test_hits_of_entries_are_counted_by_entry(gathered):
+    def hit(entry):
+        reason = {"type": "local_policy", "comment": "ticket 1", "rfc7489": "local_policy", "entry": entry}
+        return record("quarantine", overrides=[reason])
+
+    found = gathered([hit("esp"), hit("esp"), hit("scanner"), hit(None)])
+    assert [(row.entry, row.messages) for row in found.overrides] == [("esp", 2), ("", 1), ("scanner", 1)]
+    assert found.overrides[0].reason == "local_policy: ticket 1 [[override]] esp"
+    assert found.overrides[1].reason == "local_policy: ticket 1"
 
 
 def test_cost(gathered):
@@ -156,6 +191,14 @@ def with_record(domain, text, **changes):
     return base | {"policy": base["policy"] | {"domain": domain, "record": text} | published}
 
 
+def two_records(name):
+    """As the filter writes it."""
+    found = outcomes.evidence(name, record="", zone={f"_dmarc.{name}": ["v=DMARC1; p=none", "v=DMARC1; p=reject"]})
+    written = outcomes.outcome(found).record()
+    assert written["faulty_records"] == [name]
+    return written | {"spf": NO_SPF}
+
+
 def test_survey_of_records(gathered):
     found = gathered(
         [
@@ -166,13 +209,26 @@ def test_survey_of_records(gathered):
             with_record("d.example", "v=DMARC1; p=of", spf=NO_SPF, policy={"usable": False}),
             record("no record", author_domain="e.example", spf=SPF),
             record("no record", author_domain="f.example", spf=NO_SPF),
+            two_records("g.example"),
+            record("no record", author_domain="h.example", spf=NO_SPF),
             record("temperror", author_domain="unknown.example"),
             record("no author"),
         ]
     ).survey
-    assert (found.domains, found.messages) == (6, 7)
-    assert shares(found.types) == {"A": (1, 2), "B": (1, 1), "C": (1, 1), "D": (1, 1), "E": (1, 1), "F": (1, 1)}
-    assert shares(found.faults) == {"adkim": (1, 1), "p": (1, 1), "unknown tag": (1, 1)}
+    assert (found.domains, found.messages) == (8, 9)
+    assert shares(found.types) == {"A": (1, 2), "B": (1, 1), "C": (1, 1), "D": (2, 2), "E": (1, 1), "F": (2, 2)}
+    assert shares(found.faults) == {
+        "adkim": (1, 1),
+        "no record that counts": (1, 1),
+        "p": (1, 1),
+        "unknown tag": (1, 1),
+    }
+
+
+def test_a_sender_cannot_make_a_domain_look_faulty(gathered):
+    text = '"faulty_records":["x"]'
+    words = record("no record", author_domain="f.example", dmarc=record("no record")["dmarc"] | {"reason": text})
+    assert shares(gathered([words]).survey.faults) == {}
 
 
 def test_survey_counts_the_record_that_most_messages_met(gathered):

@@ -9,9 +9,10 @@ scene           what all of these are held against: accounts, units (systemd's),
 finding         error, warning or ok, and a sentence
 """
 
-from dmarcmilter.advice import choices, exceptions, files, mta
+from dmarcmilter.advice import choices, exceptions, files, mta, nameservers
 from dmarcmilter.advice.finding import Finding, Severity
 from dmarcmilter.advice.scene import Scene
+from dmarcmilter.resolver import system_nameservers
 from dmarcmilter.settings import Config
 
 __all__ = ["Finding", "Severity", "advise"]
@@ -21,11 +22,13 @@ _ORDER = tuple(Severity)
 
 def advise(config: Config, scene: Scene) -> list[Finding]:
     """All that is to say, errors first; within them what harms most first."""
+    servers = config.dns.servers() or system_nameservers()
     found = [
         *choices.judge(config),
         *exceptions.judge(config, scene.today),
         *mta.judge(config, scene),
         *files.judge(config, scene),
+        *nameservers.unreachable(servers),
     ]
     return in_order(found)
 

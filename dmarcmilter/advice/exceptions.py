@@ -51,10 +51,8 @@ def _rollout(config: Config) -> list[Finding]:
     elif policy.rollout_percent < EVERY_MESSAGE:
         found.append(f"[policy] rollout_percent: policies are enforced for {policy.rollout_percent} % of messages only")
     if policy.rollout_domains:
-        shown = ", ".join(policy.rollout_domains[:MAX_SHOWN])
-        found.append(
-            f"[policy] rollout_domains: only the policies of {len(policy.rollout_domains)} domains ({shown}) are enforced"
-        )
+        count, shown = len(policy.rollout_domains), ", ".join(policy.rollout_domains[:MAX_SHOWN])
+        found.append(f"[policy] rollout_domains: only the policies of {count} domains ({shown}) are enforced")
     return [warning(text) for text in found]
 
 

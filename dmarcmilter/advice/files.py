@@ -1,6 +1,7 @@
 """Files and folders of the conf: is each where it should be, fresh, and writable for the user of the filter?"""
 
 import os
+import stat
 from datetime import date
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from dmarcmilter.settings import Config
 STALE_DAYS = 180
 """Of a public suffix list: within half a year some hundred suffixes come and go."""
 SQLITE = "sqlite:///"
+SECRETS = frozenset({"[arc.seal] key_file", "[reports] sign_key", "[reports] relay_password_file"})
 
 
 def judge(config: Config, scene: Scene) -> list[Finding]:
     found = []
     if scene.user and scene.account is None:
         found.append(warning(f"there is no user {scene.user} on this machine: rights are those of who runs this check"))
-    return [*found, *_suffixes(config, scene), *_folders(config, scene)]
+    return [*found, *_suffixes(config, scene), *_folders(config, scene), *_read(config, scene)]
 
 
 def _suffixes(config: Config, scene: Scene) -> list[Finding]:
@@ -45,16 +47,41 @@ def _freshness(used: Suffixes, today: date) -> Finding:
 
 
 def _folders(config: Config, scene: Scene) -> list[Finding]:
+    """Those that are written to whatever else is set, and those of what is switched on."""
     wanted = {
         "[history] journal": config.history.journal,
         "[policy] sampling_key": str(Path(config.policy.sampling_key).parent),
+        "[defer] directory": config.defer.directory,
     }
     if config.history.database.startswith(SQLITE + "/"):
         wanted["[history] database"] = str(Path(config.history.database.removeprefix(SQLITE)).parent)
     if config.reports.enabled and config.reports.archive:
         wanted["[reports] archive"] = config.reports.archive
+    if config.reports.failure.enabled:
+        wanted["[reports.failure] spool"] = config.reports.failure.spool
     with acting_as(scene.account):
         return [finding for key, path in wanted.items() for finding in _writable(key, path, scene)]
+
+
+def _read(config: Config, scene: Scene) -> list[Finding]:
+    """Files that the filter reads, of which some hold secrets."""
+    named = {
+        "[recipients] file": config.recipients.file,
+        "[arc.seal] key_file": config.arc.seal.key_file,
+        "[reports] sign_key": config.reports.sign_key,
+        "[reports] relay_password_file": config.reports.relay_password_file,
+        "[reports] relay_ca_file": config.reports.relay_ca_file,
+    }
+    with acting_as(scene.account):
+        return [finding for key, path in named.items() if path for finding in _readable(key, path, scene)]
+
+
+def _readable(key: str, path: str, scene: Scene) -> list[Finding]:
+    if not os.access(path, os.R_OK, effective_ids=True):
+        return [warning(f"{key}: {path} is not readable for {scene.who}")]
+    if key in SECRETS and Path(path).stat().st_mode & stat.S_IROTH:
+        return [warning(f"{key}: {path} is a secret that every user of this machine can read")]
+    return []
 
 
 def _writable(key: str, path: str, scene: Scene) -> list[Finding]:

@@ -34,39 +34,46 @@ def try_all(config: Config, scene: Scene) -> list[Finding]:
 
 
 def _journal(config: Config, scene: Scene) -> list[Finding]:
-    """Writes a file and removes it; where the folder is not there yet, makes one in its place, and removes it."""
     journal = Path(config.history.journal)
     try:
         with acting_as(scene.account):
-            nearest = files.existing(journal)
-            if nearest == journal:
-                with tempfile.NamedTemporaryFile(prefix=".check-", dir=journal) as draft:
-                    draft.write(b"x" * 4096)
-                    draft.flush()
-                    os.fsync(draft.fileno())
-            else:
-                Path(tempfile.mkdtemp(prefix=".check-", dir=nearest)).rmdir()
-            room = os.statvfs(nearest)
+            free = _written(journal)
     except OSError as problem:
         if scene.unit is not None and scene.unit.makes(str(journal)) and not os.access(journal, os.F_OK):
             return [ok(f"[history] journal: {journal} is made when the filter starts")]
         reason = problem.strerror or problem
         return [error(f"[history] journal: {journal} cannot be written as {scene.who}: {reason}")]
-    free = room.f_bavail * room.f_frsize
     if free < LITTLE_SPACE:
         return [warning(f"[history] journal: only {free >> 20} MB are left on the disk of {journal}")]
     return [ok(f"[history] journal: {journal} can be written as {scene.who}, {free >> 20} MB free")]
 
 
+def _written(journal: Path) -> int:
+    """Write a file there and remove it; where the folder is not there yet, make one in its place, and remove it.
+
+    The octets that are free; OSError.
+    """
+    nearest = files.existing(journal)
+    if nearest == journal:
+        with tempfile.NamedTemporaryFile(prefix=".check-", dir=journal) as draft:
+            draft.write(b"x" * 4096)
+            draft.flush()
+            os.fsync(draft.fileno())
+    else:
+        Path(tempfile.mkdtemp(prefix=".check-", dir=nearest)).rmdir()
+    room = os.statvfs(nearest)
+    return room.f_bavail * room.f_frsize
+
+
 def _database(config: Config, scene: Scene) -> list[Finding]:
     url = config.history.database
     with acting_as(scene.account):
-        path = Path(url.removeprefix(files.SQLITE)) if url.startswith(files.SQLITE) else None
-        # SQLite makes the file of a database that it is asked for: asking must not.
-        if path is not None and not os.access(path, os.F_OK, effective_ids=True):
-            return [ok("[history] database: not there yet, `history ingest` makes it")]
         try:
-            return [_asked(Store(url))]
+            store = Store(url)
+            # SQLite makes the file of a database that it is asked for: asking must not.
+            if store.is_missing:
+                return [ok("[history] database: not there yet, `history ingest` makes it")]
+            return [_asked(store)]
         except StoreError as problem:
             return [error(f"[history] database: {_without_password(str(problem), url)}")]
 

@@ -93,6 +93,12 @@ def _patience(config: Config, scene: Scene) -> list[Finding]:
             f"[dns] message_budget ({config.dns.message_budget:g} s) is too near to Postfix's milter_content_timeout "
             f"({patience:g} s): Postfix gives the filter up while it still waits for DNS"
         )
+    stop = scene.unit.stop_seconds if scene.unit else None
+    if stop is not None and config.milter.drain_timeout >= stop:
+        found.append(
+            f"[milter] drain_timeout ({config.milter.drain_timeout:g} s) is not below the unit's TimeoutStopSec "
+            f"({stop:g} s): systemd kills the filter in the middle of messages"
+        )
     return [warning(text) for text in found]
 
 

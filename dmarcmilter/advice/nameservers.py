@@ -3,10 +3,11 @@
 The resolver would hide what is found here: it asks another server when one is silent, and by TCP when a reply is cut.
 """
 
+import contextlib
 import secrets
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dmarcmilter.advice.finding import Finding, error, ok, warning
@@ -51,6 +52,24 @@ def judge(nameservers: Iterable[tuple[str, int]], timeout: float) -> list[Findin
     if not answering:
         found.append(error("[dns] no name server answers: SPF, DKIM and DMARC all end in temperror"))
     return found
+
+
+def unreachable(nameservers: Iterable[tuple[str, int]]) -> list[Finding]:
+    """Those to which no way leads from here, as an IPv6 address on a host without. Nothing is sent for it."""
+    return [
+        warning(f"[dns] {server.label} cannot be reached from this machine: {reason}")
+        for server in Servers(tuple(nameservers)[:MAX_SERVERS]).ranked()
+        if (reason := _no_way(server))
+    ]
+
+
+def _no_way(server: Server) -> str:
+    try:
+        with socket.socket(server.family, socket.SOCK_DGRAM) as sock:
+            sock.connect(server.address)
+    except OSError as problem:
+        return problem.strerror or str(problem)
+    return ""
 
 
 def _answer(server: Server, probe: Probe) -> list[Finding]:
@@ -116,19 +135,21 @@ def _ask_once(server: Server, name: str, timeout: float) -> Probe:
     wire_name, rdtype, identifier = name_to_wire(name), RDTYPES["TXT"], secrets.randbits(16)
     assert wire_name is not None
     begun = time.monotonic()
-    with socket.socket(server.family, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.connect(server.address)
-            sock.send(question(identifier, wire_name, rdtype, edns=True))
-            for _ in range(MAX_STRAYS):
-                sock.settimeout(max(0.001, begun + timeout - time.monotonic()))
-                wire = sock.recv(_DATAGRAM)
-                reply = _read(wire, identifier, wire_name, rdtype)
-                if reply is not None:
-                    return Probe(reply, bool(wire[3] & _RECURSION_AVAILABLE), time.monotonic() - begun)
-        except OSError:
-            pass
+    with contextlib.suppress(OSError), socket.socket(server.family, socket.SOCK_DGRAM) as sock:
+        sock.connect(server.address)
+        sock.send(question(identifier, wire_name, rdtype, edns=True))
+        for wire in _datagrams(sock, begun + timeout):
+            reply = _read(wire, identifier, wire_name, rdtype)
+            if reply is not None:
+                return Probe(reply, bool(wire[3] & _RECURSION_AVAILABLE), time.monotonic() - begun)
     return Probe(None, recursive=False, seconds=time.monotonic() - begun)
+
+
+def _datagrams(sock: socket.socket, until: float) -> Iterator[bytes]:
+    """What arrives until then; OSError when nothing more does."""
+    for _ in range(MAX_STRAYS):
+        sock.settimeout(max(0.001, until - time.monotonic()))
+        yield sock.recv(_DATAGRAM)
 
 
 def _read(wire: bytes, identifier: int, name: bytes, rdtype: int) -> Reply | None:

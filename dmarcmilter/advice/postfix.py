@@ -45,13 +45,14 @@ class Postfix:
 def find(directory: str = "") -> Postfix | None:
     """Its configuration in that directory, by default its own; None: no Postfix here, or one that cannot be asked."""
     program = next((str(path) for folder in _FOLDERS if (path := Path(folder, "postconf")).is_file()), None)
-    if program is None:
+    if program is None or (directory and not Path(directory, "main.cf").is_file()):
         return None
     command = [program, *(("-c", directory) if directory else ())]
-    main, master, overrides = (_run([*command, *more]) for more in (("-x", *NAMES), ("-M",), ("-P",)))
+    main = _run([*command, "-x", *NAMES])
     values = dict(map(_pair, main or ()))
     if not values.get("myhostname"):
         return None
+    master, overrides = _run([*command, "-M"]), _run([*command, "-P"])
     return Postfix(
         hostname=values["myhostname"],
         queue_directory=values.get("queue_directory", ""),

@@ -3,6 +3,7 @@
 Read from the files, because the check is also made where systemd does not run: in a container, in a package's build.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,8 @@ class Unit:
     """The same and those that the unit opens."""
     closed: bool
     """All other folders are read-only for the service."""
+    stop_seconds: float | None = None
+    """After a stop, until systemd kills what is left; None: not told."""
 
     def makes(self, path: str) -> bool:
         return _is_below(path, self.made)
@@ -62,6 +65,7 @@ def find(directories: tuple[str, ...] = DIRECTORIES) -> Unit | None:
         made=made,
         writable=(*made, *opened),
         closed=last.get("ProtectSystem") == "strict",
+        stop_seconds=_seconds(last.get("TimeoutStopSec", "")),
     )
 
 
@@ -89,6 +93,13 @@ def _read(path: Path, values: dict[str, list[str]]) -> None:
         elif section == "[Service]" and equals and not line.startswith(("#", ";")):
             new = value.split() if name in _LISTS else [value] if value else []
             values[name] = [*values.get(name, ()), *new] if new else []
+
+
+def _seconds(text: str) -> float | None:
+    """`90`, `90s`, `1min 30s`, `5m` (systemd.time(7)); None: something else."""
+    parts = re.findall(r"(\d{1,6})\s*(s|sec|min|m|h)?(?=\s|\d|$)", text)
+    factors = {"": 1, "s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600}
+    return float(sum(int(number) * factors[unit] for number, unit in parts)) if parts else None
 
 
 def _is_below(path: str, folders: tuple[str, ...]) -> bool:

@@ -60,14 +60,15 @@ def make(
     is_broken = outcome.evidence.arc.result is ArcWord.FAIL
     before = [Header(b"ARC-Seal", b" i=%d" % (instance - 1))] if is_broken else _earlier(headers)
     names = _names(headers)
-    wanted = frozenset(names)
-    chosen = [header for header in headers if header.key.strip() in wanted]
-    message = b"".join(relaxed_field(header) for header in [*before, *chosen])
+    message = b"".join(relaxed_field(header) for header in [*before, *_chosen(headers, names)])
     if len(message) > MAX_OCTETS:
         raise UnfitError("the fields to be signed are too large")
     results = b"%s:%s\r\n" % (ours.name, ours.value)
     signer = _Signer(results + message + b"\r\n", body, key)
-    made = signer.sign(key.selector.encode(), key.domain.encode(), key.pem, _id_of(ours.value), names)
+    try:
+        made = signer.sign(key.selector.encode(), key.domain.encode(), key.pem, _id_of(ours.value), names)
+    except dkim.DKIMException as error:
+        raise UnfitError(f"dkimpy refuses it: {type(error).__name__}") from error
     fields = [_field(octets) for octets in reversed(made)]
     _check(fields, ours.value, instance)
     if not is_broken:  # no verifier looks further than cv=fail
@@ -146,9 +147,9 @@ def leaving(headers: Sequence[Header], plan: Sequence[MtaAction]) -> tuple[Heade
     seen: Counter[bytes] = Counter()
     left = list(reversed(top))
     for header in headers:
-        name = header.key.strip()
-        seen[name] += 1
-        now = changes.get((name, seen[name]), header)
+        key = header.key.strip()
+        seen[key] += 1
+        now = changes.get((key, seen[key]), header)
         if now is not None:
             left.append(now)
     return tuple(left)
@@ -184,6 +185,18 @@ def _names(headers: Sequence[Header]) -> list[bytes]:
     counts = Counter(header.key.strip() for header in headers)
     names = [name for name in SIGNED for _ in range(min(counts[name], MAX_NAMES))]
     return [b"from", *names[: MAX_NAMES - 1]]
+
+
+def _chosen(headers: Sequence[Header], names: Sequence[bytes]) -> list[Header]:
+    """The fields that h= covers: of one name the lowest, as verifiers choose them (RFC 6376 5.4.2)."""
+    left = Counter(names)
+    chosen = []
+    for header in reversed(headers):
+        key = header.key.strip()
+        if left[key]:
+            left[key] -= 1
+            chosen.append(header)
+    return chosen[::-1]
 
 
 def _field(octets: bytes) -> Header:

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from dmarcmilter.cli.common import config_option, fail, json_option, load, resolver
 from dmarcmilter.dmarc import domain as domains
-from dmarcmilter.dmarc.discovery import Discovery, Method, discover, with_existence
+from dmarcmilter.dmarc import record as records
+from dmarcmilter.dmarc.discovery import Discovery, Method, discover, prefetch_names, with_existence
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.evaluation import assessment_policy
 from dmarcmilter.dmarc.suffixes import Suffixes, SuffixListError
@@ -38,13 +39,17 @@ def lookup(path: str, domain: str, *, as_json: bool) -> None:
         suffixes = Suffixes.load(config.dmarc.psl_file)
     except SuffixListError as error:
         fail(str(error))
-    found = {method: _discover(author, method, suffixes, config) for method in Method}
+    asked = {method: _discover(author, method, suffixes, config) for method in Method}
+    found = {method: discovery for method, (discovery, _) in asked.items()}
     in_force = config.dmarc.discovery
     report = {
         "domain": author,
         "discovery": str(in_force),
         "differ": _essence(found[Method.TREEWALK]) != _essence(found[Method.PSL]),
-        **{str(method): _described(discovery, config) for method, discovery in found.items()},
+        **{
+            str(method): _described(discovery, config) | {"near_misses": misses}
+            for method, (discovery, misses) in asked.items()
+        },
     }
     if as_json:
         click.echo(json.dumps(report))
@@ -54,11 +59,20 @@ def lookup(path: str, domain: str, *, as_json: bool) -> None:
     raise SystemExit(2 if chosen.failed else 0 if chosen.record and chosen.record.usable else 1)
 
 
-def _discover(author: Domain, method: Method, suffixes: Suffixes, config: Config) -> Discovery:
+def _discover(
+    author: Domain, method: Method, suffixes: Suffixes, config: Config
+) -> tuple[Discovery, list[dict[str, str]]]:
+    """The policy, and the TXT data on the way to it that was meant as a DMARC record and is none."""
     session = resolver(config).session(config.dns.message_budget, config.dns.message_queries)
     found = with_existence(discover(author, session, method=method, suffixes=suffixes), session)
+    misses = [
+        {"name": name, "problem": fault.problem, "advice": fault.advice}
+        for name in prefetch_names(author, method, suffixes)
+        for text in session(name, "TXT").texts
+        if (fault := records.near_miss(text))
+    ]
     session.close()
-    return found
+    return found, misses
 
 
 def _essence(found: Discovery) -> tuple[object, ...]:
@@ -118,6 +132,8 @@ def _print(report: dict[str, Any], in_force: Method) -> None:
     chosen = report[str(in_force)]
     for note in chosen["notes"]:
         console.print(f"note: {note}", markup=False)
+    for miss in chosen["near_misses"]:
+        console.print(f"at {miss['name']}: {miss['problem']}. {miss['advice']}", markup=False)
     for fault in chosen["faults"]:
         console.print(f"fault in {fault['tag']}: {fault['problem']}. {fault['advice']}", markup=False)
     if chosen["record"] and not chosen["faults"]:

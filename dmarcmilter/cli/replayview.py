@@ -34,7 +34,9 @@ def show(found: Replayed, limit: int) -> None:
     tally = found.tally
     console = Console()
     since, until = (f"{when:%Y-%m-%d %H:%M}" for when in (found.span.since, found.span.until))
-    console.print(f"{tally.messages:,} messages of {since} to {until} UTC, from {found.source}", markup=False)
+    console.print(
+        f"{tally.messages:,} messages of {since} to {until} UTC, from {found.source}", markup=False, soft_wrap=True
+    )
     if found.first:
         console.print(f"There is nothing before {found.first}.", markup=False)
     _print_changes(console, "What would be done", tally.done)

@@ -47,7 +47,7 @@ def _cells(found: Statistics) -> Iterator[tuple[str, str, str, Any]]:
     yield from (("total", "", name, getattr(found, name)) for name in ("messages", "octets"))
     yield from _of_one("cost", "", found.cost)
     sections = {
-        **{name: getattr(found, name) for name in ("results", "actions", "would", "timeline", "refused")},
+        **{name: getattr(found, name) for name in ("results", "actions", "would", "modes", "timeline", "refused")},
         **{name: getattr(found, name) for name in ("authenticated", "sources", "overrides")},
         **{f"survey {name}": getattr(found.survey, name) for name in page.SURVEY_PARTS},
     }

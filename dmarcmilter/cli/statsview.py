@@ -21,6 +21,9 @@ def show(found: Statistics) -> None:
     console.print(f"[bold]{found.messages:,}[/] messages, {found.octets / 1e9:,.2f} GB, {since} to {until} UTC")
     if not found.messages:
         return
+    split = ", ".join(f"{count.messages:,} in mode {count.name}" for count in found.modes if count.messages)
+    released = found.actions[0].messages - found.would[0].messages  # accept, the first of ACTIONS
+    console.print(f"{split}; {released:,} let through that would not be, were all enforced for everybody")
     for table in (_decisions(found), _results(found), *_lists(found), *_survey(found)):
         console.print()
         console.print(table)
@@ -77,7 +80,7 @@ def _lists(found: Statistics) -> Iterable[Table]:
     yield _top(
         "Overrides",
         ("reason", "messages"),
-        [(f"{row.type}: {row.comment}", row.messages, (row.messages,)) for row in found.overrides],
+        [(row.reason, row.messages, (row.messages,)) for row in found.overrides],
     )
 
 

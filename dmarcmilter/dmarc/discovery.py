@@ -46,6 +46,8 @@ class Discovery:
     """Why it is unknown, when it was asked."""
     notes: tuple[str, ...] = ()
     """What an owner or an operator should know, in our words."""
+    faulty: tuple[Domain, ...] = ()
+    """Where something stands that was meant as a DMARC record and does not count."""
     highest_possible: Domain | None = None
     """The shortest name that the Organizational Domain can be; given when that is unknown."""
 
@@ -145,6 +147,7 @@ def _by_tree_walk(author: Domain, lookup: Lookup, suffixes: Suffixes) -> Discove
         incomplete="" if failed else walked.failed,
         author_exists=True if first.name_exists else None,
         notes=_notes(walked.steps) + _guard_note(walked, own),
+        faulty=_faulty(walked.steps),
         highest_possible=treewalk.highest_organizational_domain(author, suffixes) if own is None else None,
     )
 
@@ -164,6 +167,7 @@ def _by_suffix_list(author: Domain, lookup: Lookup, suffixes: Suffixes) -> Disco
         organizational_domain=own,
         failed=last.failed,
         notes=_notes(steps),
+        faulty=_faulty(steps),
     )
 
 
@@ -191,6 +195,10 @@ def _notes(steps: Iterable[Published]) -> tuple[str, ...]:
     return tuple(
         f"several DMARC records at {PREFIX}{step.domain}: none of them counts" for step in steps if step.several
     )
+
+
+def _faulty(steps: Iterable[Published]) -> tuple[Domain, ...]:
+    return tuple(step.domain for step in steps if step.several or step.near_miss)
 
 
 def _guard_note(walked: treewalk.Walk, own: Domain | None) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ class Published:
     """The only DMARC record there; None: none, several, or unknown."""
     several: bool = False
     """More than one DMARC record stands there, and so none counts."""
+    near_miss: bool = False
+    """What stands there was meant as a DMARC record, and is none."""
     failed: str = ""
     """Why DNS did not say."""
     name_exists: bool = False
@@ -31,5 +33,6 @@ def fetch(domain: Domain, lookup: Lookup) -> Published:
     exists = answer.status is not Status.NXDOMAIN
     candidates = [text for text in answer.texts if record.is_policy_record(text)]
     if len(candidates) != 1:
-        return Published(domain, several=bool(candidates), name_exists=exists)
+        meant = not candidates and any(record.near_miss(text) for text in answer.texts)
+        return Published(domain, several=bool(candidates), near_miss=meant, name_exists=exists)
     return Published(domain, record=record.parse(candidates[0]), name_exists=exists)

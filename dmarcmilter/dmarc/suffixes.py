@@ -87,7 +87,7 @@ class Suffixes:
         if path:
             return cls._read(Path(path), at_least=MIN_RULES_NAMED, skipped=())
         beside = Path(publicsuffixlist.__file__).with_name("public_suffix_list.dat")
-        candidates = [file for file in (Path(KEPT_FRESH), Path(OF_THE_SYSTEM), beside) if file.is_file()]
+        candidates = [file for file in (Path(KEPT_FRESH), Path(OF_THE_SYSTEM), beside) if _is_there(file)]
         skipped: tuple[str, ...] = ()
         for file in sorted(candidates, key=_date_of_file, reverse=True):
             try:
@@ -141,6 +141,14 @@ class Suffixes:
         """
         parts = labels(domain)
         return domain in self.icann_rules.wildcards or self.icann_rules.suffix_length(parts) == len(parts)
+
+
+def _is_there(file: Path) -> bool:
+    """A folder that may not be entered (the service's own, for other users) holds nothing for us."""
+    try:
+        return file.is_file()
+    except OSError:
+        return False
 
 
 def _date_of_file(file: Path) -> str:

@@ -49,7 +49,7 @@ class Catalogue:
         return code in self.templates
 
     def reason(self, text: str, depth: int = MAX_DEPTH) -> str:
-        """One of the program's own reasons, in this language; what the catalogue does not know is English, and quoted."""
+        """One of the program's own reasons, in this language; one that it does not know is quoted."""
         recorded = harmless(text)
         code, values = recognised(recorded) if depth else ("", {})
         if not code:
@@ -61,7 +61,7 @@ class Catalogue:
 
 
 def harmless(value: object) -> str:
-    """For a terminal: what is not printable (controls, also of direction and width) as \\u{...}, and bounded."""
+    """For a terminal: bounded, and what is not printable (controls, also of direction and width) as its number."""
     text = str(value)
     shown = "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in text[:MAX_VALUE])
     return shown + ("..." if len(text) > MAX_VALUE else "")
@@ -103,5 +103,5 @@ def _pattern(template: str) -> str:
     )
 
 
-def placeholders(template: str) -> list[str]:
-    return sorted(_PLACEHOLDER.findall(template))
+def placeholders(template: str) -> frozenset[str]:
+    return frozenset(_PLACEHOLDER.findall(template))

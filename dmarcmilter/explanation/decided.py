@@ -15,6 +15,7 @@ def sentences(record: Record, texts: Catalogue) -> Iterator[Sentence]:
     yield from _overrides(record, texts)
     yield _done(record, texts)
     yield from _would(record, texts)
+    yield from _sealed(record, texts)
 
 
 def _unaligned(record: Record, texts: Catalogue) -> Iterator[Sentence]:
@@ -71,6 +72,14 @@ def _would(record: Record, texts: Catalogue) -> Iterator[Sentence]:
         yield texts.say("done.would", would=_action(record["would"], texts))
     elif record.get("would_disposition", "none") == "quarantine" and record["disposition"] == "none":
         yield texts.say("done.would_marked")
+
+
+def _sealed(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+    """Only where it was wanted."""
+    if record.get("sealed"):
+        yield texts.say("done.sealed")
+    elif record.get("sealed") is False:
+        yield texts.say("done.not_sealed", reason=texts.reason(record["seal_reason"] or ""))
 
 
 def _action(action: str, texts: Catalogue) -> str:

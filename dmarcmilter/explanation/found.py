@@ -1,6 +1,6 @@
 """What was found: the sentences on the author, SPF, DKIM, ARC and the policy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dmarcmilter.explanation.catalogue import Catalogue, Sentence
@@ -80,9 +80,14 @@ def _policy(record: Record, texts: Catalogue) -> Iterator[Sentence]:
     if policy is None:
         if record["author_domain"] and dmarc["result"] == "none":
             yield texts.say("policy.none")
+        yield from (texts.say("policy.faulty", domain=name) for name in record.get("faulty_records") or ())
+        yield from _notes(record.get("discovery_notes") or (), texts)
         return
     yield texts.say("policy.record", domain=policy["domain"], record=policy["record"])
     if dmarc["tag"] is not None:
         yield texts.say("policy.asks", tag=dmarc["tag"], policy=dmarc["published"])
-    for note in policy["notes"]:
-        yield texts.say("policy.note", reason=texts.reason(note))
+    yield from _notes(policy["notes"], texts)
+
+
+def _notes(notes: Iterable[str], texts: Catalogue) -> Iterator[Sentence]:
+    return (texts.say("policy.note", reason=texts.reason(note)) for note in notes)

@@ -48,6 +48,8 @@ def _signatures(record: Record, texts: Catalogue) -> Iterator[Sentence]:
     author = record["author_domain"]
     signers = [found.domain for found in facts.unaligned(record) if found.mechanism == "dkim"]
     yield texts.say("sender.sign_strict" if strict else "sender.sign", author=author)
+    if facts.may_be_forwarded(record):
+        return  # who signs on the way has no key of the author's
     yield from (
         texts.say("sender.sign_too", domain=name, author=author) for name in signers if not facts.is_own(record, name)
     )
@@ -56,7 +58,7 @@ def _signatures(record: Record, texts: Catalogue) -> Iterator[Sentence]:
 def _mending(found: Record, texts: Catalogue) -> Sentence:
     """One step for a signature of the sender's own that does not verify."""
     code = recognised(found["reason"])[0].removeprefix("reason.")
-    reason, domain = texts.reason(found["reason"] or found["result"]), found["domain"]
+    reason, domain = texts.reason(found["reason"]) or found["result"], found["domain"]
     if code in CHANGED:
         return texts.say("sender.changed", domain=domain)
     if code in KEYS and found["selector"]:
@@ -69,7 +71,8 @@ def _mending(found: Record, texts: Catalogue) -> Sentence:
 def _spf(record: Record, texts: Catalogue) -> Iterator[Sentence]:
     spf, term = record["spf"], facts.client_term(record)
     domain = spf["domain"]
-    if spf["result"] == "pass" and spf["scope"] == "mfrom" and not facts.is_own(record, domain):
+    strange = spf["result"] == "pass" and spf["scope"] == "mfrom" and not facts.is_own(record, domain)
+    if strange and not facts.may_be_forwarded(record):
         yield texts.say("sender.spf_align", domain=domain, author=record["author_domain"])
     if not facts.is_own(record, domain):
         return
@@ -103,3 +106,5 @@ def _of_record(record: Record, texts: Catalogue) -> Iterator[Sentence]:
     policy = record["policy"]
     if policy is not None and not policy["usable"]:
         yield texts.say("sender.record", domain=policy["domain"], author=record["author_domain"])
+    for name in record.get("faulty_records") or ():
+        yield texts.say("sender.record", domain=name, author=record["author_domain"])

@@ -63,7 +63,7 @@ def name_servers(config: Config) -> Finding:
         return Finding("dns", Health.DOWN, f"no name server answers ({text})")
     if silent:
         return Finding("dns", Health.DEGRADED, text)
-    return Finding("dns", Health.HEALTHY, f"{len(servers)} name servers answer")
+    return Finding("dns", Health.HEALTHY, f"{len(servers)} of {len(servers)} name servers answer")
 
 
 def _why_silent(host: str, port: int) -> str:
@@ -78,6 +78,8 @@ def _why_silent(host: str, port: int) -> str:
 def journal(config: Config) -> Finding:
     """Outcomes can be written. When they cannot, mail flows on and they stand in the log."""
     name, directory = "journal", Path(config.history.journal)
+    if not directory.exists():  # made with the first outcome
+        directory = directory.parent
     if not directory.is_dir():
         return Finding(name, Health.DEGRADED, f"{directory}: no such directory")
     if not os.access(directory, os.W_OK | os.X_OK):

@@ -48,9 +48,9 @@ def in_store(store: Store, arrived: Mapping[str, datetime]) -> dict[str, Record]
     found: dict[str, Record] = {}
     with store.reading() as connection:
         for queue_id, when in arrived.items():
-            for record in reader.of_queue_id(connection, queue_id):
-                if is_of(record, when):
-                    found.setdefault(queue_id, record)
+            ours = (record for record in reader.of_queue_id(connection, queue_id) if is_of(record, when))
+            if record := next(ours, None):
+                found[queue_id] = record
     return found
 
 

@@ -152,7 +152,7 @@ def _lists(found: Statistics) -> Iterable[str]:
         "Overrides",
         "Why something else was done than the policy asks for.",
         ("reason", "messages"),
-        [(f"{row.type}: {row.comment}", (row.messages,), row.messages) for row in found.overrides],
+        [(row.reason, (row.messages,), row.messages) for row in found.overrides],
         "bar",
     )
 

@@ -110,7 +110,7 @@ class Span:
 
     def holds(self, record: Record) -> bool:
         """Times of records are in one form, so their order is that of the texts."""
-        return _text(self.since) <= record["time"] < _text(self.until)
+        return _text(self.since) <= str(record["time"]) < _text(self.until)
 
 
 @lru_cache(maxsize=16)
@@ -120,14 +120,15 @@ def _text(when: datetime) -> str:
 
 def of_journal(paths: Iterable[Path], span: Span, tally: Tally, read: Callable[[int], None]) -> None:
     """All outcomes of these files in the span; `read` is told how many octets were."""
-    for path in paths:
-        for line in _lines(path, read):
-            try:
-                record = journal.decoded(line)
-                if span.holds(record):
-                    tally.add(record)
-            except (ValueError, KeyError, TypeError):
-                tally.unreadable += 1
+    for line in (line for path in paths for line in _lines(path, read)):
+        try:
+            record = journal.decoded(line)
+            is_within = span.holds(record)
+        except (ValueError, KeyError):
+            tally.unreadable += 1
+            continue
+        if is_within:
+            tally.add(record)
 
 
 def _lines(path: Path, read: Callable[[int], None]) -> Iterator[bytes]:

@@ -54,7 +54,7 @@ VERDICT_PATHS: Mapping[str, tuple[str, ...]] = {
 POLICY_KEYS = ("domain", "record", "discovery", "usable", "p", "sp", "np", "adkim", "aspf", "pct", "t", "psd", "fo")
 POLICY_LISTS = ("rua", "ruf")
 SIGNATURE_KEYS = ("result", "domain", "selector", "algorithm", "testing", "reason")
-OVERRIDE_KEYS = ("type", "rfc7489", "comment")
+OVERRIDE_KEYS = ("type", "rfc7489", "comment", "entry")
 PARTS = {"dkim": SIGNATURE_KEYS, "overrides": OVERRIDE_KEYS}
 """Lists of the outcome object that have tables of their own, and the keys that have columns there."""
 
@@ -201,7 +201,8 @@ def signatures(record: Record) -> list[Row]:
 
 
 def overrides(record: Record) -> list[Row]:
-    return _parts(record["overrides"], OVERRIDE_KEYS)
+    # A version before the [[override]] entries did not write `entry`.
+    return _parts([{"entry": None} | found for found in record["overrides"]], OVERRIDE_KEYS)
 
 
 def _parts(found: list[Record], names: tuple[str, ...]) -> list[Row]:
@@ -239,9 +240,7 @@ def rebuilt(stored: Stored) -> Record:
     }
     for name, found in (("dkim", stored.signatures), ("overrides", stored.overrides)):
         further = record.get(name) or [{}] * len(found)
-        record[name] = [
-            {key: row[key] for key in PARTS[name]} | more for row, more in zip(found, further, strict=True)
-        ]
+        record[name] = [{key: row[key] for key in PARTS[name]} | more for row, more in zip(found, further, strict=True)]
     if outcome["detail"] is not None or outcome["message_id_hash"] is not None:
         record["message_id_hash"] = digits_of(outcome["message_id_hash"])
     if outcome["detail"] is not None:

@@ -112,6 +112,7 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX ix_outcomes_message_id_hash ON outcomes (message_id_hash)",
         ),
     ),
+    Migration(5, ("ALTER TABLE overrides ADD COLUMN entry TEXT",)),
 )
 
 

@@ -63,7 +63,14 @@ class AuthenticatedSender:
 class OverrideCount:
     type: str
     comment: str
+    entry: str
+    """The [[override]] entry of the conf file; empty: none of them."""
     messages: int
+
+    @property
+    def reason(self) -> str:
+        """In one line."""
+        return f"{self.type}: {self.comment}" + (f" [[override]] {self.entry}" if self.entry else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +108,13 @@ class Statistics:
     overrides: tuple[OverrideCount, ...]
     cost: Cost
     survey: Survey
+    modes: tuple[Count, ...] = ()
+    """The mode of the conf file when each came; a rollout is part of enforce."""
 
 
 RESULTS = ("pass", "fail", "none", "temperror", "permerror")
 ACTIONS = ("accept", "quarantine", "reject", "tempfail")
+MODES = ("enforce", "monitor")
 
 PERIOD_TABLE_SQL = """
     CREATE TEMPORARY TABLE period (moment BIGINT, verdict_id BIGINT, messages BIGINT, octets BIGINT, queries BIGINT,
@@ -142,16 +152,18 @@ SOURCES_SQL = """
     WHERE o.time >= :since AND o.time < :until AND v.dmarc_result = 'fail'
     GROUP BY coalesce(c.ip, 'unknown') ORDER BY count(*) DESC, coalesce(c.ip, 'unknown') LIMIT :top"""
 OVERRIDES_SQL = """
-    SELECT o.type, o.comment, sum(t.messages) AS messages FROM period t JOIN overrides o ON o.verdict_id = t.verdict_id
-    GROUP BY o.type, o.comment ORDER BY sum(t.messages) DESC, o.type, o.comment LIMIT :top"""
+    SELECT o.type, o.comment, coalesce(o.entry, '') AS entry, sum(t.messages) AS messages
+    FROM period t JOIN overrides o ON o.verdict_id = t.verdict_id
+    GROUP BY o.type, o.comment, coalesce(o.entry, '')
+    ORDER BY sum(t.messages) DESC, o.type, o.comment, coalesce(o.entry, '') LIMIT :top"""
 TOTALS_SQL = """
     SELECT coalesce(sum(messages), 0) AS messages, coalesce(sum(octets), 0) AS octets,
         coalesce(sum(queries), 0) AS queries, coalesce(sum(cache_hits), 0) AS cache_hits,
         coalesce(sum(dns_microseconds), 0) AS dns_microseconds, coalesce(sum(microseconds), 0) AS microseconds
     FROM period"""
 DECISIONS_SQL = """
-    SELECT v.dmarc_result, v.action, v.would, sum(t.messages) AS messages
-    FROM period t JOIN verdicts v ON v.id = t.verdict_id GROUP BY v.dmarc_result, v.action, v.would"""
+    SELECT v.dmarc_result, v.action, v.would, v.mode, sum(t.messages) AS messages
+    FROM period t JOIN verdicts v ON v.id = t.verdict_id GROUP BY v.dmarc_result, v.action, v.would, v.mode"""
 
 
 def gather(connection: Connection, period: Period, *, top: int = TOP) -> Statistics:
@@ -176,6 +188,7 @@ def gather(connection: Connection, period: Period, *, top: int = TOP) -> Statist
         overrides=_listed(OverrideCount, rows(connection, OVERRIDES_SQL, top=top)),
         cost=_cost(totals),
         survey=survey(connection),
+        modes=_counts(decisions, "mode", MODES),
     )
     execute(connection, "DROP TABLE period")
     return found

@@ -95,6 +95,7 @@ overrides = sa.Table(
     sa.Column("type", sa.Text, nullable=False),
     sa.Column("rfc7489", sa.Text, nullable=False),
     sa.Column("comment", sa.Text, nullable=False),
+    sa.Column("entry", sa.Text),
 )
 
 clients = sa.Table(

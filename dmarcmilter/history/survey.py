@@ -73,7 +73,8 @@ SURVEY_SQL = """
     SELECT v.author_domain, coalesce(v.policy_id, 0) AS policy_id, max(v.published) AS published,
         sum(t.messages) AS messages,
         sum(CASE WHEN v.spf_result IN ('none', 'temperror') THEN 0 ELSE t.messages END) AS with_spf,
-        coalesce(s.signer, 0) AS signer
+        coalesce(s.signer, 0) AS signer,
+        max(CASE WHEN v.policy_id IS NULL AND v.detail LIKE :faulty_records THEN 1 ELSE 0 END) AS faulty
     FROM (SELECT verdict_id, sum(messages) AS messages FROM period GROUP BY verdict_id) t
         JOIN verdicts v ON v.id = t.verdict_id
         LEFT JOIN (
@@ -88,6 +89,10 @@ SURVEY_SQL = """
     GROUP BY v.author_domain, coalesce(v.policy_id, 0), coalesce(s.signer, 0)
     ORDER BY v.author_domain, coalesce(v.policy_id, 0)"""
 """Without a record nobody has looked for the Organizational Domain: then parents and children count as the author's."""
+FAULTY_RECORDS = '%"faulty_records":["%'
+"""In verdicts.detail: a key with something in its list. Text of the sender's cannot imitate it: JSON escapes quotes."""
+NO_RECORD = "no record that counts"
+"""Several at one name, or one that is no DMARC record by its first letters."""
 
 
 @dataclass
@@ -120,7 +125,9 @@ def survey(connection: Connection) -> Survey:
     """Of the temporary table `period`."""
     policies = dict(_policies(connection))
     tallies = _Tallies()
-    for _, group in groupby(stream(connection, SURVEY_SQL), key=lambda row: row.author_domain):
+    for _, group in groupby(
+        stream(connection, SURVEY_SQL, faulty_records=FAULTY_RECORDS), key=lambda row: row.author_domain
+    ):
         _count(tallies, list(group), policies)
     return Survey(
         domains=tallies.all.domains["all"],
@@ -170,12 +177,16 @@ def _count(tallies: _Tallies, group: list[Any], policies: dict[int, _Policy]) ->
     messages = sum(int(row.messages) for row in group)
     policy = policies.get(main.policy_id)
     has_spf = any(row.with_spf for row in group)
+    meant = any(row.faulty for row in group if row.policy_id == main.policy_id)
+    state = policy.state if policy else "faulty" if meant else "absent"
     tallies.all.add("all", messages)
-    tallies.types.add(TYPES[policy.state if policy else "absent", has_spf], messages)
+    tallies.types.add(TYPES[state, has_spf], messages)
     tallies.signers.domains[SIGNERS[max(row.signer for row in group)]] += 1
     for row in group:
         tallies.signers.messages[SIGNERS[row.signer]] += int(row.messages)
     if policy is None:
+        if meant:
+            tallies.faults.add(NO_RECORD, messages)
         return
     tallies.addresses.add(policy.addresses, messages)
     if main.published:

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 MAX_REQUEST: Final = 16_384
 """Octets of a request's head; Prometheus sends 300."""
-DEADLINE: Final = 5.0
+DEADLINE: Final = 3.0
 """Seconds from the connection to its end, however slow the peer is in either direction."""
 MAX_CONNECTIONS: Final = 32
 """At once; who comes then is closed without an answer."""

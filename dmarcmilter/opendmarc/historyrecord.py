@@ -18,6 +18,8 @@ VERSION = 1
 """Of the outcome object: as the first versions of dmarcmilter wrote it, without what replay would need."""
 SOURCE = "OpenDMARC"
 NOTE = "rebuilt from OpenDMARC's history"
+END_OF_TIME = 2**32
+"""In the year 2106: no time of receipt."""
 MAX_SIGNATURES = 100
 MAX_TEXT = 255
 MAX_ADDRESSES = 50
@@ -74,7 +76,7 @@ def outcome(fields: Fields) -> Record:
         "disposition": disposition,
         "overrides": [],
         "sampled_out": False,
-        "mode": "",
+        "mode": "unknown",
         "action": action,
         "would": action,
         "dns": {"queries": 0, "cache_hits": 0, "milliseconds": 0.0},
@@ -118,12 +120,9 @@ def _domain(fields: Fields, key: str) -> Domain | None:
 
 def _time(fields: Fields) -> str:
     seconds = _number(fields, "received")
-    try:
-        when = datetime.fromtimestamp(seconds if seconds is not None else -1, UTC)
-    except (ValueError, OverflowError, OSError):
-        when = None
-    if seconds is None or seconds < 0 or when is None:
+    if seconds is None or not 0 <= seconds < END_OF_TIME:
         raise UnreadableError("no time in received")
+    when = datetime.fromtimestamp(seconds, UTC)
     return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -15,8 +15,8 @@ from dmarcmilter.recipients.choice import Address, Choice, Found
 
 log = logging.getLogger(__name__)
 
-MAX_FILE = 33_554_432
-"""Octets: about a million lines, two seconds of reading, 150 MB of memory for all workers. More belongs in SQL."""
+MAX_FILE = 16_777_216
+"""Octets: about half a million lines, a few seconds of reading. More belongs in SQL."""
 MAX_LINE = 1000
 """Octets of one line."""
 MAX_TOLD = 10

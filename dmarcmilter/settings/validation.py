@@ -68,8 +68,8 @@ def _check_seal(seal: Seal) -> None:
     """All of it or nothing: half a section would be a site that believes it seals."""
     where = "[arc.seal]"
     if not seal.domain:
-        given = [key for key in ("selector", "key_file", "recipients") if getattr(seal, key)]
-        _require(not given, f"{where} domain: {' and '.join(given)} without it seal nothing")
+        for key in ("selector", "key_file", "recipients"):
+            _require(not getattr(seal, key), f"{where} {key}: seals nothing without a domain")
         return
     _require("." in (domains.parse(seal.domain) or ""), f"{where} domain: {seal.domain!r} is not a domain name")
     _require(domains.parse(seal.selector), f"{where} selector: {seal.selector!r} is not a selector (RFC 6376 3.1)")

@@ -66,6 +66,9 @@ class Driver:
         self.is_judged = True
         return self.session.envfrom(*data.split(b" "))
 
+    def envrcpt(self, data: bytes) -> int:
+        return self.session.envrcpt(*data.split(b" "))
+
     def header(self, data: bytes) -> int:
         name, _, value = data.partition(b":")
         text = name.strip().decode("utf-8", "ignore")
@@ -134,6 +137,7 @@ CALLBACKS: dict[bytes, Callable[[Driver, bytes], int]] = {
     b"C": Driver.connect,
     b"H": Driver.hello,
     b"M": Driver.envfrom,
+    b"R": Driver.envrcpt,
     b"L": Driver.header,
     b"N": Driver.eoh,
     b"B": Driver.body,
@@ -148,6 +152,7 @@ SILENCE = {
     b"C": Milter.P_NR_CONN,
     b"H": Milter.P_NR_HELO,
     b"M": Milter.P_NR_MAIL,
+    b"R": Milter.P_NR_RCPT,
     b"L": Milter.P_NR_HDR,
     b"N": Milter.P_NR_EOH,
     b"B": Milter.P_NR_BODY,
@@ -171,7 +176,7 @@ def _script(line: bytes, message: bytes) -> bytes:
     client, helo, sender = [*line.split(b"\t"), b"", b"", b""][:3]
     head, _, body = message.partition(b"\r\n\r\n")
     fields = head.replace(b"\r\n ", b"\n ").replace(b"\r\n\t", b"\n\t").split(b"\r\n")
-    steps = [b"O", b"C" + client, b"H" + helo, b"M<" + sender + b">"]
+    steps = [b"O", b"C" + client, b"H" + helo, b"M<" + sender + b">", b"R<b@rcpt.example>"]
     return b"\0".join([*steps, *(b"L" + field for field in fields), b"N", b"B" + body, b"E"])
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,7 +111,7 @@ class Mail:
         record = self.daemon.record(queue_id)
         held = self.postfix.held_message(queue_id) if queue_id in self.postfix.hold_queue() else None
         delivered = code == 250 and held is None
-        delivery = self.sink.find(f"id {queue_id}\r\n".encode()) if delivered else None
+        delivery = self.sink.find(f"id {queue_id}".encode()) if delivered else None
         return Sent(code, text, queue_id, record, delivery, held)
 
     def spoof(self, author: str, **keywords: bytes) -> Sent:
@@ -121,11 +121,13 @@ class Mail:
 
 
 @contextlib.contextmanager
-def running_mail() -> Iterator[Mail]:
-    with NameServer(ZONE) as dns, Sink() as sink:
+def running_mail(zone: Mapping[str, Any] = ZONE, **sections: Mapping[str, Any]) -> Iterator[Mail]:
+    """`sections`: of the filter's conf file, beside what the chain needs."""
+    with NameServer(dict(zone)) as dns, Sink() as sink:
         conf = {
             "dns": {"nameservers": [f"127.0.0.1:{dns.port}"]},
             "identity": {"authserv_id": "mx.test.example"},
+            **sections,
         }
         with FilterDaemon(conf) as daemon, PostfixServer(daemon.address, sink_port=sink.port) as postfix:
             yield Mail(daemon, postfix, sink)

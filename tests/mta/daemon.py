@@ -14,7 +14,8 @@ PROJECT = Path(__file__).parents[2]
 READY_SECONDS = 30.0
 STOP_SECONDS = 30.0
 
-Sections = Mapping[str, Mapping[str, Any]]
+Sections = Mapping[str, Any]
+"""The keys of each section; of an array of tables, a list of such."""
 
 
 class FilterDaemon:
@@ -63,13 +64,19 @@ class FilterDaemon:
         own: dict[str, dict[str, Any]] = {
             "milter": {"socket": f"unix:{self.socket}", "socket_mode": "0666", "workers": 1},
             "policy": {"sampling_key": str(self.directory / "sampling.key")},
+            "defer": {"directory": str(self.directory / "deferred")},
             "history": {"journal": str(self.journal), "database": f"sqlite:///{self.directory}/history.db"},
         }
+        arrays = [
+            (f"[[{name}]]", keys) for name, tables in sections.items() if isinstance(tables, list) for keys in tables
+        ]
         for name, keys in sections.items():
-            own[name] = own.get(name, {}) | dict(keys)
+            if not isinstance(keys, list):
+                own[name] = own.get(name, {}) | dict(keys)
         # JSON's strings, numbers, lists and truth values are also TOML's.
         lines = [
-            f"[{name}]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in keys.items()) for name, keys in own.items()
+            f"{head}\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in keys.items())
+            for head, keys in [*((f"[{name}]", keys) for name, keys in own.items()), *arrays]
         ]
         self.conf.write_text("\n".join(lines), encoding="utf-8")
 

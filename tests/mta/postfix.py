@@ -119,7 +119,7 @@ class PostfixServer:
         default_action: str = "tempfail",
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="postfix-test-"))
         # The daemons run as postfix and must get to the queue; mkdtemp gives 0700.
         self.directory.chmod(0o755)
@@ -216,7 +216,7 @@ def _path() -> str:
     return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
-def _free_port() -> int:
+def free_port() -> int:
     for _ in range(200):
         port = random.randrange(*PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):

@@ -125,7 +125,10 @@ class _Session(socketserver.StreamRequestHandler):
         self.wfile.write("".join(f"{line}\r\n" for line in lines).encode())
 
     def _data(self) -> bytes:
+        """OSError: the connection ended before the message did, and no server takes half of one."""
         lines = []
-        while (line := self.rfile.readline(LINE_LIMIT)) and line != b".\r\n":
+        while (line := self.rfile.readline(LINE_LIMIT)) != b".\r\n":
+            if not line.endswith(b"\n"):
+                raise ConnectionResetError
             lines.append(line.removeprefix(b"."))
         return b"".join(lines)

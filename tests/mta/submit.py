@@ -28,14 +28,17 @@ def submit(
     data: bytes,
     mail_args: str = "BODY=8BITMIME",
     login: str | None = None,
+    source: str = "",
 ) -> tuple[int, str]:
     """The reply that ended the message: the last one, or the first refusal on the way.
 
     Addresses are without angle brackets, an empty `mail_from` is the null reverse-path. `login` is the SASL name.
+    `source` is the address to connect from, for a server that does not know XCLIENT; `client_ip` is unused then.
     """
-    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection, connection.makefile("rb") as stream:
+    here = (source, 0) if source else None
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT, here) as connection, connection.makefile("rb") as stream:
         session = _Session(connection, stream)
-        refusal = session.greet(client_ip, helo, login)
+        refusal = session.hello(helo) if source else session.greet(client_ip, helo, login)
         for command in (
             f"MAIL FROM:<{mail_from}> {mail_args}".rstrip(),
             *(f"RCPT TO:<{rcpt}>" for rcpt in rcpts),
@@ -57,6 +60,9 @@ class _Session:
         refusal = self._refusal(self._reply()) or self.refused("EHLO proxy.example")
         refusal = refusal or self.refused(f"XCLIENT ADDR={address} NAME=[UNAVAILABLE] PORT=40000{identity}")
         return refusal or self.refused(f"EHLO {helo}")
+
+    def hello(self, helo: str) -> tuple[int, str] | None:
+        return self._refusal(self._reply()) or self.refused(f"EHLO {helo}")
 
     def refused(self, line: str) -> tuple[int, str] | None:
         return self._refusal(self.command(line))

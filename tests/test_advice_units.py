@@ -1,0 +1,71 @@
+"""systemd's unit of the filter, from its files."""
+
+from pathlib import Path
+
+import pytest
+
+from dmarcmilter.advice import units
+from dmarcmilter.settings import Milter
+
+SHIPPED = Path(__file__).parent.parent / "systemd" / "dmarcmilter.service"
+
+
+def installed(tmp_path, text, **drop_ins):
+    main, admin = tmp_path / "lib", tmp_path / "etc"
+    for folder in (main, admin, admin / f"{units.UNIT}.d"):
+        folder.mkdir(exist_ok=True)
+    (main / units.UNIT).write_text(text)
+    for name, content in drop_ins.items():
+        (admin / f"{units.UNIT}.d" / f"{name}.conf").write_text(content)
+    return units.find((str(admin), str(main)))
+
+
+def test_our_own_unit(tmp_path):
+    unit = installed(tmp_path, SHIPPED.read_text())
+    assert (unit.user, unit.group, unit.closed) == ("dmarcmilter", "dmarcmilter", True)
+    assert unit.stop_seconds > Milter().drain_timeout
+    assert unit.makes("/var/lib/dmarcmilter/journal")
+    assert unit.makes("/run/dmarcmilter/dmarcmilter.sock")
+    assert not unit.keeps_out("/var/lib/dmarcmilter/journal")
+    assert unit.keeps_out("/srv/journal")
+    assert not unit.makes("/var/lib/dmarcmilter2")
+
+
+def test_drop_ins(tmp_path):
+    more = {
+        "10": "[Service]\nUser=other\nReadWritePaths=/srv/a -/srv/b\n",
+        "20": "[Unit]\nUser=nobody\n[Service]\n# User=x\nReadWritePaths=\nReadWritePaths=/srv/c\nStateDirectory=more\n"
+        "SupplementaryGroups=postfix mail\n",
+    }
+    unit = installed(tmp_path, SHIPPED.read_text(), **more)
+    assert unit.user == "other"
+    assert unit.groups == ("postfix", "mail")
+    assert not unit.keeps_out("/srv/c/x")
+    assert unit.keeps_out("/srv/a")
+    assert unit.makes("/var/lib/more/x")
+
+
+def test_without_protection_nothing_is_kept_out(tmp_path):
+    unit = installed(tmp_path, "[Service]\nExecStart=x\n")
+    assert (unit.user, unit.closed) == ("root", False)
+    assert not unit.keeps_out("/anywhere")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("1min 30s", 90), ("5m", 300), ("infinity", None), ("", None)]
+)
+def test_time_to_stop(text, seconds, tmp_path):
+    assert installed(tmp_path, f"[Service]\nTimeoutStopSec={text}\n").stop_seconds == seconds
+
+
+def test_no_unit(tmp_path):
+    assert units.find((str(tmp_path),)) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\0\xff" * 500, "[Service", "=\n=x\n[Service]\n=\nUser\nUser=\n" + "User=a" * 90_000]
+)
+def test_odd_files(text, tmp_path):
+    unit = installed(tmp_path, text)
+    assert isinstance(unit.user, str)
+    assert len(unit.user) <= units.MAX_FILE

@@ -1,0 +1,179 @@
+"""The catalogues: both languages say the same things, and every reason that the program records is known."""
+
+import ast
+import re
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dmarcmilter
+from dmarcmilter.checks.fault import Fault
+from dmarcmilter.explanation.catalogue import MAX_VALUE, Language, catalogue, harmless, placeholders, recognised
+
+PACKAGE = Path(dmarcmilter.__file__).parent
+EN, JA = catalogue(Language.EN), catalogue(Language.JA)
+
+
+def test_both_languages_have_the_same_keys_and_placeholders():
+    assert {key: placeholders(text) for key, text in EN.templates.items()} == {
+        key: placeholders(text) for key, text in JA.templates.items()
+    }
+
+
+@pytest.mark.parametrize("texts", [EN, JA], ids=["en", "ja"])
+def test_templates_have_plain_placeholders_only(texts):
+    for key, text in texts.templates.items():
+        assert text == text.strip() or key.startswith("word."), key
+        for _, name, spec, conversion in string.Formatter().parse(text):
+            assert name is None or re.fullmatch(r"[a-z_]+", name), key
+            assert not spec, key
+            assert not conversion, key
+
+
+SENTENCES = ("author.", "spf.", "dkim.", "arc.", "aligned.", "verdict.", "done.", "sender.", "administrator.")
+
+
+@pytest.mark.parametrize("key", [key for key in EN.templates if key.startswith(SENTENCES)])
+def test_japanese_sentences_are_japanese_and_polite(key):
+    text = JA.templates[key]
+    assert re.search(r"[ぁ-ん]", text), text
+    assert not re.search(r"[()!?]", text), "full-width marks in Japanese text"
+    # A sentence ends in the polite form; one that ends in a value has it before.
+    polite = r"(です|ます|ません|ください|ました|まれます|できます)"
+    assert re.search(rf"{polite}(。|: |\uff08|\{{)", text) or text.startswith("リゾルバー") or "{reason}。" in text, (
+        text
+    )
+
+
+def test_the_file_is_part_of_the_package():
+    for language in Language:
+        assert (PACKAGE / "explanation" / f"{language}.toml").is_file()
+
+
+# What calls and names carry a reason that may be recorded.
+CALLS = {
+    "Override": 1,
+    "Evaluation": None,
+    "_problem": 1,
+    "_refuse": 0,
+    "_set_bad": 0,
+    "Chain": None,
+    "SpfResult": 3,
+    "PermError": 0,
+    "TempError": 0,
+    "_failed": 0,
+    "_fail": 0,
+    "_go_on": 0,
+}
+KEYWORDS = {"reason", "fault", "failed", "existence_failed", "comment"}
+VARIABLES = {"reason", "failed", "comment", "unknown"}
+MODULES = [
+    *("policy", "speaking", "entries", "marking", "pipeline", "checks/arc", "checks/spf", "resolver/query"),
+    *("resolver/messagelookup", "dmarc/author", "dmarc/addresses", "dmarc/syntax", "dmarc/discovery"),
+    *("dmarc/evaluation", "dmarc/published"),
+]
+ELSEWHERE = {"{x}: {x}", "{x}{x}", "{x} {x}: {x}", "{x}: would be {x}"}
+"""Made of parts that are looked at by themselves."""
+
+
+def texts_of(node):
+    """Strings as written, with {x} in the place of each value, also those among which the code chooses."""
+    match node:
+        case ast.Constant(value=str(text)):
+            yield text
+        case ast.JoinedStr():
+            yield "".join(part.value if isinstance(part, ast.Constant) else "{x}" for part in node.values)
+        case ast.BoolOp() | ast.IfExp():
+            for child in ast.iter_child_nodes(node):
+                yield from texts_of(child)
+
+
+def reasons_in(module):
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            place = CALLS.get(name)
+            if place is not None and len(node.args) > place:
+                yield from texts_of(node.args[place])
+            found = [one.value for one in node.keywords if one.arg in KEYWORDS and name != "replace"]
+            yield from (text for value in found for text in texts_of(value))
+        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in VARIABLES:
+            yield from texts_of(node.value)
+        elif isinstance(node, ast.FunctionDef) and node.name in {"_notes", "_guard_note"}:
+            yield from (text for one in ast.walk(node) for text in texts_of(one) if isinstance(one, ast.JoinedStr))
+        elif isinstance(node, ast.FunctionDef) and node.name.startswith("_why_"):
+            returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return)]
+            yield from (f"{text}: would be reject" for value in returned for text in texts_of(value) if text)
+
+
+def sample(text):
+    """As it may be recorded."""
+    return text.replace("{x}", "x1.example")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_reason_in_the_code_is_known(module):
+    texts = {text for text in reasons_in(module) if text} - ELSEWHERE
+    assert texts, "nothing was found to look at"
+    unknown = [text for text in texts if not recognised(sample(text))[0]]
+    assert not unknown, "add them to [reason] of both catalogues"
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_every_fault_of_a_signature_is_known(fault):
+    code, values = recognised(fault.reason)
+    assert code.startswith("reason.")
+    assert not values
+    nested = f"ARC-Message-Signature 12: {fault.reason}"
+    assert JA.reason(nested) == f"ARC-Message-Signature i=12: {JA.reason(fault.reason)}"
+
+
+def test_a_reason_within_a_reason_within_a_reason():
+    text = "TXT _dmarc.example.com: 192.0.2.1 answered SERVFAIL"
+    assert JA.reason(text) == "TXT _dmarc.example.com: DNS サーバー 192.0.2.1 の応答は SERVFAIL です"
+    assert EN.reason(text) == text
+
+
+def test_unknown_reasons_are_quoted():
+    assert JA.reason("what nobody has written") == "「what nobody has written」"
+    assert EN.reason("what nobody has written") == "what nobody has written"
+    assert JA.reason("") == EN.reason("") == ""
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("plain ドメイン", "plain ドメイン"),
+        ("\x1b[31m", "\\u{1b}[31m"),
+        ("a\r\nb\x00\x7f\x9b", "a\\u{d}\\u{a}b\\u{0}\\u{7f}\\u{9b}"),
+        ("\u202egpj.exe", "\\u{202e}gpj.exe"),
+        ("a\u200bb\u2028c\ufeff", "a\\u{200b}b\\u{2028}c\\u{feff}"),
+        ("{author} {0.__class__}", "{author} {0.__class__}"),
+        (None, "None"),
+        ("x" * (MAX_VALUE + 1), "x" * MAX_VALUE + "..."),
+    ],
+)
+def test_harmless(raw, shown):
+    assert harmless(raw) == shown
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=2000), st.sampled_from(list(Language)))
+def test_any_text_may_be_a_reason(text, language):
+    said = catalogue(language).reason(text)
+    assert said.isprintable()
+    assert len(said) <= 12 * MAX_VALUE
+
+
+@pytest.mark.parametrize("piece", ["ARC-Seal 1: ", "TXT a: ", "DNS TXT a: ", "spf of a ", "x: "])
+def test_recognition_is_quick_for_any_text(piece):
+    import time
+
+    start = time.perf_counter()
+    for _ in range(20):
+        JA.reason(piece * 500)
+    assert time.perf_counter() - start < 2

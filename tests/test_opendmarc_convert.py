@@ -1,0 +1,242 @@
+"""OpenDMARC's conf file as ours: each of its settings (cases/opendmarc.toml), and files that are odd or hostile."""
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dmarcmilter import config
+from dmarcmilter.cli import main
+from dmarcmilter.opendmarc import conffile, converters, hosts
+from dmarcmilter.opendmarc.convert import convert, written
+from dmarcmilter.opendmarc.keys import KEYS, RENAMED, Fate
+
+ROWS = tomllib.loads((Path(__file__).parent / "cases" / "opendmarc.toml").read_text(encoding="utf-8"))["setting"]
+DOCS = (Path(__file__).parent.parent / "docs" / "from-opendmarc.md").read_text(encoding="utf-8")
+FILES = {
+    "hosts": b"# ours\nlocalhost\n192.0.2.0/24\n!192.0.2.128/25\n2001:db8::/32\n198.51.100.7 # one\n\n"
+    b"mail.example.net\n.example.org\n",
+    "whitelist": b"hop.example\n# no more\nLIST.example\n",
+    "noreports": b"dmarc@example.com\nexample.org\n",
+}
+MANUAL = """AuthservID AuthservIDWithJobID AutoRestart AutoRestartCount AutoRestartRate Background BaseDirectory
+ChangeRootDirectory CopyFailuresTo DNSTimeout DomainWhitelist DomainWhitelistFile DomainWhitelistSize EnableCoredumps
+FailureReports FailureReportsBcc FailureReportsOnNone FailureReportsSentBy HistoryFile HoldQuarantinedMessages
+IgnoreAuthenticatedClients IgnoreHosts IgnoreMailFrom IgnoreMailTo MilterDebug PidFile PublicSuffixList
+RecordAllMessages RejectFailures RejectMultiValueFrom RejectString ReportCommand RequiredHeaders Socket SoftwareHeader
+SPFIgnoreResults SPFSelfValidate Syslog SyslogFacility TrustedAuthservIDs UMask UserID"""
+"""opendmarc.conf(5) of version 1.4.2."""
+FURTHER = {"TestDNSData", "NoReportsList", "RequiredFrom"}
+
+
+def read_file(path):
+    if path not in FILES:
+        raise FileNotFoundError(2, "No such file or directory", path)
+    return FILES[path]
+
+
+def converted(text, **options):
+    raw = text if isinstance(text, bytes) else text.encode()
+    found = convert(conffile.parse(raw), read_file, **options)
+    config.parse(written(found, "opendmarc.conf"))  # whatever it was, it loads
+    return found
+
+
+def note_of(found, name):
+    (note,) = [note for note in found.notes if note.name == name and note.value]
+    return note
+
+
+def flat(values):
+    return {f"{section}.{key}": value for section, keys in values.items() for key, value in keys.items()}
+
+
+def test_every_setting_of_opendmarc_is_in_the_table():
+    assert {key.name for key in KEYS.values()} == set(MANUAL.split()) | FURTHER
+    assert len(KEYS) == 45
+
+
+def test_every_setting_has_a_row():
+    rows = {RENAMED.get(row["key"].lower(), row["key"].lower()) for row in ROWS}
+    assert rows >= set(KEYS)
+    taken = {row["key"].lower() for row in ROWS if "ours" in row}
+    assert taken >= {name for name, key in KEYS.items() if key.fate is Fate.TAKEN}
+
+
+def test_converters_are_of_settings_that_exist():
+    names = {key.name for key in KEYS.values()}
+    assert set(converters.CONVERTERS) <= names
+    assert set(converters.UNSET) <= names
+    assert {key.name for key in KEYS.values() if key.fate is Fate.TAKEN} <= set(converters.CONVERTERS)
+
+
+def test_the_documentation_has_the_same_table():
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \| [^|]+ \|$", DOCS, re.MULTILINE))
+    assert rows == {key.name: str(key.fate) for key in KEYS.values()}
+    for key in KEYS.values():
+        assert f"| `{key.name}` | {key.fate} | {key.becomes} |" in DOCS
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row["name"] for row in ROWS])
+def test_setting(row):
+    found = converted(f"{row['key']}\t {row['value']}  # as it was\n")
+    name = row.get("as", row["key"])
+    known = KEYS.get(name.lower())
+    note = note_of(found, known.name if known else name)
+    assert str(note.fate or "") == row.get("fate", "")
+    assert row.get("text", "") in note.text
+    ours = flat(found.values)
+    expected = row.get("ours", {})
+    assert {key: ours.get(key) for key in expected} == expected
+    unset = {f"{section}.{key}" for pairs in converters.UNSET.values() for section, key in pairs}
+    assert set(ours) - unset <= set(expected)
+
+
+def test_without_a_setting_nothing_more_is_enforced_than_was():
+    found = converted("")
+    assert flat(found.values) == {"policy.mode": "monitor", "policy.quarantine_action": "header"}
+    said = {note.name: note.text for note in found.notes}
+    assert 'mode = "monitor"' in said["RejectFailures"]
+    assert {"IgnoreAuthenticatedClients", "RejectMultiValueFrom"} <= set(said)
+
+
+def test_both_lists_of_sealers_count():
+    found = converted("DomainWhitelist a.example\nDomainWhitelistFile whitelist\n")
+    assert found.values["arc"]["trusted_sealers"] == ["a.example", "hop.example", "list.example"]
+
+
+def test_relative_paths_are_completed():
+    asked = []
+    convert(conffile.parse(b"BaseDirectory /base\nIgnoreHosts hosts\n"), lambda path: asked.append(path) or b"")
+    assert asked == ["/base/hosts"]
+
+
+def test_a_socket_for_a_trial():
+    found = converted("Socket local:/run/o.sock\n", socket="inet:8899@127.0.0.1")
+    assert found.values["milter"]["socket"] == "inet:8899@127.0.0.1"
+    assert converted("", socket="inet:8899@127.0.0.1").values["milter"]["socket"] == "inet:8899@127.0.0.1"
+
+
+def test_authors_to_ignore_are_a_suggestion_that_a_person_completes():
+    text = written(converted('IgnoreMailFrom example.com,a"b\n'), "o.conf")
+    block = (
+        text.partition("# To be completed by hand:\n")[2]
+        .replace("# ", "", 5)
+        .replace("client = []", 'client = ["192.0.2.1"]')
+        .replace('"a?b"', '"ab.example"')
+    )
+    assert config.parse(block).override[0].from_domain == ("example.com", "ab.example")
+
+
+def test_the_last_of_several_counts():
+    assert flat(converted("RejectFailures no\nrejectfailures yes\n").values)["policy.mode"] == "enforce"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("10", 10), ("010", 8), ("0x1F", 31), ("-3", -3), ("", None), ("x", None), ("08", None), ("9" * 30, None)],
+)
+def test_number(text, value):
+    assert conffile.number(text) == value
+
+
+def test_limits_of_the_file():
+    parsed = conffile.parse(b"a 1\n" * (conffile.MAX_FILE // 4) + b"Syslog true\n")
+    assert list(parsed.settings) == ["a"]
+    assert parsed.notes
+    many = conffile.parse(b"".join(b"k%d 1\n" % number for number in range(conffile.MAX_SETTINGS + 10)))
+    assert len(many.settings) == conffile.MAX_SETTINGS
+    long = conffile.parse(b"Socket " + b"x" * (conffile.MAX_VALUE + 1) + b"\n" + b"y" * 65 + b" 1\nSyslog\n")
+    assert not long.settings
+    assert len(long.notes) == 3
+    assert len(conffile.parse(b"x\n" * 1000).notes) == conffile.MAX_NOTES
+
+
+def test_limits_of_lists():
+    names = b"".join(b"n%d.example\n" % number for number in range(converters.MAX_NAMES + 5))
+    found = convert(conffile.parse(b"DomainWhitelistFile f\nIgnoreMailFrom " + b"a.b," * 1500), lambda _: names)
+    assert len(found.values["arc"]["trusted_sealers"]) == converters.MAX_NAMES
+    assert "5 left out" in note_of(found, "DomainWhitelistFile").text
+
+
+def test_exceptions_that_cannot_be_cut_out_take_their_network_with_them():
+    many = hosts.parse(b"10.0.0.0/8\n" + b"".join(b"!10.%d.%d.1\n" % (n % 250, n // 4) for n in range(900)))
+    assert len(many.networks) <= hosts.MAX_NETWORKS
+    assert not any("10.0.0.0/8" in network for network in many.networks)
+    assert any(entry.startswith("!10.") for entry in many.left_out)
+
+
+def test_many_networks_are_bounded():
+    found = hosts.parse(b"".join(b"10.%d.%d.0/24\n" % (n % 250, n // 250) for n in range(1200)))
+    assert len(found.networks) == hosts.MAX_NETWORKS
+    assert len(found.left_out) == 200
+
+
+def test_a_whole_network_as_exception():
+    assert hosts.parse(b"192.0.2.0/25\n!192.0.2.0/24\n").networks == ()
+
+
+NAMES = st.sampled_from([key.name for key in KEYS.values()])
+ODD = ["true", "0", "local:/x", "hosts", "whitelist", "%s{", "x\x85y", "inet:1@::", "-", "0x", "a,,b"]
+VALUES = st.one_of(st.text(max_size=60), st.sampled_from(ODD))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(NAMES, VALUES), max_size=6))
+def test_any_values_make_a_file_that_loads(pairs):
+    converted("".join(f"{name} {value}\n" for name, value in pairs).encode("utf-8", "surrogatepass"))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=300))
+def test_any_octets_make_a_file_that_loads(raw):
+    converted(raw)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=300))
+def test_any_list_of_hosts(raw):
+    found = hosts.parse(raw)
+    config.parse(f"[ignore]\nnetworks = {list(found.networks)!r}\n")
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["config", "from-opendmarc", *arguments], catch_exceptions=False)
+
+
+def test_command(tmp_path):
+    source = tmp_path / "opendmarc.conf"
+    source.write_text(f"RejectFailures true\nIgnoreHosts {tmp_path}/hosts\nCopyFailuresTo a@b.example\nWhat ever\n")
+    (tmp_path / "hosts").write_bytes(FILES["hosts"])
+    printed = run(str(source))
+    assert printed.exit_code == 0
+    assert config.parse(printed.stdout).ignore.networks[0] == "127.0.0.0/8"
+    target = tmp_path / "our.toml"
+    told = run(str(source), "-o", str(target), "--socket", "local:/run/d/d.sock")
+    assert told.exit_code == 0
+    assert "3 taken over, 0 not needed, 1 not supported, 1 not understood" in told.stdout
+    assert "note: CopyFailuresTo" in told.stdout
+    assert config.load(str(target)).milter.socket == "unix:/run/d/d.sock"
+    checked = CliRunner().invoke(main, ["config", "check", str(target)], catch_exceptions=False)
+    assert f"{target}: valid" in checked.stdout
+
+
+def test_command_refuses(tmp_path):
+    source = tmp_path / "opendmarc.conf"
+    source.write_text("Syslog true\n")
+    assert run(str(tmp_path / "none")).exit_code == 2
+    assert run(str(tmp_path)).exit_code == 2
+    existing = run(str(source), "-o", str(source))
+    assert existing.exit_code == 2
+    assert source.read_text() == "Syslog true\n"
+    assert "--socket" in run(str(source), "--socket", "nonsense").stderr
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert run(str(pipe)).exit_code == 2
+    source.write_text(f"IgnoreHosts {pipe}\n")
+    assert "cannot be read" in run(str(source)).stdout

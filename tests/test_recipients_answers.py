@@ -1,0 +1,142 @@
+"""dmarcmilter.recipients.answers: bounded waiting, memory, and a database that does not answer."""
+
+import threading
+import time
+
+import pytest
+
+from dmarcmilter.recipients import answers as module
+from dmarcmilter.recipients.answers import Answers, DatabaseError
+from dmarcmilter.recipients.choice import Found
+
+JOE = ("joe+x@example.net", "joe@example.net", "@example.net")
+ANN = ("ann@example.net", "@example.net")
+
+
+class Source:
+    """A database of the test's own making: slow, down or in order."""
+
+    def __init__(self, **known):
+        self.known = {"@example.net": Found.NOTHING} | known
+        self.asked = []
+        self.delay = 0.0
+        self.down = False
+        self.stuck = threading.Event()
+        self.stuck.set()
+
+    def ask(self, form):
+        self.asked.append(form)
+        self.stuck.wait()
+        time.sleep(self.delay)
+        if self.down:
+            raise DatabaseError("connection refused")
+        return self.known.get(form, Found.NOTHING)
+
+
+@pytest.fixture
+def source():
+    found = Source(**{"joe@example.net": Found.EXEMPT, "ann@example.net": Found.ENFORCE})
+    yield found
+    found.stuck.set()
+
+
+def make(source, timeout=0.3, keep_seconds=60.0):
+    return Answers(source.ask, timeout=timeout, keep_seconds=keep_seconds)
+
+
+def test_the_most_specific_form_with_an_answer_decides(source):
+    found = make(source)
+    assert found.find([JOE, ANN]) == [Found.EXEMPT, Found.ENFORCE]
+    assert found.find([("nobody@example.net", "@example.net")]) == [Found.NOTHING]
+    assert "@example.net" not in source.asked[:3]
+
+
+def test_answers_are_remembered_for_a_while(source):
+    found = make(source, keep_seconds=0.2)
+    assert [found.find([JOE]) for _ in range(5)] == [[Found.EXEMPT]] * 5
+    assert len(source.asked) == 2
+    source.known["joe@example.net"] = Found.ENFORCE
+    time.sleep(0.25)
+    assert found.find([JOE]) == [Found.ENFORCE]
+
+
+def test_memory_is_bounded(source, monkeypatch):
+    # MAX_REMEMBERED
+    monkeypatch.setattr(module, "MAX_REMEMBERED", 10)
+    found = make(source)
+    many = [(f"user{number}@example.net", "@example.net") for number in range(50)]
+    assert found.find([*many, JOE]) == [Found.NOTHING] * 50 + [Found.EXEMPT]
+    assert len(found._remembered) == 10
+
+
+def test_several_are_asked_for_at_once(source):
+    # THREADS
+    source.delay = 0.05
+    began = time.monotonic()
+    many = [(f"user{number}@example.net",) for number in range(16)]
+    assert make(source, timeout=5.0).find(many) == [Found.NOTHING] * 16
+    assert time.monotonic() - began < 0.6
+
+
+def test_a_database_that_hangs_is_waited_for_once(source, monkeypatch, caplog):
+    # HOLD_SECONDS
+    monkeypatch.setattr(module, "HOLD_SECONDS", 0.5)
+    found = make(source)
+    source.stuck.clear()
+    began = time.monotonic()
+    assert found.find([JOE, ANN]) == [Found.UNKNOWN] * 2
+    waited = time.monotonic() - began
+    assert 0.25 < waited < 0.6
+    began = time.monotonic()
+    assert [found.find([JOE]) for _ in range(20)] == [[Found.UNKNOWN]] * 20
+    assert time.monotonic() - began < 0.1
+    [record] = caplog.records
+    assert "no answer within 0.3 s" in record.getMessage()
+    assert "example" not in caplog.text
+    source.stuck.set()
+    time.sleep(0.5)
+    assert found.find([JOE, ANN]) == [Found.EXEMPT, Found.ENFORCE]
+
+
+def test_old_knowledge_is_better_than_none(source):
+    found = make(source, keep_seconds=0.0)
+    assert found.find([JOE]) == [Found.EXEMPT]
+    source.down = True
+    assert found.find([JOE, ANN]) == [Found.EXEMPT, Found.UNKNOWN]
+
+
+def test_a_database_that_is_down_is_told_once_and_tried_again(source, monkeypatch, caplog):
+    monkeypatch.setattr(module, "HOLD_SECONDS", 0.05)
+    caplog.set_level("INFO")
+    found = make(source)
+    source.down = True
+    for _ in range(3):
+        assert found.find([ANN]) == [Found.UNKNOWN]
+        time.sleep(0.1)
+    source.down = False
+    assert found.find([ANN]) == [Found.ENFORCE]
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+
+
+def test_a_bug_is_no_end(source, monkeypatch):
+    monkeypatch.setattr(module, "HOLD_SECONDS", 0.0)
+    found = Answers(lambda form: 1 // 0, timeout=0.3, keep_seconds=60.0)
+    assert [found.find([JOE]) for _ in range(10)] == [[Found.UNKNOWN]] * 10
+    found._ask = source.ask
+    assert found.find([JOE]) == [Found.EXEMPT]
+
+
+def test_a_long_list_keeps_no_other_message_waiting(source):
+    source.delay = 0.005
+    found = make(source, timeout=1.0)
+    many = [(f"user{number}@example.net",) for number in range(2000)]
+    long = threading.Thread(target=found.find, args=(many,))
+    long.start()
+    time.sleep(0.05)
+    began = time.monotonic()
+    assert found.find([ANN]) == [Found.ENFORCE]
+    assert time.monotonic() - began < 0.5
+    long.join()
+    # It was cut off in time, which is no fault of the database's.
+    assert len(source.asked) < 1500
+    assert found.find([JOE]) == [Found.EXEMPT]
