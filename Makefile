@@ -1,10 +1,13 @@
 # Two commands are enough: `make run` and `make test`. Each installs what it needs (see scripts/bootstrap).
 
-.PHONY: help run demo test check lint types bench soak fuzz worstcase deb debtest clean
+.PHONY: help run demo test check lint types bench bench-history soak fuzz worstcase deb debtest clean
 
 SOAK_SECONDS ?= 3600
 
 FUZZ_SECONDS ?= 600
+
+# Outcomes, and possible Author Domains.
+HISTORY ?= 2000000 160000
 
 help:
 	@echo "make run    install what is missing, show the filter doing its job, then keep it running"
@@ -12,6 +15,7 @@ help:
 	@echo "make test   install what is missing, then lint, check types, and run all tests"
 	@echo "make lint | types | check (both)"
 	@echo "make bench  cost by stage and under load; make soak: an hour of load; make worstcase: pathological input"
+	@echo "make bench-history   the history at scale: taking in, statistics, a day's reports, a purge (HISTORY=$(HISTORY))"
 	@echo "make fuzz   search for inputs that break an invariant (FUZZ_SECONDS=$(FUZZ_SECONDS) in total); see fuzz/README.md"
 	@echo "make worstcase   what hostile input can cost"
 	@echo "make deb    the Debian package, judged by lintian, in dist/; make debtest: install, run, upgrade and purge it"
@@ -47,6 +51,10 @@ bench:
 	.venv/bin/python bench/stages.py
 	.venv/bin/python bench/load.py
 	PYTHONPATH=. .venv/bin/python bench/large.py
+
+bench-history:
+	@scripts/bootstrap run
+	.venv/bin/python bench/history.py $(HISTORY)
 
 soak:
 	@scripts/bootstrap run

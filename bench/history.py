@@ -33,15 +33,16 @@ from dmarcmilter.history.ingest import Ingest  # noqa: E402
 from dmarcmilter.history.store import Store, rows  # noqa: E402
 from dmarcmilter.lookup import Answer, Status  # noqa: E402
 from dmarcmilter.reports.delivery import Attempt, Mail, Result  # noqa: E402
-from dmarcmilter.reports.message import Signer  # noqa: E402
 from dmarcmilter.reports.run import Run  # noqa: E402
 from dmarcmilter.reports.sending import World  # noqa: E402
+from dmarcmilter.reports.signing import Signer  # noqa: E402
 from dmarcmilter.settings import Reports  # noqa: E402
 
 AUTHORS = 100_000
 CLIENTS = 200_000
 DAY = datetime(2026, 11, 21, tzinfo=UTC)
 FILES = 4
+
 
 def records(
     outcomes: int, *, seed: int = 1, authors: int = AUTHORS, clients: int = CLIENTS
@@ -205,7 +206,7 @@ class Taker:
         """Nothing is open."""
 
 
-def no_dns(_name: str, _rdtype: str) -> Answer:
+def no_dns(name: str, rdtype: str) -> Answer:  # noqa: ARG001
     """DNS that answers at once: all addresses are in their own domain, so nothing is asked but for organizations."""
     return Answer(Status.NODATA)
 
@@ -227,7 +228,9 @@ def reports(url: str) -> None:
         spent[step] = spent.get(step, 0.0) + now - last
         last = now
 
-    run = Run(store, settings, world, taker, Signer("receiver.example", "s", pem), clock=lambda: clock, progress=progress)
+    run = Run(
+        store, settings, world, taker, Signer("receiver.example", "s", pem), clock=lambda: clock, progress=progress
+    )
     done = run.go()
     print(f"  {done.sent} reports sent, {taker.octets / 1e6:.0f} MB, {done.stopped or 'all that was due'}")
     print("  " + ", ".join(f"{step} {seconds:.1f} s" for step, seconds in spent.items()))

@@ -4,12 +4,13 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -48,9 +49,14 @@ POSTFIX = {"enable_long_queue_ids": "yes"}
 class Service(FilterDaemon):
     """The filter as a service manager runs it: started again when it ends, its log going on."""
 
-    def __init__(self, sections: Mapping[str, Any], *, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, sections: Mapping[str, Any], needs: "Needs") -> None:
         super().__init__(sections)
-        self.environment = dict(environment or {})
+        self.environment = dict(needs.environment)
+        self._user = needs.user or None
+        if needs.state:
+            self.journal = needs.state / "journal"
+        for path in [self.directory, *self.directory.iterdir()] if needs.user else []:
+            shutil.chown(path, needs.user)
         self.starts = 0
         self.failed_starts = 0
         self.most = 0
@@ -80,7 +86,13 @@ class Service(FilterDaemon):
         environment = {**os.environ, **self.environment}
         with self._log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=PROJECT, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment
+                command,
+                cwd=PROJECT,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                user=self._user,
             )
         self.starts += 1
 
@@ -130,8 +142,16 @@ class Stand:
     postfix: PostfixServer
     traffic: Traffic
     database: str
+    server: Any
+    """Of PostgreSQL, with stop() and start(); None: the database is a file."""
+    stack: contextlib.ExitStack
+    """What ends with the stand."""
+    at_the_end: list[Callable[[], None]] = field(default_factory=list)
+    """Called when all mail has its end."""
     notes: list[str] = field(default_factory=list)
     """Of the fault, for the table."""
+    problems: list[str] = field(default_factory=list)
+    """What a fault saw and should not have."""
 
     def seen(self) -> Seen:
         outcomes: dict[str, list[str]] = defaultdict(list)
@@ -173,27 +193,32 @@ class Stand:
             time.sleep(LOOK_SECONDS)
 
 
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a fault needs of its stand."""
+
+    conf: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    """Whom the filter runs as."""
+    state: Path | None = None
+    """Where it keeps what it keeps, if not in its own folder."""
+    server: Any = None
+    """Of PostgreSQL."""
+
+
 @contextlib.contextmanager
-def standing(
-    name: str,
-    seed: int,
-    *,
-    conf: Mapping[str, Mapping[str, Any]] | None = None,
-    environment: Mapping[str, str] | None = None,
-    database: str = "",
-    state: Path | None = None,
-) -> Iterator[Stand]:
-    """`conf`: what this fault needs beside CONF. `state`: where the filter keeps what it keeps, if not at its own."""
-    with NameServer(ZONE) as dns, Sink() as sink:
-        own = {"dns": {"nameservers": [f"127.0.0.1:{dns.port}"]}}
-        sections = _merged(CONF, own, conf or {}, _state(state))
-        service = Service(sections, environment=environment)
-        if state:
-            service.journal = state / "journal"
-        with service, PostfixServer(service.address, sink_port=sink.port, settings=POSTFIX) as postfix:
-            traffic = Traffic(postfix.port, seed, name)
-            url = database or f"sqlite:///{service.directory}/history.db"
-            yield Stand(dns, sink, service, postfix, traffic, url)
+def standing(name: str, seed: int, needs: Needs) -> Iterator[Stand]:
+    with contextlib.ExitStack() as stack:
+        dns = stack.enter_context(NameServer(ZONE))
+        sink = stack.enter_context(Sink())
+        url = needs.server.new_database() if needs.server else ""
+        own = {"dns": {"nameservers": [f"127.0.0.1:{dns.port}"]}, "history": {"database": url} if url else {}}
+        service = stack.enter_context(Service(_merged(CONF, own, needs.conf, _state(needs.state)), needs))
+        postfix = stack.enter_context(PostfixServer(service.address, sink_port=sink.port, settings=POSTFIX))
+        traffic = Traffic(postfix.port, seed, name)
+        url = url or f"sqlite:///{service.directory}/history.db"
+        yield Stand(dns, sink, service, postfix, traffic, url, needs.server, stack)
 
 
 def _state(folder: Path | None) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,9 @@
 """Registration with libmilter: its callbacks reach the Session of their connection."""
 
 import ctypes
+import logging
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +13,8 @@ import milter
 from dmarcmilter.negotiation import actions_for
 from dmarcmilter.service import Service
 from dmarcmilter.session import Session
+
+log = logging.getLogger(__name__)
 
 MAX_PACKET = 1_048_575
 """Octets of one packet from the MTA (libmilter's name: MDS 1M). libmilter's own default of 65,535 makes it close the
@@ -36,6 +41,7 @@ def register(service: Service) -> None:
         method = getattr(Session, name)
 
         def callback(context: Any, *args: Any) -> int:
+            milter.set_exception_policy(Milter.TEMPFAIL)
             session = context.getpriv()
             if session is None:  # an MTA too old to negotiate
                 session = Session(context, service)
@@ -50,10 +56,27 @@ def register(service: Service) -> None:
         getattr(milter, f"set_{name}_callback")(forward(name))
     milter.set_helo_callback(forward("hello"))
     milter.set_close_callback(close)
-    # Reached only when pymilter cannot decode a value from the MTA (an 8-bit header name, say): that value is left
-    # out and the message goes on. Our own bugs end in failsafe().
-    milter.set_exception_policy(Milter.CONTINUE)
+    sys.excepthook = _left_to_pymilter
+    milter.set_exception_policy(Milter.TEMPFAIL)
     milter.register("dmarcmilter", negotiate=negotiate)
+
+
+def _left_to_pymilter(kind: type[BaseException], error: BaseException, _trace: object) -> None:
+    """What was raised outside of every Session, which has failsafe(); pymilter answers by its policy after this.
+
+    Without memory it has to leave out a field, a piece of the body or a whole callback, and a message without it would
+    be judged wrongly, or not at all. Such a worker ends: the MTA puts off what it had, and another takes its place.
+    """
+    if issubclass(kind, UnicodeDecodeError):
+        # A value from the MTA that is no UTF-8 (an 8-bit host name, say) is left out, and the message goes on. The next
+        # callback sets the policy back.
+        milter.set_exception_policy(Milter.CONTINUE)
+        log.info("what is no UTF-8 is left out: %s", error)
+        return
+    try:
+        log.critical("%s outside of every message: this worker cannot go on", kind.__name__)
+    finally:
+        os._exit(1)
 
 
 def _take_large_fields() -> None:

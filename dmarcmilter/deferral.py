@@ -11,6 +11,7 @@ What an attacker can do with it, and what holds him:
     - guess names: they are keyed.
 """
 
+import errno
 import hashlib
 import hmac
 import logging
@@ -36,6 +37,8 @@ NETWORK_BITS = {4: 16, 6: 32}
 NAME_OCTETS = 20
 """Of the hash: no two messages meet by accident."""
 
+OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+"""Errors that tell of this process and not of the directory: they pass, so they let no message through."""
 BROKEN = KEEP_SECONDS
 """Instead of an age, when none can be kept: longer than any cap can be set, so that the message is accepted."""
 
@@ -129,7 +132,10 @@ class Deferrals:
             pass
         return True
 
-    def _broken(self, error: OSError) -> float:
+    def _broken(self, error: OSError) -> float | None:
+        if error.errno in OURS:
+            log.warning("[defer] directory: %s; the message is deferred", error.strerror)
+            return None
         return self._say(f"{self._directory}: {error.strerror or error}")
 
     def _say(self, trouble: str) -> float:

@@ -46,8 +46,7 @@ def failsafe(
         try:
             return callback(self, *args, **kwargs)
         except BaseException:
-            log.exception("%s: internal error in %s", self.queue_id() or "-", callback.__name__)
-            return self.failed(callback.__name__)
+            return self.struck(callback.__name__)
 
     functools.update_wrapper(guarded, callback)
     return guarded
@@ -165,8 +164,8 @@ class Session:
             self._service.tally.ignored(self._ignored)
             self._end()
             return int(Milter.CONTINUE)
-        if self._examination is None:
-            return int(Milter.CONTINUE)
+        if self._examination is None:  # there was no MAIL, or it did not get through to us: nothing is known
+            return self._answer_to_failure()
         outcome = self._examination.outcome(self.queue_id())
         plan = actions.plan(
             outcome,
@@ -194,6 +193,15 @@ class Session:
         return int(Milter.CONTINUE)
 
     # -- helpers -----------------------------------------------------------------------------------------------
+
+    def struck(self, step: str) -> int:
+        """Something was raised in that step, perhaps for want of memory: then what is done about it may raise, too."""
+        self._failed = True
+        try:
+            log.exception("%s: internal error in %s", self.queue_id() or "-", step)
+            return self.failed(step)
+        except BaseException:  # noqa: BLE001  there is nothing left to tell it with
+            return LAST_RESORT if step == "eom" else int(Milter.CONTINUE)
 
     def failed(self, step: str) -> int:
         """A bug of ours struck in that step; where no answer is awaited, the end of message has it."""
@@ -268,6 +276,10 @@ class Session:
         self._changed = True
         carry_out(plan, self._context, leading_space=self._leading_space)
 
+
+LAST_RESORT = int(Milter.TEMPFAIL)
+"""Whatever the operator chose: what could not even be logged is not let through. (Where no answer is awaited libmilter
+sends none, so before the end of message there is none to choose.)"""
 
 ANSWERS = {
     Action.ACCEPT: int(Milter.CONTINUE),

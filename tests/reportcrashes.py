@@ -3,7 +3,8 @@
 python reportcrashes.py FOLDER SEED ROUNDS
 
 In each round the same store and spool are reported by a process that is killed before a line of our code, at a time,
-or when so many messages have arrived, each drawn by chance, and then by one that is not. A real SMTP server counts what arrives. The first round is whole.
+or when so many messages have arrived, each drawn by chance, and then by one that is not. A real SMTP server counts
+what arrives. The first round is whole.
 """
 
 import json

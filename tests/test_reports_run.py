@@ -10,11 +10,12 @@ from reporting import outcome, passed
 from reportsite import YESTERDAY, Crashed, Receiver, Site, counted, domain, parsed, report_id, some, xml
 from zones import Zone
 
+from dmarcmilter.reports import stored
 from dmarcmilter.reports.book import Kind, State
 from dmarcmilter.reports.delivery import Attempt, Relay, Result, SmtpRelay
 from dmarcmilter.reports.ledger import Ledger
 from dmarcmilter.reports.planning import Withheld, whole_day
-from dmarcmilter.reports.run import BUSY
+from dmarcmilter.reports.run import BUSY, REMEMBERED_DAYS
 from dmarcmilter.reports.standing import DAY, LEASE, Lock, Standing, Upkeep, bounced
 
 
@@ -140,7 +141,7 @@ def test_nothing_to_domains_of_which_no_mail_is_authenticated(world):
     done = world.go()
     assert [mail.rcpt_to for mail in world.receiver.taken] == ["dmarc@example.com"] * 2
     assert [counted(mail) for mail in world.receiver.taken] == [1, 1]
-    assert done.withheld == 1
+    assert (done.planned, done.withheld) == (1, 0), "only what was released is looked at again"
 
 
 def test_unless_asked(tmp_path):
@@ -280,6 +281,44 @@ def test_a_day_and_a_domain_that_are_asked_for(world):
     assert world.go(day=YESTERDAY, domain="one.example").sent == 1
     assert world.go().sent == 3
     assert "has not ended" in world.go(day=date(2027, 1, 17)).stopped
+
+
+def test_more_sources_than_memory_are_several_reports(world, monkeypatch):
+    monkeypatch.setattr(stored, "MAX_SOURCES", 2)
+    world.ingest(*[passed(client_ip=f"192.0.2.{n}") for n in range(5)], passed(client_ip="192.0.2.0"))
+    assert [len(planned.sources) for planned, _ in world.run().preview()] == [2]
+    assert world.go().sent == 3
+    assert sum(map(counted, world.receiver.taken)) == 6
+    assert len({report_id(mail) for mail in world.receiver.taken}) == 3
+
+
+def test_a_day_to_which_nothing_came_is_not_read_again(world, monkeypatch):
+    some(world)
+    world.go()
+    world.now += DAY
+    world.ingest(passed(time="2027-01-17T10:00:00.000Z"))
+    read, whole = [], stored.DayView.collect
+
+    def collect(view, *found):
+        read.append(view._day)
+        return whole(view, *found)
+
+    monkeypatch.setattr(stored.DayView, "collect", collect)
+    assert world.go().sent == 1
+    assert read == [20270117]
+    world.now += DAY
+    world.ingest(outcome())
+    assert world.go().sent == 1
+    assert set(read[1:]) == {20270116}
+
+
+def test_old_reports_are_forgotten(anywhere):
+    some(anywhere)
+    anywhere.go()
+    anywhere.now += (REMEMBERED_DAYS + 1) * DAY
+    anywhere.go()
+    assert anywhere.states() == {}
+    assert Ledger(anywhere.store).by_token("0" * 16) is None
 
 
 def test_whole_day_for_people(world):

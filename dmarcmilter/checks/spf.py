@@ -111,6 +111,8 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
     def result(self) -> tuple[SpfWord, str]:
         try:
             word = self.check()[0]
+        except MemoryError:
+            raise  # says nothing about the record
         except Exception as error:  # noqa: BLE001  pyspf lets ValueError, UnicodeError and others out
             return SpfWord.PERMERROR, f"record that cannot be evaluated: {type(error).__name__}"
         if word in ("temperror", "permerror"):

@@ -26,11 +26,11 @@ from dmarcmilter.reports.confcheck import parse_relay
 from dmarcmilter.reports.delivery import Relay, Sendmail, SmtpRelay, Transport
 from dmarcmilter.reports.destinations import Verification
 from dmarcmilter.reports.ledger import Ledger
-from dmarcmilter.reports.message import Signer
 from dmarcmilter.reports.planning import Withheld, whole_day
 from dmarcmilter.reports.run import Ask, Run, no_progress
 from dmarcmilter.reports.sending import Progress as Told
 from dmarcmilter.reports.sending import Sum, World
+from dmarcmilter.reports.signing import KeyUnusableError, Signer, private_key
 from dmarcmilter.reports.standing import Standing, Upkeep, bounced
 from dmarcmilter.settings import Config, Reports
 
@@ -220,4 +220,9 @@ def _transport(settings: Reports) -> Transport:
 def _signer(settings: Reports) -> Signer | None:
     if not settings.sign_key:
         return None
-    return Signer(settings.sign_domain, settings.sign_selector, Path(settings.sign_key).read_bytes())
+    key = Path(settings.sign_key).read_bytes()
+    try:
+        private_key(key)
+    except KeyUnusableError as error:
+        fail(f"[reports] sign_key: {settings.sign_key}: {error}")
+    return Signer(settings.sign_domain, settings.sign_selector, key)

@@ -102,6 +102,10 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX ix_reports_created ON reports (created)",
             "CREATE INDEX ix_reports_content ON reports (created) WHERE content IS NOT NULL",
             "CREATE INDEX ix_report_deliveries_changed ON report_deliveries (changed)",
+            "CREATE INDEX ix_report_deliveries_turn ON report_deliveries (state, id)",
+            "ALTER TABLE report_days ADD COLUMN outcomes BIGINT NOT NULL DEFAULT -1",
+            """CREATE TABLE report_withheld (
+                day INTEGER NOT NULL, domain TEXT NOT NULL, PRIMARY KEY (day, domain))""",
         ),
     ),
     Migration(

@@ -6,6 +6,7 @@ in common (the verdict with its identifiers, the policy record, the client) is s
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -193,20 +194,27 @@ class Store:
         self._engine.dispose()
 
 
+@lru_cache(maxsize=1024)
+def _text(sql: str) -> sa.TextClause:
+    """Parsed once: statements are few and called often."""
+    return sa.text(sql)
+
+
 def rows(connection: sa.Connection, sql: str, **values: Any) -> list[Any]:
     """The rows of a query, for modules that need no more of SQLAlchemy than this."""
-    return list(connection.execute(sa.text(sql), values))
+    return list(connection.execute(_text(sql), values))
 
 
 def execute(connection: sa.Connection, sql: str, **values: Any) -> int:
     """The number of rows that a statement changed."""
-    return connection.execute(sa.text(sql), values).rowcount
+    return connection.execute(_text(sql), values).rowcount
 
 
 def stream(connection: sa.Connection, sql: str, **values: Any) -> Iterator[Any]:
     """The same for results that may not fit into memory."""
     # An option of this statement alone: the connection's own would hold for all that follow.
-    yield from connection.execute(sa.text(sql), values, execution_options={"yield_per": STREAM_ROWS})
+    with connection.execute(_text(sql), values, execution_options={"yield_per": STREAM_ROWS}) as found:
+        yield from found
 
 
 @contextmanager

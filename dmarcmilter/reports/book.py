@@ -47,6 +47,8 @@ class Planned:
     record: str
     sources: dict[Source, int]
     uris: tuple[str, ...]
+    has_pass: bool
+    """Some of its messages passed, so that the domain is known as somebody's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,15 @@ docs/reports.md explains the tables; history/schema.py makes them.
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import date
 from itertools import islice
 from typing import Any
 
 from dmarcmilter.history.store import execute, rows
 from dmarcmilter.reports.aggregate import Shape
-from dmarcmilter.reports.book import Book, Delivery, Kind, Planned, PlannedFailure, State
+from dmarcmilter.reports.book import Delivery, Kind, Planned, PlannedFailure, State
+from dmarcmilter.reports.days import SAW_PASS, Days
 from dmarcmilter.reports.grouping import period
 from dmarcmilter.reports.message import Attachment
 from dmarcmilter.reports.stored import Source, date_of, number
@@ -21,39 +22,21 @@ TOKEN_OCTETS = 8
 """Of what a bounce must know: with its guess anybody could end the reports to somebody else."""
 SOURCES_AT_ONCE = 200
 """In one statement: old SQLite takes 999 parameters."""
+DELIVERIES_AT_ONCE = 500
+"""Held in memory."""
 MAX_DETAIL = 300
 """Characters of another server's words that are remembered."""
 
 
-class Ledger(Book):
+class Ledger(Days):
     """Days, domains, reports and their deliveries."""
-
-    def days(self) -> dict[int, int]:
-        """Days that were planned, and the day on which each was last looked at."""
-        return {row.day: row.examined for row in self._all("SELECT day, examined FROM report_days")}
-
-    def examined(self, day: date, today: date) -> None:
-        self._change(
-            "INSERT INTO report_days (day, examined) VALUES (:day, :today) "
-            "ON CONFLICT (day) DO UPDATE SET examined = excluded.examined",
-            day=number(day), today=number(today),
-        )  # fmt: skip
-
-    def saw_pass(self, domain: str, day: date) -> None:
-        self._change(
-            "INSERT INTO report_domains (domain, passed_day) VALUES (:domain, :day) ON CONFLICT (domain) DO UPDATE "
-            "SET passed_day = excluded.passed_day WHERE report_domains.passed_day < excluded.passed_day",
-            domain=domain, day=number(day),
-        )  # fmt: skip
-
-    def passed_since(self, domain: str, day: date) -> bool:
-        found = self._all("SELECT passed_day FROM report_domains WHERE domain = :domain", domain=domain)
-        return bool(found) and found[0].passed_day >= number(day)
 
     def reported(self, day: date, digest: str) -> tuple[int, dict[Source, int]]:
         """How many reports of this day and configuration there are, and what they counted."""
         values = {"day": number(day), "digest": digest}
         reports = self._all("SELECT id FROM reports WHERE day = :day AND digest = :digest", **values)
+        if not reports:
+            return 0, {}
         found = self._all(
             "SELECT s.verdict_id, s.ip, sum(s.messages) AS messages FROM report_sources s JOIN reports r "
             "ON r.id = s.report WHERE r.day = :day AND r.digest = :digest GROUP BY s.verdict_id, s.ip",
@@ -68,6 +51,8 @@ class Ledger(Book):
             sources = iter(planned.sources.items())
             while batch := list(islice(sources, SOURCES_AT_ONCE)):
                 _insert_sources(connection, report, batch)
+            if planned.has_pass:
+                execute(connection, SAW_PASS, domain=planned.attachment.domain, day=number(planned.day))
 
     def keep_failure(self, planned: PlannedFailure, now: int) -> None:
         """All or nothing."""
@@ -98,10 +83,22 @@ class Ledger(Book):
         (row,) = self._all("SELECT content FROM reports WHERE id = :id", id=report)
         return None if row.content is None else bytes(row.content)
 
-    def deliveries(self, kind: Kind, state: State, now: int) -> list[Delivery]:
-        """Those whose turn has come, oldest first."""
-        sql = f"{_DELIVERIES} WHERE d.state = :state AND d.due <= :now AND r.kind = :kind ORDER BY d.id"
-        return [_delivery(row) for row in self._all(sql, state=str(state), now=now, kind=str(kind))]
+    def deliveries(self, kind: Kind, state: State, now: int) -> Iterator[Delivery]:
+        """Those whose turn has come, oldest first. What is done with one does not bring it up again."""
+        last = 0
+        while True:
+            values = {"state": str(state), "now": now, "kind": str(kind), "last": last}
+            some = self._all(_DUE, **values)
+            yield from map(_delivery, some)
+            if len(some) < DELIVERIES_AT_ONCE:
+                return
+            last = some[-1].id
+
+    def waiting(self, kind: Kind, state: State, now: int) -> int:
+        """How many these are."""
+        sql = """SELECT count(*) AS n FROM report_deliveries d JOIN reports r ON r.id = d.report
+            WHERE d.state = :state AND d.due <= :now AND r.kind = :kind"""
+        return int(self._all(sql, state=str(state), now=now, kind=str(kind))[0].n)
 
     def verified(self, delivery: Delivery, addresses: Iterable[str], now: int) -> None:
         """The destination agreed. An address that stands in two URIs gets one copy."""
@@ -169,6 +166,8 @@ _INSERT_REPORT = """
 _DELIVERIES = """
     SELECT d.*, r.kind, r.domain, r.record, r.shape, r.created FROM report_deliveries d JOIN reports r
     ON r.id = d.report"""
+_DUE = f"""{_DELIVERIES} WHERE d.state = :state AND d.id > :last AND d.due <= :now AND r.kind = :kind
+    ORDER BY d.id LIMIT {DELIVERIES_AT_ONCE}"""
 
 
 def _insert_report(connection: Any, values: dict[str, Any], uris: Iterable[str], now: int) -> int:

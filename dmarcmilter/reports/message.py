@@ -1,4 +1,4 @@
-"""A report as a mail message (RFC 9990 3.5.2), signed so that it passes DMARC itself."""
+"""A report as a mail message (RFC 9990 3.5.2)."""
 
 import base64
 import gzip
@@ -6,8 +6,6 @@ import io
 from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import format_datetime, formataddr
-
-import dkim
 
 from dmarcmilter.reports.aggregate import Report, Shape, pieces
 
@@ -19,9 +17,6 @@ ENCODED_SHARE = 0.73
 """Of an attachment's octets in base64 with its line ends, those before (RFC 2045 6.8)."""
 AROUND = 4096
 """Octets of a message beside the attachment: header, signature, the words for people."""
-SIGNED_FIELDS = (
-    b"from", b"to", b"subject", b"date", b"message-id", b"auto-submitted", b"mime-version", b"content-type",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +25,6 @@ class Sender:
 
     org_name: str
     email: str
-
-
-@dataclass(frozen=True, slots=True)
-class Signer:
-    domain: str
-    selector: str
-    key: bytes
-    """A PEM for RSA; for Ed25519 the base64 text of the seed, as dknewkey writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,18 +132,3 @@ def _words(attachment: Attachment) -> list[str]:
 def _base64(content: bytes) -> list[str]:
     text = base64.b64encode(content).decode("ascii")
     return [text[start : start + BASE64_LINE] for start in range(0, len(text), BASE64_LINE)]
-
-
-def signed(message: bytes, signer: Signer) -> bytes:
-    """With a DKIM-Signature in front (RFC 6376); From is signed once more than it stands there."""
-    is_rsa = b"-----BEGIN" in signer.key
-    field = dkim.sign(
-        message,
-        signer.selector.encode("ascii"),
-        signer.domain.encode("ascii"),
-        signer.key,
-        canonicalize=(b"relaxed", b"relaxed"),
-        signature_algorithm=b"rsa-sha256" if is_rsa else b"ed25519-sha256",
-        include_headers=[*SIGNED_FIELDS, b"from"],
-    )
-    return bytes(field) + message

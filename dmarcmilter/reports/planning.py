@@ -13,7 +13,7 @@ from dmarcmilter.reports.destinations import MAX_DESTINATIONS, excluded
 from dmarcmilter.reports.grouping import Configuration, period, report_id
 from dmarcmilter.reports.ledger import Ledger
 from dmarcmilter.reports.message import Attachment, compressed_within, report_id_text
-from dmarcmilter.reports.stored import Found, collect, configurations, date_of, number
+from dmarcmilter.reports.stored import DayView, Found, Row, date_of, day_of, number
 from dmarcmilter.settings import Reports
 
 SETTLE = timedelta(hours=1)
@@ -22,9 +22,10 @@ LATE_DAYS = 7
 """So long a day is looked at again, once a day, for outcomes that arrived late."""
 CATCH_UP_DAYS = 31
 """Days that are made up for after a time without runs."""
-AUTHENTICATED_DAYS = 30
-"""Mail of this many days decides whether a domain's mail is ever authenticated."""
+AUTHENTICATED = timedelta(days=30)
+"""Mail of so long decides whether a domain's mail is ever authenticated."""
 
+GENERATOR = f"dmarcmilter {version('dmarcmilter')}"
 _DAY = timedelta(days=1)
 
 
@@ -75,29 +76,41 @@ class Planner:
 
     def plan(self, day: date, *, domain: str = "", dry: bool = False) -> Iterator[Planned | Withheld]:
         """One by one; what was planned before is not planned again."""
-        found = configurations(self._store, day, domain)
-        for configuration in sorted(found, key=lambda one: (one.policy.domain, one.digest)):
-            name = configuration.policy.domain
-            entry = excluded(name, f"x@{name}", self._settings.exclude)
-            if entry:
-                yield Withheld(name, f"{entry} is excluded")
-                continue
+        with day_of(self._store, day, domain) as view:
+            for name in view.domains():
+                found = view.configurations(name)
+                for configuration in sorted(found, key=lambda one: one.digest):
+                    yield from self._plan_one(view, day, (configuration, found[configuration]), dry=dry)
+
+    def _plan_one(
+        self, view: DayView, day: date, found: tuple[Configuration, list[Row]], *, dry: bool
+    ) -> Iterator[Planned | Withheld]:
+        """The report of one configuration, and as many more as it takes to count all its sources."""
+        configuration, policies = found
+        name, has_more = configuration.policy.domain, True
+        entry = excluded(name, f"x@{name}", self._settings.exclude)
+        if entry:
+            yield Withheld(name, f"{entry} is excluded")
+            return
+        while has_more:
             supplement, reported = self._ledger.reported(day, configuration.digest)
-            collected = collect(self._store, day, found[configuration], reported)
+            collected = view.collect(policies, reported)
+            view.pause()
             if collected is None:
-                continue
-            if collected.group.passed and not dry:
-                self._ledger.saw_pass(name, day)
+                return
             if self._is_unauthenticated(collected, day):
+                if not dry:
+                    self._ledger.withheld(name, day)
                 yield Withheld(name, "no authenticated mail came from it")
-            else:
-                yield self.composed(configuration, collected, day, supplement)
+                return
+            yield self.composed(configuration, collected, day, supplement)
+            has_more = collected.has_more and not dry
 
     def _is_unauthenticated(self, found: Found, day: date) -> bool:
         if not self._settings.only_authenticated or found.group.passed:
             return False
         domain = found.group.configuration.policy.domain
-        return not self._ledger.passed_since(domain, day - AUTHENTICATED_DAYS * _DAY)
+        return not self._ledger.passed_since(domain, day - AUTHENTICATED)
 
     def composed(self, configuration: Configuration, found: Found, day: date, supplement: int = 0) -> Planned:
         settings, domain = self._settings, Domain(configuration.policy.domain)
@@ -117,6 +130,7 @@ class Planner:
             record=found.group.record,
             sources=found.sources,
             uris=configuration.rua[:MAX_DESTINATIONS],
+            has_pass=found.group.passed > 0,
         )
 
     def report(self, found: Found, identifier: str, when: tuple[int, int]) -> Report:
@@ -129,7 +143,7 @@ class Planner:
             begin=when[0],
             end=when[1],
             errors=found.group.notes,
-            generator=f"dmarcmilter {version('dmarcmilter')}",
+            generator=GENERATOR,
         )
         return Report(metadata, found.group.configuration.policy, found.group.rows)
 
@@ -138,10 +152,11 @@ def whole_day(store: Store, settings: Reports, day: date, domain: str) -> list[R
     """All that the store holds of one policy domain and day, whatever was sent of it: for people."""
     planner = Planner(store, Ledger(store), replace(settings, only_authenticated=False))
     reports = []
-    for configuration, policies in configurations(store, day, domain).items():
-        found = collect(store, day, policies, {})
-        if found is not None:
-            begin, end = period(day)
-            unique = report_id(submitter_of(settings), configuration, begin, 0)
-            reports.append(planner.report(found, unique, (begin, end)))
+    with day_of(store, day, domain) as view:
+        for configuration, policies in view.configurations(domain).items():
+            found = view.collect(policies, {})
+            if found is not None:
+                begin, end = period(day)
+                unique = report_id(submitter_of(settings), configuration, begin, 0)
+                reports.append(planner.report(found, unique, (begin, end)))
     return reports

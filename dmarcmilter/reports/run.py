@@ -12,9 +12,9 @@ from dmarcmilter.reports.delivery import Transport
 from dmarcmilter.reports.destinations import Destination
 from dmarcmilter.reports.ledger import Ledger
 from dmarcmilter.reports.merging import Fate, Judged, Merging
-from dmarcmilter.reports.message import Signer
-from dmarcmilter.reports.planning import LATE_DAYS, Planner, Withheld, due_days, plannable
+from dmarcmilter.reports.planning import AUTHENTICATED, LATE_DAYS, Planner, Withheld, due_days, plannable
 from dmarcmilter.reports.sending import Progress, Sending, Sum, World, asked
+from dmarcmilter.reports.signing import Signer
 from dmarcmilter.reports.spool import Entry, Spool
 from dmarcmilter.reports.standing import Lock, Standing, Upkeep
 from dmarcmilter.reports.stored import number
@@ -128,18 +128,31 @@ class Run:
     def _plan(self, ask: Ask, done: Sum) -> None:
         days, done.stopped = self._days(ask)
         for count, day in enumerate(days, start=1):
-            for planned in self._planner.plan(day, domain=ask.domain):
-                self.lock.refresh(self._now())
-                if isinstance(planned, Withheld):
-                    done.withheld += 1
-                else:
-                    # The file first: a report that is planned is never composed again.
-                    self._archive(planned)
-                    self.ledger.keep(planned, self._now())
-                    done.planned += 1
+            outcomes = self.ledger.outcomes(day)
+            if ask.day is None and outcomes == self.ledger.planned_of(day):
+                self._plan_released(day, done)
+            else:
+                self._keep_all(day, ask.domain, done)
             if not ask.domain:
-                self.ledger.examined(day, self._today().date())
+                self.ledger.examined(day, self._today().date(), outcomes)
             self._progress("planning", count, len(days))
+
+    def _plan_released(self, day: date, done: Sum) -> None:
+        """Nothing more came of that day; but mail of another may have shown that a domain is somebody's."""
+        for domain in self.ledger.released(day, AUTHENTICATED):
+            self._keep_all(day, domain, done)
+            self.ledger.release(domain, day)
+
+    def _keep_all(self, day: date, domain: str, done: Sum) -> None:
+        for planned in self._planner.plan(day, domain=domain):
+            self.lock.refresh(self._now())
+            if isinstance(planned, Withheld):
+                done.withheld += 1
+                continue
+            # The file first: a report that is planned is never composed again.
+            self._archive(planned)
+            self.ledger.keep(planned, self._now())
+            done.planned += 1
 
     def _plan_failures(self, done: Sum) -> None:
         """A report is remembered before its incident is removed, and known by the incident's id: made once."""

@@ -15,8 +15,9 @@ from dmarcmilter.reports.delivery import GIVE_UP_AFTER, Attempt, Mail, Result, T
 from dmarcmilter.reports.destinations import Destination, Verification, excluded, size_limit, verify
 from dmarcmilter.reports.failuremail import addressed
 from dmarcmilter.reports.ledger import Ledger
-from dmarcmilter.reports.message import Sender, Signer, compose, signed
+from dmarcmilter.reports.message import Sender, compose
 from dmarcmilter.reports.planning import submitter_of
+from dmarcmilter.reports.signing import Signer, signed
 from dmarcmilter.reports.standing import Lock, Standing
 from dmarcmilter.settings import Reports
 
@@ -105,11 +106,11 @@ class Sending:
         self._world = world
 
     def verify_destinations(self, kind: Kind, now: Callable[[], int], done: Sum, progress: Progress) -> None:
-        due = self._ledger.deliveries(kind, State.UNVERIFIED, now())
-        for count, delivery in enumerate(due, start=1):
+        total = self._ledger.waiting(kind, State.UNVERIFIED, now())
+        for count, delivery in enumerate(self._ledger.deliveries(kind, State.UNVERIFIED, now()), start=1):
             self._verify(delivery, now(), done)
             self._lock.refresh(now())
-            progress("verifying destinations", count, len(due))
+            progress("verifying destinations", count, total)
 
     def _verify(self, delivery: Delivery, now: int, done: Sum) -> None:
         found = asked(self._world, delivery.domain, delivery.uri, delivery.kind)
@@ -129,10 +130,10 @@ class Sending:
     def send_due(self, kind: Kind, transport: Transport, now: Callable[[], int], done: Sum, progress: Progress) -> bool:
         """False: the relay takes nothing for now."""
         limits = limits_of(self._settings, kind)
-        due = self._ledger.deliveries(kind, State.PENDING, now())
+        total = self._ledger.waiting(kind, State.PENDING, now())
         left = limits.per_hour - sum(self._ledger.sent_since(kind, now() - HOUR).values())
         lately = self._ledger.sent_since(kind, now() - limits.seconds)
-        for count, delivery in enumerate(due, start=1):
+        for count, delivery in enumerate(self._ledger.deliveries(kind, State.PENDING, now()), start=1):
             domain = delivery.address.rpartition("@")[2]
             if left <= 0:
                 done.stopped = f"{limits.per_hour} {kind} reports were sent within the hour, the rest waits"
@@ -141,7 +142,7 @@ class Sending:
                 done.postponed += 1
                 continue
             attempt = self._send(delivery, transport, now, done)
-            progress("sending", count, len(due))
+            progress("sending", count, total)
             if attempt is None:
                 continue
             left -= 1

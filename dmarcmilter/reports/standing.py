@@ -4,6 +4,7 @@ import os
 import socket
 from dataclasses import dataclass
 
+from dmarcmilter.history.store import Store
 from dmarcmilter.reports.book import Book, Kind, State
 from dmarcmilter.reports.ledger import Ledger
 
@@ -15,6 +16,10 @@ FORGOTTEN_AFTER = 365 * DAY
 """A refusal older than this does not count when the next one comes."""
 LEASE = 900
 """Seconds that a run holds the lock without a sign of life: longer than any one delivery may take."""
+
+
+REFRESH_SECONDS = 30
+"""Between two signs of life: the longest delivery may follow the last of them, and the lease still holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,10 @@ def bounced(ledger: Ledger, standing: Standing, token: str, now: int) -> str:
 class Lock(Book):
     """One run at a time, on whatever machine."""
 
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._refreshed = 0
+
     def take(self, now: int, holder: str = "") -> bool:
         """False: another run holds it. One that ended without a word is known by its process, or by the lease."""
         mine = holder or _myself()
@@ -90,7 +99,10 @@ class Lock(Book):
         return taken > 0 or self._take_from_the_dead(mine, now)
 
     def refresh(self, now: int) -> None:
-        self._change("UPDATE report_lock SET until = :until WHERE name = 'run'", until=now + LEASE)
+        """Called often; written now and then."""
+        if now >= self._refreshed + REFRESH_SECONDS:
+            self._refreshed = now
+            self._change("UPDATE report_lock SET until = :until WHERE name = 'run'", until=now + LEASE)
 
     def leave(self) -> None:
         self._change("DELETE FROM report_lock WHERE name = 'run'")
@@ -132,6 +144,7 @@ class Upkeep(Book):
             "AND d.state IN ('unverified', 'pending', 'sending'))",
             then=sent_before,
         )
+        self._change("DELETE FROM report_withheld WHERE day < :day", day=reported_before)
         self._change(
             "DELETE FROM report_deliveries WHERE report IN (SELECT id FROM reports WHERE created < :then)",
             then=made_before,

@@ -13,6 +13,9 @@ MAX_POINTERS = 32
 REMEMBERED = 4096
 """Names whose wire form is kept: each is needed several times for a message."""
 
+Known = dict[int, tuple[bytes, int]]
+"""Names of one DNS message that have been read: where they begin, to what read_name() said of them."""
+
 _MAX_NAME = 255  # RFC 1035 2.3.4, in wire form
 _MAX_LABEL = 63
 _PLAIN = re.compile(rb"[a-z0-9_.-]+")  # what needs no escape: a reply may hold hundreds of names
@@ -63,16 +66,17 @@ def _labels(name: bytes) -> Iterator[bytes]:
         at += 1 + length
 
 
-def read_name(wire: bytes, at: int, known: dict[int, bytes] | None = None) -> tuple[bytes, int]:
+def read_name(wire: bytes, at: int, known: Known | None = None) -> tuple[bytes, int]:
     """A name that may be compressed (RFC 1035 4.1.4), and where it ends.
 
-    Pointers lead backwards only, so there are no loops. What a pointer leads to is decoded once for all the names
-    of a message that share `known`: place in the message to name.
+    A pointer leads to a *prior* occurrence: to what ends before the name begins that has the pointer (RFC 9267 2 tells
+    of those who did not ask for that). So there are no loops, and no octet is read as two things. What a pointer leads
+    to is decoded once for all the names of a message that share `known`.
     """
     return _read_name(wire, at, {} if known is None else known, MAX_POINTERS)
 
 
-def _read_name(wire: bytes, at: int, known: dict[int, bytes], pointers: int) -> tuple[bytes, int]:
+def _read_name(wire: bytes, at: int, known: Known, pointers: int) -> tuple[bytes, int]:
     parts: list[bytes] = []
     size, begin, tail, width = 1, at, b"\0", 1
     while length := wire[at]:
@@ -91,13 +95,15 @@ def _read_name(wire: bytes, at: int, known: dict[int, bytes], pointers: int) -> 
     return b"".join(parts).lower() + tail, at + width
 
 
-def _pointed_at(wire: bytes, at: int, begin: int, known: dict[int, bytes], pointers: int) -> bytes:
+def _pointed_at(wire: bytes, at: int, begin: int, known: Known, pointers: int) -> bytes:
     """The rest of a name that began at `begin`."""
     target = (wire[at] << 8 | wire[at + 1]) - 0xC000
     if not 0 <= target < begin or not pointers:
         raise ValueError("bad pointer")
-    tail = known.get(target)
-    if tail is None:
-        tail, _ = _read_name(wire, target, known, pointers - 1)
-        known[target] = tail
+    found = known.get(target)
+    if found is None:
+        found = known[target] = _read_name(wire, target, known, pointers - 1)
+    tail, end = found
+    if end > begin:
+        raise ValueError("pointer into the name itself")
     return tail

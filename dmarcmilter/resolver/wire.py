@@ -17,7 +17,7 @@ import dns.rdataclass
 import dns.rdatatype
 
 from dmarcmilter.lookup import Record
-from dmarcmilter.resolver.names import name_to_text, read_name
+from dmarcmilter.resolver.names import Known, name_to_text, read_name
 
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, REFUSED = 0, 1, 2, 3, 5  # RFC 1035 4.1.1
 RDTYPES = {rdtype.name: int(rdtype) for rdtype in dns.rdatatype.RdataType}
@@ -122,7 +122,7 @@ def _read(wire: bytes, name: bytes, rdtype: int) -> Reply:
         return Reply(rcode, truncated=True)
     if max(counts) > MAX_RECORDS:
         return Reply(rcode, overfull=True)
-    known = {_HEADER.size: name}  # most owners point at the question
+    known: Known = {_HEADER.size: (name, _HEADER.size + len(name))}  # most owners point at the question
     resources = _resources(wire, _HEADER.size + len(name) + _ASKED.size, sum(counts), known)
     answers = [next(resources) for _ in range(counts[0])]
     authority = [next(resources) for _ in range(counts[1])]
@@ -138,7 +138,7 @@ def _read(wire: bytes, name: bytes, rdtype: int) -> Reply:
     return _denial(wire, rcode, reply, authority)
 
 
-def _follow(wire: bytes, answers: list[_Resource], name: bytes, rdtype: int, known: dict[int, bytes]) -> Reply:
+def _follow(wire: bytes, answers: list[_Resource], name: bytes, rdtype: int, known: Known) -> Reply:
     """The records at the end of the CNAMEs (RFC 1034 3.6.2); their TTL is the least on the way."""
     # Keyed by the raw data: the same record twice is one (RFC 2181 5).
     records: dict[bytes, dict[bytes, _Resource]] = {}
@@ -177,7 +177,7 @@ def _denial(wire: bytes, rcode: int, reply: Reply, authority: list[_Resource]) -
     return Reply(rcode, ttl=ttl, target=reply.target, aliases=reply.aliases, denied=soa is not None)
 
 
-def _resources(wire: bytes, at: int, count: int, known: dict[int, bytes]) -> Iterator[_Resource]:
+def _resources(wire: bytes, at: int, count: int, known: Known) -> Iterator[_Resource]:
     """Resource records one after the other."""
     for _ in range(count):
         owner, at = read_name(wire, at, known)
@@ -191,7 +191,7 @@ def _resources(wire: bytes, at: int, count: int, known: dict[int, bytes]) -> Ite
         yield _Resource(owner, rdtype, rdclass, ttl, start, at)
 
 
-def _record(wire: bytes, resource: _Resource, known: dict[int, bytes]) -> Record:
+def _record(wire: bytes, resource: _Resource, known: Known) -> Record:
     rdtype, start, end = resource.rdtype, resource.start, resource.end
     if rdtype == _TXT:
         return b"".join(_strings(wire[start:end]))
@@ -220,7 +220,7 @@ def _strings(data: bytes) -> Iterator[bytes]:
         at = end
 
 
-def _name_in(wire: bytes, resource: _Resource, at: int, known: dict[int, bytes]) -> bytes:
+def _name_in(wire: bytes, resource: _Resource, at: int, known: Known) -> bytes:
     """The name that fills the rest of the record's data."""
     name, after = read_name(wire, at, known)
     if after != resource.end:

@@ -21,8 +21,9 @@ Sections = Mapping[str, Any]
 class FilterDaemon:
     """Context manager. `sections` is the conf file's content; it has a socket, journal and sampling key of its own."""
 
-    def __init__(self, sections: Sections) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix="dmarcmilter-test-")
+    def __init__(self, sections: Sections, *, parent: str | None = None) -> None:
+        """`parent`: where its directory goes; the default is the system's for temporary files."""
+        self._temporary = tempfile.TemporaryDirectory(prefix="dmarcmilter-test-", dir=parent)
         self.directory = Path(self._temporary.name)
         # The MTA connects as another user.
         self.directory.chmod(0o755)
