@@ -85,7 +85,7 @@ def record(number: int, when: datetime, author: int, sender: int, chance: random
         "truncated": None,
         "spf": {"result": spf, "domain": return_path, "scope": "mfrom", "reason": ""},
         "dkim": dkim,
-        "arc": {"result": "none", "sealers": [], "oldest_pass": None, "reason": ""},
+        "arc": {"result": "none", "sealers": [], "oldest_pass": None, "unsettled": None, "reason": ""},
         "policy": policy,
         "discovery_notes": [],
         "faulty_records": [],

@@ -47,6 +47,7 @@ class ZoneLookup:
     """The demonstration's zone without a wire."""
 
     queries = cache_hits = 0
+    spent = False
     milliseconds = 0.0
 
     def __init__(self) -> None:

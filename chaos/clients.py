@@ -82,6 +82,7 @@ def slow_smtp(stand: Stand) -> Iterator[None]:
         octets = [iter(lines if number % 2 else b"reject.example" * 100) for number in range(SLOW_SMTP)]
         stack.enter_context(_dripping(clients, octets))
         yield
+        stand.notes.append(f"{len(clients)} SMTP sessions")
 
 
 @contextlib.contextmanager
@@ -94,6 +95,7 @@ def slow_milter(stand: Stand) -> Iterator[None]:
         octets = [iter(FROM * 100 if number % 2 else b"".join(TRANSCRIPT[:6])) for number in range(len(clients))]
         with _dripping(clients, octets):
             yield
+        stand.notes.append(f"{len(clients)} milter connections")
 
 
 def _dripping(clients: list[socket.socket], octets: list[Iterator[int]]) -> contextlib.AbstractContextManager[None]:

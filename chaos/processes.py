@@ -20,8 +20,8 @@ ALL_SECONDS = 2.5
 FROZEN_SECONDS = 2.0
 HANG_UP_SECONDS = 0.05
 RESTART_SECONDS = 5.0
-KEPT_OPEN = 20
-"""Connections that stay open over all reloads: the workers that have them may not leave."""
+KEPT_OPEN, KEPT_EACH = 4, 5
+"""Connections that stay open over all reloads, and after how many signals so many more: their workers cannot leave."""
 
 
 def _signal(pid: int, number: int) -> None:
@@ -98,7 +98,7 @@ def reload_storm(stand: Stand) -> Iterator[None]:
 
         def hang_up() -> None:
             process.send_signal(signal.SIGHUP)
-            if next(numbers) % KEPT_OPEN == 0:
+            if next(numbers) % KEPT_EACH == 0:
                 stack.enter_context(connected(stand.filter.socket, KEPT_OPEN))
 
         with repeating(hang_up, HANG_UP_SECONDS):

@@ -53,7 +53,7 @@ def run(fault: Fault, *, seconds: float, seed: int) -> Result:
         try:
             return _run(fault, stand, seconds)
         except BaseException:
-            sys.stdout.write(f"{stand.filter.log()[-4000:]}\n")
+            _keep_logs(fault, stand)
             raise
 
 

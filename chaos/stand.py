@@ -4,13 +4,12 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -52,11 +51,9 @@ class Service(FilterDaemon):
     def __init__(self, sections: Mapping[str, Any], needs: "Needs") -> None:
         super().__init__(sections)
         self.environment = dict(needs.environment)
-        self._user = needs.user or None
+        self._prefix = list(needs.prefix)
         if needs.state:
             self.journal = needs.state / "journal"
-        for path in [self.directory, *self.directory.iterdir()] if needs.user else []:
-            shutil.chown(path, needs.user)
         self.starts = 0
         self.failed_starts = 0
         self.most = 0
@@ -86,13 +83,12 @@ class Service(FilterDaemon):
         environment = {**os.environ, **self.environment}
         with self._log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                command,
+                [*self._prefix, *command],
                 cwd=PROJECT,
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 env=environment,
-                user=self._user,
             )
         self.starts += 1
 
@@ -199,8 +195,8 @@ class Needs:
 
     conf: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
-    user: str = ""
-    """Whom the filter runs as."""
+    prefix: Sequence[str] = ()
+    """A command that starts the filter's."""
     state: Path | None = None
     """Where it keeps what it keeps, if not in its own folder."""
     server: Any = None

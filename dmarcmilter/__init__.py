@@ -4,7 +4,8 @@ The map, in the order a message goes. Start with pipeline.
 
 The way in
     callbacks       libmilter's callbacks reach the Session of their connection
-    session         SMTP callbacks to an Examination; Actions to the MTA; the failsafe
+    session         SMTP callbacks to an Examination; Actions to the MTA
+    failsafe        what our own bugs, and a want of memory, may do to a message: nothing but put it off
     negotiation     what is agreed with the MTA: actions, steps, macros
     collector       header fields as they come, within limits
     turns           one message at a time works, the others wait
@@ -57,6 +58,8 @@ Around
     keyfile         secrets in files, made at the first start
     daemon          the supervisor: signals, workers, reload
     children        forking
+    privileges      the user that the filter runs as, and that its files are nobody else's
+    exposure        files of ours that others could read all the same
     lifesigns       silent workers are ended; the service manager's watchdog
     exporting       the supervisor's hold on the metrics' process
     worker          one worker process: libmilter's loop, the drain

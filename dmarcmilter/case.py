@@ -81,6 +81,8 @@ class Case:
     """That a signature authenticated."""
     unsettled: tuple[Domain, ...] = ()
     """That a DNS error kept from being authenticated, or from failing."""
+    unsettled_sealer: Domain | None = None
+    """As ArcResult.unsettled."""
     organization: Domain | None = None
     """What counts as the Author Domain's own when an entry forces a policy; None: not asked, or unknown."""
     hops: tuple[Hop, ...] = ()
@@ -121,6 +123,7 @@ def of_message(
         spf_domain=spf.domain if spf.result is SpfWord.PASS else None,
         dkim_domains=tuple(dict.fromkeys(name for name in signed if name)),
         unsettled=tuple(dict.fromkeys(name for name in waiting if name)),
+        unsettled_sealer=evidence.arc.unsettled,
         hops=hops(evidence.arc, None),
         exempt=exempt,
         deferred_for=deferred_for,
@@ -168,15 +171,15 @@ def hops(arc: ArcResult, author: Domain | None) -> tuple[Hop, ...]:
 
 
 def _vouches(sealed: ArcSet, author: Domain) -> bool:
+    """Every DMARC result of the set says so: of two that differ, one may be of the sender's making."""
     parsed = authresreader.parse(sealed.results)
-    if parsed is None:
-        return False
-    return any(
-        found.method == "dmarc"
-        and found.result == "pass"
-        and any(name == "header.from" and domains.parse(value) == author for name, value in found.properties)
-        for found in parsed.results
-    )
+    found = [result for result in parsed.results if result.method == "dmarc"] if parsed else []
+    return bool(found) and all(_is_pass_for(result, author) for result in found)
+
+
+def _is_pass_for(found: authresreader.ReadResult, author: Domain) -> bool:
+    authors = [value for name, value in found.properties if name == "header.from"]
+    return found.result == "pass" and bool(authors) and all(domains.parse(value) == author for value in authors)
 
 
 def arc_origin(arc: ArcResult) -> IPv4Address | IPv6Address | None:

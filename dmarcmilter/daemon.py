@@ -14,11 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from dmarcmilter import children, notify, worker
+from dmarcmilter import children, notify, privileges, worker
 from dmarcmilter import config as configuration
 from dmarcmilter.children import Child
 from dmarcmilter.config import ConfigError
 from dmarcmilter.exporting import Exporting
+from dmarcmilter.exposure import exposed
 from dmarcmilter.lifesigns import LifeSigns
 from dmarcmilter.listener import Listener, ListenError
 from dmarcmilter.metrics.board import SUPERVISOR, Board, Row
@@ -36,6 +37,9 @@ RESTART_DELAY = 1.0
 """A worker that died within SHORT_LIFE seconds is restarted only after so many seconds."""
 STOP_GRACE = 5.0
 """After drain_timeout, before workers are killed."""
+MAX_LEAVING = 4
+"""Reloads that connections may outlast without a message in progress: each keeps its workers. Many reloads within
+drain_timeout would else fill the memory with them. Whose connection ends so is told to try again."""
 GIVEN_UP = -1
 """In the place of a generation: nobody misses this child."""
 
@@ -184,6 +188,7 @@ class Supervisor:
         set_level(config)
         if self._fork_all():
             self._signal(worker.RETIRE, generation=old[2])
+            self._signal(signal.SIGTERM, generation=old[2] - MAX_LEAVING)
             self.restart_at.clear()  # those were due for the old generation
             log.info("reloaded %s", self.path)
             self._in_force()
@@ -231,9 +236,18 @@ def serve(path: str) -> int:
     except (ConfigError, ListenError) as error:
         sys.stderr.write(f"dmarcmilter: {error}\n")
         return 2
+    for concern in _concerns(config):
+        log.warning("%s", concern)
+    # Not before the socket is there: a folder that was made for it is for the MTA to enter.
+    privileges.keep_private()
     gc.collect()
     gc.freeze()  # what is loaded now stays shared between the workers
     return Supervisor(path, config, site, listener).run()
+
+
+def _concerns(config: Config) -> list[str]:
+    """What is no reason not to serve, and should not stay so."""
+    return [*([privileges.AS_ROOT] if privileges.is_root() else []), *exposed(config)]
 
 
 def _log_to_stderr(config: Config) -> None:

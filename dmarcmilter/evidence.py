@@ -97,6 +97,8 @@ class ArcResult:
     oldest_pass: int | None = None
     """RFC 8617 5.2: the first instance from which on every ARC-Message-Signature verifies, 0: all of them."""
     reason: str = ""
+    unsettled: Domain | None = None
+    """The newest sealer, when nothing but a DNS error speaks against his seal of a chain that failed."""
 
 
 @dataclass(frozen=True, slots=True)

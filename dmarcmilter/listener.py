@@ -4,11 +4,14 @@ Or the service manager has bound it and hands it over (socket activation): then 
 we restart waits instead of being refused.
 """
 
+import errno
 import fcntl
 import grp
 import logging
 import os
 import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from dmarcmilter.endpoint import Socket, parse_socket
@@ -19,6 +22,9 @@ log = logging.getLogger(__name__)
 BACKLOG = 1024
 FIRST_HANDED_OVER = 3
 """The descriptor of sd_listen_fds(3)."""
+ORPHANS_SECONDS = 3.0
+"""The workers of a supervisor that was killed may listen for a moment longer; nobody has to be told of that."""
+POLL_SECONDS = 0.05
 
 
 class ListenError(Exception):
@@ -76,7 +82,7 @@ class Listener:
         path = Path(self._where.path)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(path.with_name(path.name + ".lock"))
-        if _answers(path):
+        if not _within(ORPHANS_SECONDS, lambda: not _answers(path)):
             raise ListenError(f"{path}: another program listens there")
         group = _group(settings.socket_group) if settings.socket_group else -1
         draft = path.with_name(f".{os.getpid()}")
@@ -168,9 +174,28 @@ def _bind_address(where: Socket) -> socket.socket:
         listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     _answer_at_once(listening)
     try:
-        listening.bind((where.host, where.port))
+        if not _within(ORPHANS_SECONDS, lambda: _bound(listening, (where.host, where.port))):
+            listening.bind((where.host, where.port))
         listening.listen(BACKLOG)
     except OSError:
         listening.close()
         raise
     return listening
+
+
+def _bound(listening: socket.socket, address: tuple[str, int]) -> bool:
+    """False: somebody else has the address."""
+    try:
+        listening.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return False
+        raise
+    return True
+
+
+def _within(seconds: float, condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < end:
+        time.sleep(POLL_SECONDS)
+    return found

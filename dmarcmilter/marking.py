@@ -53,10 +53,13 @@ class Channel:
 def feasible(decision: Decision, message: Message, channel: Channel) -> Decision:
     """A subject that cannot be tagged would let the message through unmarked: it is held instead."""
     untagged = channel.way is QuarantineAction.SUBJECT and not _can_be_tagged(message)
-    if not untagged or decision.disposition is not Disposition.QUARANTINE or decision.action is not Action.ACCEPT:
+    if not untagged or decision.would_disposition is not Disposition.QUARANTINE:
         return decision
+    decision = replace(decision, would=Action.QUARANTINE)
+    if decision.disposition is not Disposition.QUARANTINE:
+        return decision  # not acted upon
     why = Override(ReasonType.LOCAL_POLICY, "the Subject cannot be tagged: held")
-    return replace(decision, action=Action.QUARANTINE, would=Action.QUARANTINE, overrides=(*decision.overrides, why))
+    return replace(decision, action=Action.QUARANTINE, overrides=(*decision.overrides, why))
 
 
 def way_of(decision: Decision, channel: Channel) -> QuarantineAction | None:
@@ -109,9 +112,15 @@ def set_apart(outcome: Outcome, channel: Channel) -> Quarantine | Redirect:
     """For a message that its recipients shall not get."""
     author = outcome.evidence.author
     hold = Quarantine(shown(f"DMARC: {author.domain or author.problem}".encode()))
-    if channel.way is not QuarantineAction.REDIRECT:
+    if channel.way is not QuarantineAction.REDIRECT or _may_keep_recipients(outcome.message, channel):
         return hold
     return _redirected(outcome.message.envelope, channel.mailbox, hold)
+
+
+def _may_keep_recipients(message: Message, channel: Channel) -> bool:
+    """Whether recipients that the sender made up could be left in it, for whoever releases it to send it to."""
+    written = len(_named(message.headers, channel.recipients_name))
+    return channel.record_recipients and (written > MAX_REMOVED or bool(message.truncated))
 
 
 def _redirected(envelope: Envelope, mailbox: str, hold: Quarantine) -> Quarantine | Redirect:

@@ -93,6 +93,7 @@ class Outcome:
                     {"domain": hop.sealer, "selector": hop.selector, "vouches": hop.vouches} for hop in self.case.hops
                 ],
                 "oldest_pass": arc.oldest_pass,
+                "unsettled": arc.unsettled,
                 "reason": arc.reason,
             },
             "policy": self._policy(),

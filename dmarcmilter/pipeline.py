@@ -22,7 +22,7 @@ from dmarcmilter.dmarc.discovery import (
     prefetch_names,
     with_existence,
 )
-from dmarcmilter.dmarc.domain import Domain
+from dmarcmilter.dmarc.domain import Domain, is_within
 from dmarcmilter.dmarc.evaluation import Assessment, DmarcWord, assessment_policy, evaluate
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.dmarc.suffixes import Suffixes
@@ -189,10 +189,11 @@ def gather(
     now = int(message.envelope.received_at.timestamp())
     bodies = reading.body.finish()
     discovery = _discover(reading.author.domain, lookup, site)
-    near = functools.partial(_matters, discovery=discovery)
+    own = _own_to_rules(discovery, site)
+    near = functools.partial(_matters, discovery=discovery, own=own)
     check_spf = functools.partial(spf.check, message.envelope, lookup, receiver=site.host_name, hint=hint)
     spf_result = check_spf() if near(spf.identity(message.envelope)[0]) else None
-    heard = functools.partial(_is_heard, discovery=discovery, rules=site.rules)
+    heard = functools.partial(_is_heard, discovery=discovery, own=own, rules=site.rules)
     dkim_results = dkim.verify(
         reading.signatures, message.headers, bodies, lookup, now, first=heard, strangers=strangers
     )
@@ -212,13 +213,25 @@ def _discover(author: Domain | None, lookup: Lookup, site: Site) -> Discovery | 
     return with_existence(discover(author, lookup, method=site.method, suffixes=site.suffixes), lookup)
 
 
-def _matters(identifier: Domain | None, discovery: Discovery | None) -> bool:
-    return discovery is not None and could_align(identifier, discovery)
+def _own_to_rules(discovery: Discovery | None, site: Site) -> Domain | None:
+    """What an entry that forces a policy leaves alone may be wider than what could align; None: there is no such entry.
+
+    Were it a stranger's, keys that are slow on purpose would leave open whether the message is the domain's own.
+    """
+    if discovery is None or not site.rules.forces:
+        return None
+    return cases.organization(discovery.author, discovery, site.suffixes)
 
 
-def _is_heard(identifier: Domain | None, discovery: Discovery | None, rules: Rules) -> bool:
+def _matters(identifier: Domain | None, discovery: Discovery | None, own: Domain | None) -> bool:
+    if identifier is None or discovery is None:
+        return False
+    return could_align(identifier, discovery) or (own is not None and is_within(identifier, own))
+
+
+def _is_heard(identifier: Domain | None, discovery: Discovery | None, own: Domain | None, rules: Rules) -> bool:
     """Whether it matters if the domain authenticates the message: to DMARC, or to a rule of the operator's."""
-    return _matters(identifier, discovery) or (identifier is not None and rules.names_signer(identifier))
+    return _matters(identifier, discovery, own) or (identifier is not None and rules.names_signer(identifier))
 
 
 def _chain_matters(chain: arc.Chain, site: Site) -> bool:

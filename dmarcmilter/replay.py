@@ -130,6 +130,8 @@ def case_of(record: Record, terms: Terms) -> Case:
         spf_domain=spf["domain"] if spf["result"] == "pass" else None,
         dkim_domains=tuple(dict.fromkeys(name for name in signed if name)),
         unsettled=tuple(dict.fromkeys(name for name in waiting if name)),
+        # A version before this one did not write it.
+        unsettled_sealer=record["arc"].get("unsettled"),
         organization=_organization(record, terms),
         hops=_hops(record),
         exempt=Exempt(record["exempt"]),

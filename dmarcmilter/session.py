@@ -4,13 +4,12 @@ libmilter may run the callbacks of one connection on different threads, one afte
 nothing in thread-locals and holds no lock between callbacks. No order of callbacks is relied on.
 """
 
-import functools
 import logging
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Concatenate, ParamSpec
+from typing import Any
 
 import Milter
 import milter
@@ -20,6 +19,7 @@ from dmarcmilter.arcseal import sealing
 from dmarcmilter.collector import HeaderCollector
 from dmarcmilter.examination import Examination
 from dmarcmilter.execution import carry_out
+from dmarcmilter.failsafe import failsafe
 from dmarcmilter.message import Envelope, address_of, path_of
 from dmarcmilter.metrics.families import Why
 from dmarcmilter.mtaactions import MtaAction
@@ -33,23 +33,6 @@ log = logging.getLogger(__name__)
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 """An authserv-id that needs no quoting."""
-
-P = ParamSpec("P")
-
-
-def failsafe(
-    callback: Callable[Concatenate["Session", P], int],
-) -> Callable[Concatenate["Session", P], int]:
-    """The one boundary for our own bugs: logged, and answered as the operator chose; mail is never lost by them."""
-
-    def guarded(self: "Session", /, *args: P.args, **kwargs: P.kwargs) -> int:
-        try:
-            return callback(self, *args, **kwargs)
-        except BaseException:
-            return self.struck(callback.__name__)
-
-    functools.update_wrapper(guarded, callback)
-    return guarded
 
 
 class Session:
@@ -194,14 +177,8 @@ class Session:
 
     # -- helpers -----------------------------------------------------------------------------------------------
 
-    def struck(self, step: str) -> int:
-        """Something was raised in that step, perhaps for want of memory: then what is done about it may raise, too."""
+    def spoil(self) -> None:
         self._failed = True
-        try:
-            log.exception("%s: internal error in %s", self.queue_id() or "-", step)
-            return self.failed(step)
-        except BaseException:  # noqa: BLE001  there is nothing left to tell it with
-            return LAST_RESORT if step == "eom" else int(Milter.CONTINUE)
 
     def failed(self, step: str) -> int:
         """A bug of ours struck in that step; where no answer is awaited, the end of message has it."""
@@ -242,6 +219,7 @@ class Session:
                 self._service.tally.abandoned()
             self._end_examination()
             self._reset()
+        self._turn.give()
 
     def _end_examination(self) -> None:
         if self._examination is not None:
@@ -276,10 +254,6 @@ class Session:
         self._changed = True
         carry_out(plan, self._context, leading_space=self._leading_space)
 
-
-LAST_RESORT = int(Milter.TEMPFAIL)
-"""Whatever the operator chose: what could not even be logged is not let through. (Where no answer is awaited libmilter
-sends none, so before the end of message there is none to choose.)"""
 
 ANSWERS = {
     Action.ACCEPT: int(Milter.CONTINUE),

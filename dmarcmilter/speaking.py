@@ -3,11 +3,11 @@
 The order is the order in WHAT_SPEAKS_FOR_IT; docs/overrides.md shows it as a table.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from dmarcmilter import entries
-from dmarcmilter.case import Case
+from dmarcmilter.case import Case, Hop
 from dmarcmilter.dmarc.domain import Domain, is_within
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.rules import (
@@ -98,19 +98,25 @@ def unanswered(case: Case, rules: Rules, wanted: Disposition) -> Softer | None:
         return None
     if case.client_names is not None and case.client_names.failed:
         comment = "a DNS error left open whether the client is a trusted forwarder"
-    elif any(_would_speak(name, case, rules, wanted) for name in case.unsettled):
+    elif any(_would_speak(supposed, rules, wanted) for supposed in _supposed(case)):
         comment = "a DNS error left open whether an exception applies"
     else:
         return None
     return Disposition.QUARANTINE, Override(ReasonType.LOCAL_POLICY, comment)
 
 
-def _would_speak(name: Domain, case: Case, rules: Rules, wanted: Disposition) -> bool:
-    """Whether it would make a difference if this identifier authenticated the message."""
-    supposed = replace(case, dkim_domains=(*case.dkim_domains, name), spf_domain=case.spf_domain or name)
+def _supposed(case: Case) -> Iterator[Case]:
+    """The message as it would be if one of the answers that DNS kept from us were the best for it."""
+    for name in case.unsettled:
+        yield replace(case, dkim_domains=(*case.dkim_domains, name), spf_domain=case.spf_domain or name)
+    if case.unsettled_sealer is not None:
+        yield replace(case, hops=(Hop(1, case.unsettled_sealer, "", vouches=True),))
+
+
+def _would_speak(supposed: Case, rules: Rules, wanted: Disposition) -> bool:
     entry = entries.deciding(supposed, rules, wanted)
     softer = entry is not None and entries.DISPOSITIONS[entry.action] is not wanted
-    return softer or known_mailing_list(supposed, rules, wanted) is not None
+    return softer or any(rule(supposed, rules, wanted) for rule in (trusted_arc_sealer, known_mailing_list))
 
 
 def _may_become_quarantine(rules: Rules, wanted: Disposition) -> bool:

@@ -75,7 +75,9 @@ class Turns:
             self._holder = waiter
         elif left > 0:
             return False
-        self._waiting.remove(waiter)
+        # It may have been called a moment ago, and the turn taken by another before it could look.
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
         return True
 
 

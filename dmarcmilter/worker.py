@@ -127,13 +127,23 @@ def _hand_over(listener: socket.socket) -> int:
     libmilter can only open a socket by itself, so it opens one that nobody knows, which is then replaced by ours
     under the same descriptor number. (Debian's libmilter also takes `fd:N`; this works with every libmilter.)
     """
-    with tempfile.TemporaryDirectory(prefix="dmarcmilter-") as directory:
-        before = set(_listening())
-        milter.setconn(f"unix:{directory}/s")
-        milter.opensocket(False)
-        (fd,) = set(_listening()) - before
-        os.dup2(listener.fileno(), fd, inheritable=False)
+    before = set(_listening())
+    _open_any_socket()
+    (fd,) = set(_listening()) - before
+    os.dup2(listener.fileno(), fd, inheritable=False)
     return fd
+
+
+def _open_any_socket() -> None:
+    try:
+        with tempfile.TemporaryDirectory(prefix="dmarcmilter-") as directory:
+            milter.setconn(f"unix:{directory}/s")
+            milter.opensocket(False)
+    except (OSError, milter.error) as error:
+        # The disk is full, or nothing may be written: no reason for mail to wait. The kernel chooses the port.
+        log.warning("no folder for a temporary socket: %s", error)
+        milter.setconn("inet:0@127.0.0.1")
+        milter.opensocket(False)
 
 
 def _listening() -> list[int]:

@@ -42,7 +42,7 @@ OUTCOME = {
     "truncated": None,
     "spf": {"result": "fail", "domain": "bounce.example.com", "scope": "mfrom", "reason": ""},
     "dkim": [],
-    "arc": {"result": "none", "sealers": [], "oldest_pass": None, "reason": ""},
+    "arc": {"result": "none", "sealers": [], "oldest_pass": None, "unsettled": None, "reason": ""},
     "policy": POLICY,
     "dmarc": {
         "result": "fail",

@@ -28,7 +28,7 @@ IMPURE = {"logging", "time", "random", "secrets", "socket", "os", "subprocess", 
 
 # Each third-party name has one home.
 HOMES = {
-    "Milter": r"(session|callbacks|negotiation)\.py",
+    "Milter": r"(session|callbacks|failsafe|negotiation)\.py",
     "milter": r"(session|callbacks|execution|worker|negotiation)\.py",
     "dns": r"resolver/.*|demo/(nameserver|zone)\.py",
     "cryptography": r"reports/signing\.py|checks/keyrecord\.py|arcseal/key\.py|demo/samples\.py",
@@ -39,7 +39,7 @@ HOMES = {
     "publicsuffix2": r"dmarc/suffixes\.py",
     "publicsuffixlist": r"dmarc/suffixes\.py",
     "msgspec": r"config\.py|cli/conf\.py|history/journal\.py",
-    "sqlalchemy": r"history/(store|schema|writer)\.py|recipients/database\.py",
+    "sqlalchemy": r"history/(store|engine|schema|writer)\.py|recipients/database\.py",
     "click": r"cli/.*",
     "prometheus_client": r"metrics/exposition\.py",
     "rich": r"cli/.*|demo/show\.py",
@@ -210,6 +210,7 @@ TESTED_ELSEWHERE = {
     "arcseal/sealing.py": "test_arcseal.py",
     "history/files.py": "test_ingest.py",
     "history/writer.py": "test_ingest.py",
+    "history/engine.py": "test_store.py",
     "history/reader.py": "test_store.py",
     "history/survey.py": "test_stats.py",
     "history/pagestyle.py": "test_page.py",

@@ -19,7 +19,7 @@ KEYS = {
     "client_names lists",
     "spf": "result domain scope",
     "dkim": "result domain selector algorithm reason",
-    "arc": "result sealers oldest_pass",
+    "arc": "result sealers oldest_pass unsettled",
     "sealers": "domain selector vouches",
     "policy": "domain p sp np adkim aspf pct t psd fo rua ruf record discovery organizational_domain",
     "dmarc": "result aligned requested tag reason troubles",

@@ -53,9 +53,9 @@ def plain(rdtype, rdata):
     if rdtype in ("A", "AAAA"):
         return rdata.address
     if rdtype == "MX":
-        return rdata.preference, rdata.exchange.to_text(omit_final_dot=True)
+        return rdata.preference, rdata.exchange.canonicalize().to_text(omit_final_dot=True)
     if rdtype in ("PTR", "CNAME"):
-        return rdata.target.to_text(omit_final_dot=True)
+        return rdata.target.canonicalize().to_text(omit_final_dot=True)
     return rdata.to_text()
 
 

@@ -59,7 +59,7 @@ def _times(config: Config) -> list[Finding]:
 
 def _reports(config: Config) -> list[Finding]:
     reports = config.reports
-    if not reports.enabled:
+    if not (reports.enabled or reports.failure.enabled):
         return []
     found = []
     if not reports.sign_domain:

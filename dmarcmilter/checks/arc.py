@@ -10,6 +10,7 @@ from dmarcmilter.checks import signature as signatures_of
 from dmarcmilter.checks.canonical import Fields, signature_field
 from dmarcmilter.checks.fault import Fault
 from dmarcmilter.checks.signature import BodyHash, BodyPlan, Signature, Signer
+from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.evidence import ArcResult, ArcSet, ArcWord
 from dmarcmilter.lookup import Lookup
 from dmarcmilter.message import Header
@@ -177,12 +178,14 @@ def verify(
     fields = Fields(headers)
     fault = _message_fault(chain.sets[-1], fields, bodies, lookup, now)
     if fault is not None:
-        return ArcResult(ArcWord.FAIL, reason=f"ARC-Message-Signature {len(chain.sets)}: {fault.reason}")
+        reason = f"ARC-Message-Signature {len(chain.sets)}: {fault.reason}"
+        return ArcResult(ArcWord.FAIL, reason=reason, unsettled=_unsettled(chain, fault, by_message=True))
     digests = _seal_digests(chain, headers, fields)
     for one, digest in zip(reversed(chain.sets), reversed(digests), strict=True):
         fault = _seal_fault(one.signer, digest, lookup)
         if fault is not None:
-            return ArcResult(ArcWord.FAIL, reason=f"ARC-Seal {one.instance}: {fault.reason}")
+            unsettled = _unsettled(chain, fault)
+            return ArcResult(ArcWord.FAIL, reason=f"ARC-Seal {one.instance}: {fault.reason}", unsettled=unsettled)
     oldest = len(chain.sets)
     for one in _older(chain):
         if _message_fault(one, fields, bodies, lookup, now) is not None:
@@ -190,6 +193,21 @@ def verify(
         oldest = one.instance
     sets = tuple(ArcSet(one.instance, one.signer.domain, one.signer.selector, one.assessment) for one in chain.sets)
     return ArcResult(ArcWord.PASS, sets[::-1], oldest_pass=0 if oldest == 1 else oldest)
+
+
+def _unsettled(chain: Chain, fault: Fault, *, by_message: bool = False) -> Domain | None:
+    """Seals are verified from the newest on, so only the newest sealer's own key, or what he has vouched for, is open.
+
+    Of his ARC-Message-Signature only when its key is his too: anybody can have one that DNS does not answer for.
+    """
+    newest = chain.sets[-1]
+    if fault is not Fault.KEY_UNREACHABLE:
+        return None
+    if by_message and not (
+        isinstance(newest.signature, Signature) and newest.signature.signer.domain == newest.signer.domain
+    ):
+        return None
+    return newest.signer.domain
 
 
 def is_unreachable(result: ArcResult) -> bool:

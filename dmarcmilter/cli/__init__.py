@@ -2,7 +2,9 @@
 
 import click
 
+from dmarcmilter import privileges
 from dmarcmilter.cli.check import check
+from dmarcmilter.cli.common import fail
 from dmarcmilter.cli.conf import config
 from dmarcmilter.cli.demo import demo
 from dmarcmilter.cli.explain import explain
@@ -13,6 +15,7 @@ from dmarcmilter.cli.quarantine import quarantine
 from dmarcmilter.cli.replay import replay
 from dmarcmilter.cli.report import report
 from dmarcmilter.cli.stats import stats
+from dmarcmilter.privileges import PrivilegesError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,10 +26,16 @@ def main() -> None:
 
 @main.command()
 @click.option("--config", "path", default="", metavar="FILE", help="The conf file; without it: the defaults.")
-def run(path: str) -> None:
+@click.option("--user", default="", metavar="NAME", help="Started by root: become this user before anything is opened.")
+def run(path: str, user: str) -> None:
     """Run the filter in the foreground."""
     from dmarcmilter import daemon  # noqa: PLC0415  the other commands need no libmilter
 
+    try:
+        if user:
+            privileges.become(user)
+    except PrivilegesError as error:
+        fail(str(error))
     raise SystemExit(daemon.serve(path))
 
 

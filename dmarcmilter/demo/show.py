@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+import dmarcmilter
 from dmarcmilter.demo.mta.milterclient import MilterClient
 from dmarcmilter.demo.nameserver import NameServer
 from dmarcmilter.demo.samples import LIST_DOMAIN, Sample, samples, zone
@@ -39,7 +40,7 @@ trusted_sealers = ["{sealer}"]
 journal = "{state}/journal"
 database = "sqlite:///{state}/history.db"
 [log]
-level = "warning"
+level = "error"
 """
 
 
@@ -65,7 +66,9 @@ def write_conf(state: Path, port: int, *, workers: int = 1) -> Path:
 def running(conf: Path, socket: Path) -> Iterator[int]:
     """A filter of its own, in its own process, until the block ends; its process id."""
     command = [sys.executable, "-m", "dmarcmilter", "run", "--config", str(conf)]
-    filter_process = subprocess.Popen(command)  # noqa: S603  our own program
+    # Wherever this program was found, that one is the same: a package keeps it out of Python's own path.
+    environment = os.environ | {"PYTHONPATH": str(Path(dmarcmilter.__file__).parents[1])}
+    filter_process = subprocess.Popen(command, env=environment)  # noqa: S603  our own program
     try:
         end = time.monotonic() + START_SECONDS
         while not socket.exists():

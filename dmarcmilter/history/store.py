@@ -13,10 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-SQLITE_WAIT_MILLISECONDS = 30_000
-"""For another writer of the same file (a purge, a second ingest)."""
-POSTGRES_CONNECT_SECONDS = 10
-"""So that a server that does not answer is noticed, and waited for with the journal as the buffer."""
+from dmarcmilter.history import engine
 
 Connection = sa.Connection
 
@@ -159,7 +156,14 @@ class Store:
     """One database. Short transactions; nothing of it is in the way of mail."""
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
+        try:
+            self._engine = engine.make(url)
+        except (exc.ArgumentError, ImportError) as error:
+            raise StoreError(f"[history] database: {_one_line(error)}") from error
+        self._opened: tuple[int, int] | None = None
+        """Which file a connection is to, for SQLite."""
+        if self.is_sqlite:
+            event.listen(self._engine, "connect", self._on_connect)
 
     @property
     def is_sqlite(self) -> bool:
@@ -168,12 +172,27 @@ class Store:
     @property
     def is_missing(self) -> bool:
         """A SQLite file that nobody has made yet; opening it would make it."""
+        return self._file is not None and not self._file.exists()
+
+    @property
+    def _file(self) -> Path | None:
         name = self._engine.url.database
-        return self.is_sqlite and bool(name) and name != ":memory:" and not Path(str(name)).exists()
+        return Path(name) if self.is_sqlite and name and name != ":memory:" else None
+
+    def _on_connect(self, *_: object) -> None:
+        self._opened = _inode(self._file)
+
+    def _must_be_the_same(self) -> None:
+        """A SQLite file that was removed or replaced still takes rows, and nobody would ever see them."""
+        if self._opened is not None and _inode(self._file) != self._opened:
+            self._opened = None
+            self._engine.dispose()
+            raise StoreError(f"{self._file}: removed or replaced")
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """A transaction: all of it or nothing. StoreError or UnacceptableError."""
+        self._must_be_the_same()
         try:
             with _trouble(), self._engine.begin() as connection:
                 yield connection
@@ -184,6 +203,7 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A view of one moment, that waits for no writer and holds none up. StoreError."""
+        self._must_be_the_same()
         with _trouble(), self._engine.connect().execution_options(**self._reader()) as connection:
             yield connection
 
@@ -231,41 +251,13 @@ def _trouble() -> Iterator[None]:
         raise StoreError(_one_line(error)) from error
 
 
+def _inode(path: Path | None) -> tuple[int, int] | None:
+    try:
+        found = path.stat() if path else None
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found else None
+
+
 def _one_line(error: Exception) -> str:
     return " ".join(str(getattr(error, "orig", None) or error).split())
-
-
-def _engine(url: str) -> sa.Engine:
-    try:
-        parsed = sa.make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            return _sqlite(parsed)
-        return sa.create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": POSTGRES_CONNECT_SECONDS})
-    except (exc.ArgumentError, ImportError) as error:
-        raise StoreError(f"[history] database: {_one_line(error)}") from error
-
-
-def _sqlite(url: sa.URL) -> sa.Engine:
-    engine = sa.create_engine(url)
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _: object) -> None:
-        # Transactions are begun by us: the driver's own way begins them too late to keep a reader's view together.
-        connection.isolation_level = None
-        for pragma in (
-            f"busy_timeout = {SQLITE_WAIT_MILLISECONDS}",
-            "journal_mode = WAL",
-            # After a power failure the last transactions may be gone, rows and positions alike: they are read again.
-            "synchronous = NORMAL",
-            "cache_size = -65536",
-            "journal_size_limit = 67108864",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: sa.Connection) -> None:
-        reader = connection.get_execution_options().get("dmarcmilter_reader")
-        # A writer takes its lock at once: one that began by reading could be refused later, without a wait.
-        connection.exec_driver_sql("BEGIN" if reader else "BEGIN IMMEDIATE")
-
-    return engine

@@ -100,10 +100,19 @@ async def _listen(where: Socket, handler: Handler) -> asyncio.Server:
     if where.family != "unix":
         return await asyncio.start_server(handler, where.host, where.port, limit=MAX_REQUEST)
     # Replaces what an exporter that was killed has left; mail does not depend on this socket, so nothing is locked.
+    _make_folder(Path(where.path).parent)
     before = os.umask(0o777 & ~SOCKET_MODE)
     try:
-        Path(where.path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         return await asyncio.start_unix_server(handler, where.path, limit=MAX_REQUEST)
+    finally:
+        os.umask(before)
+
+
+def _make_folder(folder: Path) -> None:
+    """For others to enter, whatever our mask is."""
+    before = os.umask(0o022)
+    try:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     finally:
         os.umask(before)
 

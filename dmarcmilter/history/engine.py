@@ -1,0 +1,45 @@
+"""How SQLite and PostgreSQL are connected to, and how SQLite's transactions begin."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+SQLITE_WAIT_MILLISECONDS = 30_000
+"""For another writer of the same file (a purge, a second ingest)."""
+POSTGRES_CONNECT_SECONDS = 10
+"""So that a server that does not answer is noticed, and waited for with the journal as the buffer."""
+
+
+def make(url: str) -> sa.Engine:
+    """ArgumentError or ImportError for what is no URL of a database that we know."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed)
+    return sa.create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": POSTGRES_CONNECT_SECONDS})
+
+
+def _sqlite(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(url)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: object) -> None:
+        # Transactions are begun by us: the driver's own way begins them too late to keep a reader's view together.
+        connection.isolation_level = None
+        for pragma in (
+            f"busy_timeout = {SQLITE_WAIT_MILLISECONDS}",
+            "journal_mode = WAL",
+            # After a power failure the last transactions may be gone, rows and positions alike: they are read again.
+            "synchronous = NORMAL",
+            "cache_size = -65536",
+            "journal_size_limit = 67108864",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        reader = connection.get_execution_options().get("dmarcmilter_reader")
+        # A writer takes its lock at once: one that began by reading could be refused later, without a wait.
+        connection.exec_driver_sql("BEGIN" if reader else "BEGIN IMMEDIATE")
+
+    return engine

@@ -1,0 +1,53 @@
+"""Rights of the process: those of a user of its own, and files that nobody else can read.
+
+The service manager does this with User= and UMask=; here it is done where there is none.
+"""
+
+import ctypes
+import os
+import pwd
+from typing import Final
+
+PRIVATE: Final = 0o027
+"""What we make is our user's, and our group's to read: outcomes tell who wrote to this site."""
+AS_ROOT: Final = (
+    "the filter runs as root, and needs no right of root's: start it with `run --user NAME`, or by a unit with User="
+)
+_PR_SET_NO_NEW_PRIVS: Final = 38
+
+
+class PrivilegesError(Exception):
+    """The rights wanted cannot be had; the text is for the administrator."""
+
+
+def keep_private() -> None:
+    """From now on nothing is made for every user of the machine; a stricter mask stays."""
+    os.umask(os.umask(0o777) | PRIVATE)
+
+
+def become(name: str) -> None:
+    """Take that user's rights for good. To be called before anything is opened, so that all is made as that user."""
+    try:
+        user = pwd.getpwnam(name)
+    except KeyError:
+        raise PrivilegesError(f"--user: there is no user {name!r}") from None
+    if os.geteuid() != 0 and user.pw_uid != os.geteuid():
+        raise PrivilegesError(f"--user: only root can become {name}")
+    if os.geteuid() != 0 or user.pw_uid == 0:
+        return
+    # Groups first: the right to change them goes with the user.
+    os.initgroups(user.pw_name, user.pw_gid)
+    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
+    os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+    _no_new_privileges()
+
+
+def _no_new_privileges() -> None:
+    """No program that we could be made to start gets more rights than ours (Linux; elsewhere nothing happens)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if hasattr(libc, "prctl"):
+        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0
