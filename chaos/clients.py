@@ -123,7 +123,7 @@ def malformed(stand: Stand) -> Iterator[None]:
                 client.connect(str(stand.filter.socket))
                 client.sendall(nonsense(chance))
                 counts[number] += 1
-                if chance.random() < 0.5:  # noqa: PLR2004
+                if chance.random() < 0.5:
                     client.recv(65_536)
 
     threads = [threading.Thread(target=speak, args=(number,)) for number in range(MALFORMED_AT_ONCE)]
@@ -144,7 +144,7 @@ def nonsense(chance: random.Random) -> bytes:
     for _ in range(chance.randint(1, 3)):
         place = chance.randrange(len(packets))
         packets[place] = chance.choice(SPOILERS)(packets[place], chance)
-    if chance.random() < 0.3:  # noqa: PLR2004
+    if chance.random() < 0.3:
         chance.shuffle(packets)
     return b"".join(packets)
 

@@ -53,7 +53,7 @@ def _deferred(stand: Stand) -> bool:
 
 
 def _slow(stand: Stand) -> bool:
-    return max((attempt.seconds for sent in stand.traffic.sent for attempt in sent.attempts), default=0.0) > 0.5  # noqa: PLR2004
+    return max((attempt.seconds for sent in stand.traffic.sent for attempt in sent.attempts), default=0.0) > 0.5
 
 
 def _unwritten(stand: Stand) -> int:
@@ -61,7 +61,7 @@ def _unwritten(stand: Stand) -> int:
 
 
 def _days(stand: Stand) -> bool:
-    return len({record["time"][:10] for record in stand.filter.journalled()[0]}) > 2  # noqa: PLR2004
+    return len({record["time"][:10] for record in stand.filter.journalled()[0]}) > 2
 
 
 def _noted(stand: Stand) -> list[str]:

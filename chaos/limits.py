@@ -4,7 +4,7 @@ import contextlib
 import os
 import random
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mta.running import workers
@@ -21,8 +21,6 @@ JUMPS = ("+1d", "-1d", "+400d", "-3h", "+0")
 CLOCK = "clock"
 """In the stand's folder: the file that the filter's clock goes by."""
 
-Limits = tuple[int, int]
-
 
 @contextlib.contextmanager
 def few_descriptors(stand: Stand) -> Iterator[None]:
@@ -37,7 +35,7 @@ def little_memory(stand: Stand) -> Iterator[None]:
 
 
 def _descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def _memory(pid: int) -> int:
@@ -45,7 +43,7 @@ def _memory(pid: int) -> int:
 
 
 @contextlib.contextmanager
-def _limited(stand, kind, used, left) -> Iterator[None]:  # type: ignore[no-untyped-def]
+def _limited(stand: Stand, kind: int, used: Callable[[int], int], left: Sequence[int]) -> Iterator[None]:
     """Each worker may have only a little more than it has, each time another little; at the end, what it had."""
     chance = random.Random(stand.traffic.seed)  # noqa: S311
     before = resource.getrlimit(kind)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mta.postfix import missing_postfix
 
-from chaos.account import Fate, Sent, Seen, deferrals, violations
+from chaos.account import Fate, Seen, Sent, deferrals, violations
 from chaos.faults import FAULTS, Fault
 from chaos.stand import Stand, standing
 
@@ -102,7 +102,7 @@ def _end(sent: Sent, seen: Seen) -> Fate | None:
     """What became of it, whatever should have."""
     if sent.end is None:
         return None
-    if sent.end.code != 250:  # noqa: PLR2004
+    if sent.end.code != 250:
         return Fate.REFUSED
     return Fate.DELIVERED if seen.delivered.get(sent.message_id) else Fate.HELD
 

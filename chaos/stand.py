@@ -82,7 +82,7 @@ class Service(FilterDaemon):
         command = [sys.executable, "-m", "dmarcmilter", "run", "--config", str(self.conf)]
         environment = {**os.environ, **self.environment}
         with self._log_path.open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: S603
                 [*self._prefix, *command],
                 cwd=PROJECT,
                 stdout=log,

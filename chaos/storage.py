@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -28,12 +28,12 @@ FILLER = "filler"
 @contextlib.contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", SMALL_DISK, "tmpfs", str(folder)], check=True)  # noqa: S607
+    subprocess.run(["mount", "-t", "tmpfs", "-o", SMALL_DISK, "tmpfs", str(folder)], check=True)  # noqa: S603, S607
     try:
         yield folder
     finally:
         # Lazily: a worker that is late may still have its journal open.
-        subprocess.run(["umount", "-l", str(folder)], check=True)  # noqa: S607
+        subprocess.run(["umount", "-l", str(folder)], check=True)  # noqa: S603, S607
 
 
 @contextlib.contextmanager
@@ -125,7 +125,7 @@ def _ingesting(stand: Stand) -> Iterator[None]:
     command = [sys.executable, "-m", "dmarcmilter", "history", "ingest", "--follow", "--config", str(stand.filter.conf)]
     with (stand.filter.directory / "ingest.log").open("wb") as log:
         follower = stand.stack.enter_context(
-            subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=log, stdin=subprocess.DEVNULL)  # noqa: S603
         )
     stand.stack.callback(follower.terminate)
     stand.at_the_end.append(lambda: _caught_up(stand, follower))
@@ -161,6 +161,3 @@ def _stored(stand: Stand) -> int:
         return -1
     finally:
         engine.dispose()
-
-
-Fault = Callable[[Stand], contextlib.AbstractContextManager[None]]

@@ -236,7 +236,7 @@ def serve(path: str) -> int:
     except (ConfigError, ListenError) as error:
         sys.stderr.write(f"dmarcmilter: {error}\n")
         return 2
-    for concern in _concerns(config):
+    for concern in _concerns(config, path):
         log.warning("%s", concern)
     # Not before the socket is there: a folder that was made for it is for the MTA to enter.
     privileges.keep_private()
@@ -245,9 +245,9 @@ def serve(path: str) -> int:
     return Supervisor(path, config, site, listener).run()
 
 
-def _concerns(config: Config) -> list[str]:
+def _concerns(config: Config, path: str) -> list[str]:
     """What is no reason not to serve, and should not stay so."""
-    return [*([privileges.AS_ROOT] if privileges.is_root() else []), *exposed(config)]
+    return [*([privileges.AS_ROOT] if privileges.is_root() else []), *exposed(config, path)]
 
 
 def _log_to_stderr(config: Config) -> None:

@@ -3,17 +3,23 @@
 What we make ourselves is private. But a folder may be there already, made by hand or by an older start.
 """
 
+import os
 import stat
 from pathlib import Path
 
+from dmarcmilter.endpoint import without_password
 from dmarcmilter.settings import Config
 
 SQLITE = "sqlite:////"
 
 
-def exposed(config: Config) -> list[str]:
-    """A sentence for each, as far as the asking user can see."""
-    return [text for key, path in _kept(config).items() if (text := _told(key, Path(path)))]
+def exposed(config: Config, conf_path: str = "") -> list[str]:
+    """A sentence for each, as far as the asking user can see. `conf_path`: where the conf was read from."""
+    kept = _kept(config)
+    addresses = (config.history.database, config.recipients.database)
+    if conf_path and any(without_password(url) != url for url in addresses):
+        kept["the password of a database"] = os.path.abspath(conf_path)  # noqa: PTH100  links are followed by stat
+    return [text for key, path in kept.items() if (text := _told(key, Path(path)))]
 
 
 def _kept(config: Config) -> dict[str, str]:

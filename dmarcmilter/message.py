@@ -1,7 +1,7 @@
 """What the MTA said of one message, nothing inferred."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -16,11 +16,11 @@ class Header:
     name: bytes
     value: bytes
     """All that follows the colon: leading space kept, folds as CRLF, no final CRLF."""
+    key: bytes = field(init=False, repr=False, compare=False)
+    """The field name for comparisons: ASCII lower case. Every check goes through all fields, so it is made once."""
 
-    @property
-    def key(self) -> bytes:
-        """The field name for comparisons: ASCII lower case."""
-        return self.name.lower()
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", self.name.lower())
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from dmarcmilter import case as cases
 from dmarcmilter import marking, messageid, policy, sampling
@@ -50,9 +50,9 @@ class Site:
     method: Method
     suffixes: Suffixes
     honour_pct: bool
-    sampling_key: bytes
+    sampling_key: bytes = field(repr=False)
     host_name: str
-    redaction_key: bytes = b""
+    redaction_key: bytes = field(default=b"", repr=False)
     """Of failure reports; empty: there are none."""
     sealer: Sealer | None = None
     """None: nothing is sealed."""

@@ -40,6 +40,14 @@ def become(name: str) -> None:
     os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
     os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
     _no_new_privileges()
+    _check_readable(name)
+
+
+def _check_readable(name: str) -> None:
+    """What is loaded later must be to be had: Python itself, and this program, may be in a folder of root's."""
+    for needed in (os.__file__, __file__):
+        if not os.access(needed, os.R_OK):
+            raise PrivilegesError(f"--user: {name} may not read {needed}, and needs it")
 
 
 def _no_new_privileges() -> None:

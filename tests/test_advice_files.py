@@ -19,7 +19,8 @@ as_root = pytest.mark.skipif(not IS_ROOT, reason="root writes everywhere, others
 def conf(folder, more=""):
     return config.parse(
         f'[history]\njournal = "{folder}/journal"\ndatabase = "sqlite:///{folder}/h.db"\n'
-        f'[policy]\nsampling_key = "{folder}/key"\n[defer]\ndirectory = "{folder}/deferred"\n{more}'
+        f'[policy]\nsampling_key = "{folder}/key"\n[defer]\ndirectory = "{folder}/deferred"\n'
+        f'[milter]\nsocket = "unix:{folder}/filter.sock"\n{more}'
     )
 
 
@@ -86,7 +87,7 @@ def test_folders_that_the_filters_user_cannot_write(tmp_path):
     tmp_path.chmod(0o755)
     scene = replace(NOWHERE, user="nobody", account=accounts.account("nobody"))
     said = bad(conf(tmp_path), scene)
-    assert len(said) == 4
+    assert len(said) == 5
     assert all("is not writable for the user nobody" in text for text in said)
     os.chown(tmp_path, accounts.account("nobody").uid, -1)
     for folder in tmp_path.parents:
@@ -110,6 +111,7 @@ def test_what_systemd_makes_and_keeps_out(tmp_path):
     assert bad(conf("/var/lib/none-such"), scene, topic="[history]") == []
     (journal, _) = bad(conf(tmp_path), scene, topic="[history]")
     assert "ReadWritePaths=" in journal
+    assert "ReadWritePaths=" in bad(conf(tmp_path), scene, topic="[milter] socket")[0]
 
 
 def test_a_user_that_is_not_there(tmp_path):

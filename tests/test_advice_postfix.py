@@ -1,6 +1,7 @@
 """Postfix's side: what postconf says of configurations made for it, and whether the conf fits them."""
 
 import grp
+import pwd
 from dataclasses import replace
 
 import pytest
@@ -66,6 +67,18 @@ def test_the_mtas_user_is_not_in_the_sockets_group():
     assert "usermod -aG daemon nobody" in said(inside, scene)[0]
     assert "usermod -aG mail nobody" in said(inside + '\nsocket_group = "mail"', scene)[0]
     assert said(inside, replace(scene, postfix=replace(POSTFIX, owner="daemon"))) == []
+
+
+def test_a_socket_gets_the_group_of_its_folder(tmp_path):
+    """Of the set-group-ID bit; the filter's user need not be a member then."""
+    mine = pwd.getpwuid(tmp_path.stat().st_uid).pw_name  # whose group the folder has
+    near = replace(POSTFIX, queue_directory=str(tmp_path), owner=mine)
+    scene = replace(SCENE, account=accounts.account("daemon"), postfix=near)
+    socket = f'socket = "unix:{tmp_path}/f.sock"'
+    tmp_path.chmod(0o750)
+    assert "lets only the group daemon connect" in said(socket, scene)[0]
+    tmp_path.chmod(0o2750)
+    assert said(socket, scene) == []
 
 
 @pytest.mark.parametrize(

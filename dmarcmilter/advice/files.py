@@ -5,10 +5,12 @@ import stat
 from datetime import date
 from pathlib import Path
 
+from dmarcmilter import privileges
 from dmarcmilter.advice.accounts import acting_as
 from dmarcmilter.advice.finding import Finding, error, ok, warning
 from dmarcmilter.advice.scene import Scene
 from dmarcmilter.dmarc.suffixes import KEPT_FRESH, Suffixes, SuffixListError
+from dmarcmilter.endpoint import parse_socket
 from dmarcmilter.settings import Config
 
 STALE_DAYS = 180
@@ -21,6 +23,8 @@ def judge(config: Config, scene: Scene) -> list[Finding]:
     found = []
     if scene.user and scene.account is None:
         found.append(warning(f"there is no user {scene.user} on this machine: rights are those of who runs this check"))
+    if scene.account is not None and scene.account.uid == 0:
+        found.append(warning(privileges.AS_ROOT))
     return [*found, *_suffixes(config, scene), *_folders(config, scene), *_read(config, scene)]
 
 
@@ -53,6 +57,8 @@ def _folders(config: Config, scene: Scene) -> list[Finding]:
         "[policy] sampling_key": str(Path(config.policy.sampling_key).parent),
         "[defer] directory": config.defer.directory,
     }
+    if (where := parse_socket(config.milter.socket)).family == "unix":
+        wanted["[milter] socket"] = str(Path(where.path).parent)
     if config.history.database.startswith(SQLITE + "/"):
         wanted["[history] database"] = str(Path(config.history.database.removeprefix(SQLITE)).parent)
     if config.reports.enabled and config.reports.archive:

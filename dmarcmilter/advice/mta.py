@@ -2,6 +2,7 @@
 
 import grp
 import stat
+from ipaddress import ip_address
 from pathlib import Path
 
 from dmarcmilter.advice import accounts
@@ -27,6 +28,10 @@ DEFAULT_ACTIONS = {
 """Of milter_default_action (postconf(5)): whether no mail is lost or let through by it, and what happens."""
 
 
+UNASKED = " can fill the journal with mail that never was, and stop a worker"
+"""What a stranger at the milter socket can do: libmilter trusts the MTA's packets."""
+
+
 def judge(config: Config, scene: Scene) -> list[Finding]:
     return [*_authserv_id(config, scene), *_socket(config, scene), *_patience(config, scene)]
 
@@ -49,17 +54,27 @@ def _authserv_id(config: Config, scene: Scene) -> list[Finding]:
 def _socket(config: Config, scene: Scene) -> list[Finding]:
     where = parse_socket(config.milter.socket)
     if where.family != "unix":
-        return []
+        return _open_port(where)
     found = _chroot(where, scene.postfix)
     mode = int(config.milter.socket_mode, 8)
     wanted = config.milter.socket_group
+    if mode & stat.S_IWOTH:
+        found.append(f"[milter] socket_mode lets every user of this machine connect{UNASKED}")
     if not mode & (stat.S_IWGRP | stat.S_IWOTH):
         found.append("[milter] socket_mode lets nobody but the filter's own user connect")
     elif wanted and wanted not in {entry.gr_name for entry in grp.getgrall()}:
         found.append(f"[milter] socket_group: there is no group {wanted!r} on this machine")
     elif not mode & stat.S_IWOTH:
-        found += _membership(wanted, scene)
+        found += _membership(wanted or _inherited_group(where), scene)
     return [warning(text) for text in found]
+
+
+def _open_port(where: Socket) -> list[Finding]:
+    """The protocol has no login: whoever connects is taken for the MTA."""
+    if ip_address(where.host).is_loopback:
+        return []
+    text = f"[milter] socket is at {where.host} and not on this machine alone: only the MTA may reach port {where.port}"
+    return [warning(f"{text} (a firewall's work), for whoever else connects{UNASKED}")]
 
 
 def _chroot(where: Socket, postfix: Postfix | None) -> list[str]:
@@ -73,6 +88,15 @@ def _chroot(where: Socket, postfix: Postfix | None) -> list[str]:
         return []
     which = f"Postfix's {services[0]}, which runs chrooted," if services else "a Postfix smtpd that runs chrooted"
     return [f"[milter] socket is outside {queue}: {which} cannot reach it"]
+
+
+def _inherited_group(where: Socket) -> str:
+    """A socket gets the group of its folder where that has the set-group-ID bit (inode(7)); empty: it has not."""
+    try:
+        folder = Path(where.path).parent.stat()
+        return grp.getgrgid(folder.st_gid).gr_name if folder.st_mode & stat.S_ISGID else ""
+    except (OSError, KeyError):
+        return ""
 
 
 def _membership(wanted: str, scene: Scene) -> list[str]:

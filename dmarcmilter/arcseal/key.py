@@ -2,7 +2,7 @@
 
 import base64
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -38,7 +38,7 @@ class SealKey:
     selector: str
     """s="""
     private: RSAPrivateKey
-    pem: bytes
+    pem: bytes = field(repr=False)
     """The same in the form that dkimpy reads."""
     record: bytes
     """The key record that DNS should have."""

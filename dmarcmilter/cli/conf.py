@@ -8,10 +8,13 @@ import msgspec
 
 from dmarcmilter import config as configuration
 from dmarcmilter.advice import Finding, Severity, advise, in_order
+from dmarcmilter.advice.finding import warning
 from dmarcmilter.advice.scene import gather
 from dmarcmilter.cli.common import EXIT_ERROR, fail, json_option
 from dmarcmilter.cli.fromopendmarc import from_opendmarc
 from dmarcmilter.config import ConfigError
+from dmarcmilter.endpoint import without_password
+from dmarcmilter.exposure import exposed
 from dmarcmilter.settings import Config
 
 EXIT_FOUND = 1
@@ -49,7 +52,7 @@ def check(path: str, user: str, postfix_directory: str, *, live: bool, strict: b
     except ConfigError as error:
         _refuse(path, str(error), as_json=as_json)
     scene = gather(user, postfix_directory=postfix_directory)
-    found = advise(loaded, scene)
+    found = in_order([*advise(loaded, scene), *map(warning, exposed(loaded, path))])
     if live:
         # SQL and SMTP are loaded by those who use them.
         from dmarcmilter.advice.live import try_all  # noqa: PLC0415
@@ -84,7 +87,7 @@ def _tell(path: str, found: list[Finding], *, as_json: bool) -> None:
 @click.argument("path", metavar="FILE", default="")
 @click.option("-n", "--changed", "only_changed", is_flag=True, help="Only what differs from the defaults.")
 def show(path: str, *, only_changed: bool) -> None:
-    """Print the effective settings as TOML; without FILE: the defaults."""
+    """Print the effective settings as TOML; without FILE: the defaults. Passwords of databases are left out."""
     found = _load(path) if path else Config()
     values = configuration.changed(found) if only_changed else configuration.plain(found)
     for section, table in values.items():
@@ -99,7 +102,8 @@ def _print(section: str, value: Any) -> None:
         inner = {key: table for key, table in entry.items() if isinstance(table, dict)}
         # TOML has no null: a key without a value is left out.
         for key in [name for name in entry if name not in inner and entry[name] is not None]:
-            click.echo(f"{key} = {_toml(entry[key])}")
+            value = without_password(entry[key]) if key == "database" else entry[key]
+            click.echo(f"{key} = {_toml(value)}")
         click.echo()
         for key, table in inner.items():
             _print(f"{section}.{key}", table)

@@ -2,12 +2,14 @@
 
 import click
 
+from dmarcmilter import privileges
 from dmarcmilter.cli.common import config_option, load
 
 
 @click.group()
 def history() -> None:
     """Fill and tidy the database of outcomes."""
+    privileges.keep_private()
 
 
 @history.command("ingest")

@@ -18,6 +18,9 @@ from dmarcmilter.history.store import Store, StoreError
 def gathered(url: str, since: datetime, until: datetime) -> Statistics:
     try:
         store = Store(url)
+        if store.is_missing:
+            # Made by whoever asks first, it might not be writable for those who fill it.
+            fail("there is no database yet: `dmarcmilter history ingest` makes it")
         schema.migrate(store)
         with store.reading() as connection:
             return gather(connection, Period(since, until))

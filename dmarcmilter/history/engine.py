@@ -1,5 +1,7 @@
 """How SQLite and PostgreSQL are connected to, and how SQLite's transactions begin."""
 
+import os
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,6 +11,8 @@ SQLITE_WAIT_MILLISECONDS = 30_000
 """For another writer of the same file (a purge, a second ingest)."""
 POSTGRES_CONNECT_SECONDS = 10
 """So that a server that does not answer is noticed, and waited for with the journal as the buffer."""
+FILE_MODE = 0o640
+"""Of a SQLite file: who wrote to this site is for our group to read, and for nobody else."""
 
 
 def make(url: str) -> sa.Engine:
@@ -21,6 +25,15 @@ def make(url: str) -> sa.Engine:
 
 def _sqlite(url: sa.URL) -> sa.Engine:
     engine = sa.create_engine(url)
+
+    @event.listens_for(engine, "do_connect")
+    def keep_private(_dialect: object, _record: object, arguments: Any, _parameters: object) -> None:
+        # SQLite would make a file that everybody can read. Where we cannot make one, it says why.
+        path = str(arguments[0])
+        if not path.startswith("/"):  # in memory
+            return
+        with suppress(OSError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: object) -> None:

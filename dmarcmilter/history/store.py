@@ -160,6 +160,9 @@ class Store:
             self._engine = engine.make(url)
         except (exc.ArgumentError, ImportError) as error:
             raise StoreError(f"[history] database: {_one_line(error)}") from error
+        except ValueError:
+            # A port that is none, where a part of the password may stand: its text is not repeated, nor is its cause.
+            raise StoreError("[history] database: not an address of a database") from None
         self._opened: tuple[int, int] | None = None
         """Which file a connection is to, for SQLite."""
         if self.is_sqlite:

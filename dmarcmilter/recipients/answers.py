@@ -22,6 +22,9 @@ MAX_REMEMBERED = 20_000
 HOLD_SECONDS = 10.0
 """Of not waiting at all, after the database did not answer. Then it is tried again."""
 
+MAX_WAITING = 2000
+"""Places in the line for the database, of which a message has up to THREADS, also for a while after it has given up."""
+
 Forms = Sequence[str]
 """Of one recipient, the most specific first."""
 
@@ -61,6 +64,9 @@ class Answers:
         """As many answers as can be had in time."""
         began = time.monotonic()
         batch = _Batch(wanted)
+        if self._batches.qsize() > MAX_WAITING:  # of messages that have given up, for a database that never answers
+            self._hold(f"no answer within {self._timeout:g} s")
+            return {}
         self._start_threads()
         for _ in range(batch.tokens):
             self._batches.put(batch)

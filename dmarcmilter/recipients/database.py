@@ -32,6 +32,8 @@ class Database:
             self._engine = _engine(sa.make_url(url), timeout, connections)
         except (exc.ArgumentError, ImportError) as error:
             raise DatabaseError(f"[recipients] database: {_one_line(error)}") from None
+        except ValueError:  # a port that is none, where a part of the password may stand: not repeated
+            raise DatabaseError("[recipients] database: not an address of a database") from None
 
     def ask(self, form: str) -> Found:
         """The choice that is kept under just this form of an address."""

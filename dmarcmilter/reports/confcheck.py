@@ -1,11 +1,12 @@
 """What [reports] in the conf file must be; what only matters when reports are on is only asked for then."""
 
 import re
+from ipaddress import ip_address
 
 from dmarcmilter.dmarc import domain as domains
 from dmarcmilter.dmarc.domain import is_within
 from dmarcmilter.reports.destinations import address_of
-from dmarcmilter.settings import FailureReports, Reports
+from dmarcmilter.settings import FailureReports, Reports, StartTls
 
 MAX_TEXT = 255
 SMALLEST_MESSAGE = 10_000
@@ -63,10 +64,19 @@ def _wrong_number(reports: Reports) -> str:
 
 def _wrong_relay(reports: Reports) -> str:
     try:
-        parse_relay(reports.relay or "localhost")
+        host, _ = parse_relay(reports.relay or "localhost")
     except ValueError as error:
         return f"relay: {error}"
+    if reports.relay_username and not _is_here(host) and reports.starttls is not StartTls.REQUIRED:
+        return 'starttls: "required" with relay_username, or whoever is on the way to the relay has the password'
     return ""
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _missing(reports: Reports) -> str:

@@ -7,7 +7,7 @@ import smtplib
 import ssl
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
@@ -70,7 +70,7 @@ class Relay:
     ca_file: str = ""
     """Certificates that the relay's is checked by when TLS is required; empty: the system's."""
     username: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
 
 
 class SmtpRelay:

@@ -6,7 +6,7 @@ and would take as long for a report as all the rest together.
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -41,7 +41,7 @@ class KeyUnusableError(ValueError):
 class Signer:
     domain: str
     selector: str
-    key: bytes
+    key: bytes = field(repr=False)
     """A PEM for RSA or Ed25519; or the base64 text of an Ed25519 seed, as dknewkey writes it."""
 
 

@@ -5,7 +5,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from dmarcmilter.dmarc import domain as domains
-from dmarcmilter.endpoint import parse_listen, parse_nameserver, parse_socket
+from dmarcmilter.endpoint import has_open_at_sign, parse_listen, parse_nameserver, parse_socket
 from dmarcmilter.reports import confcheck
 from dmarcmilter.settings import Config, Recipients, Seal, overrides, wording
 
@@ -41,6 +41,9 @@ def check(config: Config) -> None:
     if config.metrics.listen:
         _parsed(parse_listen, config.metrics.listen, "[metrics] listen")
         _require(config.metrics.listen != config.milter.socket, "[metrics] listen: that is the milter socket")
+    for where, url in (("[history]", config.history.database), ("[recipients]", config.recipients.database)):
+        # What stands behind the first would be taken for the server's name, and be told in errors.
+        _require(not has_open_at_sign(url), f"{where} database: an @ in a password is written %40")
     _check_names(config)
     _check_rules(config)
     _check_recipients(config.recipients)

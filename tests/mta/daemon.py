@@ -21,6 +21,8 @@ Sections = Mapping[str, Any]
 class FilterDaemon:
     """Context manager. `sections` is the conf file's content; it has a socket, journal and sampling key of its own."""
 
+    more_arguments: tuple[str, ...] = ()
+
     def __init__(self, sections: Sections, *, parent: str | None = None) -> None:
         """`parent`: where its directory goes; the default is the system's for temporary files."""
         self._temporary = tempfile.TemporaryDirectory(prefix="dmarcmilter-test-", dir=parent)
@@ -36,7 +38,7 @@ class FilterDaemon:
 
     def __enter__(self) -> Self:
         with self._log_path.open("wb") as log:
-            command = [sys.executable, "-m", "dmarcmilter", "run", "--config", str(self.conf)]
+            command = [sys.executable, "-m", "dmarcmilter", "run", "--config", str(self.conf), *self.more_arguments]
             self.process = subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         try:
             self._wait_until_ready()
