@@ -1,6 +1,6 @@
 # Two commands are enough: `make run` and `make test`. Each installs what it needs (see scripts/bootstrap).
 
-.PHONY: help run demo test check lint types bench bench-history soak fuzz worstcase deb debtest clean
+.PHONY: help run demo test check lint types bench bench-history soak fuzz worstcase audit deb debtest clean
 
 SOAK_SECONDS ?= 3600
 
@@ -18,6 +18,7 @@ help:
 	@echo "make bench-history   the history at scale: taking in, statistics, a day's reports, a purge (HISTORY=$(HISTORY))"
 	@echo "make fuzz   search for inputs that break an invariant (FUZZ_SECONDS=$(FUZZ_SECONDS) in total); see fuzz/README.md"
 	@echo "make worstcase   what hostile input can cost"
+	@echo "make audit  known vulnerabilities of the Python packages (asks PyPI)"
 	@echo "make deb    the Debian package, judged by lintian, in dist/; make debtest: install, run, upgrade and purge it"
 
 run:
@@ -63,6 +64,10 @@ soak:
 worstcase:
 	@scripts/bootstrap run
 	.venv/bin/python bench/worstcase.py
+
+audit:
+	@[ -x .venv/bin/python ] || scripts/bootstrap run
+	@.venv/bin/python scripts/audit
 
 deb:
 	@scripts/deb

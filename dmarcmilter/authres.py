@@ -173,6 +173,8 @@ _JOB: Final = re.compile(rb"/[!#-'*+\-./0-9:=?@A-Z^-~]+")
 _VERSION: Final = re.compile(rb"[0-9]+")
 MAX_SCANNED_FIELD: Final = 4096
 """Octets of a field in which its authserv-id must end; one in which it does not is removed."""
+MAX_COMMENTS: Final = 100
+"""Comments in as much of a field; one with more is removed unread. Each costs a step, and there may be many fields."""
 MAX_SCANNED: Final = 262_144
 """Octets of all the fields of a message that are read so."""
 _SUPPORTED_VERSION: Final = b"1"
@@ -210,7 +212,7 @@ def _claims_ours(value: bytes, ours: frozenset[str]) -> bool:
     credit it to their own site. So does any version but 1 (RFC 8601 5).
     """
     text = unfold(value[:MAX_SCANNED_FIELD])
-    start = skip_cfws(text, 0)
+    start = skip_cfws(text, 0) if text.count(b"(") <= MAX_COMMENTS else None
     if start is None:
         return True
     end = _id_end(text, start)

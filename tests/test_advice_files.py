@@ -128,3 +128,10 @@ def test_secrets_and_files_that_are_missing(tmp_path):
     assert any("[recipients] file: /nowhere is not readable" in text for text in said)
     key.chmod(0o640)
     assert not any("[arc.seal]" in text for text in bad(conf(tmp_path, more)))
+
+
+def test_a_filter_that_runs_as_root(tmp_path):
+    as_root_told = bad(conf(tmp_path), replace(NOWHERE, user="root", account=accounts.account("root")))
+    assert [text for text in as_root_told if "runs as root" in text]
+    nobody = replace(NOWHERE, user="nobody", account=accounts.account("nobody"))
+    assert not [text for text in bad(conf(tmp_path), nobody) if "runs as root" in text]

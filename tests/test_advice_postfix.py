@@ -17,7 +17,7 @@ from dmarcmilter.endpoint import parse_socket
 SERVICES = (Service("smtp/inet", chrooted=True, milters=("unix:dm/dm.sock",)),)
 POSTFIX = Postfix("mx.example.net", "/var/spool/postfix", "postfix", "6", "tempfail", 300.0, SERVICES)
 SCENE = replace(NOWHERE, postfix=POSTFIX)
-INSIDE = 'socket = "unix:/var/spool/postfix/dm/dm.sock"\nsocket_mode = "0666"'
+INSIDE = 'socket = "unix:/var/spool/postfix/dm/dm.sock"\nsocket_mode = "0660"'
 
 
 @pytest.fixture(autouse=True)
@@ -38,11 +38,11 @@ def test_what_fits():
 
 
 def test_a_socket_outside_of_the_chroot():
-    (text,) = said('socket = "unix:/run/f.sock"\nsocket_mode = "0666"')
+    (text,) = said('socket = "unix:/run/f.sock"\nsocket_mode = "0660"')
     assert "outside /var/spool/postfix" in text
     assert "smtp/inet" in text
     free = replace(POSTFIX, services=(replace(SERVICES[0], chrooted=False),))
-    assert said('socket = "unix:/run/f.sock"\nsocket_mode = "0666"', replace(SCENE, postfix=free)) == []
+    assert said('socket = "unix:/run/f.sock"\nsocket_mode = "0660"', replace(SCENE, postfix=free)) == []
 
 
 def test_without_postconf_the_usual_queue_directory_counts(tmp_path, monkeypatch):
@@ -54,8 +54,11 @@ def test_without_postconf_the_usual_queue_directory_counts(tmp_path, monkeypatch
 
 def test_rights_of_the_socket():
     assert "nobody but" in said('socket = "unix:/run/f.sock"\nsocket_mode = "0600"', NOWHERE)[0]
-    for mode in ("0660", "0606", "0622"):
+    for mode in ("0660", "0620"):
         assert said(f'socket = "unix:/run/f.sock"\nsocket_mode = "{mode}"', NOWHERE) == []
+    for mode in ("0666", "0606", "0622"):
+        (text,) = said(f'socket = "unix:/run/f.sock"\nsocket_mode = "{mode}"', NOWHERE)
+        assert "every user of this machine" in text
     assert "no group 'no-such'" in said('socket = "unix:/run/f.sock"\nsocket_group = "no-such"', NOWHERE)[0]
     group = grp.getgrall()[0].gr_name
     assert said(f'socket = "unix:/run/f.sock"\nsocket_group = "{group}"', NOWHERE) == []
@@ -63,7 +66,7 @@ def test_rights_of_the_socket():
 
 def test_the_mtas_user_is_not_in_the_sockets_group():
     scene = replace(SCENE, account=accounts.account("daemon"), postfix=replace(POSTFIX, owner="nobody"))
-    inside = INSIDE.replace("0666", "0660")
+    inside = INSIDE
     assert "usermod -aG daemon nobody" in said(inside, scene)[0]
     assert "usermod -aG mail nobody" in said(inside + '\nsocket_group = "mail"', scene)[0]
     assert said(inside, replace(scene, postfix=replace(POSTFIX, owner="daemon"))) == []
@@ -228,3 +231,12 @@ def test_before_postfix_3_a_service_without_a_word_is_chrooted(directory):
 
 def test_a_postfix_that_cannot_be_asked(tmp_path):
     assert postfix.find(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.1", "10.0.0.1"])
+def test_a_port_that_others_can_reach(address):
+    """Who connects is taken for the MTA."""
+    (text,) = said(f'socket = "inet:8893@{address}"')
+    assert "only the MTA may reach port 8893" in text
+    assert said('socket = "inet6:8893@::1"') == []
+    assert len(said('socket = "inet6:8893@::"')) == 1

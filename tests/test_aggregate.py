@@ -119,6 +119,20 @@ def test_dkim_results_are_limited():
     assert selectors[0] == "good"
 
 
+def test_rows_that_are_alike_are_written_alike():
+    """What is kept of one row for the next never shows in it."""
+    kinds = [outcome(), passed(), outcome(spf={"domain": "a&b.example", "reason": "<&>"}), passed(mail_from_domain=None)]
+    many = [found | {"client_ip": f"192.0.2.{n}"} for n in range(5) for found in kinds for _ in range(n + 1)]
+    for shape in Shape:
+        root = parsed(report(*many), shape)
+        alone = [parsed(report(found), shape).find("record") for found in many]
+        told = {ET.tostring(record).strip() for record in root.iter("record")}
+        for record in alone:
+            address = record.findtext("row/source_ip")
+            record.find("row/count").text = str(int(address.rpartition(".")[2]) + 1)
+        assert told == {ET.tostring(record).strip() for record in alone}
+
+
 @given(st.text())
 @settings(max_examples=200, deadline=None)
 def test_any_text_is_made_safe(text):

@@ -23,7 +23,7 @@ CORE = re.compile(
 )
 SHELL = {"session", "callbacks", "service", "worker", "daemon", "listener", "notify", "resolver", "cli", "config",
          "settings", "site", "history", "recipients", "deferral", "demo", "metrics", "health", "examination",
-         "pipeline", "advice", "checks", "opendmarc"}  # fmt: skip
+         "pipeline", "advice", "checks", "opendmarc", "privileges", "exposure"}  # fmt: skip
 IMPURE = {"logging", "time", "random", "secrets", "socket", "os", "subprocess", "threading", "asyncio"}
 
 # Each third-party name has one home.
@@ -244,6 +244,7 @@ TESTED_ELSEWHERE = {
     "reports/book.py": "test_reports_run.py",
     "reports/days.py": "test_reports_run.py",
     "reports/ledger.py": "test_reports_run.py, test_merging.py",
+    "reports/row.py": "test_aggregate.py, test_grouping.py",
     "reports/sending.py": "test_reports_run.py",
     "reports/standing.py": "test_reports_run.py",
     "reports/stored.py": "test_reports_run.py",

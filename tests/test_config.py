@@ -308,3 +308,25 @@ def test_half_a_seal_is_none(key, value):
     wrong = "[arc.seal]\n" + "".join(f"{name} = {text}\n" for name, text in (values | {key: value}).items())
     with pytest.raises(ConfigError, match=rf"\[arc\.seal\] {'selector' if key == 'domain' else key}: \S"):
         parse(wrong)
+
+
+@pytest.mark.parametrize(
+    ("relay", "starttls", "is_fit"),
+    [
+        ("mx.example.net:587", "required", True),
+        ("mx.example.net:587", "opportunistic", False),
+        ("192.0.2.1", "never", False),
+        ("localhost", "never", True),
+        ("127.0.0.1:25", "opportunistic", True),
+        ("[::1]:25", "never", True),
+    ],
+)
+def test_a_password_goes_to_no_other_machine_in_clear(relay, starttls, is_fit):
+    text = f'[reports]\nrelay = "{relay}"\nstarttls = "{starttls}"\n'
+    parse(text)
+    text += 'relay_username = "u"\nrelay_password_file = "/etc/password"\n'
+    if is_fit:
+        parse(text)
+    else:
+        with pytest.raises(ConfigError, match=r"^conf: \[reports\] starttls: \"required\" with relay_username"):
+            parse(text)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import threading
 import time
 from dataclasses import replace
@@ -49,6 +50,33 @@ def _files_have_the_tests_time(monkeypatch, clock):
 
 def message(*lines, ip="192.0.2.1", **changes):
     return outcomes.message(*(lines or LINES), client_ip=ip_address(ip) if ip else None, **changes)
+
+
+def test_a_want_of_descriptors_lets_nothing_through(tmp_path, clock, caplog):
+    """It is ours, and passes; what is not judged meanwhile is deferred, also if nobody can note it."""
+    state = make(tmp_path, clock)
+    state.record(message("From: a@example.com", "Message-ID: <0@x>"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free(), hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            lowest_free()
+        assert state.since(message()) is None
+        state.record(message())
+        assert state.since(message()) is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "the message is deferred" in caplog.text
+    assert state.since(message()) is None
+    state.record(message())
+    clock.now += 5
+    assert state.since(message()) == pytest.approx(5, abs=0.1)
+
+
+def lowest_free():
+    descriptor = os.open("/", os.O_RDONLY)
+    os.close(descriptor)
+    return descriptor
 
 
 def files(directory):

@@ -4,6 +4,9 @@ import dataclasses
 import importlib.machinery
 import importlib.util
 import re
+import shutil
+import subprocess
+import textwrap
 import tomllib
 import typing
 from pathlib import Path
@@ -11,9 +14,11 @@ from pathlib import Path
 import click
 import pytest
 
+from dmarcmilter import config
 from dmarcmilter.cli import main
 from dmarcmilter.config import table_of
 from dmarcmilter.settings import Config
+from dmarcmilter.settings.overrides import OverrideEntry
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,10 +31,31 @@ def manpages():
     return module
 
 
-@pytest.mark.parametrize("page", ["dmarcmilter.8", "dmarcmilter.toml.5"])
-def test_manual_pages_are_up_to_date(page):
+def test_manual_pages_are_up_to_date():
     """If this fails: scripts/manpages writes them anew."""
-    assert (ROOT / "man" / page).read_text(encoding="utf-8") == manpages().PAGES[page]()
+    pages = {page: make() for page, make in manpages().PAGES.items()}
+    assert {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "man").iterdir()} == pages
+
+
+def test_every_command_has_a_manual_page_that_names_its_options():
+    for word, command in main.commands.items():
+        text = (ROOT / "man" / f"dmarcmilter-{word}.8").read_text(encoding="utf-8").replace("\\-", "-")
+        for option in options_below(command):
+            assert option in text, (word, option)
+
+
+def options_below(command):
+    inner = command.commands.values() if isinstance(command, click.Group) else ()
+    own = [name for found in command.params if isinstance(found, click.Option) for name in found.opts]
+    return [*own, *(name for one in inner for name in options_below(one))]
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
+def test_manual_pages_are_good_roff():
+    pages = sorted((ROOT / "man").iterdir())
+    for page in pages:
+        command = ["groff", "-ww", "-man", "-Tutf8", "-z", str(page)]
+        assert subprocess.run(command, capture_output=True, check=True).stderr == b"", page.name
 
 
 def test_every_key_has_a_comment_in_the_sample_conf():
@@ -38,27 +64,140 @@ def test_every_key_has_a_comment_in_the_sample_conf():
     assert not bare
 
 
-def known_keys():
-    tables = [table_of(hint) for hint in typing.get_type_hints(Config).values()]
-    return {entry.name for table in tables for entry in dataclasses.fields(table)}
+DOCUMENTS = [ROOT / "README.md", ROOT / "README.ja.md", *sorted((ROOT / "docs").glob("*.md"))]
+every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
+HISTORY = {"decisions.md"}
+"""Tells of what was, too."""
 
 
-def test_readme_names_keys_that_exist():
-    """`key = value` in code spans and blocks of the README."""
-    named = set(re.findall(r"`(\w+) = ", README))
-    assert named
-    assert named <= known_keys()
-    assert set(re.findall(r"`\[(\w+)\]", README)) <= {section.name for section in dataclasses.fields(Config)}
+def code_of(path):
+    """Spans of code, and lines of fenced blocks that are typed: in sh all, in console those after a prompt."""
+    text = path.read_text(encoding="utf-8")
+    spans = [" ".join(span.split()) for span in SPAN.findall(FENCED.sub("", text))]
+    lines = []
+    for kind, body in FENCED.findall(text):
+        joined = re.sub(r"\\\n\s*", " ", body)
+        lines += [line.strip().removeprefix("$ ").removeprefix("# ") for line in joined.splitlines()
+                  if kind == "sh" or line.strip().startswith(("$ ", "# "))]  # fmt: skip
+    return spans, lines
 
 
-def test_readme_names_commands_that_exist():
-    for words in re.findall(r"`?dmarcmilter ([a-z]+(?: [a-z]+)?)", README):
-        command = main
-        for word in words.split():
-            if not isinstance(command, click.Group) or word not in command.commands:
-                break
-            command = command.commands[word]
-        assert command is not main or words.split()[0] in {"conf", "postfix"}, words
+def calls_of(path):
+    """Words after `dmarcmilter` wherever it is called."""
+    spans, lines = code_of(path)
+    found = (re.search(r"(?:^|runuser -u dmarcmilter -- |argv=/usr/bin/)dmarcmilter (?=[a-z-])(.*)", one)
+             for one in [*spans, *lines])  # fmt: skip
+    return [re.sub(r"\s+#.*|[|;].*| &&.*", "", one[1]).split() for one in found if one]
+
+
+@every_document
+def test_documents_name_commands_and_options_that_exist(path):
+    calls = calls_of(path)
+    assert calls or path.name not in {"README.md", "troubleshooting.md"}
+    for words in calls:
+        command, rest = main, words
+        while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+            assert rest[0] in command.commands or rest[0].isupper(), words
+            command, rest = command.commands.get(rest[0]), rest[1:]
+        known = {"-h", "--help", "--version"} if command is main else set()
+        known |= {name for one in command.params for name in one.opts} if command else set()
+        assert {word for word in rest if word.startswith("-") and len(word) > 1} <= known, words
+
+
+def table_named(words):
+    """The table of `[history]` or `[reports.failure]`; None: there is none."""
+    table = Config
+    for word in words.split("."):
+        hints = typing.get_type_hints(table)
+        if word not in hints:
+            return None
+        table = table_of(hints[word])
+    return table
+
+
+def keys_of(table):
+    return {entry.name for entry in dataclasses.fields(table)}
+
+
+def all_keys(table=Config):
+    inner = [table_of(hint) for hint in typing.get_type_hints(table).values()]
+    return keys_of(table).union(*(all_keys(one) for one in inner if dataclasses.is_dataclass(one)))
+
+
+@every_document
+def test_documents_name_keys_that_exist(path):
+    """`[section] key` and `key = value` in code spans."""
+    if path.name in HISTORY:
+        return
+    spans, _ = code_of(path)
+    for span in spans:
+        if found := re.match(r"\[([a-z.]+)\](?: ([a-z_]+))?", span):
+            table = table_named(found[1])
+            assert table is not None, span
+            assert found[2] is None or found[2] in keys_of(table), span
+        elif found := re.match(r'([a-z_]+) = (?:"|\d|\[|true|false)', span):
+            assert found[1] in all_keys() | override_keys() or found[1].startswith(POSTFIX), span
+
+
+POSTFIX = ("smtpd_", "milter_", "non_smtpd_")
+"""Its settings have such names; ours have not."""
+
+
+def override_keys():
+    return {entry.name for entry in dataclasses.fields(OverrideEntry)}
+
+
+@every_document
+def test_toml_in_documents_loads(path):
+    for kind, body in FENCED.findall(path.read_text(encoding="utf-8")):
+        if kind == "toml":
+            lines = textwrap.dedent(body)
+            # Two lines about one table, without its head, are of the table that the key is in.
+            head = "" if lines.lstrip().startswith("[") else "[recipients]\ndatabase = 'sqlite://'\n"
+            config.parse(head + lines)
+
+
+@every_document
+def test_links_lead_somewhere(path):
+    text = path.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", FENCED.sub("", text)):
+        if link.startswith(("https://", "http://")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+def anchors(path):
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", path.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@every_document
+def test_files_of_the_project_that_are_named_exist(path):
+    for span in code_of(path)[0]:
+        if re.fullmatch(r"(?:conf|docs|systemd|tests|bench|scripts|dmarcmilter)/[\w./-]+", span):
+            assert (ROOT / span).exists() or (path.name in HISTORY), span
+
+
+@every_document
+def test_nothing_is_left_to_be_filled_in(path):
+    assert not re.search(r"@@|TODO|FIXME|XXX", path.read_text(encoding="utf-8"))
+
+
+def test_readme_leads_to_every_document():
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)\)", README))
+    assert linked == {path.name for path in (ROOT / "docs").glob("*.md")}
+
+
+def test_the_pictures_of_readme_are_there_and_small():
+    for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README):
+        assert 1000 < (ROOT / name).stat().st_size < 200_000
 
 
 def test_readme_shows_the_two_commands():

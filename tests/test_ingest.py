@@ -258,6 +258,30 @@ def test_a_database_that_is_replaced_is_filled_anew(quick, journal, tmp_path):
     reader.store.close()
 
 
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_file_that_is_taken_away_is_filled_anew(quick, journal, tmp_path, caplog, how):
+    """The open one still takes rows, and nobody would ever see them."""
+    path = tmp_path / "h.db"
+    reader = Ingest(journal, Store(f"sqlite:///{path}"))
+    written = journals.append(journal, journals.some(30))
+    stop, thread = following(reader)
+    waited_for(lambda: reader.counts.outcomes == 30)
+    for file in tmp_path.glob("h.db*"):
+        file.unlink()
+    if how == "replaced":
+        schema.migrate(Store(f"sqlite:///{path}"))
+    waited_for(lambda: reader.counts.outcomes >= 60)
+    written += journals.append(journal, journals.some(30))
+    waited_for(lambda: reader.counts.outcomes == 90)
+    stop.set()
+    thread.join(10)
+    other = Store(f"sqlite:///{path}")
+    assert queue_ids(other) == sorted(written)
+    assert "removed or replaced; the journal keeps" in caplog.text
+    other.close()
+    reader.store.close()
+
+
 def test_a_full_disk_is_caught_up(quick, journal, tmp_path):
     """SQLite's own limit of pages stands for the disk."""
     store = Store(f"sqlite:///{tmp_path}/h.db")

@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -211,3 +212,39 @@ def test_second_instance_ends_with_a_plain_message(listening, path, tmp_path):
     assert "another dmarcmilter uses this socket" in done.stderr
     assert "Traceback" not in done.stderr
     assert connects(path)
+
+
+# --- those who leave late
+
+
+@pytest.fixture
+def leaves_late():
+    """Somebody who listens for a moment longer, as the workers of a supervisor that was killed."""
+    timers = []
+
+    def start(listening):
+        timers.append(threading.Timer(0.4, listening.close))
+        timers[-1].start()
+
+    yield start
+    for timer in timers:
+        timer.join()
+
+
+def test_a_path_is_waited_for(listening, path, leaves_late):
+    path.parent.mkdir()
+    orphan = socket.socket(socket.AF_UNIX)
+    orphan.bind(str(path))
+    orphan.listen()
+    leaves_late(orphan)
+    listening()
+    assert connects(path)
+
+
+def test_an_address_is_waited_for(leaves_late):
+    orphan = socket.create_server(("127.0.0.1", 0))
+    port = orphan.getsockname()[1]
+    leaves_late(orphan)
+    listener = Listener(Milter(socket=f"inet:{port}@127.0.0.1"))
+    assert listener.socket.getsockname()[1] == port
+    listener.close()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter import marking
 from dmarcmilter.actions import plan
-from dmarcmilter.marking import MAX_REMOVED, MAX_SUBJECT, MAX_SUBJECTS, MAX_TAG, feasible, tagged
+from dmarcmilter.marking import MAX_REDIRECTED, MAX_REMOVED, MAX_SUBJECT, MAX_SUBJECTS, MAX_TAG, feasible, tagged
 from dmarcmilter.message import Header
 from dmarcmilter.mtaactions import ChangeHeader, DeleteHeader, InsertHeader, Quarantine, Redirect
 from dmarcmilter.replies import Texts
@@ -192,3 +192,33 @@ def test_nothing_of_a_subject_is_lost(text):
     once = tagged(text.encode(), TAG)
     assert once.replace("\n", "") == f"{TAG} {text}".rstrip() or text.startswith(TAG)
     assert tagged(once.encode(), TAG) == once
+
+
+@pytest.mark.parametrize(
+    ("written", "record_recipients", "is_redirected"),
+    [(MAX_REMOVED, True, True), (MAX_REMOVED + 1, True, False), (MAX_REMOVED + 1, False, True)],
+)
+def test_recipients_that_the_sender_made_up_never_reach_the_mailbox(written, record_recipients, is_redirected):
+    """Whoever releases the message would send it to them."""
+    channel = replace(
+        outcomes.CHANNEL,
+        way=QuarantineAction.REDIRECT,
+        mailbox="q@rcpt.example",
+        record_recipients=record_recipients,
+    )
+    forged = [f"X-DMARC-Quarantine-Recipients: <victim{n}@elsewhere.example>" for n in range(written)]
+    outcome = judged(*map(octets, forged), channel=channel, to=["a@rcpt.example"])
+    steps = asked(outcome, channel)
+    deleted = {step.occurrence for step in steps if isinstance(step, DeleteHeader)}
+    assert any(isinstance(step, Redirect) for step in steps) == is_redirected
+    assert any(isinstance(step, Quarantine) for step in steps) != is_redirected
+    assert not is_redirected or not record_recipients or deleted == set(range(1, written + 1))
+
+
+@pytest.mark.parametrize(("many", "is_redirected"), [(MAX_REDIRECTED, True), (MAX_REDIRECTED + 1, False)])
+def test_redirection_of_many_recipients_is_a_hold(many, is_redirected):
+    """It would cost the MTA time that grows with the square of their number."""
+    channel = replace(outcomes.CHANNEL, way=QuarantineAction.REDIRECT, mailbox="q@rcpt.example")
+    steps = asked(judged(channel=channel, to=[f"u{n}@rcpt.example" for n in range(many)]), channel)
+    assert any(isinstance(step, Redirect) for step in steps) == is_redirected
+    assert any(isinstance(step, Quarantine) for step in steps) != is_redirected

@@ -140,3 +140,20 @@ def test_a_long_list_keeps_no_other_message_waiting(source):
     # It was cut off in time, which is no fault of the database's.
     assert len(source.asked) < 1500
     assert found.find([JOE]) == [Found.EXEMPT]
+
+
+def test_a_database_that_never_answers_fills_no_memory(source, monkeypatch):
+    """Each message gives up, but its places in the line stay until a thread comes back."""
+    monkeypatch.setattr(module, "HOLD_SECONDS", 0.0)
+    monkeypatch.setattr(module, "MAX_WAITING", 20)
+    source.stuck.clear()
+    found = make(source, timeout=0.001)
+    many = [(f"user{number}@example.net",) for number in range(8)]
+    assert [found.find(many) for _ in range(30)] == [[Found.UNKNOWN] * 8] * 30
+    assert found._batches.qsize() <= 20 + module.THREADS
+    source.stuck.set()
+    deadline = time.monotonic() + 5
+    while found._batches.qsize() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    found._timeout = 1.0
+    assert found.find([ANN]) == [Found.ENFORCE]

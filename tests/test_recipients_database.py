@@ -159,3 +159,11 @@ def test_a_server_that_was_restarted(monkeypatch):
         database.close()
     finally:
         server.remove()
+
+
+def test_an_address_is_a_value_and_no_sql(people):
+    database = opened(people)
+    for local in ("x' OR '1'='1", "x'; DELETE FROM people; --", "%", "_oe", ":address", "{address}"):
+        assert database.ask(f"{local}@example.net") is Found.NOTHING
+    assert database.ask("joe@example.net") is Found.EXEMPT
+    database.close()

@@ -83,7 +83,7 @@ def secrets(tmp_path):
     """A site with every kind of secret, and the texts that would give them away."""
     (tmp_path / "password").write_text(f"{PASSWORD}-relay\n", encoding="utf-8")
     key = pem_file(tmp_path / "seal.pem")
-    sampling, redaction = b"\xffsampling-key" * 3, b"\xferedaction-key" * 3
+    sampling, redaction = b"\xffA9s3Kx7Q" * 4, b"\xfeb8T2mW5z" * 4
     (tmp_path / "sampling.key").write_bytes(sampling)
     (tmp_path / "redaction.key").write_bytes(redaction)
     url = f"postgresql+psycopg://user:{PASSWORD}@127.0.0.1:1/db"
@@ -111,7 +111,7 @@ def secrets(tmp_path):
         "metrics": {"listen": f"unix:{tmp_path}/m"},
         "log": {"level": "debug"},
     }  # fmt: skip
-    lines = (tmp_path / "seal.pem").read_text("ascii").split("\n")[1:-2]
+    lines = (tmp_path / "seal.pem").read_text("ascii").split("\n")[8:-2]  # the first hold what is public
     keys = [text for raw in (sampling, redaction) for text in (raw.hex()[:24], raw[1:9].decode())]
     return sections, [PASSWORD, *keys, *lines]
 
@@ -120,6 +120,7 @@ def conf_file(sections, folder):
     daemon = FilterDaemon(sections)
     path = folder / "conf.toml"
     path.write_bytes(daemon.conf.read_bytes())
+    daemon.__exit__()
     return str(path)
 
 
@@ -131,7 +132,7 @@ def test_what_a_filter_and_the_commands_tell(secrets):
     sections, needles = secrets
     with FilterDaemon(sections) as daemon:
         with MilterClient(daemon.address) as client:
-            envelope = {"client_ip": "192.0.2.1", "helo": "h.example", "recipients": ("r@example.net",)}
+            envelope = {"client_ip": "192.0.2.1", "helo": "h.example", "rcpts": ("r@example.net",)}
             client.deliver(MAIL, mail_from="a@example.com", queue_id="4S", **envelope)
             client.deliver(MAIL[MAIL.index(b"To") :], mail_from="", queue_id="4T", **envelope)
         commands = [

@@ -123,3 +123,36 @@ def test_many_threads_all_come_through():
         thread.join(20)
     assert len(done) == 16
     assert not shared._waiting
+
+
+def test_one_who_was_called_too_late_goes_on_all_the_same():
+    """Called right after his patience ended, he finds the turn with another, who saw it unused: that is no error."""
+    shared = Turns()
+    holder = shared.take()
+    late, impatient = turns._Waiter(), turns._Waiter()
+    shared._waiting.extend((late, impatient))
+    before = shared._passed
+    shared.give(holder)
+    assert shared._goes_on(impatient, shared._passed, 0.1)
+    assert shared._goes_on(late, before, 0.0)
+    assert shared.holds(impatient)
+
+
+def test_impatient_threads_meet_no_error(monkeypatch):
+    monkeypatch.setattr(turns, "PATIENCE", 0.0002)
+    monkeypatch.setattr(turns, "LONGEST_WAIT", 0.001)
+    shared = Turns()
+    done = []
+
+    def work():
+        turn = Turn(shared)
+        end = time.monotonic() + 0.7
+        while time.monotonic() < end:
+            turn.take()
+            turn.give()
+        done.append(1)
+
+    threads = [started(work) for _ in range(40)]
+    for thread in threads:
+        thread.join(20)
+    assert len(done) == 40

@@ -1,13 +1,13 @@
 """A week of mail at a small site, for the tutorials: sent through the filter itself, so that what they show is real.
 
-The filter runs in mode monitor with a name server of its own. Afterwards the times of the outcomes are spread over the
-last week; nothing else of them is changed.
+The filter runs with a name server of its own. Afterwards the times of the outcomes are spread over the last days;
+nothing else of them is changed.
 """
 
 import json
 import random
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -87,11 +87,11 @@ def _forwarded(message: bytes, author: str) -> bytes:
 
 
 WEEK = [
-    Kind(206, "bank.example", BANK, "bank.example", signed),
-    Kind(94, "shop.example", SHOP, "shop.example"),
-    Kind(58, "freemail.example", FREEMAIL, "freemail.example", signed),
-    Kind(41, "small.example", "192.0.2.80", "small.example"),
-    Kind(29, "bots.example", BOTS, "bots.example"),
+    Kind(120, "bank.example", BANK, "bank.example", signed),
+    Kind(60, "shop.example", SHOP, "shop.example"),
+    Kind(30, "freemail.example", FREEMAIL, "freemail.example", signed),
+    Kind(30, "small.example", "192.0.2.80", "small.example"),
+    Kind(20, "bots.example", BOTS, "bots.example"),
     Kind(31, "bank.example", SPAMMER, "bots.example"),
     Kind(12, "shop.example", SPAMMER, "bots.example"),
     Kind(24, "office.example", LIST, "lists.example", _from_the_list),
@@ -120,17 +120,20 @@ def _queue_ids() -> Iterator[str]:
         yield "4f" + "".join(draw.choices(letters, k=4)) + "z" + "".join(draw.choices(letters, k=3))
 
 
-def outcomes(kinds: list[Kind] = WEEK) -> list[dict[str, Any]]:
-    """What the filter in mode monitor writes down of them, in the order in which they came."""
+def outcomes(kinds: list[Kind] = WEEK, **settings: Any) -> list[dict[str, Any]]:
+    """What the filter writes down of them, in the order in which they came. `settings`: sections of its conf file."""
     mail = [kind for kind in kinds for _ in range(kind.number)]
     random.Random(SEED).shuffle(mail)
-    with NameServer(ZONE, ttl=3600) as dns:
+    with NameServer(ZONE, ttl=3600) as dns, tempfile.NamedTemporaryFile() as key:
+        key.write(bytes(range(32)))  # the same draws each time
+        key.flush()
         conf = {
             "identity": {"authserv_id": "mx.example.net"},
             "dns": {"nameservers": [f"127.0.0.1:{dns.port}"], "timeout": 1.0},
-            "policy": {"mode": "monitor"},
             "log": {"level": "warning"},
+            **settings,
         }
+        conf["policy"] = {"mode": "monitor", "sampling_key": key.name} | settings.get("policy", {})
         with FilterDaemon(conf) as daemon:
             for kind, queue_id in zip(mail, _queue_ids(), strict=False):
                 _send(daemon, kind, queue_id)
@@ -144,10 +147,10 @@ def _send(daemon: FilterDaemon, kind: Kind, queue_id: str) -> None:
         client.deliver(_message(kind, queue_id), queue_id=queue_id, **envelope)
 
 
-def spread(records: list[dict[str, Any]], days: int = 7) -> list[dict[str, Any]]:
-    """Over the last days: less at night and at the end of the week."""
+def spread(records: list[dict[str, Any]], *, since: int = 7, until: int = 0) -> list[dict[str, Any]]:
+    """Between so many days ago: less at night and at the end of the week."""
     now = datetime.now(UTC)
-    hours = [now - timedelta(hours=n) for n in range(1, days * 24 - 1)]
+    hours = [now - timedelta(hours=n) for n in range(until * 24 + 1, since * 24 - 1)]
     weights = [(1 if when.hour < 6 else 4) * (1 if when.weekday() > 4 else 2) for when in hours]
     times = sorted(random.Random(SEED).choices(hours, weights, k=len(records)))
     return [

@@ -61,7 +61,7 @@ def check(
         client_ip=getattr(address, "ipv4_mapped", None) or address,
         client_name="",
         helo=helo.encode("utf-8", "surrogateescape"),
-        mail_from=mail_from.encode("utf-8", "surrogateescape").removeprefix(b"<").removesuffix(b">"),
+        mail_from=path_of(mail_from.encode("utf-8", "surrogateescape")),
         recipients=tuple(path_of(recipient.encode("utf-8", "surrogateescape")) for recipient in recipients),
     )
     if any(envelope.client_ip in network for network in config.ignore.parsed()):

@@ -62,6 +62,7 @@ class Ingest:
 
     def once(self) -> int:
         """Read all there is; the number of outcomes. StoreError when the database is not there."""
+        self.store.must_be_the_same()
         if self._writer is None:
             schema.migrate(self.store)
             self._writer = Writer(self.store)

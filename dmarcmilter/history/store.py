@@ -4,7 +4,7 @@ docs/history.md explains the tables; schema.py makes them. A message is one row 
 in common (the verdict with its identifiers, the policy record, the client) is stored once and shared.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -185,8 +185,10 @@ class Store:
     def _on_connect(self, *_: object) -> None:
         self._opened = _inode(self._file)
 
-    def _must_be_the_same(self) -> None:
-        """A SQLite file that was removed or replaced still takes rows, and nobody would ever see them."""
+    def must_be_the_same(self) -> None:
+        """StoreError for a SQLite file that was removed or replaced: what is open still takes rows, and nobody would
+        ever see them.
+        """
         if self._opened is not None and _inode(self._file) != self._opened:
             self._opened = None
             self._engine.dispose()
@@ -195,7 +197,7 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """A transaction: all of it or nothing. StoreError or UnacceptableError."""
-        self._must_be_the_same()
+        self.must_be_the_same()
         try:
             with _trouble(), self._engine.begin() as connection:
                 yield connection
@@ -206,7 +208,7 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A view of one moment, that waits for no writer and holds none up. StoreError."""
-        self._must_be_the_same()
+        self.must_be_the_same()
         with _trouble(), self._engine.connect().execution_options(**self._reader()) as connection:
             yield connection
 
@@ -231,6 +233,12 @@ def rows(connection: sa.Connection, sql: str, **values: Any) -> list[Any]:
 def execute(connection: sa.Connection, sql: str, **values: Any) -> int:
     """The number of rows that a statement changed."""
     return connection.execute(_text(sql), values).rowcount
+
+
+def execute_many(connection: sa.Connection, sql: str, values: Sequence[Mapping[str, Any]]) -> None:
+    """One statement with many sets of values."""
+    if values:
+        connection.execute(_text(sql), values)
 
 
 def stream(connection: sa.Connection, sql: str, **values: Any) -> Iterator[Any]:

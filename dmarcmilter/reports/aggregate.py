@@ -4,10 +4,11 @@ Pure: the same report is the same bytes, so that what was composed before a cras
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape
 
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.record import AlignmentMode, Policy
@@ -23,6 +24,11 @@ MAX_ERROR = 4096
 """Characters of the error element, which "should not contain an extremely large body" (RFC 9990 3.1.5)."""
 MAX_DKIM = 100
 """DKIM results of one record (RFC 9990 3.1.3)."""
+
+MAX_KNOWN = 1000
+"""Different rows kept in their written form."""
+_BEFORE_SOURCE = b"  <record>\n    <row>\n      <source_ip>"
+_AFTER_COUNT = b"</count>"
 
 # What XML 1.0 cannot hold, not even as a character reference, and all else that is no plain text (XML 1.0, 2.2).
 _UNPRINTABLE = re.compile("[^\u0020-\u007e\u00a0-\u2027\u202f-\ud7ff\ue000-\ufffd\U00010000-\U0010fffd]")
@@ -134,9 +140,25 @@ def pieces(report: Report, shape: Shape) -> Iterator[bytes]:
     yield _written(version)
     yield _written(_metadata(report.metadata, shape))
     yield _written(_policy(report.policy, shape))
-    for row in report.rows:
-        yield _written(_record(row, shape))
+    yield from _records(report.rows, shape)
     yield b"</feedback>\n"
+
+
+def _records(rows: Iterable[Row], shape: Shape) -> Iterator[bytes]:
+    """Most rows of a report differ from another in source and count only: the rest is written once for all of them."""
+    known: dict[tuple[object, ...], bytes] = {}
+    for row in rows:
+        same = (
+            row.disposition, row.dkim, row.spf, row.reasons, row.header_from, row.envelope_from, row.dkim_results,
+            row.spf_result,
+        )  # fmt: skip
+        if same not in known:
+            whole = _written(_record(row, shape))
+            if len(known) == MAX_KNOWN:
+                known.clear()
+            known[same] = whole[whole.index(_AFTER_COUNT) :]
+        address = escape(clean(row.source_ip))
+        yield _BEFORE_SOURCE + f"{address}</source_ip>\n      <count>{row.count}".encode() + known[same]
 
 
 def _written(element: ET.Element) -> bytes:

@@ -8,22 +8,15 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 
 from dmarcmilter.dmarc import record as records
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.record import AlignmentMode, Policy
-from dmarcmilter.evidence import DkimWord, SpfScope, SpfWord
-from dmarcmilter.reports.aggregate import (
-    MAX_DKIM,
-    Alignment,
-    Disposition,
-    DkimAuth,
-    PolicyPublished,
-    Row,
-    SpfAuth,
-)
-from dmarcmilter.rules import Action, Override, ReasonType
+from dmarcmilter.reports.aggregate import PolicyPublished, Row
+from dmarcmilter.reports.row import Outcome, row_of
+from dmarcmilter.rules import Action
 
 DAY_SECONDS = 86_400
 MAX_ROWS = 50_000
@@ -32,9 +25,6 @@ MAX_NOTES = 20
 """Faults and notes told in one report."""
 _OF_NO_USE = frozenset({"pct", "rf", "ri"})
 """Tags whose only fault is their age: the owner of the domain needs no daily word about them."""
-
-Outcome = Mapping[str, Any]
-"""The outcome object, as the journal holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +37,13 @@ class Configuration:
     @property
     def digest(self) -> str:
         """Names the configuration in the same way at each run."""
-        return hashlib.sha256(json.dumps([astuple(self.policy), self.rua]).encode("ascii")).hexdigest()
+        return _digest(self)
+
+
+@lru_cache(maxsize=1024)
+def _digest(configuration: Configuration) -> str:
+    told = [astuple(configuration.policy), configuration.rua]
+    return hashlib.sha256(json.dumps(told).encode("ascii")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +60,20 @@ class Group:
 
 
 @dataclass(slots=True)
+class _Alike:
+    """Rows that differ in source and count only."""
+
+    first: Row
+    """With the words of the outcome that came first."""
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class _Growing:
     record: str
-    counts: dict[Row, int] = field(default_factory=dict)
-    first: dict[Row, Row] = field(default_factory=dict)
+    alike: dict[Row, _Alike] = field(default_factory=dict)
+    """By the row without words, source and count."""
+    rows: int = 0
     notes: dict[str, None] = field(default_factory=dict)
     left_out: int = 0
     messages: int = 0
@@ -93,15 +99,16 @@ class Grouping:
         configuration = Configuration(published(policy), tuple(policy["rua"]))
         growing = self._growing.setdefault(configuration, _Growing(str(policy.get("record") or "")))
         growing.notes |= dict.fromkeys(policy.get("notes") or ())
-        row = row_of(outcome)
-        bare = _without_words(row)
+        row = replace(row_of(outcome), source_ip="", count=0)
+        alike = growing.alike.setdefault(_without_words(row), _Alike(row))
+        growing.messages += sum(sources.values())
+        growing.passed += sum(sources.values()) if outcome["dmarc"]["result"] == "pass" else 0
         for address, count in sources.items():
-            growing.messages += count
-            growing.passed += count if outcome["dmarc"]["result"] == "pass" else 0
-            key = replace(bare, source_ip=address)
-            if key in growing.counts or len(growing.counts) < self._max_rows:
-                growing.counts[key] = growing.counts.get(key, 0) + count
-                growing.first.setdefault(key, replace(row, source_ip=address))
+            if address in alike.counts:
+                alike.counts[address] += count
+            elif growing.rows < self._max_rows:
+                alike.counts[address] = count
+                growing.rows += 1
             else:
                 growing.left_out += count
 
@@ -145,82 +152,6 @@ def published(policy: Mapping[str, Any]) -> PolicyPublished:
     )
 
 
-def row_of(outcome: Outcome) -> Row:
-    """One message as a row (RFC 9990 3.1.1.7); its values are of one of the RFC's types each."""
-    dmarc = outcome["dmarc"]
-    aligned = dmarc.get("aligned") or ()
-    mechanisms = {found["mechanism"] for found in aligned}
-    signers = {found["domain"] for found in aligned if found["mechanism"] == "dkim"}
-    disposition = _disposition(outcome)
-    return Row(
-        source_ip=outcome.get("client_ip") or "",
-        count=1,
-        disposition=disposition,
-        dkim=Alignment.PASS if "dkim" in mechanisms else Alignment.FAIL,
-        spf=Alignment.PASS if "spf" in mechanisms else Alignment.FAIL,
-        reasons=_reasons(outcome, disposition),
-        header_from=outcome["author_domain"],
-        envelope_from=outcome.get("mail_from_domain") or "",
-        dkim_results=_signatures(outcome, signers),
-        spf_result=_spf(outcome.get("spf") or {}),
-    )
-
-
-def _disposition(outcome: Outcome) -> Disposition:
-    """RFC 9990 appendix A: `pass` is for a policy that would have asked for something."""
-    dmarc = outcome["dmarc"]
-    if dmarc["result"] == "pass" and (dmarc.get("published") or "none") != "none":
-        return Disposition.PASS
-    return Disposition(outcome["disposition"])
-
-
-def _reasons(outcome: Outcome, disposition: Disposition) -> tuple[Override, ...]:
-    """RFC 9990 3.1.1.9: required where alignment failed and what was done is not what was published."""
-    reasons = tuple(
-        Override(ReasonType(found["type"]), found.get("comment") or "", found.get("rfc7489") or "")
-        for found in outcome.get("overrides") or ()
-    )
-    dmarc = outcome["dmarc"]
-    wanted = dmarc.get("published") or "none"
-    if reasons or dmarc["result"] == "pass" or disposition == wanted:
-        return reasons
-    if dmarc["result"] == "temperror":
-        return (Override(ReasonType.OTHER, "a DNS error left open whether the message passes"),)
-    return (Override(ReasonType.LOCAL_POLICY, ""),)
-
-
-def _signatures(outcome: Outcome, signers: set[str]) -> tuple[DkimAuth, ...]:
-    """RFC 9990 3.1.3: passing and strictly aligned first, then relaxed, then other passes, then the rest.
-
-    A field that names no domain was never validated, and is not told.
-    """
-    author = outcome["author_domain"]
-
-    def importance(found: DkimAuth) -> int:
-        if found.result is not DkimWord.PASS:
-            return 3
-        return 0 if found.domain == author else 1 if found.domain in signers else 2
-
-    results = [
-        DkimAuth(found["domain"], found.get("selector") or "", DkimWord(found["result"]), _told(found))
-        for found in outcome.get("dkim") or ()
-        if found.get("domain")
-    ]
-    return tuple(sorted(results, key=importance)[:MAX_DKIM])
-
-
-def _spf(spf: Mapping[str, Any]) -> SpfAuth | None:
-    if not spf.get("domain"):
-        return None
-    scope = SpfScope(spf.get("scope") or SpfScope.MFROM)
-    return SpfAuth(spf["domain"], scope, SpfWord(spf["result"]), _told(spf))
-
-
-def _told(found: Mapping[str, Any]) -> str:
-    """Why, for people; a pass needs no words."""
-    return "" if found["result"] == "pass" else found.get("reason") or ""
-
-
 def _without_words(row: Row) -> Row:
     """What makes a row of its own: results and identifiers, not the words about them."""
     spf = replace(row.spf_result, human_result="") if row.spf_result else None
@@ -228,8 +159,12 @@ def _without_words(row: Row) -> Row:
 
 
 def _finished(configuration: Configuration, growing: _Growing) -> Group:
-    rows = [replace(growing.first[key], count=count) for key, count in growing.counts.items()]
-    rows.sort(key=lambda row: (row.source_ip, -row.count, repr(row)))
+    # In an order that depends on nothing but the rows themselves.
+    alike = sorted(growing.alike.values(), key=lambda found: repr(found.first))
+    numbered = [
+        (address, -count, place) for place, found in enumerate(alike) for address, count in found.counts.items()
+    ]
+    rows = [replace(alike[place].first, source_ip=ip, count=-less) for ip, less, place in sorted(numbered)]
     notes = [*_faults(growing.record), *growing.notes]
     if growing.left_out:
         notes.insert(0, f"{growing.left_out} messages with further sources or identifiers are not listed")

@@ -7,10 +7,9 @@ docs/reports.md explains the tables; history/schema.py makes them.
 import secrets
 from collections.abc import Iterable, Iterator
 from datetime import date
-from itertools import islice
 from typing import Any
 
-from dmarcmilter.history.store import execute, rows
+from dmarcmilter.history.store import execute, execute_many, rows
 from dmarcmilter.reports.aggregate import Shape
 from dmarcmilter.reports.book import Delivery, Kind, Planned, PlannedFailure, State
 from dmarcmilter.reports.days import SAW_PASS, Days
@@ -20,8 +19,6 @@ from dmarcmilter.reports.stored import Source, date_of, number
 
 TOKEN_OCTETS = 8
 """Of what a bounce must know: with its guess anybody could end the reports to somebody else."""
-SOURCES_AT_ONCE = 200
-"""In one statement: old SQLite takes 999 parameters."""
 DELIVERIES_AT_ONCE = 500
 """Held in memory."""
 MAX_DETAIL = 300
@@ -48,9 +45,10 @@ class Ledger(Days):
         """Report, what it counts, and where it is to go: all or nothing."""
         with self._store.writing() as connection:
             report = _insert_report(connection, _values(planned, now), planned.uris, now)
-            sources = iter(planned.sources.items())
-            while batch := list(islice(sources, SOURCES_AT_ONCE)):
-                _insert_sources(connection, report, batch)
+            execute_many(connection, _INSERT_SOURCE, [
+                {"report": report, "verdict": verdict, "ip": ip, "messages": count}
+                for (verdict, ip), count in planned.sources.items()
+            ])  # fmt: skip
             if planned.has_pass:
                 execute(connection, SAW_PASS, domain=planned.attachment.domain, day=number(planned.day))
 
@@ -157,6 +155,8 @@ class Ledger(Days):
 _INSERT_DELIVERY = """
     INSERT INTO report_deliveries (report, uri, address, state, attempts, due, token, changed, detail)
     VALUES (:report, :uri, :address, :state, 0, :now, :token, :now, '')"""
+_INSERT_SOURCE = """
+    INSERT INTO report_sources (report, verdict_id, ip, messages) VALUES (:report, :verdict, :ip, :messages)"""
 _INSERT_REPORT = """
     INSERT INTO reports
         (report_id, kind, day, domain, digest, supplement, shape, submitter, messages, record, content, created)
@@ -197,15 +197,6 @@ def _values_of_failure(connection: Any, planned: PlannedFailure, now: int) -> di
         "submitter": planned.submitter, "messages": planned.incidents, "record": planned.record,
         "content": planned.content, "now": now,
     }  # fmt: skip
-
-
-def _insert_sources(connection: Any, report: int, batch: list[tuple[Source, int]]) -> None:
-    places = ", ".join(f"(:report, :verdict{n}, :ip{n}, :messages{n})" for n in range(len(batch)))
-    values: dict[str, Any] = {"report": report}
-    for n, ((verdict, ip), count) in enumerate(batch):
-        values |= {f"verdict{n}": verdict, f"ip{n}": ip, f"messages{n}": count}
-    # Only numbers are put into the statement.
-    execute(connection, f"INSERT INTO report_sources (report, verdict_id, ip, messages) VALUES {places}", **values)  # noqa: S608
 
 
 def _insert_delivery(

@@ -38,12 +38,8 @@ def check(config: Config) -> None:
         0 <= config.history.delete_journal_after_days <= 36_500,
         "[history] delete_journal_after_days: 0 (never) to 36500",
     )
-    if config.metrics.listen:
-        _parsed(parse_listen, config.metrics.listen, "[metrics] listen")
-        _require(config.metrics.listen != config.milter.socket, "[metrics] listen: that is the milter socket")
-    for where, url in (("[history]", config.history.database), ("[recipients]", config.recipients.database)):
-        # What stands behind the first would be taken for the server's name, and be told in errors.
-        _require(not has_open_at_sign(url), f"{where} database: an @ in a password is written %40")
+    _check_listen(config)
+    _check_databases(config)
     _check_names(config)
     _check_rules(config)
     _check_recipients(config.recipients)
@@ -56,6 +52,18 @@ def check(config: Config) -> None:
     _require(not wrong, f"[reports.failure] {wrong}")
     wrong = wording.problem(config.policy, config.quarantine)
     _require(not wrong, wrong)
+
+
+def _check_listen(config: Config) -> None:
+    if config.metrics.listen:
+        _parsed(parse_listen, config.metrics.listen, "[metrics] listen")
+        _require(config.metrics.listen != config.milter.socket, "[metrics] listen: that is the milter socket")
+
+
+def _check_databases(config: Config) -> None:
+    for where, url in (("[history]", config.history.database), ("[recipients]", config.recipients.database)):
+        # What stands behind the first would be taken for the server's name, and be told in errors.
+        _require(not has_open_at_sign(url), f"{where} database: an @ in a password is written %40")
 
 
 def _check_names(config: Config) -> None:
