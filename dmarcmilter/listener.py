@@ -135,7 +135,8 @@ def _answer_at_once(listening: socket.socket) -> None:
 
 def _locked(path: Path) -> int:
     """Hold the lock file for as long as the process lives, so that no second instance takes the socket away."""
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # Never through a link that somebody else has put there.
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

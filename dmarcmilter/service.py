@@ -47,7 +47,7 @@ class Service:
         return self.site.needs_recipients
 
     def lookup(self, turn: Turn) -> MessageLookup:
-        return self.resolver.session(self.dns_budget, self.dns_queries, turn)
+        return MessageLookup(self.resolver, self.dns_budget, self.dns_queries, turn)
 
     def began(self, session: object) -> None:
         with self.lock:

@@ -128,21 +128,27 @@ def _hand_over(listener: socket.socket) -> int:
     under the same descriptor number. (Debian's libmilter also takes `fd:N`; this works with every libmilter.)
     """
     before = set(_listening())
-    _open_any_socket()
+    _open_any_socket(listener)
     (fd,) = set(_listening()) - before
     os.dup2(listener.fileno(), fd, inheritable=False)
     return fd
 
 
-def _open_any_socket() -> None:
+def _open_any_socket(listener: socket.socket) -> None:
+    """Of the listener's family: libmilter closes connections of another than that of the socket it opened itself."""
+    if listener.family != socket.AF_UNIX:
+        # The kernel chooses the port.
+        milter.setconn("inet6:0@::1" if listener.family == socket.AF_INET6 else "inet:0@127.0.0.1")
+        milter.opensocket(False)
+        return
     try:
         with tempfile.TemporaryDirectory(prefix="dmarcmilter-") as directory:
             milter.setconn(f"unix:{directory}/s")
             milter.opensocket(False)
     except (OSError, milter.error) as error:
-        # The disk is full, or nothing may be written: no reason for mail to wait. The kernel chooses the port.
+        # The disk is full, or nothing may be written: no reason for mail to wait, with Debian's libmilter.
         log.warning("no folder for a temporary socket: %s", error)
-        milter.setconn("inet:0@127.0.0.1")
+        milter.setconn(f"fd:{os.dup(listener.fileno())}")
         milter.opensocket(False)
 
 

@@ -131,7 +131,7 @@ def test_names_and_table():
 def test_fault(name):
     [fault] = [fault for fault in FAULTS if fault.name == name]
     # No fault is looked for in so short a run but a gross one; `make chaos` looks longer.
-    result = run(replace(fault, felt=lambda stand: stand.traffic.sent), seconds=3.0, seed=1)
+    result = run(replace(fault, felt=lambda stand: stand.traffic.sent), seconds=2.0, seed=1)
     assert result.violations == ()
     assert result.sent > 20
     assert result.deferred > 0

@@ -113,22 +113,46 @@ def test_what_else_is_left_to_pymilter_ends_the_worker():
 
 
 HAND_OVER = """
-    import socket, sys, tempfile
+    import os, socket, sys, tempfile, threading
     import Milter, milter
     from dmarcmilter import worker
-    tempfile.tempdir = "/no/such/folder"
+    kind, folder = sys.argv[1:]
+    tempfile.tempdir = folder or None
     milter.register("test")
-    listener = socket.create_server(("127.0.0.1", 0))
-    with socket.socket(fileno=worker._hand_over(listener)) as handed:
-        print(handed.getsockname() == listener.getsockname())
+    if kind == "AF_UNIX":
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(chr(0) + f"dmarcmilter-test-{os.getpid()}")  # of Linux: in no folder
+        listener.listen()
+    else:
+        where = ("::1" if kind == "AF_INET6" else "127.0.0.1", 0)
+        listener = socket.create_server(where, family=socket.AddressFamily[kind])
+    worker._hand_over(listener)
+    threading.Thread(target=milter.main, daemon=True).start()
+    with socket.socket(listener.family) as client:
+        client.settimeout(10)
+        client.connect(listener.getsockname())
+        client.sendall(bytes.fromhex("0000000d 4f 00000006 000001ff 001fffff"))  # SMFIC_OPTNEG
+        print(client.recv(5)[4:], flush=True)
+    os._exit(0)
 """
 
 
-def test_a_worker_starts_where_nothing_can_be_written():
-    command = [sys.executable, "-c", textwrap.dedent(HAND_OVER)]
-    done = subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=20)
-    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
-    assert "no folder for a temporary socket" in done.stderr
+def handed_over(kind, folder=""):
+    command = [sys.executable, "-c", textwrap.dedent(HAND_OVER), kind, folder]
+    return subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=30)
+
+
+@pytest.mark.parametrize("kind", ["AF_UNIX", "AF_INET", "AF_INET6"])
+def test_libmilter_answers_on_the_shared_socket(kind):
+    done = handed_over(kind)
+    assert (done.returncode, done.stdout) == (0, "b'O'\n"), done.stderr
+
+
+@pytest.mark.parametrize("kind", ["AF_UNIX", "AF_INET"])
+def test_a_worker_starts_where_nothing_can_be_written(kind):
+    done = handed_over(kind, "/no/such/folder")
+    assert (done.returncode, done.stdout) == (0, "b'O'\n"), done.stderr
+    assert ("no folder for a temporary socket" in done.stderr) == (kind == "AF_UNIX")
 
 
 # --- reloads without end

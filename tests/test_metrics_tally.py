@@ -14,7 +14,7 @@ from dmarcmilter.metrics.board import lone_row
 from dmarcmilter.metrics.families import FAMILIES, LATENCIES, Kind, Why, place
 from dmarcmilter.metrics.tally import Tally
 from dmarcmilter.outcome import Effort
-from dmarcmilter.resolver import Resolver
+from dmarcmilter.resolver import MessageLookup, Resolver
 from dmarcmilter.resolver.watch import AnswerWord, Origin, Unwatched
 from dmarcmilter.rules import Mode
 
@@ -192,7 +192,7 @@ def of_dns(tally):
 
 def test_answers(watched):
     _, resolver, tally = watched
-    first, second = resolver.session(5.0, 10), resolver.session(5.0, 10)
+    first, second = MessageLookup(resolver, 5.0, 10), MessageLookup(resolver, 5.0, 10)
     for lookup in (first, second):
         for name in ("a.example", "a.example", "nodata.example", "none.example"):
             lookup(name, "TXT")
@@ -202,7 +202,7 @@ def test_answers(watched):
 
 def test_an_answer_that_nobody_waited_for_has_no_latency(watched):
     server, resolver, tally = watched
-    lookup = resolver.session(5.0, 10)
+    lookup = MessageLookup(resolver, 5.0, 10)
     lookup.start("a.example", "TXT")
     while not server.queries:
         pass
@@ -215,7 +215,7 @@ def test_an_answer_that_nobody_waited_for_has_no_latency(watched):
 def test_a_query_of_another_message(watched):
     server, resolver, tally = watched
     server.delay = 0.05
-    first, second = resolver.session(5.0, 10), resolver.session(5.0, 10)
+    first, second = MessageLookup(resolver, 5.0, 10), MessageLookup(resolver, 5.0, 10)
     first.start("a.example", "TXT")
     second("a.example", "TXT")
     first("a.example", "TXT")
@@ -225,7 +225,7 @@ def test_a_query_of_another_message(watched):
 def test_silence(watched):
     server, resolver, tally = watched
     server.delay = 5.0
-    lookup = resolver.session(5.0, 10)
+    lookup = MessageLookup(resolver, 5.0, 10)
     lookup("a.example", "TXT")
     assert of_dns(tally) == {"query": 1, "timeout": 1}
     bucket, microseconds = observed(tally, f.DNS_QUERY)
@@ -247,20 +247,20 @@ def test_servers_that_do_not_say(rcode, word):
 
         thread = threading.Thread(target=answer)
         thread.start()
-        Resolver([server.getsockname()], timeout=2.0, watch=tally).session(5.0, 10)("a.example", "TXT")
+        MessageLookup(Resolver([server.getsockname()], timeout=2.0, watch=tally), 5.0, 10)("a.example", "TXT")
         thread.join()
     assert of_dns(tally) == {"query": 1, word: 1}
 
 
 def test_nobody_listens():
     tally = Tally()
-    Resolver([("127.0.0.1", 9)], timeout=0.5, watch=tally).session(5.0, 10)("a.example", "TXT")
+    MessageLookup(Resolver([("127.0.0.1", 9)], timeout=0.5, watch=tally), 5.0, 10)("a.example", "TXT")
     assert of_dns(tally) == {"query": 1, "unreachable": 1}
 
 
 def test_a_budget_that_is_spent(watched):
     _, resolver, _ = watched
-    lookup = resolver.session(5.0, 1)
+    lookup = MessageLookup(resolver, 5.0, 1)
     lookup("a.example", "TXT")
     assert not lookup.spent
     lookup("b.example", "TXT")

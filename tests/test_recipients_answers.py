@@ -6,7 +6,7 @@ import time
 import pytest
 
 from dmarcmilter.recipients import answers as module
-from dmarcmilter.recipients.answers import Answers, DatabaseError
+from dmarcmilter.recipients.answers import Answers, DatabaseError, MeaninglessError
 from dmarcmilter.recipients.choice import Found
 
 JOE = ("joe+x@example.net", "joe@example.net", "@example.net")
@@ -157,3 +157,18 @@ def test_a_database_that_never_answers_fills_no_memory(source, monkeypatch):
         time.sleep(0.01)
     found._timeout = 1.0
     assert found.find([ANN]) == [Found.ENFORCE]
+
+
+def test_one_bad_row_silences_nobody_else(source, caplog):
+    ask = source.ask
+
+    def odd(form):
+        if form.startswith("odd"):
+            raise MeaninglessError("neither exempt nor enforce")
+        return ask(form)
+
+    found = Answers(odd, timeout=5.0, keep_seconds=60.0)
+    for _ in range(3):
+        assert found.find([("odd@example.net", "@example.net"), ANN]) == [Found.UNKNOWN, Found.ENFORCE]
+    assert found.find([JOE]) == [Found.EXEMPT]
+    assert len(caplog.records) == 1

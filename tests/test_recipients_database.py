@@ -7,7 +7,7 @@ import databases
 import pytest
 import sqlalchemy as sa
 
-from dmarcmilter.recipients.answers import DatabaseError
+from dmarcmilter.recipients.answers import Answers, DatabaseError
 from dmarcmilter.recipients.choice import Choice, Found
 from dmarcmilter.recipients.database import Database
 
@@ -166,4 +166,25 @@ def test_an_address_is_a_value_and_no_sql(people):
     for local in ("x' OR '1'='1", "x'; DELETE FROM people; --", "%", "_oe", ":address", "{address}"):
         assert database.ask(f"{local}@example.net") is Found.NOTHING
     assert database.ask("joe@example.net") is Found.EXEMPT
+    database.close()
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "EUC_JP", "UTF8"])
+@pytest.mark.parametrize("detail", ["\u4e00", "\U0001f600", "\u00e9", "\0"])
+def test_an_address_that_the_database_has_no_characters_for(encoding, detail, tmp_path):
+    """The sender may make one up (joe+anything@). It is not there; and it does not silence the others."""
+    url = databases.new_url("postgresql", tmp_path)
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    name = f"{sa.make_url(url).database}_{encoding.lower()}"
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"))
+    engine.dispose()
+    there = sa.make_url(url).set(database=name).render_as_string(hide_password=False)
+    execute(
+        there, "CREATE TABLE people (address TEXT, choice TEXT)", "INSERT INTO people VALUES ('joe@a.example', 'f')"
+    )
+    database = opened(there, default=Choice.EXEMPT)
+    answers = Answers(database.ask, timeout=5.0, keep_seconds=60.0)
+    assert answers.find([(f"joe+{detail}@a.example", "joe@a.example")]) == [Found.EXEMPT]
+    assert answers.find([("ann@a.example",)]) == [Found.NOTHING]
     database.close()

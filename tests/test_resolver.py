@@ -11,7 +11,7 @@ import pytest
 
 from dmarcmilter.demo.nameserver import NameServer
 from dmarcmilter.lookup import Answer, Status
-from dmarcmilter.resolver import Resolver, system_nameservers
+from dmarcmilter.resolver import MessageLookup, Resolver, system_nameservers
 from dmarcmilter.resolver import resolver as module
 from dmarcmilter.resolver.messagelookup import MAX_AHEAD, MAX_AHEAD_OF_ONE
 from dmarcmilter.resolver.wire import MAX_RECORDS
@@ -35,7 +35,7 @@ def resolver_for(*servers, **options):
 
 def once(resolver, name="a.example", rdtype="TXT", budget=5.0):
     """What a message of its own is told."""
-    session = resolver.session(budget, 50)
+    session = MessageLookup(resolver, budget, 50)
     answer = session(name, rdtype)
     session.close()
     return answer
@@ -49,7 +49,7 @@ def descriptors():
 def test_case(case):
     with NameServer(case["zone"]) as server:
         before = descriptors()
-        session = resolver_for(server, timeout=0.6).session(5.0, 50)
+        session = MessageLookup(resolver_for(server, timeout=0.6), 5.0, 50)
         began = time.monotonic()
         answer = session(*case["ask"])
         assert time.monotonic() - began < case.get("seconds", 1.0)
@@ -117,7 +117,7 @@ def test_ttl_is_honoured_and_counts():
         resolver = resolver_for(server, clock=clock)
         assert once(resolver) == FOUND
         clock.now += 59
-        session = resolver.session(5.0, 50)
+        session = MessageLookup(resolver, 5.0, 50)
         assert session("A.example", "TXT") == FOUND
         assert (session.queries, session.cache_hits) == (0, 1)
         clock.now += 2
@@ -138,7 +138,7 @@ def test_ttl_is_clamped():
 def test_ttl_zero_serves_the_message_that_asked_and_no_other():
     with NameServer(TXT, ttl=0) as server:
         resolver = resolver_for(server)
-        session = resolver.session(5.0, 50)
+        session = MessageLookup(resolver, 5.0, 50)
         assert session("a.example", "TXT") == FOUND
         server.load({})
         assert session("a.example", "TXT") == FOUND
@@ -200,7 +200,7 @@ def test_equal_questions_at_once_cost_one_query():
 def test_one_message_on_many_threads():
     zone = {f"n{number}.example": {"TXT": ["x"]} for number in range(10)}
     with NameServer(zone, delay=0.05) as server:
-        session = resolver_for(server).session(20.0, 50)
+        session = MessageLookup(resolver_for(server), 20.0, 50)
         with ThreadPoolExecutor(20) as pool:
             answers = list(pool.map(lambda number: session(f"n{number % 10}.example", "TXT"), range(200)))
         session.close()
@@ -285,7 +285,7 @@ def test_who_waits_is_not_starved_by_who_asks_ahead():
     zone = {"*.hole.example": {"_": "timeout"}} | {name: {"TXT": ["x"]} for name in names}
     with NameServer(zone) as server:
         resolver = resolver_for(server)
-        fillers = [resolver.session(5.0, 50) for _ in range(20)]
+        fillers = [MessageLookup(resolver, 5.0, 50) for _ in range(20)]
         for number, filler in enumerate(fillers):
             for label in range(40):
                 filler.start(f"x{label}.f{number}.hole.example", "TXT")
@@ -305,9 +305,9 @@ def test_who_waits_is_not_starved_by_who_asks_ahead():
 def test_what_was_asked_ahead_gives_its_place_and_socket_back_in_time(activity):
     with NameServer({"*.hole.example": {"_": "timeout"}, **TXT}, ttl=60) as server:
         resolver = resolver_for(server, timeout=0.2)
-        active = resolver.session(5.0, 50)
+        active = MessageLookup(resolver, 5.0, 50)
         before = descriptors()
-        idle = [resolver.session(5.0, 50) for _ in range(5)]
+        idle = [MessageLookup(resolver, 5.0, 50) for _ in range(5)]
         for number, session in enumerate(idle):
             for label in range(10):
                 session.start(f"x{label}.f{number}.hole.example", "TXT")
@@ -316,7 +316,7 @@ def test_what_was_asked_ahead_gives_its_place_and_socket_back_in_time(activity):
         time.sleep(0.25)
         server.load({"*.example": {"TXT": ["x"]}})
         if activity == "a session":
-            resolver.session(5.0, 50)
+            MessageLookup(resolver, 5.0, 50)
         elif activity == "a lookup":
             assert active("a.example", "TXT") == FOUND
         else:
@@ -340,7 +340,7 @@ def test_a_query_that_somebody_waits_for_is_not_dropped():
             waiting = pool.submit(once, resolver)
             time.sleep(0.1)
             next(iter(resolver._in_flight.values())).begun -= 10.0
-            resolver.session(5.0, 50)
+            MessageLookup(resolver, 5.0, 50)
             assert resolver.in_flight() == 1
             assert waiting.result() == FOUND
 
@@ -351,7 +351,7 @@ def test_nothing_stays_open():
         resolver = resolver_for(server, timeout=0.2)
         before = descriptors()
         for _ in range(20):
-            session = resolver.session(0.1, 50)
+            session = MessageLookup(resolver, 0.1, 50)
             for name in ("a", "t", "c", "x", "y"):
                 session.start(f"{name}.example", "TXT")
             session("c.example", "TXT")

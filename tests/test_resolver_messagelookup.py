@@ -6,7 +6,7 @@ import pytest
 
 from dmarcmilter.demo.nameserver import NameServer
 from dmarcmilter.lookup import Answer, Lookup, Status
-from dmarcmilter.resolver import Resolver
+from dmarcmilter.resolver import MessageLookup, Resolver
 from dmarcmilter.resolver.messagelookup import MAX_AHEAD_OF_ONE, Brief
 
 FOUND = Answer(Status.FOUND, (b"x",))
@@ -20,7 +20,7 @@ def server():
 
 
 def make(server, budget=5.0, max_queries=50, **options):
-    return Resolver([("127.0.0.1", server.port)], **options).session(budget, max_queries)
+    return MessageLookup(Resolver([("127.0.0.1", server.port)], **options), budget, max_queries)
 
 
 def test_is_a_lookup_and_counts(server):
@@ -116,10 +116,12 @@ def test_a_brief_lookup_waits_for_less_of_the_same_budget(server):
 
 def test_a_brief_lookup_is_bounded_by_the_message(server):
     server.load({"*.example": {"_": "timeout"}})
-    brief = Brief(make(server, budget=0.2, timeout=5.0), 5.0)
+    lookup = make(server, budget=0.2, timeout=5.0)
+    brief = Brief(lookup, 5.0)
     began = time.monotonic()
     assert [brief(f"n{number}.example", "TXT").status for number in range(5)] == [Status.FAILED] * 5
     assert time.monotonic() - began < 0.6
+    lookup.close()
 
 
 def test_spent_budget_still_takes_what_is_there(server):
@@ -160,11 +162,11 @@ def test_one_message_asks_ahead_so_many_at_once(server):
 
 def test_what_others_asked_does_not_count(server):
     resolver = Resolver([("127.0.0.1", server.port)])
-    others = [resolver.session(5.0, 50) for _ in range(2)]
+    others = [MessageLookup(resolver, 5.0, 50) for _ in range(2)]
     for number, other in enumerate(others):
         for label in range(MAX_AHEAD_OF_ONE):
             other.start(f"n{label}.x{number}.example", "TXT")
-    lookup = resolver.session(5.0, 50)
+    lookup = MessageLookup(resolver, 5.0, 50)
     for number in range(2):
         for label in range(MAX_AHEAD_OF_ONE):
             lookup.start(f"n{label}.x{number}.example", "TXT")
@@ -178,11 +180,11 @@ def test_what_others_asked_does_not_count(server):
 def test_close_keeps_what_was_paid_for():
     with NameServer(EVERYTHING, ttl=60) as server:
         resolver = Resolver([("127.0.0.1", server.port)])
-        first = resolver.session(5.0, 50)
+        first = MessageLookup(resolver, 5.0, 50)
         first.start("a.example", "TXT")
         time.sleep(0.1)
         first.close()
-        second = resolver.session(5.0, 50)
+        second = MessageLookup(resolver, 5.0, 50)
         assert second("a.example", "TXT") == FOUND
         assert (second.queries, second.cache_hits, len(server.queries)) == (0, 1, 1)
 
@@ -190,7 +192,7 @@ def test_close_keeps_what_was_paid_for():
 def test_close_leaves_a_query_that_another_message_waits_for(server):
     server.delay = 0.2
     resolver = Resolver([("127.0.0.1", server.port)])
-    first, second = resolver.session(5.0, 50), resolver.session(5.0, 50)
+    first, second = MessageLookup(resolver, 5.0, 50), MessageLookup(resolver, 5.0, 50)
     first.start("a.example", "TXT")
     second.start("a.example", "TXT")
     first.close()

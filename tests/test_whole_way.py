@@ -204,7 +204,6 @@ STRICT_CONF = st.fixed_dictionaries(
         "overrides": st.lists(entries(NOBODYS), max_size=3),
     }
 )
-EXAMPLES = settings(max_examples=60, deadline=None)
 
 
 @pytest.fixture(scope="module")
@@ -248,10 +247,9 @@ def is_marked(plan, site):
     return any(isinstance(step, InsertHeader) and step.name == site.channel.header_name for step in plan)
 
 
-@pytest.mark.parametrize("name", FORGED)
-@given(words=STRICT_CONF)
-@EXAMPLES
-def test_no_forgery_goes_through(name, words):
+@given(words=STRICT_CONF, name=st.sampled_from(sorted(FORGED)))
+@settings(max_examples=150, deadline=None)
+def test_no_forgery_goes_through(words, name):
     """Enforced, nobody opted out, and no exception for anything that the sender has: refused, held or marked."""
     site = site_of(words)
     outcome, plan = judged(FORGED[name], site)
@@ -262,10 +260,9 @@ def test_no_forgery_goes_through(name, words):
         assert outcome.decision.action is Action.REJECT
 
 
-@pytest.mark.parametrize("name", PASSING)
-@given(words=CONF)
-@EXAMPLES
-def test_what_passes_is_delivered_under_every_conf(name, words):
+@given(words=CONF, name=st.sampled_from(sorted(PASSING)))
+@settings(max_examples=100, deadline=None)
+def test_what_passes_is_delivered_under_every_conf(words, name):
     """Also where an entry forces a policy, or cannot be decided."""
     site = site_of(words)
     outcome, plan = judged(PASSING[name], site)
@@ -277,10 +274,9 @@ def test_what_passes_is_delivered_under_every_conf(name, words):
     assert not is_touched(plan, site)
 
 
-@pytest.mark.parametrize("name", ALL)
-@given(words=CONF)
-@EXAMPLES
-def test_monitor_never_acts_and_tells_what_enforce_does(name, words):
+@given(words=CONF, name=st.sampled_from(sorted(ALL)))
+@settings(max_examples=200, deadline=None)
+def test_monitor_never_acts_and_tells_what_enforce_does(words, name):
     everything = {"rollout_percent": 100, "rollout_domains": []}
     monitoring = site_of(words | {"mode": "monitor"})
     monitored, plan = judged(ALL[name], monitoring)
@@ -296,7 +292,7 @@ def test_monitor_never_acts_and_tells_what_enforce_does(name, words):
 
 @pytest.mark.parametrize("chosen", RECIPIENTS)
 @given(words=CONF, name=st.sampled_from(sorted(ALL)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_who_is_left_out_gets_the_message_and_the_outcome_says_what_would_have_been(listing, chosen, words, name):
     """By the rollout, or by the recipients' own choice."""
     paths = RECIPIENTS[chosen] or ("joe@rcpt.example",)
@@ -319,7 +315,7 @@ def test_who_is_left_out_gets_the_message_and_the_outcome_says_what_would_have_b
 
 
 @given(words=CONF, name=st.sampled_from(sorted(ALL)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_the_record_judged_again_under_the_same_conf_comes_out_the_same(words, name):
     site = site_of(words)
     outcome, _ = judged(ALL[name], site)

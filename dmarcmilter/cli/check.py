@@ -17,6 +17,7 @@ from dmarcmilter.examination import Examination
 from dmarcmilter.explanation import Language, as_text, explain
 from dmarcmilter.message import Envelope, path_of
 from dmarcmilter.outcome import Outcome
+from dmarcmilter.resolver import MessageLookup
 from dmarcmilter.settings import Config
 
 CHUNK = 65_535
@@ -76,7 +77,7 @@ def judge(envelope: Envelope, raw: bytes, config: Config) -> Outcome:
         mine = site.build(config, keep_key=False)
     except ConfigError as error:
         fail(str(error))
-    lookup = resolver(config).session(config.dns.message_budget, config.dns.message_queries)
+    lookup = MessageLookup(resolver(config), config.dns.message_budget, config.dns.message_queries)
     parsed = mailfile.parse(raw)
     header = HeaderCollector(config.milter.max_header_fields, config.milter.max_header_bytes, leading_space=True)
     for field in parsed.headers:

@@ -15,6 +15,7 @@ from dmarcmilter.dmarc.discovery import Discovery, Method, discover, prefetch_na
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.evaluation import assessment_policy
 from dmarcmilter.dmarc.suffixes import Suffixes, SuffixListError
+from dmarcmilter.resolver import MessageLookup
 from dmarcmilter.settings import Config, Pct
 
 SELECTED, NOT_SELECTED = 0, 99
@@ -63,7 +64,7 @@ def _discover(
     author: Domain, method: Method, suffixes: Suffixes, config: Config
 ) -> tuple[Discovery, list[dict[str, str]]]:
     """The policy, and the TXT data on the way to it that was meant as a DMARC record and is none."""
-    session = resolver(config).session(config.dns.message_budget, config.dns.message_queries)
+    session = MessageLookup(resolver(config), config.dns.message_budget, config.dns.message_queries)
     found = with_existence(discover(author, session, method=method, suffixes=suffixes), session)
     misses = [
         {"name": name, "problem": fault.problem, "advice": fault.advice}

@@ -32,6 +32,7 @@ from dmarcmilter.reports.sending import Progress as Told
 from dmarcmilter.reports.sending import Sum, World
 from dmarcmilter.reports.signing import KeyUnusableError, Signer, private_key
 from dmarcmilter.reports.standing import Standing, Upkeep, bounced
+from dmarcmilter.resolver import MessageLookup
 from dmarcmilter.settings import Config, Reports
 
 STOPPED = 1
@@ -189,7 +190,7 @@ def _world(config: Config) -> World:
 
     @contextmanager
     def lookups() -> Iterator[Lookup]:
-        session = shared.session(config.dns.message_budget, config.dns.message_queries)
+        session = MessageLookup(shared, config.dns.message_budget, config.dns.message_queries)
         try:
             yield session
         finally:

@@ -11,7 +11,7 @@ from dmarcmilter.health.finding import Finding, Health
 from dmarcmilter.health.milterprobe import ProbeError
 from dmarcmilter.lookup import Status
 from dmarcmilter.metrics import outside
-from dmarcmilter.resolver import Resolver, system_nameservers
+from dmarcmilter.resolver import MessageLookup, Resolver, system_nameservers
 from dmarcmilter.settings import Config
 
 SECONDS: Final = 5.0
@@ -67,7 +67,7 @@ def name_servers(config: Config) -> Finding:
 
 
 def _why_silent(host: str, port: int) -> str:
-    lookup = Resolver([(host, port)], timeout=SECONDS).session(SECONDS, 1)
+    lookup = MessageLookup(Resolver([(host, port)], timeout=SECONDS), SECONDS, 1)
     try:
         answer = lookup(ASKED, "TXT")
     finally:

@@ -33,6 +33,10 @@ class DatabaseError(Exception):
     """No answer; the text names no recipient."""
 
 
+class MeaninglessError(DatabaseError):
+    """An answer, but not to the question: that of one recipient."""
+
+
 class Answers:
     """May be used from several threads. Its own begin with the first question, so it may be made before a fork."""
 
@@ -48,6 +52,7 @@ class Answers:
         self._hold_until = 0.0
         self._answered_at = 0.0
         self._trouble = ""
+        self._complained = False
 
     def find(self, wanted: Sequence[Forms]) -> list[Found]:
         """For each recipient what the most specific form with an answer says; UNKNOWN: the database does not say."""
@@ -97,6 +102,10 @@ class Answers:
     def _try(self, place: int, forms: Forms, batch: "_Batch") -> None:
         try:
             batch.answers[place] = self._answer(forms)
+        except MeaninglessError as error:
+            # Of him nothing is known. Who knows of such a row must not be able to have all others go unasked.
+            batch.answers[place] = Found.UNKNOWN
+            self._complain(str(error))
         except DatabaseError as error:
             batch.give_up()
             self._hold(str(error))
@@ -149,6 +158,13 @@ class Answers:
         if trouble != self._trouble:
             log.error("[recipients] database: %s; recipients of whom nothing is known count as exempt", trouble)
         self._trouble = trouble
+
+    def _complain(self, trouble: str) -> None:
+        """Once: it lasts until somebody mends the row."""
+        self._answered_at = time.monotonic()
+        if not self._complained:
+            log.error("[recipients] database: %s; such a recipient counts as exempt", trouble)
+        self._complained = True
 
     def _works(self) -> None:
         if self._trouble:

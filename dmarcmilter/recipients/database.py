@@ -5,11 +5,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-from dmarcmilter.recipients.answers import DatabaseError
+from dmarcmilter.recipients.answers import DatabaseError, MeaninglessError
 from dmarcmilter.recipients.choice import Choice, Found
 
 PARAMETER = "address"
 LIBPQ_DRIVERS = ("psycopg", "psycopg2")
+NO_SUCH_CHARACTER = ("22021", "22P05")
+"""SQLSTATE character_not_in_repertoire and PostgreSQL's untranslatable_character."""
 MAX_TOLD = 200
 """Characters of a database's complaint that are logged."""
 
@@ -36,10 +38,18 @@ class Database:
             raise DatabaseError("[recipients] database: not an address of a database") from None
 
     def ask(self, form: str) -> Found:
-        """The choice that is kept under just this form of an address."""
+        """The choice that is kept under just this form of an address.
+
+        What the database has no characters for cannot stand in it. That is no trouble of the database's: a sender who
+        makes up such an address must not have all others go unasked for a while.
+        """
         try:
-            return self._meaning(self._first(form))
+            return Found.NOTHING if "\0" in form else self._meaning(self._first(form))
+        except UnicodeEncodeError:
+            return Found.NOTHING
         except exc.SQLAlchemyError as error:
+            if getattr(getattr(error, "orig", None), "sqlstate", "") in NO_SUCH_CHARACTER:
+                return Found.NOTHING
             raise DatabaseError(_told(error, form)) from None
         except (ValueError, OverflowError, UnicodeError) as error:  # what drivers raise for values they cannot send
             raise DatabaseError(type(error).__name__) from None
@@ -72,7 +82,9 @@ class Database:
             return self._against
         if word in _FALSE:
             return self._default
-        raise DatabaseError("[recipients] query: an answer that is neither exempt nor enforce, neither true nor false")
+        raise MeaninglessError(
+            "[recipients] query: an answer that is neither exempt nor enforce, neither true nor false"
+        )
 
 
 def _engine(url: sa.URL, timeout: float, connections: int) -> sa.Engine:

@@ -11,7 +11,8 @@ from typing import Any
 
 from dmarcmilter.history import rows as outcomes
 from dmarcmilter.history.store import Connection, Store, execute, rows, stream
-from dmarcmilter.reports.grouping import Configuration, Group, Grouping, Outcome, published
+from dmarcmilter.reports.grouping import Configuration, Group, Grouping, published
+from dmarcmilter.reports.row import Outcome
 
 MAX_SOURCES = 200_000
 """Counted in one report, for our memory's sake; what is beyond makes a supplement."""

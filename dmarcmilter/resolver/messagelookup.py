@@ -2,17 +2,14 @@
 
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from dmarcmilter.lookup import Answer, Status
 from dmarcmilter.resolver import wire as dnswire
 from dmarcmilter.resolver.cache import Key
 from dmarcmilter.resolver.names import name_to_wire
 from dmarcmilter.resolver.query import Query
+from dmarcmilter.resolver.resolver import Resolver
 from dmarcmilter.turns import Turn
-
-if TYPE_CHECKING:
-    from dmarcmilter.resolver.resolver import Resolver
 
 MAX_IN_FLIGHT = 400
 """Queries at once in a process, each with a socket, or with three when servers are silent: LimitNOFILE is for these."""
@@ -30,7 +27,9 @@ class MessageLookup:
     May be used from several threads. What it has answered once it answers again for this message, whatever the TTL.
     """
 
-    def __init__(self, resolver: "Resolver", budget: float, max_queries: int, turn: Turn | None = None) -> None:
+    def __init__(self, resolver: Resolver, budget: float, max_queries: int, turn: Turn | None = None) -> None:
+        """So many seconds of waiting, so many queries. While the message waits it gives its turn away."""
+        resolver.drop_outdated()
         self.queries = 0
         """Sent for this message."""
         self.cache_hits = 0

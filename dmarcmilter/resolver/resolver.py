@@ -15,11 +15,9 @@ import dns.resolver
 
 from dmarcmilter.lookup import Answer, Status
 from dmarcmilter.resolver.cache import AnswerCache, Key
-from dmarcmilter.resolver.messagelookup import MessageLookup
 from dmarcmilter.resolver.query import Query, Result
 from dmarcmilter.resolver.servers import Servers
 from dmarcmilter.resolver.watch import Origin, Unwatched, Watch
-from dmarcmilter.turns import Turn
 
 MAX_TTL = 3600
 """Seconds for which an answer is kept at most: a changed policy is seen within the hour."""
@@ -40,7 +38,7 @@ def system_nameservers() -> list[tuple[str, int]]:
 
 
 class Resolver:
-    """Cache and queries in flight. Its methods but `session` and `clear` are for MessageLookup."""
+    """Cache and queries in flight. Its methods but `clear` are for MessageLookup."""
 
     def __init__(
         self,
@@ -64,11 +62,6 @@ class Resolver:
         self._room = threading.Condition(threading.Lock())
         """Guards the two above; taken after a query's own lock, never before it."""
 
-    def session(self, budget: float, max_queries: int, turn: Turn | None = None) -> MessageLookup:
-        """DNS for one message: so many seconds of waiting, so many queries. While it waits it gives its turn away."""
-        self._drop_outdated()
-        return MessageLookup(self, budget, max_queries, turn)
-
     def clear(self) -> None:
         """Forget all answers."""
         with self._room:
@@ -88,7 +81,7 @@ class Resolver:
 
         None: no place for one until then; with no places, what is there already is all.
         """
-        self._drop_outdated()
+        self.drop_outdated()
         with self._room:
             while (found := self._find(key, user)) is None and len(self._in_flight) >= places:
                 left = until - time.monotonic()
@@ -146,7 +139,7 @@ class Resolver:
         finally:
             query.lock.release()
 
-    def _drop_outdated(self) -> None:
+    def drop_outdated(self) -> None:
         """An SMTP client that idles must not hold places and sockets: whoever comes next clears up, no thread does.
 
         What has arrived is kept. Who collects holds the query's lock, and has a deadline.

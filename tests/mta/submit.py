@@ -36,7 +36,8 @@ def submit(
     `source` is the address to connect from, for a server that does not know XCLIENT; `client_ip` is unused then.
     """
     here = (source, 0) if source else None
-    with socket.create_connection(("127.0.0.1", port), TIMEOUT, here) as connection, connection.makefile("rb") as stream:
+    connecting = socket.create_connection(("127.0.0.1", port), TIMEOUT, here)
+    with connecting as connection, connection.makefile("rb") as stream:
         session = _Session(connection, stream)
         refusal = session.hello(helo) if source else session.greet(client_ip, helo, login)
         for command in (
