@@ -169,6 +169,7 @@ def _comment(text: str) -> str:
 
 # The first words of a field: as much as is needed to know whose it claims to be.
 _ID_TOKEN: Final = re.compile(rb"[!#-'*+\-.0-9A-Z^-~\x80-\xff]+")
+_NOT_OF_A_NAME: Final = re.compile(rb"[^A-Za-z0-9._-]")
 _JOB: Final = re.compile(rb"/[!#-'*+\-./0-9:=?@A-Z^-~]+")
 _VERSION: Final = re.compile(rb"[0-9]+")
 MAX_SCANNED_FIELD: Final = 4096
@@ -223,6 +224,8 @@ def _claims_ours(value: bytes, ours: frozenset[str]) -> bool:
         return True
     if not identifier.isascii() and domain.parse(identifier) is None:
         return True  # unreadable: programs drop or replace such octets
+    if _comparable(_NOT_OF_A_NAME.sub(b"", identifier)) in ours:
+        return True  # programs may drop them from what can be read, too, and strip quotes of other kinds
     # Readers that know no nested comments or quoted pairs may find the identifier inside one, and some of them drop
     # octets above 127 from it.
     comments = text[:start].lower()

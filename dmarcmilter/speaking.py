@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from dmarcmilter import entries
 from dmarcmilter.case import Case, Hop
-from dmarcmilter.dmarc.domain import Domain, is_within
+from dmarcmilter.dmarc.domain import is_within
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.rules import (
     Override,

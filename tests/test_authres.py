@@ -240,3 +240,11 @@ def test_comments_beyond_the_limit_are_not_read():
     began = time.perf_counter()
     assert len(forged(hostile, OURS)) == 1000
     assert time.perf_counter() - began < 0.2
+
+
+@pytest.mark.parametrize(
+    "odd", ["'mx.test.example'", "`mx.test.example", "\u00fcmx.test.example", "mx.test.ex\u00e4ample"]
+)
+def test_our_name_with_characters_that_some_reader_may_drop(odd):
+    assert forged([f" {odd}; dmarc=pass".encode()], OURS) == (1,)
+    assert forged([f" {odd}a; dmarc=pass".encode()], OURS) == ()

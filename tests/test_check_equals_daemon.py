@@ -94,7 +94,7 @@ def by_daemon(daemon, vector, raw, queue_id):
     return daemon.record(queue_id)
 
 
-def by_check(config, vector, raw):
+def by_check(config, vector, raw, rcpts=()):
     address = ip_address(vector.get("client_ip", "192.0.2.1"))
     envelope = Envelope(
         queue_id="-",
@@ -103,6 +103,7 @@ def by_check(config, vector, raw):
         client_name="",
         helo=(vector.get("helo", "client.example") or "").encode(),
         mail_from=vector.get("mail_from", "<sender@client.example>").strip("<>").encode(),
+        recipients=tuple(path.encode() for path in rcpts),
     )
     return json.loads(json.dumps(judge(envelope, raw, config).record()))
 
@@ -144,3 +145,72 @@ def test_same_outcome(category):
     assert compared == len(vectors)
     assert compared > 0 or category == "behaviour"
     assert different == {}
+
+
+# --- the choices of an operator that the vectors do not know: recipients, exceptions, forwarders, lists, rollout
+
+ZONE = {
+    "_dmarc.brand.example": {"TXT": ["v=DMARC1; p=reject"]},
+    "_dmarc.soft.example": {"TXT": ["v=DMARC1; p=quarantine; pct=40"]},
+    "_dmarc.broken.example": {"_": "servfail"},
+    "lists.example": {"TXT": ["v=spf1 ip4:192.0.2.1 -all"]},
+    "client.example": {"TXT": ["v=spf1 -all"]},
+    "7.113.0.203.in-addr.arpa": {"PTR": ["mx.forward.example"]},
+    "mx.forward.example": {"A": ["203.0.113.7"]},
+}
+CHOICES = {
+    "everything": {
+        "policy": {"mailing_lists": ["lists.example"]},
+        "forwarders": {"names": ["forward.example"]},
+        "dmarc": {"temperror": "tempfail"},
+        "override": [
+            {"name": "joe", "recipient": "joe@rcpt.example", "client": "192.0.2.0/24", "action": "accept"},
+            {"name": "own", "from_domain": "nothing.example", "action": "reject"},
+        ],
+    },
+    "rollout": {"policy": {"rollout_percent": 40, "rollout_domains": ["brand.example", "soft.example"]}},
+    "monitor": {"policy": {"mode": "monitor", "quarantine_action": "subject"}},
+    "redirected": {"policy": {"quarantine_action": "redirect"}, "quarantine": {"mailbox": "q@rcpt.example"}},
+}
+LISTED = "List-Id: <users.lists.example>\r\n"
+SITUATIONS = [
+    (author, more, client, sender, rcpts)
+    for author in ("brand.example", "soft.example", "nothing.example", "broken.example")
+    for more, client, sender, rcpts in (
+        ("", "192.0.2.1", "x@client.example", ("ann@rcpt.example",)),
+        ("", "192.0.2.1", "x@client.example", ("joe@rcpt.example",)),
+        ("", "192.0.2.1", "x@client.example", ("joe+news@rcpt.example", "free@rcpt.example")),
+        ("", "203.0.113.7", "", ("ann@rcpt.example",)),
+        (LISTED, "192.0.2.1", "x@lists.example", ("ann@rcpt.example",)),
+        (LISTED, "192.0.2.1", "x@client.example", ("free@rcpt.example",)),
+    )
+]
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_same_outcome_with_an_operators_choices(name, tmp_path):
+    """Sealing is no part of judging: `check` does none."""
+    path = tmp_path / "recipients"
+    path.write_text("free@rcpt.example exempt\n", encoding="utf-8")
+    different = {}
+    with NameServer(ZONE) as dns:
+        own = sections(dns, {}) | CHOICES[name] | {"recipients": {"file": str(path)}}
+        with FilterDaemon(own) as daemon, MilterClient(daemon.address, timeout=20) as client:
+            config = configuration.load(str(daemon.conf))
+            for number, (author, more, address, sender, rcpts) in enumerate(
+                SITUATIONS if name == "everything" else SITUATIONS[::3]
+            ):
+                raw = f"From: a@{author}\r\n{more}Subject: {number}\r\n\r\nHello.\r\n".encode()
+                vector = {"client_ip": address, "mail_from": sender}
+                client.deliver(raw, queue_id=f"4D{number:05X}", client_ip=address, mail_from=sender, rcpts=rcpts)
+                told = comparable(daemon.record(f"4D{number:05X}"))
+                found = comparable(by_check(config, vector, raw, rcpts))
+                # The daemon has deferred it since; it had not been when it came.
+                if told["action"] == "tempfail":
+                    del told["deferred_for"], found["deferred_for"]
+                if told != found:
+                    keys = [key for key in told.keys() | found.keys() if told.get(key) != found.get(key)]
+                    different[number] = {key: (told.get(key), found.get(key)) for key in keys}
+            acted = {record["action"] for record in daemon.records()}
+    assert different == {}
+    assert ("reject" in acted) is (name != "monitor")

@@ -104,6 +104,14 @@ def test_lock_of_a_dead_instance_is_taken(listening, path):
     assert connects(path)
 
 
+def test_the_lock_is_no_way_to_another_file(path, tmp_path):
+    path.parent.mkdir()
+    path.with_name("filter.sock.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ListenError, match="symbolic links"):
+        Listener(Milter(socket=f"unix:{path}"))
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_living_peer_keeps_its_socket(listening, path):
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as peer:

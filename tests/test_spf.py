@@ -264,3 +264,17 @@ def test_nothing_is_printed(capsys):
     for row in ROWS:
         checked(row)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "record", ["v=spf1 ip4:192.0.2.1 exists:x.example.com -all", "v=spf1 exists:%{i}.example.com -all"]
+)
+def test_a_want_of_memory_says_nothing_about_the_record(record):
+    def lookup(name, rdtype):
+        if rdtype == "TXT":
+            return Answer(Status.FOUND, (record.encode(),))
+        raise MemoryError
+
+    envelope = outcomes.envelope(client_ip=ip_address("192.0.2.9"), mail_from=b"u@example.com")
+    with pytest.raises(MemoryError):
+        check(envelope, lookup, receiver="mx.example.net")
