@@ -208,6 +208,18 @@ def test_lookup_tells_what_was_meant_as_a_record(conf):
     assert json.loads(lookup(conf, "good.example", "--json").stdout)["psl"]["near_misses"] == []
 
 
+def test_lookup_says_that_there_is_no_record(conf):
+    result = lookup(conf, "nothing.test")
+    assert "No DMARC record applies" in result.stdout
+    assert result.exit_code == 1
+
+
+def test_lookup_does_not_compare_what_dns_kept_back(conf):
+    result = lookup(conf, "broken.example")
+    assert "differ" not in result.stdout
+    assert "No DMARC record applies" not in result.stdout
+
+
 def test_lookup_tells_where_the_discoveries_differ(conf):
     report = json.loads(lookup(conf, "x.a.b.example", "--json").stdout)
     assert report["differ"] is True

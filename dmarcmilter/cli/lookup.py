@@ -46,7 +46,7 @@ def lookup(path: str, domain: str, *, as_json: bool) -> None:
     report = {
         "domain": author,
         "discovery": str(in_force),
-        "differ": _essence(found[Method.TREEWALK]) != _essence(found[Method.PSL]),
+        "differ": _differ(found[Method.TREEWALK], found[Method.PSL]),
         **{
             str(method): _described(discovery, config) | {"near_misses": misses}
             for method, (discovery, misses) in asked.items()
@@ -74,6 +74,11 @@ def _discover(
     ]
     session.close()
     return found, misses
+
+
+def _differ(one: Discovery, other: Discovery) -> bool:
+    """Nothing is said of what DNS kept from us."""
+    return not (one.failed or other.failed) and _essence(one) != _essence(other)
 
 
 def _essence(found: Discovery) -> tuple[object, ...]:
@@ -131,6 +136,8 @@ def _print(report: dict[str, Any], in_force: Method) -> None:
     if report["differ"]:
         console.print("The two ways of discovery differ for this domain.")
     chosen = report[str(in_force)]
+    if chosen["record"] is None and not chosen["failed"]:
+        console.print("No DMARC record applies: no policy is asked for, and mail From it is delivered whatever it is.")
     for note in chosen["notes"]:
         console.print(f"note: {note}", markup=False)
     for miss in chosen["near_misses"]:

@@ -34,7 +34,7 @@ def sentences(record: Record, texts: Catalogue) -> Iterator[Sentence]:
         yield from _of_author(record, texts)
     elif result == "temperror":
         yield from _of_silence(record, texts)
-    if record["action"] == "quarantine" and record.get("set_apart") in {None, "hold"} and record["queue_id"]:
+    if record["action"] == "quarantine" and record.get("set_apart") in {None, "hold"} and record["queue_id"].strip("-"):
         yield texts.say("administrator.release", queue_id=record["queue_id"])
 
 
