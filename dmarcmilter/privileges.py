@@ -20,9 +20,11 @@ class PrivilegesError(Exception):
     """The rights wanted cannot be had; the text is for the administrator."""
 
 
-def keep_private() -> None:
-    """From now on nothing is made for every user of the machine; a stricter mask stays."""
-    os.umask(os.umask(0o777) | PRIVATE)
+def keep_private() -> int:
+    """From now on nothing is made for every user of the machine; a stricter mask stays. The mask as it was."""
+    before = os.umask(0o777)
+    os.umask(before | PRIVATE)
+    return before
 
 
 def become(name: str) -> None:

@@ -121,7 +121,7 @@ def test_dkim_results_are_limited():
 
 def test_rows_that_are_alike_are_written_alike():
     """What is kept of one row for the next never shows in it."""
-    kinds = [outcome(), passed(), outcome(spf={"domain": "a&b.example", "reason": "<&>"}), passed(mail_from_domain=None)]
+    kinds = [outcome(), passed(), outcome(spf={"domain": "a&b.example"}), passed(mail_from_domain=None)]
     many = [found | {"client_ip": f"192.0.2.{n}"} for n in range(5) for found in kinds for _ in range(n + 1)]
     for shape in Shape:
         root = parsed(report(*many), shape)

@@ -122,3 +122,15 @@ def test_asking_for_statistics_makes_no_database(tmp_path):
     done = CliRunner().invoke(main, ["stats", "--config", str(path)])
     assert (done.exit_code, "there is no database yet" in done.stderr) == (2, True)
     assert not (tmp_path / "h.db").exists()
+
+
+@pytest.mark.parametrize("words", [("report", "status"), ("history", "purge", "--older-than", "1")])
+def test_commands_that_write_leave_the_mask_as_it_was(words, tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(f'[history]\ndatabase = "sqlite:///{tmp_path}/h.db"\n', encoding="utf-8")
+    before = os.umask(0o002)
+    try:
+        assert CliRunner().invoke(main, [*words, "--config", str(path)]).exit_code == 0
+        assert os.umask(0o002) == 0o002
+    finally:
+        os.umask(before)

@@ -1,11 +1,13 @@
 """What several commands share."""
 
+import os
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from dmarcmilter import config as configuration
+from dmarcmilter import privileges
 from dmarcmilter.config import ConfigError
 from dmarcmilter.resolver import Resolver, system_nameservers
 from dmarcmilter.settings import Config
@@ -20,6 +22,12 @@ config_option = click.option(
     help=f"The conf file; default: {configuration.DEFAULT_PATH} if it exists, else the defaults.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def make_private() -> None:
+    """What this command makes is nobody else's; its caller's mask comes back when it ends."""
+    before = privileges.keep_private()
+    click.get_current_context().call_on_close(lambda: os.umask(before))
 
 
 def fail(message: str) -> NoReturn:

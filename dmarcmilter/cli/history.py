@@ -2,14 +2,13 @@
 
 import click
 
-from dmarcmilter import privileges
-from dmarcmilter.cli.common import config_option, load
+from dmarcmilter.cli.common import config_option, load, make_private
 
 
 @click.group()
 def history() -> None:
     """Fill and tidy the database of outcomes."""
-    privileges.keep_private()
+    make_private()
 
 
 @history.command("ingest")

@@ -4,8 +4,7 @@ from datetime import date, datetime
 
 import click
 
-from dmarcmilter import privileges
-from dmarcmilter.cli.common import config_option, load
+from dmarcmilter.cli.common import config_option, load, make_private
 
 day_option = click.option("--day", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", help="A UTC day.")
 
@@ -17,7 +16,7 @@ def _day(when: datetime | None) -> date | None:
 @click.group()
 def report() -> None:
     """Aggregate and failure reports to the domains that ask for them."""
-    privileges.keep_private()
+    make_private()
 
 
 @report.command("run")
