@@ -21,7 +21,7 @@ from dmarcmilter.history.store import Store
 from dmarcmilter.history.writer import Writer
 from dmarcmilter.opendmarc import historyfile, historyrecord
 from dmarcmilter.opendmarc.importer import Import
-from dmarcmilter.reports.stored import configurations
+from dmarcmilter.reports.stored import day_of
 
 REAL = Path(__file__).parent / "cases" / "opendmarc_history.txt"
 FIRST = """job 4T1
@@ -247,7 +247,8 @@ def test_imported_outcomes_are_never_reported(lite, tmp_path):
     taken(path, lite)
     day = datetime.fromtimestamp(1800000000, UTC).date()
     assert day == date(2027, 1, 15)
-    assert configurations(lite, day) == {}
+    with day_of(lite, day) as view:
+        assert view.domains() == []
 
 
 def test_what_cannot_be_read_is_counted_and_keeps_out_nothing_else(lite, tmp_path, caplog):
