@@ -115,3 +115,12 @@ def test_a_key_that_is_missing(site, tmp_path):
     found = report("run", conf)
     assert found.exit_code == 2
     assert "key" in found.output
+
+
+def test_the_timer_succeeds_where_reports_are_off(tmp_path):
+    conf = tmp_path / "off.toml"
+    conf.write_text(f'[history]\ndatabase = "sqlite:///{tmp_path}/history.db"\n', encoding="utf-8")
+    result = CliRunner().invoke(main, ["report", "run", "--if-on", "--config", str(conf)])
+    assert (result.exit_code, result.output) == (0, "")
+    assert CliRunner().invoke(main, ["report", "run", "--config", str(conf)]).exit_code == 2
+    assert not (tmp_path / "history.db").exists()

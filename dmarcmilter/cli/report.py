@@ -27,7 +27,8 @@ def report() -> None:
 @click.option(
     "--resend-uncertain", is_flag=True, help="Also what may have arrived when a run or a connection broke off."
 )
-def run(path: str, day: datetime | None, domain: str, *, dry_run: bool, resend_uncertain: bool) -> None:
+@click.option("--if-on", is_flag=True, help="Where reports are off, do nothing and succeed: for the timer.")
+def run(path: str, day: datetime | None, domain: str, *, dry_run: bool, resend_uncertain: bool, if_on: bool) -> None:
     """Make and send the reports that are due; a timer runs this each hour.
 
     Exit status: 0 done, also when some destinations were refused; 1 the run could not be finished and goes on at the
@@ -39,6 +40,8 @@ def run(path: str, day: datetime | None, domain: str, *, dry_run: bool, resend_u
 
     ask = Ask(_day(day), domain.lower(), resend_uncertain)
     config = load(path)
+    if if_on and not reportwork.are_on(config, ask):
+        return
     raise SystemExit(reportwork.preview(config, ask) if dry_run else reportwork.run(config, ask))
 
 

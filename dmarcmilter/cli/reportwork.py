@@ -40,6 +40,10 @@ DAYS_SHOWN = 7
 PIPE_WIDTH = 400
 
 
+def are_on(config: Config, ask: Ask) -> bool:
+    return any(_is_on(config, kind) for kind in ask.kinds)
+
+
 def run(config: Config, ask: Ask) -> int:
     kinds = tuple(kind for kind in ask.kinds if _is_on(config, kind))
     if not kinds:
