@@ -86,13 +86,14 @@ def test_folders_that_can_be_written(tmp_path):
 def test_folders_that_the_filters_user_cannot_write(tmp_path):
     tmp_path.chmod(0o755)
     scene = replace(NOWHERE, user="nobody", account=accounts.account("nobody"))
-    said = bad(conf(tmp_path), scene)
+    # The public suffix list of a program below /root is another matter, and is told as well.
+    said = [text for text in bad(conf(tmp_path), scene) if "psl_file" not in text]
     assert len(said) == 5
     assert all("is not writable for the user nobody" in text for text in said)
     os.chown(tmp_path, accounts.account("nobody").uid, -1)
     for folder in tmp_path.parents:
         folder.chmod(folder.stat().st_mode | 0o011)
-    assert bad(conf(tmp_path), scene) == []
+    assert [text for text in bad(conf(tmp_path), scene) if "psl_file" not in text] == []
 
 
 @as_root

@@ -78,7 +78,7 @@ def test_probes_leave_nothing_behind(daemon):
         health(daemon)
     assert daemon.records() == []
     assert "ERROR" not in daemon.log()
-    assert "WARNING" not in daemon.log()
+    assert daemon.warnings() == []
 
 
 def test_down_when_nobody_listens(daemon):
