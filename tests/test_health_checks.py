@@ -241,8 +241,10 @@ def test_workers_by_what_the_endpoint_says(tmp_path, monkeypatch):
 
 def test_a_stopped_worker_shows(daemon):
     """None answers while all of them stand still; the supervisor ends them only after a minute."""
-    from mta.running import workers
+    from mta.running import wait_until, workers
 
+    # The socket is there before the workers are.
+    wait_until(lambda: "ready:" in daemon.log(), "all workers serve")
     stopped = workers(daemon)
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)

@@ -198,7 +198,8 @@ def _encode(
         response.id ^= 1
     if behaviour == "wrongquestion":
         response.question[0] = _renamed(response)
-    reply = response.to_wire(max_size=65535)
+    # In the order of the zone, so that what depends on it comes out the same each time.
+    reply = response.to_wire(max_size=65535, want_shuffle=False)
     limit = min(MAX_UDP, max(512, query.payload)) if query.edns >= 0 else 512
     if transport == "udp" and (behaviour.startswith("truncate") or len(reply) > limit):
         reply = _truncated(response)
@@ -215,7 +216,7 @@ def _truncated(response: dns.message.Message) -> bytes:
     response.flags |= dns.flags.TC
     response.answer = []
     response.authority = []
-    return response.to_wire()
+    return response.to_wire(want_shuffle=False)
 
 
 def _flip_question(reply: bytes) -> bytes:
