@@ -1,4 +1,4 @@
-"""The law of the house: who may import what, how long things may get, and that the map is true."""
+"""Which module may import which, which library has which home, and that the list of modules is complete."""
 
 import ast
 import re
@@ -12,10 +12,6 @@ import dmarcmilter
 PACKAGE = Path(dmarcmilter.__file__).parent
 ROOT = PACKAGE.parent
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
-
-MAX_FILE_LINES = 280
-MAX_FUNCTION_LINES = 40
-MAX_NESTING = 3
 
 CORE = re.compile(
     r"(message|lookup|evidence|outcome|authres|authresreader|actions|mtaactions|marking|replies|policy|rules|sampling|messageid|replay)\.py"
@@ -112,51 +108,6 @@ def test_checks_do_not_import_each_other():
 def test_only_the_next_door_opens(room, users):
     found = {module for module in MODULES if room in rooms_of(module) and not module.startswith(f"{room}/")}
     assert found == users
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_files_stay_small(module):
-    assert len((PACKAGE / module).read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
-
-
-def functions(module):
-    for node in ast.walk(tree_of(module)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
-
-
-def without_docstring(function):
-    first = function.body[0]
-    has_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
-    length = function.end_lineno - function.lineno + 1
-    return length - (first.end_lineno - first.lineno + 1 if has_docstring else 0)
-
-
-def depth(node):
-    """The deepest nesting of blocks below a node."""
-    blocks = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
-    inner = max((depth(child) for child in ast.iter_child_nodes(node)), default=0)
-    return inner + isinstance(node, blocks)
-
-
-def elif_depth(function):
-    """The same, with `elif` at the level of its `if`."""
-    for node in ast.walk(function):
-        if isinstance(node, ast.If) and len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
-            node.orelse[0] = ast.Module(body=[node.orelse[0].test, *node.orelse[0].body, *node.orelse[0].orelse])
-    return depth(function)
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_functions_stay_small(module):
-    assert not [found.name for found in functions(module) if without_docstring(found) > MAX_FUNCTION_LINES]
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_nesting_stays_shallow(module):
-    tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    assert not [node.name for node in found if elif_depth(node) > MAX_NESTING]
 
 
 def test_the_map_is_true():
