@@ -206,6 +206,7 @@ def test_survey_of_records(gathered):
             with_record("a.example", "v=DMARC1; p=reject", spf=NO_SPF),
             with_record("b.example", "v=DMARC1; p=reject; pct=50; ri=5; x=y", spf=NO_SPF),
             with_record("c.example", "v=DMARC1; p=none; adkim=strict", spf=SPF),
+            with_record("cc.example", "v=DMARC1; p=none; aspf=strict", spf=SPF),
             with_record("d.example", "v=DMARC1; p=of", spf=NO_SPF, policy={"usable": False}),
             record("no record", author_domain="e.example", spf=SPF),
             record("no record", author_domain="f.example", spf=NO_SPF),
@@ -215,10 +216,11 @@ def test_survey_of_records(gathered):
             record("no author"),
         ]
     ).survey
-    assert (found.domains, found.messages) == (8, 9)
-    assert shares(found.types) == {"A": (1, 2), "B": (1, 1), "C": (1, 1), "D": (2, 2), "E": (1, 1), "F": (2, 2)}
+    assert (found.domains, found.messages) == (9, 10)
+    assert shares(found.types) == {"A": (1, 2), "B": (2, 2), "C": (1, 1), "D": (2, 2), "E": (1, 1), "F": (2, 2)}
     assert shares(found.faults) == {
         "adkim": (1, 1),
+        "aspf": (1, 1),
         "no record that counts": (1, 1),
         "p": (1, 1),
         "unknown tag": (1, 1),
@@ -284,6 +286,20 @@ def test_an_aligned_signature_is_the_authors_own(gathered):
     sibling = [record()["dkim"][0] | {"result": "pass", "domain": "mail.example.com"}]
     found = gathered([record("pass", author_domain="www.example.com", dkim=sibling)])
     assert shares(found.survey.signers) == {"self": (1, 1)}
+
+
+TYPE_DEFINITIONS = {
+    "A": ("valid", True),
+    "B": ("faulty", True),
+    "C": ("valid", False),
+    "D": ("faulty", False),
+    "E": ("absent", True),
+    "F": ("absent", False),
+}
+
+
+def test_types_are_those_of_the_japanese_operators():
+    assert {name: TYPES[key] for name, key in TYPE_DEFINITIONS.items()} == {name: name for name in "ABCDEF"}
 
 
 def test_every_type_has_a_text():

@@ -21,16 +21,16 @@ WHOLE_RECORD = "syntax"
 
 TYPES = {
     ("valid", True): "A",
-    ("valid", False): "B",
-    ("faulty", True): "C",
+    ("faulty", True): "B",
+    ("valid", False): "C",
     ("faulty", False): "D",
     ("absent", True): "E",
     ("absent", False): "F",
 }
 TYPE_TEXTS = {
     "A": "DMARC valid, SPF present",
-    "B": "DMARC valid, SPF absent",
-    "C": "DMARC faulty, SPF present",
+    "B": "DMARC faulty, SPF present",
+    "C": "DMARC valid, SPF absent",
     "D": "DMARC faulty, SPF absent",
     "E": "DMARC absent, SPF present",
     "F": "DMARC absent, SPF absent",
