@@ -85,6 +85,7 @@ def record(number: int, when: datetime, author: int, sender: int, chance: random
         "truncated": None,
         "spf": {"result": spf, "domain": return_path, "scope": "mfrom", "reason": ""},
         "dkim": dkim,
+        "unsigned_duplicates": [],
         "arc": {"result": "none", "sealers": [], "oldest_pass": None, "unsettled": None, "reason": ""},
         "policy": policy,
         "discovery_notes": [],

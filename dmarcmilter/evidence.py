@@ -75,6 +75,8 @@ class DkimResult:
     """Our own words, never the sender's: why it is not a plain pass."""
     testing: bool = False
     """The key says t=y (RFC 6376 3.6.1)."""
+    unsigned_duplicates: tuple[str, ...] = ()
+    """Names of fields that stand beside a signed field of the same name and are not covered (RFC 6376 8.15)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,7 @@ class Outcome:
                 "reason": spf.reason,
             },
             "dkim": [_dkim(result) for result in self.evidence.dkim],
+            "unsigned_duplicates": list(self.evaluation.unsigned_duplicates),
             "arc": {
                 "result": str(arc.result),
                 "sealers": [
@@ -218,6 +219,7 @@ class Outcome:
             "would": self.decision.would if self.decision.would is not self.decision.action else None,
             "spf": f"{evidence.spf.result}:{evidence.spf.domain or '-'}",
             "dkim": ",".join(f"{found.result}:{found.domain or '-'}" for found in evidence.dkim[:10]),
+            "unsigned": ",".join(self.evaluation.unsigned_duplicates),
             "arc": evidence.arc.result,
             "sealed": None if self.sealed is None else "yes" if self.sealed else "no",
             "override": ",".join(_reason(found) for found in self.decision.overrides),
@@ -231,7 +233,7 @@ class Outcome:
 
 
 def _dkim(found: DkimResult) -> dict[str, Any]:
-    return {
+    result: dict[str, Any] = {
         "result": str(found.result),
         "domain": found.domain,
         "selector": found.selector,
@@ -239,6 +241,10 @@ def _dkim(found: DkimResult) -> dict[str, Any]:
         "reason": found.reason,
         "testing": found.testing,
     }
+    if found.unsigned_duplicates:
+        # Rare, and the statistics have no column for it: left out where there are none.
+        result["unsigned_duplicates"] = list(found.unsigned_duplicates)
+    return result
 
 
 def _reason(found: Override) -> str:

@@ -37,7 +37,7 @@ from dmarcmilter.replies import Texts
 from dmarcmilter.rules import EVERY_MESSAGE, Action, QuarantineAction, Rules
 
 SETTLED = frozenset({DmarcWord.PASS, DmarcWord.NONE})
-"""Results with which a message is delivered, whatever else is known of it."""
+"""Results with which a message is delivered, unless a rule of the operator's says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,8 @@ def process(
 
     evaluation = evaluate(evidence)
     case = cases.of_message(message, evidence)
-    if evaluation.result not in SETTLED or (evaluation.result is DmarcWord.NONE and site.rules.forces):
+    may_act = evaluation.result not in SETTLED or bool(evaluation.unsigned_duplicates)
+    if may_act or (evaluation.result is DmarcWord.NONE and site.rules.forces):
         case = _detailed(case, message, evidence, site)
     assessment = None
     if evidence.discovery is not None:

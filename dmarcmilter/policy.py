@@ -21,6 +21,7 @@ from dmarcmilter.rules import (
     EVERY_MESSAGE,
     Action,
     AuthorAction,
+    DuplicateAction,
     Exempt,
     Mode,
     OnTemperror,
@@ -69,9 +70,22 @@ def _wanted(case: Case, rules: Rules, evaluation: Evaluation, assessment: Assess
         return _unless_accepted(case, rules, _for_temperror(case, rules, evaluation))
     if evaluation.result is DmarcWord.FAIL and assessment is not None:
         return _for_failure(case, rules, assessment)
+    if evaluation.result is DmarcWord.PASS and rules.on_unsigned_duplicate is not DuplicateAction.ACCEPT:
+        return _unless_accepted(case, rules, _for_unsigned_duplicates(evaluation))
     if evaluation.result is DmarcWord.NONE and rules.forces:
         return _by_entry(case, rules, Disposition.NONE) or Wanted()
     return Wanted()
+
+
+def _for_unsigned_duplicates(evaluation: Evaluation) -> Wanted:
+    """Quarantine what passes by a signature that leaves out a second Subject, To, Date or the like (RFC 6376 8.15).
+
+    With an aligned SPF pass nothing is gained: that client could send for the Author Domain without any signature.
+    """
+    if not (evaluation.unsigned_duplicates and evaluation.rests_on_dkim_alone):
+        return Wanted()
+    comment = f"fields added beside signed ones: {', '.join(evaluation.unsigned_duplicates)}"
+    return Wanted(Disposition.QUARANTINE, (Override(ReasonType.LOCAL_POLICY, comment),))
 
 
 def _unless_accepted(case: Case, rules: Rules, wanted: Wanted) -> Wanted:

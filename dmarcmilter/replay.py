@@ -16,7 +16,14 @@ from dmarcmilter.case import Case, ClientNames, Draws, Hop
 from dmarcmilter.dmarc.author import AuthorProblem
 from dmarcmilter.dmarc.discovery import Discovery, Method
 from dmarcmilter.dmarc.domain import Domain
-from dmarcmilter.dmarc.evaluation import Assessment, DmarcWord, Evaluation, Trouble, assessment_policy
+from dmarcmilter.dmarc.evaluation import (
+    Assessment,
+    AuthenticatedIdentifier,
+    DmarcWord,
+    Evaluation,
+    Trouble,
+    assessment_policy,
+)
 from dmarcmilter.dmarc.record import AlignmentMode, PolicyRecord, Psd
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.dmarc.suffixes import Suffixes
@@ -97,8 +104,9 @@ def judged(record: Record, terms: Terms) -> Judgement:
 
 
 def is_settled(record: Record) -> bool:
-    """DMARC passes and nothing was cut short: delivered under all terms. Most mail is so, and need not be judged."""
-    return record["dmarc"]["result"] == DmarcWord.PASS and not record["truncated"]
+    """DMARC passes, nothing was cut short or added: delivered under all terms. True of most mail."""
+    is_plain = not record["truncated"] and not record.get("unsigned_duplicates")
+    return is_plain and record["dmarc"]["result"] == DmarcWord.PASS
 
 
 def effect(action: str, disposition: str) -> Effect:
@@ -169,7 +177,18 @@ def _organization(record: Record, terms: Terms) -> Domain | None:
 def _evaluation(record: Record) -> Evaluation:
     found = record["dmarc"]
     troubles = tuple(Trouble(word) for word in found.get("troubles", ()))
-    return Evaluation(DmarcWord(found["result"]), reason=found["reason"], troubles=troubles)
+    return Evaluation(
+        DmarcWord(found["result"]),
+        aligned=tuple(_aligned(one) for one in found["aligned"]),
+        reason=found["reason"],
+        troubles=troubles,
+        # Absent from records of versions that did not look for them.
+        unsigned_duplicates=tuple(record.get("unsigned_duplicates", ())),
+    )
+
+
+def _aligned(found: Record) -> AuthenticatedIdentifier:
+    return AuthenticatedIdentifier(found["mechanism"], found["domain"], AlignmentMode(found["mode"]))
 
 
 def _discovery(record: Record) -> Discovery | None:

@@ -51,6 +51,13 @@ class TracesAction(StrEnum):
     IGNORE = "ignore"
 
 
+class DuplicateAction(StrEnum):
+    """What is done with a message that passes by a signature beside whose fields others were added."""
+
+    ACCEPT = "accept"
+    QUARANTINE = "quarantine"
+
+
 class TrustedHops(StrEnum):
     """Which sealers of an ARC chain must be trusted."""
 
@@ -180,6 +187,7 @@ class Rules:
     """Empty: all."""
     overrides: tuple[Entry, ...] = ()
     defer: Defer = field(default_factory=Defer)
+    on_unsigned_duplicate: DuplicateAction = DuplicateAction.ACCEPT
 
     @property
     def needs_recipients(self) -> bool:

@@ -110,6 +110,7 @@ def _rules(config: Config) -> Rules:
         rollout_domains=_names(config.policy.rollout_domains),
         overrides=overrides.parsed(config.override),
         defer=_defer(config.defer),
+        on_unsigned_duplicate=config.policy.on_unsigned_duplicate,
     )
 
 

@@ -31,6 +31,7 @@ from dmarcmilter.outcome import Outcome
 from dmarcmilter.rules import (
     AuthorAction,
     Defer,
+    DuplicateAction,
     Mode,
     OnTemperror,
     QuarantineAction,
@@ -96,6 +97,7 @@ _RULE_TYPES = {
     "on_missing": AuthorAction,
     "on_multiple": AuthorAction,
     "on_malformed": AuthorAction,
+    "on_unsigned_duplicate": DuplicateAction,
     "trusted_sealers": lambda names: frozenset(map(Domain, names)),
     "trusted_hops": TrustedHops,
     "forwarder_networks": lambda texts: tuple(map(ip_network, texts)),
@@ -121,9 +123,10 @@ def spf(text="none"):
 
 
 def dkim(text):
-    """`result domain`"""
-    word, _, name = text.partition(" ")
-    return DkimResult(DkimWord(word), Domain(name) if name else None)
+    """`result domain [unsigned,duplicates]`"""
+    word, name, names = [*text.split(), "", ""][:3]
+    duplicates = tuple(names.split(",")) if names else ()
+    return DkimResult(DkimWord(word), Domain(name) if name else None, unsigned_duplicates=duplicates)
 
 
 def arc(word, sets=()):

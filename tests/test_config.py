@@ -127,6 +127,7 @@ WRONG = [
     ("policy", "reject_action", '"discard"'),
     ("policy", "quarantine_action", '"spam"'),
     ("policy", "mailing_list_traces", '"accept"'),
+    ("policy", "on_unsigned_duplicate", '"reject"'),
     ("policy", "reject_text", '"two\\nlines"'),
     ("policy", "reject_text", '"caf\\u00e9"'),
     ("policy", "reject_text", f'"{"x" * 301}"'),

@@ -242,6 +242,18 @@ def test_arc_seal_of_ours(sealed, code):
     assert not [one for one in explain(recorded()).decided if "seal" in one.code]
 
 
+def test_unsigned_duplicates():
+    record = recorded(outcomes.evidence(dkim=[outcomes.dkim("pass example.com subject,to")]))
+    assert record["unsigned_duplicates"] == record["dkim"][0]["unsigned_duplicates"] == ["subject", "to"]
+    assert "may have been added after signing: subject, to." in said(record)
+    assert "署名の後で追加された可能性があります: subject、to" in said(record, Language.JA)
+    held = recorded(
+        outcomes.evidence(dkim=[outcomes.dkim("pass example.com subject")]),
+        outcomes.rules(on_unsigned_duplicate="quarantine"),
+    )
+    assert "fields added beside signed ones: subject" in said(held)
+
+
 def test_values_for_json():
     values = as_values(explain(record_of(ROWS[8])))
     assert list(values) == ["found", "decided", "sender", "administrator"]

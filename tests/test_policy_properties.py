@@ -42,6 +42,7 @@ RULES = st.fixed_dictionaries(
         "reject_action": st.sampled_from(list(RejectAction)),
         "quarantine_action": st.sampled_from(["hold", "header", "none"]),
         "mailing_list_traces": st.sampled_from(["quarantine", "ignore"]),
+        "on_unsigned_duplicate": st.sampled_from(["accept", "quarantine"]),
         "temperror": st.sampled_from(["accept", "tempfail"]),
         "trusted_sealers": st.lists(NAMES, max_size=2),
         "trusted_hops": st.sampled_from(["newest", "all"]),

@@ -18,7 +18,16 @@ from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.history import replayed
 from dmarcmilter.history.replayed import Span, Tally
 from dmarcmilter.replay import Effect, Gap, Terms
-from dmarcmilter.rules import Action, AuthorAction, Mode, OnTemperror, QuarantineAction, RejectAction, TracesAction
+from dmarcmilter.rules import (
+    Action,
+    AuthorAction,
+    DuplicateAction,
+    Mode,
+    OnTemperror,
+    QuarantineAction,
+    RejectAction,
+    TracesAction,
+)
 
 SPAN = Span(datetime(2027, 1, 1, tzinfo=UTC), datetime(2027, 2, 1, tzinfo=UTC))
 SEALED = [("hop.example", "hop.example; dmarc=pass header.from=example.com")]
@@ -82,6 +91,7 @@ RULES = st.fixed_dictionaries(
         "mailing_list_traces": st.sampled_from(list(TracesAction)),
         "temperror": st.sampled_from(list(OnTemperror)),
         "on_missing": st.sampled_from(list(AuthorAction)),
+        "on_unsigned_duplicate": st.sampled_from(list(DuplicateAction)),
         "rollout_percent": st.integers(0, 100),
         "trusted_sealers": st.sampled_from([[], ["hop.example"]]),
         "mailing_lists": st.sampled_from([[], ["list.example"]]),
@@ -89,7 +99,7 @@ RULES = st.fixed_dictionaries(
     }
 )
 RECORDS = [f"v=DMARC1; p={p}{t}" for p in ("none", "quarantine", "reject") for t in ("", "; pct=40", "; t=y")]
-SIGNATURES = ["pass list.example", "fail example.com", "temperror example.com"]
+SIGNATURES = ["pass list.example", "fail example.com", "temperror example.com", "pass example.com subject,to"]
 FOUND = st.fixed_dictionaries(
     {
         "record": st.sampled_from(
@@ -242,6 +252,7 @@ def test_settled_mail_is_counted_without_being_judged():
     found = journals.record("pass")
     assert replay.is_settled(found)
     assert not replay.is_settled(found | {"truncated": "max_header_bytes"})
+    assert not replay.is_settled(found | {"unsigned_duplicates": ["subject"]})
     tally = Tally(terms(method=Method.PSL))
     tally.add(found)
     assert (tally.messages, tally.changed, tally.gaps) == (1, 0, {Gap.DISCOVERY: 1})

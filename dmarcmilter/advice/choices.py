@@ -2,7 +2,7 @@
 
 from dmarcmilter.advice.finding import Finding, ok, warning
 from dmarcmilter.advice.networks import too_wide
-from dmarcmilter.rules import AuthorAction, Mode, QuarantineAction, RejectAction
+from dmarcmilter.rules import AuthorAction, DuplicateAction, Mode, QuarantineAction, RejectAction
 from dmarcmilter.settings import Config
 
 QUERIES_OF_ONE = 2
@@ -26,6 +26,10 @@ def _enforcement(config: Config) -> list[Finding]:
         found.append('[policy] quarantine_action is "none": mail that fails p=quarantine is delivered unmarked')
         if policy.reject_action is RejectAction.QUARANTINE:
             found.append('[policy] reject_action is "quarantine", which quarantine_action "none" turns into delivery')
+    if policy.on_unsigned_duplicate is DuplicateAction.QUARANTINE and policy.quarantine_action is QuarantineAction.NONE:
+        found.append(
+            '[policy] on_unsigned_duplicate is "quarantine", which quarantine_action "none" turns into delivery'
+        )
     if not found:
         return [ok(f"[policy] enforced: p=reject is answered with {policy.reject_action}")]
     return [warning(text) for text in found]

@@ -58,7 +58,11 @@ class Fields:
 
     def count(self, name: bytes) -> int:
         """How many fields of that name (in lower case) there are."""
-        return len(self._positions.get(name, ()))
+        return len(self.positions(name))
+
+    def positions(self, name: bytes) -> Sequence[int]:
+        """Positions of the fields of that name (in lower case), top first."""
+        return self._positions.get(name, ())
 
     def canonical(self, position: int, *, relaxed: bool) -> bytes:
         key = position, relaxed

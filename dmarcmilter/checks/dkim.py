@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from dmarcmilter.checks import duplicates, taglist
 from dmarcmilter.checks import signature as signatures_of
-from dmarcmilter.checks import taglist
 from dmarcmilter.checks.canonical import Fields
 from dmarcmilter.checks.fault import Fault
 from dmarcmilter.checks.keyrecord import Algorithm
@@ -106,8 +106,11 @@ def _verified(
     fault, key = checked.fault, checked.key
     if fault is None and key is not None and key.strict and read_signature.identity_domain != signature.signer.domain:
         fault = Fault.KEY_STRICT  # RFC 6376 3.6.1, t=s
-    word, reason = (DkimWord.PASS, "") if fault is None else (fault.word, fault.reason)
-    return replace(facts, result=word, reason=reason, testing=key is not None and key.testing)
+    testing = key is not None and key.testing
+    if fault is not None:
+        return replace(facts, result=fault.word, reason=fault.reason, testing=testing)
+    unsigned = duplicates.unsigned(signature.names, fields)
+    return replace(facts, result=DkimWord.PASS, reason="", testing=testing, unsigned_duplicates=unsigned)
 
 
 def _read_field(position: int, value: bytes) -> ReadSignature:

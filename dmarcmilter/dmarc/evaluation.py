@@ -3,7 +3,7 @@
 Pure: evidence in, verdict out. What is done about it is policy.decide's business.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -50,6 +50,13 @@ class Evaluation:
     reason: str = ""
     troubles: tuple[Trouble, ...] = ()
     """Of a temperror: all that any of its causes kept from us; the reason tells the first."""
+    unsigned_duplicates: tuple[str, ...] = ()
+    """Of a pass: names of header fields that occur again and that no aligned signature covers (RFC 6376 8.15)."""
+
+    @property
+    def rests_on_dkim_alone(self) -> bool:
+        """SPF does not align: whoever sent this copy may have changed what is not signed."""
+        return bool(self.aligned) and all(found.mechanism == "dkim" for found in self.aligned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +128,26 @@ def _by_alignment(evidence: Evidence, discovery: Discovery, record: PolicyRecord
             reason = f"{identifier.mechanism} of {identifier.domain} could not be checked for a DNS error"
             errors.append((trouble, reason))
     if aligned:
-        return Evaluation(DmarcWord.PASS, aligned=tuple(aligned))
+        return Evaluation(
+            DmarcWord.PASS, aligned=tuple(aligned), unsigned_duplicates=_unsigned_duplicates(evidence, aligned)
+        )
     if errors:
         troubles = tuple(dict.fromkeys(trouble for trouble, _ in errors))
         return Evaluation(DmarcWord.TEMPERROR, reason=errors[0][1], troubles=troubles)
     return Evaluation(DmarcWord.FAIL, reason="no aligned identifier passed")
+
+
+def _unsigned_duplicates(evidence: Evidence, aligned: Iterable[AuthenticatedIdentifier]) -> tuple[str, ...]:
+    """What no aligned signature covers: what one leaves out, another may sign."""
+    signers = {found.domain for found in aligned if found.mechanism == "dkim"}
+    left_out = [
+        found.unsigned_duplicates
+        for found in evidence.dkim
+        if found.result is DkimWord.PASS and found.domain in signers
+    ]
+    if not left_out:
+        return ()
+    return tuple(name for name in left_out[0] if all(name in others for others in left_out[1:]))
 
 
 def _identifiers(evidence: Evidence, record: PolicyRecord) -> Iterator[tuple[AuthenticatedIdentifier, bool]]:

@@ -62,6 +62,9 @@ def _dkim(record: Record, texts: Catalogue) -> Iterator[Sentence]:
             selector=texts.word("word.selector", selector=found["selector"]) if found["selector"] else "",
             because=because(texts.reason(found["reason"]), texts),
         )
+        if found.get("unsigned_duplicates"):
+            fields = texts.word("word.listed").join(found["unsigned_duplicates"])
+            yield texts.say("dkim.duplicates", domain=domain, fields=fields)
         if found["testing"]:
             yield texts.say("dkim.testing", domain=domain)
 

@@ -107,6 +107,10 @@ OVERRIDES = _labelled("overrides_total", "Reasons for a deviation from the publi
 AUTHOR = _labelled("author_problems_total", "Messages without a single Author Domain.", "problem", AuthorProblem)
 SPF = _labelled("spf_results_total", "SPF results.", "result", SpfWord)
 DKIM = _labelled("dkim_results_total", "DKIM results, one for each signature looked at.", "result", DkimWord)
+DUPLICATES = Family(
+    PREFIX + "unsigned_duplicates_total",
+    "Messages that pass by signatures that leave out a second Subject, To, Date or the like.",
+)
 ARC = _labelled("arc_results_total", "ARC chain results.", "result", ArcWord)
 TEMPERRORS = _labelled("temperrors_total", "What DNS kept from us of messages with result temperror.", "cause", Trouble)
 IGNORED = _labelled("ignored_total", "Messages not judged: [ignore] in the conf file.", "why", Why)

@@ -21,6 +21,7 @@ _OVERRIDES: Final = places(f.OVERRIDES)
 _AUTHOR: Final = places(f.AUTHOR)
 _SPF: Final = places(f.SPF)
 _DKIM: Final = places(f.DKIM)
+_DUPLICATES: Final = place(f.DUPLICATES)
 _ARC: Final = places(f.ARC)
 _TEMPERRORS: Final = places(f.TEMPERRORS)
 _LIMITED: Final = places(f.LIMITED)
@@ -125,6 +126,8 @@ def _found(outcome: Outcome) -> list[int]:
     words += [_DKIM[signature.result] for signature in evidence.dkim]
     if evidence.author.problem:
         words.append(_AUTHOR[evidence.author.problem])
+    if outcome.evaluation.unsigned_duplicates:
+        words.append(_DUPLICATES)
     if outcome.message.truncated in _LIMITED:
         words.append(_LIMITED[outcome.message.truncated])
     return words

@@ -10,6 +10,7 @@ from dmarcmilter.recipients.choice import Choice
 from dmarcmilter.rules import (
     EVERY_MESSAGE,
     AuthorAction,
+    DuplicateAction,
     Mode,
     OnTemperror,
     QuarantineAction,
@@ -88,6 +89,7 @@ class Policy:
     quarantine_action: QuarantineAction = QuarantineAction.HOLD
     mailing_lists: tuple[str, ...] = ()
     mailing_list_traces: TracesAction = TracesAction.QUARANTINE
+    on_unsigned_duplicate: DuplicateAction = DuplicateAction.ACCEPT
     reject_text: str = "Rejected per the DMARC policy of {domain}, message {queue_id}"
     author_text: str = "Rejected under DMARC: {reason}, message {queue_id}"
     defer_text: str = "DMARC policy of {domain} cannot be evaluated now, message {queue_id}; try again later"
