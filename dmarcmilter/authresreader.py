@@ -1,32 +1,39 @@
 """Reading an Authentication-Results payload of another site (RFC 8601 2.2), as trusted ARC sealers record it.
 
-Syntax only: whose word counts is decided elsewhere. Bounded, without recursion, and nothing that stands in a comment
-or a quoted-string can become a result.
+Syntax only: which sealers are trusted is decided elsewhere. Large sites write words outside the grammar, so a result
+that cannot be read is skipped to the next semicolon at top level (outside comments and quoted-strings) and the others
+are read. Bounded, without recursion, and nothing in a comment or a quoted-string can become a result.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from dmarcmilter.dmarc.syntax import CONTROLS, QUOTED_STRING, skip_cfws, unfold, unquote
 
 MAX_OCTETS: Final = 64 * 1024
-"""Of one payload; the largest that sites write are a few kB."""
+"""Largest payload read, in bytes; a larger one is not read at all. The largest that sites write are a few kB."""
 MAX_RESULTS: Final = 100
-"""Results of one payload."""
+"""Results of one payload that are read; the rest of it counts as unreadable."""
 MAX_PROPERTIES: Final = 50
-"""Properties of one result."""
+"""Properties of one result; a result with more is unreadable."""
 
 _SUPPORTED_VERSION: Final = b"1"
 _DIGITS: Final = re.compile(rb"[0-9]+")
-# RFC 5321 4.1.2 Keyword.
-_KEYWORD: Final = re.compile(rb"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
+# RFC 5321 4.1.2 Keyword, and the underscores that sites write in it (policy.is_org).
+_KEYWORD: Final = re.compile(rb"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?")
 # RFC 2045 5.1 token, with UTF-8 (RFC 8601 5 in mail of RFC 6532).
 _TOKEN: Final = re.compile(rb"[!#-'*+\-.0-9A-Z^-~\x80-\xff]+")
 # A pvalue is also [[local-part] "@"] domain-name. Large sites leave IPv6 addresses, base64 and "<>" unquoted: none of
-# these characters can end a value, so that a payload is not lost over them.
+# these characters can end a value, so that a result is not lost over them.
 _PVALUE: Final = re.compile(rb"[!#-'*+\-./0-9:<=>?@A-Z\[\]^-~\x80-\xff]+")
 _AT_DOMAIN: Final = re.compile(rb"@[A-Za-z0-9_.\-\x80-\xff]+")
+# A property after an `=` that has no value: `smtp.mailfrom= smtp.helo=x`.
+_NEXT_PROPERTY: Final = re.compile(rb"[A-Za-z][A-Za-z0-9_-]*\.[A-Za-z0-9_-]+=")
+_PLAIN: Final = re.compile(rb'[^;"(]+')
+_DMARC_RESULT: Final = re.compile(rb"(?<![\w.-])dmarc[ \t]*[=/]|^[ \t]*dmarc(?![\w.-])", re.IGNORECASE)
+"""A place in unreadable text where a DMARC result may stand. Not `policy.dmarc=`, `DMARC_PASS`, `=dmarc@b.example`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +49,105 @@ class ReadResult:
 @dataclass(frozen=True, slots=True)
 class Parsed:
     authserv_id: str
+    """Empty when it could not be read."""
     results: tuple[ReadResult, ...]
     """Empty for `none`. Results of a method version other than 1 are left out (RFC 8601 2.2)."""
+    unread: int = 0
+    """Results that could not be read."""
+    may_hide_dmarc: bool = False
+    """One of the results that could not be read may be a DMARC result."""
 
 
 def parse(value: bytes) -> Parsed | None:
-    """The payload from its authserv-id on (RFC 8601 2.2, RFC 8617 4.1.1); None for any error of syntax or a limit."""
+    """The payload from its authserv-id on (RFC 8601 2.2, RFC 8617 4.1.1).
+
+    None: empty, larger than MAX_OCTETS, or of a version of the field that is not 1.
+    """
     if len(value) > MAX_OCTETS:
         return None
-    text = unfold(value)
-    if CONTROLS.search(text) or not _is_utf8(text):
+    segments = [segment for segment in _segments(unfold(value)) if segment.text.strip() or not segment.is_closed]
+    if not segments:
         return None
-    return _Reader(text).payload()
+    head = _Reader(segments[0].text).head() if segments[0].is_readable else None
+    if head is not None and head.version != _SUPPORTED_VERSION:
+        return None
+    results: list[ReadResult] = []
+    unread: list[_Segment] = []
+    for segment in segments if head is None else segments[1:]:
+        within = segment.is_readable and len(results) < MAX_RESULTS
+        result = _Reader(segment.text).result() if within else None
+        if result is not None:
+            results.append(result)
+        elif not segment.is_none:
+            unread.append(segment)
+    return Parsed(
+        "" if head is None else head.authserv_id,
+        tuple(results),
+        unread=len(unread),
+        may_hide_dmarc=any(segment.may_be_dmarc for segment in unread),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What stands before the first semicolon."""
+
+    authserv_id: str
+    version: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """The text between two semicolons at top level."""
+
+    text: bytes
+    bare: bytes
+    """The text without its comments and quoted-strings."""
+    is_closed: bool = True
+    """False: a comment or quoted-string in it does not end, so it holds the rest of the payload."""
+
+    @property
+    def is_none(self) -> bool:
+        return self.is_closed and self.bare.strip().lower() == b"none"
+
+    @property
+    def is_readable(self) -> bool:
+        return self.is_closed and not CONTROLS.search(self.text) and _is_utf8(self.text)
+
+    @property
+    def may_be_dmarc(self) -> bool:
+        """Whether a DMARC result may stand in a segment that cannot be read."""
+        return bool(_DMARC_RESULT.search(self.bare)) if self.is_closed else b"dmarc" in self.text.lower()
+
+
+def _segments(text: bytes) -> Iterator[_Segment]:
+    start = position = 0
+    bare: list[bytes] = []
+    while position < len(text):
+        if plain := _PLAIN.match(text, position):
+            bare.append(plain.group())
+            position = plain.end()
+        elif text[position : position + 1] == b";":
+            yield _Segment(text[start:position], b"".join(bare))
+            bare.clear()
+            position += 1
+            start = position
+        else:
+            end = _end_of_hidden(text, position)
+            if end is None:
+                yield _Segment(text[start:], b"".join(bare), is_closed=False)
+                return
+            bare.append(b" ")
+            position = end
+    yield _Segment(text[start:], b"".join(bare))
+
+
+def _end_of_hidden(text: bytes, position: int) -> int | None:
+    """The position behind a comment or quoted-string; None when it does not end."""
+    if text[position : position + 1] == b"(":
+        return skip_cfws(text, position)
+    quoted = QUOTED_STRING.match(text, position)
+    return quoted.end() if quoted else None
 
 
 def _is_utf8(text: bytes) -> bool:
@@ -65,20 +159,52 @@ def _is_utf8(text: bytes) -> bool:
 
 
 class _Reader:
-    """A position in the text; what does not match leaves it where it is."""
+    """A position in the text of one segment, whose comments and quoted-strings end in it."""
 
     def __init__(self, text: bytes) -> None:
         self._text = text
         self._position = 0
-        self._is_broken = False
-        """A comment does not end."""
+
+    def head(self) -> _Head | None:
+        """authserv-id and version; None when anything else stands there."""
+        self._space()
+        authserv_id = self._value(_TOKEN)
+        if authserv_id is None:
+            return None
+        version = (self._take(_DIGITS) if self._space() else b"") or _SUPPORTED_VERSION
+        self._space()
+        return _Head(authserv_id, version) if self._at_end() else None
+
+    def result(self) -> ReadResult | None:
+        """One resinfo; None when it cannot be read, or its method is of another version."""
+        self._space()
+        method = self._word()
+        version = self._take(_DIGITS) if method and self._char(b"/") else _SUPPORTED_VERSION
+        if not method or version != _SUPPORTED_VERSION or not self._char(b"="):
+            return None
+        result = self._word()
+        if not result:
+            return None
+        reason = ""
+        properties: list[tuple[str, str]] = []
+        is_apart = self._space()
+        while is_apart and not self._at_end():
+            name = self._property_name()
+            value = self._property_value() if name and self._char(b"=") else None
+            # `dmarc=...` here: the semicolon before a result is missing.
+            if value is None or name == "dmarc" or len(properties) >= MAX_PROPERTIES:
+                return None
+            if name == "reason":
+                reason = value
+            else:
+                properties.append((name, value))
+            is_apart = self._space() or not value
+        return ReadResult(method, result, reason, tuple(properties)) if self._at_end() else None
 
     def _space(self) -> bool:
         """Past CFWS; whether there was any."""
         end = skip_cfws(self._text, self._position)
-        if end is None:
-            self._is_broken = True
-            end = len(self._text)
+        end = len(self._text) if end is None else end
         moved = end > self._position
         self._position = end
         return moved
@@ -113,57 +239,15 @@ class _Reader:
         return (unquote(raw) if quoted else raw).decode("utf-8", "replace") if raw else None
 
     def _property_value(self) -> str | None:
+        """Empty when the next property follows, or nothing: `smtp.mailfrom=;`."""
+        is_spaced = self._text[self._position - 1 : self._position] != b"="
+        if self._at_end() or (is_spaced and _NEXT_PROPERTY.match(self._text, self._position)):
+            return ""
         starts_quoted = self._text[self._position : self._position + 1] == b'"'
         value = self._value(_PVALUE)
         if value is None or not starts_quoted:
             return value
         return value + self._take(_AT_DOMAIN).decode("utf-8", "replace")
-
-    def payload(self) -> Parsed | None:
-        self._space()
-        authserv_id = self._value(_TOKEN)
-        if authserv_id is None:
-            return None
-        if self._space() and self._take(_DIGITS) not in (b"", _SUPPORTED_VERSION):
-            return None
-        results: list[ReadResult] = []
-        while self._char(b";"):
-            if self._at_end():
-                break  # a final semicolon, which many write
-            if len(results) >= MAX_RESULTS:
-                return None
-            if not self._result(results):
-                return None
-        self._space()
-        if self._is_broken or not self._at_end():
-            return None
-        return Parsed(authserv_id, tuple(results))
-
-    def _result(self, results: list[ReadResult]) -> bool:
-        """One resinfo, or `none`; False for an error."""
-        method = self._word()
-        version = self._take(_DIGITS) if method and self._char(b"/") else _SUPPORTED_VERSION
-        if not self._char(b"="):
-            return method == "none"
-        result = self._word()
-        if not method or not version or not result:
-            return False
-        reason = ""
-        properties: list[tuple[str, str]] = []
-        while self._space():
-            name = self._property_name()
-            if not name:
-                break
-            value = self._property_value() if self._char(b"=") else None
-            if value is None or len(properties) >= MAX_PROPERTIES:
-                return False
-            if name == "reason":
-                reason = value
-            else:
-                properties.append((name, value))
-        if version == _SUPPORTED_VERSION:
-            results.append(ReadResult(method, result, reason, tuple(properties)))
-        return True
 
     def _property_name(self) -> str:
         """`ptype.property`, or one word: `reason`, and what large sites write outside the grammar (`action=none`).

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from dmarcmilter import authresreader
@@ -28,8 +29,28 @@ MAX_LIST_IDS = 5
 MAX_LIST_ID = 1024
 """Octets of a List-Id field that is read; RFC 2919 allows 255 for the identifier itself."""
 
+_ADDRESS = re.compile(r"<(?:[^<>@\s]*@)?(?P<bracketed>[^<>@\s]+)>|(?:[^<>@\s]*@)?(?P<domain>[^<>@\s]+)")
 _LIST_ID = re.compile(rb"<[ \t\r\n]*([^<> \t\r\n]+)[ \t\r\n]*>[ \t\r\n]*\Z")
 """RFC 2919: the identifier in angle brackets ends the field."""
+
+
+class Unvouched(StrEnum):
+    """Why a sealer's recorded results do not vouch for a message."""
+
+    UNREADABLE = "unreadable"
+    """The results cannot be read at all."""
+    NOT_READ = "not_read"
+    """Beyond MAX_HOPS or MAX_RESULTS."""
+    NO_DMARC = "no_dmarc"
+    """There is no DMARC result."""
+    DMARC_UNREADABLE = "dmarc_unreadable"
+    """A DMARC result cannot be read."""
+    DMARC_NOT_PASS = "dmarc_not_pass"
+    """A DMARC result is not pass."""
+    OTHER_AUTHOR = "other_author"
+    """DMARC passed, for another Author Domain or for none that is named."""
+    UNTRUSTED_HOP = "untrusted_hop"
+    """Another sealer of the chain is not trusted, and `trusted_hops` is "all"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +62,8 @@ class Hop:
     selector: str
     vouches: bool | None
     """Its results say that DMARC passed for this same Author Domain; None: they were not read."""
+    unvouched: Unvouched | None = None
+    """Why it does not vouch; None: it does, or its results were not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,21 +188,40 @@ def hops(arc: ArcResult, author: Domain | None) -> tuple[Hop, ...]:
     for place, sealed in enumerate(arc.sets):
         octets += len(sealed.results)
         within = place < MAX_HOPS and octets <= MAX_RESULTS
-        vouches = _vouches(sealed, author) if author and within else None
-        found.append(Hop(sealed.instance, sealed.sealer, sealed.selector, vouches))
+        if author is None:
+            found.append(Hop(sealed.instance, sealed.sealer, sealed.selector, vouches=None))
+            continue
+        why = _why_unvouched(sealed, author) if within else Unvouched.NOT_READ
+        found.append(
+            Hop(sealed.instance, sealed.sealer, sealed.selector, vouches=why is None if within else None, unvouched=why)
+        )
     return tuple(found)
 
 
-def _vouches(sealed: ArcSet, author: Domain) -> bool:
-    """Every DMARC result of the set says so: of two that differ, one may be of the sender's making."""
+def _why_unvouched(sealed: ArcSet, author: Domain) -> Unvouched | None:
+    """None: every DMARC result of the set is a pass for this author. Of two that differ, one may be the sender's."""
     parsed = authresreader.parse(sealed.results)
-    found = [result for result in parsed.results if result.method == "dmarc"] if parsed else []
-    return bool(found) and all(_is_pass_for(result, author) for result in found)
+    if parsed is None:
+        return Unvouched.UNREADABLE
+    if parsed.may_hide_dmarc:
+        return Unvouched.DMARC_UNREADABLE
+    results = [result for result in parsed.results if result.method == "dmarc"]
+    if not results:
+        return Unvouched.NO_DMARC
+    if any(result.result != "pass" for result in results):
+        return Unvouched.DMARC_NOT_PASS
+    return None if all(_is_for(result, author) for result in results) else Unvouched.OTHER_AUTHOR
 
 
-def _is_pass_for(found: authresreader.ReadResult, author: Domain) -> bool:
-    authors = [value for name, value in found.properties if name == "header.from"]
-    return found.result == "pass" and bool(authors) and all(domains.parse(value) == author for value in authors)
+def _is_for(result: authresreader.ReadResult, author: Domain) -> bool:
+    authors = [value for name, value in result.properties if name == "header.from"]
+    return bool(authors) and all(_domain_of(value) == author for value in authors)
+
+
+def _domain_of(value: str) -> Domain | None:
+    """The domain of header.from, for which some sites write the whole address: `a@b.example`, `<a@b.example>`."""
+    match = _ADDRESS.fullmatch(value)
+    return domains.parse(match["bracketed"] or match["domain"]) if match else None
 
 
 def arc_origin(arc: ArcResult) -> IPv4Address | IPv6Address | None:

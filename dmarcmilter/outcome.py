@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
-from dmarcmilter.case import Case
+from dmarcmilter.case import Case, Hop, Unvouched
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.evaluation import Assessment, DmarcWord, Evaluation
 from dmarcmilter.evidence import DkimResult, Evidence
@@ -55,6 +55,8 @@ class Outcome:
     """Keyed (messageid.of_message); None: the message has no Message-ID."""
     set_apart: QuarantineAction | None = None
     """By which way, when its disposition is quarantine."""
+    unvouched: Unvouched | None = None
+    """Why the results of a trusted ARC sealer do not vouch for the message (speaking.why_unvouched)."""
 
     def record(self) -> dict[str, Any]:
         """The outcome object of the journal and of `check --json`: plain values, ready for JSON."""
@@ -90,9 +92,8 @@ class Outcome:
             "unsigned_duplicates": list(self.evaluation.unsigned_duplicates),
             "arc": {
                 "result": str(arc.result),
-                "sealers": [
-                    {"domain": hop.sealer, "selector": hop.selector, "vouches": hop.vouches} for hop in self.case.hops
-                ],
+                "sealers": [_sealer(hop) for hop in self.case.hops],
+                "unvouched": self.unvouched and str(self.unvouched),
                 "oldest_pass": arc.oldest_pass,
                 "unsettled": arc.unsettled,
                 "reason": arc.reason,
@@ -230,6 +231,15 @@ class Outcome:
         }
         pairs = " ".join(f"{name}={value}" for name, value in fields.items() if value not in (None, ""))
         return f"{self.message.envelope.queue_id or '-'}: {pairs}"
+
+
+def _sealer(hop: Hop) -> dict[str, Any]:
+    return {
+        "domain": hop.sealer,
+        "selector": hop.selector,
+        "vouches": hop.vouches,
+        "unvouched": hop.unvouched and str(hop.unvouched),
+    }
 
 
 def _dkim(found: DkimResult) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dmarcmilter import case as cases
-from dmarcmilter import marking, messageid, policy, sampling
+from dmarcmilter import marking, messageid, policy, sampling, speaking
 from dmarcmilter.arcseal import sealing
 from dmarcmilter.arcseal.sealing import Sealer
 from dmarcmilter.case import Case, Draws
@@ -131,6 +131,7 @@ def process(
         *(message, mail_from_domain, evidence, evaluation, assessment, decision, site.rules.mode, case),
         message_id_hash=hashed,
         set_apart=marking.way_of(decision, site.channel),
+        unvouched=speaking.why_unvouched(case, site.rules),
     )
 
 

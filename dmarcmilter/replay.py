@@ -12,7 +12,7 @@ from typing import Any
 
 from dmarcmilter import case as cases
 from dmarcmilter import policy
-from dmarcmilter.case import Case, ClientNames, Draws, Hop
+from dmarcmilter.case import Case, ClientNames, Draws, Hop, Unvouched
 from dmarcmilter.dmarc.author import AuthorProblem
 from dmarcmilter.dmarc.discovery import Discovery, Method
 from dmarcmilter.dmarc.domain import Domain
@@ -161,7 +161,14 @@ def _hops(record: Record) -> tuple[Hop, ...]:
     """Newest first, numbered from the oldest."""
     sealers = record["arc"]["sealers"] if record["arc"]["result"] == "pass" else []
     return tuple(
-        Hop(len(sealers) - place, found["domain"], found["selector"], vouches=found["vouches"])
+        Hop(
+            len(sealers) - place,
+            found["domain"],
+            found["selector"],
+            vouches=found["vouches"],
+            # A version before this one did not write it.
+            unvouched=Unvouched(found["unvouched"]) if found.get("unvouched") else None,
+        )
         for place, found in enumerate(sealers)
     )
 

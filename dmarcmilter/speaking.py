@@ -5,9 +5,10 @@ The order is the order in WHAT_SPEAKS_FOR_IT; docs/overrides.md shows it as a ta
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import takewhile
 
 from dmarcmilter import entries
-from dmarcmilter.case import Case, Hop
+from dmarcmilter.case import Case, Hop, Unvouched
 from dmarcmilter.dmarc.domain import is_within
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.rules import (
@@ -39,15 +40,29 @@ def trusted_arc_sealer(case: Case, rules: Rules, wanted: Disposition) -> Softer 
     Only the unbroken run of trusted sealers from the newest on is believed: whoever sealed last could have
     rewritten all that came before. The operator may ask for more: that the run is the whole chain.
     """
-    vouched = False
-    for hop in case.hops:
-        if hop.sealer in rules.trusted_sealers:
-            vouched = vouched or bool(hop.vouches)
-        elif rules.trusted_hops is TrustedHops.ALL:
-            return None
-        else:
-            break
+    run = _trusted_run(case, rules)
+    if rules.trusted_hops is TrustedHops.ALL and len(run) < len(case.hops):
+        return None
+    vouched = any(hop.vouches for hop in run)
     return (Disposition.NONE, Override(ReasonType.LOCAL_POLICY, _arc_comment(case))) if vouched else None
+
+
+def why_unvouched(case: Case, rules: Rules) -> Unvouched | None:
+    """Why a passing chain does not count although a trusted sealer sealed it last; None: it counts, or none did.
+
+    Of several trusted hops the oldest one's reason: it saw the message first, before others changed it.
+    """
+    run = _trusted_run(case, rules)
+    if not run:
+        return None
+    if rules.trusted_hops is TrustedHops.ALL and len(run) < len(case.hops):
+        return Unvouched.UNTRUSTED_HOP
+    return None if any(hop.vouches for hop in run) else run[-1].unvouched
+
+
+def _trusted_run(case: Case, rules: Rules) -> list[Hop]:
+    """The unbroken run of trusted sealers from the newest on."""
+    return list(takewhile(lambda hop: hop.sealer in rules.trusted_sealers, case.hops))
 
 
 def _arc_comment(case: Case) -> str:

@@ -8,7 +8,7 @@ import msgspec
 from zones import Zone
 
 from dmarcmilter import case as cases
-from dmarcmilter import policy
+from dmarcmilter import policy, speaking
 from dmarcmilter.dmarc.author import Author, AuthorProblem
 from dmarcmilter.dmarc.discovery import Method, discover, organizational_domains, with_existence
 from dmarcmilter.dmarc.domain import Domain
@@ -163,7 +163,8 @@ def outcome(found=None, mail=None, rules=RULES, *, draw=0, mail_from_domain="bou
     known = case(mail, found, **facts)
     decision = policy.decide(known, rules, evaluation, assessment)
     domain = Domain(mail_from_domain) if mail_from_domain else None
-    return Outcome(mail, domain, found, evaluation, assessment, decision, rules.mode, known)
+    unvouched = speaking.why_unvouched(known, rules)
+    return Outcome(mail, domain, found, evaluation, assessment, decision, rules.mode, known, unvouched=unvouched)
 
 
 def case(mail, found, **facts):

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter import case
+from dmarcmilter import case, speaking
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.evidence import ArcResult, ArcSet, ArcWord
+from dmarcmilter.rules import TrustedHops
 
 AUTHOR = Domain("example.com")
 VOUCHING = "h.example; dmarc=pass header.from=example.com"
@@ -91,6 +92,101 @@ def test_only_so_many_octets_are_read():
     long = f"{VOUCHING}; spf=none ({'a' * (case.MAX_RESULTS // 2)})"
     found = case.hops(chain(long, VOUCHING, long, VOUCHING), AUTHOR)
     assert [hop.vouches for hop in found] == [True, True, None, None]
+
+
+# What sites record for a message that passed.
+SITES = {
+    "Google": "mx.google.com; dkim=pass header.i=@example.com header.s=s1 header.b=abcd1234; spf=pass (google.com: "
+    "domain of b@example.com designates 192.0.2.1 as permitted sender) smtp.mailfrom=b@example.com; dmarc=pass "
+    "(p=REJECT sp=REJECT dis=NONE) header.from=example.com; dara=pass header.i=@rcpt.example",
+    "Google, an earlier chain": "mx.google.com; arc=pass (i=1 spf=pass spfdomain=example.com dkim=pass "
+    "dkdomain=example.com dmarc=pass fromdomain=example.com); dmarc=pass (p=NONE sp=NONE dis=NONE arc=pass) "
+    "header.from=example.com",
+    "Microsoft": "mx.microsoft.com 1; spf=pass (sender ip is 192.0.2.1) smtp.rcpttodomain=x.example "
+    "smtp.mailfrom=example.com; dmarc=pass (p=reject sp=reject pct=100) action=none header.from=example.com; "
+    "dkim=pass (signature was verified) header.d=example.com; arc=pass (0 oda=1 ltdi=1 "
+    "spf=[1,1,smtp.mailfrom=example.com] dkim=[1,1,header.d=example.com] dmarc=[1,1,header.from=example.com])",
+    "Microsoft, without a server": "spf=pass (sender IP is 192.0.2.1)\r\n smtp.mailfrom=example.com; dkim=pass "
+    "(signature was verified)\r\n header.d=example.com;dmarc=pass action=none\r\n "
+    "header.from=example.com;compauth=pass reason=100",
+    "Fastmail": "mx1.fastmail.example; x-me-sender=none; x-return-mx=pass header.domain=example.com "
+    "policy.is_org=yes (MX Records found: mx.example.com); dmarc=pass policy.published-domain-policy=reject "
+    "policy.applied-disposition=none (p=reject,d=none,d.eval=none) policy.policy-from=p header.from=example.com",
+    "rspamd": "rspamd.example; dkim=pass header.d=example.com header.s=s1 header.b=abcd; arc=pass "
+    '("google.com:s=arc-20160816:i=1"); dmarc=pass (policy=reject) header.from=example.com; '
+    'spf=pass (rspamd.example: domain of "b c"@example.com designates 192.0.2.1) smtp.mailfrom="b c"@example.com',
+    "OpenARC": "mail.example; dkim=pass (2048-bit key; unprotected) header.d=example.com header.b=0vPzhS0n; "
+    "dmarc=pass (p=reject dis=none) header.from=example.com; (null)=pass; smtp.mailfrom=",
+    "Mailman": 'mail.lists.example; dkim=pass reason="2048-bit key; unprotected key" header.d=example.com '
+    "header.i=@example.com header.b=abcd; dkim-adsp=pass; dkim-atps=neutral; dmarc=pass header.from=example.com",
+    "Amazon SES": "amazonses.com; spf=pass (spfCheck: domain of example.com designates 192.0.2.1 as permitted "
+    "sender) client-ip=192.0.2.1; envelope-from=dmarc@example.com; helo=mail.example.com; dkim=pass "
+    "header.i=@example.com; dmarc=pass header.from=example.com;",
+    "Yahoo": "atlas-production.yahoo.example; dkim=pass header.i=@example.com header.s=s1; spf=pass "
+    "smtp.mailfrom=example.com; dmarc=pass(p=REJECT) header.from=example.com;",
+    "IIJ": "mx.iij.example; dkim=pass (good signature) header.i=@example.com; spf=Pass (mx.iij.example: domain of "
+    "b@example.com designates 192.0.2.1) smtp.mailfrom=b@example.com; dmarc=Pass (p=reject, d=none) "
+    "header.from=example.com",
+    "Zoho": "mx.zohomail.example;\tdkim=pass  header.i=example.com;\tspf=pass  smtp.mailfrom=b@example.com;\t"
+    "dmarc=pass header.from=<a@example.com>",
+    "Exim": "mx.example; iprev=pass (mail.example.com) smtp.remote-ip=192.0.2.1; spf=pass smtp.mailfrom=example.com; "
+    "dkim=pass header.d=example.com header.s=s1 header.a=rsa-sha256; dmarc=pass header.from=example.com; arc=none",
+    "OpenDMARC": "mx.example; dmarc=pass (p=reject dis=none) header.from=example.com",
+    "one of ours": "mx.example; spf=pass smtp.mailfrom=example.com; dmarc=pass (p=reject dis=none) "
+    "header.from=example.com policy.dmarc=reject",
+}
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_results_of_large_sites_vouch(site):
+    assert [(hop.vouches, hop.unvouched) for hop in case.hops(chain(SITES[site]), AUTHOR)] == [(True, None)]
+    other = SITES[site].replace("header.from=", "header.from=x.").replace("from=x.<a@", "from=<a@x.")
+    assert case.hops(chain(other), AUTHOR)[0].unvouched is case.Unvouched.OTHER_AUTHOR
+
+
+@pytest.mark.parametrize(
+    ("results", "expected"),
+    [
+        ("", "unreadable"),
+        ("h.example 2; dmarc=pass header.from=example.com", "unreadable"),
+        ("h.example; none", "no_dmarc"),
+        ("h.example; spf=pass, header.from=example.com", "no_dmarc"),
+        ("h.example; dmarc=pass header.from=example.com,", "dmarc_unreadable"),
+        ("h.example; dmarc=fail header.from=example.com", "dmarc_not_pass"),
+        ("h.example; dmarc=pass", "other_author"),
+        ("h.example; dmarc=pass header.from=example.net", "other_author"),
+        ("h.example; dmarc=pass header.from=", "other_author"),
+        (f"{VOUCHING}; spf=none ({'a' * case.MAX_RESULTS})", "not_read"),
+        (VOUCHING, None),
+    ],
+)
+def test_why_a_hop_does_not_vouch(results, expected):
+    hop = case.hops(chain(results), AUTHOR)[0]
+    assert hop.unvouched == expected
+    assert bool(hop.vouches) is (expected is None)
+
+
+HOPS = [case.Hop(2, Domain("b.example"), "s", False, case.Unvouched.DMARC_NOT_PASS)]
+HOPS += [case.Hop(1, Domain("a.example"), "s", False, case.Unvouched.DMARC_UNREADABLE)]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "trusted_hops", "expected"),
+    [
+        ((), "newest", None),
+        (("a.example",), "newest", None),
+        (("b.example",), "newest", "dmarc_not_pass"),
+        (("a.example", "b.example"), "newest", "dmarc_unreadable"),
+        (("b.example",), "all", "untrusted_hop"),
+        (("a.example", "b.example"), "all", "dmarc_unreadable"),
+    ],
+)
+def test_why_a_trusted_chain_does_not_vouch(trusted, trusted_hops, expected):
+    known = outcomes.case(outcomes.message(), outcomes.evidence(), hops=tuple(HOPS))
+    rules = replace(outcomes.RULES, trusted_sealers=frozenset(trusted), trusted_hops=TrustedHops(trusted_hops))
+    assert speaking.why_unvouched(known, rules) == expected
+    vouching = replace(known, hops=(replace(HOPS[0], vouches=True, unvouched=None), HOPS[1]))
+    assert speaking.why_unvouched(vouching, rules) == ("untrusted_hop" if expected == "untrusted_hop" else None)
 
 
 @pytest.mark.parametrize("word", ["none", "fail"])

@@ -60,6 +60,7 @@ def test_advice(row):
     assert [one.code for one in explained.sender] == row.get("sender", [])
     assert [one.code for one in explained.administrator] == row.get("administrator", [])
     assert set(row.get("decided", ())) <= {one.code for one in explained.decided}
+    assert set(row.get("found", ())) <= {one.code for one in explained.found}
     offered = "\n".join(one.conf for one in explained.administrator).splitlines()
     assert set(row.get("conf", ())) <= set(offered)
 

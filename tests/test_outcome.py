@@ -19,8 +19,8 @@ KEYS = {
     "client_names lists",
     "spf": "result domain scope",
     "dkim": "result domain selector algorithm reason",
-    "arc": "result sealers oldest_pass unsettled",
-    "sealers": "domain selector vouches",
+    "arc": "result sealers oldest_pass unsettled unvouched",
+    "sealers": "domain selector vouches unvouched",
     "policy": "domain p sp np adkim aspf pct t psd fo rua ruf record discovery organizational_domain",
     "dmarc": "result aligned requested tag reason troubles",
     "aligned": "mechanism domain mode",
@@ -83,7 +83,9 @@ def test_record_of_a_failing_message():
         "reason": "body hash mismatch",
         "testing": False,
     }
-    assert record["arc"]["sealers"] == [{"domain": "hop.example", "selector": "s1", "vouches": False}]
+    assert record["arc"]["sealers"] == [
+        {"domain": "hop.example", "selector": "s1", "vouches": False, "unvouched": "no_dmarc"}
+    ]
     assert record["arc"]["oldest_pass"] == 0
     policy = record["policy"]
     assert (policy["domain"], policy["p"], policy["sp"], policy["np"]) == (

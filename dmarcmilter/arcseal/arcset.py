@@ -169,7 +169,7 @@ def _our_results(plan: Sequence[MtaAction]) -> Header:
 
 def _id_of(results: bytes) -> bytes:
     parsed = authresreader.parse(results)
-    if parsed is None:
+    if parsed is None or not parsed.authserv_id:
         raise UnfitError("our results cannot be read")
     return parsed.authserv_id.encode()
 
@@ -218,7 +218,7 @@ def _check(fields: Sequence[Header], ours: bytes, instance: int) -> None:
     if any(len(line) > MAX_LINE for header in fields for line in header.value.split(b"\r\n")):
         raise UnfitError("a line would be too long")
     recorded = authresreader.parse(fields[0].value.partition(b";")[2])
-    if recorded is None or recorded != authresreader.parse(ours):
+    if recorded is None or recorded.unread or recorded != authresreader.parse(ours):
         raise UnfitError("the recorded results differ from ours")
 
 

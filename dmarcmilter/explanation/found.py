@@ -74,6 +74,10 @@ def _arc(record: Record, texts: Catalogue) -> Iterator[Sentence]:
     if arc["result"] == "pass":
         sealers = texts.word("word.listed").join(sealer["domain"] for sealer in arc["sealers"])
         yield texts.say("arc.pass", sealers=sealers)
+        if arc.get("unvouched"):
+            code = f"unvouched.{arc['unvouched']}"
+            reason = texts.word(code) if texts.has(code) else texts.reason(arc["unvouched"])
+            yield texts.say("arc.unvouched", reason=reason)
     elif arc["result"] == "fail":
         yield texts.say("arc.fail", reason=texts.reason(arc["reason"]))
 
