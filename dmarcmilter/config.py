@@ -9,6 +9,7 @@ import difflib
 import re
 import tomllib
 import typing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +19,52 @@ from dmarcmilter.settings import Config
 from dmarcmilter.settings.validation import UnusableError, check
 
 DEFAULT_PATH = "/etc/dmarcmilter/dmarcmilter.toml"
+MODE_NOT_WRITTEN = (
+    '[policy] mode is not written, so the default applies, which has changed from "enforce" to "monitor": '
+    'no policy is enforced; to enforce, write mode = "enforce"'
+)
 
 
 class ConfigError(Exception):
     """A conf file that cannot be used; the text is for the administrator."""
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    config: Config
+    warnings: tuple[str, ...]
+    """Sentences for the administrator about how the file is written."""
+
+
 def load(path: str) -> Config:
-    """The conf file at path; ConfigError when it cannot be read or used."""
+    """The configuration in the file at path; ConfigError when it cannot be read or used."""
+    return read(path).config
+
+
+def read(path: str) -> Loaded:
+    """The configuration in the file at path (empty: the defaults) with warnings about the file."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8") if path else ""
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
-    return parse(text, where=path)
+    values = _values(text, path)
+    config = _converted(values, path)
+    is_mode_written = "mode" in values.get("policy", {})
+    return Loaded(config, () if is_mode_written else (MODE_NOT_WRITTEN,))
 
 
 def parse(text: str, *, where: str = "conf") -> Config:
+    return _converted(_values(text, where), where)
+
+
+def _values(text: str, where: str) -> dict[str, Any]:
     try:
-        values = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def _converted(values: dict[str, Any], where: str) -> Config:
     try:
         _refuse_unknown(values)
         config = msgspec.convert(values, Config)

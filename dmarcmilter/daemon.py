@@ -68,6 +68,7 @@ class Supervisor:
             self._stop()
             return 1
         log.info("ready: %d workers on %s", len(self.children), self.config.milter.socket)
+        log.info("mode %s", self.config.policy.in_force())
         self._in_force()
         notify.send("READY=1", self._status())
         while True:
@@ -100,7 +101,7 @@ class Supervisor:
 
     def _status(self, trouble: str = "") -> str:
         """One line for `systemctl status`."""
-        return f"STATUS={trouble}{self._wanted()} workers, mode {self.config.policy.mode}"
+        return f"STATUS={trouble}{self._wanted()} workers, mode {self.config.policy.in_force()}"
 
     # -- workers -----------------------------------------------------------------------------------------------
 
@@ -175,7 +176,8 @@ class Supervisor:
         """Replacement: new workers first, then the old ones finish their connections."""
         notify.send("RELOADING=1", "STATUS=reloading", monotonic=True)
         try:
-            config = configuration.load(self.path) if self.path else Config()
+            loaded = configuration.read(self.path)
+            config = loaded.config
             site = build(config)
         except ConfigError as error:
             log.error("reload: %s; the running configuration stays", error)  # noqa: TRY400  not a bug of ours
@@ -183,6 +185,8 @@ class Supervisor:
             return
         if config.milter.socket != self.config.milter.socket:
             log.warning("reload: [milter] socket is taken over only by a restart")
+        for text in loaded.warnings:
+            log.warning("reload: %s", text)
         old = (self.config, self.site, self.generation)
         self.config, self.site, self.generation = config, site, self.generation + 1
         set_level(config)
@@ -190,7 +194,7 @@ class Supervisor:
             self._signal(worker.RETIRE, generation=old[2])
             self._signal(signal.SIGTERM, generation=old[2] - MAX_LEAVING)
             self.restart_at.clear()  # those were due for the old generation
-            log.info("reloaded %s", self.path)
+            log.info("reloaded %s, mode %s", self.path, config.policy.in_force())
             self._in_force()
             self._reloaded(Reloaded.OK)
         else:
@@ -227,7 +231,8 @@ class Supervisor:
 def serve(path: str) -> int:
     """Run until stopped; the exit status."""
     try:
-        config = configuration.load(path) if path else Config()
+        loaded = configuration.read(path)
+        config = loaded.config
         _log_to_stderr(config)
         site = build(config)
         # From the moment that the socket accepts, a signal has its meaning, if only after the start.
@@ -236,7 +241,7 @@ def serve(path: str) -> int:
     except (ConfigError, ListenError) as error:
         sys.stderr.write(f"dmarcmilter: {error}\n")
         return 2
-    for concern in _concerns(config, path):
+    for concern in [*loaded.warnings, *_concerns(config, path)]:
         log.warning("%s", concern)
     # Not before the socket is there: a folder that was made for it is for the MTA to enter.
     privileges.keep_private()

@@ -1,5 +1,6 @@
 """Warnings about settings alone: choices, exceptions, networks. (The machine: test_advice_*.py.)"""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from dmarcmilter import config
 from dmarcmilter.advice import Finding, Severity, advise, choices, exceptions, in_order
 from dmarcmilter.advice.scene import Scene
+from dmarcmilter.rules import Mode
+from dmarcmilter.settings import Config
 
 TODAY = date(2027, 1, 15)
 NOWHERE = Scene(today=TODAY, hostname="mx.example.net", user="", account=None, unit=None, postfix=None)
@@ -14,12 +17,46 @@ NOWHERE = Scene(today=TODAY, hostname="mx.example.net", user="", account=None, u
 
 def judged(text):
     conf = config.parse(text)
+    if "mode" not in text:
+        conf = replace(conf, policy=replace(conf.policy, mode=Mode.ENFORCE))
     found = [*choices.judge(conf), *exceptions.judge(conf, TODAY)]
     return [finding.text for finding in found if finding.severity is not Severity.OK]
 
 
-def test_defaults_are_quiet():
-    assert judged("") == []
+def test_enforcing_is_quiet():
+    assert judged("") == judged('policy = { mode = "enforce" }') == []
+
+
+def test_by_default_it_says_that_nothing_is_enforced():
+    found = choices.judge(Config())
+    assert [str(finding) for finding in found] == [
+        'warning: [policy] mode is "monitor": results are recorded, no policy is enforced',
+        "ok: [policy] mode in force: monitor (no policy is enforced)",
+    ]
+
+
+IN_FORCE = {
+    "": "monitor (no policy is enforced)",
+    'mode = "monitor", rollout_percent = 10': "monitor (no policy is enforced)",
+    'mode = "enforce"': "enforce",
+    'mode = "enforce", rollout_percent = 100': "enforce",
+    'mode = "enforce", rollout_percent = 0': "enforce for 0 % of messages",
+    'mode = "enforce", rollout_percent = 10': "enforce for 10 % of messages",
+    'mode = "enforce", rollout_domains = ["a.example"]': "enforce From a.example",
+    'mode = "enforce", rollout_percent = 10, rollout_domains = ["a.example", "b.example", "c.example"]': (
+        "enforce for 10 % of messages From a.example, b.example, c.example"
+    ),
+    'mode = "enforce", rollout_domains = ["a.example", "b.example", "c.example", "d.example", "e.example"]': (
+        "enforce From a.example, b.example, c.example and 2 more domains"
+    ),
+}
+
+
+@pytest.mark.parametrize(("policy", "words"), IN_FORCE.items())
+def test_mode_and_rollout_in_force(policy, words):
+    conf = config.parse(f"policy = {{ {policy} }}")
+    assert conf.policy.in_force() == words
+    assert f"ok: [policy] mode in force: {words}" in map(str, choices.judge(conf))
 
 
 def entry(text):

@@ -288,7 +288,10 @@ def test_exit_status(tmp_path):
     quiet += f'[dmarc]\npsl_file = "{tmp_path}/list.dat"\n[policy]\nsampling_key = "{tmp_path}/key"\n'
     (tmp_path / "list.dat").write_text("com\n")
     here = ("--postfix", str(tmp_path), "--user", "")
-    assert run("--strict", *here, written(tmp_path, quiet)).exit_code == 0
+    assert run("--strict", *here, written(tmp_path, quiet + 'mode = "enforce"\n')).exit_code == 0
+    unwritten = run("--strict", *here, written(tmp_path, quiet))
+    assert unwritten.exit_code == 1
+    assert "warning: [policy] mode is not written" in unwritten.stdout
     warned = written(tmp_path, quiet + 'mode = "monitor"\n')
     assert run(*here, warned).exit_code == 0
     assert run("--strict", *here, warned).exit_code == 1

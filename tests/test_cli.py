@@ -271,6 +271,19 @@ def test_config_check(conf, tmp_path, server):
     assert result.exit_code == 0
     assert result.stdout.startswith('warning: [policy] mode is "monitor"')
     assert "warnings" in result.stdout.splitlines()[-1]
+    assert "ok: [policy] mode in force: monitor (no policy is enforced)\n" in result.stdout
+    enforcing = write_conf(tmp_path, server.port, 'mode = "enforce"\nrollout_percent = 5\n')
+    result = run("config", "check", enforcing)
+    assert "ok: [policy] mode in force: enforce for 5 % of messages\n" in result.stdout
+    assert "mode is not written" not in result.stdout
+
+
+def test_config_check_warns_where_the_mode_is_not_written(conf):
+    result = run("config", "check", conf)
+    assert result.exit_code == 0
+    assert 'warning: [policy] mode is not written, so the default applies, which has changed from "enforce"' in (
+        result.stdout
+    )
 
 
 def test_config_check_refuses(tmp_path, server):

@@ -211,7 +211,7 @@ def replay(tmp_path, policy, *arguments):
 def test_replay_of_the_journal(conf, tmp_path):
     records = [journals.record("reject", queue_id=f"R{n}", author_domain=f"a{n % 3}.example.com") for n in range(9)]
     journals.append(tmp_path / "journal", [*records, *(journals.record("pass") for _ in range(6))], TODAY)
-    result = replay(tmp_path, 'reject_action = "quarantine"', "--json")
+    result = replay(tmp_path, 'mode = "enforce"\nreject_action = "quarantine"', "--json")
     found = json.loads(result.stdout)
     assert result.exit_code == 1
     assert (found["messages"], found["changed"], found["unreadable"], found["gaps"]) == (15, 9, 0, {})
@@ -238,7 +238,7 @@ def test_replay_on_a_terminal(conf, tmp_path):
 
 def test_replay_where_nothing_changes(conf, tmp_path):
     journals.append(tmp_path / "journal", [journals.record(), journals.record("pass")], TODAY)
-    result = replay(tmp_path, "")
+    result = replay(tmp_path, 'mode = "enforce"')
     assert result.exit_code == 0
     assert "Total: 0 of 2 messages" in result.stdout
 

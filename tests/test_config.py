@@ -269,8 +269,32 @@ def test_unreadable_files(tmp_path):
 
 def test_changed_is_only_what_differs():
     assert config.changed(Config()) == {}
-    found = parse('[policy]\nmode = "monitor"\nreject_action = "reject"\n[dns]\nnameservers = ["::1"]\n')
-    assert config.changed(found) == {"dns": {"nameservers": ("::1",)}, "policy": {"mode": "monitor"}}
+    found = parse('[policy]\nmode = "enforce"\nreject_action = "reject"\n[dns]\nnameservers = ["::1"]\n')
+    assert config.changed(found) == {"dns": {"nameservers": ("::1",)}, "policy": {"mode": "enforce"}}
+
+
+@pytest.mark.parametrize("text", ["", "[policy]\n", '[policy]\nreject_action = "reject"\n', "policy = {}\n"])
+def test_mode_that_is_not_written_is_monitor_and_a_warning(tmp_path, text):
+    path = tmp_path / "f.toml"
+    path.write_text(text, encoding="utf-8")
+    found = config.read(str(path))
+    assert (found.config.policy.mode, found.warnings) == (Mode.MONITOR, (config.MODE_NOT_WRITTEN,))
+    assert 'write mode = "enforce"' in config.MODE_NOT_WRITTEN
+
+
+@pytest.mark.parametrize("text", ['[policy]\nmode = "monitor"\n', 'policy.mode = "enforce"\n'])
+def test_mode_that_is_written_is_no_warning(tmp_path, text):
+    path = tmp_path / "f.toml"
+    path.write_text(text, encoding="utf-8")
+    assert config.read(str(path)).warnings == ()
+
+
+def test_sample_conf_writes_the_mode():
+    assert config.read(str(SAMPLE)).warnings == ()
+
+
+def test_without_a_file_the_defaults_apply():
+    assert config.read("") == config.Loaded(Config(), (config.MODE_NOT_WRITTEN,))
 
 
 def test_plain_has_every_key():

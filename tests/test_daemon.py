@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 from mta.daemon import PROJECT, FilterDaemon
-from mta.running import PLAIN, ZONE, OpenMessage, alive, conf, served_by, wait_until, workers
+from mta.running import PLAIN, SPOOF, ZONE, OpenMessage, alive, conf, served_by, wait_until, workers
 
+from dmarcmilter import config
 from dmarcmilter.demo.mta.milterclient import Action, MilterClient, MilterError
 from dmarcmilter.demo.nameserver import NameServer
 
@@ -404,6 +405,33 @@ def manager(tmp_path, monkeypatch):
         monkeypatch.setenv("NOTIFY_SOCKET", path)
         yield channel
     Path(path).unlink()
+
+
+def test_without_a_mode_it_monitors_and_warns(tmp_path, manager, dns):
+    """A conf file of the time when the default was to enforce."""
+    conf = tmp_path / "old.toml"
+    conf.write_text(
+        f'[milter]\nsocket = "unix:{tmp_path}/f.sock"\nworkers = 1\n[policy]\nsampling_key = "{tmp_path}/key"\n'
+        f'[dns]\nnameservers = ["127.0.0.1:{dns.port}"]\n[defer]\ndirectory = "{tmp_path}/deferred"\n'
+        f'[history]\njournal = "{tmp_path}/journal"\n'
+    )
+    command = [sys.executable, "-m", "dmarcmilter", "run", "--config", str(conf)]
+    process = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True)
+    try:
+        assert "STATUS=1 workers, mode monitor (no policy is enforced)" in manager.recv(4096).decode().splitlines()
+        with MilterClient(f"unix:{tmp_path}/f.sock") as client:
+            verdict = client.deliver(SPOOF, queue_id="4MON")
+        assert verdict.action is Action.ACCEPT
+        conf.write_text(conf.read_text().replace("[policy]", '[policy]\nmode = "enforce"\nrollout_percent = 7'))
+        process.send_signal(signal.SIGHUP)
+        assert "RELOADING=1" in manager.recv(4096).decode()
+        assert "STATUS=1 workers, mode enforce for 7 % of messages" in manager.recv(4096).decode().splitlines()
+    finally:
+        process.terminate()
+        log = process.communicate(timeout=20)[1]
+    assert f"WARNING {config.MODE_NOT_WRITTEN}\n" in log
+    assert "INFO mode monitor (no policy is enforced)\n" in log
+    assert f"INFO reloaded {conf}, mode enforce for 7 % of messages\n" in log
 
 
 def test_notifications(running, manager, dns):

@@ -1,5 +1,8 @@
 import pytest
+from click.testing import CliRunner
 
+from dmarcmilter import config, daemon
+from dmarcmilter.cli import main
 from dmarcmilter.demo import show
 from dmarcmilter.demo.samples import samples
 
@@ -75,8 +78,24 @@ def test_subdomains_meet_the_tag_of_their_title(demonstration):
 def test_every_sample_has_a_line_in_the_table(demonstration, capsys):
     show._print(demonstration["rows"], demonstration["records"])
     printed = capsys.readouterr().out
-    assert "What the filter does" in printed
+    assert 'What the filter does with mode = "enforce"' in printed
+    assert {record["mode"] for record in demonstration["records"].values()} == {"enforce"}
     assert all(title.split()[0] in printed for title in EXPECTED)
+
+
+def test_what_stays_begins_in_monitor_and_says_so(tmp_path, monkeypatch):
+    served = []
+    monkeypatch.setattr(show, "show", lambda: None)
+    monkeypatch.setattr(daemon, "serve", lambda path: served.append(path) or 0)
+    arguments = ["demo", "--stay", "--state", str(tmp_path / "state")]
+    printed = CliRunner().invoke(main, arguments, catch_exceptions=False).stdout
+    conf = tmp_path / "state" / "dmarcmilter.toml"
+    assert served == [str(conf)]
+    assert config.read(str(conf)).warnings == ()
+    assert config.load(str(conf)).policy.mode == "monitor"
+    assert "Mode in force: monitor (no policy is enforced); [policy] mode in that file changes it.\n" in printed
+    conf.write_text(conf.read_text().replace('"monitor"\n', '"enforce"\n'))
+    assert "Mode in force: enforce; " in CliRunner().invoke(main, arguments, catch_exceptions=False).stdout
 
 
 def test_a_filter_that_does_not_start_is_an_error(tmp_path):

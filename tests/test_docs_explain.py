@@ -67,7 +67,7 @@ def conf(tmp_path):
     (tmp_path / "list.dat").write_text("com\nexample\n", encoding="utf-8")
     path = tmp_path / "new.toml"
     path.write_text(
-        f'[policy]\nmailing_lists = ["lists.example"]\n[dmarc]\npsl_file = "{tmp_path}/list.dat"\n'
+        f'[policy]\nmode = "enforce"\nmailing_lists = ["lists.example"]\n[dmarc]\npsl_file = "{tmp_path}/list.dat"\n'
         f'[history]\njournal = "{tmp_path}/journal"\ndatabase = "sqlite:///{tmp_path}/h.db"\n',
         encoding="utf-8",
     )

@@ -75,8 +75,9 @@ journal = "/var/lib/dmarcmilter/journal"
 database = "sqlite:////var/lib/dmarcmilter/history.db"
 """
 """All keys that were promised at first, with their defaults."""
-EXAMPLES = {("identity", "authserv_id"): "", ("dns", "nameservers"): []}
-"""Of those, what is no default: the MTA's {j} or the host's name; the system's name servers."""
+EXAMPLES = {("identity", "authserv_id"): "", ("dns", "nameservers"): [], ("policy", "mode"): "monitor"}
+"""Keys whose value above is not the default: the MTA's {j} or the host's name; the system's name servers; the default
+mode has changed since."""
 OTHER_WORDS = [
     ("milter", "socket", ["inet:8893@127.0.0.1", "inet6:8893@::1"]),
     ("dns", "nameservers", [["192.0.2.53"], ["192.0.2.53:5353"], ["[2001:db8::53]:5353"]]),
@@ -303,7 +304,8 @@ def test_the_old_conf_file_loads_and_holds_the_defaults(tmp_path):
             assert effective[section][key] == value, (section, key)
             assert defaults[section][key] == EXAMPLES.get((section, key), value), (section, key)
     # Besides, nothing is on that the conf file of then did not ask for.
-    effective["identity"]["authserv_id"], effective["dns"]["nameservers"] = "", []
+    for (section, key), value in EXAMPLES.items():
+        effective[section][key] = value
     assert effective == defaults
 
 

@@ -105,6 +105,11 @@ def test_without_a_setting_nothing_more_is_enforced_than_was():
     assert {"IgnoreAuthenticatedClients", "RejectMultiValueFrom"} <= set(said)
 
 
+@pytest.mark.parametrize("text", ["", "RejectFailures maybe\n", "RejectFailures\n", "Syslog true\n"])
+def test_the_mode_is_always_written(text):
+    assert '\nmode = "monitor"\n' in written(converted(text), "o.conf")
+
+
 def test_both_lists_of_sealers_count():
     found = converted("DomainWhitelist a.example\nDomainWhitelistFile whitelist\n")
     assert found.values["arc"]["trusted_sealers"] == ["a.example", "hop.example", "list.example"]

@@ -498,7 +498,7 @@ def buggy(tmp_path):
         config = parse(
             f'[milter]\non_internal_error = "{choice}"\n[identity]\nauthserv_id = "mx.test.example"\n'
             f'[dns]\nnameservers = ["127.0.0.1:9"]\ntimeout = 0.1\nmessage_budget = 0.1\n'
-            f'[policy]\nsampling_key = "{tmp_path}/key"\n[history]\njournal = "{tmp_path}/journal"\n'
+            f'[policy]\nmode = "enforce"\nsampling_key = "{tmp_path}/key"\n[history]\njournal = "{tmp_path}/journal"\n'
         )
         made.append(_service_of(config, site.build(config), Tally()))
         session = Session(Context(), made[-1])

@@ -30,9 +30,10 @@ def _enforcement(config: Config) -> list[Finding]:
         found.append(
             '[policy] on_unsigned_duplicate is "quarantine", which quarantine_action "none" turns into delivery'
         )
+    told = [ok(f"[policy] mode in force: {policy.in_force()}")]
     if not found:
-        return [ok(f"[policy] enforced: p=reject is answered with {policy.reject_action}")]
-    return [warning(text) for text in found]
+        told.append(ok(f"[policy] enforced: p=reject is answered with {policy.reject_action}"))
+    return [*map(warning, found), *told]
 
 
 def _author(config: Config) -> list[Finding]:

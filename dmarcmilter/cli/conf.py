@@ -48,16 +48,17 @@ def check(path: str, user: str, postfix_directory: str, *, live: bool, strict: b
     Exit status: 0 valid (perhaps with warnings), 1 an error was found, or with --strict a warning, 2 not valid.
     """
     try:
-        loaded = configuration.load(path)
+        loaded = configuration.read(path)
     except ConfigError as error:
         _refuse(path, str(error), as_json=as_json)
     scene = gather(user, postfix_directory=postfix_directory)
-    found = in_order([*advise(loaded, scene), *map(warning, exposed(loaded, path))])
+    config = loaded.config
+    found = in_order([*map(warning, loaded.warnings), *advise(config, scene), *map(warning, exposed(config, path))])
     if live:
         # SQL and SMTP are loaded by those who use them.
         from dmarcmilter.advice.live import try_all  # noqa: PLC0415
 
-        found = in_order([*found, *try_all(loaded, scene)])
+        found = in_order([*found, *try_all(config, scene)])
     _tell(path, found, as_json=as_json)
     worst = {finding.severity for finding in found}
     if Severity.ERROR in worst or (strict and Severity.WARNING in worst):

@@ -9,6 +9,8 @@ STATE_CONF = """\
 [milter]
 socket = "{socket}"
 [policy]
+# "monitor" rejects and quarantines nothing. To enforce, write "enforce" and start the filter again.
+mode = "monitor"
 sampling_key = "{state}/sampling.key"
 [history]
 journal = "{state}/journal"
@@ -23,6 +25,7 @@ database = "sqlite:///{state}/history.db"
 def demo(state: str, socket: str, *, stay: bool) -> None:
     """Show the filter doing its job on sample messages."""
     from dmarcmilter import daemon  # noqa: PLC0415  the other commands need no libmilter
+    from dmarcmilter.config import load  # noqa: PLC0415
     from dmarcmilter.demo.show import show  # noqa: PLC0415
 
     show()
@@ -34,6 +37,7 @@ def demo(state: str, socket: str, *, stay: bool) -> None:
     if not conf.exists():
         conf.write_text(STATE_CONF.format(state=folder, socket=socket), encoding="utf-8")
     click.echo(f"\nThe filter now runs with {conf} and the system's name servers. Ctrl-C stops it.")
+    click.echo(f"Mode in force: {load(str(conf)).policy.in_force()}; [policy] mode in that file changes it.")
     click.echo("To try it, put this into Postfix's main.cf, and reload Postfix:\n")
     click.echo(f"    smtpd_milters = {socket_for_postfix(conf)}\n    milter_default_action = tempfail\n")
     raise SystemExit(daemon.serve(str(conf)))

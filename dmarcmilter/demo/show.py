@@ -33,6 +33,7 @@ authserv_id = "{authserv_id}"
 [dns]
 nameservers = ["127.0.0.1:{port}"]
 [policy]
+mode = "enforce"
 sampling_key = "{state}/sampling.key"
 [arc]
 trusted_sealers = ["{sealer}"]
@@ -103,7 +104,11 @@ def _journal(directory: Path) -> dict[str, dict[str, Any]]:
 def _print(rows: list[tuple[Sample, str, str]], records: dict[str, dict[str, Any]]) -> None:
     width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "150"))
     console = Console(width=width)
-    table = Table(title="What the filter does, by default settings", title_justify="left", show_lines=True)
+    table = Table(
+        title='What the filter does with mode = "enforce" and otherwise default settings',
+        title_justify="left",
+        show_lines=True,
+    )
     for heading in ("message", "SPF", "DKIM", "ARC", "DMARC", "disposition", "why", "the client is told"):
         table.add_column(heading, overflow="fold")
     for sample, queue_id, answer in rows:

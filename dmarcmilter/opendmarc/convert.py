@@ -110,8 +110,9 @@ def _one(key: Key, setting: Setting, found: dict[str, Setting], read_file: ReadF
 
 def _defaults(found: dict[str, Setting], draft: _Draft) -> None:
     """What OpenDMARC does when a setting is not in the file, where we would do something else."""
-    for name, values in converters.UNSET.items():
-        if name.lower() not in found:
+    for values in converters.UNSET.values():
+        # Also when it is in the file with a value that says nothing.
+        if not values.keys() & {(section, key) for section, keys in draft.values.items() for key in keys}:
             draft.take(Taken(values))
     for key in KEYS.values():
         if key.when_unset and key.name.lower() not in found:

@@ -19,6 +19,9 @@ from dmarcmilter.rules import (
     TrustedHops,
 )
 
+MAX_DOMAINS_SHOWN = 3
+"""Domains of a rollout that a log line or the service's status names; of more, only their number is told."""
+
 
 class Pct(StrEnum):
     RFC7489 = "rfc7489"
@@ -82,7 +85,7 @@ class Dmarc:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    mode: Mode = Mode.ENFORCE
+    mode: Mode = Mode.MONITOR
     rollout_percent: int = EVERY_MESSAGE
     rollout_domains: tuple[str, ...] = ()
     reject_action: RejectAction = RejectAction.REJECT
@@ -95,6 +98,16 @@ class Policy:
     defer_text: str = "DMARC policy of {domain} cannot be evaluated now, message {queue_id}; try again later"
     info_url: str = ""
     sampling_key: str = "/var/lib/dmarcmilter/sampling.key"
+
+    def in_force(self) -> str:
+        """Mode and rollout in a few words, for the log, the service manager and `config check`."""
+        if self.mode is Mode.MONITOR:
+            return "monitor (no policy is enforced)"
+        share = f" for {self.rollout_percent} % of messages" if self.rollout_percent < EVERY_MESSAGE else ""
+        names = ", ".join(self.rollout_domains[:MAX_DOMAINS_SHOWN])
+        more = len(self.rollout_domains) - MAX_DOMAINS_SHOWN
+        domains = f" From {names}" + (f" and {more} more domains" if more > 0 else "") if names else ""
+        return f"enforce{share}{domains}"
 
 
 @dataclass(frozen=True, slots=True)

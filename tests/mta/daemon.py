@@ -66,7 +66,7 @@ class FilterDaemon:
         """For a reload too."""
         own: dict[str, dict[str, Any]] = {
             "milter": {"socket": f"unix:{self.socket}", "socket_mode": "0666", "workers": 1},
-            "policy": {"sampling_key": str(self.directory / "sampling.key")},
+            "policy": {"mode": "enforce", "sampling_key": str(self.directory / "sampling.key")},
             "defer": {"directory": str(self.directory / "deferred")},
             "history": {"journal": str(self.journal), "database": f"sqlite:///{self.directory}/history.db"},
         }
