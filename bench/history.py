@@ -90,6 +90,8 @@ def record(number: int, when: datetime, author: int, sender: int, chance: random
         "policy": policy,
         "discovery_notes": [],
         "faulty_records": [],
+        "record_faults": [],
+        "other_discovery": {"differs": [], "method": "psl"},
         "dmarc": {
             "result": result,
             "aligned": [{"mechanism": "dkim", "domain": domain, "mode": "r"}] if result == "pass" else [],

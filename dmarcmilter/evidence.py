@@ -104,6 +104,15 @@ class ArcResult:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherDiscovery:
+    """What the way of discovery that is not in use gives, for statistics only."""
+
+    discovery: Discovery
+    organizational: Mapping[Domain, Domain | None] | None
+    """As Evidence.organizational; None: not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """All that one message is judged by."""
 
@@ -116,3 +125,5 @@ class Evidence:
     """None: there is no Author Domain."""
     organizational: Mapping[Domain, Domain | None]
     """What discovery.organizational_domains found for the identifiers; None: DNS failed."""
+    other: OtherDiscovery | None = None
+    """None: not known without another query."""

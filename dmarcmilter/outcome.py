@@ -5,6 +5,7 @@ from datetime import UTC
 from typing import Any
 
 from dmarcmilter.case import Case, Hop, Unvouched
+from dmarcmilter.dmarc import comparison
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.evaluation import Assessment, DmarcWord, Evaluation
 from dmarcmilter.evidence import DkimResult, Evidence
@@ -81,6 +82,7 @@ class Outcome:
 
     def _found(self) -> dict[str, Any]:
         spf, arc = self.evidence.spf, self.evidence.arc
+        compared = comparison.compare(self.evidence, self.evaluation)
         return {
             "spf": {
                 "result": str(spf.result),
@@ -100,6 +102,7 @@ class Outcome:
             },
             "policy": self._policy(),
             **self._without_policy(),
+            "other_discovery": compared.record() if compared else None,
         }
 
     def _decided(self) -> dict[str, Any]:
@@ -191,6 +194,7 @@ class Outcome:
         return {
             "discovery_notes": list(met.notes) if met else [],
             "faulty_records": list(met.faulty) if met else [],
+            "record_faults": [str(kind) for kind in met.fault_kinds] if met else [],
         }
 
     def _dmarc(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dmarcmilter.checks.signature import BodyHasher
 from dmarcmilter.deferral import Deferrals
 from dmarcmilter.dmarc.alignment import could_align
 from dmarcmilter.dmarc.author import Author, AuthorProblem, author_domain
+from dmarcmilter.dmarc.comparison import KeptAnswers, other_discovery
 from dmarcmilter.dmarc.discovery import (
     Discovery,
     Method,
@@ -190,7 +191,8 @@ def gather(
     """
     now = int(message.envelope.received_at.timestamp())
     bodies = reading.body.finish()
-    discovery = _discover(reading.author.domain, lookup, site)
+    answers = KeptAnswers(lookup)
+    discovery = _discover(reading.author.domain, answers, site)
     own = _own_to_rules(discovery, site)
     near = functools.partial(_matters, discovery=discovery, own=own)
     check_spf = functools.partial(spf.check, message.envelope, lookup, receiver=site.host_name, hint=hint)
@@ -206,7 +208,11 @@ def gather(
     sealers = lookup if _chain_matters(reading.chain, site) else strangers
     arc_result = arc.verify(reading.chain, message.headers, bodies, sealers, now)
     spf_result = spf_result or check_spf()
-    return Evidence(reading.author, spf_result, dkim_results, arc_result, discovery, organizational)
+    other = None
+    if discovery is not None:
+        identifiers = identifiers_of(spf_result, dkim_results)
+        other = other_discovery(discovery, identifiers, answers, site.suffixes)
+    return Evidence(reading.author, spf_result, dkim_results, arc_result, discovery, organizational, other)
 
 
 def _discover(author: Domain | None, lookup: Lookup, site: Site) -> Discovery | None:

@@ -10,6 +10,7 @@ from zones import Zone
 from dmarcmilter import case as cases
 from dmarcmilter import policy, speaking
 from dmarcmilter.dmarc.author import Author, AuthorProblem
+from dmarcmilter.dmarc.comparison import KeptAnswers, other_discovery
 from dmarcmilter.dmarc.discovery import Method, discover, organizational_domains, with_existence
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.evaluation import assessment_policy, evaluate
@@ -146,12 +147,15 @@ def evidence(author="example.com", problem="", record="v=DMARC1; p=reject", zone
     if problem:
         who = Author(None, AuthorProblem(problem), reason=f"{problem} From field")
         return Evidence(who, spf_result, dkim_results, arc_result, None, {})
-    lookup = Zone(({"_dmarc.example.com": record} if record else {}) | (zone or {}), found.get("failed", ()))
+    records = {"_dmarc.example.com": record} if record else {}
+    lookup = KeptAnswers(Zone(records | (zone or {}), found.get("failed", ())))
     discovery = discover(Domain(author), lookup, method=found.get("method", Method.TREEWALK), suffixes=SUFFIXES)
     discovery = with_existence(discovery, lookup)
     names = [result.domain for result in (spf_result, *dkim_results) if result.domain]
     organizational = organizational_domains(names, discovery, lookup, suffixes=SUFFIXES)
-    return Evidence(Author(Domain(author), None), spf_result, dkim_results, arc_result, discovery, organizational)
+    other = other_discovery(discovery, names, lookup, SUFFIXES)
+    who = Author(Domain(author), None)
+    return Evidence(who, spf_result, dkim_results, arc_result, discovery, organizational, other)
 
 
 def outcome(found=None, mail=None, rules=RULES, *, draw=0, mail_from_domain="bounce.example.com", **facts):

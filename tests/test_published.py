@@ -29,8 +29,8 @@ def test_records_at_one_name(texts, policy, several):
 
 @pytest.mark.parametrize(
     ("texts", "meant"),
-    [(["v=DMARC 1; p=none"], True), (["v=dmarc1; p=none"], True), (["v=spf1 -all"], False), ([REJECT], False),
-     ([REJECT, NONE], False), (["v=dmarc1", REJECT], False), ([], False)],
+    [(["v=DMARC 1; p=none"], True), (["v=dmarc1; p=none"], True), (["v=spf1 -all"], True), (["hello"], False),
+     ([REJECT], False), ([REJECT, NONE], False), (["v=dmarc1", REJECT], False), ([], False)],
 )  # fmt: skip
 def test_what_was_meant_as_a_record(texts, meant):
     assert fetch(Domain("example.com"), Zone({"_dmarc.example.com": texts})).near_miss is meant

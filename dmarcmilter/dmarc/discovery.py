@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from dmarcmilter.dmarc import treewalk
 from dmarcmilter.dmarc.domain import Domain, is_within
+from dmarcmilter.dmarc.faultkind import FaultKind
 from dmarcmilter.dmarc.published import PREFIX, Published, fetch
 from dmarcmilter.dmarc.record import AlignmentMode, PolicyRecord
 from dmarcmilter.dmarc.suffixes import Suffixes
@@ -48,6 +49,8 @@ class Discovery:
     """What an owner or an operator should know, in our words."""
     faulty: tuple[Domain, ...] = ()
     """Where something stands that was meant as a DMARC record and does not count."""
+    fault_kinds: tuple[FaultKind, ...] = ()
+    """Why, for each of `faulty`."""
     highest_possible: Domain | None = None
     """The shortest name that the Organizational Domain can be; given when that is unknown."""
 
@@ -148,6 +151,7 @@ def _by_tree_walk(author: Domain, lookup: Lookup, suffixes: Suffixes) -> Discove
         author_exists=True if first.name_exists else None,
         notes=_notes(walked.steps) + _guard_note(walked, own),
         faulty=_faulty(walked.steps),
+        fault_kinds=_fault_kinds(walked.steps),
         highest_possible=treewalk.highest_organizational_domain(author, suffixes) if own is None else None,
     )
 
@@ -168,6 +172,7 @@ def _by_suffix_list(author: Domain, lookup: Lookup, suffixes: Suffixes) -> Disco
         failed=last.failed,
         notes=_notes(steps),
         faulty=_faulty(steps),
+        fault_kinds=_fault_kinds(steps),
     )
 
 
@@ -198,7 +203,11 @@ def _notes(steps: Iterable[Published]) -> tuple[str, ...]:
 
 
 def _faulty(steps: Iterable[Published]) -> tuple[Domain, ...]:
-    return tuple(step.domain for step in steps if step.several or step.near_miss)
+    return tuple(step.domain for step in steps if step.fault)
+
+
+def _fault_kinds(steps: Iterable[Published]) -> tuple[FaultKind, ...]:
+    return tuple(step.fault for step in steps if step.fault)
 
 
 def _guard_note(walked: treewalk.Walk, own: Domain | None) -> tuple[str, ...]:

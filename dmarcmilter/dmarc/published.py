@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from dmarcmilter.dmarc import record
 from dmarcmilter.dmarc.domain import Domain
+from dmarcmilter.dmarc.faultkind import FaultKind
 from dmarcmilter.dmarc.record import PolicyRecord
 from dmarcmilter.lookup import Lookup, Status
 
@@ -19,6 +20,8 @@ class Published:
     """More than one DMARC record stands there, and so none counts."""
     near_miss: bool = False
     """What stands there was meant as a DMARC record, and is none."""
+    fault: FaultKind | None = None
+    """Why what stands there does not count, when something was meant to."""
     failed: str = ""
     """Why DNS did not say."""
     name_exists: bool = False
@@ -33,6 +36,8 @@ def fetch(domain: Domain, lookup: Lookup) -> Published:
     exists = answer.status is not Status.NXDOMAIN
     candidates = [text for text in answer.texts if record.is_policy_record(text)]
     if len(candidates) != 1:
-        meant = not candidates and any(record.near_miss(text) for text in answer.texts)
-        return Published(domain, several=bool(candidates), near_miss=meant, name_exists=exists)
+        if candidates:
+            return Published(domain, several=True, fault=FaultKind.SEVERAL_RECORDS, name_exists=exists)
+        meant = next(filter(None, map(record.near_miss, answer.texts)), None)
+        return Published(domain, near_miss=meant is not None, fault=meant.kind if meant else None, name_exists=exists)
     return Published(domain, record=record.parse(candidates[0]), name_exists=exists)

@@ -10,6 +10,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TypeVar
 
+from dmarcmilter.dmarc import faultkind
+from dmarcmilter.dmarc.faultkind import FaultKind
 from dmarcmilter.dmarc.reporturi import Fault, parse_list, shown
 
 MAX_OCTETS = 8192
@@ -129,7 +131,8 @@ def _parse(raw: bytes) -> PolicyRecord | None:
     ruf = parse_list("ruf", tags.get("ruf"), faults)
     p, sp, np = (_word(Policy, name, tags, faults) for name in ("p", "sp", "np"))
     if "p" not in tags:
-        faults.append(Fault("p", "the record has no p tag", "write p=none, p=quarantine or p=reject"))
+        kind = FaultKind.NO_POLICY if len(tags) > 1 or faults else FaultKind.ONLY_VERSION
+        faults.append(Fault("p", "the record has no p tag", "write p=none, p=quarantine or p=reject", kind))
     # RFC 9989 4.10.1: the general rule of defaults (4.8) does not hold for these three.
     sound = p is not None and (sp is not None or "sp" not in tags) and (np is not None or "np" not in tags)
     mode = _word(YesOrNo, "t", tags, faults)
@@ -155,15 +158,14 @@ _remembered = lru_cache(maxsize=REMEMBERED)(_parse)
 
 
 def near_miss(raw: bytes) -> Fault | None:
-    """What is wrong with TXT data that was meant as a DMARC record and is none; None: it was not meant so."""
-    start = raw[:64].lower()
-    if is_policy_record(raw) or b"dmarc" not in start:
+    """What is wrong with TXT data at `_dmarc` that was meant as a DMARC record and is none; None: not meant so."""
+    kind = None if is_policy_record(raw) else faultkind.of_no_record(raw)
+    if kind is None:
         return None
-    return Fault(
-        "v",
-        f"not a DMARC record: it begins with {shown(raw[:24].decode('latin-1'))}",
-        "begin the record with v=DMARC1; in exactly these letters, without quotes or backslashes",
-    )
+    advice = "begin the record with v=DMARC1; in exactly these letters, without quotes or backslashes"
+    if kind is FaultKind.SPF_RECORD:
+        advice = "publish SPF at the domain itself, without _dmarc, and a record that begins with v=DMARC1; here"
+    return Fault("v", f"not a DMARC record: it begins with {shown(raw[:24].decode('latin-1'))}", advice, kind)
 
 
 def _read_tags(raw: bytes, faults: list[Fault]) -> _Tags:
@@ -171,18 +173,25 @@ def _read_tags(raw: bytes, faults: list[Fault]) -> _Tags:
     whole = raw[:MAX_OCTETS].decode("latin-1")
     if len(raw) > MAX_OCTETS:
         whole = whole.rpartition(";")[0]
-        faults.append(Fault("", f"longer than {MAX_OCTETS} octets, the rest is not read", "shorten the record"))
+        faults.append(
+            Fault(
+                "", f"longer than {MAX_OCTETS} octets, the rest is not read", "shorten the record", FaultKind.TOO_LONG
+            )
+        )
     parts = whole.split(";", MAX_TAGS)
     if len(parts) > MAX_TAGS:
         del parts[MAX_TAGS:]
-        faults.append(Fault("", f"more than {MAX_TAGS} tags, the rest is not read", "shorten the record"))
+        faults.append(
+            Fault("", f"more than {MAX_TAGS} tags, the rest is not read", "shorten the record", FaultKind.TOO_LONG)
+        )
     tags: _Tags = {"v": "DMARC1"}
     for part in parts[1:]:
         name, equals, value = (piece.strip(WSP) for piece in part.partition("="))
         if not part.strip(WSP):
             continue
         if not equals or _NAME.fullmatch(name) is None:
-            faults.append(Fault("", f"not a tag: {shown(part)}", "write name=value and a semicolon after it"))
+            advice = "write name=value and a semicolon after it"
+            faults.append(Fault("", f"not a tag: {shown(part)}", advice, faultkind.of_part(part)))
             continue
         _take(name.lower(), value, tags, faults)
     return tags
@@ -190,19 +199,23 @@ def _read_tags(raw: bytes, faults: list[Fault]) -> _Tags:
 
 def _take(name: str, value: str, tags: _Tags, faults: list[Fault]) -> None:
     if name not in _KNOWN:
-        faults.append(Fault(shown(name), "not a DMARC tag, ignored", "correct its name or leave it out"))
+        advice = "correct its name or leave it out"
+        faults.append(Fault(shown(name), "not a DMARC tag, ignored", advice, FaultKind.UNKNOWN_TAG))
         return
     if name in tags:
         tags[name] = None if name != "v" else tags[name]
-        faults.append(Fault(name, "the tag stands more than once, so none of them counts", "keep one"))
+        problem = "the tag stands more than once, so none of them counts"
+        faults.append(Fault(name, problem, "keep one", FaultKind.TAG_TWICE))
         return
     if name in _HISTORIC:
-        faults.append(Fault(name, "no longer part of DMARC (RFC 9989)", _HISTORIC[name]))
+        problem = "no longer part of DMARC (RFC 9989)"
+        faults.append(Fault(name, problem, _HISTORIC[name], FaultKind.OBSOLETE_TAG))
     tags[name] = value
     if _VALUE.fullmatch(value) is None:
         tags[name] = None
         problem = "characters that a record cannot hold" if value else "the value is empty"
-        faults.append(Fault(name, problem, "write printable ASCII, or leave the tag out"))
+        kind = FaultKind.INVALID_CHARACTERS if value else FaultKind.EMPTY_VALUE
+        faults.append(Fault(name, problem, "write printable ASCII, or leave the tag out", kind))
 
 
 def _word(words: type[Word], name: str, tags: _Tags, faults: list[Fault]) -> Word | None:
@@ -215,7 +228,8 @@ def _word(words: type[Word], name: str, tags: _Tags, faults: list[Fault]) -> Wor
     if found is None:
         choices = ", ".join(f"{name}={word}" for word in known)
         missing = " (is a semicolon missing?)" if "=" in value else ""
-        faults.append(Fault(name, f"{shown(value)} is not a value of it", f"write one of {choices}{missing}"))
+        kind = faultkind.of_policy(value) if words is Policy else faultkind.of_value(value)
+        faults.append(Fault(name, f"{shown(value)} is not a value of it", f"write one of {choices}{missing}", kind))
     return found
 
 
@@ -225,7 +239,8 @@ def _percentage(tags: _Tags, faults: list[Fault]) -> int | None:
     if value is None:
         return None
     if _PERCENT.fullmatch(value) is None or int(value) > 100:
-        faults.append(Fault("pct", f"{shown(value)} is not a number from 0 to 100", "leave pct out"))
+        problem = f"{shown(value)} is not a number from 0 to 100"
+        faults.append(Fault("pct", problem, "leave pct out", FaultKind.OBSOLETE_TAG))
         return None
     return int(value)
 
@@ -238,7 +253,8 @@ def _failure_options(tags: _Tags, faults: list[Fault], *, ruf: tuple[str, ...]) 
     options = [option.strip(WSP).lower() for option in value.split(":")]
     once = len(set(options)) == len(options)
     if not once or not {"0", "1", "d", "s"}.issuperset(options) or {"0", "1"}.issubset(options):
-        faults.append(Fault("fo", f"{shown(value)} is not a list of options", "write 0 or 1, d, s with colons between"))
+        problem = f"{shown(value)} is not a list of options"
+        faults.append(Fault("fo", problem, "write 0 or 1, d, s with colons between", faultkind.of_value(value)))
         return "0"
     return ":".join(options)
 

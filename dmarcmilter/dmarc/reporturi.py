@@ -3,6 +3,9 @@
 import re
 from dataclasses import dataclass
 
+from dmarcmilter.dmarc import faultkind
+from dmarcmilter.dmarc.faultkind import FaultKind
+
 MAX_URIS = 16
 """Of one tag."""
 MAX_URI = 512
@@ -24,6 +27,7 @@ class Fault:
     """Empty: of the record as a whole."""
     problem: str
     advice: str
+    kind: FaultKind
 
 
 def shown(text: str) -> str:
@@ -39,14 +43,14 @@ def parse_list(tag: str, value: str | None, faults: list[Fault]) -> tuple[str, .
     items = value.split(",", MAX_URIS)
     if len(items) > MAX_URIS:
         del items[MAX_URIS:]
-        faults.append(Fault(tag, f"more than {MAX_URIS} addresses, the rest is not read", "shorten the list"))
+        problem = f"more than {MAX_URIS} addresses, the rest is not read"
+        faults.append(Fault(tag, problem, "shorten the list", FaultKind.TOO_LONG))
     uris: dict[str, None] = {}
     for item in items:
         uri = _parse_one(item.strip(" \t"))
         if uri is None:
-            faults.append(
-                Fault(tag, f"{shown(item.strip())} is not an address for reports", "write mailto:name@domain")
-            )
+            problem = f"{shown(item.strip())} is not an address for reports"
+            faults.append(Fault(tag, problem, "write mailto:name@domain", faultkind.of_address(item)))
         else:
             uris[uri] = None
     return tuple(uris)

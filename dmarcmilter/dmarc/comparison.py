@@ -1,0 +1,110 @@
+"""What the other way of discovery gives for the same message (RFC 9989 4.10, RFC 7489 6.6.3), for statistics.
+
+Nothing more is asked of DNS: where the other way needs an answer that was not asked for, nothing is known of it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dmarcmilter.dmarc.discovery import Discovery, Method, discover, organizational_domains
+from dmarcmilter.dmarc.domain import Domain
+from dmarcmilter.dmarc.evaluation import DmarcWord, Evaluation, evaluate
+from dmarcmilter.dmarc.suffixes import Suffixes
+from dmarcmilter.evidence import Evidence, OtherDiscovery
+from dmarcmilter.lookup import Answer, Lookup
+
+ERRORS = frozenset({DmarcWord.TEMPERROR, DmarcWord.PERMERROR})
+"""Results that are not compared: a DNS failure says nothing of the domain."""
+
+
+class NotAskedError(LookupError):
+    """The first way of discovery did not need this answer."""
+
+
+class KeptAnswers:
+    """A Lookup that keeps the answers it gives."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        self._kept: dict[tuple[str, str], Answer] = {}
+
+    def __call__(self, name: str, rdtype: str) -> Answer:
+        answer = self._kept[name, rdtype] = self._lookup(name, rdtype)
+        return answer
+
+    def again(self, name: str, rdtype: str) -> Answer:
+        """An answer given before. NotAskedError for any other."""
+        try:
+            return self._kept[name, rdtype]
+        except KeyError:
+            raise NotAskedError(name) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the other way of discovery gives, and in which of these values it differs from the one in use."""
+
+    method: Method
+    policy_domain: Domain | None
+    organizational_domain: Domain | None
+    result: DmarcWord | None
+    """None: not known."""
+    differs: tuple[str, ...]
+    """Names of those of the fields above that differ."""
+
+    def record(self) -> dict[str, Any]:
+        """For the outcome object; the values only where they differ."""
+        found: dict[str, Any] = {"differs": list(self.differs), "method": str(self.method)}
+        if self.differs:
+            found["policy_domain"] = self.policy_domain
+            found["organizational_domain"] = self.organizational_domain
+            found["result"] = self.result and str(self.result)
+        return found
+
+
+def other_discovery(
+    discovery: Discovery, identifiers: Iterable[Domain], answers: KeptAnswers, suffixes: Suffixes
+) -> OtherDiscovery | None:
+    """The other way of discovery, from kept answers only; None: it needs others, or one of them failed."""
+    if discovery.failed or discovery.organizational_domain is None:
+        return None
+    method = Method.PSL if discovery.method is Method.TREEWALK else Method.TREEWALK
+    try:
+        other = discover(discovery.author, answers.again, method=method, suffixes=suffixes)
+    except NotAskedError:
+        return None
+    if other.failed or other.organizational_domain is None:
+        return None
+    try:
+        organizational = organizational_domains(identifiers, other, answers.again, suffixes=suffixes)
+    except NotAskedError:
+        organizational = None
+    return OtherDiscovery(other, organizational)
+
+
+def compare(evidence: Evidence, evaluation: Evaluation) -> Comparison | None:
+    """How the two ways of discovery compare for this message; None: not known."""
+    if evidence.other is None or evidence.discovery is None:
+        return None
+    ours, other = evidence.discovery, evidence.other.discovery
+    result = _result(evidence, evidence.other)
+    differs = []
+    if ours.record is not None or other.record is not None:
+        # Without any record, the Organizational Domain decides nothing.
+        if ours.policy_domain != other.policy_domain:
+            differs.append("policy_domain")
+        if ours.organizational_domain != other.organizational_domain:
+            differs.append("organizational_domain")
+        if result is not None and evaluation.result not in ERRORS and result is not evaluation.result:
+            differs.append("result")
+    return Comparison(other.method, other.policy_domain, other.organizational_domain, result, tuple(differs))
+
+
+def _result(evidence: Evidence, other: OtherDiscovery) -> DmarcWord | None:
+    if other.organizational is None:
+        return None
+    # Whether the Author Domain exists decides between sp and np, never between pass and fail.
+    discovery = replace(other.discovery, author_exists=True)
+    found = evaluate(replace(evidence, discovery=discovery, organizational=other.organizational))
+    return None if found.result in ERRORS else found.result
