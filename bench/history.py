@@ -81,6 +81,7 @@ def record(number: int, when: datetime, author: int, sender: int, chance: random
         "author_domain": domain,
         "author_problem": None,
         "author_domains": [domain],
+        "author_unread": False,
         "size": chance.randrange(2_000, 200_000),
         "truncated": None,
         "spf": {"result": spf, "domain": return_path, "scope": "mfrom", "reason": ""},

@@ -120,6 +120,10 @@ class Case:
     more_recipients: bool = False
     """As Envelope.more_recipients."""
     draws: Draws = Draws()
+    author_domains: tuple[Domain, ...] = ()
+    """As Author.domains."""
+    author_unread: bool = False
+    """As Author.unread."""
 
     @property
     def authenticated(self) -> tuple[Domain, ...]:
@@ -152,6 +156,8 @@ def of_message(
         deferred_for=deferred_for,
         recipients=envelope.recipients,
         more_recipients=envelope.more_recipients,
+        author_domains=author.domains,
+        author_unread=author.unread,
     )
 
 
@@ -245,6 +251,16 @@ def organization(author: Domain, discovery: Discovery | None, suffixes: Suffixes
     if discovery is not None:
         found += [name for name in (discovery.organizational_domain, discovery.highest_possible) if name]
     return min(found, key=len)
+
+
+def sampled_organization(author: Domain, discovery: Discovery | None, suffixes: Suffixes) -> Domain:
+    """The name that draws are made for: the widest that its policy comes from or that is the Author Domain's own.
+
+    Below it a sender can make up names at no cost.
+    """
+    own = organization(author, discovery, suffixes)
+    found = discovery.policy_domain if discovery is not None else None
+    return min(own, found or own, key=len)
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

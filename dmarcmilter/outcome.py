@@ -76,6 +76,7 @@ class Outcome:
             "author_domain": author.domain,
             "author_problem": str(author.problem) if author.problem else None,
             "author_domains": list(author.domains),
+            "author_unread": author.unread,
             "size": self.message.size,
             "truncated": self.message.truncated or None,
         }

@@ -88,7 +88,8 @@ def read(headers: Sequence[Header], *, truncated: str = "", seal: bool = False) 
     """
     author = author_domain(headers)
     if truncated:
-        author = Author(None, AuthorProblem.MALFORMED, author.domains, lax=False, reason=f"header exceeds {truncated}")
+        reason = f"header exceeds {truncated}"
+        author = Author(None, AuthorProblem.MALFORMED, author.domains, reason=reason, unread=True)
     signatures = dkim.read(headers, author.domain)
     chain = arc.read(headers)
     plans = dkim.plans(signatures) | arc.plans(chain) | ({sealing.BODY} if seal else set())
@@ -138,7 +139,6 @@ def process(
 
 def _detailed(case: Case, message: Message, evidence: Evidence, site: Site) -> Case:
     """What only a message that is not simply delivered needs to have looked up in it."""
-    rollout = sampling.rollout_draw(message, case.author, site.sampling_key)
     discovery = evidence.discovery
     organization = None
     if site.rules.forces and case.author is not None:
@@ -151,7 +151,7 @@ def _detailed(case: Case, message: Message, evidence: Evidence, site: Site) -> C
         organization=organization,
         hops=hops,
         arc_origin=cases.arc_origin(evidence.arc) if any(hop.vouches for hop in hops) else None,
-        draws=Draws(_pct_draw(message, discovery, site), rollout),
+        draws=Draws(_pct_draw(message, discovery, site), _rollout_draw(message, evidence, site)),
     )
 
 
@@ -169,7 +169,17 @@ def _pct_draw(message: Message, discovery: Discovery | None, site: Site) -> int 
     pct = discovery.record.pct if discovery and discovery.record else None
     if discovery is None or pct is None or pct == EVERY_MESSAGE:
         return None
-    return sampling.draw(message, discovery.author, site.sampling_key)
+    organization = cases.sampled_organization(discovery.author, discovery, site.suffixes)
+    envelope = message.envelope
+    return sampling.pct_draw(organization, envelope.client_ip, envelope.received_at, site.sampling_key)
+
+
+def _rollout_draw(message: Message, evidence: Evidence, site: Site) -> int:
+    envelope = message.envelope
+    organizations = [
+        cases.sampled_organization(author, evidence.discovery, site.suffixes) for author in evidence.author.domains
+    ]
+    return sampling.rollout_draw(organizations, envelope.client_ip, envelope.received_at, site.sampling_key)
 
 
 def _with_client_names(case: Case, assessment: Assessment, lookup: Lookup, rules: Rules) -> Case:

@@ -208,9 +208,12 @@ def _why_released(case: Case, rules: Rules) -> str:
 
 
 def _why_not_in_rollout(case: Case, rules: Rules) -> str:
-    """Who has no single Author Domain is in no list of domains, but may be among the percent."""
-    listed = rules.rollout_domains
-    if listed and not (case.author and any(is_within(case.author, name) for name in listed)):
+    """A message with several authors is in when one of them is, and in any case when they could not all be read."""
+    is_unread = case.author_unread or case.author_problem is AuthorProblem.MALFORMED
+    if is_unread and rules.rollout_percent > 0:
+        return ""
+    listed, authors = rules.rollout_domains, (case.author,) if case.author else case.author_domains
+    if listed and not any(is_within(author, name) for author in authors for name in listed):
         return "not in rollout_domains"
     draw = case.draws.rollout
     if rules.rollout_percent < EVERY_MESSAGE and (draw is None or draw >= rules.rollout_percent):

@@ -145,6 +145,9 @@ def case_of(record: Record, terms: Terms) -> Case:
         exempt=Exempt(record["exempt"]),
         deferred_for=record["deferred_for"],
         draws=Draws(draws["pct"], draws["rollout"]),
+        author_domains=tuple(record["author_domains"]),
+        # An older version did not write it.
+        author_unread=record.get("author_unread", record["author_problem"] == AuthorProblem.MALFORMED),
     )
 
 

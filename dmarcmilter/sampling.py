@@ -1,34 +1,58 @@
-"""Sampling for pct and for the rollout: the same answer for a retry, and no dice to reroll (RFC 7489 6.6.4)."""
+"""Draws for pct (RFC 7489 6.6.4) and rollout_percent, which a sender cannot repeat by changing the message.
+
+A draw is a keyed hash of the Author Domain's organization, the client's network and the day: a retry gets the same
+answer, and all mail of one organization from one network is treated alike for a day. docs/threats.md says what a sender
+with many networks can still do.
+"""
 
 import hashlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.message import Message
 
+Client = IPv4Address | IPv6Address | None
+
 IDENTITY_FIELDS = frozenset({b"from", b"to", b"subject", b"date", b"message-id"})
+"""Header fields that `digest` hashes, in lower case."""
+DRAW_SECONDS = 86_400
+"""Seconds for which a draw holds. It changes at a time of day of its own for each organization and network."""
+NETWORK_BITS = {4: 24, 6: 32}
+"""Bits of the client's address that count. An IPv4 /24 has to be bought or rented; an IPv6 /48 costs nothing to who has
+a provider's /32."""
 
 
-def draw(message: Message, author: Domain, key: bytes) -> int:
-    """0..99: a keyed hash of the message's identity. A message is selected when it is below pct.
+def pct_draw(organization: Domain, client: Client, at: datetime, key: bytes) -> int:
+    """0 to 99; a message is selected when it is below pct. `at`: when the message came."""
+    return _number("pct", organization, client, at, key)
 
-    A retry of the same message draws the same number, on every server that has the same key; nobody without the
-    key can tell which spelling of a message would be left out.
+
+def rollout_draw(organizations: Iterable[Domain], client: Client, at: datetime, key: bytes) -> int:
+    """0 to 99 for rollout_percent, independent of pct's draw: the lowest of all organizations that From names.
+
+    The lowest is the strictest, so that a further author takes no message out of the rollout. A message whose From
+    names no domain has the network's draw.
     """
-    return _number(message, author, key)
+    return min(_number("rollout", organization, client, at, key) for organization in (*organizations,) or ("",))
 
 
-def rollout_draw(message: Message, author: Domain | None, key: bytes) -> int:
-    """0..99, the same way, for rollout_percent. Independent of pct's: who is left out there may be enforced here.
+def _number(use: str, organization: str, client: Client, at: datetime, key: bytes) -> int:
+    """The day's boundary is hidden in the hash too: midnight, known to all, would be the time to try again."""
+    pair = f"{use} {organization} {_network(client)}"  # no part has a space in it
+    boundary = _hashed(f"boundary {pair}", key) % DRAW_SECONDS
+    day = (int(at.timestamp()) + boundary) // DRAW_SECONDS
+    return _hashed(f"draw {pair} {day}", key) % 100
 
-    No domain name has a colon, so that the two can never hash the same.
-    """
-    return _number(message, f"rollout:{author or ''}", key)
+
+def _hashed(text: str, key: bytes) -> int:
+    return int.from_bytes(hmac.digest(key, text.encode(), "sha256")[:8], "big")
 
 
-def _number(message: Message, start: str, key: bytes) -> int:
-    return int.from_bytes(digest(message, start, key)[:8], "big") % 100
+def _network(client: Client) -> str:
+    return "-" if client is None else str(ip_network((client, NETWORK_BITS[client.version]), strict=False))
 
 
 def digest(message: Message, start: str, key: bytes) -> bytes:

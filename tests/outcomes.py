@@ -145,7 +145,9 @@ def evidence(author="example.com", problem="", record="v=DMARC1; p=reject", zone
     dkim_results = tuple(found.get("dkim", ()))
     arc_result = found.get("arc") or arc("none")
     if problem:
-        who = Author(None, AuthorProblem(problem), reason=f"{problem} From field")
+        domains = tuple(map(Domain, found.get("domains", ())))
+        reason = f"{problem} From field"
+        who = Author(None, AuthorProblem(problem), domains, reason=reason, unread=found.get("unread", False))
         return Evidence(who, spf_result, dkim_results, arc_result, None, {})
     records = {"_dmarc.example.com": record} if record else {}
     lookup = KeptAnswers(Zone(records | (zone or {}), found.get("failed", ())))

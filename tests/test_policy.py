@@ -34,6 +34,8 @@ def judged(row):
     found = outcomes.evidence(
         author=row.get("author", "example.com"),
         problem=row.get("problem", ""),
+        domains=row.get("domains", ()),
+        unread=row.get("unread", False),
         record=row.get("record", ""),
         failed=row.get("failed", ()),
         zone=row.get("zone"),

@@ -61,6 +61,8 @@ class Author:
     """The field is outside the grammar, yet has one reading (as `Doe, John <j@example.com>`)."""
     reason: str = ""
     """Our own words, never the sender's."""
+    unread: bool = False
+    """`domains` may lack some: a From field is malformed, or there are more than MAX_DOMAINS or MAX_FIELDS."""
 
 
 def author_domain(headers: Sequence[Header]) -> Author:
@@ -70,14 +72,17 @@ def author_domain(headers: Sequence[Header]) -> Author:
     if not bodies:
         return _problem(AuthorProblem.MISSING, "no From field")
     if len(bodies) > 1:
-        domains = [domain for body in bodies[:MAX_FIELDS] for domain in _judge(body).domains]
-        return _problem(AuthorProblem.SEVERAL_FIELDS, "several From fields", domains)
+        read = [_judge(body) for body in bodies[:MAX_FIELDS]]
+        domains = [domain for author in read for domain in author.domains]
+        unread = len(bodies) > MAX_FIELDS or any(author.unread for author in read)
+        return _problem(AuthorProblem.SEVERAL_FIELDS, "several From fields", domains, unread=unread)
     return _judge(bodies[0])
 
 
-def _problem(problem: AuthorProblem, reason: str, domains: Sequence[Domain] = ()) -> Author:
-    distinct = tuple(dict.fromkeys(domains))[:MAX_DOMAINS]
-    return Author(domain=None, problem=problem, domains=distinct, reason=reason)
+def _problem(problem: AuthorProblem, reason: str, domains: Sequence[Domain] = (), *, unread: bool = False) -> Author:
+    distinct = tuple(dict.fromkeys(domains))
+    unread = unread or problem is AuthorProblem.MALFORMED or len(distinct) > MAX_DOMAINS
+    return Author(domain=None, problem=problem, domains=distinct[:MAX_DOMAINS], reason=reason, unread=unread)
 
 
 def _judge(body: bytes) -> Author:
