@@ -58,12 +58,14 @@ Around
     keyfile         secrets in files, made at the first start
     daemon          the supervisor: signals, workers, reload
     children        forking
+    running         the conf file of a running filter, by its process id
     privileges      the user that the filter runs as, and that its files are nobody else's
     exposure        files of ours that others could read all the same
     lifesigns       silent workers are ended; the service manager's watchdog
     exporting       the supervisor's hold on the metrics' process
     worker          one worker process: libmilter's loop, the drain
     listener        the socket, bound once
+    log_output      log lines to standard error, systemd's journal or syslog
     notify          readiness for the service manager
     mailfile        a message in a file, cut as an MTA would
     holdqueue       Postfix's hold queue: what is held, released, deleted

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from dmarcmilter import children, notify, privileges, worker
+from dmarcmilter import children, log_output, notify, privileges, worker
 from dmarcmilter import config as configuration
 from dmarcmilter.children import Child
 from dmarcmilter.config import ConfigError
@@ -189,7 +189,7 @@ class Supervisor:
             log.warning("reload: %s", text)
         old = (self.config, self.site, self.generation)
         self.config, self.site, self.generation = config, site, self.generation + 1
-        set_level(config)
+        log_output.configure(config.log)
         if self._fork_all():
             self._signal(worker.RETIRE, generation=old[2])
             self._signal(signal.SIGTERM, generation=old[2] - MAX_LEAVING)
@@ -201,7 +201,7 @@ class Supervisor:
             log.error("reload: the new workers do not start; the running configuration stays")
             self._give_up(self.generation)
             self.config, self.site, self.generation = old
-            set_level(self.config)
+            log_output.configure(self.config.log)
             self._reloaded(Reloaded.FAILED)
 
     def _reloaded(self, result: Reloaded) -> None:
@@ -233,13 +233,13 @@ def serve(path: str) -> int:
     try:
         loaded = configuration.read(path)
         config = loaded.config
-        _log_to_stderr(config)
+        log_output.configure(config.log)
         site = build(config)
         # From the moment that the socket accepts, a signal has its meaning, if only after the start.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         listener = Listener(config.milter)
     except (ConfigError, ListenError) as error:
-        sys.stderr.write(f"dmarcmilter: {error}\n")
+        sys.stderr.write(log_output.with_priority(f"dmarcmilter: {error}", logging.ERROR) + "\n")
         return 2
     for concern in [*loaded.warnings, *_concerns(config, path)]:
         log.warning("%s", concern)
@@ -253,17 +253,3 @@ def serve(path: str) -> int:
 def _concerns(config: Config, path: str) -> list[str]:
     """What is no reason not to serve, and should not stay so."""
     return [*([privileges.AS_ROOT] if privileges.is_root() else []), *exposed(config, path)]
-
-
-def _log_to_stderr(config: Config) -> None:
-    """One line an event; the service manager adds time and process."""
-    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
-    logging.raiseExceptions = False
-    # What no line of ours shows is not looked up: in libmilter's threads each look-up would make a Thread object.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None  # noqa: SLF001  documented in the logging HOWTO
-    set_level(config)
-
-
-def set_level(config: Config) -> None:
-    logging.getLogger().setLevel(config.log.level.upper())

@@ -53,6 +53,12 @@ def build(config: Config, *, keep_key: bool = True) -> Site:
     )
 
 
+def check_files(config: Config) -> None:
+    """ConfigError when a file that the conf names cannot be used by the filter. Writes nothing."""
+    build(config, keep_key=False)
+    _sealer(config.arc.seal)
+
+
 def _recipients(found: settings.Recipients) -> Recipients:
     try:
         listing = ListingFile(found.file, found.default) if found.file else None

@@ -1,6 +1,21 @@
 """Fixtures that the tests of several modules share."""
 
+import logging
+
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def _unchanged_logging():
+    """Commands that run within a test configure logging for the whole process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.setLevel(level)
+    for handler in root.handlers[:]:
+        if handler not in handlers:
+            root.removeHandler(handler)
+            handler.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -232,6 +232,7 @@ WRONG = [
     ("arc.seal", "selector", '"s1"'),
     ("arc.seal", "key_file", '"/key.pem"'),
     ("arc.seal", "recipients", '["a@example.net"]'),
+    ("log", "syslog_facility", '"news"'),
     ("log", "level", '"trace"'),
 ]
 

@@ -60,6 +60,11 @@ def test_commands_exist(unit):
     assert {word for word in words if word.startswith("--")} <= known
 
 
+def test_log_lines_have_the_facility_mail():
+    for unit in SERVICES:
+        assert setting(unit, "SyslogFacility") == ["mail"]
+
+
 def test_times_agree_with_the_program():
     [stop], [watchdog] = setting("dmarcmilter.service", "TimeoutStopSec"), setting("dmarcmilter.service", "WatchdogSec")
     assert int(stop) > Config().milter.drain_timeout + STOP_GRACE

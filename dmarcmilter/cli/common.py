@@ -1,5 +1,6 @@
 """What several commands share."""
 
+import logging
 import os
 from pathlib import Path
 from typing import NoReturn
@@ -7,7 +8,7 @@ from typing import NoReturn
 import click
 
 from dmarcmilter import config as configuration
-from dmarcmilter import privileges
+from dmarcmilter import log_output, privileges
 from dmarcmilter.config import ConfigError
 from dmarcmilter.resolver import Resolver, system_nameservers
 from dmarcmilter.settings import Config
@@ -31,7 +32,7 @@ def make_private() -> None:
 
 
 def fail(message: str) -> NoReturn:
-    click.echo(f"dmarcmilter: {message}", err=True)
+    click.echo(log_output.with_priority(f"dmarcmilter: {message}", logging.ERROR), err=True)
     raise SystemExit(EXIT_ERROR)
 
 

@@ -7,15 +7,15 @@ import click
 import msgspec
 
 from dmarcmilter import config as configuration
+from dmarcmilter import running, site
 from dmarcmilter.advice import Finding, Severity, advise, in_order
 from dmarcmilter.advice.finding import warning
 from dmarcmilter.advice.scene import gather
-from dmarcmilter.cli.common import EXIT_ERROR, fail, json_option
+from dmarcmilter.cli.common import EXIT_ERROR, fail, json_option, load
 from dmarcmilter.cli.fromopendmarc import from_opendmarc
 from dmarcmilter.config import ConfigError
 from dmarcmilter.endpoint import without_password
 from dmarcmilter.exposure import exposed
-from dmarcmilter.settings import Config
 
 EXIT_FOUND = 1
 
@@ -29,7 +29,7 @@ config.add_command(from_opendmarc)
 
 
 @config.command("check")
-@click.argument("path", metavar="FILE")
+@click.argument("path", metavar="[FILE]", default="")
 @click.option("--live", is_flag=True, help="Also try: name servers, journal, database, relay, Postfix, the filter.")
 @click.option("--strict", is_flag=True, help="Warnings, too, make the exit status 1.")
 @click.option(
@@ -39,18 +39,34 @@ config.add_command(from_opendmarc)
     help="The user that the filter runs as; default: as systemd's unit says. Its rights are tried when run as root.",
 )
 @click.option("--postfix", "postfix_directory", default="", metavar="DIR", help="Postfix's configuration directory.")
+@click.option(
+    "--running",
+    "pid",
+    type=int,
+    metavar="PID",
+    help="Check the conf file of the filter with this process id, and only whether a reload would take it over.",
+)
 @json_option
-def check(path: str, user: str, postfix_directory: str, *, live: bool, strict: bool, as_json: bool) -> None:
+def check(
+    path: str, user: str, postfix_directory: str, pid: int | None, *, live: bool, strict: bool, as_json: bool
+) -> None:
     """Validate FILE, and warn of settings that silently do not enforce, or do not fit this machine.
 
-    One line for each finding: error, warning or ok. Without --live nothing is sent and nothing written.
+    FILE is /etc/dmarcmilter/dmarcmilter.toml unless given. One line for each finding: error, warning or ok. Without
+    --live nothing is sent and nothing written.
 
     Exit status: 0 valid (perhaps with warnings), 1 an error was found, or with --strict a warning, 2 not valid.
     """
+    path = _path(path, pid)
     try:
         loaded = configuration.read(path)
+        if pid is not None:
+            site.check_files(loaded.config)
     except ConfigError as error:
         _refuse(path, str(error), as_json=as_json)
+    if pid is not None:
+        _tell(path or "the defaults", list(map(warning, loaded.warnings)), as_json=as_json)
+        return
     scene = gather(user, postfix_directory=postfix_directory)
     config = loaded.config
     found = in_order([*map(warning, loaded.warnings), *advise(config, scene), *map(warning, exposed(config, path))])
@@ -63,6 +79,18 @@ def check(path: str, user: str, postfix_directory: str, *, live: bool, strict: b
     worst = {finding.severity for finding in found}
     if Severity.ERROR in worst or (strict and Severity.WARNING in worst):
         raise SystemExit(EXIT_FOUND)
+
+
+def _path(path: str, pid: int | None) -> str:
+    """The file to check. Empty: the filter that runs has none."""
+    if pid is None:
+        return path or configuration.DEFAULT_PATH
+    if path:
+        fail("--running takes the conf file of that filter: leave out FILE")
+    try:
+        return running.conf_path(pid)
+    except running.NotRunningError as error:
+        fail(f"--running: {error}")
 
 
 def _refuse(path: str, problem: str, *, as_json: bool) -> None:
@@ -85,11 +113,14 @@ def _tell(path: str, found: list[Finding], *, as_json: bool) -> None:
 
 
 @config.command("show")
-@click.argument("path", metavar="FILE", default="")
+@click.argument("path", metavar="[FILE]", default="")
 @click.option("-n", "--changed", "only_changed", is_flag=True, help="Only what differs from the defaults.")
 def show(path: str, *, only_changed: bool) -> None:
-    """Print the effective settings as TOML; without FILE: the defaults. Passwords of databases are left out."""
-    found = _load(path) if path else Config()
+    """Print the effective settings as TOML. Passwords of databases are left out.
+
+    FILE is /etc/dmarcmilter/dmarcmilter.toml unless given; without either, the defaults are shown.
+    """
+    found = load(path)
     values = configuration.changed(found) if only_changed else configuration.plain(found)
     for section, table in values.items():
         _print(section, table)
@@ -108,13 +139,6 @@ def _print(section: str, value: Any) -> None:
         click.echo()
         for key, table in inner.items():
             _print(f"{section}.{key}", table)
-
-
-def _load(path: str) -> Config:
-    try:
-        return configuration.load(path)
-    except ConfigError as error:
-        fail(str(error))
 
 
 def _toml(value: object) -> str:

@@ -1,14 +1,13 @@
 """The work of `dmarcmilter history`: loaded only by it, for the SQL that comes with it."""
 
-import logging
 import signal
-import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
+from dmarcmilter import log_output
 from dmarcmilter.cli.common import fail
 from dmarcmilter.history import purge as retention
 from dmarcmilter.history import schema
@@ -18,7 +17,7 @@ from dmarcmilter.settings import Config
 
 
 def ingest(config: Config, *, follow: bool) -> None:
-    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s", level=config.log.level.upper())
+    log_output.configure(config.log)
     reader = Ingest(
         Path(config.history.journal),
         _opened(config.history.database),

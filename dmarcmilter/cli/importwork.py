@@ -1,12 +1,11 @@
 """The work of `dmarcmilter history import-opendmarc`: loaded only by it, for the SQL that comes with it."""
 
-import logging
 import stat
-import sys
 from pathlib import Path
 
 import click
 
+from dmarcmilter import log_output
 from dmarcmilter.cli.common import fail
 from dmarcmilter.history import schema
 from dmarcmilter.history.store import Store, StoreError
@@ -16,7 +15,7 @@ from dmarcmilter.settings import Config
 
 
 def import_opendmarc(config: Config, file: str, *, dry: bool) -> None:
-    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s", level=config.log.level.upper())
+    log_output.configure(config.log)
     path = Path(file)
     try:
         if not stat.S_ISREG(path.stat().st_mode):

@@ -5,7 +5,16 @@
 
 from dataclasses import dataclass, field
 
-from dmarcmilter.settings.afterwards import FailureReports, History, Log, LogLevel, Metrics, Reports, StartTls
+from dmarcmilter.settings.afterwards import (
+    FailureReports,
+    History,
+    Log,
+    LogFacility,
+    LogLevel,
+    Metrics,
+    Reports,
+    StartTls,
+)
 from dmarcmilter.settings.mailpath import (
     Arc,
     Author,
@@ -41,6 +50,7 @@ __all__ = [
     "Ignore",
     "InternalError",
     "Log",
+    "LogFacility",
     "LogLevel",
     "Metrics",
     "Milter",

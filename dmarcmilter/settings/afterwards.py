@@ -71,6 +71,22 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class LogFacility(StrEnum):
+    NONE = ""
+    """Standard error instead of syslog."""
+    MAIL = "mail"
+    DAEMON = "daemon"
+    LOCAL0 = "local0"
+    LOCAL1 = "local1"
+    LOCAL2 = "local2"
+    LOCAL3 = "local3"
+    LOCAL4 = "local4"
+    LOCAL5 = "local5"
+    LOCAL6 = "local6"
+    LOCAL7 = "local7"
+
+
 @dataclass(frozen=True, slots=True)
 class Log:
     level: LogLevel = LogLevel.INFO
+    syslog_facility: LogFacility = LogFacility.NONE
