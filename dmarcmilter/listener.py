@@ -58,14 +58,21 @@ class Listener:
         return self.socket.fileno()
 
     def close(self) -> None:
-        """Stop listening, and remove the socket if it is still ours."""
+        """Stop listening, and remove the socket if it is still ours. Never raises: messages are still in progress."""
         self.socket.close()
-        if self._inode is not None:
-            path = Path(self._where.path)
-            if path.exists() and _inode(path) == self._inode:
+        if self._inode is None:
+            return
+        path = Path(self._where.path)
+        try:
+            if _inode(path) == self._inode:
                 path.unlink()
-            os.close(self._lock)
-            self._inode = None
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            # Its folder has another owner by now. The next start takes the place of what is left there.
+            log.warning("%s: %s: the socket stays where it is", path, error.strerror or error)
+        os.close(self._lock)
+        self._lock, self._inode = -1, None
 
     def release_lock(self) -> None:
         """In a worker: the lock is the supervisor's, and is to end with it."""

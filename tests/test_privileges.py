@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from mta.daemon import PROJECT, FilterDaemon
+from mta.running import OpenMessage, wait_until
 
 from dmarcmilter import privileges
 from dmarcmilter.demo.mta.milterclient import MilterClient
@@ -95,6 +96,23 @@ def test_the_user_serves_and_what_he_makes_is_private(as_nobody):
     assert not lax
     assert {path.owner() for path in made} == {NOBODY}
     assert stat.S_IMODE((as_nobody.directory / "sampling.key").stat().st_mode) == 0o600
+
+
+@as_root
+@readable
+def test_a_stop_after_the_sockets_folder_changed_owner_finishes_messages(as_nobody):
+    """The socket can then no longer be removed; what is in progress is finished all the same."""
+    with MilterClient(as_nobody.address) as client:
+        message = OpenMessage(client, MAIL, queue_id="4O")
+        os.chown(as_nobody.directory, 0, 0)
+        as_nobody.directory.chmod(0o700)
+        as_nobody.process.terminate()
+        wait_until(lambda: "the socket stays where it is" in as_nobody.log(), "the stop")
+        message.finish()
+    assert as_nobody.process.wait(20) == 0
+    as_nobody.directory.chmod(0o755)
+    assert "Traceback" not in as_nobody.log()
+    assert as_nobody.socket.exists()
 
 
 @as_root

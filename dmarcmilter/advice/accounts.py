@@ -37,6 +37,14 @@ def account(name: str, *, group: str = "", more_groups: tuple[str, ...] = ()) ->
     return Account(found.pw_name, found.pw_uid, gid, frozenset(groups))
 
 
+def by_uid(uid: int) -> Account | None:
+    """None: a number without a name."""
+    try:
+        return account(pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        return None
+
+
 def _group_name(gid: int) -> str:
     try:
         return grp.getgrgid(gid).gr_name

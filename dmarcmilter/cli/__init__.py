@@ -7,6 +7,7 @@ from dmarcmilter.cli.check import check
 from dmarcmilter.cli.common import fail
 from dmarcmilter.cli.conf import config
 from dmarcmilter.cli.demo import demo
+from dmarcmilter.cli.errors import Program
 from dmarcmilter.cli.explain import explain
 from dmarcmilter.cli.health import health
 from dmarcmilter.cli.history import history
@@ -18,7 +19,7 @@ from dmarcmilter.cli.stats import stats
 from dmarcmilter.privileges import PrivilegesError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="dmarcmilter")
 def main() -> None:
     """Inbound DMARC enforcement for Postfix and Sendmail."""

@@ -2,7 +2,7 @@
 
 import click
 
-from dmarcmilter.cli.common import config_option, load, make_private
+from dmarcmilter.cli.common import act_as_filters_user, config_option, load, make_private
 
 
 @click.group()
@@ -24,7 +24,9 @@ def ingest(path: str, *, follow: bool) -> None:
     # SQL is loaded by those who use it, not by every command.
     from dmarcmilter.cli import historywork  # noqa: PLC0415
 
-    historywork.ingest(load(path), follow=follow)
+    config = load(path)
+    act_as_filters_user(config, path)
+    historywork.ingest(config, follow=follow)
 
 
 @history.command("purge")
@@ -34,7 +36,9 @@ def purge(path: str, days: int) -> None:
     """Remove outcomes of before the last DAYS days from the database."""
     from dmarcmilter.cli import historywork  # noqa: PLC0415
 
-    historywork.purge(load(path), days)
+    config = load(path)
+    act_as_filters_user(config, path)
+    historywork.purge(config, days)
 
 
 @history.command("import-opendmarc")

@@ -4,13 +4,22 @@ from datetime import date, datetime
 
 import click
 
-from dmarcmilter.cli.common import config_option, load, make_private
+from dmarcmilter.cli.common import act_as_filters_user, config_option, make_private
+from dmarcmilter.cli.common import load as load_conf
+from dmarcmilter.settings import Config
 
 day_option = click.option("--day", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", help="A UTC day.")
 
 
 def _day(when: datetime | None) -> date | None:
     return when.date() if when else None
+
+
+def load(path: str) -> Config:
+    """The conf. Reports, their archive and the database are the filter's user's to write."""
+    config = load_conf(path)
+    act_as_filters_user(config, path)
+    return config
 
 
 @click.group()

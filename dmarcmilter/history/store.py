@@ -4,6 +4,7 @@ docs/history.md explains the tables; schema.py makes them. A message is one row 
 in common (the verdict with its identifiers, the policy record, the client) is stored once and shared.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -13,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
+from dmarcmilter.endpoint import without_password
 from dmarcmilter.history import engine
 
 Connection = sa.Connection
@@ -163,6 +165,7 @@ class Store:
         except ValueError:
             # A port that is none, where a part of the password may stand: its text is not repeated, nor is its cause.
             raise StoreError("[history] database: not an address of a database") from None
+        self._url = without_password(url)
         self._opened: tuple[int, int] | None = None
         """Which file a connection is to, for SQLite."""
         if self.is_sqlite:
@@ -174,8 +177,15 @@ class Store:
 
     @property
     def is_missing(self) -> bool:
-        """A SQLite file that nobody has made yet; opening it would make it."""
-        return self._file is not None and not self._file.exists()
+        """A SQLite file that nobody has made yet; opening it would make it. StoreError when that cannot be seen."""
+        try:
+            if self._file is not None:
+                self._file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError as error:
+            raise StoreError(self._said(error.strerror or str(error))) from error
+        return False
 
     @property
     def _file(self) -> Path | None:
@@ -199,7 +209,7 @@ class Store:
         """A transaction: all of it or nothing. StoreError or UnacceptableError."""
         self.must_be_the_same()
         try:
-            with _trouble(), self._engine.begin() as connection:
+            with self._trouble(), self._engine.begin() as connection:
                 yield connection
         except (ValueError, OverflowError, TypeError, KeyError) as error:
             # What drivers raise for values that they cannot send, and we for records without what we need.
@@ -209,8 +219,39 @@ class Store:
     def reading(self) -> Iterator[sa.Connection]:
         """A view of one moment, that waits for no writer and holds none up. StoreError."""
         self.must_be_the_same()
-        with _trouble(), self._engine.connect().execution_options(**self._reader()) as connection:
-            yield connection
+        with self._trouble():
+            with self._engine.connect().execution_options(**self._reader()) as connection:
+                before = self._unlocked_state()
+                yield connection
+            if self._unlocked_state() != before:
+                raise StoreError(self._said("it changed while it was read: run this command again"))
+
+    def _unlocked_state(self) -> tuple[int, int, bool] | None:
+        """What shows that a file which is read without locks was written to; None: it is read with locks."""
+        if self._file is None or not engine.only_readable(str(self._file)):
+            return None
+        try:
+            found = self._file.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, os.path.exists(f"{self._file}-wal")  # noqa: PTH110
+
+    @contextmanager
+    def _trouble(self) -> Iterator[None]:
+        """What the database says, sorted into values that it will never take, and all else, which may pass.
+
+        When in doubt it passes: what is tried again is not lost.
+        """
+        try:
+            yield
+        except (exc.DataError, exc.IntegrityError) as error:
+            raise UnacceptableError(_one_line(error)) from error
+        except exc.SQLAlchemyError as error:
+            raise StoreError(self._said(_one_line(error))) from error
+
+    def _said(self, text: str) -> str:
+        """With the database's file or address, and what can be done."""
+        return f"{self._file or self._url}: {text}{_advice(text, self._file)}"
 
     def _reader(self) -> dict[str, Any]:
         return {"dmarcmilter_reader": True} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
@@ -248,18 +289,12 @@ def stream(connection: sa.Connection, sql: str, **values: Any) -> Iterator[Any]:
         yield from found
 
 
-@contextmanager
-def _trouble() -> Iterator[None]:
-    """What the database says, sorted into values that it will never take, and all else, which may pass.
-
-    When in doubt it passes: what is tried again is not lost.
-    """
-    try:
-        yield
-    except (exc.DataError, exc.IntegrityError) as error:
-        raise UnacceptableError(_one_line(error)) from error
-    except exc.SQLAlchemyError as error:
-        raise StoreError(_one_line(error)) from error
+def _advice(text: str, file: Path | None) -> str:
+    if "readonly database" in text:
+        return " (only root and the filter's user may write it; an older schema is renewed by `history ingest`)"
+    if file is not None and "unable to open" in text:
+        return " (not readable for this user, or its folder does not exist)"
+    return " (only root, the filter's user and members of its group may read it)" if "ermission denied" in text else ""
 
 
 def _inode(path: Path | None) -> tuple[int, int] | None:

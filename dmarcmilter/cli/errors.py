@@ -1,0 +1,131 @@
+"""Turns whatever ends a command into one sentence on standard error and an exit status: no traceback is shown.
+
+Commands that know more about an error say it themselves. This is for the rest: a file that cannot be read, a full
+disk, a database that is down, Ctrl-C, a pipe whose reader has gone.
+"""
+
+import errno
+import grp
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from dmarcmilter.config import ConfigError
+from dmarcmilter.privileges import PrivilegesError
+
+EXIT_ERROR: Final = 2
+EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
+TRACEBACK: Final = "DMARCMILTER_TRACEBACK"
+"""Environment variable: when it is set, an internal error shows its traceback."""
+STANDARD_OUTPUT: Final = "standard output"
+
+_ADVICE: Final = {
+    errno.ENOSPC: "the disk is full: make room",
+    errno.EDQUOT: "the quota is used up: make room",
+    errno.EROFS: "the file system is read-only: mount it writable, or name another place",
+    errno.ENOENT: "it does not exist: check the path in the conf file or on the command line",
+    errno.ENOTDIR: "a part of the path is a file and not a folder: check the path",
+    errno.EISDIR: "it is a folder, and a file is needed: check the path",
+    errno.ELOOP: "symbolic links go in a circle: check the path",
+    errno.ENAMETOOLONG: "the name is too long: check the path",
+    errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
+    errno.EIO: "the disk fails: see the kernel's log",
+}
+
+
+class Program(click.Group):
+    """The command group at the top: nothing that a command raises leaves it as a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        _escape_what_cannot_be_encoded()
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                # Here, where an error can still be told; at exit Python would print a traceback for it.
+                sys.stdout.flush()
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            _end("interrupted", EXIT_INTERRUPTED)
+        except Exception as error:  # the last handler: errors of administrators, and ours
+            if isinstance(error, BrokenPipeError) or getattr(error, "errno", 0) == errno.EPIPE:
+                _discard_output()
+                raise SystemExit(1) from None
+            if TRACEBACK in os.environ:
+                raise
+            _discard_if_unwritable(error)
+            _end(in_words(error), EXIT_ERROR)
+
+
+def in_words(error: Exception) -> str:
+    """One sentence: what failed, the path, what to do."""
+    if isinstance(error, OSError):
+        return _system_error(error)
+    if isinstance(error, UnicodeError):
+        return f"text that is not UTF-8: {error}"
+    if isinstance(error, ConfigError | PrivilegesError) or type(error).__name__ == "StoreError":
+        return str(error)
+    text = " ".join(str(error).split())[:500]
+    return (
+        f"internal error: {type(error).__name__}: {text}: please report it, with what {TRACEBACK}=1 in the "
+        "environment shows"
+    )
+
+
+def _system_error(error: OSError) -> str:
+    path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else ""
+    what = error.strerror or str(error)
+    advice = permission_advice(path) if error.errno in {errno.EACCES, errno.EPERM} else _ADVICE.get(error.errno or 0)
+    return ": ".join(filter(None, (path, what, advice)))
+
+
+def permission_advice(path: str) -> str:
+    """Who may, as far as that can be seen: the first folder of the path that keeps this user out, or the file."""
+    place = next((one for one in [*reversed(Path(path).parents), Path(path)] if not _enterable(one)), Path(path))
+    try:
+        owner = place.stat()
+        group = grp.getgrgid(owner.st_gid).gr_name
+    except (OSError, KeyError, ValueError):
+        return "run this command as root or as the filter's user"
+    # Membership of root's own groups would be more than it takes.
+    member = f", or as a member of the group {group}" if group != "root" and owner.st_mode & 0o050 == 0o050 else ""
+    return f"run this command as root or as the filter's user{member}"
+
+
+def _enterable(path: Path) -> bool:
+    return os.access(path, os.X_OK, effective_ids=True)
+
+
+def _escape_what_cannot_be_encoded() -> None:
+    """Texts come from mail and DNS; a terminal with another encoding shows the rest as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None and getattr(stream, "errors", "") == "strict":
+            reconfigure(errors="backslashreplace")
+
+
+def _discard_if_unwritable(error: Exception) -> None:
+    """Standard output on a full disk: Python must not try it again at exit."""
+    if isinstance(error, OSError) and error.filename is None and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
+        error.filename = STANDARD_OUTPUT
+        _discard_output()
+
+
+def _discard_output() -> None:
+    """Send what is still in the buffer of standard output to /dev/null."""
+    with suppress(OSError, ValueError):
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, sys.stdout.fileno())
+        os.close(sink)
+
+
+def _end(message: str, status: int) -> None:
+    with suppress(OSError):
+        click.echo(f"dmarcmilter: {message}", err=True)
+    raise SystemExit(status)
