@@ -101,6 +101,7 @@ def record(number: int, when: datetime, author: int, sender: int, chance: random
             "tag": "p" if policy else None,
             "reason": "" if result == "pass" else f"no policy record for {domain}" if not policy else "nothing passed",
             "troubles": [],
+            "possibly_aligned": [],
         },
         "disposition": done,
         "overrides": [{"type": "mailing_list", "comment": "List-Id present", "rfc7489": "mailing_list"}] * softened,
@@ -111,6 +112,7 @@ def record(number: int, when: datetime, author: int, sender: int, chance: random
         "would_disposition": done,
         "exempt": "nobody",
         "deferred_for": None,
+        "deferral_unrecorded": False,
         "draws": {"pct": None, "rollout": None},
         "client_names": None,
         "lists": {"ids": [], "traces": []},
@@ -158,6 +160,7 @@ def published(author: int, domain: str) -> dict[str, Any]:
         "usable": True,
         "discovery": "treewalk",
         "organizational_domain": domain,
+        "author_exists": None,
         "notes": [],
     }
 

@@ -4,7 +4,7 @@ Only a message that is not simply delivered needs most of them, so they are not 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date
 from enum import StrEnum
@@ -114,7 +114,13 @@ class Case:
     """The client of the first hop, if that hop recorded it."""
     exempt: Exempt = Exempt.NOBODY
     deferred_for: float | None = None
-    """Seconds since this same message was first deferred; None: it never was."""
+    """Seconds since this same message was first deferred; None: it never was, or that is not known."""
+    deferral_unrecorded: bool = False
+    """No record of its deferral can be kept: deferred now, it would be deferred for ever."""
+    likely_aligned: bool = False
+    """An authenticated domain is of the author's organization by the public suffix list, and aligned unless a failed
+    lookup says otherwise (Evaluation.possibly_aligned).
+    """
     recipients: tuple[bytes, ...] = ()
     """Never stored."""
     more_recipients: bool = False
@@ -261,6 +267,14 @@ def sampled_organization(author: Domain, discovery: Discovery | None, suffixes: 
     own = organization(author, discovery, suffixes)
     found = discovery.policy_domain if discovery is not None else None
     return min(own, found or own, key=len)
+
+
+def likely_aligned(author: Domain | None, possibly_aligned: Iterable[Domain], suffixes: Suffixes) -> bool:
+    """Private suffixes count here: customers of one hosting provider are not one organization."""
+    if author is None:
+        return False
+    own = suffixes.organizational_domain(author) or author
+    return any((suffixes.organizational_domain(name) or name) == own for name in possibly_aligned)
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

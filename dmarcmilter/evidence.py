@@ -54,6 +54,8 @@ class SpfResult:
     """The SPF-authenticated name: of MAIL FROM, of HELO for the null reverse-path; None: there was none to check."""
     scope: SpfScope
     reason: str = ""
+    cut_off: bool = False
+    """A limit of this program, not of RFC 7208, ended the evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class DkimResult:
     """The key says t=y (RFC 6376 3.6.1)."""
     unsigned_duplicates: tuple[str, ...] = ()
     """Names of fields that stand beside a signed field of the same name and are not covered (RFC 6376 8.15)."""
+    cut_off: bool = False
+    """Not verified, because the message has more signatures than are. Without a domain: some were not even read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,7 @@ class Outcome:
         return {
             "exempt": str(case.exempt),
             "deferred_for": None if case.deferred_for is None else int(case.deferred_for),
+            "deferral_unrecorded": case.deferral_unrecorded,
             "draws": {"pct": case.draws.pct, "rollout": case.draws.rollout},
             "client_names": None if names is None else {"confirmed": list(names.names), "failed": names.failed},
             "lists": {"ids": list(case.list_ids), "traces": list(case.list_traces)},
@@ -157,11 +158,11 @@ class Outcome:
     @property
     def sampled_out(self) -> bool:
         """The policy was lowered because pct did not select the message."""
-        return self.assessment is not None and self.assessment.sampled_out and self._failed
-
-    @property
-    def _failed(self) -> bool:
-        return self.evaluation.result is DmarcWord.FAIL
+        if self.assessment is None or not self.assessment.sampled_out:
+            return False
+        return self.evaluation.result is DmarcWord.FAIL or any(
+            found.type_rfc7489 == "sampled_out" for found in self.decision.overrides
+        )
 
     def _policy(self) -> dict[str, Any] | None:
         discovery = self.evidence.discovery
@@ -185,6 +186,7 @@ class Outcome:
             "usable": record.usable,
             "discovery": str(discovery.method),
             "organizational_domain": discovery.organizational_domain,
+            "author_exists": discovery.author_exists,
             "notes": list(discovery.notes),
         }
 
@@ -211,6 +213,7 @@ class Outcome:
             "tag": str(assessment.tag) if assessment else None,
             "reason": self.evaluation.reason,
             "troubles": [str(found) for found in self.evaluation.troubles],
+            "possibly_aligned": list(self.evaluation.possibly_aligned),
         }
 
     def log_line(self) -> str:

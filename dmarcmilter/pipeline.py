@@ -11,7 +11,7 @@ from dmarcmilter.arcseal.sealing import Sealer
 from dmarcmilter.case import Case, Draws
 from dmarcmilter.checks import arc, clientname, dkim, spf
 from dmarcmilter.checks.signature import BodyHasher
-from dmarcmilter.deferral import Deferrals
+from dmarcmilter.deferral import BROKEN, Deferrals
 from dmarcmilter.dmarc.alignment import could_align
 from dmarcmilter.dmarc.author import Author, AuthorProblem, author_domain
 from dmarcmilter.dmarc.comparison import KeptAnswers, other_discovery
@@ -24,7 +24,7 @@ from dmarcmilter.dmarc.discovery import (
     with_existence,
 )
 from dmarcmilter.dmarc.domain import Domain, is_within
-from dmarcmilter.dmarc.evaluation import Assessment, DmarcWord, assessment_policy, evaluate
+from dmarcmilter.dmarc.evaluation import DmarcWord, Evaluation, assessment_policy, evaluate
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.dmarc.suffixes import Suffixes
 from dmarcmilter.evidence import DkimResult, DkimWord, Evidence, SpfResult, SpfWord
@@ -115,16 +115,19 @@ def process(
     case = cases.of_message(message, evidence)
     may_act = evaluation.result not in SETTLED or bool(evaluation.unsigned_duplicates)
     if may_act or (evaluation.result is DmarcWord.NONE and site.rules.forces):
-        case = _detailed(case, message, evidence, site)
+        case = _detailed(case, message, evidence, evaluation, site)
     assessment = None
     if evidence.discovery is not None:
         assessment = assessment_policy(evidence.discovery, honour_pct=site.honour_pct, draw=case.draws.pct or 0)
-    if evaluation.result is DmarcWord.FAIL and assessment is not None:
-        case = _with_client_names(case, assessment, lookup, site.rules)
+    if evaluation.result is DmarcWord.FAIL and assessment is not None and assessment.requested is not Disposition.NONE:
+        case = _with_client_names(case, lookup, site.rules)
     decision = policy.decide(case, site.rules, evaluation, assessment)
     if decision.would is not Action.ACCEPT or decision.would_disposition is not Disposition.NONE:
         case = _asked_last(case, message, decision, site)
         decision = policy.decide(case, site.rules, evaluation, assessment)
+        if evaluation.result is DmarcWord.TEMPERROR and decision.would_disposition is not Disposition.NONE:
+            case = _with_client_names(case, lookup, site.rules)
+            decision = policy.decide(case, site.rules, evaluation, assessment)
     decision = marking.feasible(decision, message, site.channel)
     sender, _, _ = spf.identity(message.envelope)
     mail_from_domain = sender if message.envelope.mail_from else None
@@ -137,7 +140,7 @@ def process(
     )
 
 
-def _detailed(case: Case, message: Message, evidence: Evidence, site: Site) -> Case:
+def _detailed(case: Case, message: Message, evidence: Evidence, evaluation: Evaluation, site: Site) -> Case:
     """What only a message that is not simply delivered needs to have looked up in it."""
     discovery = evidence.discovery
     organization = None
@@ -151,6 +154,7 @@ def _detailed(case: Case, message: Message, evidence: Evidence, site: Site) -> C
         organization=organization,
         hops=hops,
         arc_origin=cases.arc_origin(evidence.arc) if any(hop.vouches for hop in hops) else None,
+        likely_aligned=cases.likely_aligned(case.author, evaluation.possibly_aligned, site.suffixes),
         draws=Draws(_pct_draw(message, discovery, site), _rollout_draw(message, evidence, site)),
     )
 
@@ -159,9 +163,13 @@ def _asked_last(case: Case, message: Message, decision: Decision, site: Site) ->
     """What costs a question to a disk or a database, and matters only when something would be done to the message."""
     envelope = message.envelope
     exempt = site.recipients.exempt(envelope.recipients, incomplete=envelope.more_recipients)
-    is_deferred = decision.would is Action.TEMPFAIL and site.deferrals is not None
-    deferred_for = site.deferrals.since(message) if is_deferred and site.deferrals is not None else None
-    return replace(case, exempt=exempt, deferred_for=deferred_for)
+    deferred_for = None
+    if decision.would is Action.TEMPFAIL and site.deferrals is not None:
+        deferred_for = site.deferrals.since(message)
+    unrecorded = deferred_for == BROKEN
+    return replace(
+        case, exempt=exempt, deferred_for=None if unrecorded else deferred_for, deferral_unrecorded=unrecorded
+    )
 
 
 def _pct_draw(message: Message, discovery: Discovery | None, site: Site) -> int | None:
@@ -182,9 +190,9 @@ def _rollout_draw(message: Message, evidence: Evidence, site: Site) -> int:
     return sampling.rollout_draw(organizations, envelope.client_ip, envelope.received_at, site.sampling_key)
 
 
-def _with_client_names(case: Case, assessment: Assessment, lookup: Lookup, rules: Rules) -> Case:
+def _with_client_names(case: Case, lookup: Lookup, rules: Rules) -> Case:
     """Asked last, and only when the message is in trouble and a rule would take the client's word by its name."""
-    if not rules.forwarder_names or case.client_ip is None or assessment.requested is Disposition.NONE:
+    if not rules.forwarder_names or case.client_ip is None:
         return case
     return replace(case, client_names=clientname.confirmed(case.client_ip, rules.forwarder_names, lookup))
 

@@ -7,18 +7,19 @@ In this order: [[override]] entries, what speaks for it (speaking), recipients w
 lets reject and quarantine do, the mode and its rollout.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dmarcmilter import entries, speaking
 from dmarcmilter.case import Case
 from dmarcmilter.dmarc.author import AuthorProblem
 from dmarcmilter.dmarc.domain import is_within
-from dmarcmilter.dmarc.evaluation import Assessment, DmarcWord, Evaluation, Trouble
+from dmarcmilter.dmarc.evaluation import SEVERITY, Assessment, DmarcWord, Evaluation, Trouble
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.message import UNCLEANABLE
 from dmarcmilter.rules import (
     AWAY,
     EVERY_MESSAGE,
+    STRICT,
     Action,
     AuthorAction,
     DuplicateAction,
@@ -67,9 +68,9 @@ def _wanted(case: Case, rules: Rules, evaluation: Evaluation, assessment: Assess
     if case.author_problem is not None:
         return _unless_accepted(case, rules, _for_author_problem(case, rules, case.author_problem))
     if evaluation.result is DmarcWord.TEMPERROR:
-        return _unless_accepted(case, rules, _for_temperror(case, rules, evaluation))
+        return _for_temperror(case, rules, evaluation, assessment)
     if evaluation.result is DmarcWord.FAIL and assessment is not None:
-        return _for_failure(case, rules, assessment)
+        return _as_requested(case, rules, assessment.requested, _of_assessment(assessment))
     if evaluation.result is DmarcWord.PASS and rules.on_unsigned_duplicate is not DuplicateAction.ACCEPT:
         return _unless_accepted(case, rules, _for_unsigned_duplicates(evaluation))
     if evaluation.result is DmarcWord.NONE and rules.forces:
@@ -117,18 +118,55 @@ def _for_author_problem(case: Case, rules: Rules, problem: AuthorProblem) -> Wan
     return Wanted(wanted)
 
 
-def _for_temperror(case: Case, rules: Rules, evaluation: Evaluation) -> Wanted:
-    """Deferred where the operator wants it for anything that DNS kept from us, but not for ever."""
-    if not any(_on(trouble, rules) is OnTemperror.TEMPFAIL for trouble in evaluation.troubles):
-        return Wanted()
+def _for_temperror(case: Case, rules: Rules, evaluation: Evaluation, assessment: Assessment | None) -> Wanted:
+    """Deferred where the operator wants that, but not for ever; then, or at once, at most quarantined.
+
+    RFC 9989 5.3.6 leaves the handling to the Mail Receiver. The sender chooses most of the names that are looked up,
+    and can choose one whose lookup fails, so with a policy of quarantine or reject a failure never leads to less than
+    quarantine. It never leads to more: the message may be genuine.
+    """
+    is_deferrable = any(_on(trouble, rules) is OnTemperror.TEMPFAIL for trouble in evaluation.troubles)
+    if is_deferrable and not (case.deferral_unrecorded or _has_waited(case, rules)):
+        return _unless_accepted(case, rules, Wanted(is_deferred=True))
+    wanted = _while_open(case, rules, assessment)
+    if wanted.disposition is Disposition.REJECT and rules.reject_action is RejectAction.REJECT:
+        wanted = replace(wanted, disposition=Disposition.QUARANTINE)
+    if wanted.disposition is not Disposition.NONE:
+        comment = (
+            "a limit left the DMARC result open: at most quarantined"
+            if set(evaluation.troubles) == {Trouble.LIMIT}
+            else "a DNS error left the DMARC result open: at most quarantined"
+        )
+        wanted = replace(wanted, overrides=(*wanted.overrides, Override(ReasonType.LOCAL_POLICY, comment)))
+    elif is_deferrable and not wanted.overrides:
+        comment = (
+            "accepted without a DMARC result, because its deferral could not be recorded"
+            if case.deferral_unrecorded
+            else "accepted without a DMARC result, having been deferred for long enough"
+        )
+        wanted = Wanted(overrides=(Override(ReasonType.LOCAL_POLICY, comment),))
+    return wanted
+
+
+def _has_waited(case: Case, rules: Rules) -> bool:
     cap = rules.defer.cap
-    if cap is not None and case.deferred_for is not None and case.deferred_for >= cap:
-        comment = "accepted without a DMARC result, having been deferred for long enough"
-        return Wanted(overrides=(Override(ReasonType.LOCAL_POLICY, comment),))
-    return Wanted(is_deferred=True)
+    return cap is not None and case.deferred_for is not None and case.deferred_for >= cap
+
+
+def _while_open(case: Case, rules: Rules, assessment: Assessment | None) -> Wanted:
+    """As if the message failed; `strictest` because it may be `np` that applies.
+
+    Nothing is requested where an authenticated domain of the author's organization is probably aligned: such mail is
+    genuine, and only its formal alignment is open.
+    """
+    if assessment is None or case.likely_aligned:
+        return _as_requested(case, rules, Disposition.NONE, ())
+    return _as_requested(case, rules, assessment.strictest, _of_assessment(assessment))
 
 
 def _on(trouble: Trouble, rules: Rules) -> OnTemperror:
+    if trouble is Trouble.LIMIT:
+        return OnTemperror.ACCEPT  # the same message reaches the same limit again
     own = {
         Trouble.POLICY: rules.defer.policy,
         Trouble.DKIM_KEY: rules.defer.dkim_key,
@@ -137,13 +175,11 @@ def _on(trouble: Trouble, rules: Rules) -> OnTemperror:
     return own or rules.temperror
 
 
-def _for_failure(case: Case, rules: Rules, assessment: Assessment) -> Wanted:
-    """The policy after t or pct, then as the deciding entry says, else as the first rule that speaks for it."""
-    overrides = _of_assessment(assessment)
-    wanted = assessment.requested
+def _as_requested(case: Case, rules: Rules, wanted: Disposition, overrides: tuple[Override, ...]) -> Wanted:
+    """The policy after t or pct (`overrides`), then as the deciding entry says, else as the first mitigation says."""
     forced = _by_entry(case, rules, wanted)
     if forced is not None:
-        is_harder = entries.SEVERITY.index(forced.disposition) > entries.SEVERITY.index(wanted)
+        is_harder = SEVERITY.index(forced.disposition) > SEVERITY.index(wanted)
         # Stricter than what t or pct have made of it: then they have changed nothing.
         return forced if is_harder else Wanted(forced.disposition, (*overrides, *forced.overrides))
     if wanted is Disposition.NONE:
@@ -155,6 +191,13 @@ def _for_failure(case: Case, rules: Rules, assessment: Assessment) -> Wanted:
 def _by_entry(case: Case, rules: Rules, requested: Disposition) -> Wanted | None:
     """As though the Author Domain had published it; told as an override only where that makes a difference."""
     entry = entries.deciding(case, rules, requested)
+    if requested is Disposition.NONE and case.unsettled:
+        answered = entries.deciding(replace(case, unsettled=()), rules, requested)
+        if answered is not None and answered is not entry and answered.action in STRICT:
+            # An entry for mail that is not the domain's own, and only a failed lookup leaves open whether it is.
+            comment = "a DNS error left open whether it is the domain's own mail: at most quarantined"
+            reason = Override(ReasonType.LOCAL_POLICY, comment)
+            return Wanted(Disposition.QUARANTINE, (entries.override(answered), reason))
     if entry is None:
         return None
     disposition = entries.DISPOSITIONS[entry.action]

@@ -34,6 +34,8 @@ Record = dict[str, Any]
 
 UNTAGGED = "the Subject cannot be tagged: held"
 """What marking.feasible records: the same message could not be tagged today."""
+LONGEST_DEFERRAL = 7 * 86_400
+"""Seconds: the age that an older version recorded for a message whose deferral could not be recorded."""
 NEEDED = ("draws", "lists", "exempt", "deferred_for", "would_disposition")
 """Keys without which a record is of an older version, that did not write down what a rule may ask."""
 
@@ -95,7 +97,7 @@ def judged(record: Record, terms: Terms) -> Judgement:
     if discovery is not None:
         assessment = assessment_policy(discovery, honour_pct=terms.honour_pct, draw=case.draws.pct or 0)
     decision = _feasible(policy.decide(case, terms.rules, evaluation, assessment), record, terms.rules)
-    gaps = _gaps(record, case, terms, evaluation, assessment)
+    gaps = _gaps(record, terms, evaluation, assessment, decision)
     if _depends_on_recipients(case, terms.rules, evaluation, assessment):
         gaps.append(Gap.RECIPIENTS)
     if terms.asks_recipients and record["would"] == Action.ACCEPT and decision.would is not Action.ACCEPT:
@@ -144,6 +146,9 @@ def case_of(record: Record, terms: Terms) -> Case:
         hops=_hops(record),
         exempt=Exempt(record["exempt"]),
         deferred_for=record["deferred_for"],
+        # A version before this one wrote an age of a week instead.
+        deferral_unrecorded=record.get("deferral_unrecorded", (record["deferred_for"] or 0) >= LONGEST_DEFERRAL),
+        likely_aligned=cases.likely_aligned(author, record["dmarc"].get("possibly_aligned", ()), terms.suffixes),
         draws=Draws(draws["pct"], draws["rollout"]),
         author_domains=tuple(record["author_domains"]),
         # An older version did not write it.
@@ -202,7 +207,7 @@ def _aligned(found: Record) -> AuthenticatedIdentifier:
 
 
 def _discovery(record: Record) -> Discovery | None:
-    """As much of it as assessment_policy and the rules look at. The tag tells whether the author exists."""
+    """As much of it as assessment_policy and the rules look at."""
     found, author = record["policy"], record["author_domain"]
     if found is None or author is None:
         return None
@@ -212,7 +217,8 @@ def _discovery(record: Record) -> Discovery | None:
         record=_policy_record(found),
         policy_domain=found["domain"],
         organizational_domain=found["organizational_domain"],
-        author_exists=record["dmarc"]["tag"] != "np",
+        # A version before this one did not write it.
+        author_exists=found.get("author_exists", record["dmarc"]["tag"] != "np"),
     )
 
 
@@ -244,19 +250,27 @@ def _feasible(decision: Decision, record: Record, rules: Rules) -> Decision:
     return replace(decision, action=Action.QUARANTINE, would=Action.QUARANTINE)
 
 
-def _gaps(record: Record, case: Case, terms: Terms, evaluation: Evaluation, assessment: Assessment | None) -> list[Gap]:
+def _gaps(
+    record: Record,
+    terms: Terms,
+    evaluation: Evaluation,
+    assessment: Assessment | None,
+    decision: Decision,
+) -> list[Gap]:
     rules, found = terms.rules, record["policy"]
     gaps = []
     if found is not None and found["discovery"] != terms.method:
         gaps.append(Gap.DISCOVERY)
     asked_for = assessment is not None and assessment.requested is not Disposition.NONE
     failed = evaluation.result is DmarcWord.FAIL and asked_for
-    if failed and rules.forwarder_names and case.client_ip is not None and case.client_names is None:
+    stopped = evaluation.result is DmarcWord.TEMPERROR and decision.would_disposition is not Disposition.NONE
+    asked = (failed or stopped) and rules.forwarder_names and record["client_ip"]
+    if asked and record["client_names"] is None:
         gaps.append(Gap.CLIENT_NAME)
     needs_details = rules.rollout_percent < EVERY_MESSAGE or any(
         one.list_id or one.arc_sealer for one in rules.overrides
     )
-    if evaluation.result is DmarcWord.NONE and rules.forces and needs_details and case.draws.rollout is None:
+    if evaluation.result is DmarcWord.NONE and rules.forces and needs_details and record["draws"]["rollout"] is None:
         gaps.append(Gap.DETAILS)
     return gaps
 

@@ -165,6 +165,7 @@ def outcome(found=None, mail=None, rules=RULES, *, draw=0, mail_from_domain="bou
     found = found or evidence()
     mail = mail or message()
     evaluation = evaluate(found)
+    facts = {"likely_aligned": cases.likely_aligned(found.author.domain, evaluation.possibly_aligned, SUFFIXES)} | facts
     assessment = assessment_policy(found.discovery, honour_pct=True, draw=draw) if found.discovery else None
     known = case(mail, found, **facts)
     decision = policy.decide(known, rules, evaluation, assessment)

@@ -66,7 +66,7 @@ def entry(text):
 CASES = {
     "monitor": ('policy = { mode = "monitor" }', ["mode is", "no policy is enforced"]),
     "reject none": ('policy = { reject_action = "none" }', ["reject_action", "delivered"]),
-    "quarantine none": ('policy = { quarantine_action = "none" }', ["quarantine_action", "unmarked"]),
+    "quarantine none": ('policy = { quarantine_action = "none" }', ["quarantine_action", "unmarked", "lookup fails"]),
     "reject becomes nothing": (
         'policy = { quarantine_action = "none", reject_action = "quarantine" }',
         ["quarantine_action", 'reject_action is "quarantine"'],

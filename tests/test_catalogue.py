@@ -103,7 +103,7 @@ def reasons_in(module):
             yield from (text for value in found for text in texts_of(value))
         elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in VARIABLES:
             yield from texts_of(node.value)
-        elif isinstance(node, ast.FunctionDef) and node.name in {"_notes", "_guard_note"}:
+        elif isinstance(node, ast.FunctionDef) and node.name in {"_notes", "_guard_note", "_fallback_note"}:
             yield from (text for one in ast.walk(node) for text in texts_of(one) if isinstance(one, ast.JoinedStr))
         elif isinstance(node, ast.FunctionDef) and node.name.startswith("_why_"):
             returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return)]

@@ -160,7 +160,7 @@ def test_nothing_of_anybody_is_kept(tmp_path, clock):
     state.record(message())
     [path] = files(tmp_path)
     assert path.read_bytes() == b""
-    assert re.fullmatch(r"[0-9a-f]{2}/[0-9a-f]{40}", str(path.relative_to(tmp_path)))
+    assert re.fullmatch(r"[0-9a-f]{2}/[0-9a-f]{56}", str(path.relative_to(tmp_path)))
     other = Deferrals(str(tmp_path), bytes(32), now=clock)
     assert other.since(message()) is None
 
@@ -196,21 +196,29 @@ def test_unused_buckets_are_emptied(tmp_path, clock):
     for _ in range(deferral.BUCKETS):
         state.record(message())
         state.record(replace(message(), headers=message().headers[1:]))
+        clock.now += deferral.SWEEP_SECONDS
     assert len(files(tmp_path)) <= 2
 
 
-def test_a_flood_fills_its_own_bucket(tmp_path, clock, caplog):
-    # MAX_IN_BUCKET
+def flood(number, ip="203.0.113.1"):
+    return message(*LINES[:-1], f"Message-ID: <{number}@flood.example>", ip=ip)
+
+
+def fill(state, ip, count):
+    """Record that many messages of one client."""
+    for number in range(count):
+        state.record(flood(f"{number}.{ip}", ip))
+
+
+def test_a_flood_fills_its_own_bucket(tmp_path, clock, caplog, monkeypatch):
+    # MAX_OF_SUBNET
+    monkeypatch.setattr(deferral, "MAX_OF_SUBNET", 40)
     state = make(tmp_path, clock)
-
-    def flood(number):
-        return message(*LINES[:-1], f"Message-ID: <{number}@flood.example>", ip="203.0.113.1")
-
-    for number in range(MAX_IN_BUCKET):
+    for number in range(40):
         assert state.since(flood(number)) is None
         state.record(flood(number))
     assert [state.since(flood(number)) for number in range(1000, 1003)] == [BROKEN] * 3
-    assert len(files(tmp_path)) == MAX_IN_BUCKET
+    assert len(files(tmp_path)) == 40
     assert len(caplog.records) == 1
     assert state.since(flood(0)) == 0
     assert state.since(message()) is None
@@ -218,9 +226,48 @@ def test_a_flood_fills_its_own_bucket(tmp_path, clock, caplog):
     assert state.since(flood(1000)) is None
 
 
+def test_a_subnet_leaves_places_to_its_neighbors(tmp_path, clock, monkeypatch):
+    # MAX_OF_NETWORK: another customer of the same provider finds a place until several have filled it.
+    monkeypatch.setattr(deferral, "MAX_OF_SUBNET", 20)
+    monkeypatch.setattr(deferral, "MAX_OF_NETWORK", 40)
+    state = make(tmp_path, clock)
+    fill(state, "203.0.113.1", 20)
+    assert state.since(flood(99, "203.0.113.200")) == BROKEN
+    assert state.since(flood(99, "203.0.7.1")) is None
+    fill(state, "203.0.7.1", 20)
+    assert state.since(flood(99, "203.0.8.1")) == BROKEN
+
+
+def test_a_network_leaves_places_to_others_of_its_bucket(tmp_path, clock, monkeypatch):
+    # MAX_IN_BUCKET
+    monkeypatch.setattr(deferral, "BUCKETS", 1)
+    monkeypatch.setattr(deferral, "MAX_OF_SUBNET", 20)
+    monkeypatch.setattr(deferral, "MAX_OF_NETWORK", 20)
+    monkeypatch.setattr(deferral, "MAX_IN_BUCKET", 40)
+    state = make(tmp_path, clock)
+    fill(state, "203.0.113.1", 20)
+    assert state.since(flood(99, "203.0.7.1")) == BROKEN
+    assert state.since(flood(99, "198.51.100.1")) is None
+    fill(state, "198.51.100.1", 20)
+    assert state.since(flood(99, "192.0.2.1")) == BROKEN
+    assert state.since(flood("3.198.51.100.1", "198.51.100.1")) == 0
+
+
+def test_a_full_bucket_is_read_quickly(tmp_path, clock):
+    state = make(tmp_path, clock)
+    state.record(message())
+    [first] = files(tmp_path)
+    for number in range(MAX_IN_BUCKET):
+        (first.parent / f"{number:056x}").touch()
+    begin = time.process_time()
+    for _ in range(10):
+        state.since(message())
+    assert time.process_time() - begin < 1.0
+
+
 @pytest.mark.parametrize("where", ["file/state", "file"])
 def test_a_directory_that_cannot_be_used(tmp_path, clock, caplog, where):
-    """Accepted: without a record it would be deferred for ever."""
+    """Treated as though it had waited: without a record it would be deferred for ever."""
     (tmp_path / "file").write_text("")
     state = make(tmp_path / where, clock)
     assert [state.since(message()) for _ in range(3)] == [BROKEN] * 3

@@ -110,6 +110,7 @@ def test_record_of_a_failing_message():
         "tag": "p",
         "reason": "no aligned identifier passed",
         "troubles": [],
+        "possibly_aligned": [],
     }
     assert (record["disposition"], record["sampled_out"], record["action"]) == ("quarantine", True, "quarantine")
     assert record["overrides"] == [

@@ -9,6 +9,7 @@ from zones import Zone
 
 from dmarcmilter import actions, mailfile
 from dmarcmilter import case as cases
+from dmarcmilter.deferral import BROKEN
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.evidence import SpfWord
 from dmarcmilter.lookup import Answer, Status
@@ -22,6 +23,7 @@ from dmarcmilter.pipeline import (
     read,
 )
 from dmarcmilter.replies import Texts
+from dmarcmilter.rules import Action
 
 ROWS = tomllib.loads((Path(__file__).parent / "cases" / "pipeline.toml").read_text(encoding="utf-8"))["row"]
 BODY = b"Hello.\r\n"
@@ -262,3 +264,78 @@ def test_a_forced_policy_where_none_is_published():
     assert processed(SPOOFED | forced | {"zone": {}})[0].decision.action == "reject"
     signed = {"signed": ["mail.example.com"], "keys": ["mail.example.com"]}
     assert processed(SPOOFED | forced | signed | {"zone": {}})[0].decision.action == "accept"
+
+
+class FullDeferrals:
+    """No record of a deferral can be kept: the bucket is full, or the directory does not work."""
+
+    def since(self, _message):
+        return BROKEN
+
+
+class OldDeferrals:
+    """Each message was first deferred a day ago."""
+
+    def since(self, _message):
+        return 86_400.0
+
+
+FORGERIES = {
+    "junk signature": {"signed": ["example.com"], "failed": ["sel._domainkey.example.com"]},
+    "junk signature of a name below": {"signed": ["old.example.com"], "failed": ["sel._domainkey.old.example.com"]},
+    "MAIL FROM below a lame delegation": {"from": "a@lame.example.com", "failed": ["lame.example.com"]},
+    "From below a lame delegation": {
+        "header": ["From: a@x.lame.example.com"],
+        "failed": ["_dmarc.x.lame.example.com", "_dmarc.lame.example.com", "x.lame.example.com", "lame.example.com"],
+    },
+    "From a lame name, and MAIL FROM too": {
+        "header": ["From: a@lame.example.com"],
+        "from": "a@lame.example.com",
+        "failed": ["_dmarc.lame.example.com", "lame.example.com"],
+    },
+}
+METHODS = list(Method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("published", ["quarantine", "reject"])
+@pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
+def test_a_failed_lookup_holds_a_forgery(forgery, published, method):
+    row = forgery | {"zone": {"_dmarc.example.com": f"v=DMARC1; p={published}"}, "method": method}
+    deferred_first = row | {"rules": {"temperror": "tempfail", "defer": {"cap": 14_400.0}}}
+    assert processed(row)[0].decision.action is Action.QUARANTINE
+    assert processed(deferred_first)[0].decision.action is Action.TEMPFAIL
+    assert processed(deferred_first, deferrals=OldDeferrals())[0].decision.action is Action.QUARANTINE
+    none = row | {"zone": {"_dmarc.example.com": "v=DMARC1; p=none"}}
+    assert processed(none)[0].decision.action is Action.ACCEPT
+
+
+@pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
+def test_a_full_memory_of_deferrals_lets_no_forgery_through(forgery):
+    row = forgery | {"zone": {"_dmarc.example.com": "v=DMARC1; p=reject"}, "rules": {"temperror": "tempfail"}}
+    outcome, _ = processed(row, deferrals=FullDeferrals())
+    assert outcome.decision.action is Action.QUARANTINE
+    assert outcome.record()["deferral_unrecorded"] is True
+    assert outcome.record()["deferred_for"] is None
+    assert [found.comment for found in outcome.decision.overrides] == [
+        "a DNS error left the DMARC result open: at most quarantined"
+    ]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_client_name_is_asked_for_before_a_message_is_held_for_a_failed_lookup(method):
+    row = FORGERIES["junk signature"] | {
+        "zone": {
+            "_dmarc.example.com": "v=DMARC1; p=reject",
+            "1.2.0.192.in-addr.arpa": {"PTR": ["mx.relay.example"]},
+            "mx.relay.example": {"A": ["192.0.2.1"]},
+        },
+        "rules": {"forwarder_names": ["relay.example"]},
+        "method": method,
+    }
+    outcome, zone = processed(row)
+    assert outcome.decision.action is Action.ACCEPT
+    assert [str(found.type) for found in outcome.decision.overrides] == ["trusted_forwarder"]
+    # Deferred mail is asked about when it comes again.
+    _, zone = processed(row | {"rules": row["rules"] | {"temperror": "tempfail"}})
+    assert ("1.2.0.192.in-addr.arpa", "PTR") not in zone.asked

@@ -54,6 +54,7 @@ def facts_of(row):
     """What the case of a row says beside what its message and evidence do."""
     facts = {"draws": Draws(rollout=row.get("rollout", 0)), "exempt": Exempt(row.get("exempt", "nobody"))}
     facts["deferred_for"] = row.get("deferred_for")
+    facts["deferral_unrecorded"] = row.get("unrecorded", False)
     facts["recipients"] = tuple(name.encode() for name in row.get("recipients", ()))
     if "client_names" in row:
         names = tuple(map(Domain, row["client_names"]))

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.case import ClientNames, Draws
+from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.evaluation import DmarcWord
 from dmarcmilter.dmarc.record import Policy as Disposition
@@ -111,6 +112,48 @@ def test_nothing_that_anyone_can_write_lets_a_forgery_through(words, header, pub
     decision = decided(found, header, known, facts | stranger).decision
     if published != "none":
         assert decision.disposition is not Disposition.NONE
+
+
+@st.composite
+def lookups_that_the_sender_chose(draw):
+    """A forgery From the victim's organization, with failed lookups, and authentication of strangers' names alone."""
+    author = draw(st.sampled_from([OURS, "lame.example.com", "x.lame.example.com"]))
+    ours = st.sampled_from([OURS, author, "old.example.com", "lame.example.com"])
+    words = st.one_of(
+        st.builds("temperror {}".format, ours),
+        st.builds("fail {}".format, ours),
+        st.builds("{} {}".format, st.sampled_from(["pass", "temperror"]), st.just(THEIRS)),
+    )
+    names = [f"_dmarc.{name}" for name in (author, "lame.example.com", "old.example.com") if name != OURS]
+    return outcomes.evidence(
+        author=author,
+        record=f"v=DMARC1; p={draw(st.sampled_from(['quarantine', 'reject']))}",
+        failed=[name for name in [*names, author] if draw(TOSS)],
+        spf=outcomes.spf(draw(words)),
+        dkim=[outcomes.dkim(draw(words)) for _ in range(draw(st.integers(0, 3)))],
+        method=draw(st.sampled_from(list(Method))),
+    )
+
+
+@given(
+    lookups_that_the_sender_chose(),
+    FIELDS,
+    st.sampled_from(["accept", "tempfail"]),
+    st.sampled_from([None, 0.0, 1e6]),
+    TOSS,
+)
+@EXAMPLES
+def test_no_failed_lookup_lets_a_forgery_through(found, header, temperror, deferred_for, unrecorded):
+    """With p=quarantine or p=reject: held or deferred; refused only where no lookup that matters failed."""
+    rules = outcomes.rules(temperror=temperror, defer={"cap": 3600.0})
+    facts = {"client_ip": None, "deferred_for": deferred_for, "deferral_unrecorded": unrecorded}
+    outcome = decided(found, header, rules, facts)
+    decision = outcome.decision
+    assert decision.action is not Action.ACCEPT
+    if outcome.evaluation.result is DmarcWord.TEMPERROR:
+        over = unrecorded or (deferred_for is not None and deferred_for >= 3600)
+        deferred = temperror == "tempfail" and not over
+        assert decision.action is (Action.TEMPFAIL if deferred else Action.QUARANTINE)
 
 
 @given(RULES, FIELDS, evidence(), FACTS)

@@ -24,6 +24,11 @@ def _enforcement(config: Config) -> list[Finding]:
         found.append('[policy] reject_action is "none": mail that fails p=reject is delivered')
     if policy.quarantine_action is QuarantineAction.NONE:
         found.append('[policy] quarantine_action is "none": mail that fails p=quarantine is delivered unmarked')
+        if policy.reject_action is RejectAction.REJECT:
+            found.append(
+                '[policy] quarantine_action is "none": so is mail of a domain with p=reject when a DNS lookup fails, '
+                "and a sender can choose names whose lookup fails"
+            )
         if policy.reject_action is RejectAction.QUARANTINE:
             found.append('[policy] reject_action is "quarantine", which quarantine_action "none" turns into delivery')
     if policy.on_unsigned_duplicate is DuplicateAction.QUARANTINE and policy.quarantine_action is QuarantineAction.NONE:

@@ -13,6 +13,8 @@ class Alignment(Enum):
     NO = "no"
     UNKNOWN = "unknown"
     """DNS did not say what it depends on."""
+    UNCHECKED = "unchecked"
+    """Its Organizational Domain was not looked up, because the message has too many identifiers."""
 
 
 def could_align(identifier: Domain | None, discovery: Discovery) -> bool:
@@ -33,8 +35,7 @@ def is_aligned(
     """Strict: the same name as the Author Domain. Relaxed: the same Organizational Domain.
 
     `organizational` is what discovery.organizational_domains found. An Organizational Domain is the name itself
-    or above it, so an identifier outside the author's is not aligned, whatever DNS would say of it. One that is
-    within and was not looked up was beyond the limit, and is not aligned either.
+    or above it, so an identifier outside the author's is not aligned, whatever DNS would say of it.
     """
     if identifier == discovery.author:
         return Alignment.YES
@@ -44,9 +45,23 @@ def is_aligned(
     if own is None:
         possible = discovery.highest_possible
         return Alignment.NO if possible and not is_within(identifier, possible) else Alignment.UNKNOWN
-    if not is_within(identifier, own) or identifier not in organizational:
+    if not is_within(identifier, own):
         return Alignment.NO
+    if identifier not in organizational:
+        return Alignment.UNCHECKED
     found = organizational[identifier]
     if found is None:
         return Alignment.UNKNOWN
     return Alignment.YES if found == own else Alignment.NO
+
+
+def is_aligned_but_for_author(
+    identifier: Domain, discovery: Discovery, organizational: Mapping[Domain, Domain | None]
+) -> bool:
+    """Whether relaxed alignment is open only because a lookup above or at the Author Domain failed.
+
+    False where the identifier's own lookups failed: whoever controls the identifier can make them fail.
+    """
+    if discovery.assumed_organization is not None:
+        return organizational.get(identifier) == discovery.assumed_organization
+    return discovery.organizational_domain is None

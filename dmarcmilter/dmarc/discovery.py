@@ -32,13 +32,17 @@ class Discovery:
     method: Method
     author: Domain
     record: PolicyRecord | None = None
-    """The record that applies, also when it is not usable."""
+    """The record that applies, also when it is not usable. With `failed`: the one that applies unless the name that
+    did not answer has a record of its own.
+    """
     policy_domain: Domain | None = None
     """Where it was found."""
     organizational_domain: Domain | None = None
     """The author's; None: unknown because DNS failed."""
     failed: str = ""
-    """Why the policy is unknown; empty: it is known, or known not to be there."""
+    """Which lookup failed, so that the policy is unknown; empty: it is known, or known not to be there."""
+    assumed_organization: Domain | None = None
+    """The author's Organizational Domain if the name that did not answer has no record; given with `failed` alone."""
     incomplete: str = ""
     """The policy is known, but a name above did not answer, for this reason."""
     author_exists: bool | None = None
@@ -79,7 +83,7 @@ def organizational_domains(
     Left out: the Author Domain itself, and what is not below its Organizational Domain and so can never be aligned.
     """
     result: dict[Domain, Domain | None] = {}
-    own = discovery.organizational_domain
+    own = discovery.organizational_domain or discovery.assumed_organization
     record = discovery.record
     if record is None or not record.usable or own is None or _is_strict_throughout(record):
         return result
@@ -134,8 +138,12 @@ def _by_tree_walk(author: Domain, lookup: Lookup, suffixes: Suffixes) -> Discove
     walked = treewalk.walk(author, lookup)
     own = treewalk.organizational_domain(walked, suffixes)
     first = walked.steps[0]
+    assumed = None
     if own is None and first.record is None:
-        applied, failed = None, walked.failed
+        failed = walked.failed
+        walked = treewalk.past_failure(walked, lookup)
+        assumed = treewalk.below_public_suffixes(treewalk.selected_by_records(walked), author, suffixes)
+        applied = treewalk.applicable(walked, assumed)
     elif own is None:
         applied, failed = first, ""
     else:
@@ -147,9 +155,10 @@ def _by_tree_walk(author: Domain, lookup: Lookup, suffixes: Suffixes) -> Discove
         policy_domain=applied.domain if applied else None,
         organizational_domain=own,
         failed=failed,
+        assumed_organization=assumed if applied else None,
         incomplete="" if failed else walked.failed,
         author_exists=True if first.name_exists else None,
-        notes=_notes(walked.steps) + _guard_note(walked, own),
+        notes=_notes(walked.steps) + _guard_note(walked, own) + _fallback_note(failed, applied),
         faulty=_faulty(walked.steps),
         fault_kinds=_fault_kinds(walked.steps),
         highest_possible=treewalk.highest_organizational_domain(author, suffixes) if own is None else None,
@@ -157,20 +166,22 @@ def _by_tree_walk(author: Domain, lookup: Lookup, suffixes: Suffixes) -> Discove
 
 
 def _by_suffix_list(author: Domain, lookup: Lookup, suffixes: Suffixes) -> Discovery:
-    """RFC 7489 6.6.3: the Author Domain, and if nothing stands there its Organizational Domain."""
+    """RFC 7489 6.6.3: the Author Domain; if it has no record or does not answer, its Organizational Domain."""
     own = _suffix_list_organization(author, suffixes)
     steps = [fetch(author, lookup)]
-    if steps[0].record is None and not steps[0].several and not steps[0].failed and own != author:
+    if steps[0].record is None and not steps[0].several and own != author:
         steps.append(fetch(own, lookup))
     last = steps[-1]
+    failed = steps[0].failed or last.failed
     return Discovery(
         method=Method.PSL,
         author=author,
         record=last.record,
         policy_domain=last.domain if last.record else None,
         organizational_domain=own,
-        failed=last.failed,
-        notes=_notes(steps),
+        failed=failed,
+        assumed_organization=own if failed and last.record else None,
+        notes=_notes(steps) + _fallback_note(failed, last if last.record else None),
         faulty=_faulty(steps),
         fault_kinds=_fault_kinds(steps),
     )
@@ -200,6 +211,12 @@ def _notes(steps: Iterable[Published]) -> tuple[str, ...]:
     return tuple(
         f"several DMARC records at {PREFIX}{step.domain}: none of them counts" for step in steps if step.several
     )
+
+
+def _fallback_note(failed: str, applied: Published | None) -> tuple[str, ...]:
+    if not failed or applied is None:
+        return ()
+    return (f"the Author Domain's own record is unknown: that of {applied.domain} applies, to quarantine at most",)
 
 
 def _faulty(steps: Iterable[Published]) -> tuple[Domain, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from dmarcmilter.dmarc.alignment import Alignment, is_aligned
+from dmarcmilter.dmarc.alignment import Alignment, is_aligned, is_aligned_but_for_author
 from dmarcmilter.dmarc.discovery import Discovery, existence_decides
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.record import AlignmentMode, Policy, PolicyRecord, Tag
@@ -26,12 +26,18 @@ class DmarcWord(StrEnum):
 
 
 class Trouble(StrEnum):
-    """What a DNS error kept from us."""
+    """Why the result is temperror: which lookup failed, or that a limit was reached."""
 
     POLICY = "policy"
     """The policy, whether the Author Domain exists, or an Organizational Domain."""
     DKIM_KEY = "dkim_key"
     SPF = "spf"
+    LIMIT = "limit"
+    """The message has more signatures or identifiers, or its sender a longer SPF record, than are evaluated."""
+
+
+SEVERITY = (Policy.NONE, Policy.QUARANTINE, Policy.REJECT)
+"""Policies from the mildest to the strictest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,11 @@ class Evaluation:
     """What the pass rests on."""
     reason: str = ""
     troubles: tuple[Trouble, ...] = ()
-    """Of a temperror: all that any of its causes kept from us; the reason tells the first."""
+    """All causes of a temperror; the reason tells the first."""
+    possibly_aligned: tuple[Domain, ...] = ()
+    """Authenticated domains of a temperror that are aligned unless a failed lookup of the Author Domain's says
+    otherwise. Names whose own lookups failed are not among them: their owner can make these fail.
+    """
     unsigned_duplicates: tuple[str, ...] = ()
     """Of a pass: names of header fields that occur again and that no aligned signature covers (RFC 6376 8.15)."""
 
@@ -74,6 +84,8 @@ class Assessment:
     """`pct` lowered it."""
     unknown: str = ""
     """Why it is open whether `np` should have been chosen."""
+    strictest: Policy = Policy.NONE
+    """As `requested`; while it is open whether `np` applies, the stricter of the two."""
 
 
 def evaluate(evidence: Evidence) -> Evaluation:
@@ -97,9 +109,13 @@ def _before_existence(evidence: Evidence) -> Evaluation:
     discovery = evidence.discovery
     if evidence.author.domain is None or discovery is None:
         return Evaluation(DmarcWord.PERMERROR, reason=evidence.author.reason or "no single Author Domain")
-    if discovery.failed:
-        return Evaluation(DmarcWord.TEMPERROR, reason=discovery.failed, troubles=(Trouble.POLICY,))
     record = discovery.record
+    if discovery.failed:
+        found = _by_alignment(evidence, discovery, record) if record is not None else Evaluation(DmarcWord.NONE)
+        names = dict.fromkeys((*(one.domain for one in found.aligned), *found.possibly_aligned))
+        return Evaluation(
+            DmarcWord.TEMPERROR, reason=discovery.failed, troubles=(Trouble.POLICY,), possibly_aligned=tuple(names)
+        )
     if record is None:
         return Evaluation(DmarcWord.NONE, reason=f"no policy record for {discovery.author}")
     if not record.usable:
@@ -115,25 +131,40 @@ def _by_alignment(evidence: Evidence, discovery: Discovery, record: PolicyRecord
     temperror with a signature whose key cannot be fetched.
     """
     aligned: dict[AuthenticatedIdentifier, None] = {}
+    possibly: dict[Domain, None] = {}
     errors: list[tuple[Trouble, str]] = []
-    for identifier, passed in _identifiers(evidence, record):
-        alignment = is_aligned(identifier.domain, discovery, identifier.mode, evidence.organizational)
-        if passed and alignment is Alignment.YES:
+    for identifier, error in _identifiers(evidence, record):
+        domain = identifier.domain
+        alignment = is_aligned(domain, discovery, identifier.mode, evidence.organizational)
+        if alignment is Alignment.NO:
+            continue
+        if error is not None:
+            reason = (
+                f"{identifier.mechanism} of {domain} was not evaluated: beyond a limit"
+                if error is Trouble.LIMIT
+                else f"{identifier.mechanism} of {domain} could not be checked for a DNS error"
+            )
+            errors.append((error, reason))
+        elif alignment is Alignment.YES:
             aligned[identifier] = None
-        elif passed and alignment is Alignment.UNKNOWN:
-            reason = f"the Organizational Domain of {identifier.domain} or of the author is unknown"
+        elif alignment is Alignment.UNCHECKED:
+            reason = f"the Organizational Domain of {domain} was not looked up: too many names"
+            errors.append((Trouble.LIMIT, reason))
+        else:
+            reason = f"the Organizational Domain of {domain} or of the author is unknown"
             errors.append((Trouble.POLICY, reason))
-        elif alignment is not Alignment.NO:
-            trouble = Trouble.SPF if identifier.mechanism == "spf" else Trouble.DKIM_KEY
-            reason = f"{identifier.mechanism} of {identifier.domain} could not be checked for a DNS error"
-            errors.append((trouble, reason))
+            if is_aligned_but_for_author(domain, discovery, evidence.organizational):
+                possibly[domain] = None
+    if any(found.cut_off and found.domain is None for found in evidence.dkim):
+        reason = "the message has more signatures than are read"
+        errors.append((Trouble.LIMIT, reason))
     if aligned:
         return Evaluation(
             DmarcWord.PASS, aligned=tuple(aligned), unsigned_duplicates=_unsigned_duplicates(evidence, aligned)
         )
     if errors:
         troubles = tuple(dict.fromkeys(trouble for trouble, _ in errors))
-        return Evaluation(DmarcWord.TEMPERROR, reason=errors[0][1], troubles=troubles)
+        return Evaluation(DmarcWord.TEMPERROR, reason=errors[0][1], troubles=troubles, possibly_aligned=tuple(possibly))
     return Evaluation(DmarcWord.FAIL, reason="no aligned identifier passed")
 
 
@@ -150,14 +181,16 @@ def _unsigned_duplicates(evidence: Evidence, aligned: Iterable[AuthenticatedIden
     return tuple(name for name in left_out[0] if all(name in others for others in left_out[1:]))
 
 
-def _identifiers(evidence: Evidence, record: PolicyRecord) -> Iterator[tuple[AuthenticatedIdentifier, bool]]:
-    """Identifiers that passed (RFC 9989 3.2.3, 3.2.4), and (False) those that a DNS error kept from it."""
+def _identifiers(evidence: Evidence, record: PolicyRecord) -> Iterator[tuple[AuthenticatedIdentifier, Trouble | None]]:
+    """Identifiers that passed (RFC 9989 3.2.3, 3.2.4), and those that were not checked, with the cause."""
     spf = evidence.spf
-    if spf.domain is not None and spf.result in {SpfWord.PASS, SpfWord.TEMPERROR}:
-        yield AuthenticatedIdentifier("spf", spf.domain, record.aspf), spf.result is SpfWord.PASS
+    spf_error = Trouble.LIMIT if spf.cut_off else Trouble.SPF if spf.result is SpfWord.TEMPERROR else None
+    if spf.domain is not None and (spf_error or spf.result is SpfWord.PASS):
+        yield AuthenticatedIdentifier("spf", spf.domain, record.aspf), spf_error
     for dkim in evidence.dkim:
-        if dkim.domain is not None and dkim.result in {DkimWord.PASS, DkimWord.TEMPERROR}:
-            yield AuthenticatedIdentifier("dkim", dkim.domain, record.adkim), dkim.result is DkimWord.PASS
+        error = Trouble.LIMIT if dkim.cut_off else Trouble.DKIM_KEY if dkim.result is DkimWord.TEMPERROR else None
+        if dkim.domain is not None and (error or dkim.result is DkimWord.PASS):
+            yield AuthenticatedIdentifier("dkim", dkim.domain, record.adkim), error
 
 
 def assessment_policy(discovery: Discovery, *, honour_pct: bool, draw: int) -> Assessment | None:
@@ -170,14 +203,21 @@ def assessment_policy(discovery: Discovery, *, honour_pct: bool, draw: int) -> A
         return None
     tag, policy = _chosen(discovery, record)
     unknown = _unknown_existence(discovery)
-    if record.t is not None:
-        # A valid t rules alone: it took the place of pct (RFC 9989 A.6), and no message is lowered twice.
-        requested = _one_lower(policy) if record.t else policy
-        return Assessment(policy, tag, requested, test_mode=requested is not policy, unknown=unknown)
-    if honour_pct and record.pct is not None and draw >= record.pct:
-        requested = _one_lower(policy)
-        return Assessment(policy, tag, requested, sampled_out=requested is not policy, unknown=unknown)
-    return Assessment(policy, tag, policy, unknown=unknown)
+    strictest = max(policy, record.np or policy, key=SEVERITY.index) if unknown else policy
+    # A valid t rules alone: it took the place of pct (RFC 9989 A.6), and no message is lowered twice.
+    tested = record.t is True
+    unselected = record.t is None and honour_pct and record.pct is not None and draw >= record.pct
+    lower = _one_lower if tested or unselected else _unchanged
+    requested = lower(policy)
+    return Assessment(
+        policy,
+        tag,
+        requested,
+        test_mode=tested and requested is not policy,
+        sampled_out=unselected and requested is not policy,
+        unknown=unknown,
+        strictest=lower(strictest),
+    )
 
 
 def _chosen(discovery: Discovery, record: PolicyRecord) -> tuple[Tag, Policy]:
@@ -189,6 +229,10 @@ def _chosen(discovery: Discovery, record: PolicyRecord) -> tuple[Tag, Policy]:
     if record.sp is not None:
         return Tag.SP, record.sp
     return Tag.P, record.p
+
+
+def _unchanged(policy: Policy) -> Policy:
+    return policy
 
 
 def _one_lower(policy: Policy) -> Policy:

@@ -15,7 +15,7 @@ LABELS_AFTER_JUMP = 7
 @dataclass(frozen=True, slots=True)
 class Walk:
     steps: tuple[Published, ...]
-    """The names asked, longest first: the first is the start, only the last can have failed."""
+    """The names asked, longest first: the first is the start. walk() ends with the first that failed."""
 
     @property
     def start(self) -> Domain:
@@ -45,6 +45,25 @@ def walk(start: Domain, lookup: Lookup) -> Walk:
         if step.failed or (step.record is not None and step.record.psd is not Psd.U):
             break
     return Walk(tuple(steps))
+
+
+def past_failure(walked: Walk, lookup: Lookup) -> Walk:
+    """A walk that failed, continued as if nothing were published at the name that did not answer.
+
+    The remaining names are asked from the top down, because the organization's record is near the top, and until a
+    second one fails: names below that one are served by the same name servers. A sender who writes From a long name
+    below a lame delegation therefore waits for two timeouts, not for eight.
+    """
+    failed = walked.steps[-1].domain
+    remaining = [name for name in targets(walked.start) if len(labels(name)) < len(labels(failed))]
+    answered: list[Published] = []
+    for domain in reversed(remaining):
+        step = fetch(domain, lookup)
+        if step.failed:
+            break
+        answered.insert(0, step)
+    ends = (place for place, step in enumerate(answered) if step.record is not None and step.record.psd is not Psd.U)
+    return Walk((*walked.steps, *answered[: next(ends, len(answered)) + 1]))
 
 
 def organizational_domain(walked: Walk, suffixes: Suffixes) -> Domain | None:

@@ -115,11 +115,16 @@ def _of_author(record: Record, texts: Catalogue) -> Iterator[Sentence]:
 
 
 def _of_silence(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+    if record["dmarc"].get("troubles") == ["limit"]:
+        yield texts.say("administrator.limit")
+        return
     name = domains.parse(facts.unanswered(record))
     if name:
         yield texts.say("administrator.temperror_name", name=name)
-    if record["would"] == "accept":
-        yield texts.say("administrator.temperror", conf='[dmarc]\ntemperror = "tempfail"')
+    if record["would"] == "tempfail" or record.get("deferred_for") is not None or record.get("deferral_unrecorded"):
+        return
+    code = "administrator.temperror_held" if facts.is_touched(record) else "administrator.temperror"
+    yield texts.say(code, conf='[dmarc]\ntemperror = "tempfail"')
 
 
 def _entry(author: str, found: facts.Identifier) -> str:

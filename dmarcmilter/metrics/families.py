@@ -112,7 +112,9 @@ DUPLICATES = Family(
     "Messages that pass by signatures that leave out a second Subject, To, Date or the like.",
 )
 ARC = _labelled("arc_results_total", "ARC chain results.", "result", ArcWord)
-TEMPERRORS = _labelled("temperrors_total", "What DNS kept from us of messages with result temperror.", "cause", Trouble)
+TEMPERRORS = _labelled(
+    "temperrors_total", "Causes of result temperror: which lookup failed, or a limit.", "cause", Trouble
+)
 IGNORED = _labelled("ignored_total", "Messages not judged: [ignore] in the conf file.", "why", Why)
 ABANDONED = Family(PREFIX + "abandoned_total", "Messages that the client or the MTA gave up before their end.")
 LIMITED = _labelled("header_limits_total", "Messages whose header exceeds a limit.", "limit", LIMITS)
