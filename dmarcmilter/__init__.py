@@ -73,6 +73,7 @@ Around
     health          whether all of it works: socket, workers, name servers, journal, ingest
     demo            the demonstration, with its name server and its MTA
     reports         run: from end to end; planning: due days; grouping, row: outcomes to rows; aggregate: the XML;
-                    message, destinations, sending, delivery: the mail; ledger, book: what was done; failure: of one
-                    message, by capture (in the filter), redaction, spool, merging, failuremail
+                    message, destinations, verifying, sending, delivery: the mail; fairness: turns of organizations;
+                    ledger, book: what was done; standing: suppressions; bounces; failure: of one message, by capture
+                    (in the filter), redaction, spool, merging, failuremail
 """

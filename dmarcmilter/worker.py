@@ -24,6 +24,7 @@ from dmarcmilter.metrics.board import Row, State
 from dmarcmilter.metrics.tally import Tally
 from dmarcmilter.pipeline import Site
 from dmarcmilter.reports.capture import Capture
+from dmarcmilter.reports.fairness import organization_of
 from dmarcmilter.reports.spool import Spool
 from dmarcmilter.resolver import Resolver, system_nameservers
 from dmarcmilter.service import Service
@@ -118,7 +119,10 @@ def _service_of(config: Config, site: Site, tally: Tally) -> Service:
 
 def _capture_of(config: Config, site: Site) -> Capture | None:
     failure = config.reports.failure
-    return Capture(Spool(failure.spool), site.redaction_key, on_none=failure.on_none) if failure.enabled else None
+    if not failure.enabled:
+        return None
+    spool = Spool(failure.spool, lambda domain: organization_of(site.suffixes, domain))
+    return Capture(spool, site.redaction_key, on_none=failure.on_none)
 
 
 def _hand_over(listener: socket.socket) -> int:

@@ -196,7 +196,8 @@ TESTED_ELSEWHERE = {
     "reports/days.py": "test_reports_run.py",
     "reports/ledger.py": "test_reports_run.py, test_merging.py",
     "reports/row.py": "test_aggregate.py, test_grouping.py",
-    "reports/sending.py": "test_reports_run.py",
+    "reports/sending.py": "test_reports_run.py, test_reports_starved.py",
+    "reports/verifying.py": "test_reports_starved.py",
     "reports/standing.py": "test_reports_run.py",
     "reports/stored.py": "test_reports_run.py",
 }

@@ -49,8 +49,9 @@ def site(tmp_path):
         yield str(conf), sink
 
 
-def report(command, conf, *arguments):
-    return CliRunner().invoke(main, ["report", command, "--config", conf, *arguments], catch_exceptions=False)
+def report(command, conf, *arguments, message=""):
+    words = ["report", command, "--config", conf, *arguments]
+    return CliRunner().invoke(main, words, input=message, catch_exceptions=False)
 
 
 def test_from_preview_to_bounce(site):
@@ -75,8 +76,13 @@ def test_from_preview_to_bounce(site):
     assert "mailto:x@victim.example" in status.output
 
     sender = re.match(r"<(.*?)>", first.mail_from)[1]
-    assert report("bounce", conf, sender).exit_code == 0
-    assert "dmarc@example.com" in report("status", conf).output
+    delayed = "Content-Type: multipart/report; report-type=delivery-status\n\nAction: delayed\n"
+    assert "nothing changes" in report("bounce", conf, sender, message=delayed).output
+    assert "No address is suppressed" in report("suppressions", conf).output
+    failed = delayed.replace("delayed", "failed")
+    assert report("bounce", conf, sender, message=failed).exit_code == 0
+    for command in ("status", "suppressions"):
+        assert re.search(r"dmarc@example\.com +example\.com +2", report(command, conf).output)
     assert report("bounce", conf, "b+0000@receiver.example").exit_code == 1
     assert report("bounce", conf, "postmaster@receiver.example").exit_code == 2
     assert report("forgive", conf, "dmarc@example.com").exit_code == 0

@@ -208,6 +208,7 @@ WRONG = [
     ("reports", "only_authenticated", "1"),
     ("reports", "max_per_hour", "0"),
     ("reports", "max_per_domain", "0"),
+    ("reports", "max_per_organization", "0"),
     ("reports", "max_message_bytes", "9999"),
     ("metrics", "listen", '"9810"'),
     ("metrics", "listen", '"localhost:9810"'),

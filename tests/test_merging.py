@@ -212,7 +212,7 @@ def test_refusals_and_bounces_are_as_those_of_other_reports(world):
     world.incident()
     no = Receiver(answers={"ruf@example.com": Attempt(Result.REFUSED, "550 no such user")})
     assert world.fail(no).failed == 1
-    assert Standing(world.store).pause("ruf@example.com", int(world.now))
+    assert Standing(world.store).pause("example.com", "ruf@example.com", int(world.now))
     world.incident("one.example")
     world.fail()
     token = world.receiver.taken[0].mail_from.partition("+")[2].partition("@")[0]

@@ -11,12 +11,14 @@ from reportsite import YESTERDAY, Crashed, Receiver, Site, counted, domain, pars
 from zones import Zone
 
 from dmarcmilter.reports import stored
-from dmarcmilter.reports.book import Kind, State
+from dmarcmilter.reports.book import Kind
 from dmarcmilter.reports.delivery import Attempt, Relay, Result, SmtpRelay
-from dmarcmilter.reports.ledger import Ledger
+from dmarcmilter.reports.ledger import BOUNCE_WITHIN, Ledger
 from dmarcmilter.reports.planning import Withheld, whole_day
 from dmarcmilter.reports.run import BUSY, REMEMBERED_DAYS
 from dmarcmilter.reports.standing import DAY, LEASE, Lock, Standing, Upkeep, bounced
+
+NO_SUCH_USER = Attempt(Result.REFUSED, "550 no such user", at_rcpt=True)
 
 
 @pytest.fixture
@@ -38,10 +40,11 @@ def test_a_run(anywhere):
     some(anywhere)
     done = anywhere.go()
     assert (done.planned, done.sent, done.stopped) == (3, 4, "")
-    mails = anywhere.receiver.taken
+    mails = sorted(anywhere.receiver.taken, key=lambda mail: mail.rcpt_to)
     assert [mail.rcpt_to for mail in mails] == [
         "dmarc@example.com", "dmarc@one.example", "dmarc@two.example", "two@vendor.example",
     ]  # fmt: skip
+    assert anywhere.receiver.taken[-1] == mails[-1], "two.example has had one already"
     assert [counted(mail) for mail in mails] == [3, 1, 1, 1]
     assert len({mail.mail_from for mail in mails}) == 4
     assert report_id(mails[2]) == report_id(mails[3])
@@ -136,12 +139,10 @@ def test_nothing_to_domains_of_which_no_mail_is_authenticated(world):
     assert (done.planned, done.withheld) == (0, 2)
     world.ingest(passed(time="2027-01-17T10:00:00.000Z"))
     world.now += DAY
-    assert world.go().sent == 1
-    world.now += DAY
     done = world.go()
     assert [mail.rcpt_to for mail in world.receiver.taken] == ["dmarc@example.com"] * 2
     assert [counted(mail) for mail in world.receiver.taken] == [1, 1]
-    assert (done.planned, done.withheld) == (1, 0), "only what was released is looked at again"
+    assert (done.planned, done.withheld) == (2, 0), "only what was released is looked at again"
 
 
 def test_unless_asked(tmp_path):
@@ -189,27 +190,45 @@ def test_trouble_of_the_relay_stops_the_run_and_is_tried_again(world):
 
 def test_an_address_that_says_no_is_left_alone(anywhere):
     some(anywhere)
-    no = Receiver(answers={"dmarc@one.example": Attempt(Result.REFUSED, "550 no such user")})
+    """What is about the same organization waits, and is sent when the suppression ends."""
+    no = Receiver(answers={"dmarc@one.example": NO_SUCH_USER})
     assert (anywhere.go(no).failed, anywhere.states()["failed"]) == (1, 1)
     anywhere.ingest(passed(time="2027-01-17T10:00:00.000Z", **domain("one.example")))
     anywhere.now += DAY
     done = anywhere.go()
-    assert (done.sent, done.refused) == (0, 1)
+    assert (done.sent, done.refused, done.postponed) == (0, 0, 1)
     (pause,) = Standing(anywhere.store).pauses(int(anywhere.now))
-    assert (pause.address, pause.failures) == ("dmarc@one.example", 1)
+    assert (pause.address, pause.organization, pause.failures) == ("dmarc@one.example", "one.example", 1)
+    anywhere.now += 5 * DAY
+    assert anywhere.go().sent == 0
+    anywhere.now += 2 * DAY
+    assert anywhere.go().sent == 1
 
 
 def test_pauses_grow(world):
     standing = Standing(world.store)
-    lengths = []
-    for n in range(1, 8):
-        now = n * 10 * DAY
-        lengths.append(standing.failed("a@example.com", now, "no") - now)
+    lengths, now = [], 0
+    for _ in range(7):
+        until = standing.refused("example.com", "a@example.com", now, "no", at_rcpt=True)
+        lengths.append(until - now)
+        now = until
     assert lengths == sorted(lengths)
     assert lengths[0] == 7 * DAY
     assert lengths[-1] == 180 * DAY
     assert standing.clear("a@example.com")
     assert not standing.pauses(0)
+
+
+def test_pauses_decay(world):
+    """Refusals are forgotten one by one while none comes."""
+    standing = Standing(world.store)
+    for _ in range(2):
+        until = standing.refused("example.com", "a@example.com", 0, "no", at_rcpt=True)
+    assert until == 14 * DAY
+    later = until + 14 * DAY
+    assert standing.refused("example.com", "a@example.com", later, "no", at_rcpt=True) == later + 14 * DAY
+    much_later = later + 14 * DAY + 2 * 14 * DAY
+    assert standing.refused("example.com", "a@example.com", much_later, "no", at_rcpt=True) == much_later + 7 * DAY
 
 
 def test_a_delivery_is_given_up_after_days(world):
@@ -263,7 +282,35 @@ def test_bounces(anywhere):
     assert bounced(ledger, standing, token, int(anywhere.now)) == mail.rcpt_to
     assert bounced(ledger, standing, "0123456789abcdef", int(anywhere.now)) == ""
     assert anywhere.states()["bounced"] == 1
-    assert standing.pause(mail.rcpt_to, int(anywhere.now))
+    organization = mail.rcpt_to.partition("@")[2]
+    first = standing.pause(organization, mail.rcpt_to, int(anywhere.now))
+    assert first.failures == 1
+    assert standing.pause("other.example", mail.rcpt_to, int(anywhere.now)) is None
+    assert bounced(ledger, standing, token, int(anywhere.now)) == mail.rcpt_to
+    assert standing.pause(organization, mail.rcpt_to, int(anywhere.now)) == first, "the same bounce counts once"
+
+
+def test_bounces_of_old_reports_do_not_count(world):
+    """Who got a report may send bounces of it for ever."""
+    some(world)
+    world.go()
+    world.now += BOUNCE_WITHIN + 1
+    for mail in world.receiver.taken:
+        token = mail.mail_from.partition("+")[2].partition("@")[0]
+        assert bounced(Ledger(world.store), Standing(world.store), token, int(world.now)) == mail.rcpt_to
+    assert Standing(world.store).pauses(int(world.now)) == []
+
+
+def test_bounces_do_not_bring_the_hour_up_again(tmp_path):
+    """A bounce an hour later must not count as a report of that hour."""
+    world = Site(tmp_path, max_per_hour=4)
+    some(world)
+    assert world.go().sent == 4
+    world.now += 3601
+    for mail in world.receiver.taken:
+        bounced(Ledger(world.store), Standing(world.store), mail.mail_from[2:18], int(world.now))
+    world.ingest(passed(**domain("three.example")))
+    assert world.go(day=YESTERDAY).sent == 1
 
 
 def test_preview_remembers_nothing(world):
@@ -299,9 +346,9 @@ def test_a_day_to_which_nothing_came_is_not_read_again(world, monkeypatch):
     world.ingest(passed(time="2027-01-17T10:00:00.000Z"))
     read, whole = [], stored.DayView.collect
 
-    def collect(view, *found):
+    def collect(view, *found, **more):
         read.append(view._day)
-        return whole(view, *found)
+        return whole(view, *found, **more)
 
     monkeypatch.setattr(stored.DayView, "collect", collect)
     assert world.go().sent == 1
@@ -318,7 +365,7 @@ def test_old_reports_are_forgotten(anywhere):
     anywhere.now += (REMEMBERED_DAYS + 1) * DAY
     anywhere.go()
     assert anywhere.states() == {}
-    assert Ledger(anywhere.store).by_token("0" * 16) is None
+    assert Ledger(anywhere.store).bounce("0" * 16, int(anywhere.now)) == (None, False)
 
 
 def test_whole_day_for_people(world):
@@ -366,10 +413,10 @@ def test_pruning_keeps_what_is_still_needed(anywhere):
     anywhere.now += 20 * DAY
     Upkeep(anywhere.store).prune(reported_before=20270117, sent_before=int(anywhere.now))
     ledger = Ledger(anywhere.store)
-    waiting = ledger.deliveries(Kind.AGGREGATE, State.PENDING, int(anywhere.now))
+    waiting = [ledger.delivery(due.id) for due in ledger.due(Kind.AGGREGATE, int(anywhere.now), 100)]
     assert [ledger.attachment(found.report) is not None for found in waiting] == [True]
     assert ledger.attachment(1) is None
-    assert ledger.reported(YESTERDAY, "x") == (0, {})
+    assert ledger.reports_of(YESTERDAY, "x") == 0
 
 
 def test_over_smtp(world):

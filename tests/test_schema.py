@@ -9,6 +9,8 @@ import sqlalchemy as sa
 from dmarcmilter.history import schema
 from dmarcmilter.history.schema import MIGRATIONS, Migration, migrate
 from dmarcmilter.history.store import Store, StoreError, metadata
+from dmarcmilter.reports.book import Kind
+from dmarcmilter.reports.ledger import Ledger
 
 
 def reflected(store):
@@ -95,6 +97,39 @@ def test_two_at_the_same_time(url):
     assert sum(applied) == len(MIGRATIONS)
     for mine in stores:
         mine.close()
+
+
+def test_suppressions_of_an_older_program_are_dropped(url):
+    """They silenced an address for everybody, and did not say whose report was refused; what they refused is due."""
+    opened = Store(url)
+    migrate(opened, MIGRATIONS[:5])
+    with opened.writing() as connection:
+        for number, content in ((1, "x'00'"), (2, "NULL")):
+            literal = content if opened.is_sqlite else content.replace("x'00'", "'\\x00'::bytea")
+            connection.exec_driver_sql(
+                "INSERT INTO reports (id, report_id, day, domain, digest, supplement, shape, submitter, messages, "
+                f"record, content, created) VALUES ({number}, 'r{number}', 20270116, 'one.example', 'd{number}', 0, "
+                f"'rfc9990', 'mx.example', 1, 'v=DMARC1', {literal}, 1800000000)"
+            )
+        for number, report, detail in (
+            (1, 1, "left alone after 1 refusals: 550"),
+            (2, 1, "not a mail address"),
+            (3, 2, "left alone after 1 refusals: 550"),
+        ):
+            connection.exec_driver_sql(
+                "INSERT INTO report_deliveries (id, report, uri, address, state, attempts, due, token, changed, detail)"
+                f" VALUES ({number}, {report}, 'mailto:a@one.example', 'a@one.example', 'refused', 0, 1800000000, "
+                f"'t{number}', 1800000000, '{detail}')"
+            )
+        connection.exec_driver_sql("INSERT INTO report_addresses VALUES ('a@one.example', 1, 1, 2000000000, '550')")
+    assert migrate(opened) == len(MIGRATIONS) - 5
+    assert "report_addresses" not in reflected(opened).tables
+    assert databases.ask(opened, "SELECT id, state FROM report_deliveries ORDER BY id") == [
+        (1, "pending"), (2, "refused"), (3, "refused"),
+    ]  # fmt: skip
+    [due] = Ledger(opened).due(Kind.AGGREGATE, 1_800_003_600, 10)
+    assert (due.id, due.organization) == (1, "one.example"), "the policy domain stands for the organization"
+    opened.close()
 
 
 def test_words_are_for_both_databases():

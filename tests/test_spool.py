@@ -3,15 +3,18 @@
 import multiprocessing
 import os
 import time
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reporting import outcome
 
+from dmarcmilter.dmarc.suffixes import Suffixes
 from dmarcmilter.reports import spool as module
 from dmarcmilter.reports.failure import Incident, kept
-from dmarcmilter.reports.spool import DRAFT_SECONDS, Entry, FullError, Spool, of_json, to_json
+from dmarcmilter.reports.fairness import organization_of
+from dmarcmilter.reports.spool import DRAFT_SECONDS, MAX_AGE, Entry, FullError, Spool, of_json, to_json
 
 
 def incident(number=0, domain="example.com", **changes):
@@ -60,19 +63,109 @@ def test_many_workers_without_a_lock(spool, tmp_path):
     assert len(list((tmp_path / "spool").iterdir())) == 2
 
 
-def test_bounds_in_number(spool, monkeypatch):
-    monkeypatch.setattr(module, "MAX_FILES", 5)
-    monkeypatch.setattr(module, "MAX_FILES_OF_DOMAIN", 3)
-    for number in range(3):
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(module, "MAX_FILES", 12)
+    monkeypatch.setattr(module, "MAX_FILES_OF_ORGANIZATION", 4)
+
+
+def by_suffix(tmp_path):
+    """A spool as the filter has it: organizations by the public suffix list."""
+    suffixes = Suffixes.of_text("com\nexample\n")
+    return Spool(str(tmp_path / "spool"), lambda domain: organization_of(suffixes, domain))
+
+
+def test_bounds_in_number(tmp_path, small):
+    spool = by_suffix(tmp_path)
+    for number in range(4):
         spool.put(incident(number))
-    with pytest.raises(FullError):
-        spool.put(incident(3))
+    with pytest.raises(FullError, match="of this organization"):
+        spool.put(incident(4))
     spool.put(incident(0))
-    for number in (4, 5):
-        spool.put(incident(number, "other.example"))
+    assert sorted(found(spool)) == [("a0", 2), ("a1", 1), ("a2", 1), ("a3", 1)]
+
+
+def test_random_subdomains_are_one_organization(tmp_path, small):
+    """Each with a record of its own, and so a policy domain."""
+    spool, refused = by_suffix(tmp_path), 0
+    for number in range(50):
+        try:
+            spool.put(incident(number, f"r{number}.flood.example", author_domain=f"r{number}.flood.example"))
+        except FullError:
+            refused += 1
+    assert refused == 46
+    for number in range(4):
+        spool.put(incident(100 + number, f"honest{number}.example"))
+    assert len(found(spool)) == 8
+
+
+def test_organizations_take_turns(tmp_path, small):
+    """In a full spool whoever has most loses one, until all have as many."""
+    spool = by_suffix(tmp_path)
+    for organization in range(3):
+        for number in range(4):
+            spool.put(incident(10 * organization + number, f"flood{organization}.example"))
+    for number in range(100, 106):
+        spool.put(incident(number, f"honest{number}.example"))
+    kept = Counter(entry.incident.outcome["policy"]["domain"] for entry in spool.entries())
+    assert kept == Counter(
+        {f"flood{n}.example": 2 for n in range(3)} | {f"honest{n}.example": 1 for n in range(100, 106)}
+    )
     with pytest.raises(FullError):
-        spool.put(incident(6, "third.example"))
-    assert sorted(found(spool)) == [("a0", 2), ("a1", 1), ("a2", 1), ("a4", 1), ("a5", 1)]
+        spool.put(incident(99, "flood0.example"))
+
+
+def test_one_client_that_forges_many_domains(tmp_path, small):
+    """It has most of the incidents, if no organization has; and within one organization as well."""
+    spool = by_suffix(tmp_path)
+    for number in range(12):
+        spool.put(incident(1, f"victim{number}.example"))
+    for number in range(2, 7):
+        spool.put(incident(number, f"honest{number}.example"))
+    assert sum("honest" in entry.incident.outcome["policy"]["domain"] for entry in spool.entries()) == 5
+    spool = by_suffix(tmp_path / "other")
+    for number in range(4):
+        spool.put(incident(1, author_domain=f"r{number}.example.com"))
+    for number in range(2, 4):
+        spool.put(incident(number))
+    assert sorted(name for name, _ in found(spool)) == ["a1", "a1", "a2", "a3"]
+
+
+def test_a_full_spool_that_no_run_empties_forgets_what_is_old(tmp_path, small):
+    spool = by_suffix(tmp_path)
+    for number in range(12):
+        spool.put(incident(number, f"one{number}.example"))
+    with pytest.raises(FullError):
+        spool.put(incident(50, "new.example"))
+    for entry in list(spool.entries())[:5]:
+        os.utime(entry.path, (0, time.time() - MAX_AGE - 60))
+    spool.put(incident(50, "new.example"))
+    assert len(found(spool)) == 8
+
+
+def test_entries_come_in_turns(tmp_path):
+    spool = by_suffix(tmp_path)
+    for number in range(3):
+        spool.put(incident(number, f"r{number}.flood.example", author_domain=f"r{number}.flood.example"))
+    spool.put(incident(7, "honest.example"))
+    for age, entry in enumerate(spool.entries()):
+        os.utime(entry.path, (0, time.time() - 100 + age))
+    order = [entry.incident.outcome["policy"]["domain"].rpartition("flood.example")[1] for entry in spool.entries()]
+    assert order.count("") == 1
+    assert order.index("") < 2
+    order = [entry.incident.id for entry in spool.entries({"flood.example": 1})]
+    assert order[0] == "a7"
+
+
+def test_a_file_of_an_older_program_is_read(tmp_path):
+    spool = by_suffix(tmp_path)
+    spool.put(incident(1))
+    (path,) = (tmp_path / "spool").iterdir()
+    organization, _, rest = path.name.split("-")
+    path.rename(path.with_name(f"{organization}-{rest}"))
+    assert found(spool) == [("a1", 1)]
+    spool.put(incident(1))
+    assert len(found(spool)) == 2
 
 
 def test_bounds_in_size(spool, monkeypatch):

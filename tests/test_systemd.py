@@ -12,6 +12,12 @@ from dmarcmilter.children import READY_SECONDS
 from dmarcmilter.cli import main
 from dmarcmilter.daemon import STOP_GRACE
 from dmarcmilter.lifesigns import SILENCE_SECONDS
+from dmarcmilter.reports import delivery
+from dmarcmilter.reports.grouping import MAX_BYTES
+from dmarcmilter.reports.merging import SPF_SECONDS
+from dmarcmilter.reports.run import PLAN_SECONDS, RUN_SECONDS
+from dmarcmilter.reports.standing import LEASE
+from dmarcmilter.reports.verifying import VERIFY_SECONDS
 from dmarcmilter.settings import Config
 
 UNITS = Path(__file__).resolve().parent.parent / "systemd"
@@ -72,6 +78,16 @@ def test_times_agree_with_the_program():
     assert int(watchdog) > 2 * READY_SECONDS
     assert int(watchdog) > SILENCE_SECONDS + 10
     assert SILENCE_SECONDS > 10 * worker.BEAT_SECONDS
+
+
+def test_a_run_of_reports_ends_before_its_unit_is_stopped():
+    """With time for the delivery that goes on at that moment, and its memory is bounded."""
+    [timeout] = setting("dmarcmilter-report.service", "TimeoutStartSec")
+    assert int(timeout.removesuffix("min")) * 60 >= RUN_SECONDS + 4 * delivery.SECONDS
+    assert RUN_SECONDS > PLAN_SECONDS + SPF_SECONDS + 2 * VERIFY_SECONDS, "each step has its time"
+    assert LEASE > 4 * delivery.SECONDS
+    [memory] = setting("dmarcmilter-report.service", "MemoryMax")
+    assert int(memory.removesuffix("M")) * 1_000_000 > 20 * MAX_BYTES
 
 
 def test_the_socket_unit_is_that_of_the_conf_file():

@@ -1,5 +1,6 @@
 """`dmarcmilter report`: aggregate and failure reports, made and sent, or looked at."""
 
+import sys
 from datetime import date, datetime
 
 import click
@@ -71,30 +72,45 @@ def show(path: str, day: datetime | None, domain: str) -> None:
 @report.command("status")
 @config_option
 def status(path: str) -> None:
-    """What was sent, what waits, what went wrong, and which addresses are left alone."""
+    """What was sent, what waits, what went wrong, and which addresses are suppressed."""
     from dmarcmilter.cli import reportwork  # noqa: PLC0415
 
     reportwork.status(load(path))
+
+
+@report.command("suppressions")
+@config_option
+def suppressions(path: str) -> None:
+    """Show to which addresses no reports go for now, about which domains, and why."""
+    from dmarcmilter.cli import reportwork  # noqa: PLC0415
+
+    reportwork.suppressions(load(path))
 
 
 @report.command("bounce")
 @config_option
 @click.argument("recipient")
 def bounce(path: str, recipient: str) -> None:
-    """Take note of a bounce that came to RECIPIENT, the bounce_address with its token; call it from the MTA.
+    """Record a bounce that came to RECIPIENT, the bounce_address with its token; call it from the MTA.
 
-    The address that it came back for is left alone for a while. Exit status: 0, or 1 for an unknown token.
+    Reads the message from standard input, and counts only one that says that delivery failed (RFC 3464). Reports about
+    the same organization to the address that bounced wait for a while. Exit status: 0, or 1 for an unknown token.
     """
     from dmarcmilter.cli import reportwork  # noqa: PLC0415
+    from dmarcmilter.reports.bounces import read  # noqa: PLC0415
 
-    raise SystemExit(reportwork.bounce(load(path), recipient))
+    message = b"" if sys.stdin is None or sys.stdin.isatty() else read(sys.stdin.buffer)
+    raise SystemExit(reportwork.bounce(load(path), recipient, message))
 
 
 @report.command("forgive")
 @config_option
 @click.argument("address")
 def forgive(path: str, address: str) -> None:
-    """Send to ADDRESS again, which is left alone after a refusal or a bounce."""
+    """Send to ADDRESS again, which is suppressed after refusals or bounces, also what waits.
+
+    Exit status: 0, or 1 when it was not suppressed.
+    """
     from dmarcmilter.cli import reportwork  # noqa: PLC0415
 
     raise SystemExit(reportwork.forgive(load(path), address))

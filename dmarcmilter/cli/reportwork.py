@@ -22,6 +22,7 @@ from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.lookup import Lookup
 from dmarcmilter.reports.aggregate import to_xml
 from dmarcmilter.reports.book import Kind
+from dmarcmilter.reports.bounces import is_failure
 from dmarcmilter.reports.confcheck import parse_relay
 from dmarcmilter.reports.delivery import Relay, Sendmail, SmtpRelay, Transport
 from dmarcmilter.reports.destinations import Verification
@@ -31,7 +32,7 @@ from dmarcmilter.reports.run import Ask, Run, no_progress
 from dmarcmilter.reports.sending import Progress as Told
 from dmarcmilter.reports.sending import Sum, World
 from dmarcmilter.reports.signing import KeyUnusableError, Signer, private_key
-from dmarcmilter.reports.standing import Standing, Upkeep, bounced
+from dmarcmilter.reports.standing import Pause, Standing, Upkeep, bounced
 from dmarcmilter.resolver import MessageLookup
 from dmarcmilter.settings import Config, Reports
 
@@ -117,11 +118,30 @@ def status(config: Config) -> None:
     show_table(console, ("day", "reports", "messages"), [tuple(map(str, row)) for row in days])
     show_table(console, ("deliveries", ""), [(state, str(count)) for state, count in sorted(counts.items())])
     show_table(console, ("policy domain", "to", "", "why"), troubles)
-    until = [(found.address, shown_time(found.until), str(found.failures), found.detail) for found in pauses]
-    show_table(console, ("left alone", "until", "refusals", "the last"), until)
+    _show_suppressions(console, pauses)
 
 
-def bounce(config: Config, recipient: str) -> int:
+def suppressions(config: Config) -> None:
+    with in_words():
+        pauses = Standing(a_store(config)).pauses(int(time.time()))
+    console = a_console()
+    _show_suppressions(console, pauses)
+    if not pauses:
+        console.print("No address is suppressed.")
+
+
+def _show_suppressions(console: Console, pauses: Sequence[Pause]) -> None:
+    rows = [
+        (found.address, found.organization or "all domains", shown_time(found.until), str(found.failures), found.detail)
+        for found in pauses
+    ]
+    show_table(console, ("suppressed", "reports about", "until", "refusals", "the last"), rows)
+
+
+def bounce(config: Config, recipient: str, message: bytes) -> int:
+    if message and not is_failure(message):
+        click.echo("not a bounce that says that delivery failed: nothing changes")
+        return 0
     pattern = re.escape(config.reports.bounce_address).replace(re.escape("{token}"), "([0-9a-f]+)")
     found = re.fullmatch(pattern, recipient.strip("<>"), re.IGNORECASE)
     if not found or not found.groups():
@@ -129,14 +149,19 @@ def bounce(config: Config, recipient: str) -> int:
     with in_words():
         store = a_store(config)
         address = bounced(Ledger(store), Standing(store), found[1].lower(), int(time.time()))
-    click.echo(f"{address} is left alone" if address else "no report was sent from this address", err=not address)
+    click.echo(
+        f"a bounce from {address} is recorded" if address else "no report was sent from this address", err=not address
+    )
     return 0 if address else 1
 
 
 def forgive(config: Config, address: str) -> int:
     with in_words():
-        known = Standing(a_store(config)).clear(address)
-    click.echo(f"{address} gets reports again" if known else f"{address} was not left alone", err=not known)
+        store = a_store(config)
+        known = Standing(store).clear(address)
+        waited = Ledger(store).end_waiting(address, int(time.time())) if known else 0
+    said = f"{address} gets reports again, {waited} of them at the next run"
+    click.echo(said if known else f"{address} was not suppressed", err=not known)
     return 0 if known else 1
 
 

@@ -117,6 +117,23 @@ MIGRATIONS: tuple[Migration, ...] = (
         ),
     ),
     Migration(5, ("ALTER TABLE overrides ADD COLUMN entry TEXT",)),
+    Migration(
+        6,
+        (
+            "ALTER TABLE reports ADD COLUMN organization TEXT NOT NULL DEFAULT ''",
+            "CREATE INDEX ix_reports_domain ON reports (domain, day)",
+            """CREATE TABLE report_suppressions (
+                organization TEXT NOT NULL, address TEXT NOT NULL, failures INTEGER NOT NULL, failed BIGINT NOT NULL,
+                until BIGINT NOT NULL, at_rcpt INTEGER NOT NULL, detail TEXT NOT NULL,
+                PRIMARY KEY (organization, address))""",
+            "CREATE INDEX ix_report_suppressions_address ON report_suppressions (address)",
+            # One refusal to anybody stood there for everybody: no entry says whose reports were refused.
+            "DROP TABLE report_addresses",
+            """UPDATE report_deliveries SET state = 'pending', due = 0
+                WHERE state = 'refused' AND address IS NOT NULL AND substr(detail, 1, 17) = 'left alone after '
+                AND report IN (SELECT id FROM reports WHERE content IS NOT NULL)""",
+        ),
+    ),
 )
 
 

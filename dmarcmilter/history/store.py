@@ -282,10 +282,10 @@ def execute_many(connection: sa.Connection, sql: str, values: Sequence[Mapping[s
         connection.execute(_text(sql), values)
 
 
-def stream(connection: sa.Connection, sql: str, **values: Any) -> Iterator[Any]:
-    """The same for results that may not fit into memory."""
+def stream(connection: sa.Connection, sql: str, *, at_once: int = STREAM_ROWS, **values: Any) -> Iterator[Any]:
+    """The same for results that may not fit into memory: at most `at_once` rows are held."""
     # An option of this statement alone: the connection's own would hold for all that follow.
-    with connection.execute(_text(sql), values, execution_options={"yield_per": STREAM_ROWS}) as found:
+    with connection.execute(_text(sql), values, execution_options={"yield_per": at_once}) as found:
         yield from found
 
 

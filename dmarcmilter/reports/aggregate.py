@@ -25,8 +25,8 @@ MAX_ERROR = 4096
 MAX_DKIM = 100
 """DKIM results of one record (RFC 9990 3.1.3)."""
 
-MAX_KNOWN = 1000
-"""Different rows kept in their written form."""
+MAX_KNOWN_BYTES = 4_000_000
+"""Bytes of rows kept in their written form, so that rows which differ in source and count only are written once."""
 _BEFORE_SOURCE = b"  <record>\n    <row>\n      <source_ip>"
 _AFTER_COUNT = b"</count>"
 
@@ -147,6 +147,7 @@ def pieces(report: Report, shape: Shape) -> Iterator[bytes]:
 def _records(rows: Iterable[Row], shape: Shape) -> Iterator[bytes]:
     """Most rows of a report differ from another in source and count only: the rest is written once for all of them."""
     known: dict[tuple[object, ...], bytes] = {}
+    size = 0
     for row in rows:
         same = (
             row.disposition, row.dkim, row.spf, row.reasons, row.header_from, row.envelope_from, row.dkim_results,
@@ -154,8 +155,10 @@ def _records(rows: Iterable[Row], shape: Shape) -> Iterator[bytes]:
         )  # fmt: skip
         if same not in known:
             whole = _written(_record(row, shape))
-            if len(known) == MAX_KNOWN:
+            size += len(whole)
+            if size > MAX_KNOWN_BYTES:
                 known.clear()
+                size = len(whole)
             known[same] = whole[whole.index(_AFTER_COUNT) :]
         address = escape(clean(row.source_ip))
         yield _BEFORE_SOURCE + f"{address}</source_ip>\n      <count>{row.count}".encode() + known[same]

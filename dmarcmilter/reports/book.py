@@ -30,7 +30,7 @@ class State(StrEnum):
     UNCERTAIN = "uncertain"
     """The run or the connection ended while the message was on its way: it may have arrived, and is not sent again."""
     REFUSED = "refused"
-    """Not sent: the destination did not agree, is excluded, or is suppressed."""
+    """Not sent: the destination did not agree or is excluded, or the report is no longer kept."""
     FAILED = "failed"
     """The destination's server said no, or no answer came for days."""
     BOUNCED = "bounced"
@@ -41,6 +41,8 @@ class Planned:
     """A report as it is laid down before anything is sent."""
 
     attachment: Attachment
+    organization: str
+    """The Organizational Domain of the policy domain."""
     day: date
     digest: str
     supplement: int
@@ -58,6 +60,7 @@ class PlannedFailure:
     report_id: str
     domain: str
     """The policy domain."""
+    organization: str
     day: date
     digest: str
     """Of its kind: failure.kind."""
@@ -76,6 +79,7 @@ class Delivery:
     report: int
     kind: Kind
     domain: str
+    organization: str
     record: str
     shape: Shape
     uri: str
@@ -84,6 +88,20 @@ class Delivery:
     token: str
     created: int
     """Of the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A delivery whose time has come."""
+
+    id: int
+    organization: str
+    """Of the policy domain."""
+    state: State
+    rank: int
+    """Within a turn: 0, 1 for a newcomer (no report about the policy domain was made before the last day), and 2 more
+    for what was tried before.
+    """
 
 
 class Book:

@@ -11,6 +11,7 @@ from dmarcmilter.settings import FailureReports, Reports, StartTls
 MAX_TEXT = 255
 SMALLEST_MESSAGE = 10_000
 _LIMITS = ("max_per_hour", "max_per_domain")
+_LIMITS_OF_AGGREGATE = (*_LIMITS, "max_per_organization")
 
 
 def parse_relay(text: str) -> tuple[str, int]:
@@ -54,7 +55,7 @@ def _wrong_value(reports: Reports) -> str:
 
 
 def _wrong_number(reports: Reports) -> str:
-    for key in _LIMITS:
+    for key in _LIMITS_OF_AGGREGATE:
         if getattr(reports, key) < 1:
             return f"{key}: at least 1"
     if reports.max_message_bytes < SMALLEST_MESSAGE:

@@ -3,12 +3,16 @@
 from datetime import date, timedelta
 
 from dmarcmilter.reports.book import Book
-from dmarcmilter.reports.stored import number
+from dmarcmilter.reports.stored import date_of, number
 
 SAW_PASS = """
     INSERT INTO report_domains (domain, passed_day) VALUES (:domain, :day) ON CONFLICT (domain) DO UPDATE
     SET passed_day = excluded.passed_day WHERE report_domains.passed_day < excluded.passed_day"""
 """The last day of which some mail of that domain passed."""
+
+
+NEVER, PARTLY = -1, -2
+"""In place of the number of outcomes of a day: it was not planned, or not all of it was."""
 
 
 class Days(Book):
@@ -20,10 +24,15 @@ class Days(Book):
         """How many the store holds of this day now."""
         return int(self._all("SELECT count(*) AS n FROM outcomes WHERE day = :day", day=number(day))[0].n)
 
+    def newest(self) -> date | None:
+        """The last day of which the store holds outcomes."""
+        found = self._all("SELECT max(day) AS day FROM outcomes")
+        return None if found[0].day is None else date_of(found[0].day)
+
     def planned_of(self, day: date) -> int:
-        """How many there were when the day was last looked at; -1: it was not."""
+        """How many there were when the day was last looked at; NEVER; PARTLY: a run planned some of its domains."""
         found = self._all("SELECT outcomes FROM report_days WHERE day = :day", day=number(day))
-        return int(found[0].outcomes) if found else -1
+        return int(found[0].outcomes) if found else NEVER
 
     def examined(self, day: date, today: date, outcomes: int) -> None:
         self._change(
@@ -31,6 +40,18 @@ class Days(Book):
             "ON CONFLICT (day) DO UPDATE SET examined = excluded.examined, outcomes = excluded.outcomes",
             day=number(day), today=number(today), outcomes=outcomes,
         )  # fmt: skip
+
+    def planned_domains(self, day: date) -> set[str]:
+        """Policy domains of which reports of that day were made or withheld."""
+        sql = """SELECT domain FROM reports WHERE day = :day AND kind = 'aggregate'
+            UNION SELECT domain FROM report_withheld WHERE day = :day"""
+        return {row.domain for row in self._all(sql, day=number(day))}
+
+    def made_of_organizations(self, day: date) -> dict[str, int]:
+        """How many reports of that day were made, by organization."""
+        sql = """SELECT organization, count(*) AS n FROM reports WHERE day = :day AND kind = 'aggregate'
+            GROUP BY organization"""
+        return {row.organization: row.n for row in self._all(sql, day=number(day))}
 
     def passed_since(self, domain: str, day: date) -> bool:
         found = self._all("SELECT passed_day FROM report_domains WHERE domain = :domain", domain=domain)

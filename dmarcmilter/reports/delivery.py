@@ -23,8 +23,10 @@ GIVE_UP_AFTER = 4 * 86_400
 """Seconds since the report was made: as long as mail is usually tried (RFC 5321 4.5.4.1)."""
 
 EX_TEMPFAIL = 75
-_REFUSED_BY_SENDMAIL = frozenset({65, 67, 68})
-"""EX_DATAERR, EX_NOUSER, EX_NOHOST of sysexits.h."""
+_ADDRESS_REFUSED_BY_SENDMAIL = frozenset({67, 68})
+"""EX_NOUSER, EX_NOHOST of sysexits.h."""
+_REFUSED_BY_SENDMAIL = _ADDRESS_REFUSED_BY_SENDMAIL | {65}
+"""And EX_DATAERR."""
 
 
 class Result(Enum):
@@ -43,6 +45,8 @@ class Result(Enum):
 class Attempt:
     result: Result
     detail: str = ""
+    at_rcpt: bool = False
+    """The address was refused, and not a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +155,15 @@ def _envelope(connection: smtplib.SMTP, mail: Mail) -> Attempt | None:
     if code != 250:
         return Attempt(Result.UNAVAILABLE, f"MAIL: {code} {_text(text)}")
     code, text = connection.rcpt(mail.rcpt_to)
-    return None if code in {250, 251} else _sorted(code, text)
+    return None if code in {250, 251} else _sorted(code, text, at_rcpt=True)
 
 
-def _sorted(code: int, text: bytes | str) -> Attempt:
+def _sorted(code: int, text: bytes | str, *, at_rcpt: bool = False) -> Attempt:
     """RFC 5321 4.2.1; 421: the server closes, whatever was asked."""
     detail = f"{code} {_text(text)}"
     if code == 421:
         return Attempt(Result.UNAVAILABLE, detail)
-    return Attempt(Result.REFUSED if 500 <= code <= 599 else Result.LATER, detail)
+    return Attempt(Result.REFUSED if 500 <= code <= 599 else Result.LATER, detail, at_rcpt)
 
 
 def _text(text: bytes | str) -> str:
@@ -201,7 +205,9 @@ class Sendmail:
         detail = f"exit status {done.returncode} {_text(done.stderr)}"
         if done.returncode == EX_TEMPFAIL:
             return Attempt(Result.LATER, detail)
-        return Attempt(Result.REFUSED if done.returncode in _REFUSED_BY_SENDMAIL else Result.UNAVAILABLE, detail)
+        if done.returncode in _REFUSED_BY_SENDMAIL:
+            return Attempt(Result.REFUSED, detail, done.returncode in _ADDRESS_REFUSED_BY_SENDMAIL)
+        return Attempt(Result.UNAVAILABLE, detail)
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -1,19 +1,22 @@
 """Which days are due, and what reports a day makes. Nothing is sent here."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from importlib.metadata import version
 
 from dmarcmilter.dmarc.domain import Domain
+from dmarcmilter.dmarc.suffixes import Suffixes
 from dmarcmilter.history.store import Store
 from dmarcmilter.reports.aggregate import Report, ReportMetadata
 from dmarcmilter.reports.book import Planned
 from dmarcmilter.reports.destinations import MAX_DESTINATIONS, excluded
-from dmarcmilter.reports.grouping import Configuration, period, report_id
+from dmarcmilter.reports.fairness import organization_of, turns
+from dmarcmilter.reports.grouping import period, report_id
 from dmarcmilter.reports.ledger import Ledger
 from dmarcmilter.reports.message import Attachment, compressed_within, report_id_text
-from dmarcmilter.reports.stored import DayView, Found, Row, date_of, day_of, number
+from dmarcmilter.reports.stored import DayView, Found, date_of, day_of, number
 from dmarcmilter.settings import Reports
 
 SETTLE = timedelta(hours=1)
@@ -69,32 +72,53 @@ def plannable(day: date, known: Mapping[int, int], now: datetime) -> str:
 
 
 class Planner:
-    def __init__(self, store: Store, ledger: Ledger, settings: Reports) -> None:
+    def __init__(self, store: Store, ledger: Ledger, settings: Reports, suffixes: Suffixes) -> None:
         self._store = store
         self._ledger = ledger
         self._settings = settings
+        self._suffixes = suffixes
 
-    def plan(self, day: date, *, domain: str = "", dry: bool = False) -> Iterator[Planned | Withheld]:
-        """One by one; what was planned before is not planned again."""
-        with day_of(self._store, day, domain) as view:
-            for name in view.domains():
-                found = view.configurations(name)
-                for configuration in sorted(found, key=lambda one: one.digest):
-                    yield from self._plan_one(view, day, (configuration, found[configuration]), dry=dry)
-
-    def _plan_one(
-        self, view: DayView, day: date, found: tuple[Configuration, list[Row]], *, dry: bool
+    def plan(
+        self,
+        day: date,
+        *,
+        domain: str = "",
+        dry: bool = False,
+        go_on: bool = False,
+        stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[Planned | Withheld]:
-        """The report of one configuration, and as many more as it takes to count all its sources."""
-        configuration, policies = found
-        name, has_more = configuration.policy.domain, True
+        """One by one; what was planned before is not planned again.
+
+        Organizations take turns: each gets its first report before any gets a second, so that one of many names keeps
+        nobody waiting. Ends early when told to `stop`; to `go_on` leaves out the domains that were planned until then.
+        """
+        made = Counter(self._ledger.made_of_organizations(day))
+        known = self._ledger.planned_domains(day) if go_on else set()
+        with day_of(self._store, day, domain) as view:
+            for _, name in turns((name for name in view.domains() if name not in known), self._organization):
+                if stop():
+                    return
+                organization = self._organization(name)
+                if made[organization] >= self._settings.max_per_organization:
+                    yield Withheld(name, f"{organization} has its {made[organization]} reports of the day")
+                    continue
+                for found in self._plan_one(view, day, name, dry=dry):
+                    made[organization] += isinstance(found, Planned)
+                    yield found
+
+    def _organization(self, domain: str) -> str:
+        return organization_of(self._suffixes, domain)
+
+    def _plan_one(self, view: DayView, day: date, name: str, *, dry: bool) -> Iterator[Planned | Withheld]:
+        """The report of one policy domain, and as many more as it takes to count all its sources."""
+        has_more = True
         entry = excluded(name, f"x@{name}", self._settings.exclude)
         if entry:
             yield Withheld(name, f"{entry} is excluded")
             return
         while has_more:
-            supplement, reported = self._ledger.reported(day, configuration.digest)
-            collected = view.collect(policies, reported)
+            supplement = self._ledger.reports_of(day, name)
+            collected = view.collect(name, beyond_reported=supplement > 0)
             view.pause()
             if collected is None:
                 return
@@ -103,7 +127,7 @@ class Planner:
                     self._ledger.withheld(name, day)
                 yield Withheld(name, "no authenticated mail came from it")
                 return
-            yield self.composed(configuration, collected, day, supplement)
+            yield self.composed(collected, day, supplement)
             has_more = collected.has_more and not dry
 
     def _is_unauthenticated(self, found: Found, day: date) -> bool:
@@ -112,18 +136,19 @@ class Planner:
         domain = found.group.configuration.policy.domain
         return not self._ledger.passed_since(domain, day - AUTHENTICATED)
 
-    def composed(self, configuration: Configuration, found: Found, day: date, supplement: int = 0) -> Planned:
-        settings, domain = self._settings, Domain(configuration.policy.domain)
-        submitter = submitter_of(settings)
+    def composed(self, found: Found, day: date, supplement: int = 0) -> Planned:
+        settings, configuration = self._settings, found.group.configuration
+        domain, submitter = Domain(configuration.policy.domain), submitter_of(settings)
         begin, end = period(day)
-        unique = report_id(submitter, configuration, begin, supplement)
-        made = self.report(found, report_id_text(unique, submitter, settings.shape), (begin, end))
+        unique = report_id(submitter, domain, begin, supplement)
+        made = made_report(settings, found, report_id_text(unique, submitter, settings.shape), (begin, end))
         content = compressed_within(made, settings.shape, settings.max_message_bytes)
         attachment = Attachment(
             unique, domain, begin, end, settings.shape, submitter, content, found.group.messages
         )  # fmt: skip
         return Planned(
             attachment=attachment,
+            organization=self._organization(domain),
             day=day,
             digest=configuration.digest,
             supplement=supplement,
@@ -133,30 +158,26 @@ class Planner:
             has_pass=found.group.passed > 0,
         )
 
-    def report(self, found: Found, identifier: str, when: tuple[int, int]) -> Report:
-        settings = self._settings
-        metadata = ReportMetadata(
-            org_name=settings.org_name or submitter_of(settings),
-            email=settings.email,
-            extra_contact_info=settings.contact,
-            report_id=identifier,
-            begin=when[0],
-            end=when[1],
-            errors=found.group.notes,
-            generator=GENERATOR,
-        )
-        return Report(metadata, found.group.configuration.policy, found.group.rows)
+
+def made_report(settings: Reports, found: Found, identifier: str, when: tuple[int, int]) -> Report:
+    metadata = ReportMetadata(
+        org_name=settings.org_name or submitter_of(settings),
+        email=settings.email,
+        extra_contact_info=settings.contact,
+        report_id=identifier,
+        begin=when[0],
+        end=when[1],
+        errors=found.group.notes,
+        generator=GENERATOR,
+    )
+    return Report(metadata, found.group.configuration.policy, found.group.rows)
 
 
 def whole_day(store: Store, settings: Reports, day: date, domain: str) -> list[Report]:
     """All that the store holds of one policy domain and day, whatever was sent of it: for people."""
-    planner = Planner(store, Ledger(store), replace(settings, only_authenticated=False))
-    reports = []
     with day_of(store, day, domain) as view:
-        for configuration, policies in view.configurations(domain).items():
-            found = view.collect(policies, {})
-            if found is not None:
-                begin, end = period(day)
-                unique = report_id(submitter_of(settings), configuration, begin, 0)
-                reports.append(planner.report(found, unique, (begin, end)))
-    return reports
+        found = view.collect(domain, beyond_reported=False)
+    if found is None:
+        return []
+    begin, end = period(day)
+    return [made_report(settings, found, report_id(submitter_of(settings), domain, begin, 0), (begin, end))]

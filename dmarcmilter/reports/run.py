@@ -1,6 +1,7 @@
 """One run of reports: plan, compose, archive, verify, send. Each step is remembered, and a crashed run is taken up."""
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -8,8 +9,10 @@ from pathlib import Path
 
 from dmarcmilter.history.store import Store
 from dmarcmilter.reports.book import Kind, Planned
+from dmarcmilter.reports.days import NEVER, PARTLY
 from dmarcmilter.reports.delivery import Transport
 from dmarcmilter.reports.destinations import Destination
+from dmarcmilter.reports.fairness import organization_of
 from dmarcmilter.reports.ledger import Ledger
 from dmarcmilter.reports.merging import Fate, Judged, Merging
 from dmarcmilter.reports.planning import AUTHENTICATED, LATE_DAYS, Planner, Withheld, due_days, plannable
@@ -24,6 +27,12 @@ KEPT_DAYS = 7
 """Days that the content of a report is kept after the last of its messages was done with."""
 REMEMBERED_DAYS = 60
 """Days that it is remembered what was sent: longer than any day is looked at, and any bounce takes."""
+WAITING_DAYS = 30
+"""Days after which a report that could not be sent is given up: longer than the second suppression of its address."""
+PLAN_SECONDS = 900.0
+"""Seconds of one run for planning aggregate reports. The next run goes on with what is left."""
+RUN_SECONDS = 2400.0
+"""Seconds after which a run starts no further delivery; below TimeoutStartSec of its unit, so that it ends in order."""
 BUSY = "another run of reports is going on"
 
 
@@ -52,25 +61,29 @@ class Run:
         signer: Signer | None = None,
         *,
         clock: Callable[[], float],
+        timer: Callable[[], float] = time.monotonic,
         progress: Progress = no_progress,
     ) -> None:
         self.ledger = Ledger(store)
         self.standing = Standing(store)
         self.lock = Lock(store)
         self._upkeep = Upkeep(store)
-        self._planner = Planner(store, self.ledger, settings)
+        self._planner = Planner(store, self.ledger, settings, world.suffixes)
         self._sending = Sending(self.ledger, self.standing, self.lock, settings, signer, world)
-        self._spool = Spool(settings.failure.spool)
+        self._spool = Spool(settings.failure.spool, lambda domain: organization_of(world.suffixes, domain))
         self._merging = Merging(self._spool, self.ledger, settings, world)
         self._settings = settings
         self._world = world
         self._transport = transport
         self._clock = clock
+        self._timer = timer
+        self._began = timer()
         self._progress = progress
 
     def go(self, ask: Ask = Ask()) -> Sum:
         """All that is due."""
         done = Sum()
+        self._began = self._timer()
         if not self.lock.take(self._now()):
             done.stopped = BUSY
             return done
@@ -95,9 +108,11 @@ class Run:
 
     def _deliver(self, kinds: Iterable[Kind], done: Sum) -> None:
         for kind in kinds:
-            self._sending.verify_destinations(kind, self._now, done, self._progress)
-            if not self._sending.send_due(kind, self._transport, self._now, done, self._progress):
+            if not self._sending.deliver(kind, self._transport, self._now, done, self._progress, self._is_over):
                 return
+
+    def _is_over(self) -> bool:
+        return self._timer() >= self._began + RUN_SECONDS
 
     def incidents(self) -> list[tuple[Entry, Judged]]:
         """What the spool holds, and what a run would do with it."""
@@ -126,16 +141,33 @@ class Run:
         return ([] if problem else [ask.day]), problem
 
     def _plan(self, ask: Ask, done: Sum) -> None:
+        """Days that were not planned yet come first: looking again at older ones must not keep them waiting."""
         days, done.stopped = self._days(ask)
-        for count, day in enumerate(days, start=1):
-            outcomes = self.ledger.outcomes(day)
-            if ask.day is None and outcomes == self.ledger.planned_of(day):
-                self._plan_released(day, done)
-            else:
-                self._keep_all(day, ask.domain, done)
-            if not ask.domain:
-                self.ledger.examined(day, self._today().date(), outcomes)
+        end = self._timer() + PLAN_SECONDS
+        planned = {day: self.ledger.planned_of(day) for day in days}
+        ordered = sorted(days, key=lambda day: planned[day] >= 0)
+        for count, day in enumerate(ordered, start=1):
+            self._plan_day(day, planned[day], ask, done, lambda: self._timer() >= end)
             self._progress("planning", count, len(days))
+
+    def _plan_day(self, day: date, planned: int, ask: Ask, done: Sum, stop: Callable[[], bool]) -> None:
+        outcomes = self.ledger.outcomes(day)
+        if ask.day is None and outcomes == planned:
+            self._plan_released(day, done)
+            is_whole = True
+        else:
+            is_whole = self._keep_all(day, ask.domain, done, go_on=planned == PARTLY and not ask.domain, stop=stop)
+        if ask.domain:
+            return
+        if is_whole:
+            # What arrived late for domains that were planned before is found when the day is looked at again.
+            self.ledger.examined(day, self._today().date(), NEVER if planned == PARTLY else outcomes)
+        elif planned < 0:
+            self.ledger.examined(day, date.min, PARTLY)
+            done.lines.append(f"{day}: not all reports were planned in time, the next run goes on")
+        else:
+            self.ledger.examined(day, self._today().date(), planned)
+            done.lines.append(f"{day}: not all of it was looked at again in time")
 
     def _plan_released(self, day: date, done: Sum) -> None:
         """Nothing more came of that day; but mail of another may have shown that a domain is somebody's."""
@@ -143,8 +175,24 @@ class Run:
             self._keep_all(day, domain, done)
             self.ledger.release(domain, day)
 
-    def _keep_all(self, day: date, domain: str, done: Sum) -> None:
-        for planned in self._planner.plan(day, domain=domain):
+    def _keep_all(
+        self,
+        day: date,
+        domain: str,
+        done: Sum,
+        *,
+        go_on: bool = False,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """False: it was stopped before all was planned."""
+        stopped = False
+
+        def is_over() -> bool:
+            nonlocal stopped
+            stopped = stop()
+            return stopped
+
+        for planned in self._planner.plan(day, domain=domain, go_on=go_on, stop=is_over):
             self.lock.refresh(self._now())
             if isinstance(planned, Withheld):
                 done.withheld += 1
@@ -153,22 +201,27 @@ class Run:
             self._archive(planned)
             self.ledger.keep(planned, self._now())
             done.planned += 1
+        return not stopped
 
     def _plan_failures(self, done: Sum) -> None:
         """A report is remembered before its incident is removed, and known by the incident's id: made once."""
+        reported = []
         for count, (entry, judged) in enumerate(self._merging.judged(self._now()), start=1):
             self.lock.refresh(self._now())
-            match judged.fate:
-                case Fate.REPORT:
-                    planned = self._merging.planned(entry.incident, self._now())
-                    self._archive_file(planned.day, f"{planned.report_id}.eml", planned.content)
-                    self.ledger.keep_failure(planned, self._now())
-                    done.planned += 1
-                case Fate.DROP:
-                    done.withheld += 1
-            if judged.fate is not Fate.WAIT:
+            if judged.fate is Fate.REPORT:
+                reported.append(entry)
+            elif judged.fate is not Fate.WAIT:
+                done.withheld += judged.fate is Fate.DROP
                 entry.path.unlink(missing_ok=True)
             self._progress("planning", count, count)
+        records = self._merging.spf_records([entry.incident for entry in reported])
+        for entry in reported:
+            self.lock.refresh(self._now())
+            planned = self._merging.planned(entry.incident, records.get(entry.incident.id, ()), self._now())
+            self._archive_file(planned.day, f"{planned.report_id}.eml", planned.content)
+            self.ledger.keep_failure(planned, self._now())
+            done.planned += 1
+            entry.path.unlink(missing_ok=True)
         self._spool.tidy(self._clock())
 
     def _archive(self, planned: Planned) -> None:
@@ -186,8 +239,12 @@ class Run:
 
     def _forget(self) -> None:
         now = self._today()
+        self.ledger.give_up(int((now - timedelta(days=WAITING_DAYS)).timestamp()), self._now())
+        self.standing.prune(self._now())
+        # By the outcomes' own time: a run whose clock is ahead must not forget what was counted.
+        today = min(now.date(), self.ledger.newest() or now.date())
         self._upkeep.prune(
-            reported_before=number(now.date() - timedelta(days=LATE_DAYS + 1)),
+            reported_before=number(today - timedelta(days=LATE_DAYS + 1)),
             sent_before=int((now - timedelta(days=KEPT_DAYS)).timestamp()),
             made_before=int((now - timedelta(days=REMEMBERED_DAYS)).timestamp()),
         )

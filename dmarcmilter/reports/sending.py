@@ -1,28 +1,38 @@
-"""What is due: destinations are asked whether they agree, and reports go out, within the limits."""
+"""Verify the destinations of reports that are due, and send these, organizations taking turns within the limits."""
 
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from heapq import heappop, heappush
+from itertools import islice
 
 from dmarcmilter.dmarc.discovery import Method, discover
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.suffixes import Suffixes
 from dmarcmilter.lookup import Lookup
 from dmarcmilter.reports.aggregate import Shape
-from dmarcmilter.reports.book import Delivery, Kind, State
+from dmarcmilter.reports.book import Delivery, Due, Kind, State
 from dmarcmilter.reports.delivery import GIVE_UP_AFTER, Attempt, Mail, Result, Transport, retry_seconds
 from dmarcmilter.reports.destinations import Destination, Verification, excluded, size_limit, verify
 from dmarcmilter.reports.failuremail import addressed
+from dmarcmilter.reports.fairness import organization_of, turns
 from dmarcmilter.reports.ledger import Ledger
 from dmarcmilter.reports.message import Sender, compose
 from dmarcmilter.reports.planning import submitter_of
 from dmarcmilter.reports.signing import Signer, signed
 from dmarcmilter.reports.standing import Lock, Standing
+from dmarcmilter.reports.verifying import Asked, Verifier
 from dmarcmilter.settings import Reports
 
 HOUR = 3600
 DAY = 86_400
+WAIT_SECONDS = 1.0
+"""Seconds to wait for the answer of a destination before the lock of the run is refreshed."""
+
+Turn = tuple[int, int, int]
+"""Turn of the organization, rank within the turn, id of the delivery: what sorts first is done first."""
 
 Progress = Callable[[str, int, int], None]
 """What is done, how much of it, of how much."""
@@ -58,7 +68,7 @@ class Sum:
 class Limits:
     per_hour: int
     per_domain: int
-    """Of the addresses."""
+    """To the addresses of one organization."""
     seconds: int
     """Within which the second one holds."""
 
@@ -94,6 +104,17 @@ def refusal(settings: Reports, domain: str, address: str) -> str:
     return f"{entry} is excluded" if entry else ""
 
 
+@dataclass(slots=True)
+class _Quota:
+    """What may still be sent."""
+
+    left: int
+    """Of this hour."""
+    per_host: int
+    lately: Counter[str]
+    """Sent within the period of the limit, by organization of the address."""
+
+
 class Sending:
     def __init__(  # noqa: PLR0917  what a run is made of
         self, ledger: Ledger, standing: Standing, lock: Lock, settings: Reports, signer: Signer | None, world: World
@@ -105,60 +126,133 @@ class Sending:
         self._signer = signer
         self._world = world
 
-    def verify_destinations(self, kind: Kind, now: Callable[[], int], done: Sum, progress: Progress) -> None:
-        total = self._ledger.waiting(kind, State.UNVERIFIED, now())
-        for count, delivery in enumerate(self._ledger.deliveries(kind, State.UNVERIFIED, now()), start=1):
-            self._verify(delivery, now(), done)
-            self._lock.refresh(now())
-            progress("verifying destinations", count, total)
+    def deliver(  # noqa: PLR0917  what a run is made of
+        self,
+        kind: Kind,
+        transport: Transport,
+        now: Callable[[], int],
+        done: Sum,
+        progress: Progress,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Verify and send what is due, organizations taking turns. False: the relay takes nothing for now.
 
-    def _verify(self, delivery: Delivery, now: int, done: Sum) -> None:
-        found = asked(self._world, delivery.domain, delivery.uri, delivery.kind)
+        What is verified is sent while the rest is asked; but no organization gets another report while a
+        destination of one that had fewer is still being asked.
+        """
+        quota = self._quota(kind, now())
+        unverified, ready = self._queues(kind, now())
+        if unverified or ready:
+            verifier = Verifier(lambda delivery: asked(self._world, delivery.domain, delivery.uri, delivery.kind))
+            work = _Work(verifier, unverified, ready, quota)
+            try:
+                return self._work(kind, work, transport, now, done, _Told(progress, work), stop)
+            finally:
+                verifier.close()
+        return True
+
+    def _quota(self, kind: Kind, now: int) -> _Quota:
+        limits = limits_of(self._settings, kind)
+        left = limits.per_hour - sum(count for _, _, count in self._ledger.sent_since(kind, now - HOUR, now))
+        lately: Counter[str] = Counter()
+        for _, host, count in self._ledger.sent_since(kind, now - limits.seconds, now):
+            lately[self._organization(host)] += count
+        return _Quota(left, limits.per_domain, lately)
+
+    def _organization(self, host: str) -> str:
+        return organization_of(self._world.suffixes, host)
+
+    def _queues(self, kind: Kind, now: int) -> tuple[deque[Turn], list[Turn]]:
+        """What is to be verified, in the order of turns, and a heap of what is to be sent."""
+        limits = limits_of(self._settings, kind)
+        had: Counter[str] = Counter()
+        for organization, _, count in self._ledger.sent_since(kind, now - limits.seconds, now):
+            had[organization] += count
+        due = self._ledger.due(kind, now, limits.per_hour)
+        ordered = sorted((turn, item.rank, item.id, item.state) for turn, item in turns(due, _organization, had))
+        unverified = deque(found[:3] for found in ordered if found[3] is State.UNVERIFIED)
+        return unverified, [found[:3] for found in ordered if found[3] is State.PENDING]
+
+    def _work(  # noqa: PLR0917
+        self,
+        kind: Kind,
+        work: "_Work",
+        transport: Transport,
+        now: Callable[[], int],
+        done: Sum,
+        told: "_Told",
+        stop: Callable[[], bool],
+    ) -> bool:
+        while work.quota.left > 0 and not stop():
+            self._ask_more(work)
+            answer = work.verifier.answered(0 if work.may_send() else WAIT_SECONDS) if work.verifier.waiting else None
+            if answer:
+                self._record_answer(work, answer, now(), done)
+                told.verified()
+            elif work.may_send():
+                attempt = self._send_next(work, transport, now, done)
+                told.sent()
+                if attempt and attempt.result is Result.UNAVAILABLE:
+                    done.stopped = f"the relay does not take reports now: {attempt.detail}"
+                    return False
+            elif not work.is_verifying():
+                break
+            self._lock.refresh(now())
+        done.stopped = done.stopped or _reason(kind, work, limits_of(self._settings, kind))
+        return True
+
+    def _ask_more(self, work: "_Work") -> None:
+        while work.unverified and work.verifier.has_room:
+            turn = work.unverified.popleft()
+            delivery = self._ledger.delivery(turn[2])
+            if delivery:
+                work.verifier.start(turn, delivery)
+
+    def _record_answer(self, work: "_Work", answer: Asked, now: int, done: Sum) -> None:
+        (turn, rank, _), delivery, found = answer
         if found.verification is Verification.UNKNOWN:
             self._again_or_never(delivery, State.UNVERIFIED, now, found.reason, done)
             return
         reasons = {address: refusal(self._settings, delivery.domain, address) for address in found.addresses}
         welcome = [address for address, reason in reasons.items() if not reason]
         if welcome:
-            self._ledger.verified(delivery, welcome, now)
+            for place, identifier in enumerate(self._ledger.verified(delivery, welcome, now)):
+                heappush(work.ready, (turn + place, rank, identifier))
             return
         reason = found.reason or next(iter(reasons.values()))
         done.refused += 1
         done.lines.append(f"{delivery.domain}: nothing to {delivery.uri}: {reason}")
         self._ledger.set_state(delivery, State.REFUSED, now, reason)
 
-    def send_due(self, kind: Kind, transport: Transport, now: Callable[[], int], done: Sum, progress: Progress) -> bool:
-        """False: the relay takes nothing for now."""
-        limits = limits_of(self._settings, kind)
-        total = self._ledger.waiting(kind, State.PENDING, now())
-        left = limits.per_hour - sum(self._ledger.sent_since(kind, now() - HOUR).values())
-        lately = self._ledger.sent_since(kind, now() - limits.seconds)
-        for count, delivery in enumerate(self._ledger.deliveries(kind, State.PENDING, now()), start=1):
-            domain = delivery.address.rpartition("@")[2]
-            if left <= 0:
-                done.stopped = f"{limits.per_hour} {kind} reports were sent within the hour, the rest waits"
-                return True
-            if lately.get(domain, 0) >= limits.per_domain:
-                done.postponed += 1
-                continue
-            attempt = self._send(delivery, transport, now, done)
-            progress("sending", count, total)
-            if attempt is None:
-                continue
-            left -= 1
-            lately[domain] = lately.get(domain, 0) + 1
-            if attempt.result is Result.UNAVAILABLE:
-                done.stopped = f"the relay does not take reports now: {attempt.detail}"
-                return False
-        return True
+    def _send_next(self, work: "_Work", transport: Transport, now: Callable[[], int], done: Sum) -> Attempt | None:
+        """None: there was nothing to hand over."""
+        quota = work.quota
+        delivery = self._ledger.delivery(heappop(work.ready)[2])
+        if delivery is None:
+            return None
+        host = self._organization(delivery.address.rpartition("@")[2])
+        if quota.lately[host] >= quota.per_host:
+            reason = f"{quota.per_host} reports were sent to addresses of {host}, the rest waits"
+            self._ledger.wait(delivery, now() + HOUR, now(), reason)
+            done.postponed += 1
+            return None
+        attempt = self._send(delivery, transport, now, done)
+        if attempt:
+            quota.left -= 1
+            quota.lately[host] += 1
+        return attempt
 
     def _send(self, delivery: Delivery, transport: Transport, now: Callable[[], int], done: Sum) -> Attempt | None:
         """None: there was nothing to hand over."""
-        pause = self._standing.pause(delivery.address, now())
-        message = None if pause else self._message(delivery, now())
+        pause = self._standing.pause(delivery.organization, delivery.address, now())
+        if pause:
+            reason = f"waits until {_date(pause.until)}: {pause.failures} refusals, the last: {pause.detail}"
+            self._ledger.wait(delivery, min(pause.until, now() + DAY), now(), reason)
+            done.postponed += 1
+            return None
+        message = self._message(delivery, now())
         if message is None:
-            reason = f"left alone after {pause.failures} refusals: {pause.detail}" if pause else "no longer kept"
-            self._ledger.set_state(delivery, State.REFUSED, now(), reason)
+            self._ledger.set_state(delivery, State.REFUSED, now(), "no longer kept")
             done.refused += 1
             return None
         limit = size_limit(delivery.record, delivery.uri, tag=TAGS[delivery.kind])
@@ -192,13 +286,16 @@ class Sending:
         match attempt.result:
             case Result.SENT:
                 self._ledger.set_state(delivery, State.SENT, now, attempt.detail)
+                self._standing.accepted(delivery.address)
                 done.sent += 1
             case Result.UNCERTAIN:
                 self._ledger.set_state(delivery, State.UNCERTAIN, now, attempt.detail)
                 done.uncertain += 1
             case Result.REFUSED:
                 # The pause first: after a crash between the two the next try finds it.
-                self._standing.failed(delivery.address, now, attempt.detail)
+                self._standing.refused(
+                    delivery.organization, delivery.address, now, attempt.detail, at_rcpt=attempt.at_rcpt
+                )
                 self._ledger.set_state(delivery, State.FAILED, now, attempt.detail)
                 done.failed += 1
             case Result.LATER | Result.UNAVAILABLE:
@@ -213,3 +310,60 @@ class Sending:
             return
         self._ledger.postpone(delivery, state, now + retry_seconds(delivery.attempts), now, detail)
         done.postponed += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is left to do for one kind of report."""
+
+    verifier: Verifier
+    unverified: deque[Turn]
+    ready: list[Turn]
+    """A heap: what is to be sent."""
+    quota: _Quota
+
+    def is_verifying(self) -> bool:
+        return bool(self.verifier.waiting or self.unverified) and not self.verifier.is_over
+
+    def may_send(self) -> bool:
+        """Something is ready, and nothing of an earlier turn is still to be verified."""
+        if not self.ready or not self.is_verifying():
+            return bool(self.ready)
+        earliest = [turn for turn, *_ in [*islice(self.unverified, 1), *self.verifier.turns]]
+        return self.ready[0][0] <= min(earliest)
+
+
+class _Told:
+    """Tells how far the work is."""
+
+    def __init__(self, progress: Progress, work: _Work) -> None:
+        self._progress = progress
+        self._work = work
+        self._verified = self._sent = 0
+
+    def verified(self) -> None:
+        self._verified += 1
+        left = len(self._work.unverified) + self._work.verifier.waiting
+        self._progress("verifying destinations", self._verified, self._verified + left)
+
+    def sent(self) -> None:
+        self._sent += 1
+        self._progress("sending", self._sent, self._sent + len(self._work.ready))
+
+
+def _organization(item: Due) -> str:
+    return item.organization
+
+
+def _reason(kind: Kind, work: _Work, limits: Limits) -> str:
+    """Why something is left; empty: nothing is."""
+    unasked = len(work.unverified) + work.verifier.waiting
+    if work.quota.left <= 0 and (work.ready or unasked):
+        return f"{limits.per_hour} {kind} reports were sent within the hour, the rest waits"
+    if unasked:
+        return f"{unasked} destinations were not verified in time and wait for the next run"
+    return "the time of a run is over, the rest waits" if work.ready else ""
+
+
+def _date(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")

@@ -1,25 +1,32 @@
 """Incidents on their way from the filter to the process that reports them: a folder of small files.
 
 One file stands for all incidents of one kind: the first is its line, each further one a single octet behind it. So
-many workers need no lock, and a flood of one kind costs no more than its first message. Bounded in all directions.
+many workers need no lock, and a flood of one kind costs no more than its first message. Bounded in number and bytes:
+a flood takes the place of its own organization's and its own client's incidents first.
 """
 
 import json
 import os
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
+from typing import Self
 
-from dmarcmilter.reports.failure import Incident, kept, kind
+from dmarcmilter.reports.failure import Incident, client_of, kept, kind
+from dmarcmilter.reports.fairness import turns
 
 VERSION = 1
 """Of an incident; a changed meaning is a new number."""
 MAX_FILES = 1000
-MAX_FILES_OF_DOMAIN = 100
-"""Of one policy domain, so that a flood in its name leaves room for others."""
+"""Incidents in the folder. In a full one the organization or client with most of them loses one to one with fewer."""
+MAX_FILES_OF_ORGANIZATION = 100
+"""Incidents of one organization, whatever names it makes up below its own."""
+MAX_AGE = 86_400
+"""Seconds after which an incident is dropped instead of reported (RFC 9991 3 means failure reports to be quick)."""
 MAX_LINE = 65_536
 """Octets of an incident; the fields shown of a header come to less."""
 MAX_FURTHER = 1_000_000
@@ -29,7 +36,8 @@ SUFFIX = ".incident"
 ANOTHER = b"+"
 DRAFT_SECONDS = 3600
 """A draft older than this belongs to a worker that ended."""
-DOMAIN_DIGITS = 16
+NAME_DIGITS = 16
+"""Hexadecimal digits that stand for an organization, and for a client, in the name of a file."""
 
 
 class FullError(OSError):
@@ -42,29 +50,84 @@ class Entry:
     incident: Incident
 
 
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """What the name of a file tells: whose incident it is."""
+
+    organization: str
+    """Digits, as is the client."""
+    client: str
+    text: str
+
+    @classmethod
+    def of_text(cls, text: str) -> Self:
+        """An older program wrote no client."""
+        organization, _, rest = text.partition("-")
+        return cls(organization, rest.partition("-")[0] if "-" in rest else "", text)
+
+
 class Spool:
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, organization: Callable[[str], str] = str) -> None:
+        """`organization`: the Organizational Domain of a policy domain."""
         self._directory = Path(directory)
+        self._organization = organization
 
     def put(self, incident: Incident) -> None:
         """OSError when it cannot be kept."""
-        domain = _domain_name(incident)
-        path = self._directory / f"{domain}-{kind(incident.outcome)}{SUFFIX}"
+        name = self._name(incident)
+        path = self._directory / name.text
         if _counted(path):
             return
         self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-        self._refuse_if_full(domain)
         line = to_json(incident)
         if len(line) > MAX_LINE:
-            raise FullError(f"an incident of {len(line)} octets")
+            raise FullError(f"an incident of {len(line)} bytes")
+        self._make_room(name)
         self._publish(line, path, incident.id)
 
-    def _refuse_if_full(self, domain: str) -> None:
-        names = [name for name in os.listdir(self._directory) if name.endswith(SUFFIX)]  # noqa: PTH208  names are enough
-        if len(names) >= MAX_FILES:
-            raise FullError(f"it holds {MAX_FILES} incidents")
-        if Counter(name.partition("-")[0] for name in names)[domain] >= MAX_FILES_OF_DOMAIN:
-            raise FullError(f"it holds {MAX_FILES_OF_DOMAIN} incidents of this policy domain")
+    def _name(self, incident: Incident) -> _Name:
+        outcome = incident.outcome
+        organization = _digits(self._organization(str(outcome["policy"]["domain"])))
+        client = _digits(client_of(outcome.get("client_ip")))
+        return _Name(organization, client, f"{organization}-{client}-{kind(outcome)}{SUFFIX}")
+
+    def _make_room(self, new: _Name) -> None:
+        """FullError when there is no room, and no organization or client that has more than the new one's."""
+        names = self._names()
+        own = [name for name in names if name.organization == new.organization]
+        if len(own) >= MAX_FILES_OF_ORGANIZATION:
+            self._replace(own, new, (_client,), f"it holds {len(own)} incidents of this organization")
+        elif len(names) >= MAX_FILES and not self._remove_old(names):
+            self._replace(names, new, (_organization, _client), f"it holds {len(names)} incidents")
+
+    def _names(self) -> list[_Name]:
+        return [_Name.of_text(name) for name in os.listdir(self._directory) if name.endswith(SUFFIX)]  # noqa: PTH208
+
+    def _replace(self, names: list[_Name], new: _Name, sides: tuple[Callable[[_Name], str], ...], problem: str) -> None:
+        """Remove the newest incident of the side that has most of these, if the new one's side has fewer."""
+        for side in sides:
+            counts = Counter(map(side, names))
+            largest, count = counts.most_common(1)[0]
+            if counts[side(new)] + 1 < count:
+                newest = max((name for name in names if side(name) == largest), key=self._changed)
+                (self._directory / newest.text).unlink(missing_ok=True)
+                return
+        raise FullError(problem)
+
+    def _remove_old(self, names: list[_Name]) -> bool:
+        """Remove what no run took within a day: whether there was any."""
+        then = time.time() - MAX_AGE
+        old = [name for name in names if 0 < self._changed(name) < then]
+        for name in old:
+            (self._directory / name.text).unlink(missing_ok=True)
+        return bool(old)
+
+    def _changed(self, name: _Name) -> float:
+        """Seconds since 1970; 0: it is gone."""
+        try:
+            return (self._directory / name.text).stat().st_mtime
+        except OSError:
+            return 0.0
 
     def _publish(self, line: bytes, path: Path, identifier: str) -> None:
         """Whole or not at all: a reader never sees half a line, whenever we end."""
@@ -79,9 +142,14 @@ class Spool:
         finally:
             draft.unlink(missing_ok=True)
 
-    def entries(self) -> Iterator[Entry | Path]:
-        """Those first that nothing was added to for longest; the path alone of a file that is none of ours."""
-        for path in self._paths():
+    def entries(self, had: Mapping[str, int] | None = None) -> Iterator[Entry | Path]:
+        """In the turns of organizations, those first that nothing was added to for longest.
+
+        `had`: how many reports an organization has had lately. The path alone of a file that is none of ours.
+        """
+        digits = {_digits(organization): count for organization, count in (had or {}).items()}
+        for _, name in turns(self._in_order(), _organization, digits):
+            path = self._directory / name.text
             try:
                 line, _, further = path.read_bytes().partition(b"\n")
                 yield Entry(path, of_json(line, 1 + further.count(ANOTHER)))
@@ -90,13 +158,13 @@ class Spool:
             except OSError:  # gone meanwhile, or not readable: the next run looks again
                 continue
 
-    def _paths(self) -> list[Path]:
+    def _in_order(self) -> list[_Name]:
         try:
             with os.scandir(self._directory) as found:
                 files = [(entry.stat().st_mtime, entry.name) for entry in found if entry.name.endswith(SUFFIX)]
         except OSError:
             return []
-        return [self._directory / name for _, name in sorted(files)[:MAX_FILES]]
+        return [_Name.of_text(name) for _, name in sorted(files)[: 2 * MAX_FILES]]
 
     def tidy(self, now: float) -> None:
         """Remove what nobody will ever read: files of another kind, and drafts of workers that ended in the middle."""
@@ -126,8 +194,16 @@ def _counted(path: Path) -> bool:
     return True
 
 
-def _domain_name(incident: Incident) -> str:
-    return blake2b(str(incident.outcome["policy"]["domain"]).encode(), digest_size=DOMAIN_DIGITS // 2).hexdigest()
+def _digits(text: str) -> str:
+    return blake2b(text.encode(), digest_size=NAME_DIGITS // 2).hexdigest()
+
+
+def _organization(name: _Name) -> str:
+    return name.organization
+
+
+def _client(name: _Name) -> str:
+    return name.client
 
 
 def to_json(incident: Incident) -> bytes:

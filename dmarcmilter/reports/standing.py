@@ -1,19 +1,29 @@
-"""What keeps reports from doing harm and from being made twice: addresses that refuse them, the one run at a time."""
+"""Suppressions of addresses that refuse reports, the lock of the one run at a time, and the upkeep of the tables."""
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
 
 from dmarcmilter.history.store import Store
-from dmarcmilter.reports.book import Book, Kind, State
+from dmarcmilter.reports.book import Book, Kind
 from dmarcmilter.reports.ledger import Ledger
 
 DAY = 86_400
 FIRST_PAUSE = 7 * DAY
-"""An address that said no is left alone for so long; each further no doubles it."""
+"""Seconds that reports about an organization wait after their address was refused, or one bounced. Each further
+refusal doubles it. After a message was refused, and not the address, they wait for a day.
+"""
 LONGEST_PAUSE = 180 * DAY
+LATEST = LONGEST_PAUSE + DAY
+"""Seconds from now: a suppression that ends later does not count."""
 FORGOTTEN_AFTER = 365 * DAY
-"""A refusal older than this does not count when the next one comes."""
+"""Seconds after which a suppression that ended is forgotten."""
+ORGANIZATIONS = 5
+"""Organizations about which reports must have been refused at RCPT before the address gets none about any."""
+MAX_DETAIL = 300
+"""Characters of another server's words that are remembered."""
 LEASE = 900
 """Seconds that a run holds the lock without a sign of life: longer than any one delivery may take."""
 
@@ -24,10 +34,15 @@ REFRESH_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class Pause:
+    """A suppression."""
+
     address: str
+    organization: str
+    """Which organization's reports wait; empty: those of all."""
     until: int
     failures: int
     detail: str
+    at_rcpt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,40 +58,96 @@ class FailureLine:
 
 
 class Standing(Book):
-    """Addresses that reports are not sent to for now."""
+    """Suppressions: which addresses get no reports about which organization for now.
 
-    def failed(self, address: str, now: int, detail: str) -> int:
-        """Remember a permanent refusal or a bounce; until when the address is left alone."""
-        found = self._all("SELECT failures, failed FROM report_addresses WHERE address = :a", a=address)
-        before = found[0].failures if found and found[0].failed > now - FORGOTTEN_AFTER else 0
-        until = now + min(FIRST_PAUSE << min(before, 16), LONGEST_PAUSE)
+    A refusal counts for the organization that the refused report was about: a sender can cause refusals of his own
+    reports, and must not silence the address for all others by it. Only refusals at RCPT, which no report can provoke,
+    of reports about several organizations count for the whole address.
+    """
+
+    def refused(self, organization: str, address: str, now: int, detail: str, *, at_rcpt: bool) -> int:
+        """Remember that address or message were refused for good; until when no report about it goes there."""
+        return self._add(organization, address, now, detail, first=FIRST_PAUSE if at_rcpt else DAY, at_rcpt=at_rcpt)
+
+    def bounced(self, organization: str, address: str, now: int) -> int:
+        """The same of a bounce. It may be forged by who got the report, so it never counts for the whole address."""
+        return self._add(organization, address, now, "a bounce came back", first=FIRST_PAUSE, at_rcpt=False)
+
+    def accepted(self, address: str) -> None:
+        """The address was not refused: earlier refusals at RCPT say nothing about the whole address any more."""
+        self._change("UPDATE report_suppressions SET at_rcpt = 0 WHERE address = :a AND at_rcpt = 1", a=address)
+
+    def pause(self, organization: str, address: str, now: int) -> Pause | None:
+        """Why reports about this organization wait; None: they do not."""
+        pauses = self._active("address = :a", now, a=address)
+        own = [pause for pause in pauses if pause.organization == organization]
+        return own[0] if own else _of_whole_address(pauses)
+
+    def pauses(self, now: int) -> list[Pause]:
+        """All of them, those of whole addresses first."""
+        pauses = self._active("1 = 1", now)
+        by_address = groupby(pauses, key=lambda pause: pause.address)
+        whole = [pause for _, some in by_address if (pause := _of_whole_address(list(some)))]
+        return [*whole, *pauses]
+
+    def clear(self, address: str) -> bool:
+        return self._change("DELETE FROM report_suppressions WHERE address = :a", a=address) > 0
+
+    def prune(self, now: int) -> None:
+        """Forget what does not count any more."""
         self._change(
-            "INSERT INTO report_addresses (address, failures, failed, until, detail) "
-            "VALUES (:a, :failures, :now, :until, :detail) ON CONFLICT (address) DO UPDATE SET "
-            "failures = excluded.failures, failed = excluded.failed, until = excluded.until, detail = excluded.detail",
-            a=address, failures=before + 1, now=now, until=until, detail=detail[:300],
+            "DELETE FROM report_suppressions WHERE until < :then OR until > :latest",
+            then=now - FORGOTTEN_AFTER, latest=now + LATEST,
+        )  # fmt: skip
+
+    def _active(self, condition: str, now: int, **values: Any) -> list[Pause]:
+        """A suppression that ends later than any could was made by a clock that was wrong."""
+        sql = f"""SELECT * FROM report_suppressions WHERE {condition} AND until > :now AND until <= :latest
+            ORDER BY address, organization"""  # noqa: S608  conditions of this class
+        return [
+            Pause(row.address, row.organization, row.until, row.failures, row.detail, bool(row.at_rcpt))
+            for row in self._all(sql, now=now, latest=now + LATEST, **values)
+        ]
+
+    def _add(self, organization: str, address: str, now: int, detail: str, *, first: int, at_rcpt: bool) -> int:
+        before = self._failures(organization, address, now)
+        until = now + min(first << min(before, 16), LONGEST_PAUSE)
+        self._change(
+            "INSERT INTO report_suppressions (organization, address, failures, failed, until, at_rcpt, detail) "
+            "VALUES (:o, :a, :failures, :now, :until, :at_rcpt, :detail) ON CONFLICT (organization, address) "
+            "DO UPDATE SET failures = excluded.failures, failed = excluded.failed, until = excluded.until, "
+            "at_rcpt = excluded.at_rcpt, detail = excluded.detail",
+            o=organization, a=address, failures=before + 1, now=now, until=until, at_rcpt=int(at_rcpt),
+            detail=detail[:MAX_DETAIL],
         )  # fmt: skip
         return until
 
-    def pause(self, address: str, now: int) -> Pause | None:
-        found = self._all("SELECT * FROM report_addresses WHERE address = :a AND until > :now", a=address, now=now)
-        return Pause(found[0].address, found[0].until, found[0].failures, found[0].detail) if found else None
+    def _failures(self, organization: str, address: str, now: int) -> int:
+        """Refusals that still count: one less for each time that the last pause passed again without another."""
+        sql = "SELECT * FROM report_suppressions WHERE organization = :o AND address = :a"
+        for row in self._all(sql, o=organization, a=address):
+            quiet, length = now - row.until, max(row.until - row.failed, 1)
+            return max(0, int(row.failures) - max(0, quiet) // length) if quiet < FORGOTTEN_AFTER else 0
+        return 0
 
-    def pauses(self, now: int) -> list[Pause]:
-        found = self._all("SELECT * FROM report_addresses WHERE until > :now ORDER BY address", now=now)
-        return [Pause(row.address, row.until, row.failures, row.detail) for row in found]
 
-    def clear(self, address: str) -> bool:
-        return self._change("DELETE FROM report_addresses WHERE address = :a", a=address) > 0
+def _of_whole_address(pauses: list[Pause]) -> Pause | None:
+    """The suppression of the whole address that these of one address come to."""
+    at_rcpt = sorted((pause for pause in pauses if pause.at_rcpt), key=lambda pause: pause.until)
+    if len(at_rcpt) < ORGANIZATIONS:
+        return None
+    # It ends when fewer than that many are left.
+    last = at_rcpt[len(at_rcpt) - ORGANIZATIONS]
+    return replace(last, organization="", failures=sum(pause.failures for pause in at_rcpt))
 
 
 def bounced(ledger: Ledger, standing: Standing, token: str, now: int) -> str:
     """A bounce came back to the address that only this delivery was sent from; the address, or nothing if unknown."""
-    delivery = ledger.by_token(token)
+    delivery, counts = ledger.bounce(token, now)
     if delivery is None:
         return ""
-    ledger.set_state(delivery, State.BOUNCED, now, "a bounce came back")
-    standing.failed(delivery.address, now, "a bounce came back")
+    if counts:
+        standing.bounced(delivery.organization, delivery.address, now)
     return delivery.address
 
 

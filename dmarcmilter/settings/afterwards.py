@@ -55,6 +55,7 @@ class Reports:
     only_authenticated: bool = True
     max_per_hour: int = 500
     max_per_domain: int = 200
+    max_per_organization: int = 200
     max_message_bytes: int = 10_000_000
     failure: FailureReports = field(default_factory=FailureReports)
 

@@ -1,0 +1,434 @@
+"""One sender, one DNS owner or one relay must not keep others from their reports."""
+
+import threading
+import time
+import tracemalloc
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from reporting import outcome, passed
+from reportsite import YESTERDAY, Receiver, Site, counted, domain, report_id, xml
+
+from dmarcmilter.lookup import Answer, Status
+from dmarcmilter.reports import grouping, run, stored, verifying
+from dmarcmilter.reports.book import Kind
+from dmarcmilter.reports.delivery import Attempt, Result
+from dmarcmilter.reports.ledger import Ledger
+from dmarcmilter.reports.standing import DAY, ORGANIZATIONS, Standing
+from dmarcmilter.reports.verifying import VERIFY_AT_ONCE
+
+HOUR = 3601
+NO_SUCH_USER = Attempt(Result.REFUSED, "550 no such user", at_rcpt=True)
+NOT_THIS_MESSAGE = Attempt(Result.REFUSED, "554 content")
+
+
+@pytest.fixture
+def world(tmp_path):
+    site = Site(tmp_path)
+    yield site
+    site.store.close()
+
+
+@pytest.fixture
+def anywhere(tmp_path, url):
+    site = Site(tmp_path, url)
+    yield site
+    site.store.close()
+
+
+def sent_to(world):
+    """How many reports went to each host."""
+    return Counter(mail.rcpt_to.rpartition("@")[2] for mail in world.receiver.taken)
+
+
+def honest(number):
+    return [passed(**domain(f"honest{n}.example")) for n in range(number)]
+
+
+def flood(number, **changes):
+    """Mail from many names of one organization, each with a record of its own."""
+    return [passed(**domain(f"r{n}.flood.example", **changes)) for n in range(number)]
+
+
+# Planning.
+
+
+def test_a_record_that_changes_with_each_message_makes_one_report(anywhere):
+    """TTL 0 and another rua each time: RFC 9990 3.1 lets the final configuration be the one that is told."""
+    for number in range(24):
+        rua = [f"mailto:r{number}@example.com"]
+        anywhere.ingest(passed(time=f"2027-01-16T{number:02}:00:00.000Z", policy={"rua": rua, "pct": number}))
+    anywhere.ingest(*honest(2))
+    done = anywhere.go()
+    assert (done.planned, done.sent) == (3, 3)
+    (mail,) = [mail for mail in anywhere.receiver.taken if mail.rcpt_to.endswith("@example.com")]
+    assert (mail.rcpt_to, counted(mail)) == ("r23@example.com", 24)
+    anywhere.ingest(passed(policy={"rua": ["mailto:late@example.com"]}))
+    anywhere.now += DAY
+    assert anywhere.go().sent == 1
+    late = anywhere.receiver.taken[-1]
+    assert (late.rcpt_to, counted(late)) == ("r23@example.com", 1), "only what was not counted before"
+    assert report_id(late) != report_id(mail)
+
+
+def test_records_that_cannot_be_reported_about_are_not_the_final_one(world):
+    """A message that was deferred, a record without rua, and one that is not usable make no report."""
+    last = {"time": "2027-01-16T23:00:00.000Z"}
+    world.ingest(
+        passed(),
+        passed(**last, action="tempfail", policy={"rua": ["mailto:a@example.com"]}),
+        passed(**last, policy={"rua": []}),
+        passed(**last, policy={"rua": ["mailto:b@example.com"], "usable": False}),
+    )
+    assert world.go().sent == 1
+    (mail,) = world.receiver.taken
+    assert (mail.rcpt_to, counted(mail)) == ("dmarc@example.com", 1)
+
+
+def test_many_names_of_one_organization_get_so_many_reports(tmp_path):
+    world = Site(tmp_path, max_per_organization=5)
+    world.ingest(*flood(40), *honest(3))
+    done = world.go()
+    assert (done.planned, done.withheld) == (8, 35)
+    assert sum(count for host, count in sent_to(world).items() if host.endswith("flood.example")) == 5
+    assert sum(count for host, count in sent_to(world).items() if host.startswith("honest")) == 3
+    world.now += DAY
+    assert world.go().planned == 0, "of this day no more"
+
+
+def test_the_organizations_own_domain_and_its_oldest_names_come_first(tmp_path):
+    """What a sender makes up comes after what was known before."""
+    world = Site(tmp_path, max_per_organization=2)
+    old = [passed(**domain(name), time="2027-01-15T08:00:00.000Z") for name in ("z.example.com", "y.example.com")]
+    world.ingest(*old)
+    world.ingest(*[passed(**domain(f"r{n}.example.com")) for n in range(20)])
+    world.ingest(passed(**domain("z.example.com")), passed(**domain("y.example.com")))
+    world.go(day=YESTERDAY)
+    assert set(sent_to(world)) == {"z.example.com", "y.example.com"}
+
+
+def test_planning_that_is_out_of_time_goes_on_in_the_next_run(anywhere, monkeypatch):
+    """Everything once, also what arrived between the runs."""
+    monkeypatch.setattr(run, "PLAN_SECONDS", 3.5)
+    seconds = iter(range(10_000))
+    anywhere.ingest(*flood(4), *honest(4))
+
+    def go():
+        work = anywhere.run()
+        work._timer = lambda: float(next(seconds))
+        return work.go()
+
+    first = go()
+    assert 0 < first.planned < 8
+    assert "not all reports were planned" in first.lines[0]
+    anywhere.ingest(passed(**domain("honest0.example")), passed(**domain("honest9.example")))
+    for _ in range(8):
+        go()
+    assert Ledger(anywhere.store).planned_of(YESTERDAY) == -1, "looked at again tomorrow, for what arrived late"
+    monkeypatch.setattr(run, "PLAN_SECONDS", 900)
+    anywhere.now += DAY
+    go()
+    assert Ledger(anywhere.store).planned_of(YESTERDAY) == 10
+    totals = Counter()
+    for mail in anywhere.receiver.taken:
+        totals[mail.rcpt_to.rpartition("@")[2]] += counted(mail)
+    assert totals == Counter(
+        {f"r{n}.flood.example": 1 for n in range(4)}
+        | {f"honest{n}.example": 1 for n in (1, 2, 3, 9)}
+        | {"honest0.example": 2}
+    )
+
+
+def test_looking_again_at_old_days_keeps_no_new_one_waiting(world, monkeypatch):
+    world.ingest(*honest(3))
+    world.go()
+    world.ingest(passed(**domain("late.example")), passed(time="2027-01-17T08:00:00.000Z"))
+    world.now += DAY
+    order = []
+    keep = run.Run._keep_all
+    monkeypatch.setattr(
+        run.Run, "_keep_all", lambda self, day, *a, **more: order.append(day.day) or keep(self, day, *a, **more)
+    )
+    world.go()
+    assert order == [17, 16]
+
+
+def test_a_report_is_bounded_in_memory(tmp_path, monkeypatch):
+    """Thousands of messages, each with signatures and a record of its own."""
+    monkeypatch.setattr(grouping, "MAX_BYTES", 400_000)
+    monkeypatch.setattr(grouping.Grouping.__init__, "__defaults__", (grouping.MAX_ROWS, 400_000))
+    world = Site(tmp_path)
+    for start in range(0, 1500, 100):
+        world.ingest(*[hostile(number) for number in range(start, start + 100)])
+    tracemalloc.start()
+    try:
+        world.go()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    (mail,) = world.receiver.taken
+    assert "messages with further sources or identifiers are not listed" in xml(mail)
+    assert peak < 12_000_000, "they have 12 MB of signatures and 12 MB of addresses, several times as much as objects"
+
+
+def hostile(number):
+    label = f"{number}".rjust(60, "x")
+    dkim = [
+        {"result": "fail", "domain": f"{label}.{n}.example", "selector": label, "reason": label * 3,
+         "algorithm": "rsa-sha256", "testing": False}
+        for n in range(20)
+    ]  # fmt: skip
+    good = dict(dkim[0], result="pass", domain="example.com")
+    rua = ["mailto:last@example.com", *(f"mailto:{label}{n}@{label}.{label}.example.com" for n in range(15))]
+    return passed(dkim=[good, *dkim], mail_from_domain=f"{label}.example", policy={"rua": rua, "record": label * 15})
+
+
+def test_more_sources_of_one_verdict_than_memory(world, monkeypatch):
+    monkeypatch.setattr(stored, "MAX_SOURCES", 3)
+    world.ingest(*[passed(client_ip=f"192.0.2.{n}") for n in range(10)], outcome(client_ip="192.0.2.1"))
+    assert world.go().sent == 4
+    assert sorted(map(counted, world.receiver.taken)) == [2, 3, 3, 3]
+
+
+# Sending.
+
+
+def test_organizations_take_turns_within_the_hour(tmp_path):
+    world = Site(tmp_path, max_per_hour=4)
+    world.ingest(*flood(30), *honest(3))
+    assert world.go().sent == 4
+    assert (
+        sent_to(world)["honest0.example"] == sent_to(world)["honest1.example"] == sent_to(world)["honest2.example"] == 1
+    )
+
+
+def test_turns_go_on_in_the_next_hour(tmp_path):
+    """An organization that had reports in this hour comes after those that had none, also if planned earlier."""
+    world = Site(tmp_path, max_per_hour=3)
+    world.ingest(*flood(10))
+    world.go()
+    world.ingest(*honest(2))
+    world.now += HOUR
+    world.go(day=YESTERDAY)
+    assert sum(count for host, count in sent_to(world).items() if host.startswith("honest")) == 2
+
+
+def test_newcomers_come_last(tmp_path):
+    """With many organizations of his own a sender has as many first turns; those known for longer have them before."""
+    world = Site(tmp_path, max_per_hour=3)
+    world.ingest(*[passed(**domain(f"honest{n}.example")) for n in range(3)])
+    world.go()
+    world.now += DAY
+    tomorrow = {"time": "2027-01-17T08:00:00.000Z"}
+    world.ingest(*[passed(**domain(f"a{n}.example"), **tomorrow) for n in range(10)])
+    world.ingest(*[passed(**domain(f"honest{n}.example"), **tomorrow) for n in range(3)])
+    assert world.go().sent == 3
+    assert set(sent_to(world)) == {f"honest{n}.example" for n in range(3)}
+
+
+def test_addresses_of_one_organization_are_limited_together(tmp_path):
+    """Names below one's own do not multiply the limit; nor do many domains that name one victim."""
+    world = Site(tmp_path, max_per_domain=2)
+    world.ingest(*flood(10), passed(**domain("other.example", rua=["mailto:x@vendor.example"])))
+    world.ingest(*[passed(**domain(f"d{n}.example", rua=["mailto:x@vendor.example"])) for n in range(5)])
+    done = world.go()
+    assert done.postponed == 12
+    assert sum(count for host, count in sent_to(world).items() if host.endswith("flood.example")) == 2
+    assert sent_to(world)["vendor.example"] == 2
+
+
+def test_a_list_of_many_addresses_takes_as_many_turns(tmp_path):
+    world = Site(tmp_path, max_per_hour=4)
+    world.ingest(passed(policy={"rua": [f"mailto:a{n}@example.com" for n in range(16)]}), *honest(3))
+    world.go()
+    assert sent_to(world)["example.com"] == 1
+
+
+# Verification.
+
+
+class SlowZone:
+    """Names with `silent` in them are not answered before `seconds` have passed."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+        self.lock = threading.Lock()
+        self.now = self.most = 0
+        self.records = {}
+
+    def __call__(self, name, rdtype):
+        if "silent" not in name:
+            return Answer(Status.NXDOMAIN)
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(self.seconds)
+        with self.lock:
+            self.now -= 1
+        return Answer(Status.FAILED, reason="timeout")
+
+
+def silent(number):
+    return [passed(**domain(f"silent{n}.example", rua=[f"mailto:x@silent{n}.test"])) for n in range(number)]
+
+
+def test_silent_destinations_hold_nobody_up(world):
+    """They are asked at once, beside the sending."""
+    world.zone = SlowZone(0.1)
+    world.ingest(*silent(60), *honest(5))
+    began = time.monotonic()
+    done = world.go()
+    assert time.monotonic() - began < 6, "one after the other they take 12 seconds"
+    assert VERIFY_AT_ONCE // 2 < world.zone.most <= VERIFY_AT_ONCE
+    assert (done.sent, done.postponed, done.failed, done.stopped) == (5, 60, 0, "")
+    assert world.states() == {"sent": 5, "unverified": 60}
+
+
+def limit_verification(monkeypatch, seconds):
+    defaults = {"seconds": seconds, "at_once": VERIFY_AT_ONCE, "timer": time.monotonic}
+    monkeypatch.setattr(verifying.Verifier.__init__, "__kwdefaults__", defaults)
+
+
+def test_silent_destinations_have_so_much_time_only(world, monkeypatch):
+    """The next run begins with those that were not asked."""
+    limit_verification(monkeypatch, 1.0)
+    world.zone = SlowZone(0.8)
+    world.ingest(*silent(30), *honest(5))
+    began = time.monotonic()
+    done = world.go()
+    assert time.monotonic() - began < 5
+    assert "not verified in time and wait for the next run" in done.stopped
+    assert world.go().sent + done.sent == 5
+    assert world.states() == {"sent": 5, "unverified": 30}
+
+
+def test_what_was_not_verified_in_time_is_verified_by_the_next_run(world, monkeypatch):
+    limit_verification(monkeypatch, 0.0)
+    world.ingest(*honest(3))
+    done = world.go()
+    assert (done.sent, done.refused) == (0, 0)
+    assert "3 destinations were not verified in time" in done.stopped
+    monkeypatch.undo()
+    assert world.go().sent == 3, "at once: they were not asked, so there is nothing to wait for"
+
+
+def test_no_second_report_while_another_s_first_is_asked_for(world):
+    """Quick DNS wins nothing over slow DNS within a turn."""
+    order = []
+
+    class Slow:
+        def __call__(self, name, rdtype):
+            if "slow" in name:
+                time.sleep(0.3)
+            return Answer(Status.NXDOMAIN)
+
+    world.zone = Slow()
+    world.ingest(*flood(5), passed(**domain("slow.example")))
+    world.go()
+    order = [mail.rcpt_to.rpartition("@")[2] for mail in world.receiver.taken]
+    assert "slow.example" in order[:2]
+
+
+def test_a_bug_for_one_address_keeps_nobody_else_waiting(world, monkeypatch):
+    from dmarcmilter.reports import sending
+
+    whole = sending.asked
+
+    def broken(place, name, uri, kind=Kind.AGGREGATE):
+        if "honest1" in name:
+            raise RuntimeError("a bug")
+        return whole(place, name, uri, kind)
+
+    monkeypatch.setattr(sending, "asked", broken)
+    world.ingest(*honest(3))
+    done = world.go()
+    assert (done.sent, done.postponed) == (2, 1)
+
+
+# Suppressions.
+
+
+def vendored(number, **changes):
+    """Domains of several owners whose reports go to one company."""
+    return [passed(**domain(f"d{n}.example", rua=["mailto:x@vendor.example"]), **changes) for n in range(number)]
+
+
+def test_a_refusal_counts_for_the_organization_whose_report_it_was(anywhere):
+    anywhere.ingest(passed(**domain("evil.example", rua=["mailto:x@vendor.example"])))
+    assert anywhere.go(Receiver(answers={"x@vendor.example": NO_SUCH_USER})).failed == 1
+    anywhere.ingest(*vendored(2))
+    anywhere.ingest(passed(**domain("r.evil.example", rua=["mailto:x@vendor.example"])))
+    done = anywhere.go(day=YESTERDAY)
+    assert (done.sent, done.postponed, done.refused) == (2, 1, 0)
+    assert anywhere.states() == {"failed": 1, "sent": 2, "pending": 1}
+
+
+def test_an_address_that_refused_several_organizations_at_rcpt_gets_nothing(anywhere):
+    anywhere.ingest(*vendored(ORGANIZATIONS))
+    assert anywhere.go(Receiver(answers={"x@vendor.example": NO_SUCH_USER})).failed == ORGANIZATIONS
+    anywhere.ingest(passed(**domain("new.example", rua=["mailto:x@vendor.example"])))
+    assert anywhere.go(day=YESTERDAY).postponed == 1
+    whole, *others = Standing(anywhere.store).pauses(int(anywhere.now))
+    assert (whole.address, whole.organization, len(others)) == ("x@vendor.example", "", ORGANIZATIONS)
+    assert Standing(anywhere.store).clear("x@vendor.example")
+    assert Ledger(anywhere.store).end_waiting("x@vendor.example", int(anywhere.now)) == 1
+    assert anywhere.go().sent == 1
+
+
+def test_refused_messages_do_not_count_for_the_address(world):
+    """What a report holds is the sender's to choose, and so is whether a filter refuses it."""
+    world.ingest(*vendored(ORGANIZATIONS + 2))
+    assert world.go(Receiver(answers={"x@vendor.example": NOT_THIS_MESSAGE})).failed == ORGANIZATIONS + 2
+    world.ingest(passed(**domain("new.example", rua=["mailto:x@vendor.example"])))
+    assert world.go(day=YESTERDAY).sent == 1
+    world.ingest(*vendored(1, time="2027-01-17T08:00:00.000Z"))
+    world.now += DAY
+    assert world.go().sent == 1, "the report of the next day is tried"
+
+
+def test_an_address_that_took_a_report_is_not_refusing_all(world):
+    standing = Standing(world.store)
+    for number in range(ORGANIZATIONS):
+        standing.refused(f"d{number}.example", "x@vendor.example", int(world.now), "no", at_rcpt=True)
+        if number == 1:
+            standing.accepted("x@vendor.example")
+    assert standing.pause("new.example", "x@vendor.example", int(world.now)) is None
+    assert standing.pause("d0.example", "x@vendor.example", int(world.now)).failures == 1
+
+
+def test_bounces_do_not_count_for_the_address(world):
+    """The receiver of a report can make up a bounce of it."""
+    standing = Standing(world.store)
+    for number in range(2 * ORGANIZATIONS):
+        standing.bounced(f"d{number}.example", "x@vendor.example", int(world.now))
+    assert standing.pause("new.example", "x@vendor.example", int(world.now)) is None
+
+
+def test_what_waits_is_given_up_after_weeks(world):
+    world.ingest(*vendored(1))
+    for _ in range(5):
+        Standing(world.store).refused("d0.example", "x@vendor.example", int(world.now), "no", at_rcpt=True)
+    for _ in range(run.WAITING_DAYS + 2):
+        world.go()
+        world.now += DAY
+    assert world.states() == {"failed": 1}
+
+
+# Clocks.
+
+
+def test_a_clock_that_was_wrong_stops_nothing_for_long(world):
+    """A run in the far future leaves times behind that no run may wait for."""
+    years = 1000 * DAY
+    world.ingest(*honest(2), *vendored(2), passed(**domain("later.example")))
+    world.now += years
+    later = Receiver(answers={
+        "dmarc@later.example": Attempt(Result.LATER, "450"), "x@vendor.example": NO_SUCH_USER,
+    })  # fmt: skip
+    world.go(later, day=YESTERDAY)
+    world.now -= years
+    world.settings = replace(world.settings, max_per_hour=2)
+    world.ingest(*vendored(1))
+    world.go(day=YESTERDAY)
+    assert sent_to(world) == {"later.example": 1, "vendor.example": 1}
