@@ -28,6 +28,15 @@ class Answer:
     """The data under the asked name, CNAMEs followed. Empty unless FOUND."""
     reason: str = ""
     """Why it FAILED, for people."""
+    is_alias: bool = False
+    """The asked name is an alias (CNAME, or below a DNAME), so it exists whatever the status says: NODATA, NXDOMAIN and
+    FAILED then speak of the name that it leads to (RFC 6604 3, RFC 8020 2).
+    """
+
+    @property
+    def proves_existence(self) -> bool:
+        """The asked name exists."""
+        return self.is_alias or self.status in (Status.FOUND, Status.NODATA)
 
     @property
     def texts(self) -> tuple[bytes, ...]:

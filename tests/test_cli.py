@@ -20,6 +20,9 @@ ZONE = {
     "_dmarc.b.example": {"TXT": ["v=DMARC1; p=reject; psd=y"]},
     "_dmarc.broken.example": {"_": "servfail"},
     "_dmarc.unusable.example": {"TXT": ["v=DMARC1; p=maybe"]},
+    "_dmarc.np.example": {"TXT": ["v=DMARC1; p=none; np=reject"]},
+    "alias.np.example": {"CNAME": ["nowhere.hosting.example"]},
+    "_dmarc.lame.good.example": {"_": "servfail"},
     "_dmarc.meant.example": {"TXT": ["v=dmarc1; p=reject", "unrelated", "[red] v=DMARC1; p=\x1b"]},
 }
 MESSAGE = b"From: A <a@example.com>\r\nTo: b@example.net\r\nSubject: x\r\n\r\nHello.\r\n"
@@ -206,6 +209,25 @@ def test_lookup_tells_what_was_meant_as_a_record(conf):
     for method in ("treewalk", "psl"):
         assert [miss["name"] for miss in report[method]["near_misses"]] == ["_dmarc.meant.example"] * 2
     assert json.loads(lookup(conf, "good.example", "--json").stdout)["psl"]["near_misses"] == []
+
+
+@pytest.mark.parametrize(("domain", "tag", "exists"), [("alias", "p", True), ("nowhere", "np", False)])
+def test_lookup_of_an_alias_to_nowhere(conf, domain, tag, exists):
+    # RFC 8020 2, RFC 6604 3
+    report = json.loads(lookup(conf, f"{domain}.np.example", "--json").stdout)
+    for method in ("treewalk", "psl"):
+        assert (report[method]["tag"], report[method]["author_exists"]) == (tag, exists)
+
+
+def test_lookup_goes_on_past_a_name_that_does_not_answer(conf):
+    result = lookup(conf, "lame.good.example")
+    assert result.exit_code == 2
+    text = " ".join(result.stdout.split())
+    assert "own record is unknown: that of good.example applies" in text
+    report = json.loads(lookup(conf, "lame.good.example", "--json").stdout)
+    for method in ("treewalk", "psl"):
+        assert report[method]["policy_domain"] == "good.example"
+        assert "SERVFAIL" in report[method]["failed"]
 
 
 def test_lookup_says_that_there_is_no_record(conf):

@@ -146,6 +146,31 @@ def test_only_nxdomain_is_non_existence():
     assert existence("below.no.example.com", zone).author_exists is False
 
 
+@pytest.mark.parametrize("method", list(Method))
+@pytest.mark.parametrize(
+    ("records", "failed"),
+    [
+        ({"gone.example.com": {"CNAME": ["nowhere.hosting.example"]}}, []),
+        ({"gone.example.com": {"CNAME": ["empty.example"]}, "x.empty.example": "text"}, []),
+        ({"gone.example.com": {"CNAME": ["dead.example"]}}, ["dead.example"]),
+        ({"*.example.com": {"CNAME": ["nowhere.hosting.example"]}}, []),
+    ],
+    ids=["NXDOMAIN", "NODATA", "no answer", "wildcard"],
+)
+def test_an_alias_exists_whatever_it_leads_to(records, failed, method):
+    # RFC 8020 2, RFC 6604 3
+    zone = Zone({"_dmarc.example.com": NP, **records}, failed)
+    assert existence("gone.example.com", zone, method).author_exists is True
+
+
+@pytest.mark.parametrize("failed", [[], ["vendor.example"]], ids=["NXDOMAIN", "no answer"])
+def test_a_name_with_an_alias_below_it_exists(failed):
+    # RFC 8020 2: `_dmarc` below the Author Domain is an alias, wherever it leads.
+    zone = Zone({"_dmarc.example.com": NP, "_dmarc.a.example.com": {"CNAME": ["vendor.example"]}}, failed)
+    assert existence("a.example.com", zone).author_exists is True
+    assert zone.asked == []
+
+
 def test_an_empty_non_terminal_exists():
     # POL-03
     zone = Zone({"_dmarc.example.com": NP, "x.ent.example.com": "hello"})

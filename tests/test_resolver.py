@@ -60,9 +60,22 @@ def test_case(case):
             assert len(server.queries) == case["queries"]
     assert answer.status.value == case["status"]
     assert case.get("reason", "") in answer.reason
+    assert answer.is_alias is case.get("alias", False)
     wanted = [tuple(record) if isinstance(record, list) else record for record in case.get("records", [])]
     shown = [record.decode() if isinstance(record, bytes) else record for record in answer.records]
     assert sorted(shown) == sorted(wanted)
+
+
+@pytest.mark.parametrize("target", [{}, {"b.example": {"TXT": ["x"]}}], ids=["NXDOMAIN", "NODATA"])
+def test_a_negative_answer_from_the_cache_is_still_that_of_an_alias(target):
+    # RFC 6604 3: what the next message reads from the cache must not say that the asked name does not exist.
+    with NameServer({"a.example": {"CNAME": ["b.example"]}} | target, ttl=60) as server:
+        resolver = resolver_for(server)
+        first = once(resolver, rdtype="A")
+        assert (first.is_alias, first.missing, first.proves_existence) == (True, True, True)
+        sent = len(server.queries)
+        assert once(resolver, rdtype="A") == first
+        assert len(server.queries) == sent
 
 
 def test_slow_answer_is_taken_though_asked_again_meanwhile():

@@ -142,6 +142,16 @@ def test_cname_out_of_the_reply_is_asked_for():
     assert [query.question[0].name.to_text() for query, _ in server.asked] == ["a.example.", "b.test."]
 
 
+def test_an_alias_to_a_name_that_fails_is_an_alias():
+    def script(query, _):
+        name = query.question[0].name.to_text()
+        return [answer(query, rcode=2) if name == "b.test." else answer(query, (name, 4, "IN", "CNAME", "b.test."))]
+
+    with Scripted(script) as server:
+        answered = ask(server).result.answer
+    assert (answered.status, answered.is_alias, answered.proves_existence) == (Status.FAILED, True, True)
+
+
 def test_cnames_without_end_are_a_failure():
     def script(query, _):
         name = query.question[0].name.to_text()

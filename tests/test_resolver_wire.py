@@ -168,6 +168,33 @@ def test_cname_loop_is_more_than_the_bound():
     assert read(reply_to("TXT", *rrsets)).aliases > MAX_CHAIN
 
 
+def test_dname_without_its_cname_is_followed():
+    # RFC 6672 2.2: the labels below its owner stay, the owner becomes its target.
+    dname = ("example.", 30, "IN", "DNAME", "b.test.")
+    reply = read(reply_to("TXT", dname, ("a.b.test.", 50, "IN", "TXT", '"x"')))
+    assert (reply.records, reply.aliases, reply.ttl) == ((b"x",), 1, 30)
+    reply = read(reply_to("TXT", dname, rcode=dns.rcode.NXDOMAIN))
+    assert (reply.rcode, reply.target, reply.aliases) == (dns.rcode.NXDOMAIN, name_to_wire("a.b.test"), 1)
+
+
+def test_dname_with_its_cname_counts_once():
+    dname = ("example.", 30, "IN", "DNAME", "b.test.")
+    reply = read(reply_to("TXT", dname, ("a.example.", 30, "IN", "CNAME", "a.b.test.")))
+    assert (reply.target, reply.aliases) == (name_to_wire("a.b.test"), 1)
+
+
+@pytest.mark.parametrize("owner", ["a.example.", "x.example.", "xample.", "b.a.example."])
+def test_dname_is_for_names_below_its_owner_alone(owner):
+    reply = read(reply_to("TXT", (owner, 30, "IN", "DNAME", "b.test.")))
+    assert (reply.target, reply.aliases) == (NAME, 0)
+
+
+def test_dname_loop_is_more_than_the_bound():
+    assert read(reply_to("TXT", ("example.", 30, "IN", "DNAME", "x.example."))).aliases > MAX_CHAIN
+    long = ".".join(["x" * 63] * 3 + ["x" * 61])
+    assert read(reply_to("TXT", ("example.", 30, "IN", "DNAME", f"{long}."))) is None
+
+
 @pytest.mark.parametrize(("flags", "complete"), [(0, False), (dns.flags.AA, True)])
 def test_referral_is_not_no(flags, complete):
     reply = read(reply_to("TXT", authority=[("example.", 30, "IN", "NS", "ns.example.")], flags=flags))

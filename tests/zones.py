@@ -1,6 +1,7 @@
 """A small DNS for tests: a Lookup over a zone table that records what was asked."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from dmarcmilter.lookup import Answer, Status
 
@@ -9,7 +10,7 @@ class Zone:
     """`records`: name to a TXT string, a list of them, or a table of type to list of data.
 
     `failed`: names ("name", or "name TYPE") that give no usable answer. Wildcards (`*.name`) and
-    empty non-terminals behave as in DNS (RFC 4592, RFC 8020).
+    empty non-terminals behave as in DNS (RFC 4592, RFC 8020). A CNAME is followed.
     """
 
     def __init__(self, records: Mapping[str, object], failed: Iterable[str] = ()) -> None:
@@ -28,9 +29,14 @@ class Zone:
 
     def __call__(self, name: str, rdtype: str) -> Answer:
         self.asked.append((name, rdtype))
+        return self._answer(name, rdtype)
+
+    def _answer(self, name: str, rdtype: str) -> Answer:
         if name in self.failed or f"{name} {rdtype}" in self.failed:
             return Answer(Status.FAILED, reason="timeout")
         found = self._at(name)
+        if found is not None and "CNAME" in found and rdtype != "CNAME":
+            return replace(self._answer(found["CNAME"][0], rdtype), is_alias=True)
         if found is None:
             return Answer(Status.NXDOMAIN)
         if rdtype not in found:

@@ -110,20 +110,23 @@ def with_existence(discovery: Discovery, lookup: Lookup) -> Discovery:
         return discovery
     if discovery.method is Method.PSL:
         return _with_addresses_or_exchangers(discovery, lookup)
-    # RFC 9989 3.2.13: NXDOMAIN, to a query of whatever type, and nothing else.
+    # RFC 9989 3.2.13: NXDOMAIN, to a query of whatever type, and nothing else. The NXDOMAIN of an alias is about the
+    # name that it leads to (RFC 6604 3), which is not the Author Domain.
     answer = lookup(discovery.author, "A")
+    if answer.proves_existence:
+        return replace(discovery, author_exists=True)
     if answer.status is Status.FAILED:
         reason = f"A {discovery.author}: {answer.reason or 'no answer from DNS'}"
         return replace(discovery, existence_failed=reason)
-    return replace(discovery, author_exists=answer.status is not Status.NXDOMAIN)
+    return replace(discovery, author_exists=False)
 
 
 def _with_addresses_or_exchangers(discovery: Discovery, lookup: Lookup) -> Discovery:
-    """RFC 9091 2.7: a domain with neither A, AAAA nor MX does not exist."""
+    """RFC 9091 2.7: a domain with neither A, AAAA nor MX does not exist. An alias does (RFC 8020 2, RFC 6604 3)."""
     failed = ""
     for rdtype in ("A", "AAAA", "MX"):
         answer = lookup(discovery.author, rdtype)
-        if answer.status is Status.FOUND:
+        if answer.status is Status.FOUND or answer.is_alias:
             return replace(discovery, author_exists=True)
         if answer.status is Status.NXDOMAIN:
             return replace(discovery, author_exists=False)

@@ -32,8 +32,9 @@ def fetch(domain: Domain, lookup: Lookup) -> Published:
     """Ask for the record of exactly this domain."""
     answer = lookup(PREFIX + domain, "TXT")
     if answer.status is Status.FAILED:
-        return Published(domain, failed=f"TXT {PREFIX}{domain}: {answer.reason or 'no answer from DNS'}")
-    exists = answer.status is not Status.NXDOMAIN
+        reason = f"TXT {PREFIX}{domain}: {answer.reason or 'no answer from DNS'}"
+        return Published(domain, failed=reason, name_exists=answer.proves_existence)
+    exists = answer.proves_existence
     candidates = [text for text in answer.texts if record.is_policy_record(text)]
     if len(candidates) != 1:
         if candidates:

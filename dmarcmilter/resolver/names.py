@@ -16,7 +16,8 @@ REMEMBERED = 4096
 Known = dict[int, tuple[bytes, int]]
 """Names of one DNS message that have been read: where they begin, to what read_name() said of them."""
 
-_MAX_NAME = 255  # RFC 1035 2.3.4, in wire form
+MAX_NAME = 255
+"""Bytes of a name in wire form (RFC 1035 2.3.4)."""
 _MAX_LABEL = 63
 _PLAIN = re.compile(rb"[a-z0-9_.-]+")  # what needs no escape: a reply may hold hundreds of names
 _SPECIAL = frozenset(b'"().;\\@$')
@@ -32,7 +33,7 @@ def name_to_wire(name: str) -> bytes | None:
 
     No escapes, no IDNA: labels are whatever stands between the dots (RFC 2181 11).
     """
-    return _remembered_wire(name) if len(name) <= _MAX_NAME else None  # a character is at least an octet
+    return _remembered_wire(name) if len(name) <= MAX_NAME else None  # a character is at least an octet
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -41,7 +42,7 @@ def _remembered_wire(name: str) -> bytes | None:
         text = name.encode("utf-8", "surrogateescape").removesuffix(b".").lower()
     except UnicodeEncodeError:
         return None
-    if len(text) > _MAX_NAME - 2:
+    if len(text) > MAX_NAME - 2:
         return None
     labels = text.split(b".")
     if not all(0 < len(label) <= _MAX_LABEL for label in labels):
@@ -86,11 +87,11 @@ def _read_name(wire: bytes, at: int, known: Known, pointers: int) -> tuple[bytes
             break
         part = wire[at : at + 1 + length]
         size += len(part)
-        if len(part) <= length or size > _MAX_NAME:
+        if len(part) <= length or size > MAX_NAME:
             raise ValueError("label or name too long")
         parts.append(part)
         at += 1 + length
-    if size > _MAX_NAME:
+    if size > MAX_NAME:
         raise ValueError("name too long")
     return b"".join(parts).lower() + tail, at + width
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from enum import Enum
 
-from dmarcmilter.lookup import Answer, Status
+from dmarcmilter.lookup import Answer, Record, Status
 from dmarcmilter.resolver import wire as dnswire
 from dmarcmilter.resolver.attempt import Attempt, Edns, attempt, wait_for
 from dmarcmilter.resolver.cache import Key
@@ -210,11 +210,11 @@ class Query:
         elif self._aliases > dnswire.MAX_CHAIN:
             self._fail("CNAMEs loop or are too many", AnswerWord.BOUND)
         elif reply.records:
-            self._finish(Answer(Status.FOUND, reply.records))
+            self._finish(Status.FOUND, reply.records)
         elif reply.rcode == dnswire.NXDOMAIN:
-            self._finish(Answer(Status.NXDOMAIN))
+            self._finish(Status.NXDOMAIN)
         elif reply.denied or not reply.aliases:
-            self._finish(Answer(Status.NODATA))
+            self._finish(Status.NODATA)
         else:
             # The CNAMEs lead out of this reply (RFC 1034 5.2.2): its emptiness says nothing of where they lead.
             self._ask(reply.target)
@@ -240,12 +240,13 @@ class Query:
         if not self._by_tcp:
             self._fail(f"{server.label} gave no answer by TCP", AnswerWord.TCP)
 
-    def _finish(self, answer: Answer) -> None:
-        self.result = Result(answer, int(self._ttl), AnswerWord(answer.status.value))
+    def _finish(self, status: Status, records: tuple[Record, ...] = ()) -> None:
+        answer = Answer(status, records, is_alias=self._aliases > 0)
+        self.result = Result(answer, int(self._ttl), AnswerWord(status.value))
         self.close()
 
     def _fail(self, reason: str, word: AnswerWord) -> None:
-        self.result = Result(Answer(Status.FAILED, reason=reason), 0, word)
+        self.result = Result(Answer(Status.FAILED, reason=reason, is_alias=self._aliases > 0), 0, word)
         self.close()
 
     def _close_attempt(self, tried: Attempt) -> None:

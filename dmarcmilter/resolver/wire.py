@@ -17,7 +17,7 @@ import dns.rdataclass
 import dns.rdatatype
 
 from dmarcmilter.lookup import Record
-from dmarcmilter.resolver.names import Known, name_to_text, read_name
+from dmarcmilter.resolver.names import MAX_NAME, Known, name_to_text, read_name
 
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, REFUSED = 0, 1, 2, 3, 5  # RFC 1035 4.1.1
 RDTYPES = {rdtype.name: int(rdtype) for rdtype in dns.rdatatype.RdataType}
@@ -37,6 +37,7 @@ _OPT = struct.pack("!BHHIH", 0, RDTYPES["OPT"], EDNS_PAYLOAD, 0, 0)  # RFC 6891 
 _IN = int(dns.rdataclass.IN)
 _A, _AAAA, _TXT, _MX = (RDTYPES[name] for name in ("A", "AAAA", "TXT", "MX"))
 _CNAME, _NS, _PTR, _SOA, _OPT_TYPE = (RDTYPES[name] for name in ("CNAME", "NS", "PTR", "SOA", "OPT"))
+_DNAME = RDTYPES["DNAME"]
 _SOA_MINIMUM_AT = 22  # two names of at least one octet, then five numbers (RFC 1035 3.3.13)
 _MAX_TTL = 0x7FFFFFFF
 _COMPLETE = frozenset({NOERROR, NXDOMAIN})
@@ -52,9 +53,9 @@ class Reply:
     ttl: int = 0
     """Seconds; of an empty answer: how long "no" may be believed (RFC 2308 5)."""
     target: bytes = b""
-    """Where the CNAMEs ended."""
+    """Where the aliases ended."""
     aliases: int = 0
-    """How many CNAMEs were followed; more than MAX_CHAIN: they loop, or might as well."""
+    """How many aliases (CNAME, DNAME) were followed; more than MAX_CHAIN: they loop, or might as well."""
     denied: bool = False
     """An SOA record stands for the emptiness (RFC 2308 2.2)."""
     overfull: bool = False
@@ -139,13 +140,20 @@ def _read(wire: bytes, name: bytes, rdtype: int) -> Reply:
 
 
 def _follow(wire: bytes, answers: list[_Resource], name: bytes, rdtype: int, known: Known) -> Reply:
-    """The records at the end of the CNAMEs (RFC 1034 3.6.2); their TTL is the least on the way."""
+    """The records at the end of the CNAMEs (RFC 1034 3.6.2); their TTL is the least on the way.
+
+    A DNAME counts where the CNAME that should come with it (RFC 6672 3.1) is missing.
+    """
     # Keyed by the raw data: the same record twice is one (RFC 2181 5).
     records: dict[bytes, dict[bytes, _Resource]] = {}
     aliases: dict[bytes, _Resource] = {}
+    redirected: dict[bytes, _Resource] = {}
     ttls: dict[bytes, int] = {}
     for answer in answers:
-        if answer.rdclass != _IN or answer.rdtype not in (rdtype, _CNAME):
+        if answer.rdclass != _IN or answer.rdtype not in (rdtype, _CNAME, _DNAME):
+            continue
+        if answer.rdtype == _DNAME and rdtype != _DNAME:
+            redirected.setdefault(answer.owner, answer)
             continue
         ttls[answer.owner] = min(answer.ttl, ttls.get(answer.owner, _MAX_TTL))
         if answer.rdtype == rdtype:
@@ -153,12 +161,31 @@ def _follow(wire: bytes, answers: list[_Resource], name: bytes, rdtype: int, kno
         else:
             aliases.setdefault(answer.owner, answer)
     ttl, followed = _MAX_TTL, 0
-    while name not in records and name in aliases and followed <= MAX_CHAIN:
-        ttl = min(ttl, ttls[name])
-        name = _name_in(wire, aliases[name], aliases[name].start, known)
+    while name not in records and followed <= MAX_CHAIN:
+        if name in aliases:
+            ttl = min(ttl, ttls[name])
+            name = _name_in(wire, aliases[name], aliases[name].start, known)
+        elif length := _redirected_at(name, redirected):
+            above = redirected[name[length:]]
+            ttl = min(ttl, above.ttl)
+            name = name[:length] + _name_in(wire, above, above.start, known)
+            if len(name) > MAX_NAME:
+                raise ValueError("DNAME makes the name too long")  # RFC 6672 2.2
+        else:
+            break
         followed += 1
     found = tuple([_record(wire, resource, known) for resource in records.get(name, {}).values()])
     return Reply(NOERROR, records=found, ttl=min(ttl, ttls.get(name, ttl)), target=name, aliases=followed)
+
+
+def _redirected_at(name: bytes, redirected: dict[bytes, _Resource]) -> int:
+    """Bytes of a name before the owner of a DNAME that applies to it, which is always above the name; 0: none does."""
+    at = 0
+    while redirected and name[at]:
+        at += 1 + name[at]
+        if name[at:] in redirected:
+            return at
+    return 0
 
 
 def _is_referral(flags: int, answers: list[_Resource], authority: list[_Resource]) -> bool:
