@@ -87,7 +87,14 @@ def record(number: int, when: datetime, author: int, sender: int, chance: random
         "spf": {"result": spf, "domain": return_path, "scope": "mfrom", "reason": ""},
         "dkim": dkim,
         "unsigned_duplicates": [],
-        "arc": {"result": "none", "sealers": [], "oldest_pass": None, "unsettled": None, "reason": ""},
+        "arc": {
+            "result": "none",
+            "sealers": [],
+            "oldest_pass": None,
+            "unsettled": None,
+            "unvouched": None,
+            "reason": "",
+        },
         "policy": policy,
         "discovery_notes": [],
         "faulty_records": [],
@@ -117,6 +124,7 @@ def record(number: int, when: datetime, author: int, sender: int, chance: random
         "client_names": None,
         "lists": {"ids": [], "traces": []},
         "set_apart": None,
+        "apply_error": None,
         "sealed": None,
         "seal_reason": None,
         "dns": {

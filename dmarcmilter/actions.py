@@ -1,16 +1,18 @@
 """From an Outcome to what the MTA is asked to do, in order. Values only; the session carries them out."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from dmarcmilter import authres, marking, replies
 from dmarcmilter.dmarc.evaluation import DmarcWord
+from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.evidence import DkimResult, DkimWord, SpfScope
 from dmarcmilter.marking import Channel
 from dmarcmilter.message import Header
-from dmarcmilter.mtaactions import DeleteHeader, InsertHeader, MtaAction
+from dmarcmilter.mtaactions import Applied, ApplyError, DeleteHeader, InsertHeader, MtaAction
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.replies import Texts
-from dmarcmilter.rules import Action
+from dmarcmilter.rules import Action, QuarantineAction
 
 AUTHENTICATION_RESULTS = "Authentication-Results"
 MIN_HEADER_B = 8
@@ -34,6 +36,31 @@ def plan(
         *marking.marks(outcome, channel),
         InsertHeader(AUTHENTICATION_RESULTS, authres.render(authserv_id, results(outcome))),
         *((marking.set_apart(outcome, channel),) if action is Action.QUARANTINE else ()),
+    )
+
+
+def as_taken(outcome: Outcome, applied: Applied, *, channel: Channel, otherwise: Action) -> Outcome:
+    """The outcome with what the MTA took, which is what is recorded and replied.
+
+    `otherwise`: what is done with a message whose changes were not all taken, `[milter] on_internal_error`.
+    """
+    if applied.error is None:
+        return outcome
+    if applied.is_complete:
+        is_held = applied.error is ApplyError.REDIRECT
+        set_apart = QuarantineAction.HOLD if is_held else outcome.set_apart
+        return replace(outcome, apply_error=applied.error, set_apart=set_apart)
+    mark = InsertHeader(channel.header_name, channel.header_value)
+    is_marked = otherwise is Action.ACCEPT and mark in applied.taken
+    disposition = Disposition.QUARANTINE if is_marked else Disposition.NONE
+    way = QuarantineAction.SUBJECT if channel.way is QuarantineAction.SUBJECT else QuarantineAction.HEADER
+    return replace(
+        outcome,
+        apply_error=applied.error,
+        decision=replace(outcome.decision, action=otherwise, disposition=disposition),
+        set_apart=way if is_marked else None,
+        sealed=False if outcome.sealed else outcome.sealed,
+        seal_reason="the MTA did not take the changes" if outcome.sealed else outcome.seal_reason,
     )
 
 

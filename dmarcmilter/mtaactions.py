@@ -1,6 +1,7 @@
-"""What may be asked of the MTA at the end of a message. Values only; execution carries them out."""
+"""What may be asked of the MTA at the end of a message, and what it took. Values only; execution carries them out."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +55,31 @@ class Reply:
     text: str
 
 
+class ApplyError(StrEnum):
+    """What the MTA did not take, or did not get for a bug of ours."""
+
+    HEADER = "header"
+    """A header field added, changed or deleted."""
+    QUARANTINE = "quarantine"
+    """The hold."""
+    REDIRECT = "redirect"
+    """A change of recipients. The message is held instead; where that failed too, it is answered as the others."""
+    REPLY = "reply"
+    """The text of a refusal or deferral: the MTA uses its own."""
+    INTERNAL = "internal"
+    """A bug of ours struck between the changes."""
+
+
 MtaAction = DeleteHeader | ChangeHeader | InsertHeader | Quarantine | Redirect | Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What the MTA took of a plan."""
+
+    taken: tuple[MtaAction, ...] = ()
+    """In order; a Redirect that became a hold stands here as its Quarantine."""
+    error: ApplyError | None = None
+    """The first thing that was not taken."""
+    is_complete: bool = True
+    """False: an action failed that nothing could stand in for, and those after it were not tried."""

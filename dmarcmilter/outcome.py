@@ -10,6 +10,7 @@ from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.evaluation import Assessment, DmarcWord, Evaluation
 from dmarcmilter.evidence import DkimResult, Evidence
 from dmarcmilter.message import Message
+from dmarcmilter.mtaactions import ApplyError
 from dmarcmilter.policy import Decision
 from dmarcmilter.rules import Mode, Override, QuarantineAction
 
@@ -58,6 +59,8 @@ class Outcome:
     """By which way, when its disposition is quarantine."""
     unvouched: Unvouched | None = None
     """Why the results of a trusted ARC sealer do not vouch for the message (speaking.why_unvouched)."""
+    apply_error: ApplyError | None = None
+    """What the MTA did not take: action, disposition and set_apart say what was done instead (actions.as_taken)."""
 
     def record(self) -> dict[str, Any]:
         """The outcome object of the journal and of `check --json`: plain values, ready for JSON."""
@@ -124,6 +127,7 @@ class Outcome:
             "mode": str(self.mode),
             "action": str(decision.action),
             "set_apart": self.set_apart and str(self.set_apart),
+            "apply_error": self.apply_error and str(self.apply_error),
             "would": str(decision.would),
             "would_disposition": str(decision.would_disposition),
             **self._circumstances(),
@@ -230,6 +234,7 @@ class Outcome:
             "dkim": ",".join(f"{found.result}:{found.domain or '-'}" for found in evidence.dkim[:10]),
             "unsigned": ",".join(self.evaluation.unsigned_duplicates),
             "arc": evidence.arc.result,
+            "apply_error": self.apply_error,
             "sealed": None if self.sealed is None else "yes" if self.sealed else "no",
             "override": ",".join(_reason(found) for found in self.decision.overrides),
             "client": self.message.envelope.client_ip,

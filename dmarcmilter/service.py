@@ -1,12 +1,15 @@
 """What the sessions of one worker process share."""
 
+import logging
 import threading
 import time
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
+from typing import Any
 
 from dmarcmilter.history.journal import Journal
 from dmarcmilter.metrics.tally import Tally
+from dmarcmilter.mtaactions import ApplyError
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.pipeline import Site
 from dmarcmilter.reports.capture import Capture
@@ -14,6 +17,8 @@ from dmarcmilter.resolver import MessageLookup, Resolver
 from dmarcmilter.rules import Action
 from dmarcmilter.settings import InternalError
 from dmarcmilter.turns import Turn, Turns
+
+log = logging.getLogger(__name__)
 
 Network = IPv4Network | IPv6Network
 
@@ -59,13 +64,28 @@ class Service:
             self.in_progress.discard(session)
             self.tally.in_progress(len(self.in_progress))
 
+    @property
+    def on_failure(self) -> Action:
+        """What is done with a message that a failure of ours, or of the MTA's, kept from being handled as decided."""
+        return Action.ACCEPT if self.on_internal_error is InternalError.ACCEPT else Action.TEMPFAIL
+
     def keep(self, outcome: Outcome) -> None:
-        """Append the outcome to the journal, count it, and keep of it what a later message or report needs."""
+        """Append the outcome to the journal, count it, and keep of it what a later message or report needs.
+
+        Once it is recorded nothing raises: the reply has to be the one that the record tells of.
+        """
         start = time.perf_counter()
         record = outcome.record()
         written = self.journal.append(record)
-        self.tally.judged(outcome, journal_seconds=time.perf_counter() - start, written=written)
-        if outcome.decision.action is Action.TEMPFAIL and self.site.deferrals is not None:
+        try:
+            self._note(outcome, record, journal_seconds=time.perf_counter() - start, written=written)
+        except Exception:
+            log.exception("%s: internal error after the outcome was recorded", outcome.message.envelope.queue_id or "-")
+
+    def _note(self, outcome: Outcome, record: dict[str, Any], *, journal_seconds: float, written: bool) -> None:
+        self.tally.judged(outcome, journal_seconds=journal_seconds, written=written)
+        is_deferred = outcome.decision.action is Action.TEMPFAIL and outcome.apply_error in (None, ApplyError.REPLY)
+        if is_deferred and self.site.deferrals is not None:
             self.site.deferrals.record(outcome.message)
         if self.failures is not None:
             self.failures.offer(record, outcome.message.headers, outcome.message.envelope.mail_from)

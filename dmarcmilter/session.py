@@ -22,11 +22,11 @@ from dmarcmilter.execution import carry_out
 from dmarcmilter.failsafe import failsafe
 from dmarcmilter.message import Envelope, address_of, path_of
 from dmarcmilter.metrics.families import Why
-from dmarcmilter.mtaactions import MtaAction
+from dmarcmilter.mtaactions import Applied, MtaAction
 from dmarcmilter.negotiation import MACROS, SILENT, agree
+from dmarcmilter.outcome import Outcome
 from dmarcmilter.rules import Action
 from dmarcmilter.service import Service
-from dmarcmilter.settings import InternalError
 from dmarcmilter.turns import Turn
 
 log = logging.getLogger(__name__)
@@ -143,8 +143,10 @@ class Session:
             return self._answer_to_failure()
         if self._ignored:
             log.debug("%s: not judged: %s", self.queue_id() or "-", self._ignored)
-            self._remove_forged()
+            applied = self._remove_forged()
             self._service.tally.ignored(self._ignored)
+            if not applied.is_complete:
+                return self._answer_to_failure()
             self._end()
             return int(Milter.CONTINUE)
         if self._examination is None:  # there was no MAIL, or it did not get through to us: nothing is known
@@ -160,11 +162,27 @@ class Session:
         if self._service.site.sealer is not None:
             body = self._examination.body_hash(sealing.BODY)
             outcome, plan = sealing.sealed(outcome, plan, body, self._service.site.sealer)
+        applied = self._apply(plan)
+        if not applied.is_complete:
+            self._service.tally.failed("eom")
+        outcome = actions.as_taken(
+            outcome, applied, channel=self._service.site.channel, otherwise=self._service.on_failure
+        )
+        return self._recorded(outcome)
+
+    def _recorded(self, outcome: Outcome) -> int:
+        """Append the outcome to the journal and return the answer that it tells of.
+
+        All that may fail comes before the line is written, or fails without another answer.
+        """
+        line, answer = outcome.log_line(), ANSWERS[outcome.decision.action]
         self._service.keep(outcome)
-        log.info("%s", outcome.log_line())
-        self._apply(plan)
-        self._end()
-        return ANSWERS[outcome.decision.action]
+        log.info("%s", line)
+        try:
+            self._end()
+        except Exception:
+            log.exception("%s: internal error after the outcome was recorded", outcome.message.envelope.queue_id or "-")
+        return answer
 
     @failsafe
     def abort(self) -> int:
@@ -192,11 +210,10 @@ class Session:
 
     def _answer_to_failure(self) -> int:
         """As the operator chose. Accepting still takes forged results out, as far as that can be done."""
-        if self._service.on_internal_error is InternalError.ACCEPT and not self._changed:
+        if self._service.on_failure is Action.ACCEPT and not self._changed:
             self._remove_forged()
-        answer = Milter.TEMPFAIL if self._service.on_internal_error is InternalError.TEMPFAIL else Milter.CONTINUE
         self._end()
-        return int(answer)
+        return ANSWERS[self._service.on_failure]
 
     def _go_on(self, step: str) -> int:
         return int(Milter.NOREPLY if self._silent & SILENT.get(step, 0) else Milter.CONTINUE)
@@ -247,12 +264,12 @@ class Session:
         except UnicodeDecodeError:
             return ""
 
-    def _remove_forged(self) -> None:
-        self._apply(actions.forged_fields(self._header.fields(), self._own_ids()))
+    def _remove_forged(self) -> Applied:
+        return self._apply(actions.forged_fields(self._header.fields(), self._own_ids()))
 
-    def _apply(self, plan: tuple[MtaAction, ...]) -> None:
+    def _apply(self, plan: tuple[MtaAction, ...]) -> Applied:
         self._changed = True
-        carry_out(plan, self._context, leading_space=self._leading_space)
+        return carry_out(plan, self._context, leading_space=self._leading_space, queue_id=self.queue_id())
 
 
 ANSWERS = {

@@ -14,6 +14,7 @@ def sentences(record: Record, texts: Catalogue) -> Iterator[Sentence]:
     yield _verdict(record, texts)
     yield from _overrides(record, texts)
     yield _done(record, texts)
+    yield from _not_taken(record, texts)
     yield from _would(record, texts)
     yield from _sealed(record, texts)
 
@@ -64,6 +65,14 @@ def _done(record: Record, texts: Catalogue) -> Sentence:
     if record["disposition"] == "quarantine" and action == "accept":
         return texts.say("done.marked")
     return texts.say(f"done.{action}" if texts.has(f"done.{action}") else "done.accept")
+
+
+def _not_taken(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+    """Why it was not done as decided."""
+    error = record.get("apply_error")
+    if error:
+        code = f"apply.{error}"
+        yield texts.say(code if texts.has(code) else "apply.internal")
 
 
 def _would(record: Record, texts: Catalogue) -> Iterator[Sentence]:

@@ -1,4 +1,4 @@
-"""The journal: one JSON line for each outcome, appended before the reply goes to the MTA.
+"""The journal: one JSON line for each outcome, appended after the MTA took the changes and before the reply.
 
 Each worker has a file of its own, so nothing is locked between processes. A line is handed to the kernel in one
 write(): it survives the end of the worker at any instruction after that. (It is not forced to the disk: a power

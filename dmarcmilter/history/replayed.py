@@ -73,6 +73,8 @@ class Tally:
         if decision is not None:
             old = replay.effect(record["action"], record["disposition"])
             new = replay.effect(decision.action, decision.disposition)
+            if record.get("apply_error"):
+                old = new  # what the MTA did not take says nothing about the rules
             would = (
                 replay.effect(record["would"], record["would_disposition"]),
                 replay.effect(decision.would, decision.would_disposition),
