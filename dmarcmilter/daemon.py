@@ -17,7 +17,7 @@ from functools import partial
 from dmarcmilter import children, log_output, notify, privileges, worker
 from dmarcmilter import config as configuration
 from dmarcmilter.children import Child
-from dmarcmilter.config import ConfigError
+from dmarcmilter.config import ConfigError, Loaded
 from dmarcmilter.exporting import Exporting
 from dmarcmilter.exposure import exposed
 from dmarcmilter.lifesigns import LifeSigns
@@ -178,7 +178,7 @@ class Supervisor:
         try:
             loaded = configuration.read(self.path)
             config = loaded.config
-            site = build(config)
+            site = _built(loaded)
         except ConfigError as error:
             log.error("reload: %s; the running configuration stays", error)  # noqa: TRY400  not a bug of ours
             self._reloaded(Reloaded.FAILED)
@@ -234,7 +234,7 @@ def serve(path: str) -> int:
         loaded = configuration.read(path)
         config = loaded.config
         log_output.configure(config.log)
-        site = build(config)
+        site = _built(loaded)
         # From the moment that the socket accepts, a signal has its meaning, if only after the start.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         listener = Listener(config.milter)
@@ -248,6 +248,14 @@ def serve(path: str) -> int:
     gc.collect()
     gc.freeze()  # what is loaded now stays shared between the workers
     return Supervisor(path, config, site, listener).run()
+
+
+def _built(loaded: Loaded) -> Site:
+    """ConfigError, with the line of the key, when a file that the conf names cannot be used."""
+    try:
+        return build(loaded.config)
+    except ConfigError as error:
+        raise loaded.located(error) from error
 
 
 def _concerns(config: Config, path: str) -> list[str]:

@@ -172,6 +172,8 @@ TESTED_ELSEWHERE = {
     "settings/mailpath.py": "test_config.py",
     "settings/afterwards.py": "test_config.py",
     "settings/validation.py": "test_config.py",
+    "settings/typecheck.py": "test_conf_errors.py",
+    "settings/toml_errors.py": "test_conf_errors.py",
     "entries.py": "test_policy.py, test_policy_properties.py",
     "speaking.py": "test_policy.py, test_policy_properties.py",
     "keyfile.py": "test_site.py",

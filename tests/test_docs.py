@@ -16,9 +16,9 @@ import pytest
 
 from dmarcmilter import config
 from dmarcmilter.cli import main
-from dmarcmilter.config import table_of
 from dmarcmilter.settings import Config
 from dmarcmilter.settings.overrides import OverrideEntry
+from dmarcmilter.settings.typecheck import table_of
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

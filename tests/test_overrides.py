@@ -72,21 +72,30 @@ def test_entries_without_a_name_have_their_number():
 
 
 WRONG = [
-    ('from_domain = "a.example"', r"^conf: \[override\]: Object missing required field `action`"),
-    ('action = "drop"', r"^conf: \[\[override\]\] action: Invalid enum value 'drop'"),
-    ('action = "none"', r"^conf: \[\[override\]\] 1: it needs at least one of from_domain, dkim_domain"),
+    ('from_domain = "a.example"', r"^conf: line 1, column 1: \[\[override\]\] action: is missing; write one of "),
+    ('action = "drop"', r"^conf: line 2, column 1: \[\[override\]\] action: \"drop\" is not allowed; "),
+    (
+        'action = "none"',
+        r"^conf: line \d, column 1: \[\[override\]\] 1: it needs at least one of from_domain, dkim_domain",
+    ),
     ('action = "reject"\nfrom_domian = "a.example"', r"unknown key from_domian; the nearest known is from_domain"),
-    ('action = "reject"\nfrom_domain = "*.a.example"', r"\] 1: '\*\.a\.example' is not a domain name"),
+    ('action = "reject"\nfrom_domain = "*.a.example"', r"\] 1: from_domain: '\*\.a\.example' is not a domain name"),
     ('action = "reject"\nfrom_domain = "a@b.example"', r"is not a domain name"),
-    ('action = "none"\nclient = "192.0.2.0/33"', r"\[\[override\]\] 1: '192.0.2.0/33'"),
-    ('action = "none"\nclient = "mx.a.example"', r"\[\[override\]\] 1: 'mx.a.example'"),
-    ('action = "none"\nclient = 5', r"^conf: \[\[override\]\] client: "),
+    ('action = "none"\nclient = "192.0.2.0/33"', r"\[\[override\]\] 1: client: '192.0.2.0/33'"),
+    ('action = "none"\nclient = "mx.a.example"', r"\[\[override\]\] 1: client: 'mx.a.example'"),
+    ('action = "none"\nclient = 5', r"^conf: line \d, column 1: \[\[override\]\] client: "),
     ('action = "none"\nclient = "192.0.2.1"\nrecipient = "a@b@"', r"'a@b@' is neither an address nor a domain name"),
-    ('action = "none"\nclient = "192.0.2.1"\nreason = "forwarded"', r"^conf: \[\[override\]\] reason: "),
+    (
+        'action = "none"\nclient = "192.0.2.1"\nreason = "forwarded"',
+        r"^conf: line \d, column 1: \[\[override\]\] reason: ",
+    ),
     ('action = "none"\nclient = "192.0.2.1"\nreason = "policy_test_mode"', r"reason: \"policy_test_mode\" is for t=y"),
     ('action = "none"\nclient = "192.0.2.1"\ncomment = "a\\nb"', r"comment: one line of at most 200 ASCII"),
     ('action = "none"\nclient = "192.0.2.1"\nname = "ä"', r"name: at most 64 plain characters"),
-    ('action = "none"\nclient = "192.0.2.1"\nexpires = "soon"', r"^conf: \[\[override\]\] expires: "),
+    (
+        'action = "none"\nclient = "192.0.2.1"\nexpires = "soon"',
+        r"^conf: line \d, column 1: \[\[override\]\] expires: ",
+    ),
     ('action = "none"\nfrom_domain = "a.example"', r'1: action "none" needs something that a sender cannot just write'),
     ('action = "accept"\nlist_id = "a.example"\nrecipient = "b.example"', r'action "accept" needs something'),
 ]

@@ -72,7 +72,10 @@ def test_an_address_to_be_shown(url, shown):
 def test_a_password_with_an_open_at_sign_is_refused(section):
     """Its second half would be taken for the server, and told when that is not found."""
     text = f'[{section}]\ndatabase = "postgresql+psycopg://user:a@{PASSWORD}@127.0.0.1/db"\n'
-    with pytest.raises(config.ConfigError, match=rf"^conf: \[{section}\] database: an @ in a password is written %40$"):
+    with pytest.raises(
+        config.ConfigError,
+        match=rf"^conf: line 2, column 1: \[{section}\] database: an @ in a password is written %40$",
+    ):
         config.parse(text)
     config.parse('[history]\ndatabase = "sqlite:////var/lib/a@b@c.db"\n')
     config.parse('[history]\ndatabase = "postgresql+psycopg://user:a%40b@127.0.0.1/db?options=a@b"\n')

@@ -60,11 +60,13 @@ def check(
     path = _path(path, pid)
     try:
         loaded = configuration.read(path)
-        if pid is not None:
-            site.check_files(loaded.config)
     except ConfigError as error:
         _refuse(path, str(error), as_json=as_json)
     if pid is not None:
+        try:
+            site.check_files(loaded.config)
+        except ConfigError as error:
+            _refuse(path, str(loaded.located(error)), as_json=as_json)
         _tell(path or "the defaults", list(map(warning, loaded.warnings)), as_json=as_json)
         return
     scene = gather(user, postfix_directory=postfix_directory)

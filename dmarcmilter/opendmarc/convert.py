@@ -67,7 +67,7 @@ class _Draft:
         try:
             configuration.parse(toml(trial))
         except ConfigError as error:
-            return str(error).removeprefix("conf: ")
+            return error.text
         self.values = trial
         return ""
 

@@ -59,13 +59,13 @@ def _entry(found: OverrideEntry, number: int) -> Entry:
         entry = Entry(
             name=name,
             action=found.action,
-            from_domain=_each(found.from_domain, _name),
-            dkim_domain=_each(found.dkim_domain, _name),
-            spf_domain=_each(found.spf_domain, _name),
-            client=_each(found.client, lambda text: ip_network(text, strict=False)),
-            list_id=_each(found.list_id, _name),
-            arc_sealer=_each(found.arc_sealer, _name),
-            recipient=_each(found.recipient, _recipient),
+            from_domain=_each("from_domain", found.from_domain, _name),
+            dkim_domain=_each("dkim_domain", found.dkim_domain, _name),
+            spf_domain=_each("spf_domain", found.spf_domain, _name),
+            client=_each("client", found.client, lambda text: ip_network(text, strict=False)),
+            list_id=_each("list_id", found.list_id, _name),
+            arc_sealer=_each("arc_sealer", found.arc_sealer, _name),
+            recipient=_each("recipient", found.recipient, _recipient),
             require_auth=found.require_auth,
             reason=found.reason,
             comment=found.comment,
@@ -97,8 +97,11 @@ def _problem(entry: Entry) -> str:
     return ""
 
 
-def _each(words: Words, parse: Callable[[str], Parsed]) -> tuple[Parsed, ...]:
-    return tuple(parse(word) for word in ((words,) if isinstance(words, str) else words))
+def _each(key: str, words: Words, parse: Callable[[str], Parsed]) -> tuple[Parsed, ...]:
+    try:
+        return tuple(parse(word) for word in ((words,) if isinstance(words, str) else words))
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
 
 
 def _name(text: str) -> NamePattern:

@@ -18,7 +18,8 @@ def check(config: Config) -> None:
     """What types alone do not say."""
     _parsed(parse_socket, config.milter.socket, "[milter] socket")
     _require(
-        re.fullmatch(r"0?[0-7]{3}", config.milter.socket_mode), "[milter] socket_mode: three octal digits, as 0660"
+        re.fullmatch(r"0?[0-7]{3}", config.milter.socket_mode),
+        f"[milter] socket_mode: {config.milter.socket_mode!r} is not three octal digits, as 0660",
     )
     _require(0 <= config.milter.workers <= 512, "[milter] workers: 0 (one for each core) to 512")
     _require(0 <= config.milter.drain_timeout <= 86_400, "[milter] drain_timeout: seconds, not negative, at most a day")

@@ -1,0 +1,192 @@
+"""Lines and columns of the keys in a TOML text, which tomllib does not tell."""
+
+import bisect
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+Path = tuple[str | int, ...]
+"""Names of tables and keys from the outermost to the innermost; numbers of elements of arrays, from 0."""
+
+MAX_DEPTH = 50
+"""Arrays and inline tables within one another; what is in deeper ones has no position."""
+
+_SPACE = re.compile(r"[ \t]*")
+_BARE = re.compile(r"[^\s\"'#=.,\[\]{}]+")
+_VALUE = re.compile(r"[^,\]}#\r\n]*")
+_STRINGS = (
+    re.compile(r'"""(?:[^\\]|\\.)*?"{3,5}', re.DOTALL),
+    re.compile(r"'''.*?'{3,5}", re.DOTALL),
+    re.compile(r'"(?:[^"\\\n]|\\.)*"?'),
+    re.compile(r"'[^'\n]*'?"),
+)
+
+
+class Position(NamedTuple):
+    line: int
+    """Counted from 1, like the column."""
+    column: int
+
+    def __str__(self) -> str:
+        return f"line {self.line}, column {self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A key, a table's name or an element of an array, and where it begins."""
+
+    path: Path
+    position: Position
+    is_table: bool = False
+    """Whether it is a [name] or [[name]]."""
+
+
+def places(text: str) -> list[Place]:
+    """All that the text names, in its order. Of a text that is not TOML, what can be recognized."""
+    return list(_Reader(text).places())
+
+
+def position_of(text: str, path: Path) -> Position | None:
+    """The position of the key, or of the innermost table around it that the text names."""
+    known: dict[Path, Position] = {}
+    for place in places(text):
+        # A dotted key, a [name.below] and the first [[name]] name what they are in, too.
+        for length in range(1, len(place.path) + 1):
+            known.setdefault(place.path[:length], place.position)
+    return next((known[path[:length]] for length in range(len(path), 0, -1) if path[:length] in known), None)
+
+
+@dataclass
+class _Reader:
+    text: str
+    at: int = 0
+    lines: list[int] = field(default_factory=list)
+    arrays: dict[Path, int] = field(default_factory=dict)
+    """Number of the newest element of each [[name]]."""
+
+    def __post_init__(self) -> None:
+        self.lines = [0, *(match.end() for match in re.finditer("\n", self.text))]
+
+    def places(self) -> Iterator[Place]:
+        table: Path = ()
+        while self.at < len(self.text):
+            self._skip_blank()
+            start = self.at
+            is_array = self._take("[[")
+            if is_array or self._take("["):
+                if key := self._key():
+                    table = self._element(key) if is_array else self._numbered(key)
+                    yield Place(table, self._position(start), is_table=True)
+            elif key := self._key():
+                yield Place((*table, *key), self._position(start))
+                if self._take("="):
+                    yield from self._value((*table, *key), 0)
+            self._skip_line()
+
+    def _element(self, key: Path) -> Path:
+        """The path of a new element of the array of tables."""
+        path = self._numbered(key[:-1]) + key[-1:]
+        self.arrays[path] = self.arrays.get(path, -1) + 1
+        return (*path, self.arrays[path])
+
+    def _numbered(self, key: Path) -> Path:
+        """A table's path, with the numbers of the arrays of tables that it is in."""
+        path: Path = ()
+        for name in key:
+            path = (*path, name)
+            if path in self.arrays:
+                path = (*path, self.arrays[path])
+        return path
+
+    def _key(self) -> Path:
+        """A dotted key; empty: there is none."""
+        found: list[str] = []
+        while True:
+            self._skip(_SPACE)
+            start = self.at
+            if self.text[start : start + 1] in ('"', "'") and self._skip_string():
+                found.append(_unquoted(self.text[start : self.at]))
+            elif self._skip(_BARE):
+                found.append(self.text[start : self.at])
+            self._skip(_SPACE)
+            if self.at == start or not self._take("."):
+                return tuple(found)
+
+    def _value(self, path: Path, depth: int) -> Iterator[Place]:
+        self._skip(_SPACE)
+        if self._skip_string():
+            return
+        if depth < MAX_DEPTH and self._take("["):
+            yield from self._array(path, depth + 1)
+        elif depth < MAX_DEPTH and self._take("{"):
+            yield from self._inline_table(path, depth + 1)
+        else:
+            self._skip(_VALUE)
+
+    def _array(self, path: Path, depth: int) -> Iterator[Place]:
+        number = 0
+        while self.at < len(self.text):
+            self._skip_blank()
+            if self._take("]"):
+                return
+            start = self.at
+            yield Place((*path, number), self._position(start))
+            yield from self._value((*path, number), depth)
+            self._skip_blank()
+            number += 1
+            if not self._take(",") and not self.text.startswith("]", self.at):
+                return
+
+    def _inline_table(self, path: Path, depth: int) -> Iterator[Place]:
+        while self.at < len(self.text):
+            self._skip(_SPACE)
+            start = self.at
+            if key := self._key():
+                yield Place((*path, *key), self._position(start))
+            if not self._take("="):
+                self._take("}")
+                return
+            yield from self._value((*path, *key), depth)
+            self._skip(_SPACE)
+            if not self._take(","):
+                self._take("}")
+                return
+
+    def _position(self, at: int) -> Position:
+        line = bisect.bisect_right(self.lines, at)
+        return Position(line, at - self.lines[line - 1] + 1)
+
+    def _skip(self, pattern: re.Pattern[str]) -> bool:
+        match = pattern.match(self.text, self.at)
+        self.at = match.end() if match else self.at
+        return bool(match and match[0])
+
+    def _skip_string(self) -> bool:
+        return any(self._skip(pattern) for pattern in _STRINGS)
+
+    def _skip_blank(self) -> None:
+        """Space, ends of lines and comments."""
+        while self.at < len(self.text) and self.text[self.at] in " \t\r\n#":
+            if self.text[self.at] == "#":
+                self._skip_line()
+            else:
+                self.at += 1
+
+    def _skip_line(self) -> None:
+        end = self.text.find("\n", self.at)
+        self.at = len(self.text) if end < 0 else end + 1
+
+    def _take(self, text: str) -> bool:
+        if self.text.startswith(text, self.at):
+            self.at += len(text)
+            return True
+        return False
+
+
+def _unquoted(key: str) -> str:
+    try:
+        return next(iter(tomllib.loads(f"{key} = 0")))
+    except tomllib.TOMLDecodeError:
+        return key
