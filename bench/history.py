@@ -200,7 +200,7 @@ def ingest(folder: Path, url: str, outcomes: int) -> None:
 def statistics(url: str) -> None:
     store = Store(url)
     with store.reading() as connection:
-        found = stats.gather(connection, stats.Period(DAY, DAY + timedelta(days=1)))
+        found = stats.gather(connection, stats.Period(DAY, DAY + timedelta(days=1)), Suffixes.load())
     print(f"  of {found.messages} messages of {found.survey.domains} Author Domains")
     store.close()
 

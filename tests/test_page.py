@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from dmarcmilter.dmarc.faultkind import FAULT_TEXTS, FaultKind
 from dmarcmilter.history import page
 from dmarcmilter.history.pagestyle import CSS
 from dmarcmilter.history.stats import (
@@ -27,12 +28,23 @@ from dmarcmilter.history.stats import (
     Source,
     Statistics,
 )
-from dmarcmilter.history.survey import SIGNERS, TYPE_TEXTS, Share, Survey
+from dmarcmilter.history.survey import (
+    DISCOVERIES,
+    DISCOVERY_TEXTS,
+    SIGNERS,
+    TYPE_TEXTS,
+    Differing,
+    Share,
+    Step,
+    Survey,
+)
 
 START = datetime(2027, 1, 15, tzinfo=UTC)
 HOURS = 48
 HEIGHT = 900
 """Of the window: the first chart is in it."""
+COUNTED_KINDS = [kind for kind in FaultKind if kind is not FaultKind.OBSOLETE_TAG]
+"""Tags that were dropped are no fault."""
 EVIL = "<script>alert(1)</script>\"'&.example"
 
 
@@ -61,8 +73,22 @@ def statistics(*, hours=HOURS, domain="bank.example"):
             addresses=(Share("rua only", 5, 6),),
             signers=tuple(Share(name, 25, 5000) for name in SIGNERS),
             faults=(Share("adkim", 3, 9),),
+            fault_kinds=tuple(Share(kind, 3, 9) for kind in COUNTED_KINDS),
+            reporting=(Share("rua", 50, 80), Share("ruf", 10, 20)),
+            rua_vendors=(Share(domain, 25, 60),),
+            ruf_vendors=(Share(domain, 5, 6),),
+            third_parties=(Share(domain, 7, 8),),
+            discoveries=tuple(Share(name, 33, 44) for name in DISCOVERIES),
+            differing=(Differing(domain, 9, "result", "treewalk", domain, domain, "fail", domain, domain, "pass"),),
+            steps=tuple(step(day) for day in range(12)),
         ),
     )
+
+
+def step(day):
+    types = tuple(Share(name, 10 + number, 100 - day) for number, name in enumerate(TYPE_TEXTS))
+    policies = tuple(Share(name, 20, 30) for name in ("none", "quarantine", "reject"))
+    return Step(START + timedelta(days=day), 75, 600, types, policies)
 
 
 NOTHING = replace(
@@ -128,7 +154,14 @@ def test_what_strangers_chose_is_text():
 
 def test_it_speaks_of_everything():
     text = "".join(Nesting(page.render(statistics())).text)
-    for word in ("20,000", "bank.example", "2001:db8::1", "local_policy", "adkim", "third party", *TYPE_TEXTS.values()):
+    words = ("20,000", "bank.example", "2001:db8::1", "local_policy", "adkim", "third party", "bank.example (50.0%)")
+    for word in (
+        *words,
+        "result fail / pass",
+        *TYPE_TEXTS.values(),
+        *DISCOVERY_TEXTS.values(),
+        *map(FAULT_TEXTS.get, COUNTED_KINDS),
+    ):
         assert word in text, word
     assert "(6,000 in mode enforce)" in text
 
@@ -138,6 +171,19 @@ def test_columns_are_as_high_as_their_numbers():
     svg = re.findall(r"<svg viewBox=.*?</svg>", page.render(found))[0]
     heights = dict(re.findall(r'<rect class="(\w+)" x="1.08" y="[\d.]+" width="0.84" height="([\d.]+)"', svg))
     assert {name: float(height) for name, height in heights.items()} == {"reject": 20, "quarantine": 30, "none": 50}
+
+
+def test_adoption_over_time_is_drawn_in_percent():
+    shares = (Share("A", 60, 1), Share("B", 40, 3))
+    found = replace(statistics().survey, steps=(Step(START, 0, 0, (), ()), Step(START, 100, 4, shares, ())))
+    text = page.render(replace(statistics(), survey=found))
+    heights = re.findall(r'<rect class="type-(\w)" x="1.08" y="([\d.]+)" width="0.84" height="([\d.]+)"', text)
+    assert [(name, float(y), float(height)) for name, y, height in heights] == [
+        ("A", 40, 60),
+        ("B", 0, 40),
+        ("A", 75, 25),
+        ("B", 0, 75),
+    ]
 
 
 @pytest.mark.parametrize(("number", "top"), [(0, 2), (1, 2), (7, 8), (26, 26), (99, 100), (101, 120), (3190, 3200)])

@@ -146,3 +146,20 @@ def test_never_raises_and_stays_bounded(raw):
         assert parsed.usable or parsed.p is record.Policy.NONE
         assert all(fault.problem.isprintable() and fault.tag.isprintable() for fault in parsed.faults)
         assert parsed.pct is None or 0 <= parsed.pct <= 100
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"v=DMARC1; p=reject; rua=mailto:a@x.example",
+        b"v=DMARC1; p=\xe2\x80\x9cnone\xe2\x80\x9d",
+        b"v=DMARC1; p=none; rua=" + b",".join(b"mailto:%d@long.example" % number for number in range(90)),
+        b"v=DMARC1; p=none; x=" + b"\xff" * 300,
+    ],
+    ids=["plain", "not ASCII", "cut off within rua", "cut off within escapes"],
+)
+def test_a_shown_record_is_read_again(raw):
+    first, again = record.parse(raw), record.parse_shown(record.parse(raw).text)
+    assert (again.p, again.usable) == (first.p, first.usable)
+    assert {fault.kind for fault in again.faults} <= {fault.kind for fault in first.faults}
+    assert again.rua == (first.rua if len(raw) < record.MAX_TEXT else ())

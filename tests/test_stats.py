@@ -1,6 +1,7 @@
 """Statistics: every number is counted by hand here, on both databases; and the command in all its forms."""
 
 import csv
+import dataclasses
 import io
 import itertools
 import json
@@ -11,12 +12,15 @@ import outcomes
 import pytest
 from click.testing import CliRunner
 from journals import record
+from outcomes import SUFFIXES
 
 from dmarcmilter.case import Draws
 from dmarcmilter.cli import main
+from dmarcmilter.history import survey as survey_module
 from dmarcmilter.history.ingest import Ingest
 from dmarcmilter.history.stats import (
     AuthenticatedSender,
+    By,
     Moment,
     OverrideCount,
     Period,
@@ -24,7 +28,7 @@ from dmarcmilter.history.stats import (
     Source,
     gather,
 )
-from dmarcmilter.history.survey import SIGNERS, TYPE_TEXTS, TYPES
+from dmarcmilter.history.survey import SIGNERS, TYPE_TEXTS, TYPES, Differing, Share
 from dmarcmilter.rules import Exempt
 
 DAY = datetime(2027, 1, 15, tzinfo=UTC)
@@ -41,7 +45,7 @@ def gathered(store, tmp_path):
         journals.append(tmp_path / "journal", records)
         Ingest(tmp_path / "journal", store).once()
         with store.reading() as connection:
-            return gather(connection, period, **options)
+            return gather(connection, period, SUFFIXES, **options)
 
     return run
 
@@ -263,6 +267,210 @@ def test_survey_of_policies_and_addresses(gathered):
     assert shares(found.addresses) == dict.fromkeys(("rua and ruf", "rua only", "ruf only", "neither"), (1, 1))
 
 
+def test_kinds_of_faults(gathered):
+    found = gathered(
+        [
+            with_record("a.example", "v=DMARC1; p=monitor", policy={"usable": False}),
+            with_record("b.example", "v=DMARC1; p=quarentena; rua=a@b.example", policy={"usable": False}),
+            with_record("c.example", "v=DMARC1", policy={"usable": False}),
+            with_record("d.example", "v=DMARC1; p=reject; pct=50; ri=5; x=y"),
+            with_record("e.example", "v=DMARC1; p=reject"),
+            two_records("g.example"),
+            unread("h.example", "v=spf1 -all"),
+            unread("i.example", "v=DMARC1: p=none"),
+            {key: value for key, value in unread("j.example", "v=dmarc1").items() if key != "record_faults"},
+            unread("k.example", "v=dmarc1") | {"record_faults": ["of a later version"]},
+        ]
+    ).survey
+    assert shares(found.fault_kinds) == {
+        "policy_monitor": (1, 1),
+        "policy_misspelled": (1, 1),
+        "no_mailto": (1, 1),
+        "only_version": (1, 1),
+        "unknown_tag": (1, 1),
+        "several_records": (1, 1),
+        "spf_record": (1, 1),
+        "colon_for_semicolon": (1, 1),
+        "unknown": (2, 2),
+    }
+    assert found.types[1].domains + found.types[3].domains == 8
+
+
+def unread(name, text):
+    """What stands at the name's `_dmarc` is no DMARC record; as the filter writes it."""
+    return outcomes.outcome(outcomes.evidence(name, record="", zone={f"_dmarc.{name}": text})).record()
+
+
+def reporting_to(domain, rua=(), ruf=()):
+    return with_record(domain, "v=DMARC1; p=none", policy={"rua": list(rua), "ruf": list(ruf)})
+
+
+def test_vendors_of_reports(gathered):
+    vendor = "mailto:x@rua.vendor.example"
+    found = gathered(
+        [
+            reporting_to("a.example", [vendor]),
+            reporting_to("a.example", [vendor]),
+            reporting_to("sub.b.example", ["mailto:y@VENDOR.example?subject=x", vendor, "mailto:me@b.example"]),
+            reporting_to("c.example", ["https://c.example/r"], ["mailto:f@failures.net"]),
+            reporting_to("d.example", ["mailto:x@[192.0.2.1]"], ["mailto:a%40b@other.failures.net!10m"]),
+            reporting_to("e.example"),
+            record("no record", author_domain="f.example"),
+        ]
+    ).survey
+    assert shares(found.reporting) == {"rua": (4, 5), "ruf": (2, 2)}
+    assert found.rua_vendors[0].name == "vendor.example"
+    assert shares(found.rua_vendors) == {
+        "vendor.example": (2, 3),
+        survey_module.OWN: (1, 1),
+        survey_module.NOT_MAIL: (1, 1),
+        survey_module.NO_DOMAIN: (1, 1),
+    }
+    assert shares(found.ruf_vendors) == {"failures.net": (1, 1), survey_module.NO_DOMAIN: (1, 1)}
+
+
+def test_vendors_are_the_largest(gathered):
+    records = [reporting_to(f"a{n}.example", [f"mailto:x@v{min(n, 3)}.example"]) for n in range(6)]
+    assert [share.name for share in gathered(records, top=2).survey.rua_vendors] == ["v3.example", "v0.example"]
+
+
+def signed(author, *domains, result="pass", **changes):
+    dkim = [record()["dkim"][0] | {"result": result, "domain": domain} for domain in domains]
+    return record("no record", author_domain=author, dkim=dkim, **changes)
+
+
+def test_third_parties(gathered):
+    found = gathered(
+        [
+            signed("a.example", "esp.net", "a1.mail.esp.net", "a.example"),
+            signed("a.example", "esp.net"),
+            signed("b.example", "b-example.esp.net"),
+            signed("b.example", "other.org", result="fail"),
+            signed("b.example", "mail.b.example"),
+            signed("news.c.example", "c.example", "sub.c.example"),
+            signed("d.example"),
+            record("no author", dkim=[record()["dkim"][0] | {"result": "pass", "domain": "x.org"}]),
+        ]
+    ).survey
+    assert found.third_parties == (Share("esp.net", 2, 3),)
+
+
+def test_the_number_of_names_in_memory_is_bounded(gathered, monkeypatch):
+    """Those with the fewest domains are forgotten first."""
+    monkeypatch.setattr(survey_module, "MAX_NAMES", 3)
+    records = [signed(f"a{n:03}.example", f"s{n:03}.org") for n in range(40)]
+    found = gathered([*records, *(signed(f"b{n}.example", "esp.net") for n in range(5))]).survey
+    assert found.third_parties[0] == Share("esp.net", 5, 5)
+    assert len(found.third_parties) <= 6
+
+
+def test_signers_of_one_author_are_bounded(gathered, monkeypatch):
+    monkeypatch.setattr(survey_module, "MAX_SIGNERS", 2)
+    found = gathered([signed("a.example", *(f"s{n}.org" for n in range(5)))]).survey
+    assert shares(found.third_parties) == {"s0.org": (1, 1), "s1.org": (1, 1)}
+    assert shares(found.signers) == {"third party": (1, 1)}
+
+
+def discovered(author, zone, **found):
+    """As the filter writes it."""
+    zone = {f"_dmarc.{name}": text for name, text in zone.items()}
+    return outcomes.outcome(outcomes.evidence(author, record="", zone=zone, **found)).record()
+
+
+def test_discoveries_that_differ(gathered):
+    between = {"b.example.com": "v=DMARC1; p=reject"}
+    old = {key: value for key, value in record("reject").items() if key != "other_discovery"}
+    found = gathered(
+        [
+            discovered("same.example", {"same.example": "v=DMARC1; p=none"}),
+            *(discovered("a.b.example.com", between) for _ in range(3)),
+            discovered("c.b.example.com", between),
+            discovered("d.example", {}, failed=["_dmarc.d.example"]),
+            old | {"author_domain": "old.example"},
+        ]
+    ).survey
+    assert shares(found.discoveries) == {"same": (1, 1), "differ": (2, 4), "unknown": (2, 2)}
+    assert found.differing == (
+        Differing(
+            domain="a.b.example.com",
+            messages=3,
+            differs="policy_domain organizational_domain result",
+            method="treewalk",
+            policy_domain="b.example.com",
+            organizational_domain="b.example.com",
+            result="fail",
+            other_policy_domain="",
+            other_organizational_domain="example.com",
+            other_result="none",
+        ),
+        dataclasses.replace(found.differing[0], domain="c.b.example.com", messages=1),
+    )
+    assert found.differing[0].change == (
+        "policy b.example.com / -; organization b.example.com / example.com; result fail / none"
+    )
+
+
+def test_a_sender_cannot_make_discoveries_differ(gathered):
+    text = '"other_discovery":{"differs":["result"'
+    words = record("no record", author_domain="f.example", dmarc=record("no record")["dmarc"] | {"reason": text})
+    assert shares(gathered([words | {"other_discovery": None}]).survey.discoveries) == {"unknown": (1, 1)}
+
+
+def on(day, found):
+    return found | {"time": f"2027-01-{day:02}T12:00:00.000Z"}
+
+
+def test_adoption_over_time(gathered):
+    """The record of a.example is mended on the second day, and its policy raised on the third."""
+
+    def publishing(text, published, **changes):
+        base = with_record("a.example", text, spf=SPF, **changes)
+        return base | {"dmarc": base["dmarc"] | {"published": published}}
+
+    records = [
+        on(14, publishing("v=DMARC1; p=x", None, policy={"usable": False})),
+        on(15, publishing("v=DMARC1; p=none", "none")),
+        on(16, publishing("v=DMARC1; p=reject", "reject")),
+        on(16, publishing("v=DMARC1; p=reject", "reject")),
+        on(16, record("no record", author_domain="b.example", spf=NO_SPF)),
+    ]
+    period = Period(DAY - timedelta(days=1), DAY + timedelta(days=3))
+    found = gathered(records, period).survey
+    assert [step.start for step in found.steps] == [DAY + timedelta(days=n) for n in (-1, 0, 1, 2)]
+    assert [(step.domains, step.messages) for step in found.steps] == [(1, 1), (1, 1), (2, 3), (0, 0)]
+    assert [shares(step.types) for step in found.steps] == [
+        {"B": (1, 1)},
+        {"A": (1, 1)},
+        {"A": (1, 2), "F": (1, 1)},
+        {},
+    ]
+    assert [shares(step.policies) for step in found.steps] == [{}, {"none": (1, 1)}, {"reject": (1, 2)}, {}]
+    assert shares(found.types) == {"A": (1, 4), "F": (1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("by", "starts"),
+    [
+        ("week", ["2027-01-11", "2027-01-18"]),
+        ("month", ["2027-01-01"]),
+        (None, [f"2027-01-{n}" for n in range(15, 22)]),
+    ],
+)
+def test_steps_of_adoption(gathered, by, starts):
+    found = gathered([record()], Period(DAY, DAY + timedelta(days=7)), by=by and By(by)).survey
+    assert [f"{step.start:%Y-%m-%d}" for step in found.steps] == starts
+    assert sum(step.messages for step in found.steps) == 1
+
+
+@pytest.mark.parametrize(
+    ("days", "by", "steps"), [(1, "day", 1), (62, "day", 62), (365, "week", 53), (3652, "month", 121)]
+)
+def test_long_periods_go_by_longer_steps(gathered, days, by, steps):
+    period = Period(DAY - timedelta(days=days - 1), DAY + timedelta(days=1))
+    assert period.by == by
+    assert len(gathered([], period).survey.steps) == steps
+
+
 @pytest.mark.parametrize(
     ("author", "signed", "signer"),
     [
@@ -308,13 +516,21 @@ def test_every_type_has_a_text():
     assert len(SIGNERS) == 4
 
 
+EVIL = '=cmd|"/c calc"!A1'
+
+
 @pytest.fixture
 def conf(tmp_path):
     """With a store of today's mail."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    evil = '=cmd|"/c calc"!A1'
     records = [record(kind, time=now) for kind in journals.KINDS]
-    records += [record("reject", time=now, author_domain=evil), record("reject", time=now, author_domain="[red]x")]
+    differs = {"differs": ["result"], "method": "psl", "policy_domain": EVIL, "organizational_domain": None}
+    monitor = record("reject")["policy"] | {"record": "v=DMARC1; p=monitor", "usable": False}
+    stranger = [record()["dkim"][0] | {"domain": EVIL}]
+    records += [
+        record("reject", time=now, author_domain=EVIL, other_discovery=differs, dkim=stranger),
+        record("reject", time=now, author_domain="[red]x", policy=monitor),
+    ]
     journals.append(tmp_path / "journal", records)
     path = tmp_path / "dmarcmilter.toml"
     path.write_text(
@@ -341,6 +557,11 @@ def test_command_shows_tables_and_bars(conf):
         "mailing_list",
         "█",
         "[red]x",
+        "who receives aggregate reports",
+        "third parties whose signatures pass",
+        "policy is monitor",
+        "the ways differ",
+        "percent of messages by type",
     ):
         assert text in found.output, text
     for text in TYPE_TEXTS.values():
@@ -358,6 +579,11 @@ def test_command_json(conf):
     assert found["messages"] == len(journals.KINDS) + 2
     assert {share["name"] for share in found["survey"]["types"]} == set("ABCDEF")
     assert found["refused"][0].keys() == {"domain", "refused", "would"}
+    survey = found["survey"]
+    assert [share["name"] for share in survey["ruf_vendors"]] == [survey_module.OWN]
+    assert survey["differing"][0]["domain"] == EVIL
+    assert len(survey["steps"]) == 8
+    assert survey["steps"][-1].keys() == {"start", "domains", "messages", "types", "policies"}
 
 
 def test_command_csv(conf):
@@ -369,6 +595,14 @@ def test_command_csv(conf):
         ("refused", "would"),
         ("authenticated", "author_domains"),
         ("survey types", "domains"),
+        ("survey fault_kinds", "domains"),
+        ("survey rua_vendors", "messages"),
+        ("survey third_parties", "messages"),
+        ("survey discoveries", "domains"),
+        ("survey differing", "messages"),
+        ("adoption", "domains"),
+        ("adoption types", "messages"),
+        ("adoption policies", "domains"),
         ("cost", "queries"),
     }
     assert all(float(line["value"]) >= 0 for line in lines)

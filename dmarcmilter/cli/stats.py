@@ -39,18 +39,24 @@ def _since(text: str, now: datetime) -> datetime | None:
 @click.option(
     "--since", type=Since(), default="7d", metavar="WHEN", show_default=True, help="12h, 7d, 2w or YYYY-MM-DD."
 )
+@click.option(
+    "--by",
+    type=click.Choice(["day", "week", "month"]),
+    help="The steps of adoption over time; default: by the length of the period.",
+)
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values: section, name, measure, value.")
 @click.option("--html", "html", type=click.Path(dir_okay=False), metavar="FILE", help="Write one self-contained page.")
-def stats(path: str, since: datetime, html: str | None, *, as_json: bool, as_csv: bool) -> None:
+def stats(path: str, since: datetime, by: str | None, html: str | None, *, as_json: bool, as_csv: bool) -> None:
     """Show what was done with mail, whom it hit, what it cost, and what sending domains publish.
 
     Exit status: 0 shown, 2 the database cannot be used.
     """
     # SQL is loaded by those who use it, not by every command.
     from dmarcmilter.cli import statsdata, statsview  # noqa: PLC0415
+    from dmarcmilter.history.stats import By  # noqa: PLC0415
 
-    found = statsdata.gathered(load(path).history.database, since, datetime.now(UTC))
+    found = statsdata.gathered(load(path), since, datetime.now(UTC), By(by) if by else None)
     if html:
         statsdata.write_page(html, found)
     elif as_json:

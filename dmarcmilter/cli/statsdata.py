@@ -10,12 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from dmarcmilter.cli.common import fail
+from dmarcmilter.dmarc.suffixes import Suffixes, SuffixListError
 from dmarcmilter.history import page, schema
-from dmarcmilter.history.stats import Period, Statistics, gather
+from dmarcmilter.history.stats import By, Period, Statistics, gather
 from dmarcmilter.history.store import Store, StoreError
+from dmarcmilter.history.survey import SHARE_PARTS, Step
+from dmarcmilter.settings import Config
 
 
-def gathered(url: str, since: datetime, until: datetime) -> Statistics:
+def gathered(config: Config, since: datetime, until: datetime, by: By | None) -> Statistics:
+    try:
+        suffixes = Suffixes.load(config.dmarc.psl_file)
+    except SuffixListError as error:
+        fail(str(error))
+    url = config.history.database
     try:
         store = Store(url)
         if store.is_missing:
@@ -23,7 +31,7 @@ def gathered(url: str, since: datetime, until: datetime) -> Statistics:
             fail("there is no database yet: `dmarcmilter history ingest` makes it")
         schema.migrate(store)
         with store.reading() as connection:
-            return gather(connection, Period(since, until))
+            return gather(connection, Period(since, until), suffixes, by=by)
     except StoreError as error:
         fail(str(error))
 
@@ -52,11 +60,22 @@ def _cells(found: Statistics) -> Iterator[tuple[str, str, str, Any]]:
     sections = {
         **{name: getattr(found, name) for name in ("results", "actions", "would", "modes", "timeline", "refused")},
         **{name: getattr(found, name) for name in ("authenticated", "sources", "overrides")},
-        **{f"survey {name}": getattr(found.survey, name) for name in page.SURVEY_PARTS},
+        **{f"survey {name}": getattr(found.survey, name) for name in (*SHARE_PARTS, "differing")},
     }
     for section, lines in sections.items():
         for line in lines:
             yield from _of_one(section, _name(line), line)
+    for step in found.survey.steps:
+        yield from _of_step(step)
+
+
+def _of_step(step: Step) -> Iterator[tuple[str, str, str, Any]]:
+    """A line's name is the start of the step, and the type or policy."""
+    start = step.start.isoformat()
+    yield from _of_one("adoption", start, step)
+    for section, shares in (("adoption types", step.types), ("adoption policies", step.policies)):
+        for share in shares:
+            yield from _of_one(section, f"{start} {share.name}", share)
 
 
 def _name(line: Any) -> str:

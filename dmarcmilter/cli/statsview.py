@@ -1,7 +1,6 @@
 """Statistics on a terminal: tables with bars."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.bar import Bar
 from rich.console import Console
@@ -9,9 +8,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from dmarcmilter.history.stats import Statistics
-from dmarcmilter.history.survey import TYPE_TEXTS, Share
+from dmarcmilter.history.survey import PART_TEXTS, POLICIES, TYPE_TEXTS, Share, Step
 
 BAR_WIDTH = 24
+MAX_STEPS = 31
+"""Steps of adoption over time on a terminal; --json, --csv and --html show all."""
 COLOURS = {"accept": "green", "quarantine": "yellow", "reject": "red", "tempfail": "magenta"}
 
 
@@ -95,27 +96,63 @@ def _top(title: str, columns: Sequence[str], lines: list[tuple[str, int, tuple[i
     return table
 
 
+SURVEY_TITLES = {
+    "types": "Adoption: DMARC and SPF records",
+    "policies": "Adoption: policies of the records",
+    "addresses": "Adoption: addresses for reports in the records",
+    "rua_vendors": "Adoption: who receives aggregate reports (of the domains with rua)",
+    "ruf_vendors": "Adoption: who receives failure reports (of the domains with ruf)",
+    "signers": "Adoption: who signs with DKIM",
+    "third_parties": "Adoption: third parties whose signatures pass",
+    "faults": "Adoption: faults of records, by tag",
+    "fault_kinds": "Adoption: faults of records, by kind",
+    "discoveries": "Discovery: tree walk (RFC 9989) and public suffix list (RFC 7489)",
+}
+
+
 def _survey(found: Statistics) -> Iterable[Table]:
     survey = found.survey
-    yield _shares("Adoption: DMARC and SPF records", survey.types, survey, names=TYPE_TEXTS)
-    yield _shares("Adoption: policies of the records", survey.policies, survey)
-    yield _shares("Adoption: addresses for reports in the records", survey.addresses, survey)
-    yield _shares("Adoption: who signs with DKIM", survey.signers, survey)
-    yield _shares("Adoption: faults of records, by tag", survey.faults, survey)
+    wholes = dict(zip(("rua_vendors", "ruf_vendors"), survey.reporting, strict=False))
+    for part, title in SURVEY_TITLES.items():
+        whole = wholes.get(part, Share("", survey.domains, survey.messages))
+        yield _shares(title, getattr(survey, part), whole, PART_TEXTS.get(part, {}))
+    if survey.differing:
+        yield _top(
+            "Author Domains whose discoveries differ (in use / other way)",
+            ("domain", "messages"),
+            [(f"{row.domain}  {row.change}", row.messages, (row.messages,)) for row in survey.differing],
+        )
+    for measure in ("domains", "messages"):
+        yield _over_time(survey.steps, measure)
 
 
-def _shares(title: str, shares: tuple[Share, ...], survey: Any, names: dict[str, str] | None = None) -> Table:
+def _shares(title: str, shares: tuple[Share, ...], whole: Share, names: Mapping[str, str]) -> Table:
     table = _table(title, "", ("domains", "share", "messages", "share"))
     for share in shares:
-        text = f"{share.name}  {names[share.name]}" if names else share.name
         table.add_row(
-            escape(text),
+            escape(names.get(share.name, share.name)),
             f"{share.domains:,}",
-            f"{share.domains / max(survey.domains, 1):.1%}",
+            f"{share.domains / max(whole.domains, 1):.1%}",
             f"{share.messages:,}",
-            f"{share.messages / max(survey.messages, 1):.1%}",
-            _bar(share.domains, survey.domains),
+            f"{share.messages / max(whole.messages, 1):.1%}",
+            _bar(share.domains, whole.domains),
         )
+    if not shares:
+        table.add_row("none", "", "", "", "", "")
+    return table
+
+
+def _over_time(steps: Sequence[Step], measure: str) -> Table:
+    """The last steps, the newest at the end. Percent of the domains or messages of each step."""
+    title = f"Adoption over time: percent of {measure} by type and by policy"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("from")
+    for name in (measure, *TYPE_TEXTS, *(f"p={policy}" for policy in POLICIES)):
+        table.add_column(name, justify="right")
+    for step in steps[-MAX_STEPS:]:
+        whole = getattr(step, measure)
+        parts = (f"{getattr(share, measure) / max(whole, 1):.0%}" for share in (*step.types, *step.policies))
+        table.add_row(f"{step.start:%Y-%m-%d}", f"{whole:,}", *parts)
     return table
 
 

@@ -55,12 +55,12 @@ class Comparison:
 
     def record(self) -> dict[str, Any]:
         """For the outcome object; the values only where they differ."""
-        found: dict[str, Any] = {"differs": list(self.differs), "method": str(self.method)}
+        values: dict[str, Any] = {"differs": list(self.differs), "method": str(self.method)}
         if self.differs:
-            found["policy_domain"] = self.policy_domain
-            found["organizational_domain"] = self.organizational_domain
-            found["result"] = self.result and str(self.result)
-        return found
+            values["policy_domain"] = self.policy_domain
+            values["organizational_domain"] = self.organizational_domain
+            values["result"] = self.result and str(self.result)
+        return values
 
 
 def other_discovery(
@@ -106,5 +106,5 @@ def _result(evidence: Evidence, other: OtherDiscovery) -> DmarcWord | None:
         return None
     # Whether the Author Domain exists decides between sp and np, never between pass and fail.
     discovery = replace(other.discovery, author_exists=True)
-    found = evaluate(replace(evidence, discovery=discovery, organizational=other.organizational))
-    return None if found.result in ERRORS else found.result
+    evaluation = evaluate(replace(evidence, discovery=discovery, organizational=other.organizational))
+    return None if evaluation.result in ERRORS else evaluation.result

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -35,7 +36,7 @@ class FaultKind(StrEnum):
     OBSOLETE_TAG = "obsolete_tag"
 
 
-FAULT_TEXTS = {
+FAULT_TEXTS: Mapping[str, str] = {
     FaultKind.SPF_RECORD: "SPF record at _dmarc",
     FaultKind.SEVERAL_RECORDS: "several DMARC records at one name",
     FaultKind.ONLY_VERSION: "only v=, no other tag",
@@ -62,9 +63,6 @@ FAULT_TEXTS = {
     FaultKind.UNKNOWN_TAG: "unknown tag",
     FaultKind.OBSOLETE_TAG: "tag that RFC 9989 dropped",
 }
-
-HARMLESS = frozenset({FaultKind.UNKNOWN_TAG, FaultKind.OBSOLETE_TAG})
-"""Kinds that make no record faulty: receivers ignore these tags (RFC 9989 4.8)."""
 
 MEANT_WITHIN = 64
 """Bytes at the beginning of TXT data in which `dmarc` shows that it was meant as a DMARC record."""

@@ -262,3 +262,13 @@ def _failure_options(tags: _Tags, faults: list[Fault], *, ruf: tuple[str, ...]) 
 def _for_people(raw: bytes) -> str:
     text = "".join(chr(octet) if 0x20 <= octet < 0x7F else f"\\x{octet:02x}" for octet in raw[: MAX_TEXT + 1])
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
+
+
+_ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
+
+
+def parse_shown(text: str) -> PolicyRecord | None:
+    """The record of a PolicyRecord.text; without the tag that was cut off, if it was too long to be shown whole."""
+    if len(text) >= MAX_TEXT and text.endswith("..."):
+        text = text.rpartition(";")[0]
+    return parse(_ESCAPED.sub(lambda octet: bytes.fromhex(octet[1].decode()), text.encode("ascii", "replace")))

@@ -4,15 +4,13 @@ Everything that comes from mail goes through escape(); the page allows no script
 Content-Security-Policy says so).
 """
 
-from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from html import escape
 
 from dmarcmilter.history.pagestyle import CSS
 from dmarcmilter.history.stats import Moment, Statistics
-from dmarcmilter.history.survey import TYPE_TEXTS, Share, Survey
-
-SURVEY_PARTS = ("types", "policies", "addresses", "signers", "faults")
+from dmarcmilter.history.survey import PART_TEXTS, Share, Step, Survey
 
 DISPOSITIONS = (("reject", "refused"), ("quarantine", "quarantined"), ("none", "let through"))
 """From the ground of the chart up, with the word for people."""
@@ -24,6 +22,9 @@ FOOTER = (
 TIME_LABELS = 4
 """At most: so many fit on a phone."""
 LIST_LINES = 12
+"""Lines of a list, at most."""
+SURVEY_LINES = 24
+"""Lines of a list of the survey, at most; there are as many kinds of faults."""
 HEIGHT = 100
 """Of a chart in its own units; the page stretches it."""
 
@@ -46,7 +47,9 @@ def render(found: Statistics) -> str:
         '<div class="columns">',
         *_lists(found),
         *_survey(found.survey),
-        f"</div><footer>{FOOTER}</footer></main></body></html>",
+        "</div>",
+        *_over_time(found.survey.steps),
+        f"<footer>{FOOTER}</footer></main></body></html>",
     ]
     return "\n".join(parts) + "\n"
 
@@ -82,15 +85,25 @@ def _chart(title: str, text: str, found: Statistics, dispositions: Sequence[tupl
     """Stacked bars over time. Text stands outside of the SVG, so that it keeps its size on a phone."""
     names = [name for name, _ in dispositions]
     top = _rounded_up(max((_height(moment, names) for moment in found.timeline), default=0))
-    grid = "".join(f'<path class="gridline" d="M0 {y}H{len(found.timeline)}"/>' for y in (0, HEIGHT // 2, HEIGHT))
     bars = "".join(_column(x, moment, dispositions, top) for x, moment in enumerate(found.timeline))
     legend = "".join(f'<span><i class="{name}"></i>{word}</span>' for name, word in dispositions)
-    scale = "".join(f"<span>{number:,}</span>" for number in (top, top // 2, 0))
+    scale = [f"{number:,}" for number in (top, top // 2, 0)]
+    times = _times([moment.start for moment in found.timeline], found.period.step)
+    width = len(found.timeline)
+    return _framed_chart(title, text, legend, scale=scale, columns=bars, times=times, width=width)
+
+
+def _framed_chart(
+    title: str, text: str, legend: str, *, scale: Sequence[str], columns: str, times: str, width: int
+) -> str:
+    """A chart of `width` columns, with its scale, legend and times."""
+    grid = "".join(f'<path class="gridline" d="M0 {y}H{width}"/>' for y in (0, HEIGHT // 2, HEIGHT))
+    numbers = "".join(f"<span>{number}</span>" for number in scale)
     return (
         f'<section class="card"><h2>{title}</h2><p>{text}</p><div class="legend">{legend}</div>'
-        f'<div class="chart"><div class="scale">{scale}</div><svg viewBox="0 0 {len(found.timeline)} {HEIGHT}" '
-        f'preserveAspectRatio="none" role="img" aria-label="{title} over time">{grid}{bars}</svg>'
-        f'<div class="times">{_times(found.timeline, found.period.step)}</div></div></section>'
+        f'<div class="chart"><div class="scale">{numbers}</div><svg viewBox="0 0 {width} {HEIGHT}" '
+        f'preserveAspectRatio="none" role="img" aria-label="{title}">{grid}{columns}</svg>'
+        f'<div class="times">{times}</div></div></section>'
     )
 
 
@@ -107,8 +120,12 @@ def _column(x: int, moment: Moment, dispositions: Sequence[tuple[str, str]], top
         bottom -= height
         words.append(f"{messages:,} {word}")
         if messages:
-            rectangles += f'<rect class="{name}" x="{x + 0.08}" y="{bottom:.2f}" width="0.84" height="{height:.2f}"/>'
+            rectangles += _rectangle(name, x, bottom, height)
     return f"<g><title>{moment.start:%Y-%m-%d %H:%M} UTC: {', '.join(words)}</title>{rectangles}</g>"
+
+
+def _rectangle(style: str, x: int, top: float, height: float) -> str:
+    return f'<rect class="{style}" x="{x + 0.08}" y="{top:.2f}" width="0.84" height="{height:.2f}"/>'
 
 
 def _rounded_up(number: int) -> int:
@@ -117,12 +134,12 @@ def _rounded_up(number: int) -> int:
     return max(-(-number // step) * step, 2)
 
 
-def _times(timeline: Sequence[Moment], step: timedelta) -> str:
+def _times(starts: Sequence[datetime], step: timedelta) -> str:
     shape = "%b %d" if step >= timedelta(days=1) else "%b %d %H:%M"
-    every = max(-(-len(timeline) // TIME_LABELS), 1)
+    every = max(-(-len(starts) // TIME_LABELS), 1)
     return "".join(
-        f'<span style="left:{(place + 0.5) / len(timeline) * 100:.1f}%">{timeline[place].start.strftime(shape)}</span>'
-        for place in range(every // 2, len(timeline), every)
+        f'<span style="left:{(place + 0.5) / len(starts) * 100:.1f}%">{starts[place].strftime(shape)}</span>'
+        for place in range(every // 2, len(starts), every)
     )
 
 
@@ -157,32 +174,91 @@ def _lists(found: Statistics) -> Iterable[str]:
     )
 
 
+SURVEY_TEXTS = {
+    "types": ("Adoption: DMARC and SPF", "Types A to F of domains, by their records."),
+    "policies": ("Adoption: policies", "What the records ask for."),
+    "addresses": ("Adoption: reports", "Addresses for reports in the records."),
+    "rua_vendors": (
+        "Adoption: aggregate reports",
+        "Organizations that receive them, of the domains with rua.",
+    ),
+    "ruf_vendors": ("Adoption: failure reports", "Organizations that receive them, of the domains with ruf."),
+    "signers": ("Adoption: DKIM", "The best signature: of the author's domain, of a third party, none that passes."),
+    "third_parties": (
+        "Adoption: third parties that sign",
+        "Signatures that pass and are not of the author's organization.",
+    ),
+    "faults": ("Faults of records", "By tag; a record may have several."),
+    "fault_kinds": ("Kinds of faults", "A record may have several."),
+    "discoveries": ("Discovery", "The tree walk of RFC 9989 beside the public suffix list of RFC 7489."),
+}
+
+
 def _survey(survey: Survey) -> Iterable[str]:
-    parts = {
-        "types": ("Adoption: DMARC and SPF", "Types A to F of domains, by their records."),
-        "policies": ("Adoption: policies", "What the records ask for."),
-        "addresses": ("Adoption: reports", "Addresses for reports in the records."),
-        "signers": (
-            "Adoption: DKIM",
-            "The best signature: of the author's domain, of a third party, none that passes.",
-        ),
-        "faults": ("Faults of records", "By tag; a record may have several."),
-    }
-    for name, (title, text) in parts.items():
-        lines = [_share(share, survey) for share in getattr(survey, name)]
-        yield _list(title, text, ("", "domains", "messages"), lines, "bar", of=max(survey.domains, 1))
+    wholes = dict(zip(("rua_vendors", "ruf_vendors"), survey.reporting, strict=False))
+    for part, (title, text) in SURVEY_TEXTS.items():
+        whole = wholes[part].domains if part in wholes else survey.domains
+        names = PART_TEXTS.get(part, {})
+        lines = [_share(share, whole, names) for share in getattr(survey, part)]
+        yield _list(title, text, ("", "domains", "messages"), lines, "bar", of=max(whole, 1))
+    if survey.differing:
+        yield _list(
+            "Author Domains whose discoveries differ",
+            "By the way in use / by the other way.",
+            ("domain", "messages"),
+            [(f"{row.domain}: {row.change}", (row.messages,), row.messages) for row in survey.differing],
+            "bar",
+        )
 
 
-def _share(share: Share, survey: Survey) -> Line:
-    text = f"{share.name}: {TYPE_TEXTS[share.name]}" if share.name in TYPE_TEXTS else share.name
-    return f"{text} ({_percent(share.domains, survey.domains)})", (share.domains, share.messages), share.domains
+def _share(share: Share, whole: int, names: Mapping[str, str]) -> Line:
+    text = f"{names.get(share.name, share.name)} ({_percent(share.domains, whole)})"
+    return text, (share.domains, share.messages), share.domains
+
+
+def _over_time(steps: Sequence[Step]) -> Iterable[str]:
+    """Adoption over time, in percent of the domains and of the messages of each step."""
+    for part, title, text in (
+        ("types", "Adoption over time: DMARC and SPF", "Types A to F"),
+        ("policies", "Adoption over time: policies", "What the records ask for"),
+    ):
+        for measure in ("domains", "messages"):
+            yield _shares_chart(f"{title}, by {measure}", f"{text}, in percent of {measure}.", steps, part, measure)
+
+
+def _shares_chart(title: str, text: str, steps: Sequence[Step], part: str, measure: str) -> str:
+    names = [share.name for share in getattr(steps[0], part)] if steps else []
+    texts = PART_TEXTS.get(part, {})
+    legend = "".join(f'<span><i class="{_class(name)}"></i>{escape(texts.get(name, name))}</span>' for name in names)
+    columns = "".join(_shares_column(x, step, part, measure) for x, step in enumerate(steps))
+    starts, scale = [step.start for step in steps], [f"{number}%" for number in (100, 50, 0)]
+    times = _times(starts, timedelta(days=1))
+    return _framed_chart(title, text, legend, scale=scale, columns=columns, times=times, width=len(steps))
+
+
+def _shares_column(x: int, step: Step, part: str, measure: str) -> str:
+    whole = max(getattr(step, measure), 1)
+    bottom, rectangles, words = float(HEIGHT), "", []
+    for share in getattr(step, part):
+        number = getattr(share, measure)
+        height = number / whole * HEIGHT
+        bottom -= height
+        words.append(f"{_percent(number, whole)} {share.name}")
+        if number:
+            rectangles += _rectangle(_class(share.name), x, bottom, height)
+    return f"<g><title>{step.start:%Y-%m-%d}: {', '.join(words)}</title>{rectangles}</g>"
+
+
+def _class(name: str) -> str:
+    """The style of a type, or of a policy."""
+    return f"type-{name}" if len(name) == 1 else name
 
 
 def _list(title: str, text: str, columns: Sequence[str], lines: Sequence[Line], colour: str, *, of: int = 0) -> str:
-    """A table with a bar below each line; `of` is the full length, by default the longest."""
+    """A table with a bar below each line; `of` is the full length, by default the longest; then the list is longer."""
     whole = of or max((length for _, _, length in lines), default=1) or 1
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join(_row(line, whole, colour) for line in lines[:LIST_LINES])
+    body = "".join(_row(line, whole, colour) for line in lines[: SURVEY_LINES if of else LIST_LINES])
     if not lines:
         body = f'<tr><td colspan="{len(columns)}">none</td></tr>'
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -2,9 +2,11 @@
 
 CSS = """
 :root { color-scheme: light dark; --paper: #f6f7f9; --card: #fff; --ink: #1c2430; --soft: #5b6675; --line: #dde2e9;
-  --none: #7fa6d6; --quarantine: #e3a008; --reject: #d0394b; --bar: #3f74b8; }
+  --none: #7fa6d6; --quarantine: #e3a008; --reject: #d0394b; --bar: #3f74b8;
+  --a: #2f7d4f; --b: #e3a008; --c: #7dbb93; --d: #e07a3f; --e: #8a94a3; --f: #c3cad4; }
 @media (prefers-color-scheme: dark) { :root { --paper: #12161c; --card: #1b212a; --ink: #e6ebf2; --soft: #9aa7b8;
-  --line: #303a47; --none: #4d76ab; --quarantine: #d9a21b; --reject: #e0596a; --bar: #6a9fe0; } }
+  --line: #303a47; --none: #4d76ab; --quarantine: #d9a21b; --reject: #e0596a; --bar: #6a9fe0;
+  --a: #3fa068; --b: #d9a21b; --c: #6f9f80; --d: #d5743d; --e: #76818f; --f: #4a5463; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.45;
   font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
@@ -30,6 +32,12 @@ p { margin: 0 0 .8rem; color: var(--soft); }
   vertical-align: -.06rem; }
 .none { fill: var(--none); background: var(--none); } .quarantine { fill: var(--quarantine);
   background: var(--quarantine); } .reject { fill: var(--reject); background: var(--reject); }
+.type-A { fill: var(--a); background: var(--a); }
+.type-B { fill: var(--b); background: var(--b); }
+.type-C { fill: var(--c); background: var(--c); }
+.type-D { fill: var(--d); background: var(--d); }
+.type-E { fill: var(--e); background: var(--e); }
+.type-F { fill: var(--f); background: var(--f); }
 .bar { fill: var(--bar); } .gridline { stroke: var(--line); stroke-width: 1; vector-effect: non-scaling-stroke; }
 table { width: 100%; border-collapse: collapse; font-size: .9rem; }
 th { text-align: left; font-weight: 500; color: var(--soft); font-size: .8rem; padding: .15rem 0; }

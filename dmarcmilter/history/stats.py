@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
+from dmarcmilter.dmarc.suffixes import Suffixes
 from dmarcmilter.history.store import Connection, execute, rows
 from dmarcmilter.history.survey import Survey, survey
 
@@ -11,8 +13,27 @@ TOP = 20
 """Lines of each list."""
 HOURLY_UP_TO = timedelta(days=3)
 """Longer periods are shown by day."""
+DAILY_UP_TO = timedelta(days=62)
+"""Adoption over longer periods is shown by week."""
+WEEKLY_UP_TO = timedelta(days=731)
+"""Adoption over longer periods is shown by month."""
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+
+
+class By(StrEnum):
+    """The steps in which adoption over time is shown. Weeks begin on Monday; all are of UTC."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+    def start(self, day: datetime) -> datetime:
+        """The beginning of the step that this moment is in."""
+        day = day.replace(hour=0, minute=0, second=0, microsecond=0)
+        if self is By.WEEK:
+            return day - timedelta(days=day.weekday())
+        return day.replace(day=1) if self is By.MONTH else day
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +44,12 @@ class Period:
     @property
     def step(self) -> timedelta:
         return HOUR if self.until - self.since <= HOURLY_UP_TO else DAY
+
+    @property
+    def by(self) -> By:
+        """The step of adoption over time, where none was asked for."""
+        length = self.until - self.since
+        return By.DAY if length <= DAILY_UP_TO else By.WEEK if length <= WEEKLY_UP_TO else By.MONTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +193,10 @@ DECISIONS_SQL = """
     FROM period t JOIN verdicts v ON v.id = t.verdict_id GROUP BY v.dmarc_result, v.action, v.would, v.mode"""
 
 
-def gather(connection: Connection, period: Period, *, top: int = TOP) -> Statistics:
-    """Everything for one period, of one view of the store."""
+def gather(
+    connection: Connection, period: Period, suffixes: Suffixes, *, top: int = TOP, by: By | None = None
+) -> Statistics:
+    """Everything for one period, of one view of the store. `by` is the step of adoption over time."""
     span = {"since": _milliseconds(period.since), "until": _milliseconds(period.until)}
     execute(connection, PERIOD_TABLE_SQL)
     execute(connection, PERIOD_SQL, step=_step(period), **span)
@@ -187,7 +216,7 @@ def gather(connection: Connection, period: Period, *, top: int = TOP) -> Statist
         sources=_listed(Source, rows(connection, SOURCES_SQL, top=top, **span)),
         overrides=_listed(OverrideCount, rows(connection, OVERRIDES_SQL, top=top)),
         cost=_cost(totals),
-        survey=survey(connection),
+        survey=survey(connection, _steps(period, by or period.by), suffixes, top=top),
         modes=_counts(decisions, "mode", MODES),
     )
     execute(connection, "DROP TABLE period")
@@ -224,15 +253,27 @@ def _listed(kind: type[Any], found: list[Any]) -> tuple[Any, ...]:
     )
 
 
+def _moments(period: Period) -> range:
+    step = _step(period)
+    return range(_milliseconds(period.since) // step, (_milliseconds(period.until) - 1) // step + 1)
+
+
+def _start(moment: int, period: Period) -> datetime:
+    return datetime.fromtimestamp(moment * _step(period) / 1000, UTC)
+
+
+def _steps(period: Period, by: By) -> dict[int, datetime]:
+    """For each moment of the period the start of the day, week or month that it is in."""
+    return {moment: by.start(_start(moment, period)) for moment in _moments(period)}
+
+
 def _timeline(found: list[Any], period: Period) -> tuple[Moment, ...]:
     """Every step of the period, also those without mail."""
-    step = _step(period)
     counts = {(row.moment, row.disposition): int(row.messages) for row in found}
-    first, last = _milliseconds(period.since) // step, (_milliseconds(period.until) - 1) // step
     return tuple(
         Moment(
-            datetime.fromtimestamp(moment * step / 1000, UTC),
+            _start(moment, period),
             *(counts.get((moment, name), 0) for name in ("none", "quarantine", "reject")),
         )
-        for moment in range(first, last + 1)
+        for moment in _moments(period)
     )
