@@ -132,6 +132,11 @@ class Case:
     """As Author.unread."""
 
     @property
+    def is_misread(self) -> bool:
+        """Programs could find another domain in the From field (Author.misreading)."""
+        return self.author is not None and self.author_unread
+
+    @property
     def authenticated(self) -> tuple[Domain, ...]:
         """Identifiers that SPF or DKIM authenticated."""
         return ((self.spf_domain,) if self.spf_domain else ()) + self.dkim_domains

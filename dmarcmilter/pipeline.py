@@ -24,7 +24,7 @@ from dmarcmilter.dmarc.discovery import (
     with_existence,
 )
 from dmarcmilter.dmarc.domain import Domain, is_within
-from dmarcmilter.dmarc.evaluation import DmarcWord, Evaluation, assessment_policy, evaluate
+from dmarcmilter.dmarc.evaluation import DmarcWord, Evaluation, assessment_policy, evaluate, without_misreading
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.dmarc.suffixes import Suffixes
 from dmarcmilter.evidence import DkimResult, DkimWord, Evidence, SpfResult, SpfWord
@@ -111,6 +111,7 @@ def process(
     """
     evidence = gather(message, reading, lookup, site, hint=hint, strangers=strangers or lookup)
 
+    evidence = without_misreading(evidence)
     evaluation = evaluate(evidence)
     case = cases.of_message(message, evidence)
     may_act = evaluation.result not in SETTLED or bool(evaluation.unsigned_duplicates)

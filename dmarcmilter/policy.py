@@ -184,6 +184,9 @@ def _as_requested(case: Case, rules: Rules, wanted: Disposition, overrides: tupl
         return forced if is_harder else Wanted(forced.disposition, (*overrides, *forced.overrides))
     if wanted is Disposition.NONE:
         return Wanted(wanted, overrides)
+    if case.is_misread:
+        # What vouches for the Author Domain does not for the address that people may be shown.
+        return Wanted(wanted, overrides)
     softer = speaking.softened(case, rules, wanted)
     return Wanted(softer[0], (*overrides, softer[1])) if softer else Wanted(wanted, overrides)
 

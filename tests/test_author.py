@@ -1,5 +1,6 @@
 import time
 import tomllib
+import unicodedata
 from pathlib import Path
 from unittest import mock
 
@@ -39,6 +40,7 @@ def test_case(case):
     author = author_of(*(b" " + body.encode(encoding) for body in bodies))
     assert (author.domain, author.problem) == (case.get("domain"), case.get("problem"))
     assert author.lax is case.get("lax", False)
+    assert bool(author.misreading) is case.get("misread", False)
     assert author.domains == ((case["domain"],) if "domain" in case else tuple(case.get("domains", ())))
     assert bool(author.reason) is (author.problem is not None)
 
@@ -50,10 +52,50 @@ def test_spellings_of_the_field_name_count(name):
     assert author_domain(headers).problem is AuthorProblem.SEVERAL_FIELDS
 
 
-@pytest.mark.parametrize("name", [b"Resent-From", b"X-From", b"From_", b"Sender", b"", b"\xef\xbb\xbfFrom", b"Fr\0om"])
+OTHER_NAMES = [b"Resent-From", b"X-From", b"From_", b"Sender", b"", b"\xef\xbb\xbfFrom", b"Fr\0om", b">From"]
+OTHER_NAMES += [b"X-Mailbox-Line", b"Apparently-From", b"From-", b"Return-Path"]
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES)
 def test_other_fields_do_not_count(name):
     # FROM-08
     assert author_of(b" u@example.com", name=name).problem is AuthorProblem.MISSING
+
+
+LINE_ENDS = ["\r", "\n", "\0", "\v", "\f", "\x1c", "\x1d", "\x1e", "\r\n", "\n\r", "\x85", "\u2028", "\u2029"]
+
+
+@pytest.mark.parametrize("end", LINE_ENDS, ids=ascii)
+@pytest.mark.parametrize("name", ["From", "FROM", "from ", "From\t"])
+def test_a_from_field_behind_a_stray_line_end_in_another_field(end, name):
+    # RFC 5322 2.2, RFC 9989 11.5
+    hidden = Header(b"Subject", f" a{end}{name}: ceo@bank.example{end}X: y".encode())
+    real = Header(b"From", b" x@evil.example")
+    for headers in ([hidden, real], [real, hidden]):
+        author = author_domain(headers)
+        assert (author.problem, author.domains) == (AuthorProblem.MALFORMED, ("evil.example",))
+    assert author_domain([hidden]).problem is AuthorProblem.MALFORMED
+
+
+STRAY = [
+    " a stray\rcarriage return",
+    " two\r\rof them\r",
+    " in a fold\r\r\n From: a forwarded message",
+    "\r\n From: a folded subject",
+    "\r\n\tFrom: a folded subject",
+    " Re:\r From: something",
+    " caf\u00e9from: somewhere",
+    "from: me",
+    " From: me",
+    " a\rResent-From: x",
+    " a\rFrom the start",
+]
+
+
+@pytest.mark.parametrize("value", STRAY, ids=ascii)
+def test_stray_line_ends_of_real_mail_do_no_harm(value):
+    headers = [Header(b"Subject", value.encode()), Header(b"From", b" u@example.com")]
+    assert author_domain(headers).domain == "example.com"
 
 
 LONG = {
@@ -127,6 +169,12 @@ def test_what_is_read_at_once_is_what_the_grammar_says(body):
     at_once = author_of(body)
     with mock.patch.object(module, "MAX_PLAIN", -1):
         assert author_of(body) == at_once
+
+
+def test_full_stops_are_all_that_nfkc_makes_one():
+    # The characters that later versions of Unicode add are not among them.
+    characters = (chr(number) for number in range(0x110000) if not 0xD800 <= number < 0xE000)
+    assert {c for c in characters if {".", "\u3002"} & set(unicodedata.normalize("NFKC", c))} == module._FULL_STOPS
 
 
 @given(

@@ -72,7 +72,7 @@ KEYWORDS = {"reason", "fault", "failed", "existence_failed", "comment"}
 VARIABLES = {"reason", "failed", "comment", "unknown"}
 MODULES = [
     *("policy", "speaking", "entries", "marking", "pipeline", "checks/arc", "checks/spf", "resolver/query"),
-    *("resolver/messagelookup", "dmarc/author", "dmarc/addresses", "dmarc/syntax", "dmarc/discovery"),
+    *("resolver/messagelookup", "dmarc/author", "dmarc/addresses", "dmarc/readings", "dmarc/syntax", "dmarc/discovery"),
     *("dmarc/evaluation", "dmarc/published"),
 ]
 ELSEWHERE = {"{x}: {x}", "{x}{x}", "{x} {x}: {x}", "{x}: would be {x}"}
@@ -105,6 +105,8 @@ def reasons_in(module):
             yield from texts_of(node.value)
         elif isinstance(node, ast.FunctionDef) and node.name in {"_notes", "_guard_note", "_fallback_note"}:
             yield from (text for one in ast.walk(node) for text in texts_of(one) if isinstance(one, ast.JoinedStr))
+        elif isinstance(node, ast.FunctionDef) and node.name in {"misreading", "_in_comments"}:
+            yield from (text for one in ast.walk(node) if isinstance(one, ast.Return) for text in texts_of(one.value))
         elif isinstance(node, ast.FunctionDef) and node.name.startswith("_why_"):
             returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return)]
             yield from (f"{text}: would be reject" for value in returned for text in texts_of(value) if text)

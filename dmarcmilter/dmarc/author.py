@@ -6,14 +6,14 @@ author to a person and another to us is a problem and not a domain (RFC 9989 11.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
-from unicodedata import normalize
 
-from dmarcmilter.dmarc import addresses
+from dmarcmilter.dmarc import addresses, readings
 from dmarcmilter.dmarc.addresses import AddressList, Fault, Kind
 from dmarcmilter.dmarc.domain import Domain, parse
+from dmarcmilter.dmarc.syntax import unfold
 from dmarcmilter.message import Header
 
 MAX_DOMAINS: Final = 4
@@ -35,8 +35,19 @@ _PLAIN: Final = re.compile(
 _PUNCTUATION: Final = (
     ".'`\u00b4\u2018\u2019\u201c\u201d\u00ab\u00bb\u2039\u203a\u3008\u3009\u300a\u300b\uff08\uff09!?*|~/&#$%^{}+"
 )
-# What is left of the full stops of all scripts after NFKC; IDNA takes these as separators (RFC 3490 3.1).
-_FULL_STOPS: Final = frozenset(".\u3002")
+# All characters with a full stop in their NFKC form (Unicode 15). Programs and IDNA (RFC 3490 3.1) take some for one.
+_FULL_STOPS: Final = frozenset(
+    ".\u3002\uff0e\ufe52\u2024\uff61\ufe12\u2025\u2026\ufe19\ufe30\u33c2\u33c7\u33d8\U0001f100"
+    + "".join(map(chr, range(0x2488, 0x249C)))
+)
+
+# What programs take for the end of a line, though it is none (RFC 5322 2.2): NUL, a bare CR or LF, VT, FF, FS, GS, RS,
+# NEL, LINE SEPARATOR and PARAGRAPH SEPARATOR.
+_LINE_ENDS: Final = (
+    *(b"\0", b"\n", b"\v", b"\f", b"\r", b"\x1c", b"\x1d", b"\x1e"),
+    *(character.encode() for character in "\x85\u2028\u2029"),
+)
+_FROM_FIELD: Final = re.compile(rb"from[ \t]*:")
 
 
 class AuthorProblem(StrEnum):
@@ -62,13 +73,18 @@ class Author:
     reason: str = ""
     """Our own words, never the sender's."""
     unread: bool = False
-    """`domains` may lack some: a From field is malformed, or there are more than MAX_DOMAINS or MAX_FIELDS."""
+    """`domains` may lack some: a field is malformed or misread, or MAX_DOMAINS or MAX_FIELDS is exceeded."""
+    misreading: str = ""
+    """Why programs could find another domain in a field with one Author Domain (readings.misreading)."""
 
 
 def author_domain(headers: Sequence[Header]) -> Author:
     """The Author Domain (RFC 9989 5.3.1). Linear in the octets of the From fields; never raises."""
     # Programs drop white space around a field name: " From" and "From " count with "From".
-    bodies = [header.value for header in headers if header.name.strip().lower() == b"from"]
+    bodies = [header.value for header in headers if header.key.strip() == b"from"]
+    if _has_hidden_field(headers):
+        domains = list(_judge(bodies[0]).domains) if bodies else []
+        return _problem(AuthorProblem.MALFORMED, "a From field behind a stray line end in another field", domains)
     if not bodies:
         return _problem(AuthorProblem.MISSING, "no From field")
     if len(bodies) > 1:
@@ -77,6 +93,16 @@ def author_domain(headers: Sequence[Header]) -> Author:
         unread = len(bodies) > MAX_FIELDS or any(author.unread for author in read)
         return _problem(AuthorProblem.SEVERAL_FIELDS, "several From fields", domains, unread=unread)
     return _judge(bodies[0])
+
+
+def _has_hidden_field(headers: Sequence[Header]) -> bool:
+    """Whether programs that end lines at other octets than CRLF see a From field where none is.
+
+    White space behind such a line end continues the field for them too. A stray CR with anything else behind it is
+    common in real mail, and harmless.
+    """
+    values = b" ".join([header.value for header in headers]).lower()
+    return any(values.endswith(_LINE_ENDS, 0, found.start()) for found in _FROM_FIELD.finditer(values))
 
 
 def _problem(problem: AuthorProblem, reason: str, domains: Sequence[Domain] = (), *, unread: bool = False) -> Author:
@@ -103,7 +129,14 @@ def _judge(body: bytes) -> Author:
     if kinds & {Kind.LITERAL, Kind.LOCAL}:
         # The other author cannot be judged, so the one that can must not vouch for both.
         return _problem(AuthorProblem.SEVERAL_DOMAINS, "an author without a domain beside one with", domains)
-    return Author(domain=domains[0], problem=None, domains=tuple(domains), lax=parsed.lax)
+    author = Author(domain=domains[0], problem=None, domains=tuple(domains), lax=parsed.lax)
+    misreading = readings.misreading(unfold(body), domains[0])
+    return replace(author, misreading=misreading, unread=True) if misreading else author
+
+
+def as_malformed(author: Author) -> Author:
+    """What a field is that programs could misread, unless the policy of its Author Domain refuses the message."""
+    return _problem(AuthorProblem.MALFORMED, author.misreading, author.domains)
 
 
 def _domains(parsed: AddressList) -> list[Domain] | None:
@@ -132,7 +165,7 @@ def _shown(raw: bytes) -> bytes | str:
     except UnicodeDecodeError:
         return raw
     # A `=` may begin an encoded word with the dot in it.
-    has_dot = b"=" in raw or not _FULL_STOPS.isdisjoint(normalize("NFKC", text))
+    has_dot = b"=" in raw or not _FULL_STOPS.isdisjoint(text)
     return text if has_dot else ""
 
 

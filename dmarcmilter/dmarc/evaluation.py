@@ -4,15 +4,19 @@ Pure: evidence in, verdict out. What is done about it is policy.decide's busines
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
 from dmarcmilter.dmarc.alignment import Alignment, is_aligned, is_aligned_but_for_author
+from dmarcmilter.dmarc.author import as_malformed
 from dmarcmilter.dmarc.discovery import Discovery, existence_decides
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.record import AlignmentMode, Policy, PolicyRecord, Tag
 from dmarcmilter.evidence import DkimWord, Evidence, SpfWord
+
+MAX_DRAW = 99
+"""The draw that only a pct of 100 selects."""
 
 
 class DmarcWord(StrEnum):
@@ -96,6 +100,21 @@ def evaluate(evidence: Evidence) -> Evaluation:
         # Neither sp nor np may be guessed (RFC 9989 5.3.6).
         return Evaluation(DmarcWord.TEMPERROR, reason=unknown, troubles=(Trouble.POLICY,))
     return verdict
+
+
+def without_misreading(evidence: Evidence) -> Evidence:
+    """A From field in which programs could find another domain counts as malformed (RFC 9989 11.5).
+
+    Unless DMARC fails for the domain that it has by the grammar, and the policy is to refuse the message: then that is
+    done, and reported to the Domain Owner.
+    """
+    if not evidence.author.misreading:
+        return evidence
+    if evidence.discovery is not None and evaluate(evidence).result is DmarcWord.FAIL:
+        assessment = assessment_policy(evidence.discovery, honour_pct=True, draw=MAX_DRAW)
+        if assessment is not None and assessment.requested is Policy.REJECT:
+            return evidence
+    return replace(evidence, author=as_malformed(evidence.author), discovery=None, organizational={})
 
 
 def _unknown_existence(discovery: Discovery) -> str:

@@ -23,7 +23,8 @@ _WIDE_AT: Final = rb"\xef\xbc\xa0|\xef\xb9\xab"
 _SIGN: Final = re.compile(rb"@|%40|" + _WIDE_AT + rb"|" + _ANGLE)
 _UNCLEAR_LOCAL: Final = re.compile(rb"=\?|" + _WIDE_AT + rb"|" + _ANGLE)
 _ESCAPED_SIGN: Final = re.compile(rb"=(?:40|3[ce])", re.IGNORECASE)
-_SPACE: Final = re.compile(rb"[ \t]")
+# At these some programs end an address, or begin another, in a quoted local-part too.
+_LOCAL_SPECIAL: Final = re.compile(rb"[ \t,;:()<>\[\]\\]")
 
 _ENCODED_PARTS: Final = re.compile(rb"=\?([^?*]+)[^?]*\?([BbQq])\?([^?]*)\?=")
 # In these an octet of `@`, `<` or `>` is needed to write one.
@@ -90,6 +91,10 @@ class Phrase:
     """No leading or doubled dot, no bracket."""
     clear: bool = True
     """As a local-part it ends nowhere but at its end, for any reader."""
+    local_at: bool = False
+    """As a local-part it has an `@` in quotes."""
+    local_special: bool = False
+    """As a local-part it has white space in quotes, or a character that ends an address outside of quotes."""
     bracket: bool = False
     broken: bool = False
     """Holds the beginning of an encoded word that has no end, or not before white space."""
@@ -110,7 +115,7 @@ class Phrase:
         if token is Token.ENCODED:
             self.single = False  # RFC 2047 5(3): never within an addr-spec
         elif is_word and self.single:
-            self.clear &= _is_clear_local(value)
+            self._add_to_local(value)
         has_encoded = b"=?" in value
         if has_encoded or token is Token.QUOTED:
             self.opaque.append(value)
@@ -120,6 +125,11 @@ class Phrase:
         self.after_word = is_word
         self.after_bracket = token is Token.BRACKET
 
+    def _add_to_local(self, word: bytes) -> None:
+        self.local_at |= b"@" in word
+        self.local_special |= _LOCAL_SPECIAL.search(word) is not None
+        self.clear &= not _UNCLEAR_LOCAL.search(word) and not (self.local_at and self.local_special)
+
     @property
     def is_local_part(self) -> bool:
         return self.words > 0 and self.single
@@ -128,11 +138,6 @@ class Phrase:
     def is_plain(self) -> bool:
         """Atoms and dots only: shown as written."""
         return not self.opaque and not self.bracket
-
-
-def _is_clear_local(word: bytes) -> bool:
-    """Readers that look for the address in the text stop at angle brackets, and at a space behind an `@`."""
-    return not _UNCLEAR_LOCAL.search(word) and not (b"@" in word and _SPACE.search(word))
 
 
 def is_ambiguous_name(phrases: tuple[Phrase, Phrase], *, has_address: bool) -> bool:

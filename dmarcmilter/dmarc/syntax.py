@@ -13,7 +13,7 @@ MAX_COMMENT_PARTS: Final = 10_000
 """Parentheses, and pieces of text between them, in one place for white space and comments. Real ones have a dozen."""
 
 _SPACE: Final = re.compile(rb"[ \t]*")
-_COMMENT_PART: Final = re.compile(rb"(?:[^()\\]++|\\.)++|[()]", re.DOTALL)
+COMMENT_PART: Final = re.compile(rb"(?:[^()\\]++|\\.)++|[()]", re.DOTALL)
 # Possessive: a failed match may not try shorter pieces, so that the time stays linear.
 QUOTED_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
@@ -38,7 +38,7 @@ def skip_cfws(text: bytes, position: int) -> int | None:
             position = match.end() if match else position
             if text[position : position + 1] != b"(":
                 return position
-        part = _COMMENT_PART.match(text, position)
+        part = COMMENT_PART.match(text, position)
         if part is None:
             return None
         position = part.end()

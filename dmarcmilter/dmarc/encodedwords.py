@@ -1,0 +1,85 @@
+"""Encoded words (RFC 2047) as lenient programs decode them: any charset, broken base64, no end, words in words.
+
+Only to find out what such programs may show. No address is ever taken from here.
+"""
+
+import binascii
+import re
+from enum import Enum, auto
+from typing import Final
+
+MAX_ROUNDS: Final = 3
+"""Times that a text is decoded: some programs decode what they have decoded."""
+
+_WORD: Final = re.compile(r"=\?([^?\s]*)\?([BbQq])\?(.*?)(?:\?=|\Z)", re.DOTALL)
+_BETWEEN: Final = re.compile(r"(\?=)\s+(?==\?[^?\s]*\?[BbQq]\?)")
+_NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/=]+")
+_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
+# Two and three octets where UTF-8 has one; old decoders took them (RFC 3629 3).
+_OVERLONG: Final = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80\x81][\x80-\xbf]")
+
+_WIDE: Final = re.compile(r"utf-?_?(?:16|32)|ucs|unicode-1-1\Z|iso-10646")
+_EBCDIC: Final = re.compile(r"(?:x-)?(?:cs)?(?:cp|ibm|ebcdic)")
+# Charsets in which other octets than ASCII's can write ASCII characters, or ASCII's octets something else.
+_CODECS: Final = {
+    **dict.fromkeys(("utf-7", "utf7", "unicode-1-1-utf-7", "x-unicode-2-0-utf-7", "csutf7"), "utf-7"),
+    **dict.fromkeys(("iso-2022-jp", "csiso2022jp", "iso2022jp", "iso-2022-jp-1", "iso-2022-jp-2"), "iso2022_jp_2"),
+    **dict.fromkeys(("iso-2022-jp-3", "iso-2022-jp-2004"), "iso2022_jp_2004"),
+    **dict.fromkeys(("iso-2022-kr", "csiso2022kr"), "iso2022_kr"),
+    **dict.fromkeys(("hz", "hz-gb-2312"), "hz"),
+    **dict.fromkeys(("gb2312", "gbk", "gb18030", "cp936", "x-gbk"), "gb18030"),
+    **dict.fromkeys(("big5", "big5-hkscs", "csbig5", "cp950"), "big5hkscs"),
+    **dict.fromkeys(("shift_jis", "shift-jis", "sjis", "x-sjis", "cp932", "windows-31j", "ms_kanji"), "cp932"),
+    **dict.fromkeys(("euc-jp", "x-euc-jp", "cseucpkdfmtjapanese"), "euc_jp"),
+    **dict.fromkeys(("euc-kr", "ks_c_5601-1987", "cp949"), "cp949"),
+}
+
+
+class View(Enum):
+    """How a word becomes text."""
+
+    RAW = auto()
+    """Not at all."""
+    ASCII = auto()
+    """As UTF-8, by programs that do not know the charset or do not care."""
+    CHARSET = auto()
+    """By the charset that the word names."""
+
+
+def decoded(text: str, view: View) -> str:
+    """The text with each encoded word replaced by what it means; white space between two words goes (RFC 2047 6.2)."""
+    for _ in range(0 if view is View.RAW else MAX_ROUNDS):
+        if "=?" not in text:
+            break
+        text = _WORD.sub(lambda word: _meaning(word, view), _BETWEEN.sub(r"\1", text))
+    return text
+
+
+def _meaning(word: re.Match[str], view: View) -> str:
+    payload = word[3].encode("utf-8", "surrogatepass")
+    octets = binascii.a2b_qp(payload, header=True) if word[2] in "Qq" else _base64(payload)
+    charset = word[1].partition("*")[0].lower()
+    if _WIDE.match(charset):
+        # Of either byte order: what is ASCII has its octet there, among NULs.
+        return octets.replace(b"\0", b"").decode("utf-8", "replace")
+    codec = _CODECS.get(charset) or ("cp037" if _EBCDIC.match(charset) else "")
+    if view is View.CHARSET and codec:
+        return octets.decode(codec, "replace")
+    return _OVERLONG.sub(_short, octets).decode("utf-8", "replace")
+
+
+def _base64(payload: bytes) -> bytes:
+    """Whatever can be decoded: odd characters left out, padding supplied, pieces behind padding too."""
+    kept = _NOT_BASE64.sub(b"", payload.translate(_URL_SAFE))
+    return b"".join(_piece(piece) for piece in kept.split(b"=") if piece)
+
+
+def _piece(piece: bytes) -> bytes:
+    if len(piece) % 4 == 1:
+        piece = piece[:-1]
+    return binascii.a2b_base64(piece + b"=" * (-len(piece) % 4))
+
+
+def _short(found: re.Match[bytes]) -> bytes:
+    octets = found[0]
+    return bytes([(octets[-2] & 0x3F if len(octets) > 2 else octets[0] & 0x1F) << 6 & 0xFF | octets[-1] & 0x3F])
