@@ -104,6 +104,8 @@ class Case:
     """That a signature authenticated."""
     unsettled: tuple[Domain, ...] = ()
     """That a DNS error kept from being authenticated, or from failing."""
+    cut_off: tuple[Domain, ...] = ()
+    """That a limit of this program kept from being authenticated, or from failing."""
     unsettled_sealer: Domain | None = None
     """As ArcResult.unsettled."""
     organization: Domain | None = None
@@ -151,6 +153,8 @@ def of_message(
     waiting = [found.domain for found in dkim if found.result is DkimWord.TEMPERROR]
     waiting += [spf.domain] if spf.result is SpfWord.TEMPERROR else []
     signed = [found.domain for found in dkim if found.result is DkimWord.PASS]
+    cut_off = [found.domain for found in dkim if found.cut_off]
+    cut_off += [spf.domain] if spf.cut_off else []
     return Case(
         author=author.domain,
         author_problem=author.problem,
@@ -161,6 +165,7 @@ def of_message(
         spf_domain=spf.domain if spf.result is SpfWord.PASS else None,
         dkim_domains=tuple(dict.fromkeys(name for name in signed if name)),
         unsettled=tuple(dict.fromkeys(name for name in waiting if name)),
+        cut_off=tuple(dict.fromkeys(name for name in cut_off if name)),
         unsettled_sealer=evidence.arc.unsettled,
         hops=hops(evidence.arc, None),
         exempt=exempt,

@@ -59,7 +59,7 @@ def _may_decide(entry: Entry, case: Case, requested: Disposition) -> bool:
 
 
 def _is_strangers(case: Case) -> bool:
-    """No identifier of the Author Domain's organization authenticates the message, or might have but for DNS.
+    """No identifier of the Author Domain's organization authenticates the message, or might but for DNS or a limit.
 
     Relaxed alignment and more: strict alignment is the Domain Owner's choice, and where no policy is published he has
     made none. Mail that is probably his own must not be refused for a rule that he does not know.
@@ -67,7 +67,7 @@ def _is_strangers(case: Case) -> bool:
     organization = case.organization
     if organization is None:
         return False
-    return not any(is_within(name, organization) for name in (*case.authenticated, *case.unsettled))
+    return not any(is_within(name, organization) for name in (*case.authenticated, *case.unsettled, *case.cut_off))
 
 
 def _matches(entry: Entry, case: Case, rules: Rules) -> bool:

@@ -80,7 +80,7 @@ class DkimResult:
     unsigned_duplicates: tuple[str, ...] = ()
     """Names of fields that stand beside a signed field of the same name and are not covered (RFC 6376 8.15)."""
     cut_off: bool = False
-    """Not verified, because the message has more signatures than are. Without a domain: some were not even read."""
+    """A limit of this program kept it from being verified. Without a domain: some signatures were not even read."""
 
 
 @dataclass(frozen=True, slots=True)

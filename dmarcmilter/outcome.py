@@ -93,6 +93,7 @@ class Outcome:
                 "domain": spf.domain,
                 "scope": str(spf.scope),
                 "reason": spf.reason,
+                **({"cut_off": True} if spf.cut_off else {}),
             },
             "dkim": [_dkim(result) for result in self.evidence.dkim],
             "unsigned_duplicates": list(self.evaluation.unsigned_duplicates),
@@ -263,6 +264,7 @@ def _dkim(found: DkimResult) -> dict[str, Any]:
         "algorithm": found.algorithm,
         "reason": found.reason,
         "testing": found.testing,
+        **({"cut_off": True} if found.cut_off else {}),
     }
     if found.unsigned_duplicates:
         # Rare, and the statistics have no column for it: left out where there are none.

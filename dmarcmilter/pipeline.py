@@ -23,11 +23,11 @@ from dmarcmilter.dmarc.discovery import (
     prefetch_names,
     with_existence,
 )
-from dmarcmilter.dmarc.domain import Domain, is_within
+from dmarcmilter.dmarc.domain import Domain, common_labels, is_within
 from dmarcmilter.dmarc.evaluation import DmarcWord, Evaluation, assessment_policy, evaluate, without_misreading
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.dmarc.suffixes import Suffixes
-from dmarcmilter.evidence import DkimResult, DkimWord, Evidence, SpfResult, SpfWord
+from dmarcmilter.evidence import DkimResult, Evidence, SpfResult
 from dmarcmilter.lookup import Hint, Lookup, no_hint
 from dmarcmilter.marking import Channel
 from dmarcmilter.message import Envelope, Header, Message
@@ -222,14 +222,14 @@ def gather(
     )
     organizational: Mapping[Domain, Domain | None] = {}
     if discovery is not None:
-        identifiers = identifiers_of(spf_result, dkim_results)
+        identifiers = identifiers_of(reading.author.domain, spf_result, dkim_results)
         organizational = organizational_domains(identifiers, discovery, lookup, suffixes=site.suffixes)
     sealers = lookup if _chain_matters(reading.chain, site) else strangers
     arc_result = arc.verify(reading.chain, message.headers, bodies, sealers, now)
     spf_result = spf_result or check_spf()
     other = None
     if discovery is not None:
-        identifiers = identifiers_of(spf_result, dkim_results)
+        identifiers = identifiers_of(reading.author.domain, spf_result, dkim_results)
         other = other_discovery(discovery, identifiers, answers, site.suffixes)
     return Evidence(reading.author, spf_result, dkim_results, arc_result, discovery, organizational, other)
 
@@ -266,12 +266,19 @@ def _chain_matters(chain: arc.Chain, site: Site) -> bool:
     return site.sealer is not None or (bool(chain.sets) and site.rules.names_sealer(chain.sets[-1].signer.domain))
 
 
-def identifiers_of(spf_result: SpfResult | None, dkim_results: Iterable[DkimResult]) -> list[Domain]:
-    """Names that authenticate, or would have but for a DNS error (RFC 9989 4.4)."""
-    found = [result.domain for result in dkim_results if result.result in (DkimWord.PASS, DkimWord.TEMPERROR)]
-    if spf_result is not None and spf_result.result in (SpfWord.PASS, SpfWord.TEMPERROR):
-        found.insert(0, spf_result.domain)
-    return list(dict.fromkeys(domain for domain in found if domain is not None))
+def identifiers_of(
+    author: Domain | None, spf_result: SpfResult | None, dkim_results: Iterable[DkimResult]
+) -> list[Domain]:
+    """Names that authenticate, then those that would but for a DNS error or a limit (RFC 9989 4.4).
+
+    Each part begins with the names that share most with the author's: only so many are looked at.
+    """
+    results = [result for result in (spf_result, *dkim_results) if result is not None and result.domain is not None]
+    passed = [result.domain for result in results if result.result == "pass"]
+    failed = [result.domain for result in results if result.result == "temperror"]
+    cut_off = [result.domain for result in results if result.cut_off]
+    parts = [sorted(part, key=lambda name: -common_labels(name, author)) for part in (passed, failed, cut_off)]
+    return list(dict.fromkeys(name for part in parts for name in part if name is not None))
 
 
 def names_at_mail_from(envelope: Envelope) -> list[str]:

@@ -194,11 +194,15 @@ def _as_requested(case: Case, rules: Rules, wanted: Disposition, overrides: tupl
 def _by_entry(case: Case, rules: Rules, requested: Disposition) -> Wanted | None:
     """As though the Author Domain had published it; told as an override only where that makes a difference."""
     entry = entries.deciding(case, rules, requested)
-    if requested is Disposition.NONE and case.unsettled:
-        answered = entries.deciding(replace(case, unsettled=()), rules, requested)
+    if requested is Disposition.NONE and (case.unsettled or case.cut_off):
+        answered = entries.deciding(replace(case, unsettled=(), cut_off=()), rules, requested)
         if answered is not None and answered is not entry and answered.action in STRICT:
-            # An entry for mail that is not the domain's own, and only a failed lookup leaves open whether it is.
-            comment = "a DNS error left open whether it is the domain's own mail: at most quarantined"
+            # An entry for mail that is not the domain's own, and only a failed lookup or a limit leaves that open.
+            comment = (
+                "a DNS error left open whether it is the domain's own mail: at most quarantined"
+                if case.unsettled
+                else "a limit left open whether it is the domain's own mail: at most quarantined"
+            )
             reason = Override(ReasonType.LOCAL_POLICY, comment)
             return Wanted(Disposition.QUARANTINE, (entries.override(answered), reason))
     if entry is None:

@@ -140,6 +140,11 @@ def case_of(record: Record, terms: Terms) -> Case:
         spf_domain=spf["domain"] if spf["result"] == "pass" else None,
         dkim_domains=tuple(dict.fromkeys(name for name in signed if name)),
         unsettled=tuple(dict.fromkeys(name for name in waiting if name)),
+        cut_off=tuple(
+            dict.fromkeys(
+                found["domain"] for found in (*record["dkim"], spf) if found.get("cut_off") and found["domain"]
+            )
+        ),
         # A version before this one did not write it.
         unsettled_sealer=record["arc"].get("unsettled"),
         organization=_organization(record, terms),

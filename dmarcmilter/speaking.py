@@ -9,7 +9,7 @@ from itertools import takewhile
 
 from dmarcmilter import entries
 from dmarcmilter.case import Case, Hop, Unvouched
-from dmarcmilter.dmarc.domain import is_within
+from dmarcmilter.dmarc.domain import Domain, is_within
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.rules import (
     Override,
@@ -115,6 +115,8 @@ def unanswered(case: Case, rules: Rules, wanted: Disposition) -> Softer | None:
         comment = "a DNS error left open whether the client is a trusted forwarder"
     elif any(_would_speak(supposed, rules, wanted) for supposed in _supposed(case)):
         comment = "a DNS error left open whether an exception applies"
+    elif any(_would_speak(_with_domain(case, name), rules, wanted) for name in case.cut_off):
+        comment = "a limit left open whether an exception applies"
     else:
         return None
     return Disposition.QUARANTINE, Override(ReasonType.LOCAL_POLICY, comment)
@@ -123,9 +125,14 @@ def unanswered(case: Case, rules: Rules, wanted: Disposition) -> Softer | None:
 def _supposed(case: Case) -> Iterator[Case]:
     """The message as it would be if one of the answers that DNS kept from us were the best for it."""
     for name in case.unsettled:
-        yield replace(case, dkim_domains=(*case.dkim_domains, name), spf_domain=case.spf_domain or name)
+        yield _with_domain(case, name)
     if case.unsettled_sealer is not None:
         yield replace(case, hops=(Hop(1, case.unsettled_sealer, "", vouches=True),))
+
+
+def _with_domain(case: Case, name: Domain) -> Case:
+    """The message as it would be if that domain authenticated it."""
+    return replace(case, dkim_domains=(*case.dkim_domains, name), spf_domain=case.spf_domain or name)
 
 
 def _would_speak(supposed: Case, rules: Rules, wanted: Disposition) -> bool:

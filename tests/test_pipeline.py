@@ -140,12 +140,21 @@ def test_effort_and_mode():
 def test_identifiers_are_those_that_may_authenticate():
     # RES-11
     found = identifiers_of(
+        "a.example",
         outcomes.spf("temperror a.example"),
         map(outcomes.dkim, ["pass b.example", "fail c.example", "temperror d.example", "pass b.example", "pass"]),
     )
-    assert found == ["a.example", "b.example", "d.example"]
+    assert found == ["b.example", "a.example", "d.example"]
     for word in set(SpfWord) - {SpfWord.PASS, SpfWord.TEMPERROR}:
-        assert identifiers_of(outcomes.spf(f"{word} a.example"), ()) == []
+        assert identifiers_of("a.example", outcomes.spf(f"{word} a.example"), ()) == []
+
+
+def test_identifiers_nearest_to_the_author_come_first():
+    # RFC 9989 4.10.2: only so many Organizational Domains are looked up.
+    near, cut_off = outcomes.dkim("pass x.mail.a.example"), replace(outcomes.dkim("policy b.a.example"), cut_off=True)
+    results = [*map(outcomes.dkim, ["temperror mail.a.example", "pass a.example", "pass other.example"]), near, cut_off]
+    found = identifiers_of("mail.a.example", None, results)
+    assert found == ["x.mail.a.example", "a.example", "other.example", "mail.a.example", "b.a.example"]
 
 
 def test_names_at_mail_from():
@@ -339,3 +348,85 @@ def test_a_client_name_is_asked_for_before_a_message_is_held_for_a_failed_lookup
     # Deferred mail is asked about when it comes again.
     _, zone = processed(row | {"rules": row["rules"] | {"temperror": "tempfail"}})
     assert ("1.2.0.192.in-addr.arpa", "PTR") not in zone.asked
+
+
+def junk(domain, count=1, **tags):
+    """Signatures that verify for no key, above those that a test makes."""
+    value = {"v": "1", "a": "rsa-sha256", "d": domain, "s": "s", "h": "from", "bh": "AAAA", "b": "AAAA"} | tags
+    return [f"DKIM-Signature: {'; '.join(f'{name}={word}' for name, word in value.items())}"] * count
+
+
+FROM = ["From: A <a@sub.example.com>", "To: b@example.net", "Subject: x"]
+REJECT = {"_dmarc.example.com": "v=DMARC1; p=reject"}
+
+
+def test_an_aligned_signature_among_many_strangers_is_verified():
+    # RFC 9989 5.3.5
+    header = [*junk("other.example", 30), *junk("sibling.example.com", 30), *FROM]
+    for name in ("sub.example.com", "below.sub.example.com"):
+        zone = REJECT | {f"sel._domainkey.{name}": KEY}
+        assert processed({"header": header, "signed": [name], "zone": zone})[0].evaluation.result == "pass"
+
+
+CUT_OFF = {
+    "signatures of the Author Domain": [*junk("sub.example.com", 11)],
+    "a signature of the organization beyond ten nearer ones": [*junk("sub.example.com", 10), *junk("example.com")],
+    "domains beyond those that are named": [*(line for n in range(25) for line in junk(f"d{n}.sub.example.com"))],
+    "more fields than are read": [*junk("other.example", 1001)],
+    "a field that is too long": [*junk("sub.example.com", zz="x" * 20_000)],
+    "more names in h= than are read": [*junk("sub.example.com", h=":".join(["from"] * 301))],
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("lines", CUT_OFF.values(), ids=CUT_OFF)
+def test_what_is_beyond_a_limit_leaves_the_result_open(lines, method):
+    """RFC 6376 6.1 lets us limit them, and an aligned one may be among them: held, never refused nor deferred."""
+    row = {"header": [*lines, *FROM], "zone": REJECT, "method": method, "rules": {"temperror": "tempfail"}}
+    outcome, _ = processed(row)
+    assert (outcome.evaluation.result, outcome.evaluation.troubles) == ("temperror", ("limit",))
+    assert outcome.decision.action is Action.QUARANTINE
+    assert outcome.decision.overrides[-1].comment == "a limit left the DMARC result open: at most quarantined"
+    none = row | {"zone": {"_dmarc.example.com": "v=DMARC1; p=none"}}
+    assert processed(none)[0].decision.action is Action.ACCEPT
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [junk("other.example", 40), junk("sub.example.com", 40, a="rsa-sha1"), junk("other.example", zz="x" * 20_000)],
+    ids=["strangers", "rsa-sha1", "a stranger's field that is too long"],
+)
+def test_what_could_not_align_or_pass_leaves_fail_as_it_is(lines):
+    outcome, _ = processed({"header": [*lines, *FROM], "zone": REJECT})
+    assert (outcome.evaluation.result, outcome.decision.action) == ("fail", "reject")
+
+
+def test_a_stricter_entry_holds_what_a_limit_leaves_open():
+    rules = {"overrides": [{"action": "reject", "from_domain": "example.com"}]}
+    outcome, _ = processed({"header": [*junk("sub.example.com", 11), *FROM], "rules": rules})
+    assert (outcome.evaluation.result, outcome.decision.action) == ("none", "quarantine")
+    assert "a limit left open whether it is the domain's own mail" in outcome.decision.overrides[-1].comment
+
+
+def test_an_spf_record_that_is_too_long_leaves_the_result_open():
+    record = "v=spf1 " + " ".join(f"ip4:198.51.100.{n % 256}" for n in range(400)) + " -all"
+    row = {"header": FROM, "from": "a@sub.example.com", "zone": REJECT | {"sub.example.com": record}}
+    outcome, _ = processed(row)
+    assert (outcome.evidence.spf.result, outcome.evaluation.result) == ("permerror", "temperror")
+    assert outcome.decision.action is Action.QUARANTINE
+    # RFC 7208 4.6.4 itself asks for permerror where its own limits are passed.
+    record = "v=spf1 " + " ".join(f"include:i{n}.example" for n in range(11)) + " -all"
+    zone = REJECT | {"sub.example.com": record} | {f"i{n}.example": "v=spf1 ?all" for n in range(11)}
+    assert processed(row | {"zone": zone})[0].decision.action is Action.REJECT
+
+
+def test_identifiers_beyond_the_limit_leave_the_result_open():
+    # RFC 9989 4.10.2: each of the ten nearest is an organization of its own; of the last nobody asked.
+    names = [f"s{n}.example.com" for n in range(11)]
+    keys = {f"sel._domainkey.{name}": KEY for name in names}
+    own = {f"_dmarc.{name}": "v=DMARC1; p=none; psd=n" for name in names}
+    outcome, _ = processed({"header": FROM, "signed": names, "zone": REJECT | keys | own})
+    assert (outcome.evaluation.result, outcome.evaluation.troubles) == ("temperror", ("limit",))
+    assert outcome.decision.action is Action.QUARANTINE
+    fewer, _ = processed({"header": FROM, "signed": names[:10], "zone": REJECT | keys | own})
+    assert fewer.decision.action is Action.REJECT

@@ -83,6 +83,16 @@ def test_the_same_rules_decide_the_same_about_whole_messages(row):
     assert judgement.gaps == ()
 
 
+@pytest.mark.parametrize("lines", test_pipeline.CUT_OFF.values(), ids=test_pipeline.CUT_OFF)
+@pytest.mark.parametrize("entries", [[], [{"action": "reject", "from_domain": "example.com"}]], ids=["policy", "entry"])
+def test_the_same_rules_decide_the_same_beyond_a_limit(lines, entries):
+    zone = {} if entries else test_pipeline.REJECT
+    row = {"header": [*lines, *test_pipeline.FROM], "zone": zone, "rules": {"overrides": entries}}
+    record = written(test_pipeline.processed(row)[0].record())
+    judgement = replay.judged(record, terms(outcomes.rules(**row["rules"])))
+    assert words(judgement.decision) == recorded(record)
+
+
 RULES = st.fixed_dictionaries(
     {
         "mode": st.sampled_from(list(Mode)),

@@ -1,6 +1,5 @@
 """DKIM verification (RFC 6376, 8301, 8463, 8616): read the fields, hash the body elsewhere, then verify."""
 
-import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,15 +17,19 @@ from dmarcmilter.lookup import Lookup
 from dmarcmilter.message import Header
 
 MAX_READ = 1000
-"""DKIM-Signature fields that are read, from the top; what is below is not looked at."""
+"""DKIM-Signature fields that are read, from the top. With more, a message without an aligned pass is temperror."""
 MAX_MAPPED = 100
-"""Of these, fields with U-labels, whose mapping is slow."""
+"""Of these, fields with U-labels, whose mapping is slow. Beyond that as beyond MAX_READ."""
 MAX_SIGNATURES = 10
-"""Signatures that are verified (RFC 6376 6.1 lets us limit them)."""
+"""Signatures that are verified (RFC 6376 6.1 lets us limit them). An aligned one beyond leaves the result temperror."""
 MAX_UNVERIFIED = 10
 """Results reported besides those: fields at fault, and signatures that were too many."""
 
+LIMITS = frozenset({Fault.TOO_MANY, Fault.TOO_LONG, Fault.TOO_MANY_NAMES})
+"""Faults that are limits of this program: the signature might verify elsewhere."""
+
 _FIELD = b"dkim-signature"
+_DOMAIN_TAG = re.compile(rb"(?:^|;)[ \t\r\n]*d[ \t\r\n]*=[ \t\r\n]*([A-Za-z0-9._-]+)")
 _ALGORITHM_NAME = re.compile(rb"[a-z0-9]{1,16}(?:-[a-z0-9]{1,16})?")
 
 
@@ -45,22 +48,40 @@ def read(headers: Sequence[Header], author: Domain | None) -> tuple[ReadSignatur
     """The signatures of a message in header order (RFC 6376 6.1.1).
 
     At most MAX_SIGNATURES of them have something to verify; those whose d= is the author's or nearest to it come
-    first in the choice, then the upper ones; rsa-sha1 comes last. At most MAX_UNVERIFIED others are kept.
+    first in the choice, then the upper ones; rsa-sha1 comes last. At most MAX_UNVERIFIED others are kept: first one of
+    each domain near the author's that was cut off, so that the DMARC result can be left open (temperror, not fail).
     """
-    positions = _positions(headers)
+    positions, is_all = _positions(headers)
     found = [_read_field(position, headers[position].value) for position in positions]
     usable = [index for index, one in enumerate(found) if one.signature is not None]
     usable.sort(key=lambda index: _rank(found[index].facts, author))
     chosen = set(usable[:MAX_SIGNATURES])
-    others = [index for index in range(len(found)) if index not in chosen][:MAX_UNVERIFIED]
-    return tuple(found[index] if index in chosen else _dropped(found[index]) for index in sorted(chosen.union(others)))
+    near: dict[Domain | None, int] = {}
+    for index in usable[MAX_SIGNATURES:]:
+        if _may_align(found[index].facts, author):
+            near.setdefault(found[index].facts.domain, index)
+    rest = [index for index in range(len(found)) if index not in chosen and index not in near.values()]
+    others = [*near.values(), *rest]
+    is_open = author is not None and (not is_all or len(near) > MAX_UNVERIFIED)
+    kept = sorted(chosen.union(others[: MAX_UNVERIFIED - is_open]))
+    unread = (ReadSignature(_faulted(DkimResult(DkimWord.POLICY), Fault.TOO_MANY)),) if is_open else ()
+    return (*(found[index] if index in chosen else _dropped(found[index]) for index in kept), *unread)
 
 
-def _positions(headers: Sequence[Header]) -> list[int]:
-    found = [position for position, header in enumerate(headers) if header.key == _FIELD][:MAX_READ]
+def _may_align(facts: DkimResult, author: Domain | None) -> bool:
+    """Whether a domain could be of the author's organization, and its signature could pass."""
+    if author is None or facts.algorithm == Algorithm.RSA_SHA1:
+        return False
+    return domains.common_labels(facts.domain, author) >= min(2, len(domains.labels(author)))
+
+
+def _positions(headers: Sequence[Header]) -> tuple[list[int], bool]:
+    """Where the fields to read are, and whether these are all there are."""
+    every = [position for position, header in enumerate(headers) if header.key == _FIELD]
+    found = every[:MAX_READ]
     mapped = [position for position in found if not headers[position].value.isascii()]
     unread = set(mapped[MAX_MAPPED:])
-    return [position for position in found if position not in unread]
+    return [position for position in found if position not in unread], len(found) == len(every) and not unread
 
 
 def plans(signatures: Iterable[ReadSignature]) -> set[BodyPlan]:
@@ -115,7 +136,10 @@ def _verified(
 
 def _read_field(position: int, value: bytes) -> ReadSignature:
     if len(value) > signatures_of.MAX_FIELD:
-        return ReadSignature(_faulted(DkimResult(DkimWord.NEUTRAL), Fault.TOO_LONG))
+        named = _DOMAIN_TAG.search(value[: signatures_of.MAX_FIELD])
+        return ReadSignature(
+            _faulted(DkimResult(DkimWord.NEUTRAL, domains.parse(named[1]) if named else None), Fault.TOO_LONG)
+        )
     tags = taglist.parse(value)
     if tags is None:
         return ReadSignature(_faulted(DkimResult(DkimWord.NEUTRAL), Fault.SYNTAX))
@@ -177,15 +201,7 @@ def _shown_identity(value: bytes) -> str | None:
 
 def _rank(facts: DkimResult, author: Domain | None) -> tuple[bool, bool, int]:
     """Sorts before others what is more likely to align with the Author Domain (RFC 9989 4.4.1)."""
-    return facts.algorithm == Algorithm.RSA_SHA1, facts.domain != author, -_common_labels(facts.domain, author)
-
-
-def _common_labels(domain: Domain | None, author: Domain | None) -> int:
-    """How many labels two names share, counted from the right: 2 or more may be one organization."""
-    if domain is None or author is None:
-        return 0
-    pairs = zip(reversed(domains.labels(domain)), reversed(domains.labels(author)), strict=False)
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return facts.algorithm == Algorithm.RSA_SHA1, facts.domain != author, -domains.common_labels(facts.domain, author)
 
 
 def _dropped(one: ReadSignature) -> ReadSignature:
@@ -193,4 +209,6 @@ def _dropped(one: ReadSignature) -> ReadSignature:
 
 
 def _faulted(facts: DkimResult, fault: Fault) -> DkimResult:
-    return replace(facts, result=fault.word, reason=fault.reason)
+    is_unread = fault is Fault.TOO_MANY and facts.domain is None
+    cut_off = fault in LIMITS and facts.algorithm != Algorithm.RSA_SHA1 and (facts.domain is not None or is_unread)
+    return replace(facts, result=fault.word, reason=fault.reason, cut_off=cut_off)

@@ -72,11 +72,12 @@ def check(envelope: Envelope, lookup: Lookup, *, receiver: str, hint: Hint = no_
     client = getattr(envelope.client_ip, "ipv4_mapped", None) or envelope.client_ip
     plain = plainspf.evaluate(client, domain, lookup, hint)
     if plain is not None:
-        word, reason = plain
+        word, reason, cut_off = *plain, False
     else:
         query = _Query(client, domain, local, lookup, helo=envelope.helo, receiver=receiver)
         word, reason = query.result()
-    return SpfResult(word, domain, scope, _shown(reason))
+        cut_off = query.cut_off and word is SpfWord.PERMERROR
+    return SpfResult(word, domain, scope, _shown(reason), cut_off=cut_off)
 
 
 class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
@@ -107,6 +108,8 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
         self.h = domains.parse(helo) or helo[:MAX_NAME].decode("utf-8", "replace")
         self.prob = ""
         self._lookup = lookup
+        self.cut_off = False
+        """A limit of this program, not of RFC 7208, was reached."""
 
     def result(self) -> tuple[SpfWord, str]:
         try:
@@ -137,6 +140,7 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
         if qtype == "TXT":
             return [(text,) for text in answer.texts]
         if qtype in ("A", "AAAA") and len(answer.records) > MAX_ADDRESSES:
+            self.cut_off = True
             raise spf.PermError(f"more than {MAX_ADDRESSES} addresses at one name")
         return list(answer.records)
 
@@ -147,6 +151,7 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
         if record:
             terms = record.split(" ")
             if len(record) > MAX_RECORD or any(len(term) > MAX_TERM for term in terms):
+                self.cut_off = True
                 raise spf.PermError("record or term too long")
             record = " ".join([terms[0], *_known_terms(terms[1:])])
         return super().check0(record, recursion)

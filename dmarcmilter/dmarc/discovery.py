@@ -17,7 +17,9 @@ from dmarcmilter.dmarc.suffixes import Suffixes
 from dmarcmilter.lookup import Lookup, Status
 
 MAX_IDENTIFIERS = 10
-"""Identifiers of one message whose Organizational Domain is looked for; each may cost eight queries."""
+"""Identifiers of one message whose Organizational Domain is looked up, each with up to eight queries. Whether those
+beyond are aligned stays open.
+"""
 
 
 class Method(StrEnum):
@@ -83,6 +85,7 @@ def organizational_domains(
     Left out: the Author Domain itself, and what is not below its Organizational Domain and so can never be aligned.
     """
     result: dict[Domain, Domain | None] = {}
+    walks = 0
     own = discovery.organizational_domain or discovery.assumed_organization
     record = discovery.record
     if record is None or not record.usable or own is None or _is_strict_throughout(record):
@@ -90,8 +93,10 @@ def organizational_domains(
     for identifier in dict.fromkeys(identifiers):
         if identifier == discovery.author or not is_within(identifier, own):
             continue
-        if len(result) == MAX_IDENTIFIERS:
-            break
+        if discovery.method is Method.TREEWALK and identifier != own:
+            walks += 1
+            if walks > MAX_IDENTIFIERS:
+                continue
         result[identifier] = _organizational_domain(identifier, own, discovery.method, lookup, suffixes)
     return result
 

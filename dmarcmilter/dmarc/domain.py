@@ -4,6 +4,7 @@ A-labels (RFC 5890), lower case, no final dot, at most 253 octets (RFC 1035 2.3.
 printable characters that DNS allows stay: a domain is looked up as it is, host name rules do not apply to it.
 """
 
+import itertools
 import re
 from typing import NewType
 
@@ -63,3 +64,11 @@ def labels(domain: Domain) -> list[str]:
 def is_within(domain: Domain, ancestor: Domain) -> bool:
     """Equal to the ancestor or below it."""
     return domain == ancestor or domain.endswith("." + ancestor)
+
+
+def common_labels(domain: Domain | None, author: Domain | None) -> int:
+    """How many labels two names share, counted from the right: 2 or more may be one organization."""
+    if domain is None or author is None:
+        return 0
+    pairs = zip(reversed(labels(domain)), reversed(labels(author)), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
