@@ -125,6 +125,7 @@ def record(number: int, when: datetime, author: int, sender: int, chance: random
         "lists": {"ids": [], "traces": []},
         "set_apart": None,
         "apply_error": None,
+        "set_apart_reason": None,
         "sealed": None,
         "seal_reason": None,
         "dns": {

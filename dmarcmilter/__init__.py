@@ -10,6 +10,7 @@ The way in
     collector       header fields as they come, within limits
     turns           one message at a time works, the others wait
     service         what the sessions of one worker share
+    smtppath        the reader of forward-paths and reverse-paths: Mailbox
     message         what the MTA said: Header, Envelope, Message
     examination     one message: questions asked early, body hashed as it comes, then judged
     pipeline        process(message, reading, lookup, site) -> Outcome: gather, decide

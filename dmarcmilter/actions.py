@@ -59,6 +59,7 @@ def as_taken(outcome: Outcome, applied: Applied, *, channel: Channel, otherwise:
         apply_error=applied.error,
         decision=replace(outcome.decision, action=otherwise, disposition=disposition),
         set_apart=way if is_marked else None,
+        set_apart_reason="",
         sealed=False if outcome.sealed else outcome.sealed,
         seal_reason="the MTA did not take the changes" if outcome.sealed else outcome.seal_reason,
     )

@@ -10,7 +10,7 @@ from datetime import UTC, date
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from dmarcmilter import authresreader
+from dmarcmilter import authresreader, smtppath
 from dmarcmilter.dmarc import domain as domains
 from dmarcmilter.dmarc.author import AuthorProblem
 from dmarcmilter.dmarc.discovery import Discovery
@@ -160,7 +160,7 @@ def of_message(
         author_problem=author.problem,
         day=envelope.received_at.astimezone(UTC).date(),
         truncated=message.truncated,
-        null_reverse_path=not envelope.mail_from,
+        null_reverse_path=smtppath.is_null(envelope.mail_from),
         client_ip=envelope.client_ip,
         spf_domain=spf.domain if spf.result is SpfWord.PASS else None,
         dkim_domains=tuple(dict.fromkeys(name for name in signed if name)),

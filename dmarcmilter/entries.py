@@ -1,12 +1,14 @@
 """The [[override]] entries: which one decides about a message. Pure."""
 
 from collections.abc import Iterable
+from enum import Enum, auto
 
+from dmarcmilter import smtppath
 from dmarcmilter.case import Case
-from dmarcmilter.dmarc import domain as domains
 from dmarcmilter.dmarc.domain import Domain, is_within
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.rules import STRICT, Entry, EntryAction, NamePattern, Override, RecipientPattern, Rules, TrustedHops
+from dmarcmilter.smtppath import Mailbox
 
 DISPOSITIONS = {
     EntryAction.ACCEPT: Disposition.NONE,
@@ -17,18 +19,39 @@ DISPOSITIONS = {
 SEVERITY = (Disposition.NONE, Disposition.QUARANTINE, Disposition.REJECT)
 
 
+class Match(Enum):
+    NO = auto()
+    POSSIBLE = auto()
+    """It depends on recipients whose addresses have no single reading, or beyond those that we keep."""
+    YES = auto()
+
+
 def deciding(case: Case, rules: Rules, requested: Disposition) -> Entry | None:
-    """The first entry that matches a message for which `requested` is asked; what comes after it is not looked at."""
+    """The first entry that matches a message for which `requested` is asked; what comes after it is not looked at.
+
+    A possible match counts where it is the stricter choice: no sender shall evade an entry, or be let through by one,
+    by the spelling of a recipient.
+    """
+    strictest: Entry | None = None
     for entry in rules.overrides:
-        if _may_decide(entry, case, requested) and _matches(entry, case, rules):
-            return entry
-    return None
+        match = _match(entry, case, rules) if _may_decide(entry, case, requested) else Match.NO
+        if match is Match.YES:
+            return entry if strictest is None or _severity(entry) > _severity(strictest) else strictest
+        is_strict = _severity(entry) >= max(1, SEVERITY.index(requested))
+        if match is Match.POSSIBLE and is_strict and (strictest is None or _severity(entry) > _severity(strictest)):
+            strictest = entry
+    return strictest
+
+
+def _severity(entry: Entry) -> int:
+    return SEVERITY.index(DISPOSITIONS[entry.action])
 
 
 def accepting(case: Case, rules: Rules) -> Entry | None:
     """The first matching entry that delivers in any case: for messages of which DMARC says nothing."""
     for entry in rules.overrides:
-        if entry.action is EntryAction.ACCEPT and _is_entitled(entry) and _matches(entry, case, rules):
+        accepts = entry.action is EntryAction.ACCEPT and _is_entitled(entry)
+        if accepts and _match(entry, case, rules) is Match.YES:
             return entry
     return None
 
@@ -70,7 +93,14 @@ def _is_strangers(case: Case) -> bool:
     return not any(is_within(name, organization) for name in (*case.authenticated, *case.unsettled, *case.cut_off))
 
 
-def _matches(entry: Entry, case: Case, rules: Rules) -> bool:
+def _match(entry: Entry, case: Case, rules: Rules) -> Match:
+    if not _has_criteria(entry, case, rules):
+        return Match.NO
+    return _match_recipients(entry.recipient, case) if entry.recipient else Match.YES
+
+
+def _has_criteria(entry: Entry, case: Case, rules: Rules) -> bool:
+    """All but the recipients."""
     if entry.expires is not None and case.day >= entry.expires:
         return False
     author = (case.author,) if case.author else ()
@@ -82,7 +112,6 @@ def _matches(entry: Entry, case: Case, rules: Rules) -> bool:
         and _any_covered(entry.list_id, case.list_ids)
         and (not entry.client or _is_in(case, entry))
         and (not entry.arc_sealer or _is_sealed(entry.arc_sealer, case, rules))
-        and (not entry.recipient or _are_all_for(entry.recipient, case))
     )
 
 
@@ -109,17 +138,23 @@ def _is_sealed(patterns: tuple[NamePattern, ...], case: Case, rules: Rules) -> b
     return any(run)
 
 
-def _are_all_for(patterns: tuple[RecipientPattern, ...], case: Case) -> bool:
+def _match_recipients(patterns: tuple[RecipientPattern, ...], case: Case) -> Match:
     """One message has one answer, so it takes all of its recipients."""
-    if not case.recipients or case.more_recipients:
-        return False
-    return all(any(_is_for(pattern, path) for pattern in patterns) for path in case.recipients)
+    found = {_match_recipient(patterns, path) for path in case.recipients}
+    if not found or Match.NO in found:
+        return Match.NO
+    return Match.POSSIBLE if case.more_recipients or Match.POSSIBLE in found else Match.YES
 
 
-def _is_for(pattern: RecipientPattern, path: bytes) -> bool:
-    local, _, host = path.rpartition(b"@")
+def _match_recipient(patterns: tuple[RecipientPattern, ...], path: bytes) -> Match:
+    mailbox = smtppath.read(path)
+    if mailbox is None or not mailbox.plain:
+        return Match.POSSIBLE
+    return Match.YES if any(_is_for(pattern, mailbox) for pattern in patterns) else Match.NO
+
+
+def _is_for(pattern: RecipientPattern, mailbox: Mailbox) -> bool:
     # Mail to joe+anything@ is joe's (RFC 5233).
-    if pattern.local is not None and pattern.local not in (local.lower(), local.lower().partition(b"+")[0]):
+    if pattern.local is not None and pattern.local not in (mailbox.key, mailbox.key.partition("+")[0]):
         return False
-    domain = domains.parse(host)
-    return domain is not None and pattern.domain.covers(domain)
+    return pattern.domain.covers(mailbox.domain)

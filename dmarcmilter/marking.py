@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
+from dmarcmilter import smtppath
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.message import Envelope, Header, Message
 from dmarcmilter.mtaactions import ChangeHeader, DeleteHeader, InsertHeader, MtaAction, Quarantine, Redirect
@@ -65,13 +66,21 @@ def feasible(decision: Decision, message: Message, channel: Channel) -> Decision
     return replace(decision, action=Action.QUARANTINE, overrides=(*decision.overrides, why))
 
 
-def way_of(decision: Decision, channel: Channel) -> QuarantineAction | None:
+def way_of(decision: Decision, message: Message, channel: Channel) -> QuarantineAction | None:
     """How the message is set apart; None: it is not."""
     if decision.disposition is not Disposition.QUARANTINE:
         return None
-    if channel.way is QuarantineAction.SUBJECT and decision.action is Action.QUARANTINE:
-        return QuarantineAction.HOLD
-    return channel.way
+    untagged = channel.way is QuarantineAction.SUBJECT and decision.action is Action.QUARANTINE
+    return QuarantineAction.HOLD if untagged or why_held(decision, message, channel) else channel.way
+
+
+def why_held(decision: Decision, message: Message, channel: Channel) -> str:
+    """Why a message that is to be redirected is held instead; empty: it is not, or was not to be redirected."""
+    if channel.way is not QuarantineAction.REDIRECT or decision.action is not Action.QUARANTINE:
+        return ""
+    if _may_keep_recipients(message, channel):
+        return "fields that name other recipients cannot all be removed"
+    return _hindrance(message.envelope, channel.mailbox)
 
 
 def removed(headers: Collection[Header], channel: Channel) -> tuple[DeleteHeader, ...]:
@@ -108,14 +117,15 @@ def _is_marked(outcome: Outcome, channel: Channel) -> bool:
     decision = outcome.decision
     if decision.disposition is not Disposition.QUARANTINE:
         return False
-    return decision.action is Action.ACCEPT or channel.way is QuarantineAction.REDIRECT
+    is_redirected = way_of(decision, outcome.message, channel) is QuarantineAction.REDIRECT
+    return decision.action is Action.ACCEPT or is_redirected
 
 
 def set_apart(outcome: Outcome, channel: Channel) -> Quarantine | Redirect:
     """For a message that its recipients shall not get."""
     author = outcome.evidence.author
     hold = Quarantine(shown(f"DMARC: {author.domain or author.problem}".encode()))
-    if channel.way is not QuarantineAction.REDIRECT or _may_keep_recipients(outcome.message, channel):
+    if way_of(outcome.decision, outcome.message, channel) is not QuarantineAction.REDIRECT:
         return hold
     return _redirected(outcome.message.envelope, channel.mailbox, hold)
 
@@ -126,20 +136,36 @@ def _may_keep_recipients(message: Message, channel: Channel) -> bool:
     return channel.record_recipients and (written > MAX_REMOVED or bool(message.truncated))
 
 
-def _redirected(envelope: Envelope, mailbox: str, hold: Quarantine) -> Quarantine | Redirect:
-    """Held where we do not know, or cannot name, each recipient: none may get the message by an oversight."""
-    try:
-        recipients = [raw.decode() for raw in envelope.recipients]
-    except UnicodeDecodeError:
-        return hold
-    if (
-        not 0 < len(recipients) <= MAX_REDIRECTED
-        or envelope.more_recipients
-        or any(re.search(r"[\0\r\n]", path) for path in recipients)
-    ):
-        return hold
+def _hindrance(envelope: Envelope, mailbox: str) -> str:
+    """Why it is not sure that the mailbox gets the message and no recipient does; empty: it is.
+
+    Postfix and Sendmail compare a recipient that is to be deleted with the addresses that they made of RCPT: a source
+    route, for one, is never found there. And Postfix takes a mailbox in another spelling, such as `"q"@` for `q@`, for
+    one recipient with the one that is added: deleting it leaves none, and the message is dropped without a word.
+    """
+    if not envelope.recipients or envelope.more_recipients:
+        return "not all recipients are known"
+    if len(envelope.recipients) > MAX_REDIRECTED:
+        return f"more than {MAX_REDIRECTED} recipients"
+    own = smtppath.read(mailbox.encode())
+    for path in envelope.recipients:
+        found = smtppath.read(path)
+        if own is not None and found is not None and found.is_same(own) and not _is_written_alike(path, mailbox):
+            return "the quarantine mailbox is a recipient in another spelling"
+        if found is None or not found.exact:
+            return "a recipient is not written as a plain address"
+    return ""
+
+
+def _is_written_alike(path: bytes, mailbox: str) -> bool:
+    """But for the case of ASCII letters, of which MTAs take no notice here."""
+    return path.lower() == mailbox.encode().lower()
+
+
+def _redirected(envelope: Envelope, mailbox: str, hold: Quarantine) -> Redirect:
+    recipients = [path.decode() for path in envelope.recipients]
     # Where it is a recipient already, adding it and then taking it away would leave nobody.
-    others = [path for path in recipients if path.casefold() != mailbox.casefold()]
+    others = [path for path in recipients if not _is_written_alike(path.encode(), mailbox)]
     added = "" if len(others) < len(recipients) else f"<{mailbox}>"
     return Redirect(added, tuple(f"<{path}>" for path in dict.fromkeys(others)), hold, envelope.queue_id)
 

@@ -36,9 +36,10 @@ class Envelope:
     helo: bytes
     """Empty when none was given."""
     mail_from: bytes
-    """The reverse-path without its angle brackets; empty: the null reverse-path."""
+    """The reverse-path without its angle brackets, as the client wrote it; smtppath reads it."""
     recipients: tuple[bytes, ...] = ()
-    """Without angle brackets. Never stored. Empty unless something asks for them."""
+    """Without angle brackets, as the client wrote them; smtppath reads them. Never stored. Empty unless something asks
+    for them."""
     more_recipients: bool = False
     """There are others besides, more than we keep."""
 

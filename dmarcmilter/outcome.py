@@ -57,6 +57,8 @@ class Outcome:
     """Keyed (messageid.of_message); None: the message has no Message-ID."""
     set_apart: QuarantineAction | None = None
     """By which way, when its disposition is quarantine."""
+    set_apart_reason: str = ""
+    """Why it is held instead of redirected."""
     unvouched: Unvouched | None = None
     """Why the results of a trusted ARC sealer do not vouch for the message (speaking.why_unvouched)."""
     apply_error: ApplyError | None = None
@@ -129,6 +131,7 @@ class Outcome:
             "action": str(decision.action),
             "set_apart": self.set_apart and str(self.set_apart),
             "apply_error": self.apply_error and str(self.apply_error),
+            "set_apart_reason": self.set_apart_reason or None,
             "would": str(decision.would),
             "would_disposition": str(decision.would_disposition),
             **self._circumstances(),

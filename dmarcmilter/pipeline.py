@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dmarcmilter import case as cases
-from dmarcmilter import marking, messageid, policy, sampling, speaking
+from dmarcmilter import marking, messageid, policy, sampling, smtppath, speaking
 from dmarcmilter.arcseal import sealing
 from dmarcmilter.arcseal.sealing import Sealer
 from dmarcmilter.case import Case, Draws
@@ -131,12 +131,13 @@ def process(
             decision = policy.decide(case, site.rules, evaluation, assessment)
     decision = marking.feasible(decision, message, site.channel)
     sender, _, _ = spf.identity(message.envelope)
-    mail_from_domain = sender if message.envelope.mail_from else None
+    mail_from_domain = None if smtppath.is_null(message.envelope.mail_from) else sender
     hashed = messageid.of_message(message, site.sampling_key)
     return Outcome(
         *(message, mail_from_domain, evidence, evaluation, assessment, decision, site.rules.mode, case),
         message_id_hash=hashed,
-        set_apart=marking.way_of(decision, site.channel),
+        set_apart=marking.way_of(decision, message, site.channel),
+        set_apart_reason=marking.why_held(decision, message, site.channel),
         unvouched=speaking.why_unvouched(case, site.rules),
     )
 

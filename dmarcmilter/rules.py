@@ -130,8 +130,8 @@ class RecipientPattern:
     """A recipient in an [[override]] entry: a whole address, or every address in a domain and below it."""
 
     domain: NamePattern
-    local: bytes | None = None
-    """Lower case; None: any."""
+    local: str | None = None
+    """As smtppath.folded makes it; None: any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import socket
 from pathlib import Path
 
-from dmarcmilter import keyfile, settings
+from dmarcmilter import keyfile, settings, smtppath
 from dmarcmilter.arcseal import key as sealkey
 from dmarcmilter.arcseal.sealing import Sealer
 from dmarcmilter.config import ConfigError
@@ -137,7 +137,13 @@ def _sealer(seal: Seal) -> Sealer | None:
     if not seal.domain:
         return None
     key = sealkey.load(seal.key_file, domain=domains.parse(seal.domain) or "", selector=seal.selector.lower())
-    return Sealer(key, frozenset(text.lower() for text in seal.recipients))
+    return Sealer(key, frozenset(map(_recipient, seal.recipients)))
+
+
+def _recipient(text: str) -> str:
+    """An address or a domain for comparison; the configuration has checked it."""
+    local, at, name = text.rpartition("@")
+    return f"{smtppath.folded(local)}{at}{domains.parse(name) or ''}"
 
 
 def _host_name() -> str:

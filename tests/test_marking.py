@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter import marking
 from dmarcmilter.actions import plan
+from dmarcmilter.explanation.catalogue import recognised
 from dmarcmilter.marking import MAX_REDIRECTED, MAX_REMOVED, MAX_SUBJECT, MAX_SUBJECTS, MAX_TAG, feasible, tagged
 from dmarcmilter.message import Header
 from dmarcmilter.mtaactions import ChangeHeader, DeleteHeader, InsertHeader, Quarantine, Redirect
@@ -33,7 +34,13 @@ def judged(*lines, channel, record="v=DMARC1; p=quarantine", to=(), **row):
     mail = outcomes.message(*lines, recipients=tuple(path.encode("utf-8", "surrogateescape") for path in to))
     rules = outcomes.rules(quarantine_action=channel.way, **row.get("rules", {}))
     outcome = outcomes.outcome(found, row.get("mail", mail), rules)
-    return replace(outcome, decision=feasible(outcome.decision, outcome.message, channel))
+    decision = feasible(outcome.decision, outcome.message, channel)
+    return replace(
+        outcome,
+        decision=decision,
+        set_apart=marking.way_of(decision, outcome.message, channel),
+        set_apart_reason=marking.why_held(decision, outcome.message, channel),
+    )
 
 
 def asked(outcome, channel):
@@ -222,3 +229,56 @@ def test_redirection_of_many_recipients_is_a_hold(many, is_redirected):
     steps = asked(judged(channel=channel, to=[f"u{n}@rcpt.example" for n in range(many)]), channel)
     assert any(isinstance(step, Redirect) for step in steps) == is_redirected
     assert any(isinstance(step, Quarantine) for step in steps) != is_redirected
+
+
+REDIRECT = replace(outcomes.CHANNEL, way=QuarantineAction.REDIRECT, mailbox="forged@rcpt.example")
+PLAIN = "a recipient is not written as a plain address"
+SPELLING = "the quarantine mailbox is a recipient in another spelling"
+HINDRANCES = {
+    "a source route": (["@relay.example:joe@rcpt.example"], PLAIN),
+    "a group": (["g:joe@rcpt.example;"], PLAIN),
+    "angle brackets twice": (["<joe@rcpt.example>"], PLAIN),
+    "a comma behind": (["joe@rcpt.example,"], PLAIN),
+    "a backslash": (["j\\oe@rcpt.example"], PLAIN),
+    "a comment": (["joe(c)@rcpt.example"], PLAIN),
+    "blanks": ([" joe@rcpt.example "], PLAIN),
+    "quotes that are not needed": (['"joe"@rcpt.example'], PLAIN),
+    "a percent sign": (["joe%rcpt.example@mx.example"], PLAIN),
+    "a UUCP path": (["rcpt.example!joe"], PLAIN),
+    "a final dot": (["joe@rcpt.example."], PLAIN),
+    "no domain": (["postmaster"], PLAIN),
+    "one of two": (["joe@rcpt.example", "j\\oe@rcpt.example"], PLAIN),
+    "the mailbox in quotes": (['"forged"@rcpt.example'], SPELLING),
+    "the mailbox with a final dot, beside itself": (["forged@rcpt.example.", "forged@rcpt.example"], SPELLING),
+    "the mailbox by a source route": (["@a.example:forged@rcpt.example"], SPELLING),
+    "the mailbox with a backslash": (["f\\orged@rcpt.example"], PLAIN),
+    "the mailbox with a comment": (["forged(x)@rcpt.example"], PLAIN),
+    "too many": ([f"u{n}@rcpt.example" for n in range(MAX_REDIRECTED + 1)], f"more than {MAX_REDIRECTED} recipients"),
+    "none": ([], "not all recipients are known"),
+}
+
+
+@pytest.mark.parametrize(("to", "reason"), HINDRANCES.values(), ids=HINDRANCES)
+def test_what_cannot_be_redirected_is_held_and_recorded_so(to, reason):
+    outcome = judged(channel=REDIRECT, to=to)
+    assert [type(step) for step in asked(outcome, REDIRECT)] == [Quarantine]
+    record = outcome.record()
+    found = (record["action"], record["set_apart"], record["set_apart_reason"])
+    assert found == ("quarantine", "hold", reason)
+    assert recognised(reason)[0].startswith("reason.redirect_")
+    # Where nothing is done to the message, it is not held either.
+    for other in ({"rules": {"mode": "monitor"}}, {"spf": "pass example.com"}):
+        record = judged(channel=REDIRECT, to=to, **other).record()
+        assert (record["action"], record["set_apart"], record["set_apart_reason"]) == ("accept", None, None)
+
+
+def test_what_can_be_redirected_is_recorded_so():
+    record = judged(channel=REDIRECT, to=["joe+x@rcpt.example", "FORGED@RCPT.example", '"a b"@rcpt.example']).record()
+    assert (record["action"], record["set_apart"], record["set_apart_reason"]) == ("quarantine", "redirect", None)
+
+
+def test_letters_that_only_look_like_the_mailbox_are_another_recipient():
+    """Unicode's case folding makes `ss` of U+00DF; the MTA's address is another, so it must not stay a recipient."""
+    channel = replace(REDIRECT, mailbox="strasse@rcpt.example")
+    outcome = judged(channel=channel, to=["stra\u00dfe@rcpt.example"])
+    assert [type(step) for step in asked(outcome, channel)] == [Quarantine]

@@ -53,7 +53,7 @@ def test_all_keys():
             list_id=(name("l.example"),),
             arc_sealer=(name("hop.example", exact=True),),
             recipient=(
-                RecipientPattern(name("example.net", exact=True), b"joe"),
+                RecipientPattern(name("example.net", exact=True), "joe"),
                 RecipientPattern(name("a.example")),
                 RecipientPattern(name("b.example", exact=True)),
                 RecipientPattern(name("c.example")),

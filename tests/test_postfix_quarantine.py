@@ -155,6 +155,57 @@ def test_redirect():
         assert sorted(sent.delivery.rcpts) == ["<B.C+d@Rcpt.example>", "<a@rcpt.example>"]
 
 
+ODD = [
+    *("@relay.example:joe@rcpt.example", "@a,@b:joe@rcpt.example", "@:joe@rcpt.example", "g:joe@rcpt.example;"),
+    *("<joe@rcpt.example>", "Joe <joe@rcpt.example>", "joe@rcpt.example,", "j\\oe@rcpt.example", "joe(c)@rcpt.example"),
+    *("(hello) joe@rcpt.example", " joe@rcpt.example ", '"joe"@rcpt.example', "joe@rcpt.example.", "rcpt.example!joe"),
+    *(
+        '"joe@rcpt.example"',
+        "joe@[127.0.0.1]",
+        '"a"."b"@rcpt.example',
+        "joe\x01@rcpt.example",
+        "jo\u017fe@rcpt.example",
+    ),
+    *('"forged"@rcpt.example', "f\\orged@rcpt.example", "forged(x)@rcpt.example", "forged@rcpt.example."),
+    *("@relay.example:forged@rcpt.example", " forged@rcpt.example ", "rcpt.example!forged"),
+]
+"""Spellings that Postfix takes, and for which it delivers to joe@, to the mailbox, or elsewhere."""
+
+
+@pytest.mark.parametrize("original", ["yes", "no"])
+def test_redirect_with_recipients_in_odd_spellings(original):
+    """Nobody but the quarantine mailbox gets the message, nothing is lost, and the journal says what became of it."""
+    sections = {"policy": {"mode": "enforce", "quarantine_action": "redirect"}, "quarantine": {"mailbox": MAILBOX}}
+    with running_mail(settings={"enable_original_recipient": original}, **sections) as mail:
+        sent = []
+        for path in ODD:
+            for rcpts in ((path,), ("ann@rcpt.example", path), (path, MAILBOX)):
+                envelope = {"mail_args": "SMTPUTF8"} if not path.isascii() else {}
+                data = mail.message("a@quarantine.example")
+                code, text = mail.postfix.submit(
+                    data=data, client_ip=SPAMMER, mail_from="x@spammer.example", rcpts=rcpts, **envelope
+                )
+                assert code == 250, (path, text)
+                sent.append((rcpts, text.split()[-1]))
+        assert {queue_id for _, queue_id in sent} == set(mail.postfix.hold_queue())
+        for rcpts, queue_id in sent:
+            record = mail.daemon.record(queue_id)
+            assert (record["action"], record["set_apart"]) == ("quarantine", "hold"), rcpts
+            assert record["set_apart_reason"], rcpts
+        # One in plain spellings behind them all, so that what went out before would be there.
+        rcpts = (
+            "JOE@rcpt.example",
+            "joe+x@rcpt.example",
+            "a..b.@rcpt.example",
+            '"a b"@rcpt.example',
+            "Forged@RCPT.example",
+        )
+        last = mail.send(mail.message("a@quarantine.example"), client_ip=SPAMMER, mail_from="x@y.example", rcpts=rcpts)
+        assert last.delivery.rcpts == ("<Forged@RCPT.example>",)
+        assert last.record["set_apart"] == "redirect"
+        assert len(mail.sink.deliveries) == 1
+
+
 def test_subject():
     forged = {
         b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n": ["[Suspected forgery] =?utf-8?q?Gr=C3=BC=C3=9Fe?="],

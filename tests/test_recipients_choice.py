@@ -14,8 +14,7 @@ from dmarcmilter.recipients import choice
         (b"joe+a+b@example.net", ("joe+a+b@example.net", "joe@example.net", "@example.net")),
         (b"+a@example.net", ("+a@example.net", "@example.net")),
         (b"joe+@example.net", ("joe+@example.net", "joe@example.net", "@example.net")),
-        (b'"Joe Doe"@example.net', ("joe doe@example.net", "@example.net")),
-        (b'"a@b"@example.net', ("a@b@example.net", "@example.net")),
+        (b'"J\\oe"@example.net', ("joe@example.net", "@example.net")),
         ("jörg@bücher.example".encode(), ("jörg@xn--bcher-kva.example", "@xn--bcher-kva.example")),
     ],
 )
@@ -24,17 +23,21 @@ def test_forms(raw, forms):
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"joe", b"@example.net", b"joe@", b"joe@[192.0.2.1]", b"joe@a..b", b"\xff@example.net", b"a" * 5000]
+    "raw",
+    [
+        *(b"", b"joe", b"@example.net", b"joe@", b"joe@[192.0.2.1]", b"joe@a..b", b"\xff@example.net", b"a" * 5000),
+        *(b'"Joe Doe"@example.net', b'"a@b"@example.net', b"a%b@example.net", b"b.example!a@example.net"),
+    ],
 )
 def test_no_address(raw):
     assert choice.read(raw) is None
 
 
 def test_a_detail_longer_than_any_entry_hides_nobody():
-    # MAX_ADDRESS, MAX_PATH
-    raw = b"joe+" + b"x" * 2000 + b"@example.net"
-    assert choice.read(raw).forms == ("joe@example.net", "@example.net")
-    assert choice.read(b"joe+" + b"x" * choice.MAX_PATH + b"@example.net") is None
+    # MAX_ADDRESS
+    raw = b"joe+" + b"x" * 240 + b"@" + b"a" * 60 + b"." + b"b" * 60 + b".example.net"
+    assert choice.read(raw).forms[0].startswith("joe@")
+    assert len(choice.read(raw).forms) == 2
 
 
 @given(st.binary(max_size=400) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
@@ -46,7 +49,7 @@ def test_anything(raw):
         assert all(len(form) <= choice.MAX_ADDRESS for form in found.forms)
 
 
-@given(st.from_regex(r"[a-z0-9.!#$%&'*/=?^_`{|}~-]{1,30}", fullmatch=True), st.text("abAB01", max_size=9))
+@given(st.from_regex(r"[a-z0-9.#$&'*/=?^_`{|}~-]{1,30}", fullmatch=True), st.text("abAB01", max_size=9))
 @settings(max_examples=200, deadline=None)
 def test_case_quotes_and_detail_make_no_other_person(local, detail):
     plain = choice.read(f"{local}@example.net".encode()).forms[0]

@@ -18,7 +18,7 @@ def mail(tmp_path_factory):
         pytest.skip(reason)
     path = tmp_path_factory.mktemp("people") / "exempt"
     path.write_text(f"{JOE}\nelsewhere.example\n")
-    with running_mail(recipients={"file": str(path)}) as mail:
+    with running_mail(policy={"mode": "enforce"}, recipients={"file": str(path)}) as mail:
         yield mail
 
 
@@ -74,6 +74,80 @@ def test_a_recipient_whom_postfix_refuses_counts_for_nothing(mail):
         session.command("QUIT")
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("@relay.example:joe@rcpt.example", "j\\oe@rcpt.example", "joe(c)@rcpt.example", "(hello) joe@rcpt.example"),
+        *(" joe@rcpt.example ", "<joe@rcpt.example>", "g:joe@rcpt.example;", "joe@rcpt.example,", "rcpt.example!joe"),
+        *("joe@rcpt.example.", "joe@rcpt .example", '"joe@rcpt.example"'),
+    ],
+)
+def test_an_odd_spelling_exempts_nobody(mail, path):
+    """Postfix takes each of these for Joe's address, or could; the filter does not guess."""
+    assert spoof(mail, path).code == 550
+    assert spoof(mail, ANN, path).code == 550
+
+
+def test_quotes_and_case_make_no_other_person(mail):
+    assert spoof(mail, '"joe"@RCPT.example').code == 250
+    assert spoof(mail, "JOE+x@rcpt.example").code == 250
+
+
 def test_nobody_is_named_in_the_log(mail):
     mail.postfix.wait_for_log(re.escape("END-OF-MESSAGE"))
     assert "rcpt" not in mail.daemon.log()
+
+
+HARDENED = [{"name": "joe", "from_domain": "none.example", "recipient": JOE, "action": "reject"}]
+SOFTENED = [{"name": "joe", "recipient": JOE, "client": "192.0.2.0/24", "action": "accept"}]
+SPELLINGS = ("@relay.example:joe@rcpt.example", "j\\oe@rcpt.example", "joe(c)@rcpt.example", " joe@rcpt.example ")
+
+
+def test_an_odd_spelling_evades_no_entry_and_meets_none():
+    if reason := missing_postfix():
+        pytest.skip(reason)
+    policy = {"policy": {"mode": "enforce"}}
+    with running_mail(override=HARDENED, **policy) as mail:
+        for path in (JOE, *SPELLINGS):
+            assert spoof(mail, path, author="a@none.example").code == 550, path
+        assert spoof(mail, ANN, author="a@none.example").code == 250
+    with running_mail(override=SOFTENED, **policy) as mail:
+        assert spoof(mail, JOE).code == 250
+        for path in SPELLINGS:
+            assert spoof(mail, path).code == 550, path
+
+
+def test_mail_from_in_an_odd_spelling():
+    """SPF is for the domain of Postfix's envelope sender, or for none."""
+    if reason := missing_postfix():
+        pytest.skip(reason)
+    paths = {
+        "x@spammer.example": "spammer.example",
+        "@victim.example,@b.example:x@spammer.example": "spammer.example",
+        '"x@victim.example"@spammer.example': "spammer.example",
+        "x@spammer.example.": "spammer.example",
+        " x@spammer.example ": "spammer.example",
+        "a..b.@spammer.example": "spammer.example",
+        "@spammer.example": "spammer.example",
+        "x@victim.example@spammer.example": None,
+        "x(@victim.example)@spammer.example": None,
+        "<x@spammer.example>": None,
+        "g:x@spammer.example;": None,
+        "x\\@victim.example@spammer.example": None,
+        "spammer.example!x": None,
+        "": None,
+        "  ": None,
+    }
+    with running_mail() as mail:
+        for path, domain in paths.items():
+            data = mail.message("a@none.example")
+            sent = mail.send(data, client_ip=SPAMMER, helo="spammer.example", mail_from=path)
+            assert sent.code == 250, path
+            assert sent.record["mail_from_domain"] == domain, path
+            is_null = sent.delivery.mail_from.startswith("<>")
+            assert sent.record["spf"]["scope"] == ("helo" if is_null else "mfrom"), path
+            if domain:
+                assert sent.delivery.mail_from.split(">")[0].endswith(f"@{domain}"), path
+                assert sent.record["spf"]["result"] == "pass", path
+            elif not is_null:
+                assert (sent.record["spf"]["result"], sent.record["spf"]["domain"]) == ("none", None), path

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zones import Zone
 
+from dmarcmilter import smtppath
 from dmarcmilter.checks import spf
 from dmarcmilter.checks.spf import MAX_ADDRESSES, MAX_NAME, MAX_REASON, MAX_RECORD, MAX_TERM, check, identity
 from dmarcmilter.evidence import SpfScope, SpfWord
@@ -60,9 +61,19 @@ def result_of(record, zone=None, **row):
 
 
 def test_identity_gives_the_local_part():
-    assert identity(outcomes.envelope(mail_from=b"a@b@example.com")) == ("example.com", SpfScope.MFROM, "a@b")
-    assert identity(outcomes.envelope(mail_from=b"\xff@example.com"))[2] == "\ufffd"
+    assert identity(outcomes.envelope(mail_from=b'"a@b"@example.com')) == ("example.com", SpfScope.MFROM, "a@b")
+    assert identity(outcomes.envelope(mail_from=b"\xff@example.com"))[2] == "\udcff"
     assert identity(outcomes.envelope(mail_from=b"")) == ("mta.example.net", SpfScope.HELO, "postmaster")
+
+
+@pytest.mark.parametrize(
+    "sender", [b"a@b@example.com", b"a@example.com(c)", b"<a@example.com>", b"a\\b@example.com", b"a@[192.0.2.1]", b"a"]
+)
+def test_what_has_no_single_reading_has_no_identity(sender):
+    """Never a domain that the MTA would not find in it."""
+    assert identity(outcomes.envelope(mail_from=sender)) == (None, SpfScope.MFROM, "postmaster")
+    found = check(outcomes.envelope(mail_from=sender), Zone({}), receiver="mx.example.net")
+    assert (found.result, found.domain, found.reason) == ("none", None, "MAIL FROM is not a plain address")
 
 
 @pytest.mark.parametrize(
@@ -232,7 +243,8 @@ def test_any_record_and_envelope_give_a_bounded_result(records, names, client, b
     )
     found = check(envelope, lookup, receiver="mx.example.net")
     assert isinstance(found.result, SpfWord)
-    assert found.domain == ("mta.example.com" if by_helo else "example.com")
+    read = smtppath.read(sender)
+    assert found.domain == ("mta.example.com" if by_helo else read and "example.com")
     assert len(found.reason) <= MAX_REASON
     assert found.reason == "" or (found.reason.isascii() and found.reason.isprintable())
     assert zone.asked <= MAX_QUESTIONS

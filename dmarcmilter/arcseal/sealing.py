@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from dmarcmilter import smtppath
 from dmarcmilter.arcseal import arcset
 from dmarcmilter.arcseal.arcset import UnfitError
 from dmarcmilter.arcseal.key import SealKey
@@ -26,14 +27,16 @@ class Sealer:
 
     key: SealKey
     recipients: frozenset[str] = frozenset()
-    """Addresses and domains, in lower case; empty: all mail."""
+    """Addresses and domains, in the form of smtppath.Mailbox (key and domain); empty: all mail."""
 
     def wants(self, recipients: Sequence[bytes]) -> bool:
         return not self.recipients or any(self._names(recipient) for recipient in recipients)
 
     def _names(self, recipient: bytes) -> bool:
-        address = recipient.decode("utf-8", "replace").lower()
-        return not self.recipients.isdisjoint((address, address.rpartition("@")[2]))
+        mailbox = smtppath.read(recipient)
+        if mailbox is None:
+            return False
+        return not self.recipients.isdisjoint((f"{mailbox.key}@{mailbox.domain}", mailbox.domain))
 
 
 def sealed(

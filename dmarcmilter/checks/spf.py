@@ -10,6 +10,7 @@ from typing import Any
 
 import spf
 
+from dmarcmilter import smtppath
 from dmarcmilter.checks import plainspf
 from dmarcmilter.dmarc import domain as domains
 from dmarcmilter.dmarc.domain import Domain
@@ -47,26 +48,28 @@ _MODIFIER = re.compile(r"([a-z][a-z0-9_.-]*)=(.*)", re.IGNORECASE | re.DOTALL)
 def identity(envelope: Envelope) -> tuple[Domain | None, SpfScope, str]:
     """The domain that SPF checks for this message, its scope, and the local-part (RFC 7208 2.3, 2.4).
 
-    The domain is None when there is none or it is not a multi-label name (RFC 7208 4.3). The last "@" divides,
-    because a quoted local-part may hold others.
+    The domain is None when there is none or it is not a multi-label name (RFC 7208 4.3), and when the reverse-path has
+    no single reading: what the MTA makes of it may be another domain than the one that we would find in it.
     """
-    if not envelope.mail_from:
-        return _multi_label(envelope.helo), SpfScope.HELO, "postmaster"
-    local, at, host = envelope.mail_from.rpartition(b"@")
-    found = _multi_label(host) if at else None
-    return found, SpfScope.MFROM, local.decode("utf-8", "replace") or "postmaster"
+    if smtppath.is_null(envelope.mail_from):
+        return _multi_label(domains.parse(envelope.helo)), SpfScope.HELO, "postmaster"
+    mailbox = smtppath.read(envelope.mail_from)
+    if mailbox is None:
+        return None, SpfScope.MFROM, "postmaster"
+    return _multi_label(mailbox.domain), SpfScope.MFROM, mailbox.local or "postmaster"
 
 
-def _multi_label(raw: bytes) -> Domain | None:
-    found = domains.parse(raw)
-    return found if found and "." in found else None
+def _multi_label(domain: Domain | None) -> Domain | None:
+    return domain if domain and "." in domain else None
 
 
 def check(envelope: Envelope, lookup: Lookup, *, receiver: str, hint: Hint = no_hint) -> SpfResult:
     """check_host() for the message's one SPF identity (RFC 7208 4, RFC 9989 4.4.2)."""
     domain, scope, local = identity(envelope)
     if domain is None:
-        return SpfResult(SpfWord.NONE, None, scope, "no domain to check")
+        is_unread = scope is SpfScope.MFROM and smtppath.read(envelope.mail_from) is None
+        reason = "MAIL FROM is not a plain address" if is_unread else "no domain to check"
+        return SpfResult(SpfWord.NONE, None, scope, reason)
     if envelope.client_ip is None:
         return SpfResult(SpfWord.NONE, domain, scope, "the client has no IP address")
     client = getattr(envelope.client_ip, "ipv4_mapped", None) or envelope.client_ip

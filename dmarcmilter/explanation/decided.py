@@ -60,6 +60,8 @@ def _overrides(record: Record, texts: Catalogue) -> Iterator[Sentence]:
 def _done(record: Record, texts: Catalogue) -> Sentence:
     action = record["action"]
     way = record.get("set_apart")
+    if why := record.get("set_apart_reason"):
+        return texts.say("done.not_redirected", reason=texts.reason(why))
     if way and texts.has(f"done.{way}"):
         return texts.say(f"done.{way}")
     if record["disposition"] == "quarantine" and action == "accept":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from dmarcmilter.recipients import choice
 from dmarcmilter.recipients.answers import Answers
-from dmarcmilter.recipients.choice import Choice, Found
+from dmarcmilter.recipients.choice import Address, Choice, Found
 from dmarcmilter.recipients.listing import ListingFile
 from dmarcmilter.rules import Exempt
 
@@ -37,15 +37,22 @@ class Recipients:
         return Exempt.SOME if any(free) else Exempt.NOBODY
 
     def _found(self, recipients: Sequence[bytes]) -> list[Found]:
-        """ENFORCE, EXEMPT or UNKNOWN for each."""
+        """ENFORCE, EXEMPT or UNKNOWN for each.
+
+        ENFORCE for an address that is not plain: a sender can write any recipient so, and the choice that would be
+        found need not be that of whom the MTA delivers to.
+        """
         addresses = [choice.read(raw) for raw in recipients]
-        found = [self._listing.find(one) if self._listing and one else Found.NOTHING for one in addresses]
+        found = [self._listed(one) if one else Found.ENFORCE for one in addresses]
         open_ = {place: one.forms for place, one in enumerate(addresses) if one and found[place] is Found.NOTHING}
         if self._answers and open_ and not {Found.ENFORCE, Found.EXEMPT}.issubset(found):
             answered = self._answers.find(list(open_.values()))
             for place, answer in zip(open_, answered, strict=True):
                 found[place] = answer
         return [self._default if one is Found.NOTHING else one for one in found]
+
+    def _listed(self, address: Address) -> Found:
+        return self._listing.find(address) if self._listing else Found.NOTHING
 
 
 NOBODY_ASKED = Recipients()

@@ -47,7 +47,7 @@ class Capture:
     def offer(self, outcome: Outcome, fields: Sequence[Header], mail_from: bytes) -> None:
         """Called for each message; most are not asked for. Raises nothing and waits for nothing."""
         try:
-            self._offer(outcome, Observed(fields, mail_from.decode("utf-8", "replace")))
+            self._offer(outcome, Observed(fields, mail_from.decode("utf-8", "surrogateescape")))
         except Exception:
             # A bug here must not decide over mail.
             log.exception("failure report: internal error")

@@ -29,7 +29,7 @@ class Observed:
 
     fields: Sequence[Header] = ()
     mail_from: str = ""
-    """Empty: the null reverse-path."""
+    """The reverse-path without its angle brackets; what is not UTF-8 in it is surrogates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def unwanted(outcome: Outcome, observed: Observed, *, on_none: bool = False) -> 
         return "the message was deferred and comes again"
     if (dmarc.get("published") or "none") == "none" and not on_none:
         return "the policy is none"
-    if not observed.mail_from:
+    if not observed.mail_from.strip():
         return "the reverse-path is null"
     if any(_is_automatic(found) for found in observed.fields):
         return "the message is itself a report or an automatic reply"
@@ -135,5 +135,8 @@ def client_of(ip: Any) -> str:
 def incident_of(outcome: Outcome, observed: Observed, redaction: Redaction, identifier: str) -> Incident:
     """What is kept, redacted: nothing else of the message reaches a disk."""
     return Incident(
-        identifier, kept(outcome), redaction.address(observed.mail_from), tuple(redaction.shown(observed.fields))
+        identifier,
+        kept(outcome),
+        redaction.path(observed.mail_from.encode("utf-8", "surrogateescape")),
+        tuple(redaction.shown(observed.fields)),
     )

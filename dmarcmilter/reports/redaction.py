@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
+from dmarcmilter import smtppath
 from dmarcmilter.message import Header
 
 MAX_FIELDS = 30
@@ -51,9 +52,16 @@ class Redaction:
         return whole.hexdigest()[:HASH_DIGITS]
 
     def address(self, text: str) -> str:
-        """Empty: the null reverse-path."""
+        """Of an address in a header field."""
         local, _, domain = text.rpartition("@")
         return f"{self.word(local)}@{safe(domain)}" if text else ""
+
+    def path(self, raw: bytes) -> str:
+        """Of a reverse-path; empty: the null reverse-path. What is no Mailbox is a hash as a whole."""
+        mailbox = smtppath.read(raw)
+        if mailbox is not None:
+            return f"{self.word(mailbox.local)}@{safe(mailbox.domain)}"
+        return "" if smtppath.is_null(raw) else self.word(raw.decode("utf-8", "replace"))
 
     def shown(self, fields: Iterable[Header]) -> Iterator[tuple[str, str]]:
         """Name and redacted value of the fields that are shown, in their order."""

@@ -7,6 +7,7 @@ from datetime import date
 from ipaddress import ip_network
 from typing import TypeVar
 
+from dmarcmilter import smtppath
 from dmarcmilter.dmarc import domain as domains
 from dmarcmilter.entries import is_authenticated
 from dmarcmilter.rules import STRICT, Entry, EntryAction, NamePattern, ReasonType, RecipientPattern
@@ -115,6 +116,7 @@ def _recipient(text: str) -> RecipientPattern:
     local, at, host = text.rpartition("@")
     if not local:
         return RecipientPattern(_name(host))
-    if not at or domains.parse(host) is None:
+    mailbox = smtppath.read(text.encode()) if at else None
+    if mailbox is None or not mailbox.plain:
         raise ValueError(f"{text!r} is neither an address nor a domain name")
-    return RecipientPattern(_name(f"={host}"), local.encode().lower())
+    return RecipientPattern(NamePattern(mailbox.domain, exact=True), mailbox.key)

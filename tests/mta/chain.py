@@ -121,15 +121,20 @@ class Mail:
 
 
 @contextlib.contextmanager
-def running_mail(zone: Mapping[str, Any] = ZONE, **sections: Mapping[str, Any]) -> Iterator[Mail]:
-    """`sections`: of the filter's conf file, beside what the chain needs."""
+def running_mail(
+    zone: Mapping[str, Any] = ZONE, settings: Mapping[str, str] | None = None, **sections: Mapping[str, Any]
+) -> Iterator[Mail]:
+    """`sections`: of the filter's conf file, beside what the chain needs. `settings`: of Postfix's main.cf."""
     with NameServer(dict(zone)) as dns, Sink() as sink:
         conf = {
             "dns": {"nameservers": [f"127.0.0.1:{dns.port}"]},
             "identity": {"authserv_id": "mx.test.example"},
             **sections,
         }
-        with FilterDaemon(conf) as daemon, PostfixServer(daemon.address, sink_port=sink.port) as postfix:
+        with (
+            FilterDaemon(conf) as daemon,
+            PostfixServer(daemon.address, sink_port=sink.port, settings=settings) as postfix,
+        ):
             yield Mail(daemon, postfix, sink)
 
 
