@@ -32,7 +32,33 @@ def test_by_default_it_says_that_nothing_is_enforced():
     assert [str(finding) for finding in found] == [
         'warning: [policy] mode is "monitor": results are recorded, no policy is enforced',
         "ok: [policy] mode in force: monitor (no policy is enforced)",
+        (
+            "ok: [history] journal files are deleted 30 days after their last line, once they are in the database; "
+            "outcomes 90 days after they came"
+        ),
     ]
+
+
+@pytest.mark.parametrize(
+    ("journal", "database", "severity", "words"),
+    [
+        (0, 90, "warning", "kept for ever and fill the disk, and outcomes stay in them beyond retention_days (90)"),
+        (0, 0, "warning", "delete_journal_after_days is 0: journal files are kept for ever and fill the disk"),
+        (
+            91,
+            90,
+            "warning",
+            "delete_journal_after_days is 91: outcomes stay in journal files beyond retention_days (90)",
+        ),
+        (90, 90, "ok", "deleted 90 days after their last line"),
+        (30, 0, "ok", "outcomes never"),
+    ],
+)
+def test_it_says_how_long_journal_files_stay(journal, database, severity, words):
+    text = f"history = {{ delete_journal_after_days = {journal}, retention_days = {database} }}"
+    (said,) = [finding for finding in choices.judge(config.parse(text)) if "[history]" in finding.text]
+    assert said.severity == severity
+    assert words in said.text
 
 
 IN_FORCE = {
@@ -120,7 +146,7 @@ QUIET = {
     "an entry of today": entry('client = "192.0.2.1"\naction = "accept"\nexpires = 2027-01-16'),
     "stricter for a domain": entry('from_domain = "a.example"\naction = "reject"'),
     "milder for a client": entry('client = "192.0.2.1"\naction = "quarantine"'),
-    "reports that are off": "history = { retention_days = 1 }",
+    "reports that are off": "history = { retention_days = 1, delete_journal_after_days = 1 }",
     "signed reports": 'reports = { enabled = true, email = "a@example.net", sign_domain = "example.net", '
     'sign_selector = "s", sign_key = "/k" }',
 }

@@ -21,6 +21,7 @@ DOCS = (Path(__file__).parent.parent / "docs" / "from-opendmarc.md").read_text(e
 FILES = {
     "hosts": b"# ours\nlocalhost\n192.0.2.0/24\n!192.0.2.128/25\n2001:db8::/32\n198.51.100.7 # one\n\n"
     b"mail.example.net\n.example.org\n",
+    "locals": b"LocalHost\nip6-localhost.\n[::1]\n!127.0.0.0/8\n[2001:db8::]/32 # out\n!2001:db8::/32\n",
     "whitelist": b"hop.example\n# no more\nLIST.example\n",
     "noreports": b"dmarc@example.com\nexample.org\n",
 }
@@ -148,6 +149,26 @@ def test_the_last_of_several_counts():
 )
 def test_number(text, value):
     assert conffile.number(text) == value
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ('Socket "a b"', "a b"),
+        ("Socket 'a'", "a"),
+        ('\tSocket\t"a"\t# why\r', "a"),
+        ('Socket "a\\"b"', 'a"b'),
+        ('Socket "a', '"a'),
+        ("Socket \"a'", "\"a'"),
+        ('Socket "', '"'),
+        ("\ufeffSocket a", "a"),
+        ('Socket ""', None),
+        ('Socket " "', None),
+    ],
+)
+def test_values_in_quotes(line, value):
+    setting = conffile.parse(f"{line}\n".encode()).settings.get("socket")
+    assert (setting and setting.value) == value
 
 
 def test_limits_of_the_file():

@@ -20,7 +20,7 @@ from dmarcmilter.history import rows, schema
 from dmarcmilter.history.store import Store
 from dmarcmilter.history.writer import Writer
 from dmarcmilter.opendmarc import historyfile, historyrecord
-from dmarcmilter.opendmarc.importer import Import
+from dmarcmilter.opendmarc.importer import Import, NoHistoryError
 from dmarcmilter.reports.stored import day_of
 
 REAL = Path(__file__).parent / "cases" / "opendmarc_history.txt"
@@ -264,7 +264,7 @@ def test_what_cannot_be_read_is_counted_and_keeps_out_nothing_else(lite, tmp_pat
 
 def test_complaints_are_bounded(lite, tmp_path, caplog):
     path = tmp_path / "h"
-    path.write_text("".join(record(n, action="9") for n in range(50)), encoding="ascii")
+    path.write_text(record(99) + "".join(record(n, action="9") for n in range(50)), encoding="ascii")
     assert taken(path, lite).unreadable == 50
     assert len(caplog.records) == 20
 
@@ -280,12 +280,38 @@ def test_pieces(tmp_path, monkeypatch, lite):
     assert counts.unreadable >= 1
 
 
-@pytest.mark.parametrize("raw", [b"", b"job", b"job 1\n", b"nonsense", b"\n\n"])
+@pytest.mark.parametrize("raw", [b"", b"jo", b"job", b"job 1\n"])
 def test_files_without_a_whole_record(raw, tmp_path, lite):
     path = tmp_path / "h"
     path.write_bytes(raw)
     counts = taken(path, lite)
     assert (counts.outcomes, counts.unreadable, counts.rest) == (0, 0, len(raw))
+
+
+NO_HISTORY = {
+    "text": b"nonsense\n" * 3000,
+    "blank": b"\n\n",
+    "journal": b'{"v":1,"queue_id":"job 1"}\n',
+    "binary": bytes(range(256)) * 600,
+    "conf": b"Socket local:/x\nHistoryFile /y\n",
+    "records of something else": b"job 1\nname a\njob 2\nname b\naction x\n",
+}
+
+
+@pytest.mark.parametrize("raw", NO_HISTORY.values(), ids=NO_HISTORY)
+@pytest.mark.parametrize("options", [(), ("--dry-run",)], ids=["import", "dry run"])
+def test_what_is_no_history_file_is_refused(raw, options, tmp_path):
+    """Each time again: nothing of it is remembered."""
+    conf, file = tmp_path / "c.toml", tmp_path / "file"
+    conf.write_text(f'[history]\ndatabase = "sqlite:///{tmp_path}/h.db"\n')
+    file.write_bytes(raw)
+    for _ in range(2):
+        refused = run("--config", str(conf), *options, str(file))
+        assert refused.exit_code == 1
+        assert f"{file}: no history file of OpenDMARC" in refused.stderr
+        assert not refused.stdout
+    file.write_bytes(REAL.read_bytes())
+    assert run("--config", str(conf), *options, str(file)).stdout.startswith("9 outcomes")
 
 
 LINES = st.lists(
@@ -307,7 +333,10 @@ def scratch(tmp_path_factory):
 @given(lines=LINES, end=st.sampled_from([b"\n", b""]))
 def test_any_file(scratch, lines, end):
     scratch.write_bytes(b"\n".join(lines) + end)
-    counts = Import(scratch, None).run()
+    try:
+        counts = Import(scratch, None).run()
+    except NoHistoryError:
+        return
     assert counts.outcomes >= 0
     assert 0 <= counts.rest <= scratch.stat().st_size
 

@@ -12,7 +12,14 @@ REPORT_DAYS = 3
 
 
 def judge(config: Config) -> list[Finding]:
-    return [*_enforcement(config), *_author(config), *_ignored(config), *_times(config), *_reports(config)]
+    return [
+        *_enforcement(config),
+        *_author(config),
+        *_ignored(config),
+        *_times(config),
+        *_kept(config),
+        *_reports(config),
+    ]
 
 
 def _enforcement(config: Config) -> list[Finding]:
@@ -65,6 +72,22 @@ def _times(config: Config) -> list[Finding]:
             "one slow name server uses up the time of all checks of a message"
         )
     ]
+
+
+def _kept(config: Config) -> list[Finding]:
+    """How long journal files and outcomes stay."""
+    journal, database = config.history.delete_journal_after_days, config.history.retention_days
+    if journal == 0:
+        text = "[history] delete_journal_after_days is 0: journal files are kept for ever and fill the disk"
+        if database:
+            text += f", and outcomes stay in them beyond retention_days ({database})"
+        return [warning(text)]
+    if 0 < database < journal:
+        text = f"[history] delete_journal_after_days is {journal}: outcomes stay in journal files beyond retention_days"
+        return [warning(f"{text} ({database})")]
+    outcomes = f"outcomes {database} days after they came" if database else "outcomes never"
+    text = f"[history] journal files are deleted {journal} days after their last line, once they are in the database"
+    return [ok(f"{text}; {outcomes}")]
 
 
 def _reports(config: Config) -> list[Finding]:

@@ -7,7 +7,7 @@ import click
 
 from dmarcmilter.cli.common import config_option, fail, json_option, load
 from dmarcmilter.cli.language import language_option
-from dmarcmilter.cli.stats import Since
+from dmarcmilter.cli.when import FORMS, When
 from dmarcmilter.explanation import Language
 
 QUEUE_ID = re.compile(r"[A-Za-z0-9._+-]{1,100}")
@@ -16,7 +16,7 @@ QUEUE_ID = re.compile(r"[A-Za-z0-9._+-]{1,100}")
 
 @click.command()
 @config_option
-@click.option("--since", type=Since(), metavar="WHEN", help="Not before: 12h, 7d, 2w or YYYY-MM-DD; default: no limit.")
+@click.option("--since", type=When(), metavar="WHEN", help=f"Not before: {FORMS}; default: no limit.")
 @click.option("--all", "everywhere", is_flag=True, help="Search on where something was found: ids are used again.")
 @language_option
 @json_option

@@ -3,6 +3,7 @@
 import click
 
 from dmarcmilter.cli.common import act_as_filters_user, config_option, load, make_private
+from dmarcmilter.cli.when import FORMS, Days
 
 
 @click.group()
@@ -31,7 +32,9 @@ def ingest(path: str, *, follow: bool) -> None:
 
 @history.command("purge")
 @config_option
-@click.option("--older-than", "days", type=click.IntRange(min=0), required=True, metavar="DAYS", help="UTC days.")
+@click.option(
+    "--older-than", "days", type=Days(), required=True, metavar="DAYS", help=f"UTC days before today; or {FORMS}."
+)
 def purge(path: str, days: int) -> None:
     """Remove outcomes of before the last DAYS days from the database."""
     from dmarcmilter.cli import historywork  # noqa: PLC0415
@@ -51,7 +54,7 @@ def import_opendmarc(file: str, path: str, *, dry: bool) -> None:
     FILE may still be written to: imported again, it brings what is new. What is taken in counts in statistics;
     it is never reported to domains, as that was OpenDMARC's part.
 
-    Exit status: 0 done, 2 FILE or the database cannot be used.
+    Exit status: 0 done, 1 FILE is no history file of OpenDMARC, 2 FILE or the database cannot be used.
     """
     from dmarcmilter.cli import importwork  # noqa: PLC0415
 

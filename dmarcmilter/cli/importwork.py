@@ -10,8 +10,10 @@ from dmarcmilter.cli.common import fail
 from dmarcmilter.history import schema
 from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.history.writer import Writer
-from dmarcmilter.opendmarc.importer import Import
+from dmarcmilter.opendmarc.importer import Import, NoHistoryError
 from dmarcmilter.settings import Config
+
+EXIT_NO_HISTORY = 1
 
 
 def import_opendmarc(config: Config, file: str, *, dry: bool) -> None:
@@ -22,6 +24,9 @@ def import_opendmarc(config: Config, file: str, *, dry: bool) -> None:
             fail(f"{file} is not a file")
         work = Import(path, _writer(config.history.database, dry=dry), dry=dry)
         counts = work.run()
+    except NoHistoryError as error:
+        click.echo(f"dmarcmilter: {file}: {error}", err=True)
+        raise SystemExit(EXIT_NO_HISTORY) from None
     except OSError as error:
         fail(f"{file}: {error.strerror or error}")
     except StoreError as error:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from dmarcmilter.cli.common import config_option, json_option, load
-from dmarcmilter.cli.stats import Since
+from dmarcmilter.cli.when import FORMS, When
 
 queue_option = click.option(
     "--config-dir", default="", metavar="DIRECTORY", help="Postfix's; default: of the system's Postfix."
@@ -20,9 +20,7 @@ def selection(command: Callable[..., Any]) -> Callable[..., Any]:
         click.argument("queue_ids", nargs=-1, metavar="[QUEUE_ID]..."),
         click.option("--all", "everything", is_flag=True, help="All that we held."),
         click.option("--domain", "domains", multiple=True, metavar="DOMAIN", help="Of this Author Domain."),
-        click.option(
-            "--older-than", "before", type=Since(), metavar="WHEN", help="12h, 7d, 2w; or of before YYYY-MM-DD (UTC)."
-        ),
+        click.option("--older-than", "before", type=When(), metavar="WHEN", help=f"That arrived before {FORMS}."),
         click.option("--yes", is_flag=True, help="Do not ask."),
         queue_option,
         config_option,
@@ -78,7 +76,7 @@ def release(
 ) -> None:
     """Let messages go to their recipients after all. They are not judged again.
 
-    Exit status: 0 done, 1 not all of it, or nothing to do, 2 the queue cannot be used.
+    Exit status: 0 done, also when there is nothing to do; 1 not all of it, 2 the queue cannot be used.
     """
     from dmarcmilter.cli import quarantinework  # noqa: PLC0415
 
@@ -100,7 +98,7 @@ def delete(
 ) -> None:
     """Remove messages for good. Nobody is told.
 
-    Exit status: 0 done, 1 not all of it, or nothing to do, 2 the queue cannot be used.
+    Exit status: 0 done, also when there is nothing to do; 1 not all of it, 2 the queue cannot be used.
     """
     from dmarcmilter.cli import quarantinework  # noqa: PLC0415
 

@@ -170,7 +170,8 @@ def _chosen(config: Config, queue: PostfixQueue, wanted: Wanted) -> list[Ours]:
         click.echo(f"no message {printable(queue_id)} is on hold because of us", err=True)
     if not chosen:
         click.echo("nothing to do")
-        raise SystemExit(EXIT_INCOMPLETE)
+        # An id that was named and is not on hold is worth an exit status; a selection that is empty is not.
+        raise SystemExit(EXIT_INCOMPLETE if wanted.queue_ids else 0)
     return chosen
 
 

@@ -5,15 +5,13 @@ from datetime import UTC, datetime
 import click
 
 from dmarcmilter.cli.common import fail, json_option
-from dmarcmilter.cli.stats import Since
+from dmarcmilter.cli.when import FORMS, When
 
 
 @click.command()
 @click.option("--config", "path", required=True, metavar="NEW", help="The conf file to try; its [history] is read.")
-@click.option(
-    "--since", type=Since(), default="7d", metavar="WHEN", show_default=True, help="12h, 7d, 2w or YYYY-MM-DD."
-)
-@click.option("--until", type=Since(), metavar="WHEN", help="The same; default: now.")
+@click.option("--since", type=When(), default="7d", metavar="WHEN", show_default=True, help=f"From then on: {FORMS}.")
+@click.option("--until", type=When(), metavar="WHEN", help="Until then, in the same forms; default: now.")
 @click.option(
     "--limit-domains",
     type=click.IntRange(min=0),

@@ -1,19 +1,16 @@
 """`dmarcmilter report`: aggregate and failure reports, made and sent, or looked at."""
 
 import sys
-from datetime import date, datetime
+from datetime import date
 
 import click
 
 from dmarcmilter.cli.common import act_as_filters_user, config_option, make_private
 from dmarcmilter.cli.common import load as load_conf
+from dmarcmilter.cli.when import FORMS, Day
 from dmarcmilter.settings import Config
 
-day_option = click.option("--day", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", help="A UTC day.")
-
-
-def _day(when: datetime | None) -> date | None:
-    return when.date() if when else None
+day_option = click.option("--day", type=Day(), metavar="DAY", help=f"The UTC day of {FORMS}.")
 
 
 def load(path: str) -> Config:
@@ -38,7 +35,7 @@ def report() -> None:
     "--resend-uncertain", is_flag=True, help="Also what may have arrived when a run or a connection broke off."
 )
 @click.option("--if-on", is_flag=True, help="Where reports are off, do nothing and succeed: for the timer.")
-def run(path: str, day: datetime | None, domain: str, *, dry_run: bool, resend_uncertain: bool, if_on: bool) -> None:
+def run(path: str, day: date | None, domain: str, *, dry_run: bool, resend_uncertain: bool, if_on: bool) -> None:
     """Make and send the reports that are due; a timer runs this each hour.
 
     Exit status: 0 done, also when some destinations were refused; 1 the run could not be finished and goes on at the
@@ -48,7 +45,7 @@ def run(path: str, day: datetime | None, domain: str, *, dry_run: bool, resend_u
     from dmarcmilter.cli import reportwork  # noqa: PLC0415
     from dmarcmilter.reports.run import Ask  # noqa: PLC0415
 
-    ask = Ask(_day(day), domain.lower(), resend_uncertain)
+    ask = Ask(day, domain.lower(), resend_uncertain)
     config = load(path)
     if if_on and not reportwork.are_on(config, ask):
         return
@@ -59,14 +56,14 @@ def run(path: str, day: datetime | None, domain: str, *, dry_run: bool, resend_u
 @config_option
 @day_option
 @click.argument("domain")
-def show(path: str, day: datetime | None, domain: str) -> None:
+def show(path: str, day: date | None, domain: str) -> None:
     """Print the report (XML) about DOMAIN for a day, by default yesterday, whatever was sent of it.
 
     Exit status: 0, or 1 when there is nothing to report.
     """
     from dmarcmilter.cli import reportwork  # noqa: PLC0415
 
-    raise SystemExit(reportwork.show(load(path), _day(day), domain.lower()))
+    raise SystemExit(reportwork.show(load(path), day, domain.lower()))
 
 
 @report.command("status")

@@ -1,43 +1,18 @@
 """`dmarcmilter stats`: what the database of outcomes says of a period."""
 
-import re
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 
 import click
 
+from dmarcmilter.cli import when
 from dmarcmilter.cli.common import config_option, json_option, load
-
-UNITS = {"h": "hours", "d": "days", "w": "weeks"}
-LONGEST = timedelta(days=3653)
-"""Each day has its place in the timeline."""
-
-
-class Since(click.ParamType[datetime]):
-    name = "since"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Now less 12h, 7d, 2w; or the beginning of a day, YYYY-MM-DD of UTC."""
-        now = datetime.now(UTC)
-        found = _since(str(value), now)
-        if found is None or now - found > LONGEST:
-            self.fail(f"{value!r} is none of 12h, 7d, 2w, 2026-01-31, or longer ago than ten years", param, ctx)
-        return found
-
-
-def _since(text: str, now: datetime) -> datetime | None:
-    if found := re.fullmatch(r"([0-9]{1,5})([hdw])", text):
-        return now - timedelta(**{UNITS[found[2]]: int(found[1])})
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
-        return None
+from dmarcmilter.cli.when import When
 
 
 @click.command()
 @config_option
 @click.option(
-    "--since", type=Since(), default="7d", metavar="WHEN", show_default=True, help="12h, 7d, 2w or YYYY-MM-DD."
+    "--since", type=When(), default="7d", metavar="WHEN", show_default=True, help=f"From then on: {when.FORMS}."
 )
 @click.option(
     "--by",

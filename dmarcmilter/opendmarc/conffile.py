@@ -4,6 +4,7 @@ One setting a line, name and value apart by white space, names in any case, `#` 
 (opendmarc.conf(5)).
 """
 
+import re
 from dataclasses import dataclass
 
 MAX_FILE = 1_048_576
@@ -36,9 +37,9 @@ class ConfFile:
 def parse(raw: bytes) -> ConfFile:
     settings: dict[str, Setting] = {}
     notes = [f"only the first {MAX_FILE} octets are read"] if len(raw) > MAX_FILE else []
-    for number, line in enumerate(raw[:MAX_FILE].decode("utf-8", "replace").split("\n"), 1):
+    for number, line in enumerate(raw[:MAX_FILE].decode("utf-8-sig", "replace").split("\n"), 1):
         name, _, rest = printable(line.partition("#")[0]).strip().partition(" ")
-        value = rest.strip()
+        value = unquoted(rest.strip())
         if not name:
             continue
         if not value or len(value) > MAX_VALUE or len(name) > MAX_NAME:
@@ -53,6 +54,13 @@ def parse(raw: bytes) -> ConfFile:
 def printable(text: str) -> str:
     """White space as spaces; any other character that would not show as a question mark: values end up in comments."""
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+
+
+def unquoted(value: str) -> str:
+    """The value without quotes around all of it, and without the backslashes within them."""
+    if len(value) < 2 or value[0] not in "\"'" or value[-1] != value[0]:
+        return value
+    return re.sub(r"\\(.)", r"\1", value[1:-1]).strip()
 
 
 def listed(value: str) -> list[str]:

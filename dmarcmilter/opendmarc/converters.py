@@ -158,7 +158,7 @@ def _excluded(value: str, context: Context) -> Taken:
 
 
 def _suffix_list(value: str, context: Context) -> Taken:
-    if value == OF_THE_SYSTEM:
+    if value == OF_THE_SYSTEM or Path(value) == Path(OF_THE_SYSTEM).parent:
         return Taken(text="the system's list is found without it, unless there is a newer one", fate=Fate.NEEDLESS)
     context.file(value)
     base = context.value("BaseDirectory")
@@ -209,8 +209,10 @@ def socket_address(value: str) -> str:
     if not everywhere or not port.isdigit():
         raise NotTakenError("not understood; give [milter] socket as unix:/PATH or inet:PORT@ADDRESS")
     host = host.strip("[]") or everywhere
-    if host.lower() == "localhost":
+    if host.lower().removesuffix(".") in hosts.LOCAL_NAMES:
         host = loopback
+    if ":" in host:
+        kind = "inet6"
     if not re.fullmatch(r"[0-9a-fA-F:.]+", host):
         raise NotTakenError(f"names of hosts are not looked up: give the address of {host} in [milter] socket")
     return f"{kind.lower()}:{port}@{host}"

@@ -31,6 +31,13 @@ class Piece:
     """Where the next reading starts."""
 
 
+def begins_like_one(path: Path) -> bool:
+    """Whether a file is empty, or has the beginning of a record within the bytes that a record may have."""
+    with path.open("rb") as file:
+        head = file.read(MAX_RECORD)
+    return not head or head.startswith(_FIRST) or b"\n" + _FIRST in head or _FIRST.startswith(head)
+
+
 def identity(path: Path) -> bytes | None:
     """What tells this file from others: its first record. None: it has none yet.
 

@@ -12,6 +12,10 @@ MAX_ENTRY = 255
 
 Network = IPv4Network | IPv6Network
 
+LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback"})
+LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+"""What these names stand for (RFC 6761 6.3)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
@@ -32,25 +36,26 @@ def parse(raw: bytes) -> Hosts:
     exceptions: list[Network] = []
     left_out = []
     for entry in entries(raw):
-        network = _network(entry.removeprefix("!").strip())
-        if network is None:
+        networks = _networks(entry.removeprefix("!").strip())
+        if not networks:
             left_out.append(entry)
         elif entry.startswith("!"):
-            exceptions.append(network)
+            exceptions += networks
         else:
-            taken[network] = None
+            taken |= dict.fromkeys(networks)
     left_out += [str(network) for network in list(taken)[MAX_NETWORKS:]]
     kept, uncut = _without(list(taken)[:MAX_NETWORKS], exceptions)
     return Hosts(tuple(map(str, kept)), (*left_out, *(f"!{network}" for network in uncut)))
 
 
-def _network(entry: str) -> Network | None:
-    if entry == "localhost":
-        entry = "127.0.0.0/8"
+def _networks(entry: str) -> tuple[Network, ...]:
+    """The networks of an entry; none for a name that is not this machine's own."""
+    if entry.lower().removesuffix(".") in LOCAL_NAMES:
+        return LOOPBACK
     try:
-        return ip_network(entry.strip("[]"), strict=False)
+        return (ip_network(entry.replace("[", "").replace("]", ""), strict=False),)
     except ValueError:
-        return None
+        return ()
 
 
 def _without(networks: list[Network], exceptions: list[Network]) -> tuple[list[Network], list[Network]]:

@@ -23,6 +23,16 @@ MAX_COMPLAINTS = 20
 """Records that could not be read, in the log; they are all counted."""
 
 
+class NoHistoryError(Exception):
+    """The file is no history file of OpenDMARC."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no history file of OpenDMARC, whose records begin with a line `job` and end with a line `action`; "
+            "nothing was taken in"
+        )
+
+
 @dataclass
 class Counts:
     outcomes: int = 0
@@ -44,7 +54,9 @@ class Import:
         self.counts = Counts()
 
     def run(self) -> Counts:
-        """OSError when the file cannot be read, StoreError when the database is not there."""
+        """OSError when the file cannot be read, StoreError when the database is not there; NoHistoryError."""
+        if not historyfile.begins_like_one(self._path):
+            raise NoHistoryError
         digest = historyfile.identity(self._path)
         if digest is None:
             self.counts.rest = self._path.stat().st_size
@@ -61,6 +73,8 @@ class Import:
     def _take(self, piece: Piece, digest: bytes, start: int) -> bool:
         """False: another process has taken it."""
         lines = list(self._lines(piece))
+        if start == 0 and not lines:
+            raise NoHistoryError
         if self._writer is not None and not self._dry:
             try:
                 taken = self._writer.write(lines, self._advance(piece, digest, start, lines))

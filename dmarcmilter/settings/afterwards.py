@@ -19,7 +19,7 @@ class History:
     journal: str = "/var/lib/dmarcmilter/journal"
     database: str = "sqlite:////var/lib/dmarcmilter/history.db"
     retention_days: int = 90
-    delete_journal_after_days: int = 0
+    delete_journal_after_days: int = 30
 
 
 @dataclass(frozen=True, slots=True)
