@@ -68,6 +68,9 @@ Around
     listener        the socket, bound once
     log_output      log lines to standard error, systemd's journal or syslog
     notify          readiness for the service manager
+    mailnames       the domain in an address, a URL or the name of a record
+    mbox            messages in a file, one after the other
+    received        Received fields: the client, and the host that wrote it
     mailfile        a message in a file, cut as an MTA would
     holdqueue       Postfix's hold queue: what is held, released, deleted
     metrics         what is counted, and Prometheus's endpoint

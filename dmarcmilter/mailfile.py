@@ -8,10 +8,45 @@ from dmarcmilter.message import Header
 _FIELD = re.compile(rb"([!-9;-~\x80-\xff]+)[ \t]*:")
 
 
+MAIL_FIELDS = frozenset(
+    name.encode()
+    for name in (
+        *(
+            "from",
+            "sender",
+            "reply-to",
+            "to",
+            "cc",
+            "bcc",
+            "date",
+            "subject",
+            "message-id",
+            "in-reply-to",
+            "references",
+        ),
+        *("received", "return-path", "delivered-to", "mime-version", "content-type", "content-transfer-encoding"),
+        *("dkim-signature", "authentication-results", "arc-seal", "list-id", "resent-from", "resent-date"),
+    )
+)
+"""Field names by which a header is recognized as that of a message, in lower case. `X-` fields count, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class MailFile:
     headers: tuple[Header, ...]
     body: bytes
+
+
+def problem(raw: bytes) -> str:
+    """Why this is no message; empty: it may be one."""
+    if not raw.strip():
+        return "it is empty"
+    headers = parse(raw).headers
+    if not headers:
+        return "it does not begin with a header field"
+    if not any(header.key in MAIL_FIELDS or header.key.startswith(b"x-") for header in headers):
+        return "none of its header fields is one that messages have, such as From, Date or Received"
+    return ""
 
 
 def parse(raw: bytes) -> MailFile:

@@ -65,9 +65,16 @@ def path_of(raw: bytes) -> bytes:
 
 
 def address_of(text: str) -> IPv4Address | IPv6Address | None:
-    """Sendmail writes `IPv6:` before some addresses; a zone index and the IPv4-mapped form say nothing to SPF."""
+    """An IP address as MTAs and people write it; None: it is none.
+
+    With brackets and `IPv6:` (RFC 5321 4.1.3), which Sendmail writes before some. A zone index and the IPv4-mapped form
+    say nothing to SPF.
+    """
+    text = text.strip().removeprefix("[").removesuffix("]")
+    if text[:5].lower() == "ipv6:":
+        text = text[5:]
     try:
-        found = ip_address(text.removeprefix("IPv6:").partition("%")[0])
+        found = ip_address(text.partition("%")[0])
     except ValueError:
         return None
     return getattr(found, "ipv4_mapped", None) or found

@@ -19,6 +19,9 @@ ZONE = {
     "_dmarc.a.b.example": {"TXT": ["v=DMARC1; p=none"]},
     "_dmarc.b.example": {"TXT": ["v=DMARC1; p=reject; psd=y"]},
     "_dmarc.broken.example": {"_": "servfail"},
+    "plain.example": {"A": ["192.0.2.9"]},
+    "silent.test": {"_": "servfail"},
+    "_dmarc.silent.test": {"_": "servfail"},
     "_dmarc.unusable.example": {"TXT": ["v=DMARC1; p=maybe"]},
     "_dmarc.np.example": {"TXT": ["v=DMARC1; p=none; np=reject"]},
     "alias.np.example": {"CNAME": ["nowhere.hosting.example"]},
@@ -195,6 +198,36 @@ def test_lookup_json(conf):
         faults = {fault["tag"]: fault for fault in found["faults"]}
         assert {"rua", "pct"} <= set(faults)
         assert all(fault["problem"] and fault["advice"] for fault in faults.values())
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["_dmarc.good.example", "joe@good.example", "https://good.example/x", "GOOD.example.", "Joe <joe@good.example>"],
+)
+def test_lookup_takes_what_people_have(conf, asked):
+    result = lookup(conf, asked, "--json")
+    report = json.loads(result.stdout)
+    assert (result.exit_code, report["domain"], report["asked"]) == (0, "good.example", asked)
+
+
+@pytest.mark.parametrize(
+    ("domain", "exists", "status", "words"),
+    [
+        ("nothing.test", False, 1, "The domain nothing.test does not exist (NXDOMAIN). No DMARC record applies"),
+        ("plain.example", True, 1, "The domain plain.example exists. No DMARC record applies"),
+        ("below.good.example", False, 0, "The domain below.good.example does not exist (NXDOMAIN)."),
+        ("silent.test", None, 2, "DNS did not answer whether the domain silent.test exists: "),
+        ("good.example", True, 0, "No fault was found"),
+    ],
+)
+def test_lookup_says_whether_the_domain_exists(conf, domain, exists, status, words):
+    result = lookup(conf, domain)
+    text = " ".join(result.stdout.split())
+    assert (result.exit_code, words in text) == (status, True), text
+    assert ("does not exist" in text) is (exists is False)
+    assert ("DNS did not answer" in text) is (exists is None)
+    report = json.loads(lookup(conf, domain, "--json").stdout)
+    assert (report["exists"], bool(report["existence_failed"])) == (exists, exists is None)
 
 
 def test_lookup_tells_what_was_meant_as_a_record(conf):

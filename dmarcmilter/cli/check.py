@@ -1,34 +1,65 @@
-"""`dmarcmilter check`: judge one message as the daemon would, and explain."""
+"""`dmarcmilter check`: evaluate messages in a file as the daemon would, and explain."""
 
 import json
+import os
+import stat
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import click
 
-from dmarcmilter import mailfile, site
-from dmarcmilter.cli.common import config_option, fail, json_option, load, resolver
+from dmarcmilter import mailfile, mbox, received, site
+from dmarcmilter.cli.common import EXIT_ERROR, config_option, fail, json_option, load, resolver
 from dmarcmilter.cli.language import language_option, say
 from dmarcmilter.collector import HeaderCollector
 from dmarcmilter.config import ConfigError
+from dmarcmilter.dmarc import domain as domains
 from dmarcmilter.examination import Examination
 from dmarcmilter.explanation import Language, as_text, explain
-from dmarcmilter.message import Envelope, path_of
-from dmarcmilter.outcome import Outcome
-from dmarcmilter.resolver import MessageLookup
+from dmarcmilter.mailfile import MailFile
+from dmarcmilter.message import Envelope, address_of, path_of
+from dmarcmilter.outcome import Outcome, shown
+from dmarcmilter.pipeline import Site
+from dmarcmilter.resolver import MessageLookup, Resolver
 from dmarcmilter.settings import Config
 
 CHUNK = 65_535
 """Octets of body handed over at a time, as MTAs do."""
+WORST = (0, 1, EXIT_ERROR)
+"""Exit statuses of single messages, from the best to the worst."""
+STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
+"""Beginnings of paths that may be pipes: a pipe in the file system would be waited for without end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The options of the command; None: not given."""
+
+    client: IPv4Address | IPv6Address | None
+    helo: str | None
+    mail_from: str | None
+    recipients: tuple[str, ...]
+    queue_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the parts of an envelope are from, in words for JSON and in a sentence."""
+
+    client: str
+    mail_from: str
+    text: str
 
 
 @click.command()
 @config_option
-@click.option("--ip", "client", required=True, metavar="ADDRESS", help="The SMTP client's address.")
-@click.option("--helo", required=True, metavar="NAME")
-@click.option("--mail-from", "mail_from", required=True, metavar="ADDRESS", help='"" is the null sender.')
+@click.option("--ip", "client", metavar="ADDRESS", help="The SMTP client's address; default: see above.")
+@click.option("--helo", metavar="NAME", help="Default: see above.")
+@click.option("--mail-from", "mail_from", metavar="ADDRESS", help='"" is the null sender; default: see above.')
 @click.option("--rcpt", "recipients", multiple=True, metavar="ADDRESS")
 @click.option("--queue-id", default="-", metavar="ID", help="To be shown in the result.")
 @language_option
@@ -36,9 +67,9 @@ CHUNK = 65_535
 @click.argument("message", metavar="MESSAGE.eml")
 def check(
     path: str,
-    client: str,
-    helo: str,
-    mail_from: str,
+    client: str | None,
+    helo: str | None,
+    mail_from: str | None,
     recipients: tuple[str, ...],
     queue_id: str,
     lang: Language,
@@ -46,39 +77,177 @@ def check(
     *,
     as_json: bool,
 ) -> None:
-    """Judge a message (- is standard input) as the daemon would, and explain.
+    """Evaluate a message (- is standard input) as the daemon would, and explain.
 
-    Exit status: 0 for pass or no policy, 1 when it fails a policy, 2 for an error.
+    An mbox file is read message by message. What --ip, --helo and --mail-from do not give is taken from the message:
+    the client from the newest Received field about one outside of [ignore] networks, the sender from Return-Path. The
+    output says so, and where it is a guess: fields that no host of yours wrote are the sender's own.
+
+    Exit status: 0 for pass or no policy, 1 when it fails a policy, 2 for an error; of an mbox file the worst.
     """
     config = load(path)
+    address = None
+    if client is not None and (address := address_of(client)) is None:
+        fail(f"--ip: {client!r} is not an IP address")
+    given = Given(address, helo, mail_from, recipients, queue_id)
+    checker = _Checker(config, lang, as_json=as_json)
+    status = 0
+    number = 0
     try:
-        raw = sys.stdin.buffer.read() if message == "-" else Path(message).read_bytes()
-        address = ip_address(client)
-    except (OSError, ValueError) as error:
-        fail(str(error))
-    envelope = Envelope(
-        queue_id=queue_id,
-        received_at=datetime.now(UTC),
-        client_ip=getattr(address, "ipv4_mapped", None) or address,
-        client_name="",
-        helo=helo.encode("utf-8", "surrogateescape"),
-        mail_from=path_of(mail_from.encode("utf-8", "surrogateescape")),
-        recipients=tuple(path_of(recipient.encode("utf-8", "surrogateescape")) for recipient in recipients),
+        with _opened(message) as file:
+            for number, stored in enumerate(mbox.messages(file), start=1):
+                status = max(status, checker.check(stored, given, message, number), key=WORST.index)
+    except mbox.TooLargeError:
+        fail(f"{message}: message {number + 1} is larger than {mbox.MAX_MESSAGE} bytes")
+    except OSError as error:
+        fail(f"{message}: {error.strerror or error}")
+    raise SystemExit(status)
+
+
+def _opened(path: str) -> BinaryIO:
+    if path == "-":
+        return sys.stdin.buffer
+    mode = Path(path).stat().st_mode
+    if not stat.S_ISREG(mode) and not (stat.S_ISFIFO(mode) and path.startswith(STREAMS)):
+        kind = "a directory" if stat.S_ISDIR(mode) else "no regular file"
+        fail(f"{path}: is {kind}, and no message; - reads standard input")
+    return open(path, "rb")  # noqa: PTH123  closed by the caller
+
+
+class _Checker:
+    """Evaluates one message after the other with one cache of DNS answers."""
+
+    def __init__(self, config: Config, lang: Language, *, as_json: bool) -> None:
+        self._config = config
+        self._lang = lang
+        self._as_json = as_json
+        self._ignored = config.ignore.parsed()
+        self._site = _built(config)
+        self._resolver = resolver(config)
+        names = (config.identity.authserv_id, *config.identity.remove_authserv_ids, self._site.host_name)
+        self._own_names = {name for name in map(domains.parse, names) if name}
+
+    def check(self, stored: mbox.Stored, given: Given, path: str, number: int) -> int:
+        """Print what becomes of one message; the exit status for it."""
+        is_one_of_many = stored.sender is not None
+        name = f"{path}: message {number}" if is_one_of_many else path
+        if wrong := mailfile.problem(stored.raw):
+            click.echo(f"dmarcmilter: {name}: no message: {wrong}", err=True)
+            return EXIT_ERROR
+        parsed = mailfile.parse(stored.raw)
+        envelope, source = self._envelope(parsed, stored, given)
+        if envelope.client_ip is not None and self._is_ignored(envelope.client_ip):
+            click.echo(f"note: the daemon does not judge {envelope.client_ip}: it is in [ignore] networks", err=True)
+        record = _evaluate(envelope, parsed, self._config, self._site, self._resolver).record()
+        result = record["dmarc"]["result"]
+        self._print(record, source, number if is_one_of_many else 0)
+        return {"pass": 0, "none": 0, "fail": 1}.get(result, EXIT_ERROR)
+
+    def _print(self, record: dict[str, Any], source: Source, number: int) -> None:
+        if self._as_json:
+            more = {"envelope_source": {"client": source.client, "mail_from": source.mail_from}}
+            say(json.dumps(record | more | ({"message": number} if number else {})))
+            return
+        if number:
+            say(f"--- message {number} ---")
+        if source.text:
+            say(source.text)
+        say(as_text(explain(record, self._lang), self._lang))
+
+    def _is_ignored(self, address: IPv4Address | IPv6Address) -> bool:
+        return any(address in network for network in self._ignored)
+
+    def _envelope(self, parsed: MailFile, stored: mbox.Stored, given: Given) -> tuple[Envelope, Source]:
+        entry = received.entry(parsed.headers, self._own_names, self._is_ignored)
+        if given.client is not None and entry is not None and entry.hop.client != given.client:
+            entry = None  # the field is about another client
+        client, helo = given.client, given.helo
+        if client is None and entry is not None:
+            client = entry.hop.client
+        if helo is None:
+            helo = os.fsdecode(entry.hop.helo) if entry is not None else ""
+        sender, sender_source = _sender(parsed, stored, given, entry)
+        client_source = _client_source(given, entry)
+        envelope = Envelope(
+            queue_id=given.queue_id,
+            received_at=datetime.now(UTC),
+            # Without a sender there is no identity that SPF could check: the HELO name is for bounces only.
+            client_ip=client if sender is not None else None,
+            client_name="",
+            helo=helo.encode("utf-8", "surrogateescape"),
+            mail_from=sender or b"",
+            recipients=tuple(path_of(recipient.encode("utf-8", "surrogateescape")) for recipient in given.recipients),
+        )
+        text = _source_text(envelope, entry, client_source, sender_source)
+        return envelope, Source(client_source, sender_source, text)
+
+
+def _client_source(given: Given, entry: received.Entry | None) -> str:
+    if given.client is not None:
+        return "option"
+    if entry is None:
+        return "unknown"
+    return "received" if entry.is_ours else "guess"
+
+
+def _sender(
+    parsed: MailFile, stored: mbox.Stored, given: Given, entry: received.Entry | None
+) -> tuple[bytes | None, str]:
+    """The reverse-path, and where it is from; None: unknown."""
+    if given.mail_from is not None:
+        return path_of(given.mail_from.encode("utf-8", "surrogateescape")), "option"
+    index, value = next(
+        ((index, header.value) for index, header in enumerate(parsed.headers) if header.key == b"return-path"), (0, b"")
     )
-    if any(envelope.client_ip in network for network in config.ignore.parsed()):
-        click.echo(f"note: the daemon does not judge {client}: it is in [ignore] networks", err=True)
-    record = judge(envelope, raw, config).record()
-    say(json.dumps(record) if as_json else as_text(explain(record, lang), lang))
-    raise SystemExit(_status(record["dmarc"]["result"]))
+    if value:
+        # A final delivery writes it above all Received fields; one below those is the sender's own.
+        is_above = entry is not None and index < entry.index
+        return path_of(value.strip()), "return_path" if is_above else "guess"
+    if entry is not None and entry.hop.mail_from is not None:
+        return entry.hop.mail_from, "received" if entry.is_ours else "guess"
+    if stored.sender:
+        return b"" if stored.sender in (b"MAILER-DAEMON", b"<>") else path_of(stored.sender), "mbox"
+    return None, "unknown"
+
+
+def _source_text(envelope: Envelope, entry: received.Entry | None, client_source: str, sender_source: str) -> str:
+    """What was taken from where; empty: the options gave all of it."""
+    lines = []
+    if client_source in ("received", "guess") and entry is not None:
+        by = f"written by {entry.hop.by}" if entry.hop.by else "of a host without a name"
+        sure = "a host of yours" if entry.is_ours else "not known as a host of yours: a guess"
+        address = entry.hop.client
+        lines.append(f"Client {address}, HELO {shown(envelope.helo)}: from the newest Received field, {by}, {sure}.")
+    elif client_source == "unknown":
+        lines.append("Client unknown: no Received field names one outside of [ignore] networks; give --ip and --helo.")
+    where = {
+        "return_path": "from Return-Path",
+        "received": "from the Received field",
+        "mbox": "from the mbox separator",
+        "guess": "from a field that the sender may have written: a guess",
+    }
+    if sender_source in where:
+        lines.append(f"MAIL FROM <{shown(envelope.mail_from)}>: {where[sender_source]}.")
+    elif sender_source == "unknown":
+        lines.append("MAIL FROM unknown: there is no Return-Path; give --mail-from.")
+    if "unknown" in (client_source, sender_source):
+        lines.append("SPF is not checked.")
+    return "\n".join(lines)
 
 
 def judge(envelope: Envelope, raw: bytes, config: Config) -> Outcome:
+    return _evaluate(envelope, mailfile.parse(raw), config, _built(config), resolver(config))
+
+
+def _built(config: Config) -> Site:
     try:
-        mine = site.build(config, keep_key=False)
+        return site.build(config, keep_key=False)
     except ConfigError as error:
         fail(str(error))
-    lookup = MessageLookup(resolver(config), config.dns.message_budget, config.dns.message_queries)
-    parsed = mailfile.parse(raw)
+
+
+def _evaluate(envelope: Envelope, parsed: MailFile, config: Config, mine: Site, dns: Resolver) -> Outcome:
+    lookup = MessageLookup(dns, config.dns.message_budget, config.dns.message_queries)
     header = HeaderCollector(config.milter.max_header_fields, config.milter.max_header_bytes, leading_space=True)
     for field in parsed.headers:
         header.add(field.name, field.value)
@@ -89,7 +258,3 @@ def judge(envelope: Envelope, raw: bytes, config: Config) -> Outcome:
     outcome = examination.outcome(envelope.queue_id)
     examination.close()
     return outcome
-
-
-def _status(result: str) -> int:
-    return {"pass": 0, "none": 0, "fail": 1}.get(result, 2)

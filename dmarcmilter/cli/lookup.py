@@ -9,12 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from dmarcmilter.cli.common import config_option, fail, json_option, load, resolver
-from dmarcmilter.dmarc import domain as domains
 from dmarcmilter.dmarc import record as records
 from dmarcmilter.dmarc.discovery import Discovery, Method, discover, prefetch_names, with_existence
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.evaluation import assessment_policy
 from dmarcmilter.dmarc.suffixes import Suffixes, SuffixListError
+from dmarcmilter.lookup import Answer, Status
+from dmarcmilter.mailnames import NoDomainError, domain_in
 from dmarcmilter.resolver import MessageLookup
 from dmarcmilter.settings import Config, Pct
 
@@ -29,13 +30,15 @@ SELECTED, NOT_SELECTED = 0, 99
 def lookup(path: str, domain: str, *, as_json: bool) -> None:
     """Show the policy that a message From DOMAIN would meet.
 
-    By both ways of discovery, with every fault of the record and what to write instead.
+    By both ways of discovery, with every fault of the record and what to write instead. DOMAIN may also be an address,
+    a URL, or the name of a record such as _dmarc.example.com.
     Exit status: 0 a policy applies, 1 none does, 2 for an error.
     """
     config = load(path)
-    author = domains.parse(domain)
-    if author is None:
-        fail(f"{domain!r} is not a domain name")
+    try:
+        author = domain_in(domain)
+    except NoDomainError as error:
+        fail(str(error))
     try:
         suffixes = Suffixes.load(config.dmarc.psl_file)
     except SuffixListError as error:
@@ -43,8 +46,12 @@ def lookup(path: str, domain: str, *, as_json: bool) -> None:
     asked = {method: _discover(author, method, suffixes, config) for method in Method}
     found = {method: discovery for method, (discovery, _) in asked.items()}
     in_force = config.dmarc.discovery
+    own = _own_name(author, config)
     report = {
         "domain": author,
+        "asked": domain,
+        "exists": True if own.proves_existence else False if own.status is Status.NXDOMAIN else None,
+        "existence_failed": own.reason or None if own.status is Status.FAILED and not own.is_alias else None,
         "discovery": str(in_force),
         "differ": _differ(found[Method.TREEWALK], found[Method.PSL]),
         **{
@@ -58,6 +65,14 @@ def lookup(path: str, domain: str, *, as_json: bool) -> None:
         _print(report, in_force)
     chosen = found[in_force]
     raise SystemExit(2 if chosen.failed else 0 if chosen.record and chosen.record.usable else 1)
+
+
+def _own_name(author: Domain, config: Config) -> Answer:
+    """What DNS says of the domain itself: NXDOMAIN only where neither the name nor anything below it exists."""
+    session = MessageLookup(resolver(config), config.dns.message_budget, config.dns.message_queries)
+    answer = session(author, "A")
+    session.close()
+    return answer
 
 
 def _discover(
@@ -136,8 +151,12 @@ def _print(report: dict[str, Any], in_force: Method) -> None:
     if report["differ"]:
         console.print("The two ways of discovery differ for this domain.")
     chosen = report[str(in_force)]
+    for line in _of_existence(report, chosen):
+        console.print(line, markup=False)
     if chosen["record"] is None and not chosen["failed"]:
         console.print("No DMARC record applies: no policy is asked for, and mail From it is delivered whatever it is.")
+    if chosen["failed"]:
+        console.print("DNS did not answer: whether there is another record is not known.")
     for note in chosen["notes"]:
         console.print(f"note: {note}", markup=False)
     for miss in chosen["near_misses"]:
@@ -146,6 +165,16 @@ def _print(report: dict[str, Any], in_force: Method) -> None:
         console.print(f"fault in {fault['tag']}: {fault['problem']}. {fault['advice']}", markup=False)
     if chosen["record"] and not chosen["faults"]:
         console.print("No fault was found in the record.")
+
+
+def _of_existence(report: dict[str, Any], chosen: dict[str, Any]) -> list[str]:
+    """Whether the domain exists, as far as that is not plain from its record."""
+    domain = report["domain"]
+    if report["exists"] is False:
+        return [f"The domain {domain} does not exist (NXDOMAIN)."]
+    if report["exists"] is None:
+        return [f"DNS did not answer whether the domain {domain} exists: {report['existence_failed']}."]
+    return [f"The domain {domain} exists."] if chosen["record"] is None else []
 
 
 def _plain(value: object) -> Text:
