@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter import case, speaking
 from dmarcmilter.dmarc.domain import Domain
+from dmarcmilter.dmarc.suffixes import Suffixes
 from dmarcmilter.evidence import ArcResult, ArcSet, ArcWord
 from dmarcmilter.rules import TrustedHops
 
@@ -238,3 +239,22 @@ def test_of_message():
 def test_the_day_is_that_of_utc():
     late = outcomes.datetime.fromisoformat("2027-01-15T23:30:00-05:00")
     assert str(case.of_message(outcomes.message(received_at=late), outcomes.evidence()).day) == "2027-01-16"
+
+
+@pytest.mark.parametrize(
+    ("author", "possibly_aligned", "expected"),
+    [
+        ("a.example.com", ["example.com"], True),
+        ("a.example.com", ["other.example", "b.example.com"], True),
+        ("a.example.com", ["other.example"], False),
+        ("a.example.com", [], False),
+        ("shop.hosting.example", ["thief.hosting.example"], False),
+        ("shop.hosting.example", ["mail.shop.hosting.example"], True),
+        ("hosting.example", ["thief.hosting.example"], False),
+        (None, ["example.com"], False),
+    ],
+)
+def test_customers_of_one_provider_are_not_one_organization(author, possibly_aligned, expected):
+    # RFC 7489 3.2, by the whole public suffix list
+    suffixes = Suffixes.of_text("com\nexample\n// ===BEGIN PRIVATE DOMAINS===\nhosting.example\n")
+    assert case.likely_aligned(author, possibly_aligned, suffixes) is expected

@@ -63,6 +63,15 @@ def test_advice(row):
     assert set(row.get("found", ())) <= {one.code for one in explained.found}
     offered = "\n".join(one.conf for one in explained.administrator).splitlines()
     assert set(row.get("conf", ())) <= set(offered)
+    assert row.get("said", "") in said(record_of(row))
+
+
+def test_a_limit_is_not_called_a_dns_failure():
+    beyond = replace(outcomes.dkim("policy a.example.com"), cut_off=True, reason="too many signatures")
+    explained = explain(recorded(outcomes.evidence(dkim=[beyond])))
+    assert explained.sender == ()
+    assert [one.code for one in explained.administrator] == ["administrator.limit", "administrator.release"]
+    assert "DNS" not in said(recorded(outcomes.evidence(dkim=[beyond])))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
@@ -93,7 +102,7 @@ def test_conf_lines_let_this_message_through_and_no_forgery_of_the_same_author(r
         path = tmp_path / "c.toml"
         more = "" if "[[override]]" in one.conf else "\n"
         path.write_text(f'{one.conf}{more}\n[dmarc]\npsl_file = "{tmp_path}/list.dat"\n', encoding="utf-8")
-        rules = site.build(config.load(path), keep_key=False).rules
+        rules = replace(site.build(config.load(path), keep_key=False).rules, mode=outcomes.Mode.ENFORCE)
         terms = replay.Terms(rules, Method.TREEWALK, honour_pct=True, suffixes=outcomes.SUFFIXES)
         assert replay.judged(record_of(row), terms).decision.action == "accept", one.conf
         forged = record_of(row | {"dkim": [], "spf": "fail", "arc": "none", "sets": []})

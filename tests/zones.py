@@ -29,14 +29,16 @@ class Zone:
 
     def __call__(self, name: str, rdtype: str) -> Answer:
         self.asked.append((name, rdtype))
-        return self._answer(name, rdtype)
+        return self._answer(name, rdtype, frozenset())
 
-    def _answer(self, name: str, rdtype: str) -> Answer:
+    def _answer(self, name: str, rdtype: str, aliases: frozenset[str]) -> Answer:
         if name in self.failed or f"{name} {rdtype}" in self.failed:
             return Answer(Status.FAILED, reason="timeout")
         found = self._at(name)
         if found is not None and "CNAME" in found and rdtype != "CNAME":
-            return replace(self._answer(found["CNAME"][0], rdtype), is_alias=True)
+            if name in aliases:
+                return Answer(Status.FAILED, reason="CNAMEs loop or are too many", is_alias=True)
+            return replace(self._answer(found["CNAME"][0], rdtype, aliases | {name}), is_alias=True)
         if found is None:
             return Answer(Status.NXDOMAIN)
         if rdtype not in found:

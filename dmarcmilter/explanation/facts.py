@@ -85,4 +85,8 @@ def list_ids(record: Record) -> list[Domain]:
 def unanswered(record: Record) -> str:
     """The name that DNS was asked for in vain, of a temperror; empty: not told."""
     values = recognised(record["dmarc"]["reason"])[1]
+    if values.get("mechanism") == "dkim":
+        for found in record["dkim"]:
+            if found["result"] == "temperror" and found["domain"] == values.get("domain") and found["selector"]:
+                return f"{found['selector']}._domainkey.{found['domain']}"
     return values.get("name") or values.get("domain") or ""
