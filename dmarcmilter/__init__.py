@@ -78,6 +78,6 @@ Around
     demo            the demonstration, with its name server and its MTA
     reports         run: from end to end; planning: due days; grouping, row: outcomes to rows; aggregate: the XML;
                     message, destinations, verifying, sending, delivery: the mail; fairness: turns of organizations;
-                    ledger, book: what was done; standing: suppressions; bounces; failure: of one message, by capture
-                    (in the filter), redaction, spool, merging, failuremail
+                    ledger, book: what was done; standing: suppressions; bounces; reasons: what they may tell;
+                    failure: of one message, by capture (in the filter), redaction, spool, merging, failuremail
 """

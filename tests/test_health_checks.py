@@ -106,7 +106,7 @@ def test_one_of_two_name_servers(daemon, dns, monkeypatch):
     daemon.write_conf({"dns": {"nameservers": servers}, "metrics": {"listen": f"unix:{daemon.metrics}"}})
     status, found = health(daemon)
     assert status == 1
-    assert found["dns"] == ("degraded", "127.0.0.1: 127.0.0.1 port 9 cannot be reached")
+    assert found["dns"] == ("degraded", "127.0.0.1 port 9: a name server cannot be reached")
 
 
 def test_journal_and_ingest(daemon, dns, monkeypatch):

@@ -83,6 +83,24 @@ def check(envelope: Envelope, lookup: Lookup, *, receiver: str, hint: Hint = no_
     return SpfResult(word, domain, scope, _shown(reason), cut_off=cut_off)
 
 
+# The wordings of pyspf, and ours, that a result may give as its reason: nothing after them is taken, because it may
+# hold a domain-spec after its macros have been expanded.
+_REASONS = (
+    *("record or term too long", "invalid macro", "Too many DNS lookups", "Unknown mechanism found"),
+    *("Invalid IP4 address", "Invalid IP6 address", "Invalid IP4 CIDR length", "Invalid IP6 CIDR length"),
+    *("CIDR not allowed", "Dual CIDR not allowed", "Missing IP4", "Use the ip4 mechanism for ip4 addresses"),
+    *("Invalid domain found (use FQDN)", "empty domain", "implicit exists not allowed", "syntax error"),
+    *("include has trivial recursion", "include mechanism missing domain", "No valid SPF record for included domain"),
+    *("redirect domain has no SPF record", "redirect has empty domain", "redirect= MUST appear at most once"),
+    *("exp has empty domain-spec", "exp= MUST appear at most once", "Do not separate mechnisms with commas"),
+    *("Invalid all mechanism format - only qualifier allowed with all", "Two or more type TXT spf records found."),
+    *("Unknown qualifier, RFC 4408 para 4.6.1, found in", "Non-ascii characters found"),
+    f"Void lookup limit of {MAX_VOID} exceeded",
+    f"More than {MAX_MX} MX records returned",
+    f"more than {MAX_ADDRESSES} addresses at one name",
+)
+
+
 class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
     """pyspf's evaluation with these differences, each where it departs from RFC 7208 or trusts its input:
 
@@ -113,6 +131,12 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
         self._lookup = lookup
         self.cut_off = False
         """A limit of this program, not of RFC 7208, was reached."""
+        self._dns_reasons: list[str] = []
+        """Why DNS did not answer, in our own words."""
+        self._record = ""
+        """The record of the domain that is checked: found without macros."""
+        self._has_expanded = False
+        """A macro was expanded, so what was found by names may be made of what the sender wrote."""
 
     def result(self) -> tuple[SpfWord, str]:
         try:
@@ -123,19 +147,30 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
             return SpfWord.PERMERROR, f"record that cannot be evaluated: {type(error).__name__}"
         if word in ("temperror", "permerror"):
             return SpfWord(word), self._problem()
-        return SpfWord(word), self.mechanism or ""
+        return SpfWord(word), self._published(self.mechanism or "")
 
     def _problem(self) -> str:
-        """What pyspf says, with the term as published: expanded, it may hold the sender's local-part."""
-        what = str(self.prob).partition(":")[0]
-        return f"{what}: {self.mech[-1]}" if self.mech else what
+        """What is wrong, in words that are known, and the term as published."""
+        said = str(self.prob)
+        what = next((reason for reason in (*_REASONS, *self._dns_reasons) if said.startswith(reason)), "")
+        term = self._published(str(self.mech[-1])) if self.mech else ""
+        what = what or "record that cannot be evaluated"
+        return f"{what}: {term}" if term else what
+
+    def _published(self, term: str) -> str:
+        """The term if nothing in it can come from an expanded macro; else nothing.
+
+        An expanded name may hold the local-part of MAIL FROM, and so may a record that was found there.
+        """
+        return term if term and (not self._has_expanded or term in self._record) else ""
 
     def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:  # noqa: FBT001, FBT002, ARG002
         if name == _NEVER:
             return []
         answer = self._lookup(name, qtype)
         if answer.status is Status.FAILED:
-            raise spf.TempError(f"DNS {qtype} {answer.reason}")
+            self._dns_reasons.append(f"DNS {qtype} {answer.reason}")
+            raise spf.TempError(self._dns_reasons[-1])
         if not answer.records and not ignore_void:
             self.void_lookups += 1
             if self.void_lookups > MAX_VOID:
@@ -148,7 +183,12 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
         return list(answer.records)
 
     def dns_spf(self, domain: str) -> Any:
-        return _NOTHING if domain == _NEVER else super().dns_spf(domain)
+        if domain == _NEVER:
+            return _NOTHING
+        record = super().dns_spf(domain)
+        if domain == self.o:
+            self._record = record or ""
+        return record
 
     def check0(self, record: str | None, recursion: int) -> Any:
         if record:
@@ -165,6 +205,7 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
     def expand(self, text: str, stripdot: bool = True) -> str:  # noqa: FBT001, FBT002
         if not _MACROS.fullmatch(text):
             raise spf.PermError("invalid macro")
+        self._has_expanded = self._has_expanded or "%{" in text
         name = str(super().expand(text, stripdot))
         if not self._has_usable_local and _LOCAL_MACRO.search(text.replace("%%", "")):
             return _NEVER

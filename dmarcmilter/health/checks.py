@@ -57,8 +57,8 @@ def workers(config: Config) -> Finding:
 def name_servers(config: Config) -> Finding:
     """Each name server answers; without any, no message can be judged."""
     servers = config.dns.servers() or tuple(system_nameservers())
-    silent = [(host, why) for host, port in servers if (why := _why_silent(host, port))]
-    text = ", ".join(f"{host}: {why}" for host, why in silent)
+    silent = [(host, port, why) for host, port in servers if (why := _why_silent(host, port))]
+    text = ", ".join(f"{host} port {port}: {why}" for host, port, why in silent)
     if len(silent) == len(servers):
         return Finding("dns", Health.DOWN, f"no name server answers ({text})")
     if silent:

@@ -16,6 +16,7 @@ from dmarcmilter.dmarc import record as records
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.record import AlignmentMode, Policy
 from dmarcmilter.reports.aggregate import Alignment, PolicyPublished, Row
+from dmarcmilter.reports.reasons import is_note
 from dmarcmilter.reports.row import Outcome, row_of
 from dmarcmilter.rules import Action
 
@@ -106,7 +107,7 @@ class _Growing:
             self.configuration = configuration
             self.record = str(policy.get("record") or "")
         if len(self.notes) < MAX_NOTES:
-            self.notes |= dict.fromkeys(policy.get("notes") or ())
+            self.notes |= dict.fromkeys(note for note in policy.get("notes") or () if is_note(note))
 
     def add(self, row: Row, sources: Mapping[str, int]) -> None:
         total, passed = sum(sources.values()), Alignment.PASS in {row.dkim, row.spf}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dmarcmilter.evidence import DkimWord, SpfScope, SpfWord
+from dmarcmilter.reports import reasons
 from dmarcmilter.reports.aggregate import MAX_DKIM, Alignment, Disposition, DkimAuth, Row, SpfAuth
 from dmarcmilter.rules import Override, ReasonType
 
@@ -42,14 +43,14 @@ def _disposition(outcome: Outcome) -> Disposition:
 
 def _reasons(outcome: Outcome, disposition: Disposition) -> tuple[Override, ...]:
     """RFC 9990 3.1.1.9: required where alignment failed and what was done is not what was published."""
-    reasons = tuple(
+    overrides = tuple(
         Override(ReasonType(found["type"]), found.get("comment") or "", found.get("rfc7489") or "")
         for found in outcome.get("overrides") or ()
     )
     dmarc = outcome["dmarc"]
     wanted = dmarc.get("published") or "none"
-    if reasons or dmarc["result"] == "pass" or disposition == wanted:
-        return reasons
+    if overrides or dmarc["result"] == "pass" or disposition == wanted:
+        return overrides
     if dmarc["result"] == "temperror":
         return (Override(ReasonType.OTHER, "a DNS error left open whether the message passes"),)
     return (Override(ReasonType.LOCAL_POLICY, ""),)
@@ -68,7 +69,12 @@ def _signatures(outcome: Outcome, signers: set[str]) -> tuple[DkimAuth, ...]:
         return 0 if found.domain == author else 1 if found.domain in signers else 2
 
     results = [
-        DkimAuth(found["domain"], found.get("selector") or "", DkimWord(found["result"]), _told(found))
+        DkimAuth(
+            found["domain"],
+            found.get("selector") or "",
+            DkimWord(found["result"]),
+            reasons.of_dkim(found["result"], found.get("reason") or ""),
+        )
         for found in outcome.get("dkim") or ()
         if found.get("domain")
     ]
@@ -79,9 +85,5 @@ def _spf(spf: Mapping[str, Any]) -> SpfAuth | None:
     if not spf.get("domain"):
         return None
     scope = SpfScope(spf.get("scope") or SpfScope.MFROM)
-    return SpfAuth(spf["domain"], scope, SpfWord(spf["result"]), _told(spf))
-
-
-def _told(found: Mapping[str, Any]) -> str:
-    """Why, for people; a pass needs no words."""
-    return "" if found["result"] == "pass" else found.get("reason") or ""
+    human_result = reasons.of_spf(spf["result"], spf.get("reason") or "")
+    return SpfAuth(spf["domain"], scope, SpfWord(spf["result"]), human_result)

@@ -3,6 +3,7 @@
 Sending never blocks. Waiting is done by whoever needs the answer, inside `collect`.
 """
 
+import logging
 import math
 import secrets
 import threading
@@ -16,6 +17,12 @@ from dmarcmilter.resolver.attempt import Attempt, Edns, attempt, wait_for
 from dmarcmilter.resolver.cache import Key
 from dmarcmilter.resolver.servers import Server, Servers, exchange
 from dmarcmilter.resolver.watch import AnswerWord
+
+log = logging.getLogger(__name__)
+
+UNREACHABLE = "a name server cannot be reached"
+NO_TCP = "a name server gave no answer by TCP"
+"""Reasons are recorded and may be reported, so they never name the server: the log does, at level debug."""
 
 ATTEMPT_GAPS = (0.25, 0.25)
 """Parts of the timeout between attempts. The sockets of earlier ones stay open: a late answer is taken, too."""
@@ -143,7 +150,7 @@ class Query:
         server = willing[self._turns % len(willing)]
         self._turns += 1
         if not self._send_to(server, Edns.YES):
-            self._go_on(f"{server.label} cannot be reached", AnswerWord.UNREACHABLE)
+            self._go_on(server, UNREACHABLE, AnswerWord.UNREACHABLE)
 
     def _send_to(self, server: Server, edns: Edns) -> bool:
         self._asked.add(server)
@@ -159,7 +166,7 @@ class Query:
         except OSError:
             self._servers.was_silent(tried.server)
             self._close_attempt(tried)
-            self._go_on(f"{tried.server.label} cannot be reached", AnswerWord.UNREACHABLE)
+            self._go_on(tried.server, UNREACHABLE, AnswerWord.UNREACHABLE)
             return _Taken.ENOUGH
         if wire is None:
             return _Taken.ENOUGH
@@ -181,21 +188,22 @@ class Query:
         """The server replied, but with no answer."""
         if rcode == dnswire.FORMERR and tried.edns is Edns.YES:
             if not self._send_to(tried.server, Edns.NO):
-                self._go_on(f"{tried.server.label} cannot be reached", AnswerWord.UNREACHABLE)
+                self._go_on(tried.server, UNREACHABLE, AnswerWord.UNREACHABLE)
         else:
             self._refused.add(tried.server)
             word = AnswerWord.SERVFAIL if rcode == dnswire.SERVFAIL else AnswerWord.RCODE
-            self._go_on(f"{tried.server.label} answered {dnswire.rcode_to_text(rcode)}", word)
+            self._go_on(tried.server, f"a name server answered {dnswire.rcode_to_text(rcode)}", word)
 
     def _parse(self, wire: bytes, identifier: int) -> dnswire.Reply | None:
         if not dnswire.is_reply(wire, identifier, self._name, self._rdtype):
             return None
         return dnswire.read_reply(wire, self._name, self._rdtype)
 
-    def _go_on(self, reason: str, word: AnswerWord) -> None:
+    def _go_on(self, server: Server, reason: str, word: AnswerWord) -> None:
         """After an attempt that came to nothing: the next server at once; nobody left to hope for: failed."""
-        for server in self._ranked:
-            if server not in self._asked and self._send_to(server, Edns.YES):
+        log.debug("DNS: %s: %s", server.label, reason)
+        for other in self._ranked:
+            if other not in self._asked and self._send_to(other, Edns.YES):
                 return
         spent = not self._attempts and self._next_turn == math.inf
         if spent or self._refused.issuperset(self._ranked):
@@ -238,7 +246,8 @@ class Query:
         if not self._by_tcp:
             self._by_tcp, self._slow_by_tcp = self._slow_by_tcp, []
         if not self._by_tcp:
-            self._fail(f"{server.label} gave no answer by TCP", AnswerWord.TCP)
+            log.debug("DNS: %s: %s", server.label, NO_TCP)
+            self._fail(NO_TCP, AnswerWord.TCP)
 
     def _finish(self, status: Status, records: tuple[Record, ...] = ()) -> None:
         answer = Answer(status, records, is_alias=self._aliases > 0)
