@@ -103,6 +103,44 @@ def test_answers(answers, result, committed):
         assert sent(server.relay()) == (result, committed)
 
 
+@pytest.mark.parametrize(
+    ("answers", "at_rcpt"),
+    [
+        pytest.param({"RCPT": "550 5.1.1 no such user"}, True, id="the address"),
+        pytest.param({"RCPT": "550 no"}, True, id="without an enhanced status"),
+        pytest.param({"RCPT": "554 5.7.1 relay access denied"}, False, id="who sends (RFC 3463 3.8)"),
+        pytest.param({"DATA": "554 5.1.1 no"}, False, id="after the address was taken"),
+        pytest.param({"END": "550 5.1.1 no such user"}, False, id="after the message"),
+        pytest.param({"MAIL": "552 5.3.4 too large"}, False, id="the size"),
+    ],
+)
+def test_what_a_refusal_is_about(answers, at_rcpt):
+    with Answers(**answers) as server:
+        relay = server.relay()
+        attempt = relay.send(MAIL, lambda: None)
+        relay.close()
+    assert (attempt.result, attempt.at_rcpt) == (Result.REFUSED, at_rcpt)
+
+
+@pytest.mark.parametrize(
+    ("answers", "after_connecting"),
+    [
+        pytest.param({"RCPT": "421 4.3.2 closing"}, True, id="of this address perhaps"),
+        pytest.param({"RCPT": ""}, True, id="the connection ended"),
+        pytest.param({"END": "421 4.7.0 closing"}, True, id="of this message perhaps"),
+        pytest.param({"MAIL": "550 5.7.1 not you"}, False, id="of us"),
+        pytest.param({"BANNER": "554 5.3.2 no"}, False, id="of all"),
+        pytest.param({"BANNER": ""}, False, id="no server"),
+    ],
+)
+def test_whose_trouble_it_may_be(answers, after_connecting):
+    with Answers(**answers) as server:
+        relay = server.relay()
+        attempt = relay.send(MAIL, lambda: None)
+        relay.close()
+    assert (attempt.result, attempt.after_connecting) == (Result.UNAVAILABLE, after_connecting)
+
+
 def test_no_relay():
     with Answers() as server:
         closed = server.relay()

@@ -15,7 +15,7 @@ from dmarcmilter.reports import grouping, run, stored, verifying
 from dmarcmilter.reports.book import Kind
 from dmarcmilter.reports.delivery import Attempt, Result
 from dmarcmilter.reports.ledger import Ledger
-from dmarcmilter.reports.standing import DAY, ORGANIZATIONS, Standing
+from dmarcmilter.reports.standing import DAY, ORGANIZATIONS, Lock, Standing
 from dmarcmilter.reports.verifying import VERIFY_AT_ONCE
 
 HOUR = 3601
@@ -91,6 +91,7 @@ def test_many_names_of_one_organization_get_so_many_reports(tmp_path):
     world.ingest(*flood(40), *honest(3))
     done = world.go()
     assert (done.planned, done.withheld) == (8, 35)
+    assert done.lines == ["flood.example: 35 domains beyond max_per_organization"]
     assert sum(count for host, count in sent_to(world).items() if host.endswith("flood.example")) == 5
     assert sum(count for host, count in sent_to(world).items() if host.startswith("honest")) == 3
     world.now += DAY
@@ -243,6 +244,21 @@ def test_a_list_of_many_addresses_takes_as_many_turns(tmp_path):
     world.ingest(passed(policy={"rua": [f"mailto:a{n}@example.com" for n in range(16)]}), *honest(3))
     world.go()
     assert sent_to(world)["example.com"] == 1
+
+
+def test_an_address_at_which_the_relay_ends_the_connection_stops_no_run(world):
+    """As when the relay looks its domain up, and the name server is silent; a relay that does it always is down."""
+    ended = Attempt(Result.UNAVAILABLE, "timed out", after_connecting=True)
+    world.ingest(*honest(6))
+    trouble = Receiver(answers={f"dmarc@honest{n}.example": ended for n in range(3)})
+    done = world.go(trouble)
+    assert (done.sent, done.stopped) == (3, "")
+    world.ingest(*flood(6))
+    down = Receiver(answers={f"dmarc@r{n}.flood.example": ended for n in range(6)})
+    assert "does not take reports now" in world.go(down, day=YESTERDAY).stopped
+    refused = Attempt(Result.UNAVAILABLE, "connection refused")
+    world.now += HOUR
+    assert "connection refused" in world.go(Receiver(answers=dict.fromkeys(trouble.answers, refused))).stopped
 
 
 # Verification.
@@ -415,7 +431,36 @@ def test_what_waits_is_given_up_after_weeks(world):
     assert world.states() == {"failed": 1}
 
 
+def test_a_report_that_waited_for_long_is_tried_several_times(world):
+    """It is older than mail is usually tried; the first busy server is no reason to give it up."""
+    world.ingest(*vendored(1))
+    Standing(world.store).refused("d0.example", "x@vendor.example", int(world.now), "no", at_rcpt=True)
+    world.go()
+    world.now += 7 * DAY + 1
+    assert world.go(Receiver(answers={"x@vendor.example": Attempt(Result.LATER, "450 busy")})).postponed == 1
+    world.now += HOUR
+    assert world.go().sent == 1
+
+
+def test_suppressions_that_count_no_more_are_forgotten(world):
+    standing = Standing(world.store)
+    for name, times in (("a.example", 1), ("b.example", 3)):
+        for _ in range(times):
+            standing.refused(name, "x@vendor.example", int(world.now), "no", at_rcpt=True)
+    for days, left in ((8, 2), (15, 1), (100, 1), (115, 0)):
+        standing.prune(int(world.now) + days * DAY)
+        (count,) = standing._all("SELECT count(*) AS n FROM report_suppressions")
+        assert count.n == left, days
+
+
 # Clocks.
+
+
+def test_a_lock_of_a_clock_that_was_wrong_is_taken(world):
+    """The lease of a run on another machine, which ended years ahead."""
+    assert Lock(world.store).take(int(world.now) + 1000 * DAY, "elsewhere 1")
+    world.ingest(*honest(1))
+    assert world.go().sent == 1
 
 
 def test_a_clock_that_was_wrong_stops_nothing_for_long(world):

@@ -3,6 +3,7 @@
 Expected trouble is a value: what the server said, sorted by what is to be done next.
 """
 
+import re
 import smtplib
 import ssl
 import subprocess
@@ -21,7 +22,11 @@ FIRST_RETRY = 900
 LONGEST_RETRY = 12 * 3600
 GIVE_UP_AFTER = 4 * 86_400
 """Seconds since the report was made: as long as mail is usually tried (RFC 5321 4.5.4.1)."""
+LEAST_ATTEMPTS = 8
+"""Attempts before a report is given up, however long it waited for its turn or for the end of a suppression."""
 
+_ABOUT_US = re.compile(r"5\.7\.")
+"""Enhanced status of a refusal for security or policy (RFC 3463 3.8): of who sends, not of the address."""
 EX_TEMPFAIL = 75
 _ADDRESS_REFUSED_BY_SENDMAIL = frozenset({67, 68})
 """EX_NOUSER, EX_NOHOST of sysexits.h."""
@@ -47,6 +52,8 @@ class Attempt:
     detail: str = ""
     at_rcpt: bool = False
     """The address was refused, and not a message."""
+    after_connecting: bool = False
+    """The relay took the connection and our address: what ended it may be of this report alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +95,14 @@ class SmtpRelay:
     def send(self, mail: Mail, committing: Callable[[], None]) -> Attempt:
         try:
             connection = self._connected()
-            refusal = _envelope(connection, mail)
         except (OSError, smtplib.SMTPException, ssl.SSLError) as error:
             self.close()
             return Attempt(Result.UNAVAILABLE, _words(error))
+        try:
+            refusal = _envelope(connection, mail)
+        except (OSError, smtplib.SMTPException) as error:
+            self.close()
+            return Attempt(Result.UNAVAILABLE, _words(error), after_connecting=True)
         if refusal:
             self._reset()
             return refusal
@@ -162,8 +173,9 @@ def _sorted(code: int, text: bytes | str, *, at_rcpt: bool = False) -> Attempt:
     """RFC 5321 4.2.1; 421: the server closes, whatever was asked."""
     detail = f"{code} {_text(text)}"
     if code == 421:
-        return Attempt(Result.UNAVAILABLE, detail)
-    return Attempt(Result.REFUSED if 500 <= code <= 599 else Result.LATER, detail, at_rcpt)
+        return Attempt(Result.UNAVAILABLE, detail, after_connecting=True)
+    about_address = at_rcpt and not _ABOUT_US.match(_text(text))
+    return Attempt(Result.REFUSED if 500 <= code <= 599 else Result.LATER, detail, about_address)
 
 
 def _text(text: bytes | str) -> str:

@@ -38,6 +38,8 @@ class Withheld:
 
     domain: str
     reason: str
+    beyond_limit_of: str = ""
+    """The organization that has its reports of the day."""
 
 
 def submitter_of(settings: Reports) -> str:
@@ -100,7 +102,9 @@ class Planner:
                     return
                 organization = self._organization(name)
                 if made[organization] >= self._settings.max_per_organization:
-                    yield Withheld(name, f"{organization} has its {made[organization]} reports of the day")
+                    yield Withheld(
+                        name, f"{organization} has its {made[organization]} reports of the day", organization
+                    )
                     continue
                 for found in self._plan_one(view, day, name, dry=dry):
                     made[organization] += isinstance(found, Planned)

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -11,7 +12,7 @@ from dmarcmilter.history.store import Store
 from dmarcmilter.reports.book import Kind, Planned
 from dmarcmilter.reports.days import NEVER, PARTLY
 from dmarcmilter.reports.delivery import Transport
-from dmarcmilter.reports.destinations import Destination
+from dmarcmilter.reports.destinations import Destination, Verification
 from dmarcmilter.reports.fairness import organization_of
 from dmarcmilter.reports.ledger import Ledger
 from dmarcmilter.reports.merging import Fate, Judged, Merging
@@ -21,6 +22,7 @@ from dmarcmilter.reports.signing import Signer
 from dmarcmilter.reports.spool import Entry, Spool
 from dmarcmilter.reports.standing import Lock, Standing, Upkeep
 from dmarcmilter.reports.stored import number
+from dmarcmilter.reports.verifying import VERIFY_SECONDS
 from dmarcmilter.settings import Reports
 
 KEPT_DAYS = 7
@@ -120,12 +122,18 @@ class Run:
 
     def preview(self, ask: Ask = Ask()) -> Iterator[Withheld | tuple[Planned, list[Destination]]]:
         """What `go` would plan, and what the destinations say; nothing is remembered."""
+        end = self._timer() + VERIFY_SECONDS
         for day in self._days(ask)[0]:
             for planned in self._planner.plan(day, domain=ask.domain, dry=True):
                 if isinstance(planned, Withheld):
                     yield planned
                 else:
-                    yield planned, [asked(self._world, planned.attachment.domain, uri) for uri in planned.uris]
+                    yield planned, [self._previewed(planned, uri, end) for uri in planned.uris]
+
+    def _previewed(self, planned: Planned, uri: str, end: float) -> Destination:
+        if self._timer() >= end:
+            return Destination(uri, Verification.UNKNOWN, reason="not asked: the time for it is over")
+        return asked(self._world, planned.attachment.domain, uri)
 
     def _now(self) -> int:
         return int(self._clock())
@@ -192,15 +200,19 @@ class Run:
             stopped = stop()
             return stopped
 
+        beyond: Counter[str] = Counter()
         for planned in self._planner.plan(day, domain=domain, go_on=go_on, stop=is_over):
             self.lock.refresh(self._now())
             if isinstance(planned, Withheld):
                 done.withheld += 1
+                beyond[planned.beyond_limit_of] += 1
                 continue
             # The file first: a report that is planned is never composed again.
             self._archive(planned)
             self.ledger.keep(planned, self._now())
             done.planned += 1
+        del beyond[""]
+        done.lines += [f"{name}: {count} domains beyond max_per_organization" for name, count in beyond.items()]
         return not stopped
 
     def _plan_failures(self, done: Sum) -> None:

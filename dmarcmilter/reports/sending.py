@@ -14,7 +14,7 @@ from dmarcmilter.dmarc.suffixes import Suffixes
 from dmarcmilter.lookup import Lookup
 from dmarcmilter.reports.aggregate import Shape
 from dmarcmilter.reports.book import Delivery, Due, Kind, State
-from dmarcmilter.reports.delivery import GIVE_UP_AFTER, Attempt, Mail, Result, Transport, retry_seconds
+from dmarcmilter.reports.delivery import GIVE_UP_AFTER, LEAST_ATTEMPTS, Attempt, Mail, Result, Transport, retry_seconds
 from dmarcmilter.reports.destinations import Destination, Verification, excluded, size_limit, verify
 from dmarcmilter.reports.failuremail import addressed
 from dmarcmilter.reports.fairness import organization_of, turns
@@ -28,6 +28,8 @@ from dmarcmilter.settings import Reports
 
 HOUR = 3600
 DAY = 86_400
+MAX_TROUBLES = 3
+"""Connections in a row that end at an address or a message before the relay counts as down."""
 WAIT_SECONDS = 1.0
 """Seconds to wait for the answer of a destination before the lock of the run is refreshed."""
 
@@ -113,6 +115,13 @@ class _Quota:
     per_host: int
     lately: Counter[str]
     """Sent within the period of the limit, by organization of the address."""
+    troubles: int = 0
+    """Attempts in a row that the relay ended."""
+
+    def is_relay_down(self, attempt: Attempt) -> bool:
+        """Whether it is of no use to try another report: one address must not end each run."""
+        self.troubles = self.troubles + 1 if attempt.result is Result.UNAVAILABLE else 0
+        return self.troubles > (MAX_TROUBLES if attempt.after_connecting else 0)
 
 
 class Sending:
@@ -192,7 +201,7 @@ class Sending:
             elif work.may_send():
                 attempt = self._send_next(work, transport, now, done)
                 told.sent()
-                if attempt and attempt.result is Result.UNAVAILABLE:
+                if attempt and work.quota.is_relay_down(attempt):
                     done.stopped = f"the relay does not take reports now: {attempt.detail}"
                     return False
             elif not work.is_verifying():
@@ -304,7 +313,7 @@ class Sending:
             done.lines.append(f"{delivery.domain}: {delivery.address}: {attempt.detail}")
 
     def _again_or_never(self, delivery: Delivery, state: State, now: int, detail: str, done: Sum) -> None:
-        if now - delivery.created > GIVE_UP_AFTER:
+        if now - delivery.created > GIVE_UP_AFTER and delivery.attempts >= LEAST_ATTEMPTS:
             self._ledger.set_state(delivery, State.FAILED, now, f"given up: {detail}")
             done.failed += 1
             return

@@ -8,7 +8,7 @@ from typing import Any
 
 from dmarcmilter.history.store import Store
 from dmarcmilter.reports.book import Book, Kind
-from dmarcmilter.reports.ledger import Ledger
+from dmarcmilter.reports.ledger import SKEW, Ledger
 
 DAY = 86_400
 FIRST_PAUSE = 7 * DAY
@@ -18,8 +18,6 @@ refusal doubles it. After a message was refused, and not the address, they wait 
 LONGEST_PAUSE = 180 * DAY
 LATEST = LONGEST_PAUSE + DAY
 """Seconds from now: a suppression that ends later does not count."""
-FORGOTTEN_AFTER = 365 * DAY
-"""Seconds after which a suppression that ended is forgotten."""
 ORGANIZATIONS = 5
 """Organizations about which reports must have been refused at RCPT before the address gets none about any."""
 MAX_DETAIL = 300
@@ -94,10 +92,10 @@ class Standing(Book):
         return self._change("DELETE FROM report_suppressions WHERE address = :a", a=address) > 0
 
     def prune(self, now: int) -> None:
-        """Forget what does not count any more."""
+        """Forget what does not count any more: see _failures."""
         self._change(
-            "DELETE FROM report_suppressions WHERE until < :then OR until > :latest",
-            then=now - FORGOTTEN_AFTER, latest=now + LATEST,
+            "DELETE FROM report_suppressions WHERE until + failures * (until - failed) < :now OR until > :latest",
+            now=now, latest=now + LATEST,
         )  # fmt: skip
 
     def _active(self, condition: str, now: int, **values: Any) -> list[Pause]:
@@ -126,8 +124,8 @@ class Standing(Book):
         """Refusals that still count: one less for each time that the last pause passed again without another."""
         sql = "SELECT * FROM report_suppressions WHERE organization = :o AND address = :a"
         for row in self._all(sql, o=organization, a=address):
-            quiet, length = now - row.until, max(row.until - row.failed, 1)
-            return max(0, int(row.failures) - max(0, quiet) // length) if quiet < FORGOTTEN_AFTER else 0
+            quiet, length = now - int(row.until), max(int(row.until) - int(row.failed), 1)
+            return max(0, int(row.failures) - max(0, quiet) // length)
         return 0
 
 
@@ -159,13 +157,16 @@ class Lock(Book):
         self._refreshed = 0
 
     def take(self, now: int, holder: str = "") -> bool:
-        """False: another run holds it. One that ended without a word is known by its process, or by the lease."""
+        """False: another run holds it. One that ended without a word is known by its process, or by the lease.
+
+        A lease that ends later than any can was taken by a clock that was wrong.
+        """
         mine = holder or _myself()
         taken = self._change(
             "INSERT INTO report_lock (name, holder, until) VALUES ('run', :mine, :until) ON CONFLICT (name) DO UPDATE "
             "SET holder = excluded.holder, until = excluded.until WHERE report_lock.until < :now "
-            "OR report_lock.holder = :mine",
-            mine=mine, until=now + LEASE, now=now,
+            "OR report_lock.until > :latest OR report_lock.holder = :mine",
+            mine=mine, until=now + LEASE, now=now, latest=now + LEASE + SKEW,
         )  # fmt: skip
         return taken > 0 or self._take_from_the_dead(mine, now)
 

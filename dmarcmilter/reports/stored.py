@@ -14,6 +14,8 @@ from dmarcmilter.reports.row import Outcome
 
 MAX_SOURCES = 100_000
 """Sources counted in one report, for our memory's sake; what is beyond makes a supplement."""
+MAX_DOMAINS = 300_000
+"""Policy domains of one day, for our memory's sake. Of more, those known for longest are reported about."""
 VERDICTS_AT_ONCE = 100
 """Verdicts held in memory: a hostile one has tens of thousands of bytes."""
 
@@ -33,7 +35,7 @@ _INDEX = "CREATE INDEX day_verdicts_policy ON day_verdicts (policy_id, verdict_i
 _GONE = "DROP TABLE IF EXISTS day_verdicts"
 _DOMAINS = """
     SELECT domain, min(id) AS first FROM policies WHERE id IN (SELECT policy_id FROM day_verdicts)
-    GROUP BY domain ORDER BY first"""
+    GROUP BY domain ORDER BY first LIMIT :limit"""
 _POLICIES = """
     SELECT p.id AS id FROM policies p WHERE p.domain = :domain
     AND EXISTS (SELECT 1 FROM day_verdicts d WHERE d.policy_id = p.id) LIMIT 2"""
@@ -118,7 +120,7 @@ class DayView:
 
     def domains(self) -> list[str]:
         """The policy domains of the day, those known for longest first."""
-        return [row.domain for row in rows(self._connection, _DOMAINS)]
+        return [row.domain for row in rows(self._connection, _DOMAINS, limit=MAX_DOMAINS)]
 
     def collect(self, domain: str, *, beyond_reported: bool) -> Found | None:
         """What is to be reported of this policy domain, under its final policy of the day; None: nothing.
