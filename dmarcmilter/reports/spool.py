@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Self
 
 from dmarcmilter.reports.failure import Incident, client_of, kept, kind
 from dmarcmilter.reports.fairness import turns
@@ -34,14 +33,20 @@ MAX_FURTHER = 1_000_000
 FILE_MODE = 0o640
 SUFFIX = ".incident"
 ANOTHER = b"+"
+Side = Callable[[str], str]
+"""From the name of a file to that of an organization or a client."""
 DRAFT_SECONDS = 3600
 """A draft older than this belongs to a worker that ended."""
+CENSUS_SECONDS = 1.0
+"""Seconds for which incidents are refused by what a full folder held, before it is read again."""
+OLD_SECONDS = 60.0
+"""Seconds between two looks for old incidents in a full spool."""
 NAME_DIGITS = 16
 """Hexadecimal digits that stand for an organization, and for a client, in the name of a file."""
 
 
 class FullError(OSError):
-    """The spool takes no further kind for now."""
+    """The spool has no room for this incident now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +55,40 @@ class Entry:
     incident: Incident
 
 
-@dataclass(frozen=True, slots=True)
-class _Name:
-    """What the name of a file tells: whose incident it is."""
+class _Census:
+    """Whose incidents a folder held at one moment."""
 
-    organization: str
-    """Digits, as is the client."""
-    client: str
-    text: str
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self._organizations = Counter(map(_organization, names))
+        self._clients = Counter(map(_client, names))
+        self._both = Counter(map(_both, names))
+        self._largest = {side: max(counts.values(), default=0) for side, counts in self._sides()}
+        self._largest_of: dict[str, int] = {}
+        """By organization: how many incidents its largest client has."""
+        for both, count in self._both.items():
+            organization = _organization(both)
+            self._largest_of[organization] = max(count, self._largest_of.get(organization, 0))
 
-    @classmethod
-    def of_text(cls, text: str) -> Self:
-        """An older program wrote no client."""
-        organization, _, rest = text.partition("-")
-        return cls(organization, rest.partition("-")[0] if "-" in rest else "", text)
+    def _sides(self) -> tuple[tuple[Side, Counter[str]], ...]:
+        return (_organization, self._organizations), (_client, self._clients)
+
+    def largest_beside(self, new: str) -> list[str] | None:
+        """The incidents one of which must go for the new one; empty: there is room; None: there is none."""
+        own = self._organizations[_organization(new)]
+        if own >= MAX_FILES_OF_ORGANIZATION:
+            largest = self._largest_of[_organization(new)]
+            if self._both[_both(new)] + 1 >= largest:
+                return None
+            mine = [name for name in self.names if _organization(name) == _organization(new)]
+            return [name for name in mine if self._both[_both(name)] == largest]
+        if len(self.names) < MAX_FILES:
+            return []
+        for side, counts in self._sides():
+            if counts[side(new)] + 1 < self._largest[side]:
+                most = next(key for key, count in counts.items() if count == self._largest[side])
+                return [name for name in self.names if side(name) == most]
+        return None
 
 
 class Spool:
@@ -71,61 +96,61 @@ class Spool:
         """`organization`: the Organizational Domain of a policy domain."""
         self._directory = Path(directory)
         self._organization = organization
+        self._census = _Census([])
+        self._counted_at = -CENSUS_SECONDS
+        """Monotonic time."""
+        self._looked_for_old = 0.0
 
     def put(self, incident: Incident) -> None:
         """OSError when it cannot be kept."""
         name = self._name(incident)
-        path = self._directory / name.text
+        path = self._directory / name
         if _counted(path):
             return
-        self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         line = to_json(incident)
         if len(line) > MAX_LINE:
             raise FullError(f"an incident of {len(line)} bytes")
+        self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         self._make_room(name)
         self._publish(line, path, incident.id)
 
-    def _name(self, incident: Incident) -> _Name:
+    def _name(self, incident: Incident) -> str:
         outcome = incident.outcome
         organization = _digits(self._organization(str(outcome["policy"]["domain"])))
-        client = _digits(client_of(outcome.get("client_ip")))
-        return _Name(organization, client, f"{organization}-{client}-{kind(outcome)}{SUFFIX}")
+        return f"{organization}-{_digits(client_of(outcome.get('client_ip')))}-{kind(outcome)}{SUFFIX}"
 
-    def _make_room(self, new: _Name) -> None:
+    def _make_room(self, new: str) -> None:
         """FullError when there is no room, and no organization or client that has more than the new one's."""
-        names = self._names()
-        own = [name for name in names if name.organization == new.organization]
-        if len(own) >= MAX_FILES_OF_ORGANIZATION:
-            self._replace(own, new, (_client,), f"it holds {len(own)} incidents of this organization")
-        elif len(names) >= MAX_FILES and not self._remove_old(names):
-            self._replace(names, new, (_organization, _client), f"it holds {len(names)} incidents")
+        if time.monotonic() < self._counted_at + CENSUS_SECONDS and self._census.largest_beside(new) is None:
+            # A flood must not have the folder read for each message.
+            raise FullError(self._problem())
+        names = [name for name in os.listdir(self._directory) if name.endswith(SUFFIX)]  # noqa: PTH208
+        self._census, self._counted_at = _Census(names), time.monotonic()
+        candidates = self._census.largest_beside(new)
+        if candidates is None and not (len(names) >= MAX_FILES and self._remove_old(names)):
+            raise FullError(self._problem())
+        if candidates:
+            newest = max(candidates, key=self._changed)
+            (self._directory / newest).unlink(missing_ok=True)
 
-    def _names(self) -> list[_Name]:
-        return [_Name.of_text(name) for name in os.listdir(self._directory) if name.endswith(SUFFIX)]  # noqa: PTH208
+    def _problem(self) -> str:
+        return f"it holds {len(self._census.names)} incidents, and no one else has more of them"
 
-    def _replace(self, names: list[_Name], new: _Name, sides: tuple[Callable[[_Name], str], ...], problem: str) -> None:
-        """Remove the newest incident of the side that has most of these, if the new one's side has fewer."""
-        for side in sides:
-            counts = Counter(map(side, names))
-            largest, count = counts.most_common(1)[0]
-            if counts[side(new)] + 1 < count:
-                newest = max((name for name in names if side(name) == largest), key=self._changed)
-                (self._directory / newest.text).unlink(missing_ok=True)
-                return
-        raise FullError(problem)
-
-    def _remove_old(self, names: list[_Name]) -> bool:
-        """Remove what no run took within a day: whether there was any."""
-        then = time.time() - MAX_AGE
-        old = [name for name in names if 0 < self._changed(name) < then]
+    def _remove_old(self, names: list[str]) -> bool:
+        """Remove what no run took within a day, looked for once a minute: whether there was any."""
+        now = time.time()
+        if abs(now - self._looked_for_old) < OLD_SECONDS:
+            return False
+        self._looked_for_old = now
+        old = [name for name in names if 0 < self._changed(name) < now - MAX_AGE]
         for name in old:
-            (self._directory / name.text).unlink(missing_ok=True)
+            (self._directory / name).unlink(missing_ok=True)
         return bool(old)
 
-    def _changed(self, name: _Name) -> float:
+    def _changed(self, name: str) -> float:
         """Seconds since 1970; 0: it is gone."""
         try:
-            return (self._directory / name.text).stat().st_mtime
+            return os.stat(self._directory / name).st_mtime  # noqa: PTH116  called often
         except OSError:
             return 0.0
 
@@ -149,7 +174,7 @@ class Spool:
         """
         digits = {_digits(organization): count for organization, count in (had or {}).items()}
         for _, name in turns(self._in_order(), _organization, digits):
-            path = self._directory / name.text
+            path = self._directory / name
             try:
                 line, _, further = path.read_bytes().partition(b"\n")
                 yield Entry(path, of_json(line, 1 + further.count(ANOTHER)))
@@ -158,13 +183,13 @@ class Spool:
             except OSError:  # gone meanwhile, or not readable: the next run looks again
                 continue
 
-    def _in_order(self) -> list[_Name]:
+    def _in_order(self) -> list[str]:
         try:
             with os.scandir(self._directory) as found:
                 files = [(entry.stat().st_mtime, entry.name) for entry in found if entry.name.endswith(SUFFIX)]
         except OSError:
             return []
-        return [_Name.of_text(name) for _, name in sorted(files)[: 2 * MAX_FILES]]
+        return [name for _, name in sorted(files)[: 2 * MAX_FILES]]
 
     def tidy(self, now: float) -> None:
         """Remove what nobody will ever read: files of another kind, and drafts of workers that ended in the middle."""
@@ -198,12 +223,19 @@ def _digits(text: str) -> str:
     return blake2b(text.encode(), digest_size=NAME_DIGITS // 2).hexdigest()
 
 
-def _organization(name: _Name) -> str:
-    return name.organization
+def _organization(name: str) -> str:
+    """Of the name of a file, as is the client."""
+    return name[:NAME_DIGITS]
 
 
-def _client(name: _Name) -> str:
-    return name.client
+def _client(name: str) -> str:
+    """Empty in files of an older program."""
+    start, end = NAME_DIGITS + 1, 2 * NAME_DIGITS + 1
+    return name[start:end] if name[end : end + 1] == "-" else ""
+
+
+def _both(name: str) -> str:
+    return name[: 2 * NAME_DIGITS + 1]
 
 
 def to_json(incident: Incident) -> bytes:
