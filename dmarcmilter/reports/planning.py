@@ -95,9 +95,10 @@ class Planner:
         nobody waiting. Ends early when told to `stop`; to `go_on` leaves out the domains that were planned until then.
         """
         made = Counter(self._ledger.made_of_organizations(day))
-        known = self._ledger.planned_domains(day) if go_on else set()
+        known = self._ledger.planned_domains(day)
         with day_of(self._store, day, domain) as view:
-            for _, name in turns((name for name in view.domains() if name not in known), self._organization):
+            names = [name for name in view.domains() if not go_on or name not in known]
+            for _, name in turns(names, self._organization):
                 if stop():
                     return
                 organization = self._organization(name)
@@ -106,22 +107,26 @@ class Planner:
                         name, f"{organization} has its {made[organization]} reports of the day", organization
                     )
                     continue
-                for found in self._plan_one(view, day, name, dry=dry):
+                for found in self._plan_one(view, day, name, known=name in known, dry=dry):
                     made[organization] += isinstance(found, Planned)
                     yield found
 
     def _organization(self, domain: str) -> str:
         return organization_of(self._suffixes, domain)
 
-    def _plan_one(self, view: DayView, day: date, name: str, *, dry: bool) -> Iterator[Planned | Withheld]:
-        """The report of one policy domain, and as many more as it takes to count all its sources."""
+    def _plan_one(self, view: DayView, day: date, name: str, *, known: bool, dry: bool) -> Iterator[Planned | Withheld]:
+        """The report of one policy domain, and as many more as it takes to count all its sources.
+
+        `known`: one was made or withheld before.
+        """
         has_more = True
         entry = excluded(name, f"x@{name}", self._settings.exclude)
         if entry:
             yield Withheld(name, f"{entry} is excluded")
             return
         while has_more:
-            supplement = self._ledger.reports_of(day, name)
+            supplement = self._ledger.reports_of(day, name) if known else 0
+            known = True
             collected = view.collect(name, beyond_reported=supplement > 0)
             view.pause()
             if collected is None:

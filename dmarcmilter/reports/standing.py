@@ -63,6 +63,11 @@ class Standing(Book):
     of reports about several organizations count for the whole address.
     """
 
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._refusing: set[str] | None = None
+        """Addresses that were refused at RCPT; None: not asked for yet."""
+
     def refused(self, organization: str, address: str, now: int, detail: str, *, at_rcpt: bool) -> int:
         """Remember that address or message were refused for good; until when no report about it goes there."""
         return self._add(organization, address, now, detail, first=FIRST_PAUSE if at_rcpt else DAY, at_rcpt=at_rcpt)
@@ -73,7 +78,12 @@ class Standing(Book):
 
     def accepted(self, address: str) -> None:
         """The address was not refused: earlier refusals at RCPT say nothing about the whole address any more."""
-        self._change("UPDATE report_suppressions SET at_rcpt = 0 WHERE address = :a AND at_rcpt = 1", a=address)
+        if self._refusing is None:
+            found = self._all("SELECT DISTINCT address FROM report_suppressions WHERE at_rcpt = 1")
+            self._refusing = {row.address for row in found}
+        if address in self._refusing:
+            self._refusing.remove(address)
+            self._change("UPDATE report_suppressions SET at_rcpt = 0 WHERE address = :a AND at_rcpt = 1", a=address)
 
     def pause(self, organization: str, address: str, now: int) -> Pause | None:
         """Why reports about this organization wait; None: they do not."""
@@ -109,6 +119,8 @@ class Standing(Book):
 
     def _add(self, organization: str, address: str, now: int, detail: str, *, first: int, at_rcpt: bool) -> int:
         before = self._failures(organization, address, now)
+        if at_rcpt and self._refusing is not None:
+            self._refusing.add(address)
         until = now + min(first << min(before, 16), LONGEST_PAUSE)
         self._change(
             "INSERT INTO report_suppressions (organization, address, failures, failed, until, at_rcpt, detail) "

@@ -37,7 +37,7 @@ _DOMAINS = """
     SELECT domain, min(id) AS first FROM policies WHERE id IN (SELECT policy_id FROM day_verdicts)
     GROUP BY domain ORDER BY first LIMIT :limit"""
 _POLICIES = """
-    SELECT p.id AS id FROM policies p WHERE p.domain = :domain
+    SELECT * FROM policies p WHERE p.domain = :domain
     AND EXISTS (SELECT 1 FROM day_verdicts d WHERE d.policy_id = p.id) LIMIT 2"""
 _FINAL = """
     SELECT p.id AS id, max(o.time) AS last FROM policies p CROSS JOIN day_verdicts d CROSS JOIN outcomes o
@@ -147,8 +147,9 @@ class DayView:
         """The policy that the last message of the day met."""
         policies = rows(self._connection, _POLICIES, domain=domain)
         if len(policies) > 1:
-            policies = rows(self._connection, _FINAL, domain=domain, day=self._day)
-        return _dict(rows(self._connection, _POLICY, id=policies[0].id)[0]) if policies else None
+            final = rows(self._connection, _FINAL, domain=domain, day=self._day)[0]
+            policies = rows(self._connection, _POLICY, id=final.id)
+        return _dict(policies[0]) if policies else None
 
     def _outcomes(
         self, domain: str, policy: Row, *, beyond_reported: bool
