@@ -230,7 +230,7 @@ def test_who_listens_and_says_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("address", ["unix:{folder}/none", "inet:{port}@127.0.0.1", "inet:{port}@0.0.0.0"])
 def test_no_filter_runs(address, tmp_path):
     (found,) = running.judge(address.format(folder=tmp_path, port=closed_port()), NOWHERE)
-    assert found.severity is Severity.WARNING
+    assert found.severity is Severity.ERROR
     assert "the filter does not run" in found.text
 
 

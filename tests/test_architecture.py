@@ -147,6 +147,7 @@ TESTED_ELSEWHERE = {
     "advice/mta.py": "test_advice_postfix.py",
     "advice/nameservers.py": "test_advice_live.py",
     "advice/running.py": "test_advice_live.py",
+    "advice/reach.py": "test_advice_services.py",
     "opendmarc/keys.py": "test_opendmarc_convert.py",
     "opendmarc/conffile.py": "test_opendmarc_convert.py",
     "opendmarc/converters.py": "test_opendmarc_convert.py",

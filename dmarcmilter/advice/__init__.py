@@ -4,6 +4,8 @@ choices         of the settings alone
 exceptions      [[override]], forwarders, rollout, recipients: what lets through mail that fails (networks: too wide)
 files           folders, rights, the public suffix list
 mta             Postfix: name, chroot, user, patience; live: does it hand its mail to us
+services        Postfix's services one by one: whose mail each takes, and whether the filter sees it
+reach           whether Postfix can connect to the milter socket, tried with its rights in its chroot
 live            asked of the running world: name servers, journal and database, relay, the filter
 scene           what all of these are held against: accounts, units (systemd's), postfix (postconf's words)
 finding         error, warning or ok, and a sentence

@@ -2,6 +2,7 @@
 
 import os
 import smtplib
+import socket
 import ssl
 import tempfile
 from pathlib import Path
@@ -10,6 +11,9 @@ from dmarcmilter.advice import files, mta, nameservers, running
 from dmarcmilter.advice.accounts import acting_as
 from dmarcmilter.advice.finding import Finding, error, ok, warning
 from dmarcmilter.advice.scene import Scene
+from dmarcmilter.endpoint import Socket, parse_listen
+from dmarcmilter.health import asking
+from dmarcmilter.health.milterprobe import ProbeError
 from dmarcmilter.history import schema
 from dmarcmilter.history.store import Store, StoreError, rows
 from dmarcmilter.reports.confcheck import parse_relay
@@ -17,6 +21,7 @@ from dmarcmilter.resolver import system_nameservers
 from dmarcmilter.settings import Config, StartTls
 
 RELAY_SECONDS = 10.0
+METRICS_SECONDS = 5.0
 LITTLE_SPACE = 256 * 1024 * 1024
 """Octets left on the journal's disk: some 200,000 outcomes."""
 
@@ -28,6 +33,7 @@ def try_all(config: Config, scene: Scene) -> list[Finding]:
         *_journal(config, scene),
         *_database(config, scene),
         *_relay(config),
+        *_metrics(config),
         *running.judge(config.milter.socket, scene),
         *mta.judge_live(config, scene),
     ]
@@ -42,7 +48,8 @@ def _journal(config: Config, scene: Scene) -> list[Finding]:
         if scene.unit is not None and scene.unit.makes(str(journal)) and not os.access(journal, os.F_OK):
             return [ok(f"[history] journal: {journal} is made when the filter starts")]
         reason = problem.strerror or problem
-        return [error(f"[history] journal: {journal} cannot be written as {scene.who}: {reason}")]
+        text = f"[history] journal: {journal} cannot be written as {scene.who}: {reason}, so outcomes are lost"
+        return [error(f"{text}: {files.making_writable(str(journal), scene)}")]
     if free < LITTLE_SPACE:
         return [warning(f"[history] journal: only {free >> 20} MB are left on the disk of {journal}")]
     return [ok(f"[history] journal: {journal} can be written as {scene.who}, {free >> 20} MB free")]
@@ -75,7 +82,10 @@ def _database(config: Config, scene: Scene) -> list[Finding]:
                 return [ok("[history] database: not there yet, `history ingest` makes it")]
             return [_asked(store)]
         except StoreError as problem:
-            return [error(f"[history] database: {_without_password(str(problem), url)}")]
+            text = f"[history] database: {_without_password(str(problem), url)}"
+    kept_out = url.startswith(files.SQLITE + "/") and "ermission denied" in text
+    folder = str(Path(url.removeprefix(files.SQLITE)).parent)
+    return [error(f"{text}: {files.making_writable(folder, scene)}" if kept_out else text)]
 
 
 def _asked(store: Store) -> Finding:
@@ -104,6 +114,36 @@ def _without_password(text: str, url: str) -> str:
     """Drivers may repeat the address that they were given."""
     secret = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
     return text.replace(secret, "***") if secret else text
+
+
+def _metrics(config: Config) -> list[Finding]:
+    """Whether the metrics' address is ours: the filter answers there, or nobody does and it can be had."""
+    listen = config.metrics.listen
+    if not listen:
+        return []
+    where = parse_listen(listen)
+    try:
+        asking.workers(where, METRICS_SECONDS)
+    except ProbeError as problem:
+        if problem.not_listening:
+            return _metrics_free(listen, where)
+        return [error(f"[metrics] listen: another program answers at {listen} ({problem}): choose another address")]
+    return [ok(f"[metrics] listen: the filter answers at {listen}")]
+
+
+def _metrics_free(listen: str, where: Socket) -> list[Finding]:
+    """Nobody answers there: can the address be had?"""
+    if where.family != "unix":
+        family = socket.AF_INET6 if where.family == "inet6" else socket.AF_INET
+        try:
+            with socket.socket(family) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind((where.host, where.port))
+        except OSError as problem:
+            return [
+                error(f"[metrics] listen: {listen}: {problem.strerror}: choose an address of this machine that is free")
+            ]
+    return [ok(f"[metrics] listen: nobody answers at {listen}; the filter makes it when it starts")]
 
 
 def _relay(config: Config) -> list[Finding]:

@@ -5,35 +5,24 @@ import stat
 from ipaddress import ip_address
 from pathlib import Path
 
-from dmarcmilter.advice import accounts
-from dmarcmilter.advice.finding import Finding, ok, warning
-from dmarcmilter.advice.postfix import Postfix, Service, names
+from dmarcmilter.advice import accounts, reach, services
+from dmarcmilter.advice.accounts import Account
+from dmarcmilter.advice.finding import Finding, error, ok, warning
+from dmarcmilter.advice.postfix import Postfix, Service
 from dmarcmilter.advice.scene import Scene
 from dmarcmilter.endpoint import Socket, parse_socket
 from dmarcmilter.settings import Config
 
 POSTFIX_QUEUE = "/var/spool/postfix"
 """Where there is no postconf to ask."""
-PROTOCOL = 6
-"""Of Postfix and libmilter since 2009; older ones cannot replace header fields as we do."""
 MARGIN = 30.0
 """Seconds left to the filter's own work, of those that the MTA waits at the end of a message."""
-DEFAULT_ACTIONS = {
-    "tempfail": (True, "while the filter is down mail is deferred, and comes again"),
-    "accept": (False, "while the filter is down mail is delivered unjudged, forgeries too"),
-    "reject": (False, "while the filter is down good mail is refused for good"),
-    "quarantine": (False, "while the filter is down all mail lands in the hold queue"),
-    "shutdown": (True, "while the filter is down clients are disconnected, and come again"),
-}
-"""Of milter_default_action (postconf(5)): whether no mail is lost or let through by it, and what happens."""
-
-
 UNASKED = " can fill the journal with mail that never was, and stop a worker"
 """What a stranger at the milter socket can do: libmilter trusts the MTA's packets."""
 
 
 def judge(config: Config, scene: Scene) -> list[Finding]:
-    return [*_authserv_id(config, scene), *_socket(config, scene), *_patience(config, scene)]
+    return [*_authserv_id(config, scene), *socket(config, scene), *_patience(config, scene)]
 
 
 def _authserv_id(config: Config, scene: Scene) -> list[Finding]:
@@ -51,22 +40,25 @@ def _authserv_id(config: Config, scene: Scene) -> list[Finding]:
     ]
 
 
-def _socket(config: Config, scene: Scene) -> list[Finding]:
+def socket(config: Config, scene: Scene) -> list[Finding]:
+    """Whether the MTA can get to the milter socket, and nobody else."""
     where = parse_socket(config.milter.socket)
     if where.family != "unix":
         return _open_port(where)
-    found = _chroot(where, scene.postfix)
+    found = [*_chroot(where, scene), *_folder(where, scene)]
     mode = int(config.milter.socket_mode, 8)
     wanted = config.milter.socket_group
     if mode & stat.S_IWOTH:
-        found.append(f"[milter] socket_mode lets every user of this machine connect{UNASKED}")
+        found.append(warning(f"[milter] socket_mode lets every user of this machine connect{UNASKED}"))
     if not mode & (stat.S_IWGRP | stat.S_IWOTH):
-        found.append("[milter] socket_mode lets nobody but the filter's own user connect")
+        text = "[milter] socket_mode lets nobody but the filter's own user connect"
+        found.append(error(f'{text}, so mail is deferred: set socket_mode = "0660"'))
     elif wanted and wanted not in {entry.gr_name for entry in grp.getgrall()}:
-        found.append(f"[milter] socket_group: there is no group {wanted!r} on this machine")
+        text = f"[milter] socket_group: there is no group {wanted!r} on this machine"
+        found.append(error(f"{text}, so the filter does not start: name the group of the MTA's user"))
     elif not mode & stat.S_IWOTH:
-        found += _membership(wanted or _inherited_group(where), scene)
-    return [warning(text) for text in found]
+        found += _membership(config, wanted or _inherited_group(where), scene)
+    return found
 
 
 def _open_port(where: Socket) -> list[Finding]:
@@ -77,17 +69,51 @@ def _open_port(where: Socket) -> list[Finding]:
     return [warning(f"{text} (a firewall's work), for whoever else connects{UNASKED}")]
 
 
-def _chroot(where: Socket, postfix: Postfix | None) -> list[str]:
+def _chroot(where: Socket, scene: Scene) -> list[Finding]:
     """Debian's smtpd runs in a chroot, where a path outside of the queue directory leads to nothing."""
-    if postfix is None:
-        services, queue = [], POSTFIX_QUEUE if Path(POSTFIX_QUEUE).is_dir() else ""
-    else:
-        services, queue = [one.name for one in postfix.services if one.chrooted], postfix.queue_directory
-        queue = queue if services else ""
-    if not queue or Path(where.path).is_relative_to(queue):
+    if scene.postfix is None:
+        if not Path(POSTFIX_QUEUE).is_dir() or Path(where.path).is_relative_to(POSTFIX_QUEUE):
+            return []
+        text = f"[milter] socket is outside {POSTFIX_QUEUE}: a Postfix smtpd that runs chrooted cannot reach it"
+        return [warning(text)]
+    for postfix in relevant(where, scene):
+        queue = postfix.queue_directory
+        closed = [one for one in postfix.services if _is_shut_out(one, where, postfix)]
+        if closed:
+            text = (
+                f"[milter] socket is outside {queue}: Postfix's {closed[0].name}, which runs chrooted, cannot reach it"
+            )
+            return [error(f"{text}: {services.inside(where, closed[0], postfix)}")]
+    return []
+
+
+def _is_shut_out(service: Service, where: Socket, postfix: Postfix) -> bool:
+    is_outside = not Path(where.path).is_relative_to(postfix.queue_directory)
+    # A folder may be mounted into the chroot as well.
+    return service.chrooted and is_outside and not services.is_named(service, where, postfix)
+
+
+def _folder(where: Socket, scene: Scene) -> list[Finding]:
+    """Whether Postfix's user may enter the folders above the socket, as far as they are there."""
+    mta = _mta(where, scene)
+    if mta is None or not accounts.can_act_as(mta):
         return []
-    which = f"Postfix's {services[0]}, which runs chrooted," if services else "a Postfix smtpd that runs chrooted"
-    return [f"[milter] socket is outside {queue}: {which} cannot reach it"]
+    path = Path(where.path)
+    top = next((one.queue_directory for one in relevant(where, scene)), "")
+    closed = reach.first_closed(path, mta, top=top if path.is_relative_to(top or "/nowhere") else "")
+    if closed is None:
+        return []
+    fix = reach.entering(closed, mta, is_last=closed == path.parent)
+    text = (
+        f"[milter] socket: Postfix's user {mta.name} may not enter {closed}, so it cannot connect and mail is deferred"
+    )
+    return [error(f"{text}: {fix}")]
+
+
+def _mta(where: Socket, scene: Scene) -> Account | None:
+    """The user of the Postfix that connects to us."""
+    found = relevant(where, scene)
+    return accounts.account(found[0].owner) if found else None
 
 
 def _inherited_group(where: Socket) -> str:
@@ -99,14 +125,24 @@ def _inherited_group(where: Socket) -> str:
         return ""
 
 
-def _membership(wanted: str, scene: Scene) -> list[str]:
+def _membership(config: Config, wanted: str, scene: Scene) -> list[Finding]:
     """Whether the MTA's user is in the socket's group."""
-    mta = accounts.account(scene.postfix.owner) if scene.postfix else None
+    where = parse_socket(config.milter.socket)
+    mta = _mta(where, scene)
     group = wanted or (scene.account.group_name if scene.account else "")
     if mta is None or not group or group in mta.group_names:
         return []
     text = f"[milter] socket_mode lets only the group {group} connect, and Postfix's user {mta.name} is not in it"
-    return [f"{text}: usermod -aG {group} {mta.name}, or set socket_group to a group of {mta.name}"]
+    return [error(f"{text}, so mail is deferred: {_joining(group, mta, where, scene)}")]
+
+
+def _joining(group: str, mta: Account, where: Socket, scene: Scene) -> str:
+    """Never advises to join a group that gives more than the filter's own files, as root's or mail's would."""
+    own = scene.account
+    opened = reach.opening(Path(where.path).parent, mta)
+    if own is not None and own.uid != 0 and own.gid != 0 and group == own.group_name:
+        return f"usermod -aG {group} {mta.name} && postfix reload, or {opened}"
+    return opened
 
 
 def _patience(config: Config, scene: Scene) -> list[Finding]:
@@ -127,43 +163,25 @@ def _patience(config: Config, scene: Scene) -> list[Finding]:
 
 
 def judge_live(config: Config, scene: Scene) -> list[Finding]:
-    """Whether Postfix hands its mail to us, and what it does without us."""
-    postfix = scene.postfix
-    if postfix is None:
-        return [ok("Postfix: no postconf here, its side is not checked")]
-    return [*_named(config, postfix), *_protocol(postfix), _default_action(postfix)]
-
-
-def _named(config: Config, postfix: Postfix) -> list[Finding]:
+    """Whether Postfix hands its mail to us, can reach us, and what it does without us."""
     where = parse_socket(config.milter.socket)
-    found = []
-    for service in postfix.services:
-        if _names_us(service, where, postfix):
-            found.append(ok(f"Postfix: smtpd_milters of {service.name} names our socket"))
-        else:
-            now = ", ".join(service.milters) or "nothing"
-            found.append(
-                warning(
-                    f"Postfix: smtpd_milters of {service.name} is {now}, not our socket {config.milter.socket}: "
-                    "its mail never reaches the filter"
-                )
-            )
-    return found or [warning("Postfix: no smtpd in master.cf takes mail from others")]
+    found: list[Finding] = []
+    for postfix in relevant(where, scene):
+        found += [*services.judge(config, where, postfix), *_common(postfix)]
+    return found or [ok("Postfix: no postconf here, its side is not checked")]
 
 
-def _names_us(service: Service, where: Socket, postfix: Postfix) -> bool:
-    return any(names(one, where, postfix.queue_directory, chrooted=service.chrooted) for one in service.milters)
+def relevant(where: Socket, scene: Scene) -> list[Postfix]:
+    """The instances of Postfix that name our socket; where none does, the main one, which should."""
+    known = [one for one in (scene.postfix, *scene.instances) if one is not None]
+    return [one for one in known if services.names_us(one, where)] or known[:1]
 
 
-def _protocol(postfix: Postfix) -> list[Finding]:
-    version = postfix.protocol.split()[:1]
-    if version and version[0].isdigit() and int(version[0]) >= PROTOCOL:
-        return [ok(f"Postfix: milter_protocol is {version[0]}")]
-    return [warning(f"Postfix: milter_protocol is {postfix.protocol or 'empty'}; the filter needs {PROTOCOL}")]
-
-
-def _default_action(postfix: Postfix) -> Finding:
-    word = postfix.default_action.split()[0] if postfix.default_action else "tempfail"
-    good, meaning = DEFAULT_ACTIONS.get(word, (False, "not a word that is known here"))
-    text = f"Postfix: milter_default_action is {word}: {meaning}"
-    return ok(text) if good else warning(text)
+def _common(postfix: Postfix) -> list[Finding]:
+    fix = f"{postfix.postconf} -e '{{}}' && {postfix.reload}"
+    return [
+        services.protocol(postfix.protocol, "milter_protocol", fix.format(f"milter_protocol = {services.PROTOCOL}")),
+        services.default_action(
+            postfix.default_action, "milter_default_action", fix.format("milter_default_action = tempfail")
+        ),
+    ]

@@ -2,10 +2,12 @@
 
 import socket
 import struct
+from pathlib import Path
 
 from dmarcmilter.advice import accounts
-from dmarcmilter.advice.accounts import acting_as
+from dmarcmilter.advice.accounts import Account, acting_as
 from dmarcmilter.advice.finding import Finding, error, ok, warning
+from dmarcmilter.advice.reach import entering, first_closed, opening
 from dmarcmilter.advice.scene import Scene
 from dmarcmilter.endpoint import Socket, parse_socket
 
@@ -26,13 +28,25 @@ def judge(address: str, scene: Scene) -> list[Finding]:
         with acting_as(mta), _connected(where) as connection:
             answer = _negotiate(connection)
     except PermissionError:
-        who = mta.name if mta and accounts.can_act_as(mta) else "the user that runs this check"
-        return [warning(f"[milter] socket: {address} is there, but {who} may not connect to it")]
+        if mta is None or not accounts.can_act_as(mta):
+            text = f"[milter] socket: {address} is there, but the user that runs this check may not connect to it"
+            return [warning(f"{text}: run the check as root")]
+        return [
+            error(f"[milter] socket: {address} is there, but {mta.name} may not connect to it: {_opened(where, mta)}")
+        ]
     except (ConnectionRefusedError, FileNotFoundError):
-        return [warning(f"[milter] socket: nobody listens at {address}: the filter does not run")]
+        text = f"[milter] socket: nobody listens at {address}: the filter does not run"
+        return [error(f"{text}: systemctl start dmarcmilter; if it does not start: journalctl -u dmarcmilter -n 50")]
     except (OSError, struct.error) as problem:
         return [error(f"[milter] socket: {address}: {problem}: who listens there is not a filter, or is stuck")]
     return [ok(f"[milter] socket: the filter answers at {address} (protocol {answer})")]
+
+
+def _opened(where: Socket, mta: Account) -> str:
+    """What lets the MTA's user in."""
+    path = Path(where.path)
+    closed = first_closed(path, mta)
+    return entering(closed, mta, is_last=closed == path.parent) if closed else opening(path.parent, mta)
 
 
 def _connected(where: Socket) -> socket.socket:

@@ -3,11 +3,13 @@
 Read from the files, because the check is also made where systemd does not run: in a container, in a package's build.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 UNIT = "dmarcmilter.service"
+SOCKET_UNIT = "dmarcmilter.socket"
 DIRECTORIES = (
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -19,7 +21,7 @@ MAX_FILE = 262_144
 """Octets of a unit file that are read."""
 MAX_FILES = 50
 """Drop-ins that are read."""
-_LISTS = frozenset({"ReadWritePaths", "StateDirectory", "RuntimeDirectory", "SupplementaryGroups"})
+_LISTS = frozenset({"ReadWritePaths", "StateDirectory", "RuntimeDirectory", "SupplementaryGroups", "ListenStream"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,10 @@ class Unit:
     """All other folders are read-only for the service."""
     stop_seconds: float | None = None
     """After a stop, until systemd kills what is left; None: not told."""
+    conf: str = ""
+    """The conf file that it starts the filter with; empty: it names none."""
+    listens: tuple[str, ...] = ()
+    """Where dmarcmilter.socket listens, if that is enabled; the filter then gets its socket from systemd."""
 
     def makes(self, path: str) -> bool:
         return _is_below(path, self.made)
@@ -46,7 +52,7 @@ class Unit:
 
 def find(directories: tuple[str, ...] = DIRECTORIES) -> Unit | None:
     """The unit with its drop-ins; None: not installed."""
-    main = next((path for place in directories if (path := Path(place, UNIT)).is_file()), None)
+    main = next((path for place in directories if _is_there(path := Path(place, UNIT))), None)
     if main is None:
         return None
     values: dict[str, list[str]] = {}
@@ -66,20 +72,43 @@ def find(directories: tuple[str, ...] = DIRECTORIES) -> Unit | None:
         writable=(*made, *opened),
         closed=last.get("ProtectSystem") == "strict",
         stop_seconds=_seconds(last.get("TimeoutStopSec", "")),
+        conf=_conf(last.get("ExecStart", "")),
+        listens=_listens(directories),
     )
 
 
-def _drop_ins(directories: tuple[str, ...]) -> list[Path]:
+def _conf(command: str) -> str:
+    found = re.search(r"\s--config[\s=]+(\S+)", command)
+    return found[1] if found else ""
+
+
+def _listens(directories: tuple[str, ...]) -> tuple[str, ...]:
+    """The addresses of the socket unit with its drop-ins; none if it is not enabled."""
+    enabled = any(os.path.lexists(Path(place, "sockets.target.wants", SOCKET_UNIT)) for place in directories)
+    main = next((path for place in directories if _is_there(path := Path(place, SOCKET_UNIT))), None)
+    if not enabled or main is None:
+        return ()
+    values: dict[str, list[str]] = {}
+    for path in [main, *_drop_ins(directories, SOCKET_UNIT)]:
+        _read(path, values, "[Socket]")
+    return tuple(values.get("ListenStream", ()))
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113  Path.is_file raises for a folder that may not be entered
+
+
+def _drop_ins(directories: tuple[str, ...], unit: str = UNIT) -> list[Path]:
     """By name; of two with one name, that of the first directory counts (systemd.unit(5))."""
     found: dict[str, Path] = {}
     for place in directories:
-        for path in sorted(Path(place, UNIT + ".d").glob("*.conf"))[:MAX_FILES]:
+        for path in sorted(Path(place, unit + ".d").glob("*.conf"))[:MAX_FILES]:
             found.setdefault(path.name, path)
     return [found[name] for name in sorted(found)][:MAX_FILES]
 
 
-def _read(path: Path, values: dict[str, list[str]]) -> None:
-    """The keys of [Service]: a list grows, an empty value forgets what was there (systemd.syntax(7))."""
+def _read(path: Path, values: dict[str, list[str]], wanted: str = "[Service]") -> None:
+    """The keys of one section: a list grows, an empty value forgets what was there (systemd.syntax(7))."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_FILE).decode("utf-8", "replace")
@@ -90,7 +119,7 @@ def _read(path: Path, values: dict[str, list[str]]) -> None:
         name, equals, value = (part.strip() for part in line.partition("="))
         if line.startswith("["):
             section = line
-        elif section == "[Service]" and equals and not line.startswith(("#", ";")):
+        elif section == wanted and equals and not line.startswith(("#", ";")):
             new = value.split() if name in _LISTS else [value] if value else []
             values[name] = [*values.get(name, ()), *new] if new else []
 

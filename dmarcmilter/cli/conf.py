@@ -8,7 +8,7 @@ import msgspec
 
 from dmarcmilter import config as configuration
 from dmarcmilter import running, site
-from dmarcmilter.advice import Finding, Severity, advise, in_order
+from dmarcmilter.advice import Finding, Severity, advise, files, in_order
 from dmarcmilter.advice.finding import warning
 from dmarcmilter.advice.scene import gather
 from dmarcmilter.cli.common import EXIT_ERROR, fail, json_option, load
@@ -71,7 +71,8 @@ def check(
         return
     scene = gather(user, postfix_directory=postfix_directory)
     config = loaded.config
-    found = in_order([*map(warning, loaded.warnings), *advise(config, scene), *map(warning, exposed(config, path))])
+    warnings = map(warning, [*loaded.warnings, *exposed(config, path)])
+    found = in_order([*files.conf_readable(path, scene), *advise(config, scene), *warnings])
     if live:
         # SQL and SMTP are loaded by those who use them.
         from dmarcmilter.advice.live import try_all  # noqa: PLC0415

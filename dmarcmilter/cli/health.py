@@ -4,7 +4,8 @@ import json
 
 import click
 
-from dmarcmilter.cli.common import config_option, json_option, load
+from dmarcmilter.advice.scene import of_running_filter
+from dmarcmilter.cli.common import config_option, default_path, json_option, load
 from dmarcmilter.health import checks
 from dmarcmilter.health.finding import Finding, line, worst
 
@@ -18,13 +19,17 @@ from dmarcmilter.health.finding import Finding, line, worst
     type=click.Choice(list(checks.CHECKS)),
     help="Leave that check out (may be repeated); `--skip ingest` where no database is used.",
 )
-def health(path: str, *, as_json: bool, skip: tuple[str, ...]) -> None:
-    """Whether the filter works: socket, workers, name servers, journal, ingest.
+@click.option("--user", default="", metavar="NAME", help="The user that the filter runs as; default: whoever does.")
+@click.option("--postfix", "postfix_directory", default="", metavar="DIR", help="Postfix's configuration directory.")
+def health(path: str, user: str, postfix_directory: str, *, as_json: bool, skip: tuple[str, ...]) -> None:
+    """Whether the filter works: socket, workers, name servers, journal, ingest, its files, and Postfix beside it.
 
-    Prints one line. Exit status: 0 healthy, 1 degraded (mail flows, something else does not), 2 down (mail is not
-    judged).
+    Run by root it tries the rights of the filter's user and of Postfix's. Prints one line. Exit status: 0 healthy, 1
+    degraded (mail flows, something else does not), 2 down (mail is deferred or not judged).
     """
-    findings = list(checks.run(load(path), skip=frozenset(skip)))
+    config = load(path)
+    scene = of_running_filter(config.milter.socket, path or default_path(), user, postfix_directory=postfix_directory)
+    findings = list(checks.run(config, scene, skip=frozenset(skip)))
     click.echo(json.dumps(_plain(findings), indent=2) if as_json else line(findings))
     raise SystemExit(int(worst(findings)))
 

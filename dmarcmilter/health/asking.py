@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dmarcmilter.endpoint import Socket
-from dmarcmilter.health.milterprobe import ProbeError, connect
+from dmarcmilter.health.milterprobe import ProbeError, connect, no_answer
 
 MAX_ANSWER: Final = 65_536
 REQUEST: Final = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -27,7 +27,7 @@ def workers(where: Socket, seconds: float) -> Workers:
         found = json.loads(body)
         return Workers(int(found["workers"]["serving"]), int(found["wanted"]), float(found["silence"]))
     except OSError as error:
-        raise ProbeError(error.strerror or str(error)) from None
+        raise no_answer(error) from None
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise ProbeError("what answers there is not ours") from None
 

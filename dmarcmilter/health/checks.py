@@ -1,10 +1,16 @@
 """The checks. Each is bounded in time, changes nothing, and says in words what an operator can do something about."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from dmarcmilter.advice import Severity, accounts, files, postfix, services
+from dmarcmilter.advice import mta as advice_mta
+from dmarcmilter.advice.accounts import acting_as
+from dmarcmilter.advice.finding import Finding as Advice
+from dmarcmilter.advice.reach import first_closed
+from dmarcmilter.advice.scene import Scene
 from dmarcmilter.endpoint import parse_listen, parse_socket
 from dmarcmilter.health import asking, milterprobe
 from dmarcmilter.health.finding import Finding, Health
@@ -26,17 +32,18 @@ SILENT_WORKER: Final = 30.0
 """Seconds; a sign comes every two."""
 
 
-def milter_socket(config: Config) -> Finding:
+def milter_socket(config: Config, _scene: Scene | None = None) -> Finding:
     """A filter negotiates on the socket that the MTA uses."""
     name = "socket"
     try:
         version = milterprobe.negotiate(parse_socket(config.milter.socket), SECONDS)
     except ProbeError as error:
-        return Finding(name, Health.DOWN, f"{config.milter.socket}: {error}")
+        fix = ": systemctl start dmarcmilter" if error.not_listening else ""
+        return Finding(name, Health.DOWN, f"{config.milter.socket}: {error}{fix}")
     return Finding(name, Health.HEALTHY, f"answers, protocol version {version}")
 
 
-def workers(config: Config) -> Finding:
+def workers(config: Config, _scene: Scene | None = None) -> Finding:
     """As many workers as there should be, all alive: asked of the metrics endpoint, if there is one."""
     name, listen = "workers", config.metrics.listen
     if not listen:
@@ -44,7 +51,8 @@ def workers(config: Config) -> Finding:
     try:
         found = asking.workers(parse_listen(listen), SECONDS)
     except ProbeError as error:
-        return Finding(name, Health.DEGRADED, f"{listen}: {error}")
+        other = "" if error.not_listening else " (another program has the address: choose another for [metrics] listen)"
+        return Finding(name, Health.DEGRADED, f"{listen}: {error}{other}")
     if not found.serving:
         return Finding(name, Health.DOWN, f"none of {found.wanted} serves")
     if found.serving < found.wanted:
@@ -54,7 +62,7 @@ def workers(config: Config) -> Finding:
     return Finding(name, Health.HEALTHY, f"{found.serving} of {found.wanted} serve")
 
 
-def name_servers(config: Config) -> Finding:
+def name_servers(config: Config, _scene: Scene | None = None) -> Finding:
     """Each name server answers; without any, no message can be judged."""
     servers = config.dns.servers() or tuple(system_nameservers())
     silent = [(host, port, why) for host, port in servers if (why := _why_silent(host, port))]
@@ -75,22 +83,66 @@ def _why_silent(host: str, port: int) -> str:
     return answer.reason if answer.status is Status.FAILED else ""
 
 
-def journal(config: Config) -> Finding:
-    """Outcomes can be written. When they cannot, mail flows on and they stand in the log."""
+def journal(config: Config, scene: Scene) -> Finding:
+    """Outcomes can be written by the filter's user. When they cannot, mail flows on and they stand in the log."""
     name, directory = "journal", Path(config.history.journal)
-    if not directory.exists():  # made with the first outcome
-        directory = directory.parent
-    if not directory.is_dir():
+    with acting_as(scene.account):
+        if not os.path.lexists(directory):  # made with the first outcome
+            directory = directory.parent
+        is_folder = os.path.isdir(directory)  # noqa: PTH112  raises nothing for a folder that may not be entered
+        writable = os.access(directory, os.W_OK | os.X_OK, effective_ids=True)
+    if not is_folder and not first_closed(directory, scene.account):
         return Finding(name, Health.DEGRADED, f"{directory}: no such directory")
-    if not os.access(directory, os.W_OK | os.X_OK):
-        return Finding(name, Health.DEGRADED, f"{directory}: not writable for the user who asks")
+    if not is_folder or not writable:
+        return Finding(name, Health.DEGRADED, f"{directory}: not writable for {_who_and_how(config, scene)}")
     free = outside.journal(str(directory)).free
     if free is None or free < LITTLE_ROOM:
         return Finding(name, Health.DEGRADED, f"{directory}: {_megabytes(free or 0)} of room left")
     return Finding(name, Health.HEALTHY, f"writable, {_megabytes(free)} of room")
 
 
-def ingest(config: Config) -> Finding:
+def _who_and_how(config: Config, scene: Scene) -> str:
+    """Whose rights were tried, and what fixes it; other users only see that they may not."""
+    if scene.account is None and os.geteuid() != 0:
+        return "the user who asks: ask as root or as the filter's user"
+    return f"{scene.who}, so outcomes are lost: {files.making_writable(config.history.journal, scene)}"
+
+
+def filters_files(config: Config, scene: Scene) -> Finding:
+    """The filter's user can use what the conf names: the conf itself, keys, lists, folders, the database."""
+    name = "files"
+    if scene.account is None or not accounts.can_act_as(scene.account):
+        return Finding(name, Health.HEALTHY, "not tried: ask as root")
+    found = [*(files.conf_readable(scene.conf, scene) if scene.conf else ()), *files.judge(config, scene)]
+    # The journal and the milter socket have checks of their own.
+    return _worst_of(
+        name, Health.DEGRADED, [one for one in found if not one.text.startswith("[history] journal")], "usable"
+    )
+
+
+def mta(config: Config, scene: Scene) -> Finding:
+    """Postfix hands all the mail of others to the filter, and can reach it."""
+    name, where = "mta", parse_socket(config.milter.socket)
+    if scene.postfix is None:
+        return Finding(name, Health.HEALTHY, "no Postfix here")
+    named = any(services.names_us(one, where) for one in (scene.postfix, *scene.instances))
+    # A Postfix that was named by who asks counts in any case.
+    if not named and not scene.postfix.directory and not postfix.is_running(scene.postfix):
+        return Finding(name, Health.HEALTHY, "Postfix does not run here")
+    found = [*advice_mta.socket(config, scene), *advice_mta.judge_live(config, scene)]
+    return _worst_of(name, Health.DOWN, found, "Postfix hands its mail to the filter")
+
+
+def _worst_of(name: str, health: Health, found: Sequence[Advice], fine: str) -> Finding:
+    """The errors among them: the first, and how many more there are."""
+    errors = list(dict.fromkeys(one.text for one in found if one.severity is Severity.ERROR))
+    if not errors:
+        return Finding(name, Health.HEALTHY, fine)
+    more = f" (and {len(errors) - 1} more: dmarcmilter config check --live)" if errors[1:] else ""
+    return Finding(name, health, errors[0] + more)
+
+
+def ingest(config: Config, _scene: Scene | None = None) -> Finding:
     """What is in the journal gets into the database."""
     name, state = "ingest", outside.journal(config.history.journal)
     if state.unread is None:
@@ -108,17 +160,19 @@ def _megabytes(octets: int) -> str:
     return f"{octets / 1_048_576:.1f} MiB"
 
 
-CHECKS: Final[dict[str, Callable[[Config], Finding]]] = {
+CHECKS: Final[dict[str, Callable[[Config, Scene], Finding]]] = {
     "socket": milter_socket,
     "workers": workers,
     "dns": name_servers,
     "journal": journal,
     "ingest": ingest,
+    "files": filters_files,
+    "mta": mta,
 }
 
 
-def run(config: Config, *, skip: frozenset[str] = frozenset()) -> Iterator[Finding]:
+def run(config: Config, scene: Scene, *, skip: frozenset[str] = frozenset()) -> Iterator[Finding]:
     """All but those to be skipped."""
     for name, check in CHECKS.items():
         if name not in skip:
-            yield check(config)
+            yield check(config, scene)

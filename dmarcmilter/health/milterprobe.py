@@ -21,6 +21,17 @@ MAX_REPLY: Final = 4096
 class ProbeError(Exception):
     """No filter of ours answers there; the text says why."""
 
+    def __init__(self, text: str, *, not_listening: bool = False) -> None:
+        super().__init__(text)
+        self.not_listening = not_listening
+        """Nobody listens there at all."""
+
+
+def no_answer(error: OSError) -> ProbeError:
+    return ProbeError(
+        error.strerror or str(error), not_listening=isinstance(error, ConnectionRefusedError | FileNotFoundError)
+    )
+
 
 def connect(where: Socket, seconds: float) -> socket.socket:
     """OSError when nobody is there."""
@@ -44,7 +55,7 @@ def negotiate(where: Socket, seconds: float) -> int:
             version = _version(_answer(connection, time.monotonic() + seconds))
             connection.sendall(_packet(b"Q"))
     except OSError as error:
-        raise ProbeError(error.strerror or str(error)) from None
+        raise no_answer(error) from None
     return version
 
 
