@@ -3,13 +3,16 @@
 from collections.abc import Callable, Iterator
 
 from bench.case import Case
-from dmarcmilter import authres, authresreader
+from dmarcmilter import authres, authresreader, pipeline
 from dmarcmilter.collector import HeaderCollector
+from dmarcmilter.dmarc import addresses
 from dmarcmilter.dmarc.author import author_domain
+from dmarcmilter.dmarc.domain import LabelBudget
 from dmarcmilter.message import Header
 
 FIELD = 1_048_576
 """Octets of one field: libmilter's packet limit."""
+FROM_FIELD = addresses.MAX_FIELD
 HEADER = 4_194_304
 """Octets of the whole header: [milter] max_header_bytes."""
 FIELDS = 10_000
@@ -20,7 +23,12 @@ ADDRESS = b"a@b.example"
 
 
 def author(body: bytes) -> object:
-    return author_domain((Header(b"From", body),))
+    return authors((Header(b"From", body),))
+
+
+def authors(headers: tuple[Header, ...]) -> object:
+    with LabelBudget():
+        return author_domain(headers)
 
 
 def repeated(unit: bytes, *, before: bytes = b"", after: bytes = b"") -> Callable[[int], bytes]:
@@ -57,6 +65,17 @@ FROM = {
     "addresses, one domain": repeated(b"a@b.example,"),
     "addresses without commas": repeated(b"a@b.example "),
     "display names with addresses": repeated(b"a@b.example <a@b.example>,"),
+    "encoded words with addresses": repeated(b"=?utf-8?q?=3Ca=40b.example=3E?= ", after=b"<a@b.example>"),
+    "encoded words in encoded words": repeated(
+        b"=3D=3Fa=3Fq=3F=3D3D=3F=3D", before=b"=?a?q?", after=b"?= <a@b.example>"
+    ),
+    "encoded words in base64": repeated(b"=?iso-2022-jp?B?GyRCJUAlQCVAGyhC?= ", after=b"<a@b.example>"),
+    "encoded commas": repeated(b"a=40b.example=2C", before=b"=?a?q?", after=b"?= <a@b.example>"),
+    "encoded combining marks": repeated(b"=CC=81=CC=96", before=b"=?utf-8?q?a=40b.", after=b"?= <a@b.example>"),
+    "combining marks in a display name": repeated(b"\xcc\x81\xcc\x96", before=b"x@y", after=b" <a@b.example>"),
+    "full-width signs": repeated(b"\xef\xbc\x9ca\xef\xbc\xa0b.example\xef\xbc\x9e", after=b" <a@b.example>"),
+    "quoted quotes": repeated(b'\\"a@b.example,', before=b'"', after=b'" <a@b.example>'),
+    "comments with addresses": repeated(b"(a@b.example) ", after=ADDRESS),
 }
 
 
@@ -76,16 +95,49 @@ def u_labels(octets: int) -> bytes:
     return b".".join([label] * max(1, octets // (len(label) + 1)))
 
 
+def mixed_cases(octets: int) -> bytes:
+    """Addresses in one domain of 30 U-labels, each time spelled otherwise."""
+    spelled = (
+        "a@" + ".".join("\u00e9\u00c9"[number >> place & 1] for place in range(30)) + ".x"
+        for number in range(octets // 93)
+    )
+    return ",".join(spelled).encode()
+
+
+def many(count: int, body: bytes) -> tuple[Header, ...]:
+    return (Header(b"From", body),) * count
+
+
+def signatures_of_u_labels(count: int) -> Iterator[Header]:
+    """DKIM signatures and ARC seals whose names are all different."""
+    for number in range(count):
+        name = b".".join([_with_case("\u00fcbcdefghij", number).encode()] * 10)
+        tags = b"a=rsa-sha256; d=%b; s=%b; b=AAAA; bh=AAAA; h=from; i=@%b" % (name, name, name)
+        yield Header(b"DKIM-Signature", b" v=1; " + tags)
+        yield Header(b"ARC-Seal", b" i=%d; cv=pass; " % (number % 50 + 1) + tags)
+        yield Header(b"ARC-Message-Signature", b" i=%d; " % (number % 50 + 1) + tags)
+
+
 def header_cases() -> Iterator[Case]:
     for name, make in FROM.items():
-        yield Case("author", name, FIELD, make, author)
+        yield Case("author", name, FROM_FIELD, make, author)
     yield Case("author", "spellings of one U-label domain", 1000, spellings, author, "addresses")
+    yield Case("author", "four From fields of U-labels", 75_000, lambda n: many(4, mixed_cases(n)), authors)
+    yield Case("author", "from behind bare CRs", HEADER, lambda n: (Header(b"X", b"\rfrom " * (n // 6)),), authors)
+    yield Case(
+        "pipeline.read",
+        "U-labels in From, signatures and seals",
+        1000,
+        lambda n: (Header(b"From", mixed_cases(75_000)), *signatures_of_u_labels(n)),
+        pipeline.read,
+        "fields",
+    )
     yield Case(
         "author",
         "From fields",
         FIELDS,
         lambda n: (Header(b"From", b" a@" + u_labels(U_LABEL_OCTETS)),) * n,
-        author_domain,
+        authors,
         "fields",
     )
     yield from results_cases()

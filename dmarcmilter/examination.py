@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from dmarcmilter import pipeline
 from dmarcmilter.checks.bodyhash import BodyHash, BodyPlan
+from dmarcmilter.dmarc.domain import LabelBudget
 from dmarcmilter.message import Envelope, Header, Message
 from dmarcmilter.outcome import Effort, Outcome
 from dmarcmilter.pipeline import Reading, Site
@@ -77,7 +78,11 @@ class Examination:
         )
         message = Message(envelope, self._headers, self._size, self._truncated)
         strangers = Brief(self._lookup, self._site.strangers_budget)
-        outcome = pipeline.process(message, reading, self._lookup, self._site, self._lookup.start, strangers=strangers)
+        # Names in the envelope have a budget apart from the header's, so that no header can hide a recipient.
+        with LabelBudget():
+            outcome = pipeline.process(
+                message, reading, self._lookup, self._site, self._lookup.start, strangers=strangers
+            )
         return replace(outcome, effort=self._effort(start))
 
     def body_hash(self, plan: BodyPlan) -> BodyHash | None:

@@ -23,7 +23,7 @@ from dmarcmilter.dmarc.discovery import (
     prefetch_names,
     with_existence,
 )
-from dmarcmilter.dmarc.domain import Domain, common_labels, is_within
+from dmarcmilter.dmarc.domain import Domain, LabelBudget, common_labels, is_within
 from dmarcmilter.dmarc.evaluation import DmarcWord, Evaluation, assessment_policy, evaluate, without_misreading
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.dmarc.suffixes import Suffixes
@@ -79,6 +79,8 @@ class Reading:
     signatures: tuple[dkim.ReadSignature, ...]
     chain: arc.Chain
     body: BodyHasher
+    labels: LabelBudget = field(default_factory=LabelBudget)
+    """For all names in the header."""
 
 
 def read(headers: Sequence[Header], *, truncated: str = "", seal: bool = False) -> Reading:
@@ -86,14 +88,16 @@ def read(headers: Sequence[Header], *, truncated: str = "", seal: bool = False) 
 
     `seal`: the body is hashed for an ARC Set of ours too.
     """
-    author = author_domain(headers)
-    if truncated:
-        reason = f"header exceeds {truncated}"
-        author = Author(None, AuthorProblem.MALFORMED, author.domains, reason=reason, unread=True)
-    signatures = dkim.read(headers, author.domain)
-    chain = arc.read(headers)
+    labels = LabelBudget()
+    with labels:
+        author = author_domain(headers)
+        if truncated:
+            reason = f"header exceeds {truncated}"
+            author = Author(None, AuthorProblem.MALFORMED, author.domains, reason=reason, unread=True)
+        signatures = dkim.read(headers, author.domain)
+        chain = arc.read(headers)
     plans = dkim.plans(signatures) | arc.plans(chain) | ({sealing.BODY} if seal else set())
-    return Reading(author, signatures, chain, BodyHasher(plans))
+    return Reading(author, signatures, chain, BodyHasher(plans), labels)
 
 
 def process(
@@ -116,7 +120,8 @@ def process(
     case = cases.of_message(message, evidence)
     may_act = evaluation.result not in SETTLED or bool(evaluation.unsigned_duplicates)
     if may_act or (evaluation.result is DmarcWord.NONE and site.rules.forces):
-        case = _detailed(case, message, evidence, evaluation, site)
+        with reading.labels:
+            case = _detailed(case, message, evidence, evaluation, site)
     assessment = None
     if evidence.discovery is not None:
         assessment = assessment_policy(evidence.discovery, honour_pct=site.honour_pct, draw=case.draws.pct or 0)

@@ -1,4 +1,6 @@
+import itertools
 import re
+import time
 import tomllib
 from pathlib import Path
 
@@ -6,7 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.dmarc.domain import MAX_INPUT, MAX_NAME, is_within, labels, parse
+from dmarcmilter.dmarc import domain as module
+from dmarcmilter.dmarc.domain import (
+    LABEL_COST,
+    MAX_INPUT,
+    MAX_MAPPED,
+    MAX_NAME,
+    LabelBudget,
+    is_budget_spent,
+    is_within,
+    labels,
+    parse,
+)
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "domain.toml").read_text("utf-8"))["case"]
 
@@ -52,3 +65,52 @@ def test_labels_and_within():
     assert is_within(domain, domain)
     assert not is_within(domain, below)
     assert not is_within(other, domain)
+
+
+def spellings(count):
+    """One label, each time another one for IDNA."""
+    return ["".join("\u00e9\u00c9"[number >> bit & 1] for bit in range(10)) for number in range(count)]
+
+
+def test_a_budget_is_spent_on_different_labels_only():
+    budget = LabelBudget()
+    labels = spellings(1000)
+    with budget:
+        assert parse("b\u00fccher.example") == "xn--bcher-kva.example"
+        assert all(parse(f"b\u00fccher.{number}.example") for number in range(100))
+        assert all(parse("\u00bd\u2488.example") is None for _ in range(100))
+        assert not is_budget_spent()
+        mapped = [label for label in labels if parse(f"{label}.example")]
+        assert is_budget_spent()
+        assert len(mapped) == (MAX_MAPPED - 2 * LABEL_COST - 8 - 199) // (10 + LABEL_COST)
+        assert parse("example.com") == "example.com"
+        assert parse("b\u00fccher.example") is None
+        assert parse("\u00f6l.example") is None
+    assert not is_budget_spent()
+    assert parse("\u00f6l.example") == "xn--l-0ga.example"
+
+
+def test_budgets_stand_within_each_other():
+    outer, inner = LabelBudget(1), LabelBudget()
+    with outer:
+        assert parse("\u00f6l.example") is None
+        with inner:
+            assert parse("\u00f6l.example") == "xn--l-0ga.example"
+            assert not is_budget_spent()
+        assert is_budget_spent()
+
+
+def test_a_budget_bounds_the_time():
+    labels = ["".join(pair) for pair in itertools.product(spellings(40), repeat=2)]
+    start = time.process_time()
+    with LabelBudget():
+        assert sum(parse(".".join([*labels[place : place + 10], "x"])) is None for place in range(1000)) > 900
+    assert time.process_time() - start < 0.3
+
+
+def test_a_name_that_is_too_long_is_not_mapped_to_its_end(monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, "_a_label", lambda label: seen.append(label) or "xn--9ca")
+    assert parse(".".join(spellings(20))[:253]) is not None
+    assert parse("\u00e9." * 120 + "x") is None
+    assert len(seen) < 60

@@ -1,3 +1,4 @@
+import time
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -430,3 +431,34 @@ def test_identifiers_beyond_the_limit_leave_the_result_open():
     assert outcome.decision.action is Action.QUARANTINE
     fewer, _ = processed({"header": FROM, "signed": names[:10], "zone": REJECT | keys | own})
     assert fewer.decision.action is Action.REJECT
+
+
+def test_one_budget_for_all_names_of_a_header():
+    """However many fields of any kind have names in U-labels, the time is that of one budget (RFC 9989 11.5)."""
+
+    def name(number):
+        return ".".join("".join("\u00e9\u00c9"[number >> bit & 1] for bit in range(12)) for _ in range(8))
+
+    tags = [f"a=rsa-sha256; d={name(n)}; s={name(n + 1000)}; b=AAAA; bh=AAAA; h=from" for n in range(100)]
+    headers = outcomes.fields(
+        "From: " + ",".join(f"a@{name(n + 2000)}" for n in range(300)),
+        *(f"DKIM-Signature: v=1; {text}" for text in tags),
+        *(f"ARC-Seal: i={n}; cv=pass; {text}" for n, text in enumerate(tags[:50], 1)),
+    )
+    start = time.process_time()
+    reading = read(headers)
+    assert time.process_time() - start < 0.5
+    assert reading.labels.is_spent
+    assert reading.author.problem == "malformed"
+
+
+def test_an_author_of_too_many_labels():
+    spelled = ("".join("\u00e9\u00c9"[number >> bit & 1] for bit in range(12)) for number in range(900))
+    author = read(outcomes.fields("From: " + ",".join(f"a@{label}.example" for label in spelled))).author
+    assert (author.problem, author.reason) == ("malformed", "too many international labels")
+
+
+def test_the_author_comes_first_in_the_budget():
+    names = [f"b\u00fccher{number}.example" for number in range(900)]
+    signatures = [f"DKIM-Signature: v=1; d={name}; s={name}; i=@{name}" for name in names]
+    assert read(outcomes.fields(*signatures, "From: a@b\u00fccher.example")).author.domain == "xn--bcher-kva.example"

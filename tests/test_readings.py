@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.dmarc import domain, readings
+from dmarcmilter.dmarc.addresses import MAX_FIELD
 from dmarcmilter.dmarc.author import author_domain
 from dmarcmilter.message import Header
 
@@ -180,23 +181,25 @@ def test_forms_of_real_mail_are_read(body):
 
 
 LONG = {
-    "comments": b"(a@x.example) " * 9000 + b"u@x.example",
-    "encoded words": b"=?utf-8?q?a=40x.example?= " * 20000 + b"<u@x.example>",
-    "encoded words without end": b"=?utf-8?q?a=40 " * 20000 + b"<u@x.example>",
-    "words that begin words": b"=?utf-8?q?=3D=3F?=" * 20000 + b" <u@x.example>",
-    "base64": b"=?utf-8?B?" + b"PGFAYi5leGFtcGxlPiA" * 40000 + b"?= <u@x.example>",
-    "full-width signs": "\uff20\uff1c\uff0c".encode() * 80000 + b" <u@x.example>",
-    "combining marks": "u@x.e\u0301\u0316".encode() + "\u0301\u0316".encode() * 150000 + b" <u@x.example>",
-    "combining marks encoded": b"=?utf-8?q?a=40" + b"=CC=81=CC=96" * 80000 + b".b?= <u@x.example>",
-    "utf-7": b"=?utf-7?q?" + b"+AEA-x.example+ACw-" * 40000 + b"?= <u@x.example>",
+    "comments": b"(a@x.example) " * 4900 + b"u@x.example",
+    "encoded words": b"=?utf-8?q?a=40x.example?= " * 4500 + b"<u@x.example>",
+    "encoded words without end": b"=?utf-8?q?a=40 " * 8000 + b"<u@x.example>",
+    "words that begin words": b"=?utf-8?q?=3D=3F?=" * 6800 + b" <u@x.example>",
+    "base64": b"=?utf-8?B?" + b"PGFAYi5leGFtcGxlPiA" * 6500 + b"?= <u@x.example>",
+    "full-width signs": "\uff20\uff1c\uff0c".encode() * 14000 + b" <u@x.example>",
+    "combining marks": "u@x.e\u0301\u0316".encode() + "\u0301\u0316".encode() * 32000 + b" <u@x.example>",
+    "combining marks encoded": b"=?utf-8?q?a=40" + b"=CC=81=CC=96" * 10800 + b".b?= <u@x.example>",
+    "utf-7": b"=?utf-7?q?" + b"+AEA-x.example+ACw-" * 6800 + b"?= <u@x.example>",
 }
 
 
 @pytest.mark.parametrize("name", LONG)
 def test_long_fields_are_read_in_linear_time(name):
+    body = b" " + LONG[name]
+    assert 40_000 < len(body) <= MAX_FIELD
     start = time.process_time()
-    author_domain([Header(b"From", b" " + LONG[name])])
-    assert time.process_time() - start < 2
+    author_domain([Header(b"From", body)])
+    assert time.process_time() - start < 1
 
 
 def test_what_nothing_can_hide_in_is_not_looked_at(monkeypatch):

@@ -11,8 +11,8 @@ from typing import Final
 from dmarcmilter.dmarc.phrase import PHRASE, WORDS, Phrase, is_ambiguous_name, stands_for_address
 from dmarcmilter.dmarc.syntax import CONTROLS, Scanner, Token, unfold
 
-MAX_FIELD: Final = 1024 * 1024
-"""Octets of a field body that are read. MTAs stop far below; display texts of 200 kB must still be judged."""
+MAX_FIELD: Final = 128 * 1024
+"""Bytes of a field body that are read. Postfix cuts a field at 100 kB, Sendmail refuses a header of 32 kB."""
 MAX_MAILBOXES: Final = 1000
 """Addresses read from one field: more are nobody's author list, only work."""
 

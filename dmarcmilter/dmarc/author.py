@@ -12,7 +12,7 @@ from typing import Final
 
 from dmarcmilter.dmarc import addresses, readings
 from dmarcmilter.dmarc.addresses import AddressList, Fault, Kind
-from dmarcmilter.dmarc.domain import Domain, parse
+from dmarcmilter.dmarc.domain import Domain, is_budget_spent, parse
 from dmarcmilter.dmarc.syntax import unfold
 from dmarcmilter.message import Header
 
@@ -20,6 +20,8 @@ MAX_DOMAINS: Final = 4
 """Distinct domains named in the record of a message with several (RFC 9989 11.5 asks for a limit)."""
 MAX_FIELDS: Final = 4
 """From fields read for that record when there are several; the verdict does not depend on it."""
+MAX_RECORDED_FIELD: Final = 4096
+"""Octets of such a field; of a longer one no domain is recorded."""
 
 MAX_PLAIN: Final = 998
 """Octets of a field that is read at once: one line (RFC 5322 2.1.1)."""
@@ -41,13 +43,11 @@ _FULL_STOPS: Final = frozenset(
     + "".join(map(chr, range(0x2488, 0x249C)))
 )
 
-# What programs take for the end of a line, though it is none (RFC 5322 2.2): NUL, a bare CR or LF, VT, FF, FS, GS, RS,
-# NEL, LINE SEPARATOR and PARAGRAPH SEPARATOR.
-_LINE_ENDS: Final = (
-    *(b"\0", b"\n", b"\v", b"\f", b"\r", b"\x1c", b"\x1d", b"\x1e"),
-    *(character.encode() for character in "\x85\u2028\u2029"),
+# `From:` behind what programs take for the end of a line, though it is none (RFC 5322 2.2): NUL, a bare CR or LF, VT,
+# FF, FS, GS, RS, NEL, LINE SEPARATOR, PARAGRAPH SEPARATOR. It looks back so that the search for a literal goes first.
+_HIDDEN_FIELD: Final = re.compile(
+    rb"from(?:(?<=[\0\n\v\f\r\x1c-\x1e]from)|(?<=\xc2\x85from)|(?<=\xe2\x80[\xa8\xa9]from))[ \t]*+:"
 )
-_FROM_FIELD: Final = re.compile(rb"from[ \t]*:")
 
 
 class AuthorProblem(StrEnum):
@@ -83,16 +83,28 @@ def author_domain(headers: Sequence[Header]) -> Author:
     # Programs drop white space around a field name: " From" and "From " count with "From".
     bodies = [header.value for header in headers if header.key.strip() == b"from"]
     if _has_hidden_field(headers):
-        domains = list(_judge(bodies[0]).domains) if bodies else []
+        domains = _several(bodies).domains
         return _problem(AuthorProblem.MALFORMED, "a From field behind a stray line end in another field", domains)
     if not bodies:
         return _problem(AuthorProblem.MISSING, "no From field")
     if len(bodies) > 1:
-        read = [_judge(body) for body in bodies[:MAX_FIELDS]]
-        domains = [domain for author in read for domain in author.domains]
-        unread = len(bodies) > MAX_FIELDS or any(author.unread for author in read)
-        return _problem(AuthorProblem.SEVERAL_FIELDS, "several From fields", domains, unread=unread)
+        return _several(bodies)
     return _judge(bodies[0])
+
+
+def _several(bodies: Sequence[bytes]) -> Author:
+    """The verdict is known: the fields are read for the record, until it is full."""
+    domains: dict[Domain, None] = {}
+    read = [body for body in bodies[:MAX_FIELDS] if len(body) <= MAX_RECORDED_FIELD]
+    unread = len(read) < len(bodies)
+    for body in read:
+        if len(domains) >= MAX_DOMAINS:
+            unread = True
+            break
+        author = _judge(body)
+        domains.update(dict.fromkeys(author.domains))
+        unread |= author.unread
+    return _problem(AuthorProblem.SEVERAL_FIELDS, "several From fields", list(domains), unread=unread)
 
 
 def _has_hidden_field(headers: Sequence[Header]) -> bool:
@@ -101,8 +113,7 @@ def _has_hidden_field(headers: Sequence[Header]) -> bool:
     White space behind such a line end continues the field for them too. A stray CR with anything else behind it is
     common in real mail, and harmless.
     """
-    values = b" ".join([header.value for header in headers]).lower()
-    return any(values.endswith(_LINE_ENDS, 0, found.start()) for found in _FROM_FIELD.finditer(values))
+    return _HIDDEN_FIELD.search(b" ".join([header.value for header in headers]).lower()) is not None
 
 
 def _problem(problem: AuthorProblem, reason: str, domains: Sequence[Domain] = (), *, unread: bool = False) -> Author:
@@ -120,7 +131,8 @@ def _judge(body: bytes) -> Author:
         return _problem(AuthorProblem.MALFORMED, parsed.reason)
     domains = _domains(parsed)
     if domains is None:
-        return _problem(AuthorProblem.MALFORMED, "not a domain name")
+        reason = "too many international labels" if is_budget_spent() else "not a domain name"
+        return _problem(AuthorProblem.MALFORMED, reason)
     if len(domains) > 1:
         return _problem(AuthorProblem.SEVERAL_DOMAINS, "several domains", domains)
     kinds = {mailbox.kind for mailbox in parsed.mailboxes}

@@ -6,7 +6,9 @@ printable characters that DNS allows stay: a domain is looked up as it is, host 
 
 import itertools
 import re
-from typing import NewType
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Final, NewType
 
 import idna
 
@@ -16,6 +18,12 @@ MAX_NAME = 253
 MAX_LABEL = 63
 MAX_INPUT = 1024
 """Octets looked at; IDNA mapping is not run on more."""
+
+MAX_MAPPED: Final = 4000
+"""Characters of U-labels that IDNA maps for one message, about 20 ms. Each label costs LABEL_COST more, and 1 when it
+comes again. Beyond it a name with further U-labels is no domain."""
+LABEL_COST: Final = 8
+"""Characters for which IDNA takes as long as for a label itself."""
 
 _LABEL = r"[a-z0-9_-]{1,63}"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -42,19 +50,78 @@ def parse(raw: bytes | str) -> Domain | None:
     elif len(text) > MAX_NAME:
         return None  # an A-label is longer than its U-label, and mapping costs a thousand times what this does
     else:
-        converted = [_to_ascii(label) for label in _DOTS.split(text)]
-        # None becomes an empty label, which no name may have.
-        name = ".".join(label or "" for label in converted)
+        name = _mapped_name(_DOTS.split(text))
     return Domain(name) if len(name) <= MAX_NAME and _NAME.fullmatch(name) else None
 
 
-def _to_ascii(label: str) -> str | None:
-    if label.isascii():
-        return label.lower()
+def _mapped_name(labels_of_name: list[str]) -> str:
+    """The name in A-labels, empty when it has none or would be too long: nothing is mapped in vain."""
+    mapped: list[str] = []
+    length = 0
+    for label in labels_of_name:
+        found = label.lower() if label.isascii() else _mapped(label)
+        length += len(found or "") + 1
+        if not found or length > MAX_NAME + 1:
+            return ""
+        mapped.append(found)
+    return ".".join(mapped)
+
+
+def _mapped(label: str) -> str | None:
+    budget = _BUDGET.get()
+    return _a_label(label) if budget is None else budget.a_label(label)
+
+
+def _a_label(label: str) -> str | None:
     try:
         return idna.encode(label, uts46=True, transitional=False).decode("ascii")
     except (idna.IDNAError, UnicodeError):
         return None
+
+
+class LabelBudget:
+    """What one message may cost in IDNA mapping. In its `with` block parse() takes from it.
+
+    All readers of a header share one, so that its fields cannot each have the whole (RFC 9989 11.5). No label is mapped
+    twice, nor is one that cannot be mapped.
+    """
+
+    def __init__(self, characters: int = MAX_MAPPED) -> None:
+        self._left = characters
+        self._known: dict[str, str | None] = {}
+        self._token: Token[LabelBudget | None] | None = None
+        self.is_spent = False
+        """A label was not mapped, and no further one is."""
+
+    def __enter__(self) -> None:
+        self._token = _BUDGET.set(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            _BUDGET.reset(self._token)
+            self._token = None
+
+    def a_label(self, label: str) -> str | None:
+        is_known = label in self._known
+        cost = 1 if is_known else len(label) + LABEL_COST
+        if cost > self._left:
+            self.is_spent, self._left = True, 0
+            return None
+        self._left -= cost
+        if not is_known:
+            self._known[label] = _a_label(label)
+        return self._known[label]
+
+
+_BUDGET: ContextVar[LabelBudget | None] = ContextVar("label_budget", default=None)
+
+
+def is_budget_spent() -> bool:
+    """Whether a name may be missing because the message's LabelBudget was used up."""
+    budget = _BUDGET.get()
+    return budget is not None and budget.is_spent
 
 
 def labels(domain: Domain) -> list[str]:

@@ -7,8 +7,8 @@ from typing import Final
 CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 """What no structured field may hold once it is unfolded; RFC 5322 4.1 lists them only to be refused."""
 
-MAX_TOKENS: Final = 50_000
-"""Words and special characters of one field body: the longest display texts and lists have half as many."""
+MAX_TOKENS: Final = 20_000
+"""Words and special characters of one field body; more are not read. Real fields have some hundred."""
 MAX_COMMENT_PARTS: Final = 10_000
 """Parentheses, and pieces of text between them, in one place for white space and comments. Real ones have a dozen."""
 
