@@ -3,6 +3,8 @@
 import base64
 import email
 import email.policy
+import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from mta.running import wait_until
 from mta.sink import Sink
 from outcomes import fields
 from reporting import outcome, passed
-from reportsite import NOW, Receiver, Site, domain
+from reportsite import NOW, SUFFIXES, Receiver, Site, domain
 from signing import ed25519_key
 from zones import Zone
 
@@ -26,9 +28,12 @@ from dmarcmilter.demo.mta.milterclient import MilterClient
 from dmarcmilter.demo.nameserver import NameServer
 from dmarcmilter.history import schema
 from dmarcmilter.history.store import Store
+from dmarcmilter.lookup import Answer, Status
+from dmarcmilter.reports import merging
 from dmarcmilter.reports.book import Kind
 from dmarcmilter.reports.delivery import Attempt, Result
 from dmarcmilter.reports.failure import Observed, incident_of
+from dmarcmilter.reports.fairness import organization_of
 from dmarcmilter.reports.ledger import Ledger
 from dmarcmilter.reports.redaction import Redaction
 from dmarcmilter.reports.spool import Spool
@@ -48,7 +53,7 @@ class Failures(Site):
         Failures.numbers += 1
         asks = {"ruf": [f"mailto:ruf@{name}"]} | changes.pop("policy", {})
         found = outcome(**{"time": JUST_NOW} | domain(name, **asks) | changes)
-        spool = Spool(self.settings.failure.spool)
+        spool = Spool(self.settings.failure.spool, lambda domain: organization_of(SUFFIXES, domain))
         spool.put(incident_of(found, OBSERVED, Redaction(b"k"), f"id{Failures.numbers}"))
 
     def left(self):
@@ -206,6 +211,48 @@ def test_the_spf_record_is_shown(world):
     first, second = map(feedback, world.receiver.taken)
     assert first["SPF-DNS"] == 'txt : bounce.example.com : "v=spf1 ip4:192.0.2.7 -all"'
     assert "SPF-DNS" not in second
+
+
+def test_silent_name_servers_of_spf_records_hold_no_report_up(world, monkeypatch):
+    """The domain of MAIL FROM is the sender's choice, and so is whether its name server answers."""
+    released = threading.Event()
+
+    class Silent:
+        def __call__(self, name, rdtype):
+            if name == "silent.example":
+                released.wait(20)
+            return Answer(Status.NXDOMAIN)
+
+    monkeypatch.setattr(merging, "SPF_SECONDS", 0.3)
+    world.zone = Silent()
+    for number in range(40):
+        spf = {"result": "fail", "domain": "silent.example"}
+        world.incident("one.example", client_ip=f"192.0.2.{number}", spf=spf)
+    world.incident("two.example")
+    began = time.monotonic()
+    done = world.fail()
+    released.set()
+    assert time.monotonic() - began < 10
+    assert done.planned == done.sent == 11, "ten of one organization, as many as an hour allows"
+    assert not any("SPF-DNS" in feedback(mail) for mail in world.receiver.taken)
+
+
+def test_organizations_take_turns(tmp_path):
+    """Random subdomains with records of their own leave the reports of the hour to others."""
+    world = Failures(tmp_path, failure=limited(tmp_path, max_per_hour=4, max_per_domain=4))
+    names = [f"r{number}.flood.example" for number in range(20)]
+    world.authenticated(*names, "one.example", "two.example", "three.example")
+    for name in (*names, "one.example", "two.example", "three.example"):
+        world.incident(name)
+    world.fail()
+    told = sorted(mail.rcpt_to.rpartition("@")[2] for mail in world.receiver.taken)
+    assert [name for name in told if "flood" not in name] == ["one.example", "three.example", "two.example"]
+    assert len(told) == 4
+    for name in ("one.example", "two.example"):
+        world.incident(name, client_ip="198.51.100.7")
+    world.now += 3601
+    world.fail()
+    assert sum("flood" not in mail.rcpt_to for mail in world.receiver.taken[4:]) == 2
 
 
 def test_refusals_and_bounces_are_as_those_of_other_reports(world):
