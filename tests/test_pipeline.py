@@ -8,9 +8,9 @@ import pytest
 import signing
 from zones import Zone
 
-from dmarcmilter import actions, mailfile
+from dmarcmilter import actions, deferral, mailfile
 from dmarcmilter import case as cases
-from dmarcmilter.deferral import BROKEN
+from dmarcmilter.deferral import Deferrals
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.evidence import SpfWord
 from dmarcmilter.lookup import Answer, Status
@@ -276,20 +276,6 @@ def test_a_forced_policy_where_none_is_published():
     assert processed(SPOOFED | forced | signed | {"zone": {}})[0].decision.action == "accept"
 
 
-class FullDeferrals:
-    """No record of a deferral can be kept: the bucket is full, or the directory does not work."""
-
-    def since(self, _message):
-        return BROKEN
-
-
-class OldDeferrals:
-    """Each message was first deferred a day ago."""
-
-    def since(self, _message):
-        return 86_400.0
-
-
 FORGERIES = {
     "junk signature": {"signed": ["example.com"], "failed": ["sel._domainkey.example.com"]},
     "junk signature of a name below": {"signed": ["old.example.com"], "failed": ["sel._domainkey.old.example.com"]},
@@ -310,26 +296,51 @@ METHODS = list(Method)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("published", ["quarantine", "reject"])
 @pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
-def test_a_failed_lookup_holds_a_forgery(forgery, published, method):
+def test_a_failed_lookup_holds_a_forgery(forgery, published, method, tmp_path):
     row = forgery | {"zone": {"_dmarc.example.com": f"v=DMARC1; p={published}"}, "method": method}
     deferred_first = row | {"rules": {"temperror": "tempfail", "defer": {"cap": 14_400.0}}}
     assert processed(row)[0].decision.action is Action.QUARANTINE
-    assert processed(deferred_first)[0].decision.action is Action.TEMPFAIL
-    assert processed(deferred_first, deferrals=OldDeferrals())[0].decision.action is Action.QUARANTINE
+    deferrals = Deferrals(str(tmp_path), bytes(32))
+    assert processed(deferred_first, deferrals=deferrals)[0].decision.action is Action.TEMPFAIL
+    deferrals.record(message_of(row)[0])
+    assert processed(deferred_first, deferrals=deferrals)[0].decision.action is Action.TEMPFAIL
+    later = Deferrals(str(tmp_path), bytes(32), now=lambda: time.time() + 14_401)
+    assert processed(deferred_first, deferrals=later)[0].decision.action is Action.QUARANTINE
     none = row | {"zone": {"_dmarc.example.com": "v=DMARC1; p=none"}}
     assert processed(none)[0].decision.action is Action.ACCEPT
 
 
+@pytest.fixture(params=["full", "no directory"])
+def useless_deferrals(request, tmp_path, monkeypatch):
+    """Deferrals that cannot record one more message of the client's network."""
+    if request.param == "no directory":
+        (tmp_path / "file").write_text("")
+        return Deferrals(str(tmp_path / "file" / "deferred"), bytes(32))
+    monkeypatch.setattr(deferral, "MAX_OF_SUBNET", 3)
+    deferrals = Deferrals(str(tmp_path), bytes(32))
+    for number in range(3):
+        deferrals.record(outcomes.message(f"Message-ID: <{number}@flood.example>"))
+    return deferrals
+
+
 @pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
-def test_a_full_memory_of_deferrals_lets_no_forgery_through(forgery):
+def test_a_full_memory_of_deferrals_lets_no_forgery_through(forgery, useless_deferrals):
     row = forgery | {"zone": {"_dmarc.example.com": "v=DMARC1; p=reject"}, "rules": {"temperror": "tempfail"}}
-    outcome, _ = processed(row, deferrals=FullDeferrals())
+    outcome, _ = processed(row, deferrals=useless_deferrals)
     assert outcome.decision.action is Action.QUARANTINE
     assert outcome.record()["deferral_unrecorded"] is True
     assert outcome.record()["deferred_for"] is None
     assert [found.comment for found in outcome.decision.overrides] == [
         "a DNS error left the DMARC result open: at most quarantined"
     ]
+
+
+def test_without_a_known_policy_what_cannot_be_recorded_is_accepted(useless_deferrals):
+    row = {"failed": ["_dmarc.example.com"], "rules": {"temperror": "tempfail"}}
+    outcome, _ = processed(row, deferrals=useless_deferrals)
+    assert outcome.decision.action is Action.ACCEPT
+    comment = "accepted without a DMARC result, because its deferral could not be recorded"
+    assert [found.comment for found in outcome.decision.overrides] == [comment]
 
 
 @pytest.mark.parametrize("method", METHODS)
