@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 
 from dmarcmilter.endpoint import Socket, parse_socket
@@ -90,7 +91,10 @@ class Listener:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(path.with_name(path.name + ".lock"))
         if not _within(ORPHANS_SECONDS, lambda: not _answers(path)):
-            raise ListenError(f"{path}: another program listens there")
+            raise ListenError(
+                f"{path}: another program listens there (if it is systemd, by dmarcmilter.socket: start the filter by "
+                "systemctl start dmarcmilter.service, or stop dmarcmilter.socket)"
+            )
         group = _group(settings.socket_group) if settings.socket_group else -1
         draft = path.with_name(f".{os.getpid()}")
         draft.unlink(missing_ok=True)
@@ -119,7 +123,10 @@ def _handed_over() -> socket.socket | None:
     if pid != str(os.getpid()) or count in ("", "0"):
         return None
     if count != "1":
-        raise ListenError(f"the service manager hands over {count} sockets, and the milter has one")
+        raise ListenError(
+            f"the service manager hands over {count} sockets, and the milter has one: leave one ListenStream= in "
+            "dmarcmilter.socket (systemctl cat dmarcmilter.socket)"
+        )
     os.set_inheritable(FIRST_HANDED_OVER, False)
     return socket.socket(fileno=FIRST_HANDED_OVER)
 
@@ -127,12 +134,28 @@ def _handed_over() -> socket.socket | None:
 def _checked(found: socket.socket, where: Socket) -> socket.socket:
     """What was handed over must be what a milter can use; where it listens is the service manager's decision."""
     if found.type != socket.SOCK_STREAM or not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        raise ListenError("what the service manager hands over is no listening stream socket")
+        raise ListenError(
+            "what the service manager hands over is no listening stream socket: ListenStream= and Accept=no are needed"
+        )
     if found.family != socket.AF_UNIX:
         _answer_at_once(found)
-    elif found.getsockname() != where.path:
-        log.warning("the service manager's socket is %s; [milter] socket is not used", found.getsockname())
+    actual = _address(found)
+    if actual != (where.path or (where.host, where.port)):
+        log.error(
+            "the service manager's socket is %s; [milter] socket is not used: it says %s, where `health` and `config "
+            "check` look: make them the same, in the conf or by systemctl edit dmarcmilter.socket",
+            actual if isinstance(actual, str) else f"{actual[0]} port {actual[1]}",
+            where.path or f"{where.host} port {where.port}",
+        )
     return found
+
+
+def _address(listening: socket.socket) -> str | tuple[str, int]:
+    """Where it listens: a path, or an address and a port."""
+    name = listening.getsockname()
+    if listening.family == socket.AF_UNIX:
+        return os.fsdecode(name)
+    return str(ip_address(name[0].partition("%")[0])), int(name[1])
 
 
 def _answer_at_once(listening: socket.socket) -> None:

@@ -1,10 +1,13 @@
 """systemd's unit of the filter, from its files."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_advice import NOWHERE
 
-from dmarcmilter.advice import units
+from dmarcmilter import config
+from dmarcmilter.advice import Severity, mta, units
 from dmarcmilter.settings import Milter
 
 SHIPPED = Path(__file__).parent.parent / "systemd" / "dmarcmilter.service"
@@ -69,3 +72,41 @@ def test_odd_files(text, tmp_path):
     unit = installed(tmp_path, text)
     assert isinstance(unit.user, str)
     assert len(unit.user) <= units.MAX_FILE
+
+
+def test_the_socket_unit_counts_when_it_is_enabled(tmp_path):
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    (etc / "dmarcmilter.socket").write_text("[Socket]\nListenStream=/run/a.sock\n")
+    assert installed(tmp_path, "[Service]\n").listens == ()
+    (etc / "sockets.target.wants").mkdir()
+    (etc / "sockets.target.wants" / "dmarcmilter.socket").symlink_to("../dmarcmilter.socket")
+    assert installed(tmp_path, "[Service]\n").listens == ("/run/a.sock",)
+    (etc / "dmarcmilter.socket.d").mkdir()
+    (etc / "dmarcmilter.socket.d" / "p.conf").write_text("[Socket]\nListenStream=\nListenStream=8893\n")
+    assert installed(tmp_path, "[Service]\n").listens == ("8893",)
+
+
+@pytest.mark.parametrize(
+    ("listens", "socket", "same"),
+    [
+        ((), "unix:/run/a.sock", True),
+        (("/run/a.sock",), "unix:/run/a.sock", True),
+        (("/run/b.sock", "/run/a.sock"), "unix:/run/a.sock", True),
+        (("/run/b.sock",), "unix:/run/a.sock", False),
+        (("8893",), "inet:8893@127.0.0.1", True),
+        (("127.0.0.1:8893",), "inet:8893@127.0.0.1", True),
+        (("[::1]:8893",), "inet6:8893@::1", True),
+        (("127.0.0.1:8893",), "inet:8894@127.0.0.1", False),
+        (("/run/a.sock",), "inet:8893@127.0.0.1", False),
+    ],
+)
+def test_a_socket_unit_elsewhere_is_an_error(listens, socket, same):
+    unit = units.Unit("/x", "u", "", (), (), (), closed=False, listens=listens)
+    found = mta.socket(config.parse(f'[milter]\nsocket = "{socket}"\n'), replace(NOWHERE, unit=unit))
+    assert any("dmarcmilter.socket" in one.text and one.severity is Severity.ERROR for one in found) != same
+
+
+def test_the_conf_that_the_unit_names(tmp_path):
+    assert installed(tmp_path, SHIPPED.read_text()).conf == "/etc/dmarcmilter/dmarcmilter.toml"
+    assert installed(tmp_path, "[Service]\nExecStart=/bin/x run --config=/srv/a.toml -v\n").conf == "/srv/a.toml"

@@ -273,6 +273,19 @@ def test_another_path_than_in_the_conf_file_is_told(handed_over):
             assert f"the service manager's socket is {where}; [milter] socket is not used" in daemon.log()
 
 
+@pytest.mark.parametrize(("host", "told"), [("127.0.0.1", False), ("127.0.0.2", True)])
+def test_a_socket_over_tcp_is_compared_too(make, host, told):
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        port = listening.getsockname()[1]
+        daemon = make(milter={"socket": f"inet:{port}@{host}"})
+        daemon.command, daemon.inherits = ("-c", HANDED_OVER, str(listening.fileno())), (listening.fileno(),)
+        with daemon, MilterClient(f"inet:{port}@127.0.0.1", timeout=10) as client:
+            assert client.deliver(PLAIN, queue_id="4A").action is Action.ACCEPT
+            assert (f"the service manager's socket is 127.0.0.1 port {port}; " in daemon.log()) == told
+
+
 @pytest.mark.parametrize(
     ("kind", "count", "message"),
     [

@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import systemd_boot
+from test_privileges import PYTHON
 
 from dmarcmilter import worker
 from dmarcmilter.children import READY_SECONDS
@@ -96,3 +98,108 @@ def test_the_socket_unit_is_that_of_the_conf_file():
     assert setting("dmarcmilter.socket", "SocketMode") == [Config().milter.socket_mode]
     # Else systemd would remove the socket with the service that it should outlive.
     assert setting("dmarcmilter.service", "RuntimeDirectoryPreserve") == ["yes"]
+
+
+# --- a systemd of its own
+
+
+@pytest.fixture(scope="module")
+def boot():
+    """A script's output, from a system that was booted for it."""
+    reason = systemd_boot.missing() or ("" if PYTHON else "no Python here that another user could run")
+    if reason:
+        pytest.skip(reason)
+
+    def run(script):
+        return systemd_boot.boot(script, python=PYTHON)
+
+    return run
+
+
+CONNECTS = """setpriv --reuid postfix --regid postfix --init-groups /usr/bin/python3 -c "
+import socket
+socket.socket(socket.AF_UNIX).connect('/run/dmarcmilter/dmarcmilter.sock')
+print('postfix connects')" 2>&1 | tail -n 1
+"""
+OWNER = "stat -c '%U:%G:%a' /run/dmarcmilter/dmarcmilter.sock\n"
+"""The user postfix is that of the package: mta.postfix tells when it is not there."""
+
+
+def steps():
+    """The commands that the socket unit's comment names."""
+    text = (UNITS / "dmarcmilter.socket").read_text(encoding="utf-8")
+    found = re.findall(r"^#   (systemctl .*)$", text, re.MULTILINE)
+    assert len(found) == 3
+    return found
+
+
+def test_the_documented_steps_work_while_the_filter_runs(boot):
+    """To socket activation on a running system, a restart that refuses nobody, and back."""
+    lines = boot(
+        "systemctl enable --now dmarcmilter.service 2>/dev/null\n"
+        + "".join(f"{step} 2>/dev/null; echo $?\n" for step in steps())
+        + OWNER
+        + CONNECTS
+        + "systemctl is-active dmarcmilter.socket dmarcmilter.service\n"
+        + "systemctl restart dmarcmilter.service; echo $?\n"
+        + OWNER
+        + CONNECTS
+        + "dmarcmilter health --json --skip dns --skip ingest | grep -A 3 socket | grep answers\n"
+        + "systemctl disable --now dmarcmilter.socket 2>/dev/null; systemctl restart dmarcmilter.service; echo $?\n"
+        + "stat -c '%U:%G' /run/dmarcmilter/dmarcmilter.sock\n"
+        + "journalctl -q -o cat -u dmarcmilter.service | grep -c 'not used'\n"
+    ).splitlines()
+    ours, activated = "dmarcmilter:dmarcmilter", "dmarcmilter:postfix:660"
+    assert lines[:3] == ["0"] * 3, lines
+    assert lines[3:7] == [activated, "postfix connects", "active", "active"]
+    assert lines[7:10] == ["0", activated, "postfix connects"]
+    assert "protocol version 6" in lines[10]
+    assert lines[11:] == ["0", ours, "0"]
+
+
+def test_after_a_boot_the_socket_keeps_its_group(boot):
+    """It is made before the service, in a folder that the service then takes for its own, with all that is in it."""
+    lines = boot(
+        "systemctl start dmarcmilter.socket\n"
+        + OWNER
+        + "systemctl start dmarcmilter.service\n"
+        + OWNER
+        + CONNECTS
+        + "systemctl is-active dmarcmilter.service\n"
+    ).splitlines()
+    assert lines == ["dmarcmilter:postfix:660"] * 2 + ["postfix connects", "active"]
+
+
+def test_a_connection_starts_the_filter(boot):
+    lines = boot(
+        "systemctl start dmarcmilter.socket\nsystemctl is-active dmarcmilter.service\n"
+        + CONNECTS
+        + "for _ in 1 2 3 4 5 6 7 8 9; do systemctl is-active -q dmarcmilter.service && break; sleep 1; done\n"
+        + "systemctl is-active dmarcmilter.service\n"
+    ).splitlines()
+    assert lines == ["inactive", "postfix connects", "active"]
+
+
+def test_a_socket_unit_that_differs_from_the_conf_is_told(boot):
+    """By the log, and by `config check`, which names both and what to do."""
+    told = boot(
+        "mkdir -p /etc/systemd/system/dmarcmilter.socket.d\n"
+        "printf '[Socket]\\nListenStream=\\nListenStream=/run/dmarcmilter/other.sock\\n' "
+        ">/etc/systemd/system/dmarcmilter.socket.d/place.conf\n"
+        "systemctl daemon-reload\nsystemctl enable dmarcmilter.socket 2>/dev/null\n"
+        "systemctl start dmarcmilter.socket dmarcmilter.service\n"
+        "journalctl -q -o cat -u dmarcmilter.service | grep 'not used'\n"
+        "dmarcmilter config check | grep 'dmarcmilter.socket'\n"
+    )
+    assert "the service manager's socket is /run/dmarcmilter/other.sock; [milter] socket is not used" in told
+    assert "error: [milter] socket is unix:/run/dmarcmilter/dmarcmilter.sock, and dmarcmilter.socket" in told
+    assert 'set socket = "unix:/run/dmarcmilter/other.sock"' in told
+
+
+def test_a_reload_with_a_broken_conf_fails_and_changes_nothing(boot):
+    lines = boot(
+        "systemctl start dmarcmilter.service; systemctl reload dmarcmilter.service 2>/dev/null; echo $?\n"
+        "echo '[polcy]' >>/etc/dmarcmilter/dmarcmilter.toml\n"
+        "systemctl reload dmarcmilter.service 2>/dev/null; echo $?\nsystemctl is-active dmarcmilter.service\n"
+    ).splitlines()
+    assert lines == ["0", "1", "active"]

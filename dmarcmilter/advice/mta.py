@@ -43,9 +43,14 @@ def _authserv_id(config: Config, scene: Scene) -> list[Finding]:
 def socket(config: Config, scene: Scene) -> list[Finding]:
     """Whether the MTA can get to the milter socket, and nobody else."""
     where = parse_socket(config.milter.socket)
+    listens = scene.unit.listens if scene.unit else ()
+    if listens and not any(_is_stream(one, where) for one in listens):
+        return [_another_socket(config, listens)]
     if where.family != "unix":
         return _open_port(where)
     found = [*_chroot(where, scene), *_folder(where, scene)]
+    if listens:
+        return found  # who may connect is the socket unit's decision
     mode = int(config.milter.socket_mode, 8)
     wanted = config.milter.socket_group
     if mode & stat.S_IWOTH:
@@ -59,6 +64,24 @@ def socket(config: Config, scene: Scene) -> list[Finding]:
     elif not mode & stat.S_IWOTH:
         found += _membership(config, wanted or _inherited_group(where), scene)
     return found
+
+
+def _is_stream(listen: str, where: Socket) -> bool:
+    """Whether that ListenStream= of the socket unit is our socket (systemd.socket(5))."""
+    if where.family == "unix":
+        return Path(listen) == Path(where.path)
+    host, _, port = listen.rpartition(":")
+    return port == str(where.port) and host.strip("[]") in {"", where.host}
+
+
+def _another_socket(config: Config, listens: tuple[str, ...]) -> Finding:
+    own = f"unix:{listens[-1]}" if listens[-1].startswith("/") else ""
+    return error(
+        f"[milter] socket is {config.milter.socket}, and dmarcmilter.socket, which is enabled, listens at "
+        f"{', '.join(listens)}: the filter listens there only: "
+        + (f'set socket = "{own}", or ' if own else "")
+        + "systemctl edit dmarcmilter.socket ([Socket], ListenStream= and the path), then restart both units"
+    )
 
 
 def _open_port(where: Socket) -> list[Finding]:
