@@ -8,6 +8,7 @@ The way in
     failsafe        what our own bugs, and a want of memory, may do to a message: nothing but put it off
     negotiation     what is agreed with the MTA: actions, steps, macros
     collector       header fields as they come, within limits
+    trace           the way of a message as debug lines
     turns           one message at a time works, the others wait
     service         what the sessions of one worker share
     smtppath        the reader of forward-paths and reverse-paths: Mailbox

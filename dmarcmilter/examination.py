@@ -13,6 +13,7 @@ from dmarcmilter.message import Envelope, Header, Message
 from dmarcmilter.outcome import Effort, Outcome
 from dmarcmilter.pipeline import Reading, Site
 from dmarcmilter.resolver import Brief, MessageLookup
+from dmarcmilter.trace import Trace
 
 MAX_RECIPIENTS = 10_000
 """Different recipients of one message that are kept; Postfix takes 1,000 of a message unless told otherwise."""
@@ -23,7 +24,8 @@ MAX_RECIPIENT_OCTETS = 4_194_304
 class Examination:
     """Callbacks of one message may come on different threads, one after another; never two at once."""
 
-    def __init__(self, envelope: Envelope, lookup: MessageLookup, site: Site) -> None:
+    def __init__(self, envelope: Envelope, lookup: MessageLookup, site: Site, trace: Trace | None = None) -> None:
+        self._trace = trace
         self.envelope = replace(envelope, recipients=())
         self._lookup = lookup
         self._site = site
@@ -56,6 +58,8 @@ class Examination:
         self._headers, self._truncated = headers, truncated
         self._size += size
         self._reading = pipeline.read(headers, truncated=truncated, seal=self._site.sealer is not None)
+        if self._trace is not None:
+            self._trace.header(self._reading, fields=len(headers), size=size, truncated=truncated)
         self._prefetch(pipeline.names_at_end_of_headers(self._reading, self._site))
         self._header_seconds += time.perf_counter() - start
 
@@ -83,6 +87,8 @@ class Examination:
             outcome = pipeline.process(
                 message, reading, self._lookup, self._site, self._lookup.start, strangers=strangers
             )
+        if self._trace is not None:
+            self._trace.outcome(outcome)
         return replace(outcome, effort=self._effort(start))
 
     def body_hash(self, plan: BodyPlan) -> BodyHash | None:

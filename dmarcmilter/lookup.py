@@ -17,6 +17,12 @@ class Status(Enum):
     """No usable answer: SERVFAIL, REFUSED, timeout, malformed reply, CNAME loop, budget spent."""
 
 
+class LocalPartName(str):
+    """A name that may hold the local-part of MAIL FROM (SPF macros, RFC 7208 7): it is asked for, and never shown."""
+
+    __slots__ = ()
+
+
 Record = bytes | str | tuple[int, str]
 """TXT: its character-strings joined (bytes); A, AAAA: address; MX: (preference, host); PTR: host."""
 

@@ -16,6 +16,7 @@ from dmarcmilter.reports.capture import Capture
 from dmarcmilter.resolver import MessageLookup, Resolver
 from dmarcmilter.rules import Action
 from dmarcmilter.settings import InternalError
+from dmarcmilter.trace import Trace
 from dmarcmilter.turns import Turn, Turns
 
 log = logging.getLogger(__name__)
@@ -51,8 +52,9 @@ class Service:
     def needs_recipients(self) -> bool:
         return self.site.needs_recipients
 
-    def lookup(self, turn: Turn) -> MessageLookup:
-        return MessageLookup(self.resolver, self.dns_budget, self.dns_queries, turn)
+    def lookup(self, turn: Turn, trace: Trace | None = None) -> MessageLookup:
+        observe = trace.dns if trace is not None else None
+        return MessageLookup(self.resolver, self.dns_budget, self.dns_queries, turn, observe)
 
     def began(self, session: object) -> None:
         with self.lock:

@@ -14,8 +14,9 @@ from typing import Any
 import Milter
 import milter
 
-from dmarcmilter import actions
+from dmarcmilter import actions, trace
 from dmarcmilter.arcseal import sealing
+from dmarcmilter.checks import spf
 from dmarcmilter.collector import HeaderCollector
 from dmarcmilter.examination import Examination
 from dmarcmilter.execution import carry_out
@@ -27,6 +28,7 @@ from dmarcmilter.negotiation import MACROS, SILENT, agree
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.rules import Action
 from dmarcmilter.service import Service
+from dmarcmilter.trace import Trace
 from dmarcmilter.turns import Turn
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class Session:
         """Forget the message. Called at MAIL too: no callback is sure to come at the end of the one before."""
         self._examination: Examination | None = None
         self._in_progress = False
+        self._trace: Trace | None = None
         self._ignored: Why | None = None
         self._failed = self._unusable
         self._changed = False
@@ -97,6 +100,7 @@ class Session:
     def envfrom(self, sender: bytes, *_parameters: bytes) -> int:
         # Also what came without a MAIL before it is forgotten here.
         self._end_examination()
+        self._end_trace("end: given up by the MTA")
         self._reset()
         self._in_progress = True
         self._service.began(self)
@@ -110,7 +114,11 @@ class Session:
                 helo=self._helo,
                 mail_from=path_of(sender),
             )
-            self._examination = Examination(envelope, self._service.lookup(self._turn), self._service.site)
+            self._trace = trace.begin()
+            if self._trace is not None:
+                self._trace.envelope(envelope, spf.identity(envelope)[0] if envelope.mail_from else None)
+            lookup = self._service.lookup(self._turn, self._trace)
+            self._examination = Examination(envelope, lookup, self._service.site, self._trace)
         return self._go_on("envfrom")
 
     @failsafe
@@ -151,7 +159,10 @@ class Session:
             return int(Milter.CONTINUE)
         if self._examination is None:  # there was no MAIL, or it did not get through to us: nothing is known
             return self._answer_to_failure()
-        outcome = self._examination.outcome(self.queue_id())
+        queue_id = self.queue_id()
+        if self._trace is not None:
+            self._trace.queue_id = queue_id
+        outcome = self._examination.outcome(queue_id)
         plan = actions.plan(
             outcome,
             authserv_id=self._authserv_id,
@@ -163,6 +174,8 @@ class Session:
             body = self._examination.body_hash(sealing.BODY)
             outcome, plan = sealing.sealed(outcome, plan, body, self._service.site.sealer)
         applied = self._apply(plan)
+        if self._trace is not None:
+            self._trace.changes(plan, applied)
         if not applied.is_complete:
             self._service.tally.failed("eom")
         outcome = actions.as_taken(
@@ -222,6 +235,8 @@ class Session:
         return self._macro("i")
 
     def _end_of_headers(self) -> None:
+        if self._trace is not None:
+            self._trace.queue_id = self.queue_id()
         if self._examination is not None:
             self._examination.end_of_headers(
                 self._header.fields(),
@@ -234,9 +249,15 @@ class Session:
         if self._in_progress:
             if given_up:
                 self._service.tally.abandoned()
+            self._end_trace("end: given up by the MTA" if given_up else "end of message")
             self._end_examination()
             self._reset()
         self._turn.give()
+
+    def _end_trace(self, text: str) -> None:
+        if self._trace is not None:
+            self._trace.add(text)
+            self._trace.write()
 
     def _end_examination(self) -> None:
         if self._examination is not None:

@@ -15,7 +15,7 @@ from dmarcmilter.checks import plainspf
 from dmarcmilter.dmarc import domain as domains
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.evidence import SpfResult, SpfScope, SpfWord
-from dmarcmilter.lookup import Hint, Lookup, Status, no_hint
+from dmarcmilter.lookup import Hint, LocalPartName, Lookup, Status, no_hint
 from dmarcmilter.message import Envelope
 
 MAX_RECORD = 4096
@@ -129,6 +129,8 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
         self.h = domains.parse(helo) or helo[:MAX_NAME].decode("utf-8", "replace")
         self.prob = ""
         self._lookup = lookup
+        self._uses_local = False
+        """A macro has put the local-part into a name; the names that come of it may hold it, too."""
         self.cut_off = False
         """A limit of this program, not of RFC 7208, was reached."""
         self._dns_reasons: list[str] = []
@@ -167,7 +169,7 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
     def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:  # noqa: FBT001, FBT002, ARG002
         if name == _NEVER:
             return []
-        answer = self._lookup(name, qtype)
+        answer = self._lookup(LocalPartName(name) if self._uses_local else name, qtype)
         if answer.status is Status.FAILED:
             self._dns_reasons.append(f"DNS {qtype} {answer.reason}")
             raise spf.TempError(self._dns_reasons[-1])
@@ -207,8 +209,10 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
             raise spf.PermError("invalid macro")
         self._has_expanded = self._has_expanded or "%{" in text
         name = str(super().expand(text, stripdot))
-        if not self._has_usable_local and _LOCAL_MACRO.search(text.replace("%%", "")):
-            return _NEVER
+        if _LOCAL_MACRO.search(text.replace("%%", "")):
+            if not self._has_usable_local:
+                return _NEVER
+            self._uses_local = True
         return _cut(name)
 
     def dns_mx(self, name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 from dmarcmilter.lookup import Answer, Status
 from dmarcmilter.resolver import wire as dnswire
@@ -18,6 +19,9 @@ MAX_AHEAD = 250
 MAX_AHEAD_OF_ONE = 24
 """Asked ahead at once by one message: a dozen signatures' keys, the policies; a few messages cannot fill MAX_AHEAD."""
 
+Observer = Callable[[str, str, Answer, float], None]
+"""Told of a name, a type, the answer, and the seconds that the message waited for it."""
+
 _UNASKABLE = Answer(Status.NXDOMAIN)
 
 
@@ -27,8 +31,18 @@ class MessageLookup:
     May be used from several threads. What it has answered once it answers again for this message, whatever the TTL.
     """
 
-    def __init__(self, resolver: Resolver, budget: float, max_queries: int, turn: Turn | None = None) -> None:
-        """So many seconds of waiting, so many queries. While the message waits it gives its turn away."""
+    def __init__(
+        self,
+        resolver: Resolver,
+        budget: float,
+        max_queries: int,
+        turn: Turn | None = None,
+        observe: Observer | None = None,
+    ) -> None:
+        """So many seconds of waiting, so many queries. While the message waits it gives its turn away.
+
+        `observe` is told of each answer.
+        """
         resolver.drop_outdated()
         self.queries = 0
         """Sent for this message."""
@@ -43,6 +57,7 @@ class MessageLookup:
         self._max_queries = max_queries
         self._waited = 0.0
         self._turn = turn
+        self._observe = observe
         self._closed = False
         self._lock = threading.Lock()
         self._answers: dict[Key, Answer] = {}
@@ -66,11 +81,14 @@ class MessageLookup:
             return answer
         began = time.monotonic()
         answer = self._ask(key, began + max(0.0, min(seconds, self._budget - self._waited)))
+        waited = time.monotonic() - began
         with self._lock:
-            self._waited += time.monotonic() - began
+            self._waited += waited
             answer = self._remember(key, answer)
         if self._turn is not None:
             self._turn.take()
+        if self._observe is not None:
+            self._observe(name, rdtype, answer, waited)
         return answer
 
     def start(self, name: str, rdtype: str) -> None:
