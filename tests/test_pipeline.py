@@ -473,3 +473,43 @@ def test_the_author_comes_first_in_the_budget():
     names = [f"b\u00fccher{number}.example" for number in range(900)]
     signatures = [f"DKIM-Signature: v=1; d={name}; s={name}; i=@{name}" for name in names]
     assert read(outcomes.fields(*signatures, "From: a@b\u00fccher.example")).author.domain == "xn--bcher-kva.example"
+
+
+SIGNED = {
+    "signed": ["example.com"],
+    "zone": {"_dmarc.example.com": "v=DMARC1; p=reject", "sel._domainkey.example.com": KEY},
+    "header": ["From: A <a@example.com>", "Subject: x"],
+}
+
+
+def with_fields_on_top(row, *lines):
+    message, body = message_of(row)
+    message = replace(message, headers=(*outcomes.fields(*lines), *message.headers))
+    reading = read(message.headers)
+    reading.body.feed(body)
+    site = replace(SITE, rules=outcomes.rules(**row.get("rules", {})))
+    return process(message, reading, zone_of(row), site)
+
+
+def test_a_second_subject_above_the_signed_one():
+    # RFC 6376 8.15
+    outcome = with_fields_on_top(SIGNED, "Subject: another")
+    assert (outcome.evaluation.result, outcome.decision.action) == ("pass", Action.ACCEPT)
+    assert outcome.record()["unsigned_duplicates"] == ["subject"]
+    assert "unsigned=subject" in outcome.log_line()
+    held = with_fields_on_top(SIGNED | {"rules": {"on_unsigned_duplicate": "quarantine"}}, "Subject: another")
+    assert (held.evaluation.result, held.decision.action) == ("pass", Action.QUARANTINE)
+    # The draw for the rollout is made for it as for what fails.
+    assert held.case.draws.rollout is not None
+    assert with_fields_on_top(SIGNED, "X-Any: another").record()["unsigned_duplicates"] == []
+    spf = SIGNED["zone"] | {"example.com": "v=spf1 ip4:192.0.2.1 -all"}
+    rules = {"on_unsigned_duplicate": "quarantine"}
+    accepted = with_fields_on_top(
+        SIGNED | {"rules": rules, "zone": spf, "from": "a@example.com"}, "Subject: another", "Subject: third"
+    )
+    assert (accepted.decision.action, accepted.evaluation.unsigned_duplicates) == (Action.ACCEPT, ("subject",))
+
+
+def test_a_second_from_above_the_signed_one_is_no_pass():
+    outcome = with_fields_on_top(SIGNED, "From: ceo@example.com")
+    assert (outcome.evaluation.result, outcome.decision.action) == ("permerror", Action.REJECT)

@@ -64,7 +64,8 @@ def domains_read(body):
             for found in read(text):
                 yield from ADDRESS.findall(found)
     for _, address in email.utils.getaddresses([shown[0]]):
-        yield address.rpartition("@")[2]
+        if "@" in address:
+            yield address.rpartition("@")[2]
 
 
 def assert_one_reading(body):
@@ -138,6 +139,10 @@ def fields(draw):
 @example('"ceo@bank.example,x"@evil.example')
 @example("=?utf-8?q?=3Cceo=40bank.example=3E?= <x@evil.example>")
 @example("x@evil.example (a (b) ceo@bank.example)")
+@example("x@evil.example(\\)u@evil.example)")
+@example("=?utf-8?q?ceo=40bank.example=EF=BC=9C=3B?= <x@evil.example>")
+@example("=?utf-8?q?ceo=40bank.example=EF=BC=9Cx=40evil.example=EF=BC=9E=2C?= <x@evil.example>")
+@example('"x\\"y""a b","ceo@bank.example"@evil.example')
 def test_no_careless_reader_finds_another_domain(body):
     assert_one_reading(body)
 

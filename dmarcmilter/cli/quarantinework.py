@@ -37,7 +37,9 @@ class Ours:
             return f"From field: {record['author_problem']}"
         overrides = [f"{found['type']}: {found['comment']}" for found in record["overrides"]]
         policy = f"{record['dmarc']['tag'] or 'p'}={record['dmarc']['published']}"
-        return "; ".join([f"{policy}, {record['dmarc']['reason']}", *overrides])
+        # A message that passes has no reason for that.
+        verdict = ", ".join(filter(None, (policy, record["dmarc"]["reason"] or record["dmarc"]["result"])))
+        return "; ".join([verdict, *overrides])
 
     def values(self) -> dict[str, Any]:
         return {

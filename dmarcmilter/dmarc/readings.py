@@ -63,9 +63,13 @@ def misreading(text: bytes, author: Domain) -> str:
     if reason:
         return reason
     others = _Others(author)
+    # Who ends a quoted-string at an escaped quote takes the next one's text for what stands between them.
+    quotes = any(kind is _Kind.QUOTED and b'\\"' in part for kind, part in parts)
     for view in View if b"=?" in text else (View.RAW,):
-        shown = "".join(_shown(kind, part, view) for kind, part in parts)
+        shown = "".join(_shown(kind, part, view, quotes=quotes) for kind, part in parts)
         if others.would_be_read_in(shown):
+            return "text that could be read as another address"
+        if not shown.isascii() and others.would_be_read_in(shown.translate(_LOOK_ALIKES)):
             return "text that could be read as another address"
     return ""
 
@@ -92,14 +96,12 @@ def _comment_end(text: bytes, position: int) -> int:
     return len(text)
 
 
-def _shown(kind: _Kind, part: bytes, view: View) -> str:
-    """What a program sees that decodes first. A quoted-string hides its text unless its end can be mistaken."""
-    if kind is _Kind.QUOTED and b"=?" not in part and b'\\"' not in part:
+def _shown(kind: _Kind, part: bytes, view: View, *, quotes: bool) -> str:
+    """What a program sees that decodes first; `quotes`: and that cannot tell where a quoted-string ends."""
+    if kind is _Kind.QUOTED and b"=?" not in part and not quotes:
         return "x"
     text = part.decode("utf-8", "replace")
-    if b"=?" in part:
-        text = encodedwords.decoded(text, view)
-    return text.translate(_LOOK_ALIKES)
+    return encodedwords.decoded(text, view) if b"=?" in part else text
 
 
 def _in_comments(parts: list[tuple[_Kind, bytes]]) -> str:
@@ -117,7 +119,7 @@ def _in_comments(parts: list[tuple[_Kind, bytes]]) -> str:
         is_inside = in_angle or before.rstrip()[-1:] in _INSIDE or behind.lstrip()[:1] in _INSIDE
         is_behind = before[-1:] not in _BESIDE and not has_angle
         is_before = behind[:1] not in _BESIDE and not has_angle
-        shown = _shown(kind, part, View.ASCII)
+        shown = _shown(kind, part, View.ASCII, quotes=True).translate(_LOOK_ALIKES)
         # Who ends a comment at its first parenthesis takes what follows there for a part of the address.
         if ((is_inside or is_behind) and _ENDS_EARLY.search(shown, 1)) or (is_before and "@" in shown):
             return "an address or parenthesis in a comment within an address"
@@ -143,7 +145,9 @@ class _Others:
 
     def would_be_read_in(self, text: str) -> bool:
         """By programs that split at every separator, then take what is between angle brackets, else any address."""
-        if self._is_unbalanced(text) and self.stand_in(text):
+        if not self.stand_in(text):
+            return False
+        if self._is_unbalanced(text):
             return True
         pieces = _SEPARATORS.split(text)
         return any(self._is_read_in(piece, is_first=not place) for place, piece in enumerate(pieces) if "@" in piece)
@@ -151,10 +155,10 @@ class _Others:
     def _is_read_in(self, piece: str, *, is_first: bool) -> bool:
         """The piece behind a separator is an element of its own: what is nothing but an address may be read as one."""
         name, *angles = _ANGLE.split(piece)
-        if angles and any(self.stand_in(inside) for inside in angles if "@" in inside):
+        if any(self.stand_in(inside) for inside in angles):
             return True
         name = _PLAIN_COMMENT.sub(" ", name)
-        if not angles:
+        if not any("@" in inside for inside in angles):
             return self.stand_in(name)
         alone = name.rpartition(":")[2].strip()
         return not is_first and " " not in alone and self.stand_in(alone)
