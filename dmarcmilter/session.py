@@ -46,6 +46,8 @@ class Session:
         self._leading_space = True
         self._authserv_id = service.authserv_id or service.site.host_name
         self._client_ip: IPv4Address | IPv6Address | None = None
+        self._client_port = 0
+        """0: not known; Postfix gives 0 for mail of its sendmail command, which a local user runs."""
         self._client_name = ""
         self._helo = b""
         self._silent = 0
@@ -60,6 +62,8 @@ class Session:
         self._in_progress = False
         self._trace: Trace | None = None
         self._ignored: Why | None = None
+        self._trusted = False
+        """The message comes from a host whose results in our name stand."""
         self._failed = self._unusable
         self._changed = False
         """Changes have been asked for: the same deletions again would hit the fields that have moved up."""
@@ -86,6 +90,7 @@ class Session:
     def connect(self, name: str, _family: int, address: tuple[str, int] | str | None) -> int:
         self._client_name = name
         self._client_ip = address_of(address[0]) if isinstance(address, tuple) else None
+        self._client_port = address[1] if isinstance(address, tuple) else 0
         if not self._service.authserv_id:
             told = self._macro("j")
             self._authserv_id = told if PLAIN_NAME.fullmatch(told) else self._service.site.host_name
@@ -105,6 +110,7 @@ class Session:
         self._in_progress = True
         self._service.began(self)
         self._ignored = self._why_ignored(sender)
+        self._trusted = self._ignored is Why.NETWORK and self._is_trusted(sender)
         if not self._ignored:
             envelope = Envelope(
                 queue_id="",  # asked for at the end: not every MTA knows it now
@@ -151,7 +157,7 @@ class Session:
             return self._answer_to_failure()
         if self._ignored:
             log.debug("%s: not judged: %s", self.queue_id() or "-", self._ignored)
-            applied = self._remove_forged()
+            applied = Applied() if self._trusted else self._remove_forged()
             self._service.tally.ignored(self._ignored)
             if not applied.is_complete:
                 return self._answer_to_failure()
@@ -223,7 +229,7 @@ class Session:
 
     def _answer_to_failure(self) -> int:
         """As the operator chose. Accepting still takes forged results out, as far as that can be done."""
-        if self._service.on_failure is Action.ACCEPT and not self._changed:
+        if self._service.on_failure is Action.ACCEPT and not self._changed and not self._trusted:
             self._remove_forged()
         self._end()
         return ANSWERS[self._service.on_failure]
@@ -267,14 +273,20 @@ class Session:
         self._turn.give()
 
     def _why_ignored(self, sender: bytes) -> Why | None:
-        # A path that lost its end had a NUL in it. So perhaps had {mail_addr}, and libmilter runs past the end of
-        # such a macro list when it looks for a name that is not there.
-        whole = sender.startswith(b"<") == sender.endswith(b">")
-        if whole and self._service.ignore_authenticated and self._macro("{auth_authen}"):
+        if _is_whole(sender) and self._service.ignore_authenticated and self._macro("{auth_authen}"):
             return Why.AUTHENTICATED
         if self._client_ip is not None and any(self._client_ip in net for net in self._service.ignored_networks):
             return Why.NETWORK
         return None
+
+    def _is_trusted(self, sender: bytes) -> bool:
+        """Whether results in our name may stand (RFC 8601 5): not of a user who logged in, wherever he comes from.
+
+        Nor of a local user who runs Postfix's sendmail command, nor where nobody can tell whether there was a login.
+        """
+        if self._client_ip is None or not self._client_port or not _is_whole(sender) or self._macro("{auth_authen}"):
+            return False
+        return any(self._client_ip in network for network in self._service.trusted_networks)
 
     def _own_ids(self) -> Collection[str]:
         return (self._authserv_id, *self._service.further_ids)
@@ -291,6 +303,13 @@ class Session:
     def _apply(self, plan: tuple[MtaAction, ...]) -> Applied:
         self._changed = True
         return carry_out(plan, self._context, leading_space=self._leading_space, queue_id=self.queue_id())
+
+
+def _is_whole(sender: bytes) -> bool:
+    """A path that lost its end had a NUL in it. So perhaps had {mail_addr}, and libmilter runs past the end of such a
+    macro list when it looks for a name that is not there: then no macro is asked for.
+    """
+    return sender.startswith(b"<") == sender.endswith(b">")
 
 
 ANSWERS = {

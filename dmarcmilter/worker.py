@@ -107,6 +107,7 @@ def _service_of(config: Config, site: Site, tally: Tally) -> Service:
         authserv_id=config.identity.authserv_id,
         further_ids=config.identity.remove_authserv_ids,
         ignored_networks=config.ignore.parsed(),
+        trusted_networks=config.identity.trusted(config.ignore.parsed()),
         ignore_authenticated=config.ignore.authenticated,
         dns_budget=config.dns.message_budget,
         dns_queries=config.dns.message_queries,

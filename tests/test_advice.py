@@ -102,6 +102,14 @@ CASES = {
     "malformed": ('author = { on_malformed = "accept" }', ["[author] on_malformed"]),
     "all ignored": ('ignore = { networks = ["0.0.0.0/0"] }', ["[ignore] networks holds all of IPv4"]),
     "all ignored, in halves": ('ignore = { networks = ["128.0.0.0/1", "0.0.0.0/1"] }', ["holds all of IPv4"]),
+    "trusted and evaluated": (
+        'identity = { trusted_networks = ["ignored", "192.0.2.25", "127.0.0.0/8"] }',
+        ["[identity] trusted_networks 192.0.2.25: mail from there is evaluated"],
+    ),
+    "trusted, wider than ignored": (
+        'identity = { trusted_networks = ["127.0.0.0/7"] }',
+        ["[identity] trusted_networks 127.0.0.0/7: mail from there is evaluated"],
+    ),
     "all of IPv6": ('ignore = { networks = ["::/0"] }', ["holds all of IPv6"]),
     "much ignored": ('ignore = { networks = ["198.0.0.0/8", "2001::/16"] }', ["198.0.0.0/8", "2001::/16"]),
     "no rollout": ("policy = { rollout_percent = 0 }", ["rollout_percent is 0", "no message"]),
@@ -139,6 +147,8 @@ def test_warning(text, words):
 
 QUIET = {
     "private networks": 'ignore = { networks = ["10.0.0.0/8", "fc00::/7", "169.254.0.0/16", "192.0.0.0/16"] }',
+    "trusted within ignored": 'identity = { trusted_networks = ["127.0.0.1", "::1"] }',
+    "none trusted": "identity = { trusted_networks = [] }",
     "one's own networks": 'ignore = { networks = ["198.51.0.0/16", "2001:db8::/32"] }',
     "rollout while monitoring": 'policy = { mode = "monitor", rollout_percent = 5 }',
     "an entry with an authenticated match": entry('dkim_domain = "a.example"\naction = "accept"'),

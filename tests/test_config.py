@@ -104,6 +104,8 @@ WRONG = [
     ("identity", "authserv_id", '"m\\u00fcx.example"'),
     ("identity", "remove_authserv_ids", '["ok.example", "a\\nb"]'),
     ("identity", "remove_authserv_ids", '"one"'),
+    ("identity", "trusted_networks", '["ignore"]'),
+    ("identity", "trusted_networks", '["192.0.2.0/33"]'),
     ("ignore", "authenticated", '"yes"'),
     ("ignore", "networks", '["127.0.0.0/33"]'),
     ("ignore", "networks", "[1]"),

@@ -15,6 +15,7 @@ from mta.running import PLAIN, SPOOF, ZONE, OpenMessage, conf, wait_until, worke
 from dmarcmilter import callbacks, site
 from dmarcmilter import session as module
 from dmarcmilter.config import parse
+from dmarcmilter.demo.mta import envelope as envelope_module
 from dmarcmilter.demo.mta import milterwire
 from dmarcmilter.demo.mta.milterclient import Action, Event, MilterClient
 from dmarcmilter.demo.mta.milterwords import OFFERED, Protocol
@@ -212,11 +213,71 @@ def test_judged_after_an_authenticated_one(client, daemon):
 )
 def test_not_judged(client, daemon, envelope):
     before = len(daemon.records())
-    verdict = client.deliver(FORGED + FOREIGN + SPOOF, **envelope)
+    verdict = client.deliver(FOREIGN + SPOOF, **envelope)
     assert verdict.action is Action.ACCEPT
     assert verdict.added == ()
     assert results(verdict) == ["other.example; dmarc=pass"]
     assert len(daemon.records()) == before
+
+
+STANDS = {
+    "ignored": {"client_ip": IGNORED},
+    "ignored, mapped": {"client_ip": f"::ffff:{IGNORED}"},
+}
+FALLS = {
+    "login": {"macros": {"{auth_authen}": "joe"}},
+    "login from an ignored network": {"client_ip": IGNORED, "macros": {"{auth_authen}": "joe"}},
+    "a stranger": {},
+    "no address": {"client_ip": "unknown"},
+    "local socket": {"client_ip": "unix"},
+}
+
+
+@pytest.mark.parametrize("envelope", [*STANDS.values(), *FALLS.values()], ids=[*STANDS, *FALLS])
+def test_whose_results_stand(client, envelope):
+    """RFC 8601 5: those of a trusted MTA, which come back from a content filter or an outer MX."""
+    verdict = client.deliver(FORGED + FOREIGN + PLAIN, **envelope)
+    assert verdict.action is Action.ACCEPT
+    kept = [value for value in results(verdict) if value == "mx.test.example; dmarc=pass"]
+    assert len(kept) == (envelope in STANDS.values())
+    assert results(verdict)[-1] == "other.example; dmarc=pass"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "client_ip", "stands"),
+    [
+        ([], IGNORED, False),
+        (["192.0.2.0/24"], IGNORED, True),
+        (["192.0.2.0/24"], "192.0.2.1", False),  # evaluated
+        (["198.51.100.7"], IGNORED, False),
+        (["198.51.100.7", "ignored"], IGNORED, True),
+    ],
+)
+@pytest.mark.parametrize("authenticated", [True, False])
+def test_trusted_networks(running, trusted, client_ip, *, stands, authenticated):
+    daemon = running(
+        ignore={"networks": [IGNORED], "authenticated": authenticated}, identity={"trusted_networks": trusted}
+    )
+    ours = "mx.test.example; dmarc=pass"
+    with MilterClient(daemon.address) as client:
+        assert (ours in results(client.deliver(FORGED + PLAIN, client_ip=client_ip))) is stands
+        # A login, whatever [ignore] says of it: no trust.
+        login = client.deliver(FORGED + PLAIN, client_ip=client_ip, macros={"{auth_authen}": "joe"})
+        assert ours not in results(login)
+
+
+def test_local_users_are_not_trusted(daemon, monkeypatch):
+    """Postfix tells port 0 of what its sendmail command hands in."""
+    monkeypatch.setattr(envelope_module, "CLIENT_PORT", 0)
+    with MilterClient(daemon.address, timeout=15) as client:
+        assert results(client.deliver(FORGED + PLAIN, client_ip=IGNORED)) == []
+
+
+def test_nul_in_a_trusted_sender(daemon):
+    """Nobody can tell whether there was a login."""
+    with MilterClient(daemon.address, timeout=15) as client:
+        verdict = client.deliver(FORGED + PLAIN, client_ip=IGNORED, mail_from=b"a@none.example\0x")
+        assert results(verdict) == []
 
 
 def test_authenticated_is_judged_if_wanted(running):

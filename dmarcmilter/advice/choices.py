@@ -1,9 +1,12 @@
 """Settings that are valid and may not do what their owner thinks. Nothing but the conf is looked at."""
 
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+
 from dmarcmilter.advice.finding import Finding, ok, warning
 from dmarcmilter.advice.networks import too_wide
 from dmarcmilter.rules import AuthorAction, DuplicateAction, Mode, QuarantineAction, RejectAction
-from dmarcmilter.settings import Config
+from dmarcmilter.settings import IGNORED, Config
 
 QUERIES_OF_ONE = 2
 """Queries that one after the other must at least fit into a message's time for DNS."""
@@ -16,6 +19,7 @@ def judge(config: Config) -> list[Finding]:
         *_enforcement(config),
         *_author(config),
         *_ignored(config),
+        *_trusted(config),
         *_times(config),
         *_kept(config),
         *_reports(config),
@@ -60,6 +64,28 @@ def _author(config: Config) -> list[Finding]:
 def _ignored(config: Config) -> list[Finding]:
     found = too_wide(config.ignore.parsed())
     return [warning(f"[ignore] networks {text}: mail that comes from there is not judged") for text in found]
+
+
+def _trusted(config: Config) -> list[Finding]:
+    """[identity] trusted_networks against [ignore] networks."""
+    ignored = config.ignore.parsed()
+    own = [text for text in config.identity.trusted_networks if text != IGNORED]
+    evaluated = [text for text in own if not _is_in(ip_network(text, strict=False), ignored)]
+    found = []
+    if evaluated:
+        found.append(
+            f"[identity] trusted_networks {', '.join(evaluated)}: mail from there is evaluated, so results in our name "
+            "are removed all the same, or they would stand twice; add it to [ignore] networks, or take it out"
+        )
+    wide = too_wide(config.identity.trusted(ignored)) if own else []
+    found += [f"[identity] trusted_networks {text}: anyone there can write results in our name" for text in wide]
+    return [warning(text) for text in found]
+
+
+def _is_in(network: IPv4Network | IPv6Network, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    """Whether all of its addresses are in the networks together."""
+    alike = [one for one in networks if one.version == network.version]
+    return any(network.subnet_of(one) for one in collapse_addresses(alike))  # type: ignore[arg-type,type-var]
 
 
 def _times(config: Config) -> list[Finding]:

@@ -16,6 +16,7 @@ from dmarcmilter.settings.afterwards import (
     StartTls,
 )
 from dmarcmilter.settings.mailpath import (
+    IGNORED,
     Arc,
     Author,
     Defer,
@@ -36,6 +37,7 @@ from dmarcmilter.settings.mailpath import (
 from dmarcmilter.settings.overrides import OverrideEntry
 
 __all__ = [
+    "IGNORED",
     "Arc",
     "Author",
     "Config",

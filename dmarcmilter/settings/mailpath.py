@@ -45,10 +45,20 @@ class Milter:
     on_internal_error: InternalError = InternalError.TEMPFAIL
 
 
+IGNORED = "ignored"
+"""In [identity] trusted_networks: all of [ignore] networks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     authserv_id: str = ""
     remove_authserv_ids: tuple[str, ...] = ()
+    trusted_networks: tuple[str, ...] = (IGNORED,)
+
+    def trusted(self, ignored: tuple[IPv4Network | IPv6Network, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Whose results in our name stand; `ignored`: [ignore] networks."""
+        own = tuple(ip_network(text, strict=False) for text in self.trusted_networks if text != IGNORED)
+        return own + ignored if IGNORED in self.trusted_networks else own
 
 
 @dataclass(frozen=True, slots=True)

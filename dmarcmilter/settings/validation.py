@@ -7,7 +7,7 @@ from typing import Any
 from dmarcmilter.dmarc import domain as domains
 from dmarcmilter.endpoint import has_open_at_sign, parse_listen, parse_nameserver, parse_socket
 from dmarcmilter.reports import confcheck
-from dmarcmilter.settings import Config, Recipients, Seal, overrides, wording
+from dmarcmilter.settings import IGNORED, Config, Recipients, Seal, overrides, wording
 
 
 class UnusableError(ValueError):
@@ -27,6 +27,9 @@ def check(config: Config) -> None:
     _require(config.milter.max_header_bytes >= 65_536, "[milter] max_header_bytes: at least 65536")
     for text in config.ignore.networks:
         _parsed(ip_network, text, "[ignore] networks", strict=False)
+    for text in config.identity.trusted_networks:
+        if text != IGNORED:
+            _parsed(ip_network, text, "[identity] trusted_networks", strict=False)
     for text in config.dns.nameservers:
         _parsed(parse_nameserver, text, "[dns] nameservers")
     _require(0 < config.dns.timeout <= 60, "[dns] timeout: seconds, above 0, at most 60")
