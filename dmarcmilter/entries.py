@@ -1,6 +1,6 @@
 """The [[override]] entries: which one decides about a message. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 
 from dmarcmilter import smtppath
@@ -33,8 +33,9 @@ def deciding(case: Case, rules: Rules, requested: Disposition) -> Entry | None:
     by the spelling of a recipient.
     """
     strictest: Entry | None = None
+    recipients = _read_recipients(case, rules)
     for entry in rules.overrides:
-        match = _match(entry, case, rules) if _may_decide(entry, case, requested) else Match.NO
+        match = _match(entry, case, rules, recipients) if _may_decide(entry, case, requested) else Match.NO
         if match is Match.YES:
             return entry if strictest is None or _severity(entry) > _severity(strictest) else strictest
         is_strict = _severity(entry) >= max(1, SEVERITY.index(requested))
@@ -49,9 +50,10 @@ def _severity(entry: Entry) -> int:
 
 def accepting(case: Case, rules: Rules) -> Entry | None:
     """The first matching entry that delivers in any case: for messages of which DMARC says nothing."""
+    recipients = _read_recipients(case, rules)
     for entry in rules.overrides:
         accepts = entry.action is EntryAction.ACCEPT and _is_entitled(entry)
-        if accepts and _match(entry, case, rules) is Match.YES:
+        if accepts and _match(entry, case, rules, recipients) is Match.YES:
             return entry
     return None
 
@@ -93,10 +95,18 @@ def _is_strangers(case: Case) -> bool:
     return not any(is_within(name, organization) for name in (*case.authenticated, *case.unsettled, *case.cut_off))
 
 
-def _match(entry: Entry, case: Case, rules: Rules) -> Match:
+Recipients = Sequence[Mailbox | None]
+
+
+def _read_recipients(case: Case, rules: Rules) -> Recipients:
+    """Once for all entries: a message may have many, and be matched with many."""
+    return smtppath.read_all(case.recipients) if rules.needs_recipients else ()
+
+
+def _match(entry: Entry, case: Case, rules: Rules, recipients: Recipients) -> Match:
     if not _has_criteria(entry, case, rules):
         return Match.NO
-    return _match_recipients(entry.recipient, case) if entry.recipient else Match.YES
+    return _match_recipients(entry.recipient, case, recipients) if entry.recipient else Match.YES
 
 
 def _has_criteria(entry: Entry, case: Case, rules: Rules) -> bool:
@@ -138,16 +148,15 @@ def _is_sealed(patterns: tuple[NamePattern, ...], case: Case, rules: Rules) -> b
     return any(run)
 
 
-def _match_recipients(patterns: tuple[RecipientPattern, ...], case: Case) -> Match:
+def _match_recipients(patterns: tuple[RecipientPattern, ...], case: Case, recipients: Recipients) -> Match:
     """One message has one answer, so it takes all of its recipients."""
-    found = {_match_recipient(patterns, path) for path in case.recipients}
-    if not found or Match.NO in found:
+    matches = {_match_recipient(patterns, mailbox) for mailbox in recipients}
+    if not matches or Match.NO in matches:
         return Match.NO
-    return Match.POSSIBLE if case.more_recipients or Match.POSSIBLE in found else Match.YES
+    return Match.POSSIBLE if case.more_recipients or Match.POSSIBLE in matches else Match.YES
 
 
-def _match_recipient(patterns: tuple[RecipientPattern, ...], path: bytes) -> Match:
-    mailbox = smtppath.read(path)
+def _match_recipient(patterns: tuple[RecipientPattern, ...], mailbox: Mailbox | None) -> Match:
     if mailbox is None or not mailbox.plain:
         return Match.POSSIBLE
     return Match.YES if any(_is_for(pattern, mailbox) for pattern in patterns) else Match.NO

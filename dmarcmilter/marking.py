@@ -66,16 +66,16 @@ def feasible(decision: Decision, message: Message, channel: Channel) -> Decision
     return replace(decision, action=Action.QUARANTINE, overrides=(*decision.overrides, why))
 
 
-def way_of(decision: Decision, message: Message, channel: Channel) -> QuarantineAction | None:
-    """How the message is set apart; None: it is not."""
+def way_of(decision: Decision, message: Message, channel: Channel) -> tuple[QuarantineAction | None, str]:
+    """How the message is set apart (None: it is not), and why it is held instead of redirected."""
     if decision.disposition is not Disposition.QUARANTINE:
-        return None
+        return None, ""
     untagged = channel.way is QuarantineAction.SUBJECT and decision.action is Action.QUARANTINE
-    return QuarantineAction.HOLD if untagged or why_held(decision, message, channel) else channel.way
+    reason = _reason_to_hold(decision, message, channel)
+    return (QuarantineAction.HOLD if untagged or reason else channel.way), reason
 
 
-def why_held(decision: Decision, message: Message, channel: Channel) -> str:
-    """Why a message that is to be redirected is held instead; empty: it is not, or was not to be redirected."""
+def _reason_to_hold(decision: Decision, message: Message, channel: Channel) -> str:
     if channel.way is not QuarantineAction.REDIRECT or decision.action is not Action.QUARANTINE:
         return ""
     if _may_keep_recipients(message, channel):
@@ -102,7 +102,7 @@ def _named(headers: Collection[Header], name: str) -> list[Header]:
 
 def marks(outcome: Outcome, channel: Channel) -> list[MtaAction]:
     """Edits of the header, in order: what is inserted last stands at the top."""
-    if not _is_marked(outcome, channel):
+    if not _is_marked(outcome):
         return []
     edits: list[MtaAction] = []
     if channel.way is QuarantineAction.SUBJECT:
@@ -112,20 +112,19 @@ def marks(outcome: Outcome, channel: Channel) -> list[MtaAction]:
     return [*edits, InsertHeader(channel.header_name, channel.header_value)]
 
 
-def _is_marked(outcome: Outcome, channel: Channel) -> bool:
+def _is_marked(outcome: Outcome) -> bool:
     """Whoever gets the message sees it marked. Not what is held: released, it is an ordinary message."""
     decision = outcome.decision
     if decision.disposition is not Disposition.QUARANTINE:
         return False
-    is_redirected = way_of(decision, outcome.message, channel) is QuarantineAction.REDIRECT
-    return decision.action is Action.ACCEPT or is_redirected
+    return decision.action is Action.ACCEPT or outcome.set_apart is QuarantineAction.REDIRECT
 
 
 def set_apart(outcome: Outcome, channel: Channel) -> Quarantine | Redirect:
     """For a message that its recipients shall not get."""
     author = outcome.evidence.author
     hold = Quarantine(shown(f"DMARC: {author.domain or author.problem}".encode()))
-    if way_of(outcome.decision, outcome.message, channel) is not QuarantineAction.REDIRECT:
+    if outcome.set_apart is not QuarantineAction.REDIRECT:
         return hold
     return _redirected(outcome.message.envelope, channel.mailbox, hold)
 
@@ -147,12 +146,12 @@ def _hindrance(envelope: Envelope, mailbox: str) -> str:
         return "not all recipients are known"
     if len(envelope.recipients) > MAX_REDIRECTED:
         return f"more than {MAX_REDIRECTED} recipients"
-    own = smtppath.read(mailbox.encode())
-    for path in envelope.recipients:
-        found = smtppath.read(path)
-        if own is not None and found is not None and found.is_same(own) and not _is_written_alike(path, mailbox):
+    own, *recipients = smtppath.read_all((mailbox.encode(), *envelope.recipients))
+    for path, recipient in zip(envelope.recipients, recipients, strict=True):
+        is_own = own is not None and recipient is not None and recipient.is_same(own)
+        if is_own and not _is_written_alike(path, mailbox):
             return "the quarantine mailbox is a recipient in another spelling"
-        if found is None or not found.exact:
+        if recipient is None or not recipient.exact:
             return "a recipient is not written as a plain address"
     return ""
 

@@ -135,14 +135,15 @@ def process(
             case = _with_client_names(case, lookup, site.rules)
             decision = policy.decide(case, site.rules, evaluation, assessment)
     decision = marking.feasible(decision, message, site.channel)
+    way, why_held = marking.way_of(decision, message, site.channel)
     sender, _, _ = spf.identity(message.envelope)
     mail_from_domain = None if smtppath.is_null(message.envelope.mail_from) else sender
     hashed = messageid.of_message(message, site.sampling_key)
     return Outcome(
         *(message, mail_from_domain, evidence, evaluation, assessment, decision, site.rules.mode, case),
         message_id_hash=hashed,
-        set_apart=marking.way_of(decision, message, site.channel),
-        set_apart_reason=marking.why_held(decision, message, site.channel),
+        set_apart=way,
+        set_apart_reason=why_held,
         unvouched=speaking.why_unvouched(case, site.rules),
     )
 

@@ -6,6 +6,7 @@ about somebody else. So what is outside the grammar is not read, and what MTAs c
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from unicodedata import normalize
 
@@ -75,6 +76,14 @@ def read(raw: bytes) -> Mailbox | None:
     needs_quotes = is_bare and is_quoted and written == _quoted(local) and not _PLAIN_LOCAL.fullmatch(local)
     exact = not _ROUTING.search(local) and bool(needs_quotes and _QUOTED_ONLY.fullmatch(local))
     return Mailbox(local, domain, plain, exact or (plain and not is_quoted))
+
+
+def read_all(paths: Iterable[bytes]) -> list[Mailbox | None]:
+    """The recipients of one message. Beyond domains.MAX_MAPPED characters of U-labels further such domains are None:
+    an MTA may take a thousand recipients, each of which would cost a millisecond.
+    """
+    with domains.LabelBudget():
+        return [read(path) for path in paths]
 
 
 def is_null(raw: bytes) -> bool:

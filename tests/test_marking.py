@@ -35,12 +35,8 @@ def judged(*lines, channel, record="v=DMARC1; p=quarantine", to=(), **row):
     rules = outcomes.rules(quarantine_action=channel.way, **row.get("rules", {}))
     outcome = outcomes.outcome(found, row.get("mail", mail), rules)
     decision = feasible(outcome.decision, outcome.message, channel)
-    return replace(
-        outcome,
-        decision=decision,
-        set_apart=marking.way_of(decision, outcome.message, channel),
-        set_apart_reason=marking.why_held(decision, outcome.message, channel),
-    )
+    way, reason = marking.way_of(decision, outcome.message, channel)
+    return replace(outcome, decision=decision, set_apart=way, set_apart_reason=reason)
 
 
 def asked(outcome, channel):

@@ -108,6 +108,18 @@ def test_long_paths_are_read_in_linear_time(piece):
     assert time.perf_counter() - start < 1.0
 
 
+def test_many_recipients_with_international_domains_cost_little():
+    """Domains beyond domains.MAX_MAPPED are not read; those that come again cost next to nothing."""
+    labels = [[f"\u00fc{number}o{place}\u00f6" for place in range(25)] for number in range(1000)]
+    hostile = [f"a@{'.'.join(name)}.example".encode() for name in labels]
+    start = time.perf_counter()
+    found = smtppath.read_all(hostile)
+    assert time.perf_counter() - start < 0.5
+    assert found[-1] is None
+    honest = [f"u{n}@b\u00fccher.example".encode() for n in range(1000)]
+    assert all(mailbox and mailbox.plain for mailbox in smtppath.read_all(honest))
+
+
 def test_folding_twice_changes_nothing():
     for number in range(0x20, 0x3000):
         once = smtppath.folded(chr(number))

@@ -15,6 +15,7 @@ from dmarcmilter.evidence import ArcWord
 from dmarcmilter.mtaactions import MtaAction
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.rules import Action
+from dmarcmilter.smtppath import Mailbox
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +31,9 @@ class Sealer:
     """Addresses and domains, in the form of smtppath.Mailbox (key and domain); empty: all mail."""
 
     def wants(self, recipients: Sequence[bytes]) -> bool:
-        return not self.recipients or any(self._names(recipient) for recipient in recipients)
+        return not self.recipients or any(map(self._names, filter(None, smtppath.read_all(recipients))))
 
-    def _names(self, recipient: bytes) -> bool:
-        mailbox = smtppath.read(recipient)
-        if mailbox is None:
-            return False
+    def _names(self, mailbox: Mailbox) -> bool:
         return not self.recipients.isdisjoint((f"{mailbox.key}@{mailbox.domain}", mailbox.domain))
 
 

@@ -1,5 +1,6 @@
 """What a recipient may have chosen, and the forms of an address under which a choice is looked for."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
@@ -46,5 +47,10 @@ class Address:
 
 def read(raw: bytes) -> Address | None:
     """A forward-path without its angle brackets; None: it is not a plain Mailbox (smtppath.Mailbox.plain)."""
-    mailbox = smtppath.read(raw)
-    return Address(mailbox.key, mailbox.domain) if mailbox and mailbox.plain else None
+    return read_all((raw,))[0]
+
+
+def read_all(paths: Iterable[bytes]) -> list[Address | None]:
+    """The recipients of one message."""
+    mailboxes = smtppath.read_all(paths)
+    return [Address(one.key, one.domain) if one and one.plain else None for one in mailboxes]

@@ -42,7 +42,7 @@ class Recipients:
         ENFORCE for an address that is not plain: a sender can write any recipient so, and the choice that would be
         found need not be that of whom the MTA delivers to.
         """
-        addresses = [choice.read(raw) for raw in recipients]
+        addresses = choice.read_all(recipients)
         found = [self._listed(one) if one else Found.ENFORCE for one in addresses]
         open_ = {place: one.forms for place, one in enumerate(addresses) if one and found[place] is Found.NOTHING}
         if self._answers and open_ and not {Found.ENFORCE, Found.EXEMPT}.issubset(found):
