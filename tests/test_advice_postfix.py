@@ -132,6 +132,16 @@ def test_protocol(value, fine):
     assert (said(INSIDE, replace(SCENE, postfix=replace(POSTFIX, protocol=value)), live=True) == []) == fine
 
 
+@pytest.mark.parametrize(("value", "fine"), [("yes", True), ("", True), ("no", False)])
+def test_redirection_needs_original_recipients(value, fine):
+    scene = replace(SCENE, postfix=replace(POSTFIX, main={"enable_original_recipient": value}))
+    redirect = '[policy]\nquarantine_action = "redirect"\n[quarantine]\nmailbox = "forged@rcpt.example"'
+    found = said(INSIDE, scene, redirect, live=True)
+    assert [text for text in found if "enable_original_recipient = yes" in text] == found
+    assert (not found) == fine
+    assert said(INSIDE, scene, live=True) == []
+
+
 @pytest.mark.parametrize(
     ("value", "fine"),
     [("tempfail", True), ("", True), ("accept", False), ("reject", False), ("quarantine", False), ("odd", False)],

@@ -11,6 +11,7 @@ from dmarcmilter.advice.finding import Finding, error, ok, warning
 from dmarcmilter.advice.postfix import Postfix, Service
 from dmarcmilter.advice.scene import Scene
 from dmarcmilter.endpoint import Socket, parse_socket
+from dmarcmilter.rules import QuarantineAction
 from dmarcmilter.settings import Config
 
 POSTFIX_QUEUE = "/var/spool/postfix"
@@ -190,7 +191,7 @@ def judge_live(config: Config, scene: Scene) -> list[Finding]:
     where = parse_socket(config.milter.socket)
     found: list[Finding] = []
     for postfix in relevant(where, scene):
-        found += [*services.judge(config, where, postfix), *_common(postfix)]
+        found += [*services.judge(config, where, postfix), *_common(postfix), *_redirection(config, postfix)]
     return found or [ok("Postfix: no postconf here, its side is not checked")]
 
 
@@ -198,6 +199,16 @@ def relevant(where: Socket, scene: Scene) -> list[Postfix]:
     """The instances of Postfix that name our socket; where none does, the main one, which should."""
     known = [one for one in (scene.postfix, *scene.instances) if one is not None]
     return [one for one in known if services.names_us(one, where)] or known[:1]
+
+
+def _redirection(config: Config, postfix: Postfix) -> list[Finding]:
+    """Without original recipients Postfix takes an alias of the mailbox for the mailbox, and deletes both as one."""
+    is_used = config.policy.quarantine_action is QuarantineAction.REDIRECT
+    if not is_used or postfix.main.get("enable_original_recipient", "yes") != "no":
+        return []
+    text = "enable_original_recipient = no: quarantined mail to an alias of [quarantine] mailbox vanishes"
+    fix = f"{postfix.postconf} -e 'enable_original_recipient = yes' && {postfix.reload}"
+    return [error(f"{text}: run {fix}")]
 
 
 def _common(postfix: Postfix) -> list[Finding]:

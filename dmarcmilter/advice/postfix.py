@@ -15,6 +15,7 @@ SECONDS = 10.0
 """For one call of postconf."""
 NAMES = (
     "myhostname", "queue_directory", "mail_owner", "smtpd_milters", "milter_protocol", "milter_default_action",
+    "enable_original_recipient",
     "milter_content_timeout", "compatibility_level", "non_smtpd_milters", "smtpd_proxy_filter", "smtpd_milter_maps",
     "receive_override_options", "multi_instance_directories", "smtpd_client_restrictions", "mynetworks",
     "smtpd_recipient_restrictions", "smtpd_relay_restrictions",
