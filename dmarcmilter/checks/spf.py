@@ -101,6 +101,13 @@ _REASONS = (
 )
 
 
+class _Addresses(list[str]):
+    """Addresses of the hosts of an mx mechanism, up to the first host that does not answer."""
+
+    failure: spf.TempError | None = None
+    """Of that host."""
+
+
 class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
     """pyspf's evaluation with these differences, each where it departs from RFC 7208 or trusts its input:
 
@@ -219,7 +226,23 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
         exchanges = self.dns(name, "MX")
         if len(exchanges) > MAX_MX:
             raise spf.PermError(f"More than {MAX_MX} MX records returned")
-        return [address for _, host in sorted(exchanges) if host for address in self.dns(host, self.A, None, True)]
+        addresses = _Addresses()
+        for host in (host for _, host in sorted(exchanges) if host):
+            try:
+                addresses += self.dns(host, self.A, None, True)
+            except spf.TempError as error:
+                addresses.failure = error
+                break
+        return addresses
+
+    def cidrmatch(self, addresses: list[str], length: int) -> bool:
+        """A host that does not answer matters only if none before it matches (RFC 7208 5.4: one after another)."""
+        if super().cidrmatch(addresses, length):
+            return True
+        failure = getattr(addresses, "failure", None)
+        if failure is not None:
+            raise failure
+        return False
 
     def validated_ptrs(self) -> list[str]:
         try:
