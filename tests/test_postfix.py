@@ -165,6 +165,35 @@ def test_two_from_fields(mail):
     assert sent.record["action"] == "reject"
 
 
+HIDDEN = b"X-Any: a\rFrom: ceo@reject.example\rX-Other: b\r\n"
+
+
+def test_a_from_field_behind_a_bare_cr():
+    if reason := missing_postfix():
+        pytest.skip(reason)
+    with running_mail(settings={"cleanup_replace_stray_cr_lf": "no"}) as mail:
+        message = mail.message("a@none.example", more=HIDDEN)
+        sent = mail.send(signed(message, "none.example"), client_ip=SENDER, mail_from="a@none.example")
+        assert (sent.code, sent.record["author_problem"], sent.record["action"]) == (550, "malformed", "reject")
+
+
+def test_postfix_makes_a_space_of_a_stray_cr_before_we_see_it(mail):
+    sent = mail.send(mail.message("a@none.example", more=HIDDEN), client_ip=SENDER, mail_from="a@none.example")
+    assert sent.record["author_problem"] == "malformed" or b"a From: ceo@reject.example X-Other" in sent.delivery.data
+
+
+def test_a_stray_cr_does_no_harm(mail):
+    message = mail.message("a@none.example", more=b"X-Any: a\rb\r\n")
+    assert_delivered(mail.send(signed(message, "none.example"), client_ip=SENDER, mail_from="a@none.example"))
+
+
+def test_a_second_subject_above_the_signed_one(mail):
+    message = b"Subject: another\r\n" + signed(mail.message("a@reject.example"), "reject.example")
+    sent = mail.send(message, client_ip=SPAMMER, helo="spammer.example", mail_from="list@spammer.example")
+    assert_delivered(sent)
+    assert (sent.record["dmarc"]["result"], sent.record["unsigned_duplicates"]) == ("pass", ["subject"])
+
+
 FOREIGN = b"Authentication-Results: other.example; dmarc=pass header.from=none.example\r\n"
 FORGED = (
     b"Authentication-Results: mx.test.example; dmarc=pass header.from=none.example\r\n"
