@@ -112,7 +112,7 @@ def _values(text: str, where: str) -> dict[str, Any]:
         what, position = toml_errors.explain(error, text, Config)
         raise ConfigError(what, where=where, position=position) from error
     except (RecursionError, ValueError) as error:
-        # Of a number with thousands of digits, or lists within lists without end.
+        # A number with thousands of digits, or lists within lists without end.
         raise ConfigError("a value is too long, or nested too deeply", where=where) from error
 
 

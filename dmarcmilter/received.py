@@ -52,7 +52,7 @@ class Entry:
 
     hop: Hop
     index: int
-    """Of the field among all fields of the header."""
+    """Number of the field among all fields of the header, from 0."""
     is_ours: bool
     """Whether a host of ours wrote it, and only hosts of ours handed the message on since; else it is a guess."""
 
@@ -95,10 +95,10 @@ def _client_part(lines: list[bytes]) -> tuple[bytes, Domain | None]:
             return lines[0], domains.parse(match[1])
     if match := _BY.match(lines[0]):
         return b"", domains.parse(match[1])
-    # All on one line, which somebody has unfolded: what comes last is the furthest from the sender's words.
+    # The field was unfolded. HELO comes first, so the last `by` is the one that the sender cannot have written.
     text = b" ".join(lines).rpartition(b";")[0] or b" ".join(lines)
-    found = list(_BY_WITHIN.finditer(text))
-    return (text[: found[-1].start()], domains.parse(found[-1][1])) if found else (b"", None)
+    matches = list(_BY_WITHIN.finditer(text))
+    return (text[: matches[-1].start()], domains.parse(matches[-1][1])) if matches else (b"", None)
 
 
 def _client(text: bytes) -> tuple[Address | None, int]:

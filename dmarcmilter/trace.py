@@ -134,10 +134,9 @@ def _why(result: dict[str, Any]) -> str:
 
 def _policy(record: dict[str, Any]) -> list[str]:
     policy, dmarc = record["policy"], record["dmarc"]
-    found = "policy: no record"
+    lines = ["policy: no record"]
     if policy is not None:
-        found = f"policy: by {policy['discovery']} at {policy['domain']}: {policy['record']}"
-    lines = [found]
+        lines = [f"policy: by {policy['discovery']} at {policy['domain']}: {policy['record']}"]
     lines += [f"policy: {note}" for note in (policy or {}).get("notes", ())]
     lines += [f"alignment: {one['mechanism']} {one['domain']} ({one['mode']})" for one in dmarc["aligned"]]
     lines.append(f"dmarc: {dmarc['result']}" + _why(dmarc))

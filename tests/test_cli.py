@@ -318,23 +318,28 @@ def test_the_usual_place_of_the_conf(conf, message, monkeypatch):
     assert run("check", "--ip", "192.0.2.1", *ENVELOPE, str(message)).exit_code == 0
 
 
+def config_check(tmp_path, path):
+    """Without the Postfix and the unit of this machine."""
+    return run("config", "check", "--postfix", str(tmp_path), "--user", "", path)
+
+
 def test_config_check(conf, tmp_path, server):
-    result = run("config", "check", conf)
+    result = config_check(tmp_path, conf)
     assert (result.exit_code, result.stdout.splitlines()[-1].startswith(f"{conf}: valid")) == (0, True)
     warned = write_conf(tmp_path, server.port, 'mode = "monitor"\n')
-    result = run("config", "check", warned)
+    result = config_check(tmp_path, warned)
     assert result.exit_code == 0
     assert result.stdout.startswith('warning: [policy] mode is "monitor"')
     assert "warnings" in result.stdout.splitlines()[-1]
     assert "ok: [policy] mode in force: monitor (no policy is enforced)\n" in result.stdout
     enforcing = write_conf(tmp_path, server.port, 'mode = "enforce"\nrollout_percent = 5\n')
-    result = run("config", "check", enforcing)
+    result = config_check(tmp_path, enforcing)
     assert "ok: [policy] mode in force: enforce for 5 % of messages\n" in result.stdout
     assert "mode is not written" not in result.stdout
 
 
-def test_config_check_warns_where_the_mode_is_not_written(conf):
-    result = run("config", "check", conf)
+def test_config_check_warns_where_the_mode_is_not_written(conf, tmp_path):
+    result = config_check(tmp_path, conf)
     assert result.exit_code == 0
     assert 'warning: [policy] mode is not written, so the default applies, which has changed from "enforce"' in (
         result.stdout

@@ -28,7 +28,7 @@ from dmarcmilter.resolver import MessageLookup, Resolver
 from dmarcmilter.settings import Config
 
 CHUNK = 65_535
-"""Octets of body handed over at a time, as MTAs do."""
+"""Bytes of the body handed over at a time, as MTAs do."""
 WORST = (0, 1, EXIT_ERROR)
 """Exit statuses of single messages, from the best to the worst."""
 STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")

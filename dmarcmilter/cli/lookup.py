@@ -168,7 +168,7 @@ def _print(report: dict[str, Any], in_force: Method) -> None:
 
 
 def _of_existence(report: dict[str, Any], chosen: dict[str, Any]) -> list[str]:
-    """Whether the domain exists, as far as that is not plain from its record."""
+    """Whether the domain exists. Nothing is said of one that exists and has a record."""
     domain = report["domain"]
     if report["exists"] is False:
         return [f"The domain {domain} does not exist (NXDOMAIN)."]

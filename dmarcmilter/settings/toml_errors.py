@@ -3,6 +3,7 @@
 import re
 import tomllib
 import typing
+import unicodedata
 from datetime import date
 from typing import Any
 
@@ -52,8 +53,17 @@ def explain(error: tomllib.TOMLDecodeError, text: str, schema: type) -> tuple[st
     if match is None or match["line"] is None:
         return _plain(message), _unclosed(message, text)
     position = Position(int(match["line"]), int(match["column"]))
-    found = _twice(message, text, position) or _of_line(message, text, position, schema)
-    return found or (_plain(message), position)
+    problem = _twice(message, text, position) or _of_line(message, text, position, schema)
+    return problem or (_character(text, position) or _plain(message), position)
+
+
+def _character(text: str, position: Position) -> str:
+    """A character that looks like a space, like an ASCII letter or like nothing; empty: the one here is ASCII."""
+    character = text.split("\n")[position.line - 1][position.column - 1 : position.column]
+    if not character or character.isascii():
+        return ""
+    name = unicodedata.name(character, "without a name").lower()
+    return f"the character U+{ord(character):04X} ({name}) cannot stand here, outside of quotes"
 
 
 def _plain(message: str) -> str:
@@ -125,7 +135,7 @@ def _of_line(message: str, text: str, position: Position, schema: type) -> tuple
 
 
 def _kept(key: str, value: str) -> str:
-    """The value as far as an error may show it."""
+    """The value, where an error may show it; else empty."""
     return "" if key in SECRETS or len(value) > MAX_SHOWN else value.strip("\"'")
 
 

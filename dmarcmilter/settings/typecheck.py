@@ -76,7 +76,7 @@ def is_array_of_tables(hint: Any) -> bool:
 
 
 def defaults_of(schema: type) -> dict[str, Any]:
-    """Of each key with a plain default; None: it has none."""
+    """Defaults by key; None: the key has none, or one that is made anew each time."""
     fields = dataclasses.fields(schema)
     return {one.name: None if one.default is dataclasses.MISSING else one.default for one in fields}
 
