@@ -109,8 +109,8 @@ class Supervisor:
         """Start this generation's workers; False when one of them does not get ready."""
         try:
             ready = [self._fork() for _ in range(self._wanted())]
-        except OSError:
-            log.exception("no new worker")
+        except OSError as error:
+            log.error("no new worker: %s", error.strerror or error)  # noqa: TRY400  a limit of the system
             return False
         return all(ready)
 
@@ -161,8 +161,8 @@ class Supervisor:
         for _ in due:
             try:
                 self._fork()
-            except OSError:
-                log.exception("no new worker")
+            except OSError as error:
+                log.error("no new worker: %s", error.strerror or error)  # noqa: TRY400
                 self.restart_at.append(now + RESTART_DELAY)
 
     def _signal(self, number: int, *, generation: int | None = None) -> None:

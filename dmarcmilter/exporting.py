@@ -48,8 +48,8 @@ class Exporting:
             return
         try:
             self._pid = children.fork(self._be_exporter, self._blocked).pid
-        except OSError:
-            log.exception("no exporter of metrics")
+        except OSError as error:
+            log.error("no exporter of metrics: %s", error.strerror or error)  # noqa: TRY400  a limit of the system
             self.due = time.monotonic() + RETRY_SECONDS
 
     def reaped(self, pid: int, status: int) -> bool:

@@ -52,7 +52,9 @@ class Listener:
             else:
                 self.socket = _bind_address(self._where)
         except OSError as error:
-            raise ListenError(f"{settings.socket}: {error.strerror or error}") from error
+            advice = f": the filter's user has to own {Path(self._where.path).parent}" if self._where.path else ""
+            text = f"{settings.socket}: {error.strerror or error}"
+            raise ListenError(text + (advice if isinstance(error, PermissionError) else "")) from error
         self.socket.setblocking(False)
 
     def fileno(self) -> int:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from dmarcmilter.cli.common import fail
+
 STATE_CONF = """\
 # Written by `dmarcmilter demo --stay`; yours to change.
 [milter]
@@ -28,7 +30,10 @@ def demo(state: str, socket: str, *, stay: bool) -> None:
     from dmarcmilter.config import load  # noqa: PLC0415
     from dmarcmilter.demo.show import show  # noqa: PLC0415
 
-    show()
+    try:
+        show()
+    except RuntimeError as error:
+        fail(str(error))
     if not stay:
         return
     folder = Path(state).resolve()
