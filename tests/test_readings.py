@@ -140,6 +140,8 @@ def fields(draw):
 @example("=?utf-8?q?=3Cceo=40bank.example=3E?= <x@evil.example>")
 @example("x@evil.example (a (b) ceo@bank.example)")
 @example("x@evil.example(\\)u@evil.example)")
+@example("x@evil.example(a)(b)(c)(\\)a)")
+@example("(ceo@bank.example)(a)(b)(c)x@evil.example")
 @example("=?utf-8?q?ceo=40bank.example=EF=BC=9C=3B?= <x@evil.example>")
 @example("=?utf-8?q?ceo=40bank.example=EF=BC=9Cx=40evil.example=EF=BC=9E=2C?= <x@evil.example>")
 @example('"x\\"y""a b","ceo@bank.example"@evil.example')

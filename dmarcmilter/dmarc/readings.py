@@ -8,7 +8,7 @@ Display names are left alone: a quoted-string may show any address, and an encod
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum, auto
 from typing import Final
 
@@ -63,7 +63,7 @@ def misreading(text: bytes, author: Domain) -> str:
     if reason:
         return reason
     others = _Others(author)
-    # Who ends a quoted-string at an escaped quote takes the next one's text for what stands between them.
+    # A program that ends a quoted-string at an escaped quote takes the next one's text for what stands between them.
     quotes = any(kind is _Kind.QUOTED and b'\\"' in part for kind, part in parts)
     for view in View if b"=?" in text else (View.RAW,):
         shown = "".join(_shown(kind, part, view, quotes=quotes) for kind, part in parts)
@@ -108,32 +108,32 @@ def _in_comments(parts: list[tuple[_Kind, bytes]]) -> str:
     """A comment may show an address beside the author's, as a display name may; it may not stand in its midst."""
     has_angle = any(kind is _Kind.TEXT and b"<" in part for kind, part in parts)
     in_angle = False
-    for place, (kind, part) in enumerate(parts):
+    befores, behinds = _before_each(parts), _before_each(reversed(parts))[::-1]
+    for (kind, part), before, behind in zip(parts, befores, behinds, strict=True):
         if kind is _Kind.TEXT:
             in_angle = part.rfind(b"<") > part.rfind(b">") or (in_angle and b">" not in part)
         if kind is not _Kind.COMMENT:
             continue
         if b"<" in part or b">" in part:
             return "an angle bracket in a comment"
-        before, behind = _neighbors(parts, place)
         is_inside = in_angle or before.rstrip()[-1:] in _INSIDE or behind.lstrip()[:1] in _INSIDE
         is_behind = before[-1:] not in _BESIDE and not has_angle
         is_before = behind[:1] not in _BESIDE and not has_angle
         shown = _shown(kind, part, View.ASCII, quotes=True).translate(_LOOK_ALIKES)
-        # Who ends a comment at its first parenthesis takes what follows there for a part of the address.
+        # A program that ends a comment at its first parenthesis takes what follows there for a part of the address.
         if ((is_inside or is_behind) and _ENDS_EARLY.search(shown, 1)) or (is_before and "@" in shown):
             return "an address or parenthesis in a comment within an address"
     return ""
 
 
-def _neighbors(parts: list[tuple[_Kind, bytes]], place: int) -> tuple[bytes, bytes]:
-    """What stands before and behind, other comments left out."""
-    before = behind = b""
-    for kind, part in reversed(parts[max(0, place - 2) : place]):
-        before = (b" " if kind is _Kind.COMMENT else part) + before
-    for kind, part in parts[place + 1 : place + 3]:
-        behind += b" " if kind is _Kind.COMMENT else part
-    return before, behind
+def _before_each(parts: Iterable[tuple[_Kind, bytes]]) -> list[bytes]:
+    """The part before each that is no comment."""
+    found: list[bytes] = []
+    last = b""
+    for kind, part in parts:
+        found.append(last)
+        last = last if kind is _Kind.COMMENT else part
+    return found
 
 
 class _Others:
