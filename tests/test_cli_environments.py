@@ -254,6 +254,7 @@ def commands(machine):
         "report run --dry-run": ["report", "run", "--dry-run", *config],
         "report show": ["report", "show", "example.com", *config],
         "report status": ["report", "status", *config],
+        "report suppressions": ["report", "suppressions", *config],
         "report bounce": ["report", "bounce", "b+00ff@rcpt.example", *config],
         "report forgive": ["report", "forgive", "x@example.com", *config],
         "report failures run": ["report", "failures", "run", *config],
