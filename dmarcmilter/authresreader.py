@@ -16,6 +16,8 @@ MAX_OCTETS: Final = 64 * 1024
 """Largest payload read, in bytes; a larger one is not read at all. The largest that sites write are a few kB."""
 MAX_RESULTS: Final = 100
 """Results of one payload that are read; the rest of it counts as unreadable."""
+MAX_SEGMENTS: Final = 200
+"""Results, readable or not, that one payload is divided into; the rest of it counts as one that is unreadable."""
 MAX_PROPERTIES: Final = 50
 """Properties of one result; a result with more is unreadable."""
 
@@ -32,7 +34,7 @@ _AT_DOMAIN: Final = re.compile(rb"@[A-Za-z0-9_.\-\x80-\xff]+")
 # A property after an `=` that has no value: `smtp.mailfrom= smtp.helo=x`.
 _NEXT_PROPERTY: Final = re.compile(rb"[A-Za-z][A-Za-z0-9_-]*\.[A-Za-z0-9_-]+=")
 _PLAIN: Final = re.compile(rb'[^;"(]+')
-_DMARC_RESULT: Final = re.compile(rb"(?<![\w.-])dmarc[ \t]*[=/]|^[ \t]*dmarc(?![\w.-])", re.IGNORECASE)
+_DMARC_RESULT: Final = re.compile(rb"(?<![\w.-])dmarc[ \t]*[=/]|^[ \t\"]*dmarc(?![\w.-])", re.IGNORECASE)
 """A place in unreadable text where a DMARC result may stand. Not `policy.dmarc=`, `DMARC_PASS`, `=dmarc@b.example`."""
 
 
@@ -65,7 +67,7 @@ def parse(value: bytes) -> Parsed | None:
     """
     if len(value) > MAX_OCTETS:
         return None
-    segments = [segment for segment in _segments(unfold(value)) if segment.text.strip() or not segment.is_closed]
+    segments = [segment for segment in _segments(unfold(value)) if segment.bare.strip() or not segment.is_closed]
     if not segments:
         return None
     head = _Reader(segments[0].text).head() if segments[0].is_readable else None
@@ -102,9 +104,9 @@ class _Segment:
 
     text: bytes
     bare: bytes
-    """The text without its comments and quoted-strings."""
+    """The text with a space for each comment and a quote for each quoted-string."""
     is_closed: bool = True
-    """False: a comment or quoted-string in it does not end, so it holds the rest of the payload."""
+    """False: the rest of the payload, beyond MAX_SEGMENTS or with a comment or quoted-string that does not end."""
 
     @property
     def is_none(self) -> bool:
@@ -117,12 +119,15 @@ class _Segment:
     @property
     def may_be_dmarc(self) -> bool:
         """Whether a DMARC result may stand in a segment that cannot be read."""
-        return bool(_DMARC_RESULT.search(self.bare)) if self.is_closed else b"dmarc" in self.text.lower()
+        if b"dmarc" not in self.text.lower():
+            return False
+        return not self.is_closed or _DMARC_RESULT.search(self.bare) is not None
 
 
 def _segments(text: bytes) -> Iterator[_Segment]:
     start = position = 0
     bare: list[bytes] = []
+    count = 0
     while position < len(text):
         if plain := _PLAIN.match(text, position):
             bare.append(plain.group())
@@ -132,12 +137,16 @@ def _segments(text: bytes) -> Iterator[_Segment]:
             bare.clear()
             position += 1
             start = position
+            count += 1
+            if count == MAX_SEGMENTS:
+                yield _Segment(text[start:], b"", is_closed=False)
+                return
         else:
             end = _end_of_hidden(text, position)
             if end is None:
                 yield _Segment(text[start:], b"".join(bare), is_closed=False)
                 return
-            bare.append(b" ")
+            bare.append(b" " if text[position : position + 1] == b"(" else b'"')
             position = end
     yield _Segment(text[start:], b"".join(bare))
 

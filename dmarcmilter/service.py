@@ -35,8 +35,6 @@ class Service:
     """Empty: the MTA's {j}, else the host name."""
     further_ids: tuple[str, ...]
     ignored_networks: tuple[Network, ...]
-    trusted_networks: tuple[Network, ...]
-    """Of the ignored ones, those whose Authentication-Results in our name stand (RFC 8601 5)."""
     ignore_authenticated: bool
     dns_budget: float
     dns_queries: int
@@ -49,6 +47,8 @@ class Service:
     turns: Turns = field(default_factory=Turns)
     tally: Tally = field(default_factory=Tally)
     failures: Capture | None = None
+    trusted_networks: tuple[Network, ...] = ()
+    """Of the ignored ones, those whose Authentication-Results in our name stand (RFC 8601 5)."""
 
     @property
     def needs_recipients(self) -> bool:

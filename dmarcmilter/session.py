@@ -282,7 +282,7 @@ class Session:
     def _is_trusted(self, sender: bytes) -> bool:
         """Whether results in our name may stand (RFC 8601 5): not of a user who logged in, wherever he comes from.
 
-        Nor of a local user who runs Postfix's sendmail command, nor where nobody can tell whether there was a login.
+        Nor of a local user who runs Postfix's sendmail command, nor where a login cannot be ruled out.
         """
         if self._client_ip is None or not self._client_port or not _is_whole(sender) or self._macro("{auth_authen}"):
             return False

@@ -53,7 +53,7 @@ class ServiceOfZone(Service):
 
     resolver: Resolver  # type: ignore[assignment]
 
-    def lookup(self, _turn: object) -> Lookup:  # type: ignore[override]
+    def lookup(self, _turn: object, _trace: object = None) -> Lookup:  # type: ignore[override]
         lookup = Lookup(self.resolver.zone)
         self.resolver.lookups.append(lookup)
         return lookup

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.authresreader import MAX_OCTETS, MAX_PROPERTIES, MAX_RESULTS, Parsed, ReadResult, parse
+from dmarcmilter.authresreader import MAX_OCTETS, MAX_PROPERTIES, MAX_RESULTS, MAX_SEGMENTS, Parsed, ReadResult, parse
 
 
 def test_whole_payload():
@@ -197,6 +197,15 @@ def test_limits():
     assert len(parse(b"m; a=b" + b" c.d=e" * MAX_PROPERTIES).results[0].properties) == MAX_PROPERTIES
     assert parse(b"m; a=b" + b" c.d=e" * (MAX_PROPERTIES + 1)).results == ()
     assert parse(b"m" * (MAX_OCTETS + 1)) is None
+    odd = b"m" + b"; ?" * (MAX_SEGMENTS + 50)
+    assert (parse(odd).unread, parse(odd).may_hide_dmarc) == (MAX_SEGMENTS, False)
+    assert parse(odd + b"; dmarc=fail").may_hide_dmarc
+
+
+def test_many_results_are_not_all_read():
+    start = time.perf_counter()
+    parse(b"m" + b"; a=b (x)" * 7000)
+    assert time.perf_counter() - start < 0.1
 
 
 @pytest.mark.parametrize(

@@ -323,3 +323,10 @@ def test_outcomes_of_before_the_newer_keys_can_be_explained():
     for kind in journals.KINDS:
         record = {name: value for name, value in journals.record(kind).items() if name not in newer}
         assert said(record)
+
+
+@pytest.mark.parametrize("error", ["header", "quarantine", "redirect", "reply", "internal", "of a later version"])
+def test_what_the_mta_did_not_take_is_told(error):
+    codes = {one.code for one in explain(recorded() | {"apply_error": error}).decided}
+    assert ("apply.internal" if " " in error else f"apply.{error}") in codes
+    assert not [one for one in explain(recorded()).decided if one.code.startswith("apply.")]

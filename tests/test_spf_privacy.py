@@ -258,15 +258,18 @@ ZONE = {
     "example.com": {"TXT": ["v=spf1 exists:%{l}.dead.example.com redirect=%{l1r-}._spf.example.com"]},
     "_dmarc.example.com": {"TXT": ["v=DMARC1; p=reject; rua=mailto:r@example.com; ruf=mailto:f@example.com"]},
 }
-BEHAVIOURS = ["servfail", "refused", "timeout", "truncate-notcp", "garbage", "nxdomain", "formerr"]
+BEHAVIOURS = ["servfail", "refused", "timeout", "truncate-notcp", "garbage", "nxdomain", "formerr", "echo"]
 
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
 def test_running_filter(behaviour):
     names = (f"{LOCAL}.dead.example.com", "wvwvc._spf.example.com", f"{LOCAL}._spf.example.com")
     names += tuple(f"{piece}._spf.example.com" for piece in (*PIECES, "kxkxb+wvwvc"))
+    # Records at an expanded name may repeat the name.
+    echo = {"TXT": [f"v=spf1 bogus:{LOCAL} exists:{LOCAL}.example.com -all {LOCAL}"], "A": ["192.0.2.250"]}
+    found = echo if behaviour == "echo" else {"_": behaviour}
     for behave in (names[:1], names[1:]):
-        zone = ZONE | ({name: {"_": behaviour} for name in behave} if behaviour != "nxdomain" else {})
+        zone = ZONE | (dict.fromkeys(behave, found) if behaviour != "nxdomain" else {})
         with NameServer(zone) as dns:
             sections = conf(
                 dns,
