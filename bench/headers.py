@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from bench.case import Case
-from dmarcmilter import authres, authresreader, pipeline
+from dmarcmilter import authres, authresreader, pipeline, smtppath
 from dmarcmilter.collector import HeaderCollector
 from dmarcmilter.dmarc import addresses
 from dmarcmilter.dmarc.author import author_domain
@@ -75,6 +75,7 @@ FROM = {
     "combining marks in a display name": repeated(b"\xcc\x81\xcc\x96", before=b"x@y", after=b" <a@b.example>"),
     "full-width signs": repeated(b"\xef\xbc\x9ca\xef\xbc\xa0b.example\xef\xbc\x9e", after=b" <a@b.example>"),
     "quoted quotes": repeated(b'\\"a@b.example,', before=b'"', after=b'" <a@b.example>'),
+    "comments behind a long gap": repeated(b" ", before=b"<a@b.example>", after=b"()" * 4900),
     "comments with addresses": repeated(b"(a@b.example) ", after=ADDRESS),
 }
 
@@ -141,6 +142,7 @@ def header_cases() -> Iterator[Case]:
         "fields",
     )
     yield from results_cases()
+    yield from path_cases()
     yield Case("collector", "fields", FIELDS, lambda n: [(b"X", b" y")] * n, collect, "fields")
     yield Case("collector", "line ends in one field", FIELD, lambda n: [(b"X", b"\n " * (n // 2))], collect)
     yield Case(
@@ -151,6 +153,29 @@ def header_cases() -> Iterator[Case]:
         collect,
         "fields",
     )
+
+
+PATHS = {
+    "combining marks": "a\u0301\u0316".encode(),
+    "quoted pairs": b"\\a",
+    "international letters": "\u00fc".encode(),
+    "dots": b".",
+}
+
+
+def path_cases() -> Iterator[Case]:
+    """Recipients with local-parts of the largest size, each compared with entries."""
+    for name, piece in PATHS.items():
+        text = (piece * smtppath.MAX_PATH)[: smtppath.MAX_PATH - 40].decode("utf-8", "ignore").rstrip("\\")
+        local = f'"{text}"' if "\\" in text else text
+        yield Case(
+            "smtppath", name, 1000, lambda n, some=local: [f"{some}{i}@b.example" for i in range(n)], paths, "paths"
+        )
+
+
+def paths(written: list[str]) -> object:
+    found = smtppath.read_all([path.encode() for path in written])
+    return [{mailbox.key for mailbox in found if mailbox} for _ in range(50)]
 
 
 def collect(fields: list[tuple[bytes, bytes]]) -> object:

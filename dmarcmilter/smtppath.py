@@ -8,13 +8,14 @@ about somebody else. So what is outside the grammar is not read, and what MTAs c
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from unicodedata import normalize
 
 from dmarcmilter.dmarc import domain as domains
 from dmarcmilter.dmarc.domain import Domain
 
-MAX_PATH = 4096
-"""Bytes of a path that is read. RFC 5321 4.5.3.1.3 allows 256; Postfix takes no command line over 2,048."""
+MAX_PATH = 1024
+"""Bytes of a path that is read; a longer one has no mailbox. RFC 5321 4.5.3.1.3 allows 256."""
 MAX_PLAIN_LOCAL = 256
 """Bytes of a plain local-part. RFC 5321 4.5.3.1.1 allows 64, and addresses for bounces are longer."""
 
@@ -34,7 +35,7 @@ _QUOTED_ONLY = re.compile(r"[ -~]+")
 _ROUTING = re.compile(r"[@%!:,]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Mailbox:
     """A Mailbox of RFC 5321 4.1.2."""
 
@@ -47,9 +48,12 @@ class Mailbox:
     exact: bool
     """An MTA that is given just this spelling finds this recipient again: plain without quotes, or quoted as needed."""
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """The local-part for comparison: NFC (RFC 6532 3.1), case plays no part."""
+        """The local-part for comparison: NFC (RFC 6532 3.1), case plays no part.
+
+        Computed once: each [[override]] compares each recipient.
+        """
         return folded(self.local)
 
     def is_same(self, other: "Mailbox") -> bool:

@@ -16,13 +16,24 @@ def word(octets, charset, encoding="B"):
 
 
 CHARSETS = ["utf-8", "utf-7", "utf-16", "utf-16le", "UTF-16BE", "utf-32", "iso-2022-jp", "hz-gb-2312", "gb18030"]
-CHARSETS += ["shift_jis", "euc-jp", "ibm037", "cp500", "us-ascii", "windows-1252"]
+CHARSETS += [
+    " utf-7",
+    "UTF_7",
+    "utf-7\t",
+    "iso 2022 jp",
+    "shift_jis",
+    "euc-jp",
+    "ibm037",
+    "cp500",
+    "us-ascii",
+    "windows-1252",
+]
 
 
 @pytest.mark.parametrize("encoding", ["B", "Q"])
 @pytest.mark.parametrize("charset", CHARSETS)
 def test_charsets(charset, encoding):
-    octets = TEXT.encode("hz" if charset == "hz-gb-2312" else charset.replace("ibm", "cp"))
+    octets = TEXT.encode("hz" if charset == "hz-gb-2312" else charset.strip().replace("ibm", "cp").replace(" ", "-"))
     assert decoded(word(octets, charset, encoding), View.CHARSET).lstrip("\ufeff\ufffd") == TEXT
 
 
@@ -30,6 +41,9 @@ def test_charsets(charset, encoding):
     ("text", "expected"),
     [
         ("=?utf-8?q?a_b?=", "a b"),
+        ("=?utf-8?q?==3Ca=?=", "=<a="),
+        ("=?utf-8?B?PGFA=Yi5j?=", "<a@b.c<a@b.c"),
+        ("=?utf-8?q?=3G=3c=?=", "=3G<="),
         ("=?utf-8?q?a?= =?utf-8?q?b?=", "ab"),
         ("=?utf-8?q?a?=\t  =?utf-8?b?Yg==?= c", "ab c"),
         ("=?utf-8?q?a?= b", "a b"),

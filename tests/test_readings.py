@@ -196,6 +196,8 @@ LONG = {
     "full-width signs": "\uff20\uff1c\uff0c".encode() * 14000 + b" <u@x.example>",
     "combining marks": "u@x.e\u0301\u0316".encode() + "\u0301\u0316".encode() * 32000 + b" <u@x.example>",
     "combining marks encoded": b"=?utf-8?q?a=40" + b"=CC=81=CC=96" * 10800 + b".b?= <u@x.example>",
+    "comments behind a long gap": b"<u@x.example>" + b" " * 120_000 + b"()" * 4900,
+    "comments before a long gap": b"()" * 4900 + b" " * 120_000 + b"<u@x.example>",
     "utf-7": b"=?utf-7?q?" + b"+AEA-x.example+ACw-" * 6800 + b"?= <u@x.example>",
 }
 
@@ -206,7 +208,7 @@ def test_long_fields_are_read_in_linear_time(name):
     assert 40_000 < len(body) <= MAX_FIELD
     start = time.process_time()
     author_domain([Header(b"From", body)])
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 0.3
 
 
 def test_what_nothing_can_hide_in_is_not_looked_at(monkeypatch):

@@ -120,6 +120,18 @@ def test_many_recipients_with_international_domains_cost_little():
     assert all(mailbox and mailbox.plain for mailbox in smtppath.read_all(honest))
 
 
+@pytest.mark.parametrize("piece", ["a\u0301\u0316", "\\a", "\u00fc"])
+def test_many_recipients_with_long_local_parts_cost_little(piece):
+    """Combining marks are put in order in quadratic time, and each [[override]] compares each recipient."""
+    local = (piece * MAX_PATH).encode()[: MAX_PATH - 60].decode("utf-8", "ignore").rstrip("\\")
+    local = f'"{local}"' if "\\" in piece else local
+    start = time.process_time()
+    found = smtppath.read_all([f"{local}{number}@rcpt.example".encode() for number in range(1000)])
+    for _ in range(50):
+        assert [mailbox.key for mailbox in found if mailbox] or "\\" in piece
+    assert time.process_time() - start < 0.5
+
+
 def test_folding_twice_changes_nothing():
     for number in range(0x20, 0x3000):
         once = smtppath.folded(chr(number))

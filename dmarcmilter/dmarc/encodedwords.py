@@ -11,14 +11,19 @@ from typing import Final
 MAX_ROUNDS: Final = 3
 """Times that a text is decoded: some programs decode what they have decoded."""
 
-_WORD: Final = re.compile(r"=\?([^?\s]*)\?([BbQq])\?(.*?)(?:\?=|\Z)", re.DOTALL)
-_BETWEEN: Final = re.compile(r"(\?=)\s+(?==\?[^?\s]*\?[BbQq]\?)")
+# Some programs take white space in the name of a charset.
+_WORD: Final = re.compile(r"=\?([^?]*)\?([BbQq])\?(.*?)(?:\?=|\Z)", re.DOTALL)
+_BETWEEN: Final = re.compile(r"(\?=)\s+(?==\?[^?]*\?[BbQq]\?)")
+_Q_OCTET: Final = re.compile(rb"=([0-9A-Fa-f]{2})")
+_PADDING: Final = re.compile(rb"=+")
 _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/=]+")
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 # Two and three octets where UTF-8 has one; old decoders took them (RFC 3629 3).
 _OVERLONG: Final = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80\x81][\x80-\xbf]")
 
 _WIDE: Final = re.compile(r"utf-?_?(?:16|32)|ucs|unicode-1-1\Z|iso-10646")
+_ODD: Final = re.compile(r"[^a-z0-9.:]+")
+"""What Python takes for the hyphen in the name of a charset."""
 _EBCDIC: Final = re.compile(r"(?:x-)?(?:cs)?(?:cp|ibm|ebcdic)")
 # Charsets in which other octets than ASCII's can write ASCII characters, or ASCII's octets something else.
 _CODECS: Final = {
@@ -29,7 +34,7 @@ _CODECS: Final = {
     **dict.fromkeys(("hz", "hz-gb-2312"), "hz"),
     **dict.fromkeys(("gb2312", "gbk", "gb18030", "cp936", "x-gbk"), "gb18030"),
     **dict.fromkeys(("big5", "big5-hkscs", "csbig5", "cp950"), "big5hkscs"),
-    **dict.fromkeys(("shift_jis", "shift-jis", "sjis", "x-sjis", "cp932", "windows-31j", "ms_kanji"), "cp932"),
+    **dict.fromkeys(("shift-jis", "shift_jis", "sjis", "x-sjis", "cp932", "windows-31j", "ms_kanji"), "cp932"),
     **dict.fromkeys(("euc-jp", "x-euc-jp", "cseucpkdfmtjapanese"), "euc_jp"),
     **dict.fromkeys(("euc-kr", "ks_c_5601-1987", "cp949"), "cp949"),
 }
@@ -57,21 +62,37 @@ def decoded(text: str, view: View) -> str:
 
 def _meaning(word: re.Match[str], view: View) -> str:
     payload = word[3].encode("utf-8", "surrogatepass")
-    octets = binascii.a2b_qp(payload, header=True) if word[2] in "Qq" else _base64(payload)
-    charset = word[1].partition("*")[0].lower()
+    octets = _quoted_printable(payload) if word[2] in "Qq" else _base64(payload)
+    charset = word[1].partition("*")[0].strip().lower()
     if _WIDE.match(charset):
         # Of either byte order: what is ASCII has its octet there, among NULs.
         return octets.replace(b"\0", b"").decode("utf-8", "replace")
-    codec = _CODECS.get(charset) or ("cp037" if _EBCDIC.match(charset) else "")
+    codec = _CODECS.get(charset) or _CODECS.get(_ODD.sub("-", charset)) or ("cp037" if _EBCDIC.match(charset) else "")
     if view is View.CHARSET and codec:
         return octets.decode(codec, "replace")
     return _OVERLONG.sub(_short, octets).decode("utf-8", "replace")
 
 
+def _quoted_printable(payload: bytes) -> bytes:
+    """Each `=` with two digits behind it counts. (binascii takes the first two characters of `==3C` together.)"""
+    return _Q_OCTET.sub(lambda digits: bytes([int(digits[1], 16)]), payload.replace(b"_", b" "))
+
+
 def _base64(payload: bytes) -> bytes:
-    """Whatever can be decoded: odd characters left out, padding supplied, pieces behind padding too."""
+    """Whatever can be decoded: odd characters left out, padding supplied, pieces behind padding too.
+
+    At a `=` that is no complete padding programs start anew or read on: what each finds stands there.
+    """
     kept = _NOT_BASE64.sub(b"", payload.translate(_URL_SAFE))
-    return b"".join(_piece(piece) for piece in kept.split(b"=") if piece)
+    pieces = [piece for piece in kept.split(b"=") if piece]
+    anew = b"".join(map(_piece, pieces))
+    return anew + _piece(b"".join(pieces)) if _has_stray_padding(kept) else anew
+
+
+def _has_stray_padding(kept: bytes) -> bool:
+    paddings = list(_PADDING.finditer(kept.rstrip(b"=")))
+    starts = [0, *(found.end() for found in paddings)]
+    return any((found.start() - start) % 4 + len(found[0]) != 4 for start, found in zip(starts, paddings, strict=False))
 
 
 def _piece(piece: bytes) -> bytes:

@@ -10,7 +10,7 @@ Display names are left alone: a quoted-string may show any address, and an encod
 import re
 from collections.abc import Iterable, Iterator
 from enum import Enum, auto
-from typing import Final
+from typing import Final, NamedTuple
 
 from dmarcmilter.dmarc import encodedwords
 from dmarcmilter.dmarc.domain import Domain, parse
@@ -108,7 +108,8 @@ def _in_comments(parts: list[tuple[_Kind, bytes]]) -> str:
     """A comment may show an address beside the author's, as a display name may; it may not stand in its midst."""
     has_angle = any(kind is _Kind.TEXT and b"<" in part for kind, part in parts)
     in_angle = False
-    befores, behinds = _before_each(parts), _before_each(reversed(parts))[::-1]
+    befores = _before_each((kind, part[-1:], part.rstrip()[-1:]) for kind, part in parts)
+    behinds = _before_each((kind, part[:1], part.lstrip()[:1]) for kind, part in reversed(parts))[::-1]
     for (kind, part), before, behind in zip(parts, befores, behinds, strict=True):
         if kind is _Kind.TEXT:
             in_angle = part.rfind(b"<") > part.rfind(b">") or (in_angle and b">" not in part)
@@ -116,9 +117,9 @@ def _in_comments(parts: list[tuple[_Kind, bytes]]) -> str:
             continue
         if b"<" in part or b">" in part:
             return "an angle bracket in a comment"
-        is_inside = in_angle or before.rstrip()[-1:] in _INSIDE or behind.lstrip()[:1] in _INSIDE
-        is_behind = before[-1:] not in _BESIDE and not has_angle
-        is_before = behind[:1] not in _BESIDE and not has_angle
+        is_inside = in_angle or before.text in _INSIDE or behind.text in _INSIDE
+        is_behind = before.edge not in _BESIDE and not has_angle
+        is_before = behind.edge not in _BESIDE and not has_angle
         shown = _shown(kind, part, View.ASCII, quotes=True).translate(_LOOK_ALIKES)
         # A program that ends a comment at its first parenthesis takes what follows there for a part of the address.
         if ((is_inside or is_behind) and _ENDS_EARLY.search(shown, 1)) or (is_before and "@" in shown):
@@ -126,13 +127,25 @@ def _in_comments(parts: list[tuple[_Kind, bytes]]) -> str:
     return ""
 
 
-def _before_each(parts: Iterable[tuple[_Kind, bytes]]) -> list[bytes]:
-    """The part before each that is no comment."""
-    found: list[bytes] = []
-    last = b""
-    for kind, part in parts:
+class _Edge(NamedTuple):
+    """Where a part ends beside a comment."""
+
+    edge: bytes
+    """Its last (or first) byte."""
+    text: bytes
+    """Its last (or first) byte that is no white space."""
+
+
+def _before_each(parts: Iterable[tuple[_Kind, bytes, bytes]]) -> list[_Edge]:
+    """For each part the end of the last part before it that is no comment.
+
+    The ends are taken once for each part: a long text may have thousands of comments behind it.
+    """
+    found: list[_Edge] = []
+    last = _Edge(b"", b"")
+    for kind, edge, text in parts:
         found.append(last)
-        last = last if kind is _Kind.COMMENT else part
+        last = last if kind is _Kind.COMMENT else _Edge(edge, text)
     return found
 
 
@@ -145,7 +158,7 @@ class _Others:
 
     def would_be_read_in(self, text: str) -> bool:
         """By programs that split at every separator, then take what is between angle brackets, else any address."""
-        if not self.stand_in(text):
+        if not self.stand_in(text) and not self.stand_in(_PLAIN_COMMENT.sub("", text)):
             return False
         if self._is_unbalanced(text):
             return True
@@ -157,9 +170,10 @@ class _Others:
         name, *angles = _ANGLE.split(piece)
         if any(self.stand_in(inside) for inside in angles):
             return True
-        name = _PLAIN_COMMENT.sub(" ", name)
         if not any("@" in inside for inside in angles):
-            return self.stand_in(name)
+            # Where a comment was, programs leave a space or nothing.
+            return any(self.stand_in(_PLAIN_COMMENT.sub(between, name)) for between in (" ", ""))
+        name = _PLAIN_COMMENT.sub(" ", name)
         alone = name.rpartition(":")[2].strip()
         return not is_first and " " not in alone and self.stand_in(alone)
 
