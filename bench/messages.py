@@ -50,11 +50,16 @@ def message_cases() -> Iterator[Case]:
     yield from _arc_cases()
     yield Case("pipeline.read", "fields", FIELDS, lambda n: (Header(b"X", b" y"),) * n, pipeline.read, "fields")
     yield Case("pipeline.read", "octets of header", HEADER, lambda n: _fields(n, 4000), pipeline.read)
-    yield Case("sampling", "octets of subject", HEADER, lambda n: outcomes.message("Subject:" + " a" * (n // 2)), _draw)
+    yield Case("sampling", "octets of subject", HEADER, _subject, _digest)
 
 
-def _draw(message: object) -> object:
-    return sampling.draw(message, Domain("a.example"), b"k" * 32)  # type: ignore[arg-type]
+def _subject(size: int) -> object:
+    return outcomes.message("Subject:" + " a" * (size // 2))
+
+
+def _digest(message: object) -> object:
+    """As the record of a deferral is named."""
+    return sampling.digest(message, "deferral", b"k" * 32)  # type: ignore[arg-type]
 
 
 def _body(unit: bytes) -> Callable[[int], bytes]:
