@@ -228,16 +228,17 @@ def gather(
         reading.signatures, message.headers, bodies, lookup, now, first=heard, strangers=strangers
     )
     organizational: Mapping[Domain, Domain | None] = {}
+    identifiers = identifiers_of(reading.author.domain, spf_result, dkim_results)
     if discovery is not None:
-        identifiers = identifiers_of(reading.author.domain, spf_result, dkim_results)
         organizational = organizational_domains(identifiers, discovery, lookup, suffixes=site.suffixes)
     sealers = lookup if _chain_matters(reading.chain, site) else strangers
     arc_result = arc.verify(reading.chain, message.headers, bodies, sealers, now)
-    spf_result = spf_result or check_spf()
+    if spf_result is None:
+        spf_result = check_spf()
+        identifiers = identifiers_of(reading.author.domain, spf_result, dkim_results)
     other = None
     if discovery is not None:
-        identifiers = identifiers_of(reading.author.domain, spf_result, dkim_results)
-        other = other_discovery(discovery, identifiers, answers, site.suffixes)
+        other = other_discovery(discovery, organizational, identifiers, answers, site.suffixes)
     return Evidence(reading.author, spf_result, dkim_results, arc_result, discovery, organizational, other)
 
 

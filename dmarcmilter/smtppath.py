@@ -8,7 +8,7 @@ about somebody else. So what is outside the grammar is not read, and what MTAs c
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from unicodedata import normalize
 
 from dmarcmilter.dmarc import domain as domains
@@ -18,6 +18,8 @@ MAX_PATH = 1024
 """Bytes of a path that is read; a longer one has no mailbox. RFC 5321 4.5.3.1.3 allows 256."""
 MAX_PLAIN_LOCAL = 256
 """Bytes of a plain local-part. RFC 5321 4.5.3.1.1 allows 64, and addresses for bounces are longer."""
+MAX_KEPT = 256
+"""Paths whose reading is remembered: several stages of a message read its reverse-path."""
 
 # Dots may stand anywhere: Japanese mobile carriers gave out addresses such as `a..b.@example.com`, and MTAs take them.
 _UNQUOTED = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\U0010ffff-]+"
@@ -68,6 +70,10 @@ def read(raw: bytes) -> Mailbox | None:
     """
     if len(raw) > MAX_PATH:
         return None
+    return _read_ascii(raw) if raw.isascii() else _read(raw)
+
+
+def _read(raw: bytes) -> Mailbox | None:
     found = _PATH.fullmatch(raw.decode("utf-8", "surrogateescape"))
     domain = domains.parse(found["domain"]) if found else None
     if found is None or domain is None:
@@ -80,6 +86,12 @@ def read(raw: bytes) -> Mailbox | None:
     needs_quotes = is_bare and is_quoted and written == _quoted(local) and not _PLAIN_LOCAL.fullmatch(local)
     exact = not _ROUTING.search(local) and bool(needs_quotes and _QUOTED_ONLY.fullmatch(local))
     return Mailbox(local, domain, plain, exact or (plain and not is_quoted))
+
+
+@lru_cache(maxsize=MAX_KEPT)
+def _read_ascii(raw: bytes) -> Mailbox | None:
+    """The same, remembered: nothing in it depends on the message's LabelBudget."""
+    return _read(raw)
 
 
 def read_all(paths: Iterable[bytes]) -> list[Mailbox | None]:

@@ -155,7 +155,7 @@ def evidence(author="example.com", problem="", record="v=DMARC1; p=reject", zone
     discovery = with_existence(discovery, lookup)
     names = [result.domain for result in (spf_result, *dkim_results) if result.domain]
     organizational = organizational_domains(names, discovery, lookup, suffixes=SUFFIXES)
-    other = other_discovery(discovery, names, lookup, SUFFIXES)
+    other = other_discovery(discovery, organizational, names, lookup, SUFFIXES)
     who = Author(Domain(author), None)
     return Evidence(who, spf_result, dkim_results, arc_result, discovery, organizational, other)
 

@@ -2,6 +2,8 @@
 
 import outcomes
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_pipeline import SITE, message_of
 from zones import Zone
 
@@ -129,3 +131,22 @@ def test_answers_that_were_not_asked_for_are_not_made_up():
     assert kept.again("_dmarc.example.com", "TXT").missing
     with pytest.raises(NotAskedError):
         kept.again("_dmarc.example.com", "A")
+
+
+NAMES = st.sampled_from(["example.com", "a.example.com", "b.example.com", "c.a.example.com", "com", "example.org"])
+TEXTS = st.sampled_from(
+    [REJECT, REJECT + "; psd=n", REJECT + "; psd=y", REJECT + "; adkim=s; aspf=s", "v=DMARC1; np=none", "v=spf1 -all"]
+)
+
+
+@given(
+    author=st.sampled_from(["example.com", "a.example.com", "c.a.example.com"]),
+    zone=st.dictionaries(NAMES, st.lists(TEXTS, min_size=1, max_size=2), max_size=4),
+    signers=st.lists(NAMES, max_size=3),
+)
+def test_what_is_known_without_the_other_way_is_what_it_gives(author, zone, signers):
+    found = {"dkim": [outcomes.dkim(f"pass {name}") for name in signers]}
+    quick = compared(author, zone, **found)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "_suffix_list_agrees", lambda *_: False)
+        assert compared(author, zone, **found) == quick

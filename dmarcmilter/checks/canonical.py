@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
 from dmarcmilter.checks import taglist
 from dmarcmilter.message import Header
@@ -59,6 +60,11 @@ class Fields:
     def count(self, name: bytes) -> int:
         """How many fields of that name (in lower case) there are."""
         return len(self.positions(name))
+
+    @cached_property
+    def repeated(self) -> frozenset[bytes]:
+        """Names (in lower case) that more than one field has."""
+        return frozenset(name for name, positions in self._positions.items() if len(positions) > 1)
 
     def positions(self, name: bytes) -> Sequence[int]:
         """Positions of the fields of that name (in lower case), top first."""

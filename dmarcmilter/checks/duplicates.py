@@ -9,12 +9,25 @@ from typing import Final
 
 from dmarcmilter.checks.canonical import Fields
 
-SINGLE_FIELDS: Final = (
-    # RFC 5322 3.6
-    *(b"date", b"sender", b"reply-to", b"to", b"cc", b"bcc", b"message-id", b"in-reply-to", b"references", b"subject"),
-    # RFC 2045 3, RFC 2183 2
-    *(b"mime-version", b"content-type", b"content-transfer-encoding", b"content-id", b"content-description"),
-    b"content-disposition",
+SINGLE_FIELDS: Final = frozenset(
+    (
+        # RFC 5322 3.6
+        *(
+            b"date",
+            b"sender",
+            b"reply-to",
+            b"to",
+            b"cc",
+            b"bcc",
+            b"message-id",
+            b"in-reply-to",
+            b"references",
+            b"subject",
+        ),
+        # RFC 2045 3, RFC 2183 2
+        *(b"mime-version", b"content-type", b"content-transfer-encoding", b"content-id", b"content-description"),
+        b"content-disposition",
+    )
 )
 """Names of fields that a message may have once, in lower case; not From, which the verifier counts itself."""
 
@@ -25,7 +38,7 @@ def unsigned(names: Sequence[bytes], fields: Fields) -> tuple[str, ...]:
     `names` is h= in lower case. A field that the signature does not name at all is no duplicate of a signed one, and a
     signer that saw two fields names them twice.
     """
-    repeated = [name for name in SINGLE_FIELDS if fields.count(name) > 1]
+    repeated = sorted(SINGLE_FIELDS & fields.repeated)
     return tuple(name.decode("ascii") for name in repeated if _leaves_out(name, names.count(name), fields))
 
 

@@ -137,5 +137,7 @@ def common_labels(domain: Domain | None, author: Domain | None) -> int:
     """How many labels two names share, counted from the right: 2 or more may be one organization."""
     if domain is None or author is None:
         return 0
+    if domain == author:
+        return domain.count(".") + 1
     pairs = zip(reversed(labels(domain)), reversed(labels(author)), strict=False)
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
