@@ -117,6 +117,7 @@ class Site:
         self.now = NOW
         self.zone = Zone(ZONE)
         self.receiver = Receiver(self.store)
+        self.suffixes = SUFFIXES
 
     def ingest(self, *outcomes):
         self.files += 1
@@ -124,7 +125,7 @@ class Site:
         assert self.writer.write(lines, Advance(bytes([self.files]), str(self.files), 0, 1, 0))
 
     def run(self, receiver=None):
-        world = World(lambda: nullcontext(self.zone), SUFFIXES, Method.TREEWALK)
+        world = World(lambda: nullcontext(self.zone), self.suffixes, Method.TREEWALK)
         return Run(self.store, self.settings, world, receiver or self.receiver, clock=lambda: self.now)
 
     def go(self, receiver=None, **ask):

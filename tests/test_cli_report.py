@@ -12,11 +12,13 @@ from mta.sink import Sink
 from reporting import outcome, passed
 from signing import ed25519_key
 
-from dmarcmilter.cli import main
+from dmarcmilter import log_output
+from dmarcmilter.cli import main, reportwork
 from dmarcmilter.demo.nameserver import NameServer
 from dmarcmilter.history import rows, schema
 from dmarcmilter.history.store import Store
 from dmarcmilter.history.writer import Advance, Writer
+from dmarcmilter.reports.sending import Sum
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=2)
 """Or the day before: yesterday may not be settled when this runs."""
@@ -70,6 +72,7 @@ def test_from_preview_to_bounce(site):
     assert first.fields("subject") == second.fields("subject")
     assert first.fields("dkim-signature")[0].startswith("v=1; a=ed25519-sha256;")
     assert "sent 0" in report("run", conf, *day).output
+    assert "left:" not in done.output
 
     status = report("status", conf)
     assert re.search(r"sent\s+2", status.output)
@@ -87,6 +90,30 @@ def test_from_preview_to_bounce(site):
     assert report("bounce", conf, "postmaster@receiver.example").exit_code == 2
     assert report("forgive", conf, "dmarc@example.com").exit_code == 0
     assert report("forgive", conf, "dmarc@example.com").exit_code == 1
+
+
+def test_what_is_left_for_the_next_run_is_no_failure(site):
+    """A sender could otherwise make the unit fail each hour."""
+    conf, _ = site
+    Path(conf).write_text(Path(conf).read_text().replace("[reports]", "[reports]\nmax_per_hour = 1", 1))
+    done = report("run", conf, "--day", YESTERDAY.isoformat())
+    assert done.exit_code == 0, done.output
+    assert "left: 1 aggregate reports were sent within the hour, the rest waits" in done.output
+
+
+def test_a_relay_that_cannot_be_used_is_a_failure(site):
+    conf, sink = site
+    text = Path(conf).read_text()
+    Path(conf).write_text(text.replace(f'"127.0.0.1:{sink.port}"', '"127.0.0.1:1"'))
+    done = report("run", conf, "--day", YESTERDAY.isoformat())
+    assert done.exit_code == 1
+    assert "stopped: the relay does not take reports now" in done.output
+
+
+def test_journal_tells_the_two_apart(monkeypatch, capsys):
+    monkeypatch.setattr(log_output, "is_journal", lambda _stream: True)
+    reportwork._tell(Sum(stopped="a", left="b"))
+    assert capsys.readouterr().err == "<3>stopped: a\n<4>left: b\n"
 
 
 def test_show(site):

@@ -1,7 +1,9 @@
 """Handing over to a relay: what each answer means, TLS, a real Postfix, a sendmail program."""
 
+import contextlib
 import socketserver
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -13,6 +15,7 @@ from mta.postfix import PostfixServer, missing_postfix
 from mta.sink import Sink
 from signing import rsa_key
 
+from dmarcmilter.reports import delivery
 from dmarcmilter.reports.delivery import (
     LONGEST_RETRY,
     Mail,
@@ -33,7 +36,7 @@ class Answers(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
     def __init__(self, **answers):
-        super().__init__(("127.0.0.1", 0), Session)
+        super().__init__(("127.0.0.1", 0), globals()["Session"])
         self.answers = {"BANNER": "220 x", "EHLO": "250 x", "MAIL": "250 x", "RCPT": "250 x", "DATA": "354 x",
                         "END": "250 x", "RSET": "250 x", "QUIT": "221 x"} | answers  # fmt: skip
         self.seen = []
@@ -67,7 +70,9 @@ class Session(socketserver.StreamRequestHandler):
 
     def answer(self, verb):
         text = self.server.answers.get(verb, "500 x")
-        if text:
+        if text is None:
+            self.wfile.write(b"250 o")
+        elif text:
             self.wfile.write(text.encode() + b"\r\n")
         return text
 
@@ -127,6 +132,8 @@ def test_what_a_refusal_is_about(answers, at_rcpt):
     [
         pytest.param({"RCPT": "421 4.3.2 closing"}, True, id="of this address perhaps"),
         pytest.param({"RCPT": ""}, True, id="the connection ended"),
+        pytest.param({"RCPT": None}, True, id="the connection ended within the answer"),
+        pytest.param({"RCPT": "250-x\r\n" * 1_500_000}, True, id="an answer without end"),
         pytest.param({"END": "421 4.7.0 closing"}, True, id="of this message perhaps"),
         pytest.param({"MAIL": "550 5.7.1 not you"}, False, id="of us"),
         pytest.param({"BANNER": "554 5.3.2 no"}, False, id="of all"),
@@ -139,6 +146,60 @@ def test_whose_trouble_it_may_be(answers, after_connecting):
         attempt = relay.send(MAIL, lambda: None)
         relay.close()
     assert (attempt.result, attempt.after_connecting) == (Result.UNAVAILABLE, after_connecting)
+
+
+@pytest.mark.parametrize("answer", ["452 4.2.2 full", "550 5.2.2 mailbox full", "552 over quota"])
+def test_a_full_mailbox_is_tried_again(answer):
+    """A sender may have filled it (RFC 3463 3.3); the address is not suppressed for it."""
+    with Answers(RCPT=answer) as server:
+        assert sent(server.relay()) == (Result.LATER, False)
+
+
+def test_no_room_for_a_message_of_that_size_says_nothing_about_others():
+    with Answers(MAIL="452 4.3.1 insufficient storage") as server:
+        assert sent(server.relay()) == (Result.LATER, False)
+
+
+class Tarpit(Session):
+    """Answers to RCPT come one byte each `pause` seconds, those to the rest at once."""
+
+    pause = 0.3
+
+    def answer(self, verb):
+        if verb != "RCPT":
+            return super().answer(verb)
+        with contextlib.suppress(OSError):
+            for octet in b"250 " + b"x" * 100 + b"\r\n":
+                time.sleep(self.pause)
+                self.wfile.write(bytes([octet]))
+        return True
+
+
+@pytest.fixture
+def tarpit(monkeypatch):
+    monkeypatch.setitem(globals(), "Session", Tarpit)
+    with Answers() as server:
+        yield server
+
+
+def test_a_relay_that_answers_ever_so_slowly_is_cut(tarpit):
+    relay = tarpit.relay()
+    relay = SmtpRelay(relay._relay, seconds=5, delivery_seconds=1.0)
+    began = time.monotonic()
+    attempt = relay.send(MAIL, lambda: None)
+    assert time.monotonic() - began < 3
+    assert (attempt.result, attempt.after_connecting) == (Result.UNAVAILABLE, True)
+
+
+def test_patience_with_addresses_that_are_not_answered_ends(tarpit, monkeypatch):
+    """All of them together cost so much of a run, then little each; nor is QUIT waited for."""
+    monkeypatch.setattr(Tarpit, "pause", 60.0)
+    monkeypatch.setattr(delivery, "IMPATIENT_SECONDS", 0.1)
+    relay = SmtpRelay(tarpit.relay()._relay, seconds=0.5, lost_seconds=0.9)
+    began = time.monotonic()
+    attempts = [relay.send(MAIL, lambda: None) for _ in range(10)]
+    assert 1.8 < time.monotonic() - began < 4, "two of 0.5 s, eight of 0.1 s"
+    assert all(attempt.after_connecting for attempt in attempts)
 
 
 def test_no_relay():

@@ -246,7 +246,8 @@ def test_limit_of_an_hour(tmp_path):
     some(world)
     done = world.go()
     assert done.sent == 3
-    assert "within the hour" in done.stopped
+    assert "within the hour" in done.left
+    assert done.stopped == ""
     assert world.go().sent == 0
     world.now += 3601
     assert world.go().sent == 1

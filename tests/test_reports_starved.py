@@ -10,8 +10,9 @@ import pytest
 from reporting import outcome, passed
 from reportsite import YESTERDAY, Receiver, Site, counted, domain, report_id, xml
 
+from dmarcmilter.dmarc.suffixes import Suffixes
 from dmarcmilter.lookup import Answer, Status
-from dmarcmilter.reports import grouping, run, stored, verifying
+from dmarcmilter.reports import grouping, planning, run, stored, verifying
 from dmarcmilter.reports.book import Kind
 from dmarcmilter.reports.delivery import Attempt, Result
 from dmarcmilter.reports.ledger import Ledger
@@ -247,7 +248,7 @@ def test_a_list_of_many_addresses_takes_as_many_turns(tmp_path):
 
 
 def test_an_address_at_which_the_relay_ends_the_connection_stops_no_run(world):
-    """As when the relay looks its domain up, and the name server is silent; a relay that does it always is down."""
+    """As when the relay looks its domain up, and the name server is silent."""
     ended = Attempt(Result.UNAVAILABLE, "timed out", after_connecting=True)
     world.ingest(*honest(6))
     trouble = Receiver(answers={f"dmarc@honest{n}.example": ended for n in range(3)})
@@ -255,10 +256,80 @@ def test_an_address_at_which_the_relay_ends_the_connection_stops_no_run(world):
     assert (done.sent, done.stopped) == (3, "")
     world.ingest(*flood(6))
     down = Receiver(answers={f"dmarc@r{n}.flood.example": ended for n in range(6)})
-    assert "does not take reports now" in world.go(down, day=YESTERDAY).stopped
+    done = world.go(down, day=YESTERDAY)
+    assert (done.stopped, done.postponed) == ("", 6)
+    assert "does not take reports now: it ended 6 connections" in done.left
     refused = Attempt(Result.UNAVAILABLE, "connection refused")
     world.now += HOUR
     assert "connection refused" in world.go(Receiver(answers=dict.fromkeys(trouble.answers, refused))).stopped
+
+
+def test_addresses_that_fail_keep_nobody_s_second_report_out(tmp_path):
+    """Owners known for longer than the honest one, with an address for each run at which the relay ends the
+    connection: what was tried counts as their turn, so that the honest owner's second address comes before more of it.
+    """
+    world = Site(tmp_path, max_per_hour=12)
+    hostile = [f"trouble{n}.example" for n in range(8)]
+    rua = {name: [f"mailto:a{n}@{name}" for n in range(5)] for name in hostile}
+    for day in (15, 16):
+        world.ingest(*[passed(**domain(name, rua=rua[name]), time=f"2027-01-{day}T08:00:00.000Z") for name in hostile])
+    world.ingest(passed(**domain("honest.example", rua=["mailto:a@honest.example", "mailto:b@honest.example"])))
+    ended = Attempt(Result.UNAVAILABLE, "timed out", after_connecting=True)
+    world.receiver.answers = {uri.partition(":")[2]: ended for uris in rua.values() for uri in uris}
+    for _ in range(2):
+        assert world.go(day=YESTERDAY).stopped == ""
+        world.now += HOUR
+    assert sorted(mail.rcpt_to for mail in world.receiver.taken) == ["a@honest.example", "b@honest.example"]
+
+
+def test_names_of_one_provider_share_turns(tmp_path):
+    """Names below a private suffix cost nothing: twenty of them have a turn together."""
+    world = Site(tmp_path, max_per_hour=30)
+    world.suffixes = Suffixes.of_text(
+        "example\n// ===BEGIN PRIVATE DOMAINS===\nfree.example\n// ===END PRIVATE DOMAINS===\n"
+    )
+    free = [passed(**domain(f"r{n}.free.example")) for n in range(100)]
+    two = {"rua": ["mailto:a@honest.example", "mailto:b@honest.example"]}
+    world.ingest(*free, passed(**domain("honest.example", **two)), passed(**domain("other.example")))
+    done = world.go()
+    assert done.planned == 102
+    assert done.sent == 30
+    assert {mail.rcpt_to for mail in world.receiver.taken} >= {
+        "a@honest.example", "b@honest.example", "dmarc@other.example"
+    }  # fmt: skip
+    world.now += HOUR
+    assert world.go().sent == 30
+
+
+def test_a_bug_for_one_report_keeps_no_other_back(world, monkeypatch):
+    """When it is planned, and when it is sent."""
+    world.ingest(*honest(3))
+    composed = planning.Planner.composed
+
+    def broken(self, found, *rest):
+        if found.group.configuration.policy.domain == "honest1.example":
+            raise ValueError("bug")
+        return composed(self, found, *rest)
+
+    monkeypatch.setattr(planning.Planner, "composed", broken)
+    assert world.go().sent == 2
+    monkeypatch.undo()
+    world.ingest(*[passed(**domain(f"more{n}.example")) for n in range(3)])
+    send = world.receiver.send
+
+    def broken_relay(mail, committing):
+        if mail.rcpt_to == "dmarc@more1.example":
+            committing()
+            raise ValueError("bug")
+        if mail.rcpt_to == "dmarc@more0.example":
+            raise ValueError("bug")
+        return send(mail, committing)
+
+    monkeypatch.setattr(world.receiver, "send", broken_relay)
+    world.now += DAY
+    done = world.go()
+    assert (done.postponed, done.uncertain) == (1, 1), "what may have arrived is not sent again"
+    assert sent_to(world)["more2.example"] == 1
 
 
 # Verification.
@@ -314,7 +385,7 @@ def test_silent_destinations_have_so_much_time_only(world, monkeypatch):
     began = time.monotonic()
     done = world.go()
     assert time.monotonic() - began < 5
-    assert "not verified in time and wait for the next run" in done.stopped
+    assert "not verified in time and wait for the next run" in done.left
     assert world.go().sent + done.sent == 5
     assert world.states() == {"sent": 5, "unverified": 30}
 
@@ -324,7 +395,7 @@ def test_what_was_not_verified_in_time_is_verified_by_the_next_run(world, monkey
     world.ingest(*honest(3))
     done = world.go()
     assert (done.sent, done.refused) == (0, 0)
-    assert "3 destinations were not verified in time" in done.stopped
+    assert "3 destinations were not verified in time" in done.left
     monkeypatch.undo()
     assert world.go().sent == 3, "at once: they were not asked, so there is nothing to wait for"
 

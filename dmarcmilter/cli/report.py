@@ -38,8 +38,8 @@ def report() -> None:
 def run(path: str, day: date | None, domain: str, *, dry_run: bool, resend_uncertain: bool, if_on: bool) -> None:
     """Make and send the reports that are due; a timer runs this each hour.
 
-    Exit status: 0 done, also when some destinations were refused; 1 the run could not be finished and goes on at the
-    next one; 2 for an error.
+    Exit status: 0 done, also when destinations were refused or something is left for the next run, which is told with
+    the reason; 1 the relay cannot be used, another run is going on, or the day cannot be planned; 2 for an error.
     """
     # SQL and SMTP are loaded by those who use them, not by every command.
     from dmarcmilter.cli import reportwork  # noqa: PLC0415

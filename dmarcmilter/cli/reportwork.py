@@ -1,5 +1,6 @@
 """The work of `dmarcmilter report`: loaded only by it, for the SQL and SMTP that come with it."""
 
+import logging
 import re
 import socket
 import time
@@ -15,6 +16,7 @@ from rich.progress import Progress
 from rich.table import Column, Table
 from rich.text import Text
 
+from dmarcmilter import log_output
 from dmarcmilter.cli.common import fail, resolver
 from dmarcmilter.dmarc.suffixes import Suffixes, SuffixListError
 from dmarcmilter.history import schema
@@ -67,8 +69,9 @@ def _is_on(config: Config, kind: Kind) -> bool:
 def _tell(done: Sum) -> None:
     for line in done.lines:
         click.echo(line)
-    if done.stopped:
-        click.echo(f"stopped: {done.stopped}")
+    for word, reason, level in (("stopped", done.stopped, logging.ERROR), ("left", done.left, logging.WARNING)):
+        if reason:
+            click.echo(log_output.with_priority(f"{word}: {reason}", level), err=True)
     click.echo(
         f"planned {done.planned}, withheld {done.withheld}, sent {done.sent}, refused {done.refused}, "
         f"failed {done.failed}, uncertain {done.uncertain}, postponed {done.postponed}"

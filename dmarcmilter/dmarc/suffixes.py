@@ -134,6 +134,12 @@ class Suffixes:
         length = self.all_rules.suffix_length(parts) + 1
         return Domain(".".join(parts[-length:])) if len(parts) >= length else None
 
+    def registered_domain(self, domain: Domain) -> Domain | None:
+        """The same by the ICANN section alone: what its owner has registered, private suffixes included."""
+        parts = labels(domain)
+        length = self.icann_rules.suffix_length(parts) + 1
+        return Domain(".".join(parts[-length:])) if len(parts) >= length else None
+
     def is_icann_suffix(self, domain: Domain) -> bool:
         """Whether strangers register below it: ICANN section, or a top-level label that no rule lists.
 

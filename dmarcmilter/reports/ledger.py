@@ -120,6 +120,11 @@ class Ledger(Days):
             id=delivery.id, state=str(state), now=now, detail=detail[:MAX_DETAIL],
         )  # fmt: skip
 
+    def is_sending(self, delivery: Delivery) -> bool:
+        """The message was on its way, so it may have arrived."""
+        found = self._all("SELECT state FROM report_deliveries WHERE id = :id", id=delivery.id)
+        return bool(found) and found[0].state == State.SENDING
+
     def postpone(self, delivery: Delivery, state: State, due: int, now: int, detail: str) -> None:
         self._change(
             "UPDATE report_deliveries SET state = :state, attempts = attempts + 1, due = :due, changed = :now, "
@@ -173,6 +178,11 @@ class Ledger(Days):
                 counts[row.organization, row.address.rpartition("@")[2]] += 1
         return [(organization, host, count) for (organization, host), count in counts.items()]
 
+    def tried_since(self, kind: Kind, then: int, now: int) -> dict[str, int]:
+        """By organization, how many deliveries were tried in vain and wait for another try, or were refused."""
+        found = self._all(_TRIED, then=then, now=now + SKEW, kind=str(kind))
+        return {row.organization: int(row.n) for row in found}
+
     def bounce(self, token: str, now: int) -> tuple[Delivery | None, bool]:
         """The delivery that was sent from the address with this token, marked as bounced.
 
@@ -223,6 +233,11 @@ _SENT = f"""
     SELECT {_ORGANIZATION} AS organization, d.address FROM report_deliveries d JOIN reports r ON r.id = d.report
     WHERE d.changed > :then AND d.changed <= :now AND d.state IN ('sending', 'sent', 'uncertain', 'bounced')
     AND r.kind = :kind"""  # noqa: S608
+_TRIED = f"""
+    SELECT {_ORGANIZATION} AS organization, count(*) AS n FROM report_deliveries d JOIN reports r ON r.id = d.report
+    WHERE d.changed > :then AND d.changed <= :now AND r.kind = :kind
+    AND (d.state IN ('unverified', 'pending') AND d.attempts > 0 OR d.state = 'failed')
+    GROUP BY {_ORGANIZATION}"""  # noqa: S608
 
 
 def _insert_report(connection: Any, values: dict[str, Any], uris: Iterable[str], now: int) -> int:

@@ -148,7 +148,7 @@ class Merging:
         asked = {threads.submit(self._spf_record, incident): incident.id for incident in incidents}
         answered = wait(asked, timeout=SPF_SECONDS).done
         threads.shutdown(wait=False, cancel_futures=True)
-        return {asked[future]: future.result() for future in answered}
+        return {asked[future]: future.result() for future in answered if future.exception() is None}
 
     def _spf_record(self, incident: Incident) -> list[tuple[str, str]]:
         domain = _spf_domain(incident)

@@ -1,5 +1,6 @@
 """Which days are due, and what reports a day makes. Nothing is sent here."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,16 +9,18 @@ from importlib.metadata import version
 
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.suffixes import Suffixes
-from dmarcmilter.history.store import Store
+from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.reports.aggregate import Report, ReportMetadata
 from dmarcmilter.reports.book import Planned
 from dmarcmilter.reports.destinations import MAX_DESTINATIONS, excluded
-from dmarcmilter.reports.fairness import organization_of, turns
+from dmarcmilter.reports.fairness import organization_of, provider_of, turns_within_providers
 from dmarcmilter.reports.grouping import period, report_id
 from dmarcmilter.reports.ledger import Ledger
 from dmarcmilter.reports.message import Attachment, compressed_within, report_id_text
 from dmarcmilter.reports.stored import DayView, Found, date_of, day_of, number
 from dmarcmilter.settings import Reports
+
+log = logging.getLogger(__name__)
 
 SETTLE = timedelta(hours=1)
 """After the end of a day, for the journal to be drained. What comes later is a supplement."""
@@ -98,7 +101,7 @@ class Planner:
         known = self._ledger.planned_domains(day)
         with day_of(self._store, day, domain) as view:
             names = [name for name in view.domains() if not go_on or name not in known]
-            for _, name in turns(names, self._organization):
+            for _, name in turns_within_providers(names, self._organization, self._provider):
                 if stop():
                     return
                 organization = self._organization(name)
@@ -107,12 +110,33 @@ class Planner:
                         name, f"{organization} has its {made[organization]} reports of the day", organization
                     )
                     continue
-                for found in self._plan_one(view, day, name, known=name in known, dry=dry):
+                for found in self._plan_safely(view, day, name, known=name in known, dry=dry):
                     made[organization] += isinstance(found, Planned)
                     yield found
 
     def _organization(self, domain: str) -> str:
         return organization_of(self._suffixes, domain)
+
+    def _provider(self, organization: str) -> str:
+        return provider_of(self._suffixes, organization)
+
+    def _plan_safely(
+        self, view: DayView, day: date, name: str, *, known: bool, dry: bool
+    ) -> Iterator[Planned | Withheld]:
+        """A bug for one domain must not keep all others from their reports."""
+        planned = self._plan_one(view, day, name, known=known, dry=dry)
+        while True:
+            try:
+                found = next(planned, None)
+            except (StoreError, OSError):
+                raise
+            except Exception as error:
+                log.exception("reports: %s: internal error", name)
+                found = Withheld(name, f"internal error: {type(error).__name__}")
+                planned = iter(())
+            if found is None:
+                return
+            yield found
 
     def _plan_one(self, view: DayView, day: date, name: str, *, known: bool, dry: bool) -> Iterator[Planned | Withheld]:
         """The report of one policy domain, and as many more as it takes to count all its sources.

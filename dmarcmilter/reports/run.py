@@ -1,5 +1,6 @@
 """One run of reports: plan, compose, archive, verify, send. Each step is remembered, and a crashed run is taken up."""
 
+import logging
 import os
 import time
 from collections import Counter
@@ -24,6 +25,8 @@ from dmarcmilter.reports.standing import Lock, Standing, Upkeep
 from dmarcmilter.reports.stored import number
 from dmarcmilter.reports.verifying import VERIFY_SECONDS
 from dmarcmilter.settings import Reports
+
+log = logging.getLogger(__name__)
 
 KEPT_DAYS = 7
 """Days that the content of a report is kept after the last of its messages was done with."""
@@ -107,6 +110,9 @@ class Run:
         if not done.stopped:
             self._deliver(ask.kinds, done)
             self._forget()
+        if done.troubles and not (done.sent or done.stopped):
+            trouble = f"the relay does not take reports now: it ended {done.troubles} connections and took none"
+            done.left = "; ".join(filter(None, (trouble, done.left)))
 
     def _deliver(self, kinds: Iterable[Kind], done: Sum) -> None:
         for kind in kinds:
@@ -229,7 +235,14 @@ class Run:
         records = self._merging.spf_records([entry.incident for entry in reported])
         for entry in reported:
             self.lock.refresh(self._now())
-            planned = self._merging.planned(entry.incident, records.get(entry.incident.id, ()), self._now())
+            try:
+                planned = self._merging.planned(entry.incident, records.get(entry.incident.id, ()), self._now())
+            except Exception:
+                # A bug for one incident must not keep all others from being reported.
+                log.exception("reports: %s: internal error", entry.path.name)
+                done.withheld += 1
+                entry.path.unlink(missing_ok=True)
+                continue
             self._archive_file(planned.day, f"{planned.report_id}.eml", planned.content)
             self.ledger.keep_failure(planned, self._now())
             done.planned += 1

@@ -1,5 +1,6 @@
 """Verify the destinations of reports that are due, and send these, organizations taking turns within the limits."""
 
+import logging
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,13 +12,14 @@ from itertools import islice
 from dmarcmilter.dmarc.discovery import Method, discover
 from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.suffixes import Suffixes
+from dmarcmilter.history.store import StoreError
 from dmarcmilter.lookup import Lookup
 from dmarcmilter.reports.aggregate import Shape
 from dmarcmilter.reports.book import Delivery, Due, Kind, State
 from dmarcmilter.reports.delivery import GIVE_UP_AFTER, LEAST_ATTEMPTS, Attempt, Mail, Result, Transport, retry_seconds
 from dmarcmilter.reports.destinations import Destination, Verification, excluded, size_limit, verify
 from dmarcmilter.reports.failuremail import addressed
-from dmarcmilter.reports.fairness import organization_of, turns
+from dmarcmilter.reports.fairness import organization_of, provider_of, turns_within_providers
 from dmarcmilter.reports.ledger import Ledger
 from dmarcmilter.reports.message import Sender, compose
 from dmarcmilter.reports.planning import submitter_of
@@ -26,10 +28,10 @@ from dmarcmilter.reports.standing import Lock, Standing
 from dmarcmilter.reports.verifying import Asked, Verifier
 from dmarcmilter.settings import Reports
 
+log = logging.getLogger(__name__)
+
 HOUR = 3600
 DAY = 86_400
-MAX_TROUBLES = 3
-"""Connections in a row that end at an address or a message before the relay counts as down."""
 WAIT_SECONDS = 1.0
 """Seconds to wait for the answer of a destination before the lock of the run is refreshed."""
 
@@ -62,7 +64,11 @@ class Sum:
     uncertain: int = 0
     postponed: int = 0
     stopped: str = ""
-    """Why the run ended before all that was due."""
+    """Why the run could not do its work; an operator has to look."""
+    left: str = ""
+    """Why something is left for the next run, which will go on: a limit is reached, or the time is over."""
+    troubles: int = 0
+    """Deliveries at which the relay ended the connection or did not answer."""
     lines: list[str] = field(default_factory=list)
 
 
@@ -115,13 +121,6 @@ class _Quota:
     per_host: int
     lately: Counter[str]
     """Sent within the period of the limit, by organization of the address."""
-    troubles: int = 0
-    """Attempts in a row that the relay ended."""
-
-    def is_relay_down(self, attempt: Attempt) -> bool:
-        """Whether it is of no use to try another report: one address must not end each run."""
-        self.troubles = self.troubles + 1 if attempt.result is Result.UNAVAILABLE else 0
-        return self.troubles > (MAX_TROUBLES if attempt.after_connecting else 0)
 
 
 class Sending:
@@ -171,14 +170,19 @@ class Sending:
     def _organization(self, host: str) -> str:
         return organization_of(self._world.suffixes, host)
 
+    def _provider(self, organization: str) -> str:
+        return provider_of(self._world.suffixes, organization)
+
     def _queues(self, kind: Kind, now: int) -> tuple[deque[Turn], list[Turn]]:
         """What is to be verified, in the order of turns, and a heap of what is to be sent."""
         limits = limits_of(self._settings, kind)
-        had: Counter[str] = Counter()
+        # What was tried in vain counts as a turn: otherwise addresses that fail would come first in each run.
+        had = Counter(self._ledger.tried_since(kind, now - limits.seconds, now))
         for organization, _, count in self._ledger.sent_since(kind, now - limits.seconds, now):
             had[organization] += count
-        due = self._ledger.due(kind, now, limits.per_hour)
-        ordered = sorted((turn, item.rank, item.id, item.state) for turn, item in turns(due, _organization, had))
+        due = self._ledger.due(kind, now, limits.per_hour + 1)  # one more tells that something is left
+        numbered = turns_within_providers(due, _organization, self._provider, had)
+        ordered = sorted((turn, item.rank, item.id, item.state) for turn, item in numbered)
         unverified = deque(found[:3] for found in ordered if found[3] is State.UNVERIFIED)
         return unverified, [found[:3] for found in ordered if found[3] is State.PENDING]
 
@@ -201,13 +205,13 @@ class Sending:
             elif work.may_send():
                 attempt = self._send_next(work, transport, now, done)
                 told.sent()
-                if attempt and work.quota.is_relay_down(attempt):
+                if attempt and attempt.result is Result.UNAVAILABLE and not attempt.after_connecting:
                     done.stopped = f"the relay does not take reports now: {attempt.detail}"
                     return False
             elif not work.is_verifying():
                 break
             self._lock.refresh(now())
-        done.stopped = done.stopped or _reason(kind, work, limits_of(self._settings, kind))
+        done.left = done.left or _reason(kind, work, limits_of(self._settings, kind))
         return True
 
     def _ask_more(self, work: "_Work") -> None:
@@ -245,11 +249,30 @@ class Sending:
             self._ledger.wait(delivery, now() + HOUR, now(), reason)
             done.postponed += 1
             return None
-        attempt = self._send(delivery, transport, now, done)
+        attempt = self._send_safely(delivery, transport, now, done)
         if attempt:
             quota.left -= 1
             quota.lately[host] += 1
         return attempt
+
+    def _send_safely(
+        self, delivery: Delivery, transport: Transport, now: Callable[[], int], done: Sum
+    ) -> Attempt | None:
+        """A bug for one report must not keep all others from being sent."""
+        try:
+            return self._send(delivery, transport, now, done)
+        except (StoreError, OSError):
+            raise
+        except Exception as error:
+            log.exception("reports: %s: internal error", delivery.address)
+            reason = f"internal error: {type(error).__name__}"
+            done.lines.append(f"{delivery.domain}: {delivery.address}: {reason}")
+            if self._ledger.is_sending(delivery):
+                self._ledger.set_state(delivery, State.UNCERTAIN, now(), reason)
+                done.uncertain += 1
+            else:
+                self._again_or_never(delivery, State.PENDING, now(), reason, done)
+            return None
 
     def _send(self, delivery: Delivery, transport: Transport, now: Callable[[], int], done: Sum) -> Attempt | None:
         """None: there was nothing to hand over."""
@@ -308,6 +331,7 @@ class Sending:
                 self._ledger.set_state(delivery, State.FAILED, now, attempt.detail)
                 done.failed += 1
             case Result.LATER | Result.UNAVAILABLE:
+                done.troubles += attempt.result is Result.UNAVAILABLE
                 self._again_or_never(delivery, State.PENDING, now, attempt.detail, done)
         if attempt.result is not Result.SENT:
             done.lines.append(f"{delivery.domain}: {delivery.address}: {attempt.detail}")
