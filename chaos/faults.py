@@ -52,8 +52,9 @@ def _deferred(stand: Stand) -> bool:
     return any(deferrals(sent) for sent in stand.traffic.sent)
 
 
-def _slow(stand: Stand) -> bool:
-    return max((attempt.seconds for sent in stand.traffic.sent for attempt in sent.attempts), default=0.0) > 0.5
+def _slow(seconds: float) -> Callable[[Stand], bool]:
+    """A message took at least that long."""
+    return lambda stand: any(attempt.seconds >= seconds for sent in stand.traffic.sent for attempt in sent.attempts)
 
 
 def _unwritten(stand: Stand) -> int:
@@ -117,11 +118,11 @@ FAULTS = (
     Fault("kill-workers", "kill -9 of all workers, each 2.5 s", processes.kill_all_workers, _deaths(4)),
     Fault("kill-supervisor", "kill -9 of the supervisor", processes.kill_the_supervisor, _deaths(1)),
     Fault("restart", "stop and start by the service manager", processes.restart, _deaths(1)),
-    Fault("frozen-worker", "SIGSTOP of a worker for 2 s, again and again", processes.freeze_a_worker, _slow),
+    Fault("frozen-worker", "SIGSTOP of a worker for 2 s, again and again", processes.freeze_a_worker, _slow(0.5)),
     Fault("reload-storm", "SIGHUP each 50 ms", processes.reload_storm, _logged("INFO reloaded ")),
     Fault("dns-stopped", "the name server's port is closed", network.dns_stopped, _deferred),
     Fault("dns-silent", "the name server does not answer", network.dns_silent, _deferred),
-    Fault("dns-slow", "each answer takes 0.4 s", network.dns_slow, _slow),
+    Fault("dns-slow", "each answer takes 0.4 s", network.dns_slow, _slow(network.SLOW_SECONDS)),
     Fault("disk-full", "no room for the journal", storage.disk_full, _unwritten, needs=_small_disk, missing=_no_mount),
     Fault(
         "read-only",
