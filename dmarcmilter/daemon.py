@@ -65,6 +65,7 @@ class Supervisor:
 
     def run(self) -> int:
         if not self._fork_all():
+            log.error("not started: a worker ended, or was not ready within %d s", children.READY_SECONDS)
             self._stop()
             return 1
         log.info("ready: %d workers on %s", len(self.children), self.config.milter.socket)

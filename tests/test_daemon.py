@@ -107,6 +107,21 @@ def test_no_conf_file(tmp_path):
     assert (done.returncode, "absent.toml" in done.stderr) == (2, True)
 
 
+def test_a_worker_that_does_not_start_is_told(tmp_path):
+    """With the exit status alone nobody would know why the service does not start."""
+    path = tmp_path / "conf"
+    path.write_text(f'[milter]\nsocket = "unix:{tmp_path}/s"\nworkers = 1\n[policy]\nmode = "monitor"\n')
+    program = (
+        "import os\nfrom dmarcmilter import daemon, worker\nworker.run = lambda *_: os._exit(3)\n"
+        f"raise SystemExit(daemon.serve({str(path)!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "ERROR not started: a worker ended, or was not ready within 20 s" in done.stderr
+
+
 def test_second_start_is_refused(running):
     daemon = running()
     done = run(daemon.conf)
