@@ -5,6 +5,7 @@ python -m chaos.run [--only NAME ...] [--seconds N] [--seed N] [--markdown FILE]
 
 import argparse
 import contextlib
+import re
 import sys
 import tempfile
 import time
@@ -22,6 +23,8 @@ BEFORE, AFTER = 0.15, 0.15
 END_SECONDS = 60.0
 """In which all that was put off must get through when the fault is over."""
 DELIVERY_SECONDS = 30.0
+QUEUE_ID = re.compile(r"[0-9A-Za-z]{6,}")
+"""The form of Postfix's queue ids."""
 SHOWN = 10
 """Violations of one fault."""
 
@@ -71,7 +74,9 @@ def _run(fault: Fault, stand: Stand, seconds: float) -> Result:
         last()
     seen = stand.seen()
     if fault.strangers:
-        seen = replace(seen, outcomes={queue_id: found for queue_id, found in seen.outcomes.items() if queue_id})
+        # A malformed conversation may tell a queue id that is none, such as the name of a macro.
+        kept = {queue_id: found for queue_id, found in seen.outcomes.items() if QUEUE_ID.fullmatch(queue_id)}
+        seen = replace(seen, outcomes=kept)
     found = [*violations(seen), *stand.problems]
     if not fault.felt(stand):
         found.append("the fault was not felt: this run shows nothing")
