@@ -22,7 +22,7 @@ SEVERITY = (Disposition.NONE, Disposition.QUARANTINE, Disposition.REJECT)
 class Match(Enum):
     NO = auto()
     POSSIBLE = auto()
-    """It depends on recipients whose addresses have no single reading, or beyond those that we keep."""
+    """Of some recipients, of addresses without a single reading, or of recipients beyond those that are kept."""
     YES = auto()
 
 
@@ -30,7 +30,7 @@ def deciding(case: Case, rules: Rules, requested: Disposition) -> Entry | None:
     """The first entry that matches a message for which `requested` is asked; what comes after it is not looked at.
 
     A possible match counts where it is the stricter choice: no sender shall evade an entry, or be let through by one,
-    by the spelling of a recipient.
+    by the spelling of a recipient or by a further recipient.
     """
     strictest: Entry | None = None
     recipients = _read_recipients(case, rules)
@@ -149,11 +149,11 @@ def _is_sealed(patterns: tuple[NamePattern, ...], case: Case, rules: Rules) -> b
 
 
 def _match_recipients(patterns: tuple[RecipientPattern, ...], case: Case, recipients: Recipients) -> Match:
-    """One message has one answer, so it takes all of its recipients."""
+    """One message has one answer: a match for all recipients alike is sure, one for some of them only possible."""
     matches = {_match_recipient(patterns, mailbox) for mailbox in recipients}
-    if not matches or Match.NO in matches:
+    if not matches:
         return Match.NO
-    return Match.POSSIBLE if case.more_recipients or Match.POSSIBLE in matches else Match.YES
+    return Match.POSSIBLE if case.more_recipients or len(matches) > 1 else matches.pop()
 
 
 def _match_recipient(patterns: tuple[RecipientPattern, ...], mailbox: Mailbox | None) -> Match:
