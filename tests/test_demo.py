@@ -103,3 +103,10 @@ def test_a_filter_that_does_not_start_is_an_error(tmp_path):
     conf.write_text("[polcy]\n", encoding="utf-8")
     with pytest.raises(RuntimeError, match="does not start"), show.running(conf, tmp_path / "none.sock"):
         pass
+
+
+def test_demonstration_ends_with_the_mode_of_a_new_installation_and_how_to_enforce():
+    end = CliRunner().invoke(main, ["demo"], catch_exceptions=False)
+    assert end.exit_code == 0
+    assert f'A new installation is in mode "{config.Config().policy.mode}"' in end.output
+    assert 'mode = "enforce" below [policy]' in end.output

@@ -35,6 +35,10 @@ def demo(state: str, socket: str, *, stay: bool) -> None:
     except RuntimeError as error:
         fail(str(error))
     if not stay:
+        click.echo(
+            '\nA new installation is in mode "monitor": it marks and records, and refuses, holds and defers nothing.'
+        )
+        click.echo('To enforce, write mode = "enforce" below [policy] in the conf file, and reload the filter.')
         return
     folder = Path(state).resolve()
     folder.mkdir(parents=True, exist_ok=True)
