@@ -167,13 +167,16 @@ def path_cases() -> Iterator[Case]:
     """Recipients with local-parts of the largest size, each compared with entries."""
     for name, piece in PATHS.items():
         text = (piece * smtppath.MAX_PATH)[: smtppath.MAX_PATH - 40].decode("utf-8", "ignore").rstrip("\\")
-        local = f'"{text}"' if "\\" in text else text
-        yield Case(
-            "smtppath", name, 1000, lambda n, some=local: [f"{some}{i}@b.example" for i in range(n)], paths, "paths"
-        )
+        form = '"{}{}"@b.example' if "\\" in text else "{}{}@b.example"
+
+        def make(count: int, text: str = text, form: str = form) -> list[str]:
+            return [form.format(text, number) for number in range(count)]
+
+        yield Case("smtppath", name, 1000, make, paths, "paths")
 
 
 def paths(written: list[str]) -> object:
+    smtppath._read_ascii.cache_clear()  # noqa: SLF001  a message's paths are new
     found = smtppath.read_all([path.encode() for path in written])
     return [{mailbox.key for mailbox in found if mailbox} for _ in range(50)]
 

@@ -188,6 +188,8 @@ class _Parser:
                     return self._refuse("no clear local-part")
                 if not self._domain():
                     return False
+                if self.scanner.goes_on_behind_comment():
+                    return self._refuse("no clear domain after @")
                 current = trailing
             else:
                 return token is not Token.BAD

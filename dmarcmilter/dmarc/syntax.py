@@ -100,6 +100,8 @@ class Scanner:
         """White space or a comment stands before the token."""
         self.fault = ""
         """Why the token is BAD."""
+        self._domain_end = 0
+        """Of the domain taken last."""
         self._tokens = 0
         if text.count(b"(") > MAX_COMMENT_PARTS:
             self._set_bad("too many comments")
@@ -150,6 +152,11 @@ class Scanner:
         # Nothing behind it is looked at again.
         self.start = self._end = len(self.text)
 
+    def goes_on_behind_comment(self) -> bool:
+        """Whether the domain taken last goes on in the current token for programs that drop comments: `@ba(x)nk`."""
+        opens, closes = self.text[self._domain_end : self._domain_end + 1], self.text[self.start - 1 : self.start]
+        return self.token in _NAME_PARTS and opens == b"(" and closes == b")"
+
     def take_literal(self) -> bool:
         """Past a domain-literal (RFC 5322 3.4.1) at the current bracket."""
         match = _LITERAL.match(self.text, self.start)
@@ -177,5 +184,6 @@ class Scanner:
             parts.append(self.value)
             dots += not is_atom
             after_atom = is_atom
+            self._domain_end = self._end
             self.advance()
         return b"".join(parts) or None

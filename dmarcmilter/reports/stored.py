@@ -14,7 +14,7 @@ from dmarcmilter.reports.row import Outcome
 
 MAX_SOURCES = 100_000
 """Sources counted in one report, for our memory's sake; what is beyond makes a supplement."""
-MAX_DOMAINS = 300_000
+MAX_DOMAINS = 200_000
 """Policy domains of one day, for our memory's sake. Of more, those known for longest are reported about."""
 VERDICTS_AT_ONCE = 100
 """Verdicts held in memory: a hostile one has tens of thousands of bytes."""
