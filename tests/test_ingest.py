@@ -293,7 +293,8 @@ def test_a_full_disk_is_caught_up(quick, journal, tmp_path):
     written = journals.append(journal, journals.some(300))
     with pytest.raises(StoreError, match="full"):
         reader.once()
-    assert queue_ids(store) == []
+    # Whole batches may have found room before.
+    assert len(queue_ids(store)) < len(written)
     with store.writing() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
     reader.once()
