@@ -7,6 +7,7 @@ import struct
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -232,6 +233,24 @@ def test_no_filter_runs(address, tmp_path):
     (found,) = running.judge(address.format(folder=tmp_path, port=closed_port()), NOWHERE)
     assert found.severity is Severity.ERROR
     assert "the filter does not run" in found.text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take the MTA's rights")
+@pytest.mark.parametrize("state", ["listens", "left behind", "missing"])
+def test_a_socket_that_the_mta_may_not_reach_is_not_said_to_be_there_unless_it_is(state, tmp_path):
+    tmp_path.chmod(0o700)
+    path = tmp_path / "s"
+    mta = replace(NOWHERE, postfix=SimpleNamespace(owner="nobody"))
+    with socket.socket(socket.AF_UNIX) as sock:
+        if state != "missing":
+            sock.bind(str(path))
+        if state == "listens":
+            sock.listen()
+        found = [one.text for one in running.judge(f"unix:{path}", mta)]
+    assert "nobody may not connect to it: " in found[0]
+    assert ("is there" in found[0]) == (state == "listens")
+    assert [text for text in found if "the filter does not run: systemctl start" in text] == found[1:]
+    assert len(found) == (1 if state == "listens" else 2)
 
 
 def run(*arguments):

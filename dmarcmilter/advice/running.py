@@ -31,15 +31,32 @@ def judge(address: str, scene: Scene) -> list[Finding]:
         if mta is None or not accounts.can_act_as(mta):
             text = f"[milter] socket: {address} is there, but the user that runs this check may not connect to it"
             return [warning(f"{text}: run the check as root")]
-        return [
-            error(f"[milter] socket: {address} is there, but {mta.name} may not connect to it: {_opened(where, mta)}")
-        ]
+        # The MTA's user sees neither the socket nor that it is missing; root does.
+        listens = _listens(where)
+        there = f"{address} is there, but {mta.name}" if listens else f"{address}: {mta.name}"
+        refused = error(f"[milter] socket: {there} may not connect to it: {_opened(where, mta)}")
+        return [refused] if listens else [refused, _not_running(address)]
     except (ConnectionRefusedError, FileNotFoundError):
-        text = f"[milter] socket: nobody listens at {address}: the filter does not run"
-        return [error(f"{text}: systemctl start dmarcmilter; if it does not start: journalctl -u dmarcmilter -n 50")]
+        return [_not_running(address)]
     except (OSError, struct.error) as problem:
         return [error(f"[milter] socket: {address}: {problem}: who listens there is not a filter, or is stuck")]
     return [ok(f"[milter] socket: the filter answers at {address} (protocol {answer})")]
+
+
+def _not_running(address: str) -> Finding:
+    text = f"[milter] socket: nobody listens at {address}: the filter does not run"
+    return error(f"{text}: systemctl start dmarcmilter; if it does not start: journalctl -u dmarcmilter -n 50")
+
+
+def _listens(where: Socket) -> bool:
+    """Whether a program listens there, asked with the rights of the user that runs this check."""
+    try:
+        _connected(where).close()
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+    except OSError:
+        pass  # the socket is in use; what is wrong with it is told elsewhere
+    return True
 
 
 def _opened(where: Socket, mta: Account) -> str:
