@@ -560,6 +560,27 @@ def test_standard_output_on_a_full_disk():
     assert err == b"dmarcmilter: standard output: No space left on device: the disk is full: make room\n"
 
 
+def test_check_tells_errors_of_standard_output_from_those_of_the_message(machine, tmp_path):
+    message = tmp_path / "m.eml"
+    message.write_bytes(b"Subject: no author\r\n\r\nx\r\n")
+    # Many messages, so that the output is flushed while the file is still being read.
+    many = tmp_path / "m.mbox"
+    many.write_bytes(b"From a@b Sat Nov 28 16:00:00 2026\nSubject: no author\n\nx\n\n" * 40)
+    for path in (message, many):
+        arguments = ("check", "--config", machine.conf, str(path))
+        reader, writer = os.pipe()
+        os.close(reader)
+        process = program(*arguments, stdout=writer)
+        os.close(writer)
+        _, err = process.communicate(timeout=SECONDS)
+        assert (process.returncode, err) == (1, b""), path
+        with Path("/dev/full").open("wb") as full:
+            process = program(*arguments, stdout=full)
+            _, err = process.communicate(timeout=SECONDS)
+        assert process.returncode == 2
+        assert err == b"dmarcmilter: standard output: No space left on device: the disk is full: make room\n", path
+
+
 def test_ctrl_c(machine):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))

@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
@@ -92,16 +93,23 @@ def check(
     given = Given(address, helo, mail_from, recipients, queue_id)
     checker = _Checker(config, lang, as_json=as_json)
     status = 0
+    with _opened(message) as file:
+        for number, stored in enumerate(_read(file, message), start=1):
+            status = max(status, checker.check(stored, given, message, number), key=WORST.index)
+    raise SystemExit(status)
+
+
+def _read(file: BinaryIO, path: str) -> Iterator[mbox.Stored]:
+    """Each message; only an error of reading is one of this file: one of writing is standard output's."""
     number = 0
     try:
-        with _opened(message) as file:
-            for number, stored in enumerate(mbox.messages(file), start=1):
-                status = max(status, checker.check(stored, given, message, number), key=WORST.index)
+        for stored in mbox.messages(file):
+            number += 1
+            yield stored
     except mbox.TooLargeError:
-        fail(f"{message}: message {number + 1} is larger than {mbox.MAX_MESSAGE} bytes")
+        fail(f"{path}: message {number + 1} is larger than {mbox.MAX_MESSAGE} bytes")
     except OSError as error:
-        fail(f"{message}: {error.strerror or error}")
-    raise SystemExit(status)
+        fail(f"{path}: {error.strerror or error}")
 
 
 def _opened(path: str) -> BinaryIO:
