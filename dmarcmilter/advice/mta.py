@@ -55,7 +55,7 @@ def socket(config: Config, scene: Scene) -> list[Finding]:
     mode = int(config.milter.socket_mode, 8)
     wanted = config.milter.socket_group
     if mode & stat.S_IWOTH:
-        found.append(warning(f"[milter] socket_mode lets every user of this machine connect{UNASKED}"))
+        found.append(warning(f"[milter] socket_mode lets every user of this machine connect: each{UNASKED}"))
     if not mode & (stat.S_IWGRP | stat.S_IWOTH):
         text = "[milter] socket_mode lets nobody but the filter's own user connect"
         found.append(error(f'{text}, so mail is deferred: set socket_mode = "0660"'))
