@@ -1,5 +1,6 @@
 """Fixtures that the tests of several modules share."""
 
+import contextlib
 import logging
 
 import pytest
@@ -8,6 +9,19 @@ import pytest
 @pytest.fixture(autouse=True)
 def _unchanged_logging():
     """Commands that run within a test configure logging for the whole process."""
+    with _logging_restored():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _unchanged_logging_of_module():
+    """The same for commands that fixtures of a module run: they come before the tests' own."""
+    with _logging_restored():
+        yield
+
+
+@contextlib.contextmanager
+def _logging_restored():
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
