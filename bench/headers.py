@@ -3,16 +3,18 @@
 from collections.abc import Callable, Iterator
 
 from bench.case import Case
-from dmarcmilter import authres, authresreader, pipeline, smtppath
-from dmarcmilter.collector import HeaderCollector
-from dmarcmilter.dmarc import addresses
+from dmarcmilter import pipeline
+from dmarcmilter.auth import authentication_results, authentication_results_reader
 from dmarcmilter.dmarc.author import author_domain
-from dmarcmilter.dmarc.domain import LabelBudget
-from dmarcmilter.message import Header
+from dmarcmilter.mail import address_list
+from dmarcmilter.mail import path as smtppath
+from dmarcmilter.mail.domain import LabelBudget
+from dmarcmilter.mail.message import Header
+from dmarcmilter.milter.header_buffer import HeaderCollector
 
 FIELD = 1_048_576
 """Octets of one field: libmilter's packet limit."""
-FROM_FIELD = addresses.MAX_FIELD
+FROM_FIELD = address_list.MAX_FIELD
 HEADER = 4_194_304
 """Octets of the whole header: [milter] max_header_bytes."""
 FIELDS = 10_000
@@ -203,14 +205,16 @@ def results_cases() -> Iterator[Case]:
         "octets above 127": repeated(b"\xc3\xbc", after=b"; none"),
     }
     for name, make in values.items():
-        yield Case("authres.forged", name, FIELD, make, lambda value: authres.forged([value], ids))
-        yield Case("authresreader", name, authresreader.MAX_OCTETS, make, authresreader.parse)
+        yield Case("authres.forged", name, FIELD, make, lambda value: authentication_results.forged([value], ids))
+        yield Case(
+            "authresreader", name, authentication_results_reader.MAX_OCTETS, make, authentication_results_reader.parse
+        )
     yield Case(
         "authres.forged",
         "fields",
         2 * FIELDS,
         lambda n: [b" other.example; none"] * n,
-        lambda found: authres.forged(found, ids),
+        lambda found: authentication_results.forged(found, ids),
         "fields",
     )
     yield Case(
@@ -218,7 +222,7 @@ def results_cases() -> Iterator[Case]:
         "fields, U-labels",
         4000,
         lambda n: [b" " + u_labels(U_LABEL_OCTETS) + b"; none"] * n,
-        lambda found: authres.forged(found, ids),
+        lambda found: authentication_results.forged(found, ids),
         "fields",
     )
     hostile = tuple((name, '"' * 255) for name in ("header.d", "header.i", "header.s", "header.a", "header.b"))
@@ -226,14 +230,14 @@ def results_cases() -> Iterator[Case]:
         "authres.render",
         "signatures",
         400,
-        lambda n: [authres.Result("dkim", "fail", properties=hostile)] * n,
-        lambda found: authres.render("mx", found),
+        lambda n: [authentication_results.Result("dkim", "fail", properties=hostile)] * n,
+        lambda found: authentication_results.render("mx", found),
         "results",
     )
     yield Case(
         "authresreader",
         "one long list",
-        authresreader.MAX_OCTETS,
+        authentication_results_reader.MAX_OCTETS,
         repeated(b"; a=b", before=b"m"),
-        authresreader.parse,
+        authentication_results_reader.parse,
     )

@@ -26,17 +26,18 @@ sys.path.insert(0, str(ROOT))
 from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: E402
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat  # noqa: E402
 
+from dmarcmilter.config.schema import Reports  # noqa: E402
 from dmarcmilter.dmarc.discovery import Method  # noqa: E402
-from dmarcmilter.dmarc.suffixes import Suffixes  # noqa: E402
-from dmarcmilter.history import purge, stats  # noqa: E402
+from dmarcmilter.dmarc.public_suffix import Suffixes  # noqa: E402
+from dmarcmilter.dns.lookup import Answer, Status  # noqa: E402
+from dmarcmilter.history import retention  # noqa: E402
+from dmarcmilter.history import statistics as stats  # noqa: E402
 from dmarcmilter.history.ingest import Ingest  # noqa: E402
 from dmarcmilter.history.store import Store, rows  # noqa: E402
-from dmarcmilter.lookup import Answer, Status  # noqa: E402
-from dmarcmilter.reports.delivery import Attempt, Mail, Result  # noqa: E402
+from dmarcmilter.reports.delivery.dkim_signing import Signer  # noqa: E402
+from dmarcmilter.reports.delivery.relay import Attempt, Mail, Result  # noqa: E402
+from dmarcmilter.reports.delivery.sending import World  # noqa: E402
 from dmarcmilter.reports.run import Run  # noqa: E402
-from dmarcmilter.reports.sending import World  # noqa: E402
-from dmarcmilter.reports.signing import Signer  # noqa: E402
-from dmarcmilter.settings import Reports  # noqa: E402
 
 AUTHORS = 100_000
 CLIENTS = 200_000
@@ -256,7 +257,7 @@ def reports(url: str) -> None:
 def purging(url: str) -> None:
     store = Store(url)
     start = time.perf_counter()
-    gone = purge.purge(store, 99_991_231)
+    gone = retention.purge(store, 99_991_231)
     print(f"  {gone / (time.perf_counter() - start):.0f} outcomes/s removed, with all that they alone used")
     store.close()
 

@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 
 from bench.load import Load, memory_megabytes
-from dmarcmilter.demo.mta.milterclient import MilterClient
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.demo.samples import Sample, samples, zone
+from dmarcmilter.demo.sample_messages import Sample, samples, zone
 from dmarcmilter.demo.show import running, write_conf
+from dmarcmilter.testing.milter_client import MilterClient
+from dmarcmilter.testing.name_server import NameServer
 
 LINE = b"        <td>some cells of a table, as newsletters have them</td>\r\n"
 SETTLE = 3.0

@@ -16,10 +16,10 @@ import threading
 import time
 from pathlib import Path
 
-from dmarcmilter.demo.mta.milterclient import MilterClient
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.demo.samples import Sample, samples, zone
+from dmarcmilter.demo.sample_messages import Sample, samples, zone
 from dmarcmilter.demo.show import running, write_conf
+from dmarcmilter.testing.milter_client import MilterClient
+from dmarcmilter.testing.name_server import NameServer
 
 TICKS = os.sysconf("SC_CLK_TCK")
 MINUTE = 60.0

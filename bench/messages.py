@@ -9,12 +9,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from bench.case import Case
 from bench.headers import FIELDS, HEADER
 from bench.signatures import signature
-from dmarcmilter import pipeline, sampling
-from dmarcmilter.checks import arc, dkim
-from dmarcmilter.checks.bodyhash import BodyHasher, BodyPlan
-from dmarcmilter.dmarc.domain import Domain
-from dmarcmilter.lookup import Answer, Status
-from dmarcmilter.message import Header
+from dmarcmilter import pipeline
+from dmarcmilter.auth import arc, dkim
+from dmarcmilter.auth.body_hash import BodyHasher, BodyPlan
+from dmarcmilter.dns.lookup import Answer, Status
+from dmarcmilter.mail.domain import Domain
+from dmarcmilter.mail.message import Header
+from dmarcmilter.policy import sampling
 
 BODY = 10_485_760
 """Octets: Postfix's default limit of a message."""

@@ -8,10 +8,11 @@ import outcomes
 
 from bench.case import Case
 from bench.headers import U_LABEL_OCTETS, u_labels
-from dmarcmilter.checks import keyrecord, spf
-from dmarcmilter.dmarc import domain, record, treewalk
-from dmarcmilter.lookup import Answer, Status
-from dmarcmilter.resolver import names, wire
+from dmarcmilter.auth import key_record, spf
+from dmarcmilter.dmarc import record, tree_walk
+from dmarcmilter.dns import names, wire_format
+from dmarcmilter.dns.lookup import Answer, Status
+from dmarcmilter.mail import domain
 
 TXT = 65_000
 """Octets of the largest TXT data that a DNS message can carry."""
@@ -43,7 +44,7 @@ def record_cases() -> Iterator[Case]:
     yield Case("dmarc.record", "spaces before v", TXT, partial(_filled, b"", b" "), record.is_policy_record)
     yield Case("dmarc.record", "near miss", TXT, partial(_filled, b"v=dmarc1", b";a"), record.near_miss)
     for name, unit in {"semicolons": b";", "tags": b"a=;", "spaces in p=": b" ", "colons in s=": b":"}.items():
-        yield Case("keyrecord", name, keyrecord.MAX_RECORD, partial(_filled, b"p=", unit), _parse_key)
+        yield Case("keyrecord", name, key_record.MAX_RECORD, partial(_filled, b"p=", unit), _parse_key)
     yield Case("domain", "labels", 20_000, lambda n: b"a." * n, domain.parse, "labels")
     mapped = {
         "U-labels": (U_LABEL_OCTETS, u_labels),
@@ -55,15 +56,15 @@ def record_cases() -> Iterator[Case]:
     }
     for name, (largest, make) in mapped.items():
         yield Case("domain", name, largest, make, domain.parse)
-    yield Case("treewalk", "labels", 126, _labels, lambda name: treewalk.walk(name, _nothing), "labels")
+    yield Case("treewalk", "labels", 126, _labels, lambda name: tree_walk.walk(name, _nothing), "labels")
     yield Case("suffixes", "labels", 126, _labels, outcomes.SUFFIXES.organizational_domain, "labels")
     yield from wire_cases()
     yield from spf_cases()
 
 
 def _parse_key(text: bytes) -> object:
-    keyrecord._parse.cache_clear()  # noqa: SLF001  it is the first reading that is measured
-    return keyrecord.parse(text)
+    key_record._parse.cache_clear()  # noqa: SLF001  it is the first reading that is measured
+    return key_record.parse(text)
 
 
 def _filled(start: bytes, unit: bytes, size: int) -> bytes:
@@ -104,7 +105,7 @@ def wire_cases() -> Iterator[Case]:
 
 
 def _read(rdtype: int, reply: bytes) -> object:
-    return wire.is_reply(reply, 7, NAME, rdtype) and wire.read_reply(reply, NAME, rdtype)
+    return wire_format.is_reply(reply, 7, NAME, rdtype) and wire_format.read_reply(reply, NAME, rdtype)
 
 
 def _rr(owner: bytes, rdtype: int, data: bytes) -> bytes:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from bench.case import Case
 from bench.headers import FIELD, FIELDS, HEADER, U_LABEL_OCTETS, repeated, u_labels
-from dmarcmilter.checks import arc, dkim, taglist
-from dmarcmilter.checks import signature as signatures
-from dmarcmilter.message import Header
+from dmarcmilter.auth import arc, dkim, tag_list
+from dmarcmilter.auth import signature as signatures
+from dmarcmilter.mail.message import Header
 
 SIGNATURE = signatures.MAX_FIELD
 RESULTS = b"ARC-Authentication-Results"
@@ -51,14 +51,14 @@ def _tag_list_cases() -> Iterator[Case]:
         "folds": b"\r\n ",
     }
     for name, unit in units.items():
-        yield Case("taglist", name, SIGNATURE, repeated(unit, before=b"v=1;"), taglist.parse)
+        yield Case("taglist", name, SIGNATURE, repeated(unit, before=b"v=1;"), tag_list.parse)
         yield Case("taglist", name + ", b= emptied", SIGNATURE, repeated(unit, before=b"b="), _empty_b)
-    yield Case("taglist", "spaces in base64", SIGNATURE, repeated(b" ", before=b"A", after=b"!"), taglist.base64)
-    yield Case("taglist", "equals in base64", SIGNATURE, repeated(b"=", before=b"A"), taglist.base64)
+    yield Case("taglist", "spaces in base64", SIGNATURE, repeated(b" ", before=b"A", after=b"!"), tag_list.base64)
+    yield Case("taglist", "equals in base64", SIGNATURE, repeated(b"=", before=b"A"), tag_list.base64)
 
 
 def _empty_b(value: bytes) -> object:
-    return taglist.without_value(value, b"b")
+    return tag_list.without_value(value, b"b")
 
 
 def _dkim_cases() -> Iterator[Case]:

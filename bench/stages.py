@@ -13,14 +13,17 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
 
-from dmarcmilter import actions, config, mailfile, pipeline, site
-from dmarcmilter.checks import arc, dkim, spf
-from dmarcmilter.demo.samples import samples, zone
-from dmarcmilter.examination import Examination
+from dmarcmilter import pipeline, receiver
+from dmarcmilter.auth import arc, dkim, spf
+from dmarcmilter.config import load
+from dmarcmilter.demo.sample_messages import samples, zone
+from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.history import journal
-from dmarcmilter.lookup import Answer, Status
-from dmarcmilter.message import Envelope
+from dmarcmilter.mail import message_file
+from dmarcmilter.mail.message import Envelope
+from dmarcmilter.milter.transaction import Examination
 from dmarcmilter.outcome import Outcome
+from dmarcmilter.response import plan
 
 ROUNDS = 60
 CHUNK = 65_535
@@ -37,7 +40,7 @@ STAGES: list[tuple[object, str, str]] = [
     (dkim, "verify", "  DKIM signatures verified"),
     (arc, "verify", "  ARC chain verified"),
     (pipeline, "organizational_domains", "  Organizational Domains of identifiers"),
-    (actions, "plan", "actions, Authentication-Results"),
+    (plan, "plan", "actions, Authentication-Results"),
     (Outcome, "record", "outcome as a record"),
     (Outcome, "log_line", "log line"),
 ]
@@ -82,22 +85,22 @@ def timed(owner: object, name: str, totals: Counter[str]) -> None:
     setattr(owner, name, outer)
 
 
-def judge(message: mailfile.MailFile, envelope: Envelope, mine: pipeline.Site, lookup: ZoneLookup) -> bytes:
+def judge(message: message_file.MailFile, envelope: Envelope, mine: pipeline.Site, lookup: ZoneLookup) -> bytes:
     examination = Examination(envelope, lookup, mine)  # type: ignore[arg-type]
     examination.end_of_headers(message.headers, size=1000)
     for start in range(0, len(message.body), CHUNK):
         examination.body(message.body[start : start + CHUNK])
     outcome = examination.outcome("4BENCH")
     name = "mx.example.net"
-    actions.plan(outcome, authserv_id=name, own_ids=(name,), texts=mine.texts, channel=mine.channel)
+    plan.plan(outcome, authserv_id=name, own_ids=(name,), texts=mine.texts, channel=mine.channel)
     outcome.log_line()
     return journal.encoded(outcome.record())
 
 
 def main() -> None:
     lookup = ZoneLookup()
-    mine = site.build(
-        config.parse('[policy]\nmode = "monitor"\nsampling_key = "/var/lib/dmarcmilter/sampling.key"'), keep_key=False
+    mine = receiver.build(
+        load.parse('[policy]\nmode = "monitor"\nsampling_key = "/var/lib/dmarcmilter/sampling.key"'), keep_key=False
     )
     totals: Counter[str] = Counter()
     for owner, name, _ in STAGES:
@@ -106,7 +109,7 @@ def main() -> None:
     for size, octets in BODIES.items():
         sample = samples(body="A line of text as people write it.\r\n" * (octets // 36))[0]
         envelope = Envelope("", datetime.now(UTC), ip_address(sample.client_ip), "", b"mx.example", b"a@bank.example")
-        parsed = mailfile.parse(sample.message)
+        parsed = message_file.parse(sample.message)
         columns[size] = best_of_rounds(lambda p=parsed, e=envelope: judge(p, e, mine, lookup), totals)
     out = sys.stdout.write
     out(f"{'microseconds a message, body of':<44}" + "".join(f"{size:>10}" for size in columns) + "\n")

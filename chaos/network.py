@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from chaos.mail import ZONE
 from chaos.stand import Stand
-from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.testing.name_server import NameServer
 
 SLOW_SECONDS = 0.4
 """For each answer; a query may take 1 s, a message 4 s of them."""

@@ -21,9 +21,9 @@ from mta.sink import Sink
 
 from chaos.account import Fate, Seen
 from chaos.mail import ZONE, Traffic
-from dmarcmilter.demo.nameserver import NameServer
 from dmarcmilter.history.ingest import Ingest
 from dmarcmilter.history.store import Store, rows
+from dmarcmilter.testing.name_server import NameServer
 
 WORKERS = 2
 RESTART_SECONDS = 2.0

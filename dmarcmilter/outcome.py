@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
-from dmarcmilter.case import Case, Hop, Unvouched
-from dmarcmilter.dmarc import comparison
-from dmarcmilter.dmarc.domain import Domain
+from dmarcmilter.auth.results import DkimResult, Evidence
+from dmarcmilter.dmarc import discovery_comparison
 from dmarcmilter.dmarc.evaluation import Assessment, DmarcWord, Evaluation
-from dmarcmilter.evidence import DkimResult, Evidence
-from dmarcmilter.message import Message
-from dmarcmilter.mtaactions import ApplyError
-from dmarcmilter.policy import Decision
-from dmarcmilter.rules import Mode, Override, QuarantineAction
+from dmarcmilter.mail.domain import Domain
+from dmarcmilter.mail.message import Message
+from dmarcmilter.policy.decision import Decision
+from dmarcmilter.policy.facts import Case, Hop, Unvouched
+from dmarcmilter.policy.types import Mode, Override, QuarantineAction
+from dmarcmilter.response.actions import ApplyError
 
 VERSION = 1
 """Of the outcome object; it grows by new keys, a changed meaning is a new number."""
@@ -88,7 +88,7 @@ class Outcome:
 
     def _found(self) -> dict[str, Any]:
         spf, arc = self.evidence.spf, self.evidence.arc
-        compared = comparison.compare(self.evidence, self.evaluation)
+        compared = discovery_comparison.compare(self.evidence, self.evaluation)
         return {
             "spf": {
                 "result": str(spf.result),

@@ -4,17 +4,11 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dmarcmilter import case as cases
-from dmarcmilter import marking, messageid, policy, sampling, smtppath, speaking
-from dmarcmilter.arcseal import sealing
-from dmarcmilter.arcseal.sealing import Sealer
-from dmarcmilter.case import Case, Draws
-from dmarcmilter.checks import arc, clientname, dkim, spf
-from dmarcmilter.checks.signature import BodyHasher
-from dmarcmilter.deferral import BROKEN, Deferrals
+from dmarcmilter.auth import arc, dkim, spf
+from dmarcmilter.auth.results import DkimResult, Evidence, SpfResult
+from dmarcmilter.auth.signature import BodyHasher
 from dmarcmilter.dmarc.alignment import could_align
 from dmarcmilter.dmarc.author import Author, AuthorProblem, author_domain
-from dmarcmilter.dmarc.comparison import KeptAnswers, other_discovery
 from dmarcmilter.dmarc.discovery import (
     Discovery,
     Method,
@@ -23,19 +17,27 @@ from dmarcmilter.dmarc.discovery import (
     prefetch_names,
     with_existence,
 )
-from dmarcmilter.dmarc.domain import Domain, LabelBudget, common_labels, is_within
+from dmarcmilter.dmarc.discovery_comparison import KeptAnswers, other_discovery
 from dmarcmilter.dmarc.evaluation import DmarcWord, Evaluation, assessment_policy, evaluate, without_misreading
+from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dmarc.record import Policy as Disposition
-from dmarcmilter.dmarc.suffixes import Suffixes
-from dmarcmilter.evidence import DkimResult, Evidence, SpfResult
-from dmarcmilter.lookup import Hint, Lookup, no_hint
-from dmarcmilter.marking import Channel
-from dmarcmilter.message import Envelope, Header, Message
+from dmarcmilter.dns.lookup import Hint, Lookup, no_hint
+from dmarcmilter.mail import message_id_hash, path
+from dmarcmilter.mail.domain import Domain, LabelBudget, common_labels, is_within
+from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.outcome import Outcome
-from dmarcmilter.policy import Decision
-from dmarcmilter.recipients.registry import NOBODY_ASKED, Recipients
-from dmarcmilter.replies import Texts
-from dmarcmilter.rules import EVERY_MESSAGE, Action, QuarantineAction, Rules
+from dmarcmilter.policy import client_names, mitigations, quarantine_method, sampling
+from dmarcmilter.policy import decision as policy
+from dmarcmilter.policy import facts as cases
+from dmarcmilter.policy.decision import Decision
+from dmarcmilter.policy.deferral import BROKEN, Deferrals
+from dmarcmilter.policy.facts import Case, Draws
+from dmarcmilter.policy.quarantine_method import Channel
+from dmarcmilter.policy.recipients.registry import NOBODY_ASKED, Recipients
+from dmarcmilter.policy.types import EVERY_MESSAGE, Action, QuarantineAction, Rules
+from dmarcmilter.response import arc_sealing
+from dmarcmilter.response.arc_sealing import Sealer
+from dmarcmilter.response.reply import Texts
 
 SETTLED = frozenset({DmarcWord.PASS, DmarcWord.NONE})
 """Results with which a message is delivered, unless a rule of the operator's says otherwise."""
@@ -96,7 +98,7 @@ def read(headers: Sequence[Header], *, truncated: str = "", seal: bool = False) 
             author = Author(None, AuthorProblem.MALFORMED, author.domains, reason=reason, unread=True)
         signatures = dkim.read(headers, author.domain)
         chain = arc.read(headers)
-    plans = dkim.plans(signatures) | arc.plans(chain) | ({sealing.BODY} if seal else set())
+    plans = dkim.plans(signatures) | arc.plans(chain) | ({arc_sealing.BODY} if seal else set())
     return Reading(author, signatures, chain, BodyHasher(plans), labels)
 
 
@@ -134,17 +136,17 @@ def process(
         if evaluation.result is DmarcWord.TEMPERROR and decision.would_disposition is not Disposition.NONE:
             case = _with_client_names(case, lookup, site.rules)
             decision = policy.decide(case, site.rules, evaluation, assessment)
-    decision = marking.feasible(decision, message, site.channel)
-    way, why_held = marking.way_of(decision, message, site.channel)
+    decision = quarantine_method.feasible(decision, message, site.channel)
+    way, why_held = quarantine_method.way_of(decision, message, site.channel)
     sender, _, _ = spf.identity(message.envelope)
-    mail_from_domain = None if smtppath.is_null(message.envelope.mail_from) else sender
-    hashed = messageid.of_message(message, site.sampling_key)
+    mail_from_domain = None if path.is_null(message.envelope.mail_from) else sender
+    hashed = message_id_hash.of_message(message, site.sampling_key)
     return Outcome(
         *(message, mail_from_domain, evidence, evaluation, assessment, decision, site.rules.mode, case),
         message_id_hash=hashed,
         set_apart=way,
         set_apart_reason=why_held,
-        unvouched=speaking.why_unvouched(case, site.rules),
+        unvouched=mitigations.why_unvouched(case, site.rules),
     )
 
 
@@ -202,7 +204,7 @@ def _with_client_names(case: Case, lookup: Lookup, rules: Rules) -> Case:
     """Asked last, and only when the message is in trouble and a rule would take the client's word by its name."""
     if not rules.forwarder_names or case.client_ip is None:
         return case
-    return replace(case, client_names=clientname.confirmed(case.client_ip, rules.forwarder_names, lookup))
+    return replace(case, client_names=client_names.confirmed(case.client_ip, rules.forwarder_names, lookup))
 
 
 def gather(

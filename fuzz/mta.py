@@ -6,11 +6,11 @@ from typing import Any
 import Milter
 from zones import Zone
 
-from dmarcmilter.lookup import Answer
+from dmarcmilter.config.schema import InternalError
+from dmarcmilter.dns.lookup import Answer
+from dmarcmilter.milter.session import Session
+from dmarcmilter.milter.worker_context import Service
 from dmarcmilter.pipeline import Site
-from dmarcmilter.service import Service
-from dmarcmilter.session import Session
-from dmarcmilter.settings import InternalError
 
 RESULTS = b"authentication-results"
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import signing
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from dmarcmilter.message import Header
+from dmarcmilter.mail.message import Header
 from fuzz import TESTS
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

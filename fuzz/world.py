@@ -11,12 +11,12 @@ from typing import Any
 import outcomes
 from zones import Zone
 
+from dmarcmilter.config.schema import Policy
 from dmarcmilter.dmarc.discovery import Method
-from dmarcmilter.lookup import Answer, Lookup
-from dmarcmilter.message import Envelope
+from dmarcmilter.dns.lookup import Answer, Lookup
+from dmarcmilter.mail.message import Envelope
 from dmarcmilter.pipeline import Site
-from dmarcmilter.replies import Texts
-from dmarcmilter.settings import Policy
+from dmarcmilter.response.reply import Texts
 
 FAILURE = "!"
 MAX_RECORDS = 60

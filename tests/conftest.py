@@ -43,10 +43,10 @@ def url(request, tmp_path):
 @pytest.fixture
 def store(url):
     """A database with our tables."""
-    from dmarcmilter.history import schema
+    from dmarcmilter.history import migrations
     from dmarcmilter.history.store import Store
 
     opened = Store(url)
-    schema.migrate(opened)
+    migrations.migrate(opened)
     yield opened
     opened.close()

@@ -20,12 +20,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import journals  # noqa: E402
 
-from dmarcmilter.history import files  # noqa: E402
+from dmarcmilter.history import journal_files  # noqa: E402
 from dmarcmilter.history.ingest import Ingest  # noqa: E402
 from dmarcmilter.history.store import Store  # noqa: E402
 
 OURS = str(ROOT / "dmarcmilter" / "history")
-files.CHUNK = 8192  # a few outcomes: several transactions for each child
+journal_files.CHUNK = 8192  # a few outcomes: several transactions for each child
 
 
 def ingest(url, journal):

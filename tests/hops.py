@@ -12,16 +12,16 @@ import signing
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from zones import Zone
 
-from dmarcmilter import actions
-from dmarcmilter.arcseal import key as sealkey
-from dmarcmilter.arcseal import sealing
-from dmarcmilter.arcseal.sealing import Sealer
 from dmarcmilter.dmarc.discovery import Method
-from dmarcmilter.message import Header, Message
-from dmarcmilter.mtaactions import ChangeHeader, DeleteHeader, InsertHeader
+from dmarcmilter.mail.message import Header, Message
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.pipeline import Site, process, read
-from dmarcmilter.replies import Texts
+from dmarcmilter.response import arc_key as sealkey
+from dmarcmilter.response import arc_sealing
+from dmarcmilter.response import plan as actions
+from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader
+from dmarcmilter.response.arc_sealing import Sealer
+from dmarcmilter.response.reply import Texts
 
 AUTHOR_SERVER = "192.0.2.10"
 ZONE = {
@@ -110,8 +110,8 @@ class Hop:
             channel=self.site.channel,
         )
         if self.site.sealer:
-            hashed = reading.body.finish()[sealing.BODY]
-            outcome, plan = sealing.sealed(outcome, plan, hashed, self.site.sealer)
+            hashed = reading.body.finish()[arc_sealing.BODY]
+            outcome, plan = arc_sealing.sealed(outcome, plan, hashed, self.site.sealer)
         return Passed(outcome, raw_of(edited(headers, plan), body))
 
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 import outcomes
 from outcomes import RECEIVED_AT
 
-from dmarcmilter.dmarc.domain import Domain
-from dmarcmilter.evidence import DkimResult, DkimWord
+from dmarcmilter.auth.results import DkimResult, DkimWord
+from dmarcmilter.mail.domain import Domain
 
 DAY = 20270115
 NAME = "20270115-1799971200000-17.jsonl"

@@ -6,7 +6,7 @@ import dkim
 import signing
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from dmarcmilter.message import Header
+from dmarcmilter.mail.message import Header
 
 PIECES = [b" ", b"\t", b"\r\n", b"word", b"  ", b"\xe9", b".", b"\x0b", b" \r\n"]
 

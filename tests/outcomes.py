@@ -7,15 +7,7 @@ from ipaddress import ip_address, ip_network
 import msgspec
 from zones import Zone
 
-from dmarcmilter import case as cases
-from dmarcmilter import policy, speaking
-from dmarcmilter.dmarc.author import Author, AuthorProblem
-from dmarcmilter.dmarc.comparison import KeptAnswers, other_discovery
-from dmarcmilter.dmarc.discovery import Method, discover, organizational_domains, with_existence
-from dmarcmilter.dmarc.domain import Domain
-from dmarcmilter.dmarc.evaluation import assessment_policy, evaluate
-from dmarcmilter.dmarc.suffixes import Suffixes
-from dmarcmilter.evidence import (
+from dmarcmilter.auth.results import (
     ArcResult,
     ArcSet,
     ArcWord,
@@ -26,10 +18,20 @@ from dmarcmilter.evidence import (
     SpfScope,
     SpfWord,
 )
-from dmarcmilter.marking import Channel
-from dmarcmilter.message import Envelope, Header, Message
+from dmarcmilter.config import override_entries
+from dmarcmilter.dmarc.author import Author, AuthorProblem
+from dmarcmilter.dmarc.discovery import Method, discover, organizational_domains, with_existence
+from dmarcmilter.dmarc.discovery_comparison import KeptAnswers, other_discovery
+from dmarcmilter.dmarc.evaluation import assessment_policy, evaluate
+from dmarcmilter.dmarc.public_suffix import Suffixes
+from dmarcmilter.mail.domain import Domain
+from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.outcome import Outcome
-from dmarcmilter.rules import (
+from dmarcmilter.policy import decision as policy
+from dmarcmilter.policy import facts as cases
+from dmarcmilter.policy import mitigations
+from dmarcmilter.policy.quarantine_method import Channel
+from dmarcmilter.policy.types import (
     AuthorAction,
     Defer,
     DuplicateAction,
@@ -41,7 +43,6 @@ from dmarcmilter.rules import (
     TracesAction,
     TrustedHops,
 )
-from dmarcmilter.settings import overrides
 
 CHANNEL = Channel(
     way=QuarantineAction.HOLD,
@@ -106,7 +107,9 @@ _RULE_TYPES = {
     "mailing_lists": lambda names: tuple(map(Domain, names)),
     "rollout_percent": int,
     "rollout_domains": lambda names: tuple(map(Domain, names)),
-    "overrides": lambda found: overrides.parsed([msgspec.convert(entry, overrides.OverrideEntry) for entry in found]),
+    "overrides": lambda found: override_entries.parsed(
+        [msgspec.convert(entry, override_entries.OverrideEntry) for entry in found]
+    ),
     "defer": lambda words: Defer(**{k: v if k == "cap" else OnTemperror(v) for k, v in words.items()}),
 }
 
@@ -170,7 +173,7 @@ def outcome(found=None, mail=None, rules=RULES, *, draw=0, mail_from_domain="bou
     known = case(mail, found, **facts)
     decision = policy.decide(known, rules, evaluation, assessment)
     domain = Domain(mail_from_domain) if mail_from_domain else None
-    unvouched = speaking.why_unvouched(known, rules)
+    unvouched = mitigations.why_unvouched(known, rules)
     return Outcome(mail, domain, found, evaluation, assessment, decision, rules.mode, known, unvouched=unvouched)
 
 

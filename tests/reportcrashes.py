@@ -27,16 +27,16 @@ from mta.sink import Sink  # noqa: E402
 from outcomes import fields  # noqa: E402
 from reporting import outcome, passed  # noqa: E402
 
-from dmarcmilter import config as configuration  # noqa: E402
 from dmarcmilter.cli import reportwork  # noqa: E402
-from dmarcmilter.demo.nameserver import NameServer  # noqa: E402
-from dmarcmilter.history import rows, schema  # noqa: E402
+from dmarcmilter.config import load as configuration  # noqa: E402
+from dmarcmilter.history import migrations, outcome_rows  # noqa: E402
 from dmarcmilter.history.store import Store  # noqa: E402
-from dmarcmilter.history.writer import Advance, Writer  # noqa: E402
-from dmarcmilter.reports.failure import Observed, incident_of  # noqa: E402
-from dmarcmilter.reports.redaction import Redaction  # noqa: E402
+from dmarcmilter.history.table_writer import Advance, Writer  # noqa: E402
+from dmarcmilter.reports.failure.incident import Observed, incident_of  # noqa: E402
+from dmarcmilter.reports.failure.incident_spool import Spool  # noqa: E402
+from dmarcmilter.reports.failure.redaction import Redaction  # noqa: E402
 from dmarcmilter.reports.run import Ask  # noqa: E402
-from dmarcmilter.reports.spool import Spool  # noqa: E402
+from dmarcmilter.testing.name_server import NameServer  # noqa: E402
 
 crashes.OURS = str(ROOT / "dmarcmilter")
 BEFORE_YESTERDAY = datetime.now(UTC).date() - timedelta(days=2)
@@ -54,11 +54,11 @@ def prepare(folder):
     pristine = folder / "pristine"
     pristine.mkdir()
     store = Store(f"sqlite:///{pristine}/history.db")
-    schema.migrate(store)
+    migrations.migrate(store)
     when = {"time": f"{BEFORE_YESTERDAY}T08:00:00.000Z"}
     two = about("two.example", rua=["mailto:dmarc@two.example", "mailto:two@vendor.example"])
     found = [passed(**when, **about(name)) for name in ("one.example", "three.example")] + [passed(**when, **two)]
-    Writer(store).write([rows.parse(json.dumps(one).encode()) for one in found], Advance(b"1", "1", 0, 1, 0))
+    Writer(store).write([outcome_rows.parse(json.dumps(one).encode()) for one in found], Advance(b"1", "1", 0, 1, 0))
     store.close()
     spool = Spool(str(pristine / "failures"))
     now = datetime.now(UTC).isoformat()

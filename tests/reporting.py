@@ -2,8 +2,8 @@
 
 import copy
 
-from dmarcmilter.reports.aggregate import Report, ReportMetadata
-from dmarcmilter.reports.grouping import grouped
+from dmarcmilter.reports.aggregate.grouping import grouped
+from dmarcmilter.reports.aggregate.xml_report import Report, ReportMetadata
 
 BEGIN = 1_800_057_600
 """2027-01-16 00:00:00 UTC"""

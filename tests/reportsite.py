@@ -13,17 +13,17 @@ from xml.etree import ElementTree as ET
 from reporting import outcome, passed
 from zones import Zone
 
+from dmarcmilter.config.schema import FailureReports, Reports
 from dmarcmilter.dmarc.discovery import Method
-from dmarcmilter.dmarc.suffixes import Suffixes
-from dmarcmilter.history import rows, schema
+from dmarcmilter.dmarc.public_suffix import Suffixes
+from dmarcmilter.history import migrations, outcome_rows
 from dmarcmilter.history.store import Store
-from dmarcmilter.history.writer import Advance, Writer
-from dmarcmilter.reports.book import Kind
-from dmarcmilter.reports.delivery import Attempt, Result
+from dmarcmilter.history.table_writer import Advance, Writer
+from dmarcmilter.reports.delivery.relay import Attempt, Result
+from dmarcmilter.reports.delivery.report_tables import Kind
+from dmarcmilter.reports.delivery.sending import World
+from dmarcmilter.reports.delivery.suppressions import Upkeep
 from dmarcmilter.reports.run import Ask, Run
-from dmarcmilter.reports.sending import World
-from dmarcmilter.reports.standing import Upkeep
-from dmarcmilter.settings import FailureReports, Reports
 
 NOW = datetime(2027, 1, 17, 3, 0, tzinfo=UTC).timestamp()
 YESTERDAY = date(2027, 1, 16)
@@ -108,7 +108,7 @@ class Site:
 
     def __init__(self, directory, url="", **settings):
         self.store = FaultyStore(url or f"sqlite:///{directory}/history.db")
-        schema.migrate(self.store)
+        migrations.migrate(self.store)
         self.writer = Writer(self.store)
         self.files = 0
         self.spool = directory / "failures"
@@ -121,7 +121,7 @@ class Site:
 
     def ingest(self, *outcomes):
         self.files += 1
-        lines = [rows.parse(json.dumps(found).encode()) for found in outcomes]
+        lines = [outcome_rows.parse(json.dumps(found).encode()) for found in outcomes]
         assert self.writer.write(lines, Advance(bytes([self.files]), str(self.files), 0, 1, 0))
 
     def run(self, receiver=None):

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from dmarcmilter.lookup import Answer, Status
-from dmarcmilter.message import Header
+from dmarcmilter.dns.lookup import Answer, Status
+from dmarcmilter.mail.message import Header
 
 NOW = 1_800_000_000
 CRLF = b"\r\n"

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.actions import plan, results
-from dmarcmilter.authres import render
-from dmarcmilter.dmarc.domain import Domain
-from dmarcmilter.evidence import DkimResult, DkimWord, SpfWord
-from dmarcmilter.message import Header
-from dmarcmilter.mtaactions import DeleteHeader, InsertHeader, Quarantine, Reply
-from dmarcmilter.replies import MAX_REPLY, Texts
-from dmarcmilter.rules import Action
-from dmarcmilter.settings import Policy
+from dmarcmilter.auth.authentication_results import render
+from dmarcmilter.auth.results import DkimResult, DkimWord, SpfWord
+from dmarcmilter.config.schema import Policy
+from dmarcmilter.mail.domain import Domain
+from dmarcmilter.mail.message import Header
+from dmarcmilter.policy.types import Action
+from dmarcmilter.response.actions import DeleteHeader, InsertHeader, Quarantine, Reply
+from dmarcmilter.response.plan import plan, results
+from dmarcmilter.response.reply import MAX_REPLY, Texts
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "actions.toml").read_text(encoding="utf-8"))
 ID = "mx.example.net"

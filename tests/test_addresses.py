@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.dmarc.addresses import MAX_MAILBOXES, AddressList, Fault, Kind, Mailbox, parse
+from dmarcmilter.mail.address_list import MAX_MAILBOXES, AddressList, Fault, Kind, Mailbox, parse
 
 
 def mailboxes(body):

@@ -5,21 +5,21 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from dmarcmilter import config
-from dmarcmilter.advice import Finding, Severity, advise, choices, exceptions, in_order
-from dmarcmilter.advice.scene import Scene
-from dmarcmilter.rules import Mode
-from dmarcmilter.settings import Config
+from dmarcmilter.config import load
+from dmarcmilter.config.schema import Config
+from dmarcmilter.config_check import Finding, Severity, advise, in_order, settings_advice, softening_entries
+from dmarcmilter.config_check.environment import Scene
+from dmarcmilter.policy.types import Mode
 
 TODAY = date(2027, 1, 15)
 NOWHERE = Scene(today=TODAY, hostname="mx.example.net", user="", account=None, unit=None, postfix=None)
 
 
 def judged(text):
-    conf = config.parse(text)
+    conf = load.parse(text)
     if "mode" not in text:
         conf = replace(conf, policy=replace(conf.policy, mode=Mode.ENFORCE))
-    found = [*choices.judge(conf), *exceptions.judge(conf, TODAY)]
+    found = [*settings_advice.judge(conf), *softening_entries.judge(conf, TODAY)]
     return [finding.text for finding in found if finding.severity is not Severity.OK]
 
 
@@ -28,7 +28,7 @@ def test_enforcing_is_quiet():
 
 
 def test_by_default_it_says_that_nothing_is_enforced():
-    found = choices.judge(Config())
+    found = settings_advice.judge(Config())
     assert [str(finding) for finding in found] == [
         'warning: [policy] mode is "monitor": results are recorded, no policy is enforced',
         "ok: [policy] mode in force: monitor (no policy is enforced)",
@@ -56,7 +56,7 @@ def test_by_default_it_says_that_nothing_is_enforced():
 )
 def test_it_says_how_long_journal_files_stay(journal, database, severity, words):
     text = f"history = {{ delete_journal_after_days = {journal}, retention_days = {database} }}"
-    (said,) = [finding for finding in choices.judge(config.parse(text)) if "[history]" in finding.text]
+    (said,) = [finding for finding in settings_advice.judge(load.parse(text)) if "[history]" in finding.text]
     assert said.severity == severity
     assert words in said.text
 
@@ -80,9 +80,9 @@ IN_FORCE = {
 
 @pytest.mark.parametrize(("policy", "words"), IN_FORCE.items())
 def test_mode_and_rollout_in_force(policy, words):
-    conf = config.parse(f"policy = {{ {policy} }}")
+    conf = load.parse(f"policy = {{ {policy} }}")
     assert conf.policy.in_force() == words
-    assert f"ok: [policy] mode in force: {words}" in map(str, choices.judge(conf))
+    assert f"ok: [policy] mode in force: {words}" in map(str, settings_advice.judge(conf))
 
 
 def entry(text):
@@ -168,9 +168,7 @@ def test_no_warning(text):
 
 
 def test_errors_first_and_what_harms_most_first():
-    conf = config.parse(
-        'policy = { mode = "monitor" }\nauthor = { on_missing = "accept" }\ndmarc = { psl_file = "/no" }'
-    )
+    conf = load.parse('policy = { mode = "monitor" }\nauthor = { on_missing = "accept" }\ndmarc = { psl_file = "/no" }')
     found = advise(conf, NOWHERE)
     assert [one.severity for one in found] == sorted((one.severity for one in found), key=list(Severity).index)
     shown = [one.text.split()[0] for one in found if one.severity is not Severity.OK]
@@ -185,6 +183,6 @@ def test_a_finding_is_one_line():
 def test_an_entry_that_expires_today_is_expired_for_the_filter_too():
     """The same comparison as in entries.py: from that day on."""
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
-    conf = config.parse(entry(f'client = "192.0.2.1"\naction = "accept"\nexpires = {tomorrow}'))
-    assert exceptions.judge(conf, tomorrow)
-    assert not exceptions.judge(conf, tomorrow - timedelta(days=1))
+    conf = load.parse(entry(f'client = "192.0.2.1"\naction = "accept"\nexpires = {tomorrow}'))
+    assert softening_entries.judge(conf, tomorrow)
+    assert not softening_entries.judge(conf, tomorrow - timedelta(days=1))

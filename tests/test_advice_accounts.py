@@ -5,8 +5,9 @@ import pwd
 
 import pytest
 
-from dmarcmilter.advice import accounts, scene
-from dmarcmilter.advice.accounts import acting_as
+from dmarcmilter.config_check import environment
+from dmarcmilter.postfix import accounts
+from dmarcmilter.postfix.accounts import acting_as
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 IS_ROOT = os.geteuid() == 0
@@ -55,7 +56,7 @@ def test_without_an_account_nothing_changes():
 
 
 def test_a_scene_with_a_user(tmp_path):
-    found = scene.gather("nobody", postfix_directory=str(tmp_path))
+    found = environment.gather("nobody", postfix_directory=str(tmp_path))
     assert found.account.name == "nobody"
     assert found.postfix is None
     assert found.hostname
@@ -63,7 +64,7 @@ def test_a_scene_with_a_user(tmp_path):
 
 
 def test_a_scene_with_a_user_that_is_not_there(tmp_path):
-    found = scene.gather("no such user", postfix_directory=str(tmp_path))
+    found = environment.gather("no such user", postfix_directory=str(tmp_path))
     assert (found.user, found.account) == ("no such user", None)
     assert found.who == "the user that runs this check"
 
@@ -71,9 +72,9 @@ def test_a_scene_with_a_user_that_is_not_there(tmp_path):
 @pytest.mark.skipif(not IS_ROOT, reason="only root can act as another user")
 def test_the_user_of_the_unit(monkeypatch, tmp_path):
     (tmp_path / "dmarcmilter.service").write_text("[Service]\nUser=nobody\nGroup=daemon\nSupplementaryGroups=mail\n")
-    find = scene.units.find
-    monkeypatch.setattr(scene.units, "find", lambda: find((str(tmp_path),)))
-    found = scene.gather(postfix_directory=str(tmp_path))
+    find = environment.units.find
+    monkeypatch.setattr(environment.units, "find", lambda: find((str(tmp_path),)))
+    found = environment.gather(postfix_directory=str(tmp_path))
     assert (found.user, found.account.group_name) == ("nobody", "daemon")
     assert "mail" in found.account.group_names
     assert found.unit is not None

@@ -7,17 +7,18 @@ from datetime import date, timedelta
 import pytest
 from test_advice import NOWHERE
 
-from dmarcmilter import config
-from dmarcmilter.advice import Severity, accounts, files
-from dmarcmilter.advice.units import Unit
-from dmarcmilter.dmarc import suffixes
+from dmarcmilter.config import load
+from dmarcmilter.config_check import Severity, files
+from dmarcmilter.config_check.systemd_unit import Unit
+from dmarcmilter.dmarc import public_suffix
+from dmarcmilter.postfix import accounts
 
 IS_ROOT = os.geteuid() == 0
 as_root = pytest.mark.skipif(not IS_ROOT, reason="root writes everywhere, others cannot act as another user")
 
 
 def conf(folder, more=""):
-    return config.parse(
+    return load.parse(
         f'[history]\njournal = "{folder}/journal"\ndatabase = "sqlite:///{folder}/h.db"\n'
         f'[policy]\nsampling_key = "{folder}/key"\n[defer]\ndirectory = "{folder}/deferred"\n'
         f'[milter]\nsocket = "unix:{folder}/filter.sock"\n{more}'
@@ -49,7 +50,7 @@ def test_the_age_of_the_list_that_is_named(days, stale, tmp_path):
 
 def test_the_age_of_the_list_that_is_found(tmp_path, monkeypatch):
     """The newest, which may be the one that a library brings along."""
-    found = suffixes.Suffixes.load()
+    found = public_suffix.Suffixes.load()
     long_after = date.fromisoformat(found.version) + timedelta(days=1000)
     (text,) = bad(conf(tmp_path), replace(NOWHERE, today=long_after), topic="[dmarc]")
     assert found.source in text
@@ -57,9 +58,9 @@ def test_the_age_of_the_list_that_is_found(tmp_path, monkeypatch):
 
 
 def test_the_list_of_last_resort_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(suffixes, "KEPT_FRESH", str(tmp_path / "none"))
-    monkeypatch.setattr(suffixes, "OF_THE_SYSTEM", str(tmp_path / "none"))
-    monkeypatch.setattr(suffixes.publicsuffixlist, "__file__", str(tmp_path / "none"))
+    monkeypatch.setattr(public_suffix, "KEPT_FRESH", str(tmp_path / "none"))
+    monkeypatch.setattr(public_suffix, "OF_THE_SYSTEM", str(tmp_path / "none"))
+    monkeypatch.setattr(public_suffix.publicsuffixlist, "__file__", str(tmp_path / "none"))
     (text,) = bad(conf(tmp_path), topic="[dmarc]")
     assert "of a library, of 2019" in text
 
@@ -72,7 +73,7 @@ def test_a_list_that_cannot_be_used(tmp_path):
 
 def test_a_list_that_was_passed_over(tmp_path, monkeypatch):
     (tmp_path / "short.dat").write_text("com\n")
-    monkeypatch.setattr(suffixes, "KEPT_FRESH", str(tmp_path / "short.dat"))
+    monkeypatch.setattr(public_suffix, "KEPT_FRESH", str(tmp_path / "short.dat"))
     assert "fewer than" in "\n".join(bad(conf(tmp_path), topic="[dmarc]"))
 
 

@@ -15,12 +15,13 @@ from mta.daemon import FilterDaemon
 from mta.sink import Sink
 from test_advice import NOWHERE
 
-from dmarcmilter import config
-from dmarcmilter.advice import Severity, accounts, live, nameservers, running
 from dmarcmilter.cli import main
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.history import schema
+from dmarcmilter.config import load
+from dmarcmilter.config_check import Severity, live, name_servers, running_filter
+from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store
+from dmarcmilter.postfix import accounts
+from dmarcmilter.testing.name_server import NameServer
 
 GOOD = {"example.com": {"TXT": ["v=spf1 -all"]}}
 
@@ -33,7 +34,7 @@ def closed_port():
 
 def dns(zone, *, timeout=2.0, **options):
     with NameServer(zone, **options) as server:
-        return [(one.severity, one.text) for one in nameservers.judge([("127.0.0.1", server.port)], timeout)]
+        return [(one.severity, one.text) for one in name_servers.judge([("127.0.0.1", server.port)], timeout)]
 
 
 def test_a_name_server_that_works():
@@ -63,7 +64,7 @@ def test_a_name_server_that_does_not(zone, severity, words):
 
 
 def test_a_slow_name_server(monkeypatch):
-    monkeypatch.setattr(nameservers, "SLOW_SECONDS", 0.05)
+    monkeypatch.setattr(name_servers, "SLOW_SECONDS", 0.05)
     assert any("is slow" in text for _, text in dns(GOOD, delay=0.1))
 
 
@@ -82,13 +83,13 @@ def test_no_recursion():
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        found = nameservers.judge([("127.0.0.1", sock.getsockname()[1])], 0.4)
+        found = name_servers.judge([("127.0.0.1", sock.getsockname()[1])], 0.4)
         thread.join(5)
     assert any("no recursion" in one.text for one in found)
 
 
 def test_nothing_listens():
-    texts = [one.text for one in nameservers.judge([("127.0.0.1", closed_port()), ("::1", closed_port())], 0.3)]
+    texts = [one.text for one in name_servers.judge([("127.0.0.1", closed_port()), ("::1", closed_port())], 0.3)]
     assert sum("no answer within" in text for text in texts) == 2
     assert "no name server answers" in texts[-1]
 
@@ -96,22 +97,22 @@ def test_nothing_listens():
 def test_a_name_server_to_which_no_way_leads():
     """Asked without sending anything: without --live."""
     with NameServer(GOOD) as server:
-        assert nameservers.unreachable([("127.0.0.1", server.port)]) == []
+        assert name_servers.unreachable([("127.0.0.1", server.port)]) == []
         assert server.queries == []
-    (found,) = nameservers.unreachable([("255.255.255.255", 53)])
+    (found,) = name_servers.unreachable([("255.255.255.255", 53)])
     assert found.severity is Severity.WARNING
     assert "cannot be reached" in found.text
 
 
 def test_servers_are_bounded():
     with NameServer(GOOD) as server:
-        found = nameservers.judge([("127.0.0.1", server.port)] * 50, 2.0)
-    assert len(found) == nameservers.MAX_SERVERS
+        found = name_servers.judge([("127.0.0.1", server.port)] * 50, 2.0)
+    assert len(found) == name_servers.MAX_SERVERS
 
 
 def settings(tmp_path, more=""):
     text = f'[history]\njournal = "{tmp_path}/journal"\ndatabase = "sqlite:///{tmp_path}/h.db"\n{more}'
-    return config.parse(text)
+    return load.parse(text)
 
 
 def test_the_journal_is_really_written(tmp_path):
@@ -147,12 +148,12 @@ def test_the_database(tmp_path):
     assert "not there yet" in live._database(conf, NOWHERE)[0].text
     assert not (tmp_path / "h.db").exists()
     store = Store(conf.history.database)
-    schema.migrate(store, schema.MIGRATIONS[:1])
+    migrations.migrate(store, migrations.MIGRATIONS[:1])
     assert "brings it up to date" in live._database(conf, NOWHERE)[0].text
-    schema.migrate(store)
+    migrations.migrate(store)
     assert live._database(conf, NOWHERE)[0].text == "[history] database: answers"
-    newer = (*schema.MIGRATIONS, schema.Migration(schema.MIGRATIONS[-1].number + 1, ()))
-    schema.migrate(store, newer)
+    newer = (*migrations.MIGRATIONS, migrations.Migration(migrations.MIGRATIONS[-1].number + 1, ()))
+    migrations.migrate(store, newer)
     store.close()
     assert "is newer than this program's" in live._database(conf, NOWHERE)[0].text
     (tmp_path / "h.db").write_text("no database at all, but long enough to look like one" * 50)
@@ -160,7 +161,7 @@ def test_the_database(tmp_path):
 
 
 def test_a_database_server_that_is_not_there_and_a_password_that_is_not_told(tmp_path):
-    conf = config.parse(f'[history]\ndatabase = "postgresql+psycopg://u:pa55word@127.0.0.1:{closed_port()}/d"\n')
+    conf = load.parse(f'[history]\ndatabase = "postgresql+psycopg://u:pa55word@127.0.0.1:{closed_port()}/d"\n')
     (found,) = live._database(conf, NOWHERE)
     assert found.severity is Severity.ERROR
     assert "pa55word" not in found.text
@@ -172,14 +173,14 @@ REPORTS = '[reports]\nenabled = true\nemail = "a@example.net"\n'
 def test_the_relay():
     with Sink() as sink:
         relay = f'relay = "127.0.0.1:{sink.port}"\n'
-        assert live._relay(config.parse(REPORTS + relay))[0].severity is Severity.OK
-        (found,) = live._relay(config.parse(REPORTS + relay + 'starttls = "required"\n'))
+        assert live._relay(load.parse(REPORTS + relay))[0].severity is Severity.OK
+        (found,) = live._relay(load.parse(REPORTS + relay + 'starttls = "required"\n'))
         assert "offers no STARTTLS" in found.text
-    (found,) = live._relay(config.parse(REPORTS + f'relay = "127.0.0.1:{closed_port()}"\n'))
+    (found,) = live._relay(load.parse(REPORTS + f'relay = "127.0.0.1:{closed_port()}"\n'))
     assert found.severity is Severity.ERROR
-    assert live._relay(config.parse("")) == []
-    assert live._relay(config.parse(REPORTS + 'relay = ""\nsendmail = "/nowhere"\n'))[0].severity is Severity.ERROR
-    assert live._relay(config.parse(REPORTS + 'relay = ""\nsendmail = "/bin/sh"\n'))[0].severity is Severity.OK
+    assert live._relay(load.parse("")) == []
+    assert live._relay(load.parse(REPORTS + 'relay = ""\nsendmail = "/nowhere"\n'))[0].severity is Severity.ERROR
+    assert live._relay(load.parse(REPORTS + 'relay = ""\nsendmail = "/bin/sh"\n'))[0].severity is Severity.OK
 
 
 @contextmanager
@@ -215,22 +216,22 @@ def answering(tmp_path, reply):
 )
 def test_who_listens_is_no_filter(reply, tmp_path):
     with answering(tmp_path, reply) as address:
-        (found,) = running.judge(address, NOWHERE)
+        (found,) = running_filter.judge(address, NOWHERE)
     assert found.severity is Severity.ERROR
     assert "is not a filter" in found.text
 
 
 def test_who_listens_and_says_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "SECONDS", 0.2)
+    monkeypatch.setattr(running_filter, "SECONDS", 0.2)
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(tmp_path / "s"))
         sock.listen()
-        assert running.judge(f"unix:{tmp_path}/s", NOWHERE)[0].severity is Severity.ERROR
+        assert running_filter.judge(f"unix:{tmp_path}/s", NOWHERE)[0].severity is Severity.ERROR
 
 
 @pytest.mark.parametrize("address", ["unix:{folder}/none", "inet:{port}@127.0.0.1", "inet:{port}@0.0.0.0"])
 def test_no_filter_runs(address, tmp_path):
-    (found,) = running.judge(address.format(folder=tmp_path, port=closed_port()), NOWHERE)
+    (found,) = running_filter.judge(address.format(folder=tmp_path, port=closed_port()), NOWHERE)
     assert found.severity is Severity.ERROR
     assert "the filter does not run" in found.text
 
@@ -246,7 +247,7 @@ def test_a_socket_that_the_mta_may_not_reach_is_not_said_to_be_there_unless_it_i
             sock.bind(str(path))
         if state == "listens":
             sock.listen()
-        found = [one.text for one in running.judge(f"unix:{path}", mta)]
+        found = [one.text for one in running_filter.judge(f"unix:{path}", mta)]
     assert "nobody may not connect to it: " in found[0]
     assert ("is there" in found[0]) == (state == "listens")
     assert [text for text in found if "the filter does not run: systemctl start" in text] == found[1:]

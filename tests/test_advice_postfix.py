@@ -8,11 +8,12 @@ import pytest
 from mta import postfix as mta_postfix
 from test_advice import NOWHERE
 
-from dmarcmilter import config
-from dmarcmilter.advice import Severity, accounts, mta, postfix
-from dmarcmilter.advice.postfix import Postfix, Service
-from dmarcmilter.advice.units import Unit
-from dmarcmilter.endpoint import parse_socket
+from dmarcmilter.config import load
+from dmarcmilter.config.endpoint import parse_socket
+from dmarcmilter.config_check import Severity, mta
+from dmarcmilter.config_check.systemd_unit import Unit
+from dmarcmilter.postfix import accounts, postconf
+from dmarcmilter.postfix.postconf import Postfix, Service
 
 SERVICES = (Service("smtp/inet", chrooted=True, milters=("unix:dm/dm.sock",)),)
 POSTFIX = Postfix("mx.example.net", "/var/spool/postfix", "postfix", "6", "tempfail", 300.0, SERVICES)
@@ -26,7 +27,7 @@ def _no_postfix(monkeypatch, tmp_path):
 
 
 def said(milter, scene=SCENE, more="", *, live=False):
-    conf = config.parse(f"[milter]\n{milter}\n{more}")
+    conf = load.parse(f"[milter]\n{milter}\n{more}")
     found = mta.judge_live(conf, scene) if live else mta.judge(conf, scene)
     return [one.text for one in found if one.severity is not Severity.OK]
 
@@ -178,7 +179,7 @@ def test_without_postfix_its_side_is_not_checked():
     ],
 )
 def test_names(milter, ours, chrooted, same):
-    assert postfix.names(milter, parse_socket(ours), "/q", chrooted=chrooted) == same
+    assert postconf.names(milter, parse_socket(ours), "/q", chrooted=chrooted) == same
 
 
 @pytest.mark.parametrize(
@@ -193,14 +194,14 @@ def test_names(milter, ours, chrooted, same):
     ],
 )
 def test_milter_names(text, found):
-    assert postfix.milter_names(text) == found
+    assert postconf.milter_names(text) == found
 
 
 @pytest.mark.parametrize(
     ("text", "found"), [("300s", 300), ("5m", 300), ("2", 2), ("1h", 3600), ("x", None), ("", None)]
 )
 def test_seconds(text, found):
-    assert postfix.seconds(text) == found
+    assert postconf.seconds(text) == found
 
 
 MASTER = """\
@@ -226,7 +227,7 @@ def directory(tmp_path):
 
 
 def test_what_postconf_says(directory):
-    found = postfix.find(str(directory))
+    found = postconf.find(str(directory))
     assert (found.hostname, found.owner, found.protocol) == ("mx.test.example", "postfix", "6")
     assert (found.default_action, found.content_timeout) == ("accept", 60.0)
     assert found.queue_directory == f"{directory}/spool"
@@ -239,11 +240,11 @@ def test_what_postconf_says(directory):
 def test_before_postfix_3_a_service_without_a_word_is_chrooted(directory):
     main = directory / "main.cf"
     main.write_text(main.read_text().replace("compatibility_level = 3.6", "compatibility_level = 0"))
-    assert postfix.find(str(directory)).services[1].chrooted
+    assert postconf.find(str(directory)).services[1].chrooted
 
 
 def test_a_postfix_that_cannot_be_asked(tmp_path):
-    assert postfix.find(str(tmp_path)) is None
+    assert postconf.find(str(tmp_path)) is None
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.1", "10.0.0.1"])

@@ -14,13 +14,14 @@ import pytest
 from click.testing import CliRunner
 from test_advice import NOWHERE
 
-from dmarcmilter import config
-from dmarcmilter.advice import Severity, accounts, advise, files, live
-from dmarcmilter.advice.units import Unit
 from dmarcmilter.cli import main
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.history import schema
+from dmarcmilter.config import load
+from dmarcmilter.config_check import Severity, advise, files, live
+from dmarcmilter.config_check.systemd_unit import Unit
+from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store
+from dmarcmilter.postfix import accounts
+from dmarcmilter.testing.name_server import NameServer
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
 USER = "daemon"
@@ -45,7 +46,7 @@ def state(tmp_path):
     (found / "deferred" / "00").mkdir(parents=True)
     (found / "sampling.key").write_bytes(b"k" * 32)
     store = Store(f"sqlite:///{found}/history.db")
-    schema.migrate(store)
+    migrations.migrate(store)
     store.close()
     subprocess.run(["chown", "-R", f"{USER}:{USER}", str(found)], check=True)
     found.chmod(0o750)
@@ -70,7 +71,7 @@ def scene(**more):
 def errors(state, more=""):
     """Of `config check --live`, without DNS."""
     path = written(state, more)
-    loaded = config.load(str(path))
+    loaded = load.load(str(path))
     found = [
         *files.conf_readable(str(path), scene()),
         *advise(loaded, scene()),
@@ -184,10 +185,10 @@ def test_health_as_another_user_says_what_it_cannot_try(state):
             nobody = pwd.getpwnam("nobody")
             os.setresgid(nobody.pw_gid, nobody.pw_gid, nobody.pw_gid)
             os.setresuid(nobody.pw_uid, nobody.pw_uid, nobody.pw_uid)
-            from dmarcmilter.advice.scene import of_running_filter
+            from dmarcmilter.config_check.environment import of_running_filter
             from dmarcmilter.health import checks
 
-            loaded = config.load(str(path))
+            loaded = load.load(str(path))
             found = checks.journal(loaded, of_running_filter(loaded.milter.socket, str(path), postfix_directory="/"))
             ok = found.health == 1 and f"{state}: not writable for the user who asks: ask as root" in found.text
             os._exit(0 if ok else 1)
@@ -197,7 +198,7 @@ def test_health_as_another_user_says_what_it_cannot_try(state):
 
 
 def test_the_user_of_a_filter_that_runs_is_who_listens(state):
-    from dmarcmilter.advice import scene as environment
+    from dmarcmilter.config_check import environment
 
     path = Path(state, "filter.sock")
     with socket.socket(socket.AF_UNIX) as listening:

@@ -22,13 +22,15 @@ from mta.running import ZONE, wait_until
 from mta.sink import Sink
 from test_advice import NOWHERE
 
-from dmarcmilter import config
-from dmarcmilter.advice import accounts, mta, postfix, reach, scene
-from dmarcmilter.advice import running as live_socket
-from dmarcmilter.advice.postfix import Kind
 from dmarcmilter.cli import main
-from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.config import load
+from dmarcmilter.config_check import environment as scene
+from dmarcmilter.config_check import mta
+from dmarcmilter.config_check import running_filter as live_socket
 from dmarcmilter.health import checks
+from dmarcmilter.postfix import accounts, postconf, socket_access
+from dmarcmilter.postfix.postconf import Kind
+from dmarcmilter.testing.name_server import NameServer
 
 pytestmark = pytest.mark.skipif(bool(mta_postfix.missing_postfix()), reason=mta_postfix.missing_postfix() or "-")
 
@@ -65,7 +67,7 @@ class Site:
 
     def check(self):
         """What `config check --live` tells, without the name servers and the database."""
-        loaded = config.load(str(self.daemon.conf))
+        loaded = load.load(str(self.daemon.conf))
         environment = scene.gather(postfix_directory=str(self.directory))
         found = [
             *mta.judge(loaded, environment),
@@ -310,7 +312,7 @@ def test_what_others_have_in_the_list_stays(site):
     site.configure({"smtpd_milters": "{ inet:localhost:8891, default_action=accept } unix:/x/y"}, "", "y")
     (told,) = [text for text in site.check()["error"] if "never reaches" in text]
     site.fix(told)
-    found = postfix.find(str(site.directory)).services[0]
+    found = postconf.find(str(site.directory)).services[0]
     assert (
         found.settings["smtpd_milters"] == "{ inet:localhost:8891, default_action=accept },unix:/x/y,unix:filter.sock"
     )
@@ -347,11 +349,11 @@ def test_a_second_instance_that_names_us(site, tmp_path):
     )
     (tmp_path / "main.cf").write_text(main_cf)
     (tmp_path / "master.cf").write_text("smtp inet n - n - - smtpd\n")
-    primary = postfix.find(str(tmp_path))
-    (second,) = postfix.other_instances(primary)
+    primary = postconf.find(str(tmp_path))
+    (second,) = postconf.other_instances(primary)
     assert second.directory == str(site.directory)
     environment = replace(NOWHERE, postfix=primary, instances=(second,))
-    loaded = config.load(str(site.daemon.conf))
+    loaded = load.load(str(site.daemon.conf))
     told = [one.text for one in mta.judge_live(loaded, environment) if str(one).startswith("error")]
     (text,) = told
     assert "has no_milters" in text
@@ -361,7 +363,7 @@ def test_a_second_instance_that_names_us(site, tmp_path):
 def test_kinds_of_services(site):
     names = ("465 inet", "10026 inet", "localhost:26 inet", "x unix", "smtpd pass", "192.0.2.1:25 inet")
     site.configure({}, "".join(f"{name} n - n - - smtpd\n" for name in names))
-    found = postfix.find(str(site.directory))
+    found = postconf.find(str(site.directory))
     assert [one.name for one in found.services] == ["smtp/inet", "smtpd/pass", "192.0.2.1:25/inet"]
     assert {one.name: one.kind for one in found.own} == {
         "465/inet": Kind.SUBMISSION,
@@ -375,7 +377,7 @@ def test_only_loopback_services_take_the_mail_of_others(site):
     """Behind a proxy on the same machine, or in a trial."""
     site.configure({})
     (site.directory / "master.cf").write_text("127.0.0.1:2525 inet n - n - - smtpd\n")
-    assert [one.kind for one in postfix.find(str(site.directory)).services] == [Kind.PUBLIC]
+    assert [one.kind for one in postconf.find(str(site.directory)).services] == [Kind.PUBLIC]
 
 
 # --- with the rights of Postfix
@@ -435,13 +437,13 @@ def test_a_socket_that_postfix_may_not_write_to(own_site):
 
 def test_what_is_above_the_queue_directory_does_not_count_in_a_chroot(own_site):
     """smtpd starts there, and never looks above."""
-    service = postfix.Service("smtp/inet", chrooted=True, milters=())
-    found = postfix.Postfix("mx", str(own_site.queue), "postfix", "6", "", None, (service,))
+    service = postconf.Service("smtp/inet", chrooted=True, milters=())
+    found = postconf.Postfix("mx", str(own_site.queue), "postfix", "6", "", None, (service,))
     user = accounts.account("postfix")
-    assert reach.connect_as(user, "unix:filter.sock", service, found) == 0
-    assert reach.connect_as(user, "unix:nothing", service, found) == 2
-    assert reach.connect_as(user, "inet:127.0.0.1:1", service, found) == reach.CANNOT_TRY
-    assert reach.connect_as(None, "unix:filter.sock", service, found) == reach.CANNOT_TRY
+    assert socket_access.connect_as(user, "unix:filter.sock", service, found) == 0
+    assert socket_access.connect_as(user, "unix:nothing", service, found) == 2
+    assert socket_access.connect_as(user, "inet:127.0.0.1:1", service, found) == socket_access.CANNOT_TRY
+    assert socket_access.connect_as(None, "unix:filter.sock", service, found) == socket_access.CANNOT_TRY
 
 
 def test_nobody_listens(own_site):

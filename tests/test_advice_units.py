@@ -6,21 +6,21 @@ from pathlib import Path
 import pytest
 from test_advice import NOWHERE
 
-from dmarcmilter import config
-from dmarcmilter.advice import Severity, mta, units
-from dmarcmilter.settings import Milter
+from dmarcmilter.config import load
+from dmarcmilter.config.schema import Milter
+from dmarcmilter.config_check import Severity, mta, systemd_unit
 
 SHIPPED = Path(__file__).parent.parent / "systemd" / "dmarcmilter.service"
 
 
 def installed(tmp_path, text, **drop_ins):
     main, admin = tmp_path / "lib", tmp_path / "etc"
-    for folder in (main, admin, admin / f"{units.UNIT}.d"):
+    for folder in (main, admin, admin / f"{systemd_unit.UNIT}.d"):
         folder.mkdir(exist_ok=True)
-    (main / units.UNIT).write_text(text)
+    (main / systemd_unit.UNIT).write_text(text)
     for name, content in drop_ins.items():
-        (admin / f"{units.UNIT}.d" / f"{name}.conf").write_text(content)
-    return units.find((str(admin), str(main)))
+        (admin / f"{systemd_unit.UNIT}.d" / f"{name}.conf").write_text(content)
+    return systemd_unit.find((str(admin), str(main)))
 
 
 def test_our_own_unit(tmp_path):
@@ -62,7 +62,7 @@ def test_time_to_stop(text, seconds, tmp_path):
 
 
 def test_no_unit(tmp_path):
-    assert units.find((str(tmp_path),)) is None
+    assert systemd_unit.find((str(tmp_path),)) is None
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_no_unit(tmp_path):
 def test_odd_files(text, tmp_path):
     unit = installed(tmp_path, text)
     assert isinstance(unit.user, str)
-    assert len(unit.user) <= units.MAX_FILE
+    assert len(unit.user) <= systemd_unit.MAX_FILE
 
 
 def test_the_socket_unit_counts_when_it_is_enabled(tmp_path):
@@ -102,8 +102,8 @@ def test_the_socket_unit_counts_when_it_is_enabled(tmp_path):
     ],
 )
 def test_a_socket_unit_elsewhere_is_an_error(listens, socket, same):
-    unit = units.Unit("/x", "u", "", (), (), (), closed=False, listens=listens)
-    found = mta.socket(config.parse(f'[milter]\nsocket = "{socket}"\n'), replace(NOWHERE, unit=unit))
+    unit = systemd_unit.Unit("/x", "u", "", (), (), (), closed=False, listens=listens)
+    found = mta.socket(load.parse(f'[milter]\nsocket = "{socket}"\n'), replace(NOWHERE, unit=unit))
     assert any("dmarcmilter.socket" in one.text and one.severity is Severity.ERROR for one in found) != same
 
 

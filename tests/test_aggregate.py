@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reporting import BEGIN, END, outcome, passed, report
 
-from dmarcmilter.reports.aggregate import MAX_DKIM, MAX_TEXT, NAMESPACE, Shape, clean, pieces, to_xml
-from dmarcmilter.reports.grouping import is_reportable
+from dmarcmilter.reports.aggregate.grouping import is_reportable
+from dmarcmilter.reports.aggregate.xml_report import MAX_DKIM, MAX_TEXT, NAMESPACE, Shape, clean, pieces, to_xml
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "aggregate.toml").read_text(encoding="utf-8"))
 RFC = Path(__file__).resolve().parents[2] / "shared" / "rfc"

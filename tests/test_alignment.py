@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from dmarcmilter.dmarc.alignment import Alignment, is_aligned
 from dmarcmilter.dmarc.discovery import Discovery, Method
-from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.record import AlignmentMode
+from dmarcmilter.mail.domain import Domain
 
 ROWS = tomllib.loads((Path(__file__).parent / "cases" / "alignment.toml").read_text(encoding="utf-8"))["row"]
 

@@ -15,16 +15,16 @@ from mta.daemon import FilterDaemon
 from mta.running import PLAIN, SPOOF, ZONE, conf
 
 import dmarcmilter
-from dmarcmilter import site
-from dmarcmilter.config import parse
-from dmarcmilter.demo.mta import milterwire
-from dmarcmilter.demo.mta.milterclient import Action as Told
-from dmarcmilter.demo.mta.milterclient import MilterClient
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.history import replayed
-from dmarcmilter.metrics.tally import Tally
-from dmarcmilter.session import Session
-from dmarcmilter.worker import _service_of
+from dmarcmilter import receiver
+from dmarcmilter.config.load import parse
+from dmarcmilter.daemon.worker import _service_of
+from dmarcmilter.explain import replay_comparison
+from dmarcmilter.metrics.worker_metrics import Tally
+from dmarcmilter.milter.session import Session
+from dmarcmilter.testing import milter_connection
+from dmarcmilter.testing.milter_client import Action as Told
+from dmarcmilter.testing.milter_client import MilterClient
+from dmarcmilter.testing.name_server import NameServer
 
 WAYS = {
     "accepted": ("none.example", {}),
@@ -94,7 +94,7 @@ def at_end(tmp_path):
             f'[quarantine]\nmailbox = "{MAILBOX}"\nrecord_recipients = true\n'
             f'[defer]\ndirectory = "{tmp_path}/deferred"\n[history]\njournal = "{tmp_path}/journal{number}"\n'
         )
-        made = _service_of(config, site.build(config), Tally())
+        made = _service_of(config, receiver.build(config), Tally())
         session = Session(context or Context(), made)
         opened.append((session, made))
         session.negotiate([0xFFFF, Milter.P_HDR_LEADSPC, 0, 0])
@@ -311,7 +311,7 @@ HELD = PLAIN.replace(b"none.example", b"quarantine.example")
 )
 @pytest.mark.parametrize("choice", ["tempfail", "accept"])
 def test_mta_that_agreed_to_less(dns, monkeypatch, *, missing, message, error, action, choice):
-    monkeypatch.setattr(milterwire, "ALL_ACTIONS", milterwire.ALL_ACTIONS & ~missing)
+    monkeypatch.setattr(milter_connection, "ALL_ACTIONS", milter_connection.ALL_ACTIONS & ~missing)
     sections = conf(dns, milter={"on_internal_error": choice}, policy={"mode": "enforce"})
     with FilterDaemon(sections) as daemon, MilterClient(daemon.address, timeout=15) as client:
         verdict = client.deliver(message, queue_id="4LESS")
@@ -328,6 +328,8 @@ def test_replay_does_not_take_a_failure_for_a_change_of_rules(at_end):
     [record] = records(journal)
     assert record["action"] == "tempfail"
     rules = session._service.site.rules
-    tally = replayed.Tally(replayed.Terms(rules, session._service.site.method, True, session._service.site.suffixes))
+    tally = replay_comparison.Tally(
+        replay_comparison.Terms(rules, session._service.site.method, True, session._service.site.suffixes)
+    )
     tally.add(record)
     assert (tally.messages, tally.changed, tally.unreadable) == (1, 0, 0)

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from signing import NOW
 
-from dmarcmilter.checks import arc, canonical
-from dmarcmilter.checks.signature import BodyHasher
-from dmarcmilter.evidence import ArcResult, ArcSet, ArcWord
-from dmarcmilter.message import Header
+from dmarcmilter.auth import arc, canonicalization
+from dmarcmilter.auth.results import ArcResult, ArcSet, ArcWord
+from dmarcmilter.auth.signature import BodyHasher
+from dmarcmilter.mail.message import Header
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "arc.toml").read_text())["case"]
 HEADERS = [Header(b"From", b" joe@example.org"), Header(b"To", b" you@example.net"), Header(b"Subject", b" Hi")]
@@ -150,9 +150,9 @@ def test_a_seal_over_the_limit_is_not_read():
 def test_every_field_is_canonicalized_once(monkeypatch):
     """Fifty seals that each sign all before them cost one pass over the fields (counted, not timed)."""
     done = []
-    original = canonical.relaxed_field
+    original = canonicalization.relaxed_field
     headers = message(chain_of(50))
-    monkeypatch.setattr(canonical, "relaxed_field", lambda header: done.append(header) or original(header))
+    monkeypatch.setattr(canonicalization, "relaxed_field", lambda header: done.append(header) or original(header))
     assert verify(headers).result is ArcWord.PASS
     own_fields = 50 + 1 + arc.MAX_OLDER  # with b= emptied
     assert len(done) == len(headers) + own_fields

@@ -16,13 +16,13 @@ from hops import MESSAGE, Hop, dkimpy_says, fields_of, raw_of, zone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter import authresreader
-from dmarcmilter.arcseal import arcset
-from dmarcmilter.arcseal import key as sealkey
-from dmarcmilter.config import ConfigError, parse
-from dmarcmilter.message import Header
-from dmarcmilter.mtaactions import ChangeHeader, DeleteHeader, InsertHeader
-from dmarcmilter.site import build
+from dmarcmilter.auth import authentication_results_reader
+from dmarcmilter.config.load import ConfigError, parse
+from dmarcmilter.mail.message import Header
+from dmarcmilter.receiver import build
+from dmarcmilter.response import arc_key as sealkey
+from dmarcmilter.response import arc_set
+from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader
 
 ARC_FIELDS = ["ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results", "Authentication-Results"]
 LATER = {"client_ip": "192.0.2.20", "mail_from": b"a@author.example"}
@@ -58,7 +58,10 @@ def test_a_sealed_message_is_accepted_by_us_and_by_dkimpy(hop):
 def test_the_set_says_what_passed_here(hop):
     first = hop()(MESSAGE)
     [recorded] = first.values("ARC-Authentication-Results")
-    results = {found.method: found for found in authresreader.parse(recorded.encode().partition(b";")[2]).results}
+    results = {
+        found.method: found
+        for found in authentication_results_reader.parse(recorded.encode().partition(b";")[2]).results
+    }
     assert results["dmarc"].result == "pass"
     assert ("header.from", "author.example") in results["dmarc"].properties
     assert results["spf"].result == "pass"
@@ -128,7 +131,7 @@ def test_whatever_is_sealed_is_accepted(hop, fields, body):
 # --- what is signed
 
 
-@pytest.mark.parametrize("name", [name.decode() for name in arcset.SIGNED])
+@pytest.mark.parametrize("name", [name.decode() for name in arc_set.SIGNED])
 def test_each_field_is_signed(hop, name):
     first = hop()(b"%s: <some@thing.example>\r\n" % name.encode() + MESSAGE if name != "from" else MESSAGE)
     assert first.outcome.sealed is True
@@ -162,7 +165,7 @@ def test_a_subject_that_we_tag_is_sealed_as_it_leaves():
         InsertHeader("X-A", "1"),
         InsertHeader("X-B", "2"),
     )
-    assert list(arcset.leaving(headers, plan)) == hops.edited(headers, plan)
+    assert list(arc_set.leaving(headers, plan)) == hops.edited(headers, plan)
 
 
 # --- what is not ours does not get in
@@ -183,7 +186,9 @@ def test_forged_results_are_not_recorded(hop, forged):
     assert first.outcome.sealed is True
     [recorded] = first.values("ARC-Authentication-Results")
     assert "bank.example" not in recorded
-    assert [found.method for found in authresreader.parse(recorded.encode().partition(b";")[2]).results] == [
+    assert [
+        found.method for found in authentication_results_reader.parse(recorded.encode().partition(b";")[2]).results
+    ] == [
         "spf",
         "dkim",
         "arc",
@@ -201,7 +206,9 @@ def test_quoted_values_stay_quoted(hop):
     assert first.outcome.sealed is True
     [recorded], [ours] = first.values("ARC-Authentication-Results"), first.values("Authentication-Results")
     assert '"2001:db8::7"' in recorded
-    assert authresreader.parse(recorded.encode().partition(b";")[2]) == authresreader.parse(ours.encode())
+    assert authentication_results_reader.parse(
+        recorded.encode().partition(b";")[2]
+    ) == authentication_results_reader.parse(ours.encode())
 
 
 # --- chains that have failed
@@ -345,7 +352,7 @@ def test_fields_too_large_to_sign(hop, caplog):
 def test_many_fields_of_one_name(hop):
     first = hop(mode="monitor")(b"List-Id: x\r\n" * 2000 + MESSAGE)
     assert first.outcome.sealed is True
-    assert first.values("ARC-Message-Signature")[0].count(":") < arcset.MAX_NAMES
+    assert first.values("ARC-Message-Signature")[0].count(":") < arc_set.MAX_NAMES
     assert arc_of(hop("", mode="monitor")(first.raw, **LATER)).result == "pass"
 
 
@@ -358,7 +365,7 @@ def test_lines_stay_short(hop):
 
 def test_a_fault_in_the_making_harms_nothing(hop, monkeypatch, caplog):
     """Any exception of the libraries: the message goes on, without a seal."""
-    monkeypatch.setattr(arcset._Signer, "sign", lambda *_: {}["none"])
+    monkeypatch.setattr(arc_set._Signer, "sign", lambda *_: {}["none"])
     passed = hop()(MESSAGE)
     assert (passed.outcome.sealed, passed.outcome.seal_reason) == (False, "internal error")
     assert passed.raw.endswith(MESSAGE)
@@ -378,14 +385,14 @@ def test_a_fault_in_the_making_harms_nothing(hop, monkeypatch, caplog):
 )
 def test_a_set_that_would_not_verify_is_not_put_in(hop, monkeypatch, index, change, reason):
     """Whatever a later dkimpy makes of it."""
-    sign = arcset._Signer.sign
+    sign = arc_set._Signer.sign
 
     def spoilt(*given):
         made = sign(*given)
         made[index] = made[index].replace(*change, 1)
         return made
 
-    monkeypatch.setattr(arcset._Signer, "sign", spoilt)
+    monkeypatch.setattr(arc_set._Signer, "sign", spoilt)
     passed = hop()(MESSAGE)
     assert passed.outcome.sealed is False
     assert passed.outcome.seal_reason == reason

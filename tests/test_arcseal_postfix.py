@@ -13,8 +13,8 @@ from mta.rspamd import Rspamd, missing_rspamd
 from mta.running import PLAIN
 from mta.sink import Sink
 
-from dmarcmilter.demo.mta.milterclient import Action, MilterClient
-from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.testing.milter_client import Action, MilterClient
+from dmarcmilter.testing.name_server import NameServer
 
 AUTHOR_SERVER = "192.0.2.10"
 FORWARDER = "192.0.2.20"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter.dmarc import author as module
 from dmarcmilter.dmarc.author import MAX_DOMAINS, AuthorProblem, author_domain
-from dmarcmilter.message import Header
+from dmarcmilter.mail.message import Header
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "author.toml").read_text("utf-8"))["case"]
 SNIPPETS = [b'"', b"\\", b"<", b">", b"@", b"(", b")", b",", b":", b";", b"[", b"]", b".", b" ", b"\r\n ", b"\0"]

@@ -8,8 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.authres import LEFT_OUT, MAX_COMMENTS, MAX_FIELD, MAX_MAPPED, MAX_VALUE, Result, forged, render
-from dmarcmilter.authresreader import parse
+from dmarcmilter.auth.authentication_results import (
+    LEFT_OUT,
+    MAX_COMMENTS,
+    MAX_FIELD,
+    MAX_MAPPED,
+    MAX_VALUE,
+    Result,
+    forged,
+    render,
+)
+from dmarcmilter.auth.authentication_results_reader import parse
 
 ID = "mx.example.net"
 OURS = ("mx.test.example", "bücher.example")

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.authresreader import MAX_OCTETS, MAX_PROPERTIES, MAX_RESULTS, MAX_SEGMENTS, Parsed, ReadResult, parse
+from dmarcmilter.auth.authentication_results_reader import (
+    MAX_OCTETS,
+    MAX_PROPERTIES,
+    MAX_RESULTS,
+    MAX_SEGMENTS,
+    Parsed,
+    ReadResult,
+    parse,
+)
 
 
 def test_whole_payload():

@@ -6,8 +6,8 @@ import signing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.checks import bodyhash
-from dmarcmilter.checks.bodyhash import BodyHasher, BodyPlan
+from dmarcmilter.auth import body_hash
+from dmarcmilter.auth.body_hash import BodyHasher, BodyPlan
 
 SIMPLE = BodyPlan(relaxed=False, length=None)
 RELAXED = BodyPlan(relaxed=True, length=None)
@@ -112,8 +112,8 @@ def test_memory_is_that_of_a_chunk(filler, end):
 def test_work_is_linear(monkeypatch):
     """One canonicalization and one hash for each way, however many lengths are asked for (counted, not timed)."""
     seen = []
-    original = bodyhash.single_spaces
-    monkeypatch.setattr(bodyhash, "single_spaces", lambda data: seen.append(len(data)) or original(data))
+    original = body_hash.single_spaces
+    monkeypatch.setattr(body_hash, "single_spaces", lambda data: seen.append(len(data)) or original(data))
     updates = []
     real = hashlib.sha256
 
@@ -128,7 +128,7 @@ def test_work_is_linear(monkeypatch):
         def digest(self):
             return self._hash.digest()
 
-    monkeypatch.setattr(bodyhash.hashlib, "sha256", Counting)
+    monkeypatch.setattr(body_hash.hashlib, "sha256", Counting)
     chunk = b"some \t text  \r\n" * 100 + b"\r\n" * 100
     plans = [BodyPlan(relaxed=True, length=length) for length in [None, *range(0, 5000, 500)]]
     hashes = hashed(plans, *[chunk] * 50)
@@ -139,8 +139,8 @@ def test_work_is_linear(monkeypatch):
 
 def test_a_flood_of_line_ends_is_hashed_in_blocks(monkeypatch):
     sizes = []
-    original = bodyhash._Body._update
-    monkeypatch.setattr(bodyhash._Body, "_update", lambda body, data: sizes.append(len(data)) or original(body, data))
+    original = body_hash._Body._update
+    monkeypatch.setattr(body_hash._Body, "_update", lambda body, data: sizes.append(len(data)) or original(body, data))
     hashed([SIMPLE], *[b"\r\n" * 32768] * 20, b"x")
     assert max(sizes) <= 65536
     assert sum(sizes) == 20 * 65536 + 3

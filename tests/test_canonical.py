@@ -6,9 +6,9 @@ import signing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.checks import canonical
-from dmarcmilter.checks.canonical import Fields
-from dmarcmilter.message import Header
+from dmarcmilter.auth import canonicalization
+from dmarcmilter.auth.canonicalization import Fields
+from dmarcmilter.mail.message import Header
 
 VALUES = st.text(" \tab\r\n\x0b\xe9;=", max_size=40).map(lambda text: text.encode("latin-1"))
 
@@ -28,17 +28,17 @@ VALUES = st.text(" \tab\r\n\x0b\xe9;=", max_size=40).map(lambda text: text.encod
     ],
 )
 def test_relaxed_field(name, value, relaxed):
-    assert canonical.relaxed_field(Header(name, value)) == relaxed
+    assert canonicalization.relaxed_field(Header(name, value)) == relaxed
 
 
 def test_simple_field_is_the_field():
-    assert canonical.simple_field(Header(b"B", b" Y\t\r\n\tZ  ")) == b"B: Y\t\r\n\tZ  \r\n"
+    assert canonicalization.simple_field(Header(b"B", b" Y\t\r\n\tZ  ")) == b"B: Y\t\r\n\tZ  \r\n"
 
 
 def test_signature_field():
     field = Header(b"DKIM-Signature", b" v=1;  b=abc ;\r\n\tbh=def")
-    assert canonical.signature_field(field, relaxed=False) == b"DKIM-Signature: v=1;  b=;\r\n\tbh=def"
-    assert canonical.signature_field(field, relaxed=True) == b"dkim-signature:v=1; b=; bh=def"
+    assert canonicalization.signature_field(field, relaxed=False) == b"DKIM-Signature: v=1;  b=;\r\n\tbh=def"
+    assert canonicalization.signature_field(field, relaxed=True) == b"dkim-signature:v=1; b=; bh=def"
 
 
 HEADERS = [Header(b"X", b"0"), Header(b"From", b"1"), Header(b"x", b"2"), Header(b"X", b"3"), Header(b"Y", b"4")]
@@ -75,8 +75,8 @@ def test_digest_is_over_the_chosen_and_the_own_field():
 def test_work_is_bounded_by_the_header(monkeypatch):
     """Ten signatures that each name 300 of 5,000 fields canonicalize each field once and walk no list twice."""
     done = []
-    original = canonical.relaxed_field
-    monkeypatch.setattr(canonical, "relaxed_field", lambda header: done.append(header) or original(header))
+    original = canonicalization.relaxed_field
+    monkeypatch.setattr(canonicalization, "relaxed_field", lambda header: done.append(header) or original(header))
     headers = [Header(b"X", b" %d" % number) for number in range(5000)]
     fields = Fields(headers)
     for own in range(10):
@@ -88,10 +88,10 @@ def test_work_is_bounded_by_the_header(monkeypatch):
 @given(VALUES)
 def test_relaxed_agrees_with_the_reference(value):
     expected = signing.canonical_header(b"x", value, relaxed=True)
-    assert canonical.relaxed_field(Header(b"X", value)) == expected
+    assert canonicalization.relaxed_field(Header(b"X", value)) == expected
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=60) | st.lists(st.sampled_from([b" " * 7, b" " * 9, b"\t", b"x", b"\r\n"])).map(b"".join))
 def test_single_spaces(data):
-    assert canonical.single_spaces(data) == re.sub(rb"[ \t]+", b" ", data)
+    assert canonicalization.single_spaces(data) == re.sub(rb"[ \t]+", b" ", data)

@@ -12,11 +12,11 @@ from mta.running import conf, wait_until
 from outcomes import fields
 from reporting import outcome
 
-from dmarcmilter.demo.mta.milterclient import Action, MilterClient
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.reports import capture as module
-from dmarcmilter.reports.capture import MAX_WAITING, Capture
-from dmarcmilter.reports.spool import Entry, Spool
+from dmarcmilter.reports.failure import capture as module
+from dmarcmilter.reports.failure.capture import MAX_WAITING, Capture
+from dmarcmilter.reports.failure.incident_spool import Entry, Spool
+from dmarcmilter.testing.milter_client import Action, MilterClient
+from dmarcmilter.testing.name_server import NameServer
 
 ASKED = outcome(policy={"ruf": ["mailto:ruf@example.com"]})
 FIELDS = fields("From: alice@example.com", "To: bob@receiver.example", "Subject: hello")

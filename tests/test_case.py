@@ -5,18 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter import case, speaking
-from dmarcmilter.dmarc.domain import Domain
-from dmarcmilter.dmarc.suffixes import Suffixes
-from dmarcmilter.evidence import ArcResult, ArcSet, ArcWord
-from dmarcmilter.rules import TrustedHops
+from dmarcmilter.auth.results import ArcResult, ArcSet, ArcWord
+from dmarcmilter.dmarc.public_suffix import Suffixes
+from dmarcmilter.mail.domain import Domain
+from dmarcmilter.policy import facts, mitigations
+from dmarcmilter.policy.types import TrustedHops
 
 AUTHOR = Domain("example.com")
 VOUCHING = "h.example; dmarc=pass header.from=example.com"
 
 
 def ids(*values):
-    return case.list_ids(outcomes.message(*(f"List-Id:{value}" for value in values)))
+    return facts.list_ids(outcomes.message(*(f"List-Id:{value}" for value in values)))
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def ids(*values):
         (" <>", ""),
         ("", ""),
         (" <a.example> <b.example>", "b.example"),
-        (" " * case.MAX_LIST_ID + "<a.example>", ""),
+        (" " * facts.MAX_LIST_ID + "<a.example>", ""),
         ("<" * 1000, ""),
         ("<a " * 300, ""),
     ],
@@ -45,7 +45,7 @@ def test_list_id(value, expected):
 def test_several_list_ids():
     assert ids(" <a.example>", "<b.example>", " <a.example>", "not one") == ("a.example", "b.example")
     many = [f" <l{n}.example>" for n in range(100)]
-    assert ids(*many) == tuple(f"l{n}.example" for n in range(case.MAX_LIST_IDS))
+    assert ids(*many) == tuple(f"l{n}.example" for n in range(facts.MAX_LIST_IDS))
 
 
 @pytest.mark.parametrize(
@@ -60,15 +60,15 @@ def test_several_list_ids():
     ],
 )
 def test_list_traces(fields, expected):
-    assert case.list_traces(outcomes.message(*fields)) == expected
+    assert facts.list_traces(outcomes.message(*fields)) == expected
 
 
 @given(st.binary(max_size=300))
 @settings(max_examples=200, deadline=None)
 def test_any_list_id(raw):
     mail = replace(outcomes.message(), headers=(outcomes.Header(b"List-Id", raw),))
-    for name in case.list_ids(mail):
-        assert case.domains.parse(name) == name
+    for name in facts.list_ids(mail):
+        assert facts.domains.parse(name) == name
 
 
 def chain(*results):
@@ -77,21 +77,21 @@ def chain(*results):
 
 def test_hops_are_read_only_for_an_author():
     arc = chain(VOUCHING, "h.example; dmarc=fail header.from=example.com", "; broken")
-    assert [hop.vouches for hop in case.hops(arc, None)] == [None, None, None]
-    assert [hop.vouches for hop in case.hops(arc, AUTHOR)] == [True, False, False]
-    newest = case.hops(arc, None)[0]
+    assert [hop.vouches for hop in facts.hops(arc, None)] == [None, None, None]
+    assert [hop.vouches for hop in facts.hops(arc, AUTHOR)] == [True, False, False]
+    newest = facts.hops(arc, None)[0]
     assert (newest.instance, newest.sealer, newest.selector) == (3, "h0.example", "s1")
 
 
 def test_only_so_many_hops_are_read():
-    found = case.hops(chain(*[VOUCHING] * 50), AUTHOR)
+    found = facts.hops(chain(*[VOUCHING] * 50), AUTHOR)
     assert len(found) == 50
-    assert [hop.vouches for hop in found] == [True] * case.MAX_HOPS + [None] * (50 - case.MAX_HOPS)
+    assert [hop.vouches for hop in found] == [True] * facts.MAX_HOPS + [None] * (50 - facts.MAX_HOPS)
 
 
 def test_only_so_many_octets_are_read():
-    long = f"{VOUCHING}; spf=none ({'a' * (case.MAX_RESULTS // 2)})"
-    found = case.hops(chain(long, VOUCHING, long, VOUCHING), AUTHOR)
+    long = f"{VOUCHING}; spf=none ({'a' * (facts.MAX_RESULTS // 2)})"
+    found = facts.hops(chain(long, VOUCHING, long, VOUCHING), AUTHOR)
     assert [hop.vouches for hop in found] == [True, True, None, None]
 
 
@@ -140,9 +140,9 @@ SITES = {
 
 @pytest.mark.parametrize("site", SITES)
 def test_results_of_large_sites_vouch(site):
-    assert [(hop.vouches, hop.unvouched) for hop in case.hops(chain(SITES[site]), AUTHOR)] == [(True, None)]
+    assert [(hop.vouches, hop.unvouched) for hop in facts.hops(chain(SITES[site]), AUTHOR)] == [(True, None)]
     other = SITES[site].replace("header.from=", "header.from=x.").replace("from=x.<a@", "from=<a@x.")
-    assert case.hops(chain(other), AUTHOR)[0].unvouched is case.Unvouched.OTHER_AUTHOR
+    assert facts.hops(chain(other), AUTHOR)[0].unvouched is facts.Unvouched.OTHER_AUTHOR
 
 
 @pytest.mark.parametrize(
@@ -157,18 +157,18 @@ def test_results_of_large_sites_vouch(site):
         ("h.example; dmarc=pass", "other_author"),
         ("h.example; dmarc=pass header.from=example.net", "other_author"),
         ("h.example; dmarc=pass header.from=", "other_author"),
-        (f"{VOUCHING}; spf=none ({'a' * case.MAX_RESULTS})", "not_read"),
+        (f"{VOUCHING}; spf=none ({'a' * facts.MAX_RESULTS})", "not_read"),
         (VOUCHING, None),
     ],
 )
 def test_why_a_hop_does_not_vouch(results, expected):
-    hop = case.hops(chain(results), AUTHOR)[0]
+    hop = facts.hops(chain(results), AUTHOR)[0]
     assert hop.unvouched == expected
     assert bool(hop.vouches) is (expected is None)
 
 
-HOPS = [case.Hop(2, Domain("b.example"), "s", False, case.Unvouched.DMARC_NOT_PASS)]
-HOPS += [case.Hop(1, Domain("a.example"), "s", False, case.Unvouched.DMARC_UNREADABLE)]
+HOPS = [facts.Hop(2, Domain("b.example"), "s", False, facts.Unvouched.DMARC_NOT_PASS)]
+HOPS += [facts.Hop(1, Domain("a.example"), "s", False, facts.Unvouched.DMARC_UNREADABLE)]
 
 
 @pytest.mark.parametrize(
@@ -185,16 +185,16 @@ HOPS += [case.Hop(1, Domain("a.example"), "s", False, case.Unvouched.DMARC_UNREA
 def test_why_a_trusted_chain_does_not_vouch(trusted, trusted_hops, expected):
     known = outcomes.case(outcomes.message(), outcomes.evidence(), hops=tuple(HOPS))
     rules = replace(outcomes.RULES, trusted_sealers=frozenset(trusted), trusted_hops=TrustedHops(trusted_hops))
-    assert speaking.why_unvouched(known, rules) == expected
+    assert mitigations.why_unvouched(known, rules) == expected
     vouching = replace(known, hops=(replace(HOPS[0], vouches=True, unvouched=None), HOPS[1]))
-    assert speaking.why_unvouched(vouching, rules) == ("untrusted_hop" if expected == "untrusted_hop" else None)
+    assert mitigations.why_unvouched(vouching, rules) == ("untrusted_hop" if expected == "untrusted_hop" else None)
 
 
 @pytest.mark.parametrize("word", ["none", "fail"])
 def test_no_hops_without_a_passing_chain(word):
     arc = ArcResult(ArcWord(word), (ArcSet(1, Domain("h.example"), "s", VOUCHING.encode()),))
-    assert case.hops(arc, AUTHOR) == ()
-    assert case.arc_origin(arc) is None
+    assert facts.hops(arc, AUTHOR) == ()
+    assert facts.arc_origin(arc) is None
 
 
 @pytest.mark.parametrize(
@@ -208,8 +208,8 @@ def test_no_hops_without_a_passing_chain(word):
 )
 def test_organization(author, record, expected):
     found = outcomes.evidence(author=author, record=record)
-    assert case.organization(Domain(author), found.discovery, outcomes.SUFFIXES) == expected
-    assert case.organization(Domain(author), None, outcomes.SUFFIXES) == expected
+    assert facts.organization(Domain(author), found.discovery, outcomes.SUFFIXES) == expected
+    assert facts.organization(Domain(author), None, outcomes.SUFFIXES) == expected
 
 
 def test_organization_is_never_narrower_than_what_the_records_say():
@@ -217,7 +217,7 @@ def test_organization_is_never_narrower_than_what_the_records_say():
     records = {"_dmarc.a.corp.test": "v=DMARC1; p=none; psd=n", "_dmarc.corp.test": "v=DMARC1; p=none"}
     found = outcomes.evidence(author="a.corp.test", record="", zone=records)
     assert found.discovery.organizational_domain == "a.corp.test"
-    assert case.organization(Domain("a.corp.test"), found.discovery, outcomes.SUFFIXES) == "corp.test"
+    assert facts.organization(Domain("a.corp.test"), found.discovery, outcomes.SUFFIXES) == "corp.test"
 
 
 def test_of_message():
@@ -228,7 +228,7 @@ def test_of_message():
             for text in ("pass b.example", "fail c.example", "pass b.example", "temperror d.example")
         ],
     )
-    known = case.of_message(outcomes.message(mail_from=b"", recipients=(b"r@example.net",)), found)
+    known = facts.of_message(outcomes.message(mail_from=b"", recipients=(b"r@example.net",)), found)
     assert (known.author, known.author_problem, known.null_reverse_path) == (AUTHOR, None, True)
     assert (known.spf_domain, known.dkim_domains) == (None, ("b.example",))
     assert known.unsettled == ("d.example", "a.example")
@@ -238,7 +238,7 @@ def test_of_message():
 
 def test_the_day_is_that_of_utc():
     late = outcomes.datetime.fromisoformat("2027-01-15T23:30:00-05:00")
-    assert str(case.of_message(outcomes.message(received_at=late), outcomes.evidence()).day) == "2027-01-16"
+    assert str(facts.of_message(outcomes.message(received_at=late), outcomes.evidence()).day) == "2027-01-16"
 
 
 @pytest.mark.parametrize(
@@ -257,4 +257,4 @@ def test_the_day_is_that_of_utc():
 def test_customers_of_one_provider_are_not_one_organization(author, possibly_aligned, expected):
     # RFC 7489 3.2, by the whole public suffix list
     suffixes = Suffixes.of_text("com\nexample\n// ===BEGIN PRIVATE DOMAINS===\nhosting.example\n")
-    assert case.likely_aligned(author, possibly_aligned, suffixes) is expected
+    assert facts.likely_aligned(author, possibly_aligned, suffixes) is expected

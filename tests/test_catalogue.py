@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dmarcmilter
-from dmarcmilter.checks.fault import Fault
-from dmarcmilter.explanation.catalogue import MAX_VALUE, Language, catalogue, harmless, placeholders, recognised
+from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.explain.catalogue import MAX_VALUE, Language, catalogue, harmless, placeholders, recognised
 
 PACKAGE = Path(dmarcmilter.__file__).parent
 EN, JA = catalogue(Language.EN), catalogue(Language.JA)

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 from mta.daemon import PROJECT
 
-from dmarcmilter import mbox
 from dmarcmilter.cli import main
-from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.mail import mbox
+from dmarcmilter.testing.name_server import NameServer
 
 ZONE = {
     "_dmarc.bank.example": {"TXT": ["v=DMARC1; p=reject"]},

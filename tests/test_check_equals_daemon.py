@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from mta.daemon import FilterDaemon
 
-from dmarcmilter import config as configuration
 from dmarcmilter.cli.check import judge
-from dmarcmilter.demo.mta.headers import as_queued, split_message
-from dmarcmilter.demo.mta.milterclient import MilterClient
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.message import Envelope
+from dmarcmilter.config import load as configuration
+from dmarcmilter.mail.message import Envelope
+from dmarcmilter.testing.milter_client import MilterClient
+from dmarcmilter.testing.name_server import NameServer
+from dmarcmilter.testing.postfix_headers import as_queued, split_message
 
 VECTORS = Path(__file__).parents[2] / "shared" / "vectors"
 CATEGORIES = ("spf", "dkim", "arc", "dmarc", "attack", "robust", "behaviour")

@@ -3,9 +3,9 @@ from ipaddress import ip_address
 import pytest
 from zones import Zone
 
-from dmarcmilter.case import ClientNames
-from dmarcmilter.checks import clientname
-from dmarcmilter.dmarc.domain import Domain
+from dmarcmilter.mail.domain import Domain
+from dmarcmilter.policy import client_names
+from dmarcmilter.policy.facts import ClientNames
 
 CLIENT = ip_address("192.0.2.7")
 PTR = "7.2.0.192.in-addr.arpa"
@@ -14,7 +14,7 @@ TRUSTED = (Domain("forward.example"),)
 
 def asked(records, failed=(), client=CLIENT):
     zone = Zone(records, failed)
-    return clientname.confirmed(client, TRUSTED, zone), zone
+    return client_names.confirmed(client, TRUSTED, zone), zone
 
 
 def test_confirmed_in_both_directions():
@@ -56,10 +56,10 @@ def test_only_so_many_names_and_addresses():
     names = tuple(f"mx{n}.forward.example" for n in range(100))
     found, zone = asked({PTR: {"PTR": names}})
     assert found == ClientNames()
-    assert len(zone.asked) == 1 + clientname.MAX_CONFIRMATIONS
-    beyond = (*[f"mx{n}.attacker.example" for n in range(clientname.MAX_NAMES)], "forward.example")
+    assert len(zone.asked) == 1 + client_names.MAX_CONFIRMATIONS
+    beyond = (*[f"mx{n}.attacker.example" for n in range(client_names.MAX_NAMES)], "forward.example")
     assert len(asked({PTR: {"PTR": beyond}})[1].asked) == 1
-    addresses = tuple(f"10.0.{n // 250}.{n % 250}" for n in range(clientname.MAX_ADDRESSES))
+    addresses = tuple(f"10.0.{n // 250}.{n % 250}" for n in range(client_names.MAX_ADDRESSES))
     records = {PTR: {"PTR": ("forward.example",)}, "forward.example": {"A": (*addresses, "192.0.2.7")}}
     assert asked(records)[0] == ClientNames()
 

@@ -3,12 +3,12 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from dmarcmilter import config
 from dmarcmilter.cli import main
 from dmarcmilter.cli.check import CHUNK
 from dmarcmilter.cli.demo import STATE_CONF, socket_for_postfix
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.settings import Config
+from dmarcmilter.config import load
+from dmarcmilter.config.schema import Config
+from dmarcmilter.testing.name_server import NameServer
 
 ZONE = {
     "_dmarc.example.com": {"TXT": ["v=DMARC1; p=reject; sp=quarantine; pct=50; rua=nobody"]},
@@ -313,7 +313,7 @@ def test_lookup_without_the_suffix_list(conf, tmp_path):
 
 
 def test_the_usual_place_of_the_conf(conf, message, monkeypatch):
-    monkeypatch.setattr(config, "DEFAULT_PATH", conf)
+    monkeypatch.setattr(load, "DEFAULT_PATH", conf)
     assert run("lookup", "example.com").exit_code == 0
     assert run("check", "--ip", "192.0.2.1", *ENVELOPE, str(message)).exit_code == 0
 
@@ -368,15 +368,15 @@ def test_config_show_loads_back_equal(tmp_path, server):
     conf = write_conf(tmp_path, server.port, TRICKY)
     shown = run("config", "show", conf)
     assert shown.exit_code == 0
-    assert config.parse(shown.stdout) == config.load(conf)
+    assert load.parse(shown.stdout) == load.load(conf)
     assert run("config", "show").stdout == run("config", "show", "").stdout
-    assert config.parse(run("config", "show").stdout) == Config()
+    assert load.parse(run("config", "show").stdout) == Config()
 
 
 def test_config_show_of_changes(tmp_path, server):
     conf = write_conf(tmp_path, server.port, TRICKY)
     shown = run("config", "show", "-n", conf).stdout
-    assert config.parse(shown) == config.load(conf)
+    assert load.parse(shown) == load.load(conf)
     assert "reject_action" not in shown
     assert run("config", "show", "-n").stdout == ""
 
@@ -398,11 +398,11 @@ def test_demo_names_the_socket_as_postfix_does(socket, postfix, tmp_path):
 @pytest.fixture
 def served(monkeypatch):
     """The conf files that a filter was started with, none of them really."""
-    from dmarcmilter import daemon
+    from dmarcmilter.daemon import supervisor
     from dmarcmilter.demo import show
 
     started = []
-    monkeypatch.setattr(daemon, "serve", lambda path: started.append(path) or 7)
+    monkeypatch.setattr(supervisor, "serve", lambda path: started.append(path) or 7)
     monkeypatch.setattr(show, "show", lambda: None)
     return started
 
@@ -426,7 +426,7 @@ def test_demo_that_stays_keeps_its_conf(served, tmp_path):
     assert "smtpd_milters = inet:127.0.0.1:8899" in result.stdout
     conf = state / "dmarcmilter.toml"
     assert served == [str(conf)]
-    assert config.load(str(conf)).history.journal == f"{state}/journal"
+    assert load.load(str(conf)).history.journal == f"{state}/journal"
     conf.write_text(conf.read_text(encoding="utf-8").replace("8899", "8900"), encoding="utf-8")
     assert "127.0.0.1:8900" in run(*arguments).stdout
 

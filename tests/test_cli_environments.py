@@ -28,8 +28,8 @@ from test_privileges import ENVIRONMENT, PYTHON
 
 from dmarcmilter.cli import common, main
 from dmarcmilter.cli.errors import TRACEBACK
-from dmarcmilter.demo.nameserver import NameServer
 from dmarcmilter.history.store import Store, StoreError, execute
+from dmarcmilter.testing.name_server import NameServer
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become the users of this test")
 
@@ -526,7 +526,7 @@ def test_root_writes_as_the_filters_user(machine):
 
 def test_the_conf_that_may_not_be_read_is_told_and_not_left_out(machine, monkeypatch):
     """Without --config: the defaults are for where there is no conf, not for who may not read it."""
-    from dmarcmilter import config
+    from dmarcmilter.config import load as config
 
     monkeypatch.setattr(config, "DEFAULT_PATH", str(machine.conf))
     give(machine.etc, FILTER, 0o750)

@@ -9,10 +9,10 @@ import journals
 import pytest
 from click.testing import CliRunner
 
-from dmarcmilter import messageid
 from dmarcmilter.cli import main
-from dmarcmilter.cli.language import of_locale
-from dmarcmilter.explanation import Language
+from dmarcmilter.cli.output_language import of_locale
+from dmarcmilter.explain import Language
+from dmarcmilter.mail import message_id_hash
 
 KEY = bytes(range(32))
 TODAY, YESTERDAY, OLD = "20270115-1-1.jsonl", "20270114-1-1.jsonl", "20270101-1-1.jsonl"
@@ -116,7 +116,7 @@ def test_a_database_that_cannot_be_used_is_told_and_passed_over(conf, tmp_path):
 
 def test_found_by_message_id(conf, tmp_path):
     (tmp_path / "key").write_bytes(KEY)
-    hashed = messageid.of_text(b"<x.1@example.com>", KEY)
+    hashed = message_id_hash.of_text(b"<x.1@example.com>", KEY)
     record = journals.record(message_id_hash=hashed)
     journals.append(tmp_path / "journal", [record, *journals.some(5)], TODAY)
     for spelling in ("<x.1@example.com>", "x.1@example.com"):
@@ -295,13 +295,13 @@ def test_the_index_by_message_id_is_used(conf, tmp_path):
 @pytest.fixture(scope="module")
 def filtered(tmp_path_factory):
     """The conf file of a filter that has judged one forged message."""
-    from dmarcmilter.demo import samples, show
-    from dmarcmilter.demo.mta.milterclient import MilterClient
-    from dmarcmilter.demo.nameserver import NameServer
+    from dmarcmilter.demo import sample_messages, show
+    from dmarcmilter.testing.milter_client import MilterClient
+    from dmarcmilter.testing.name_server import NameServer
 
     state = tmp_path_factory.mktemp("s")
-    forged = next(sample for sample in samples.samples() if sample.title == "forged, p=reject")
-    with NameServer(samples.zone()) as server:
+    forged = next(sample for sample in sample_messages.samples() if sample.title == "forged, p=reject")
+    with NameServer(sample_messages.zone()) as server:
         conf = show.write_conf(state, server.port)
         with show.running(conf, state / "demo.sock"), MilterClient(f"unix:{state}/demo.sock") as client:
             message = b"Message-ID:\r\n <lost.1@bank.example>\r\n" + forged.message
@@ -312,7 +312,7 @@ def filtered(tmp_path_factory):
 def test_a_message_that_the_filter_refused(filtered):
     (match,) = matches(explain(filtered, "lost.1@bank.example", "--json"))
     queue_id = match["record"]["queue_id"]
-    assert len(match["record"]["message_id_hash"]) == messageid.DIGITS
+    assert len(match["record"]["message_id_hash"]) == message_id_hash.DIGITS
     assert "lost.1" not in json.dumps(match["record"])
     for identifier in (queue_id, "<lost.1@bank.example>"):
         printed = explain(filtered, identifier, "--lang", "ja").stdout

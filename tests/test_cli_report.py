@@ -12,13 +12,13 @@ from mta.sink import Sink
 from reporting import outcome, passed
 from signing import ed25519_key
 
-from dmarcmilter import log_output
 from dmarcmilter.cli import main, reportwork
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.history import rows, schema
+from dmarcmilter.daemon import log_output
+from dmarcmilter.history import migrations, outcome_rows
 from dmarcmilter.history.store import Store
-from dmarcmilter.history.writer import Advance, Writer
-from dmarcmilter.reports.sending import Sum
+from dmarcmilter.history.table_writer import Advance, Writer
+from dmarcmilter.reports.delivery.sending import Sum
+from dmarcmilter.testing.name_server import NameServer
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=2)
 """Or the day before: yesterday may not be settled when this runs."""
@@ -41,11 +41,11 @@ def site(tmp_path):
             encoding="utf-8",
         )
         store = Store(url)
-        schema.migrate(store)
+        migrations.migrate(store)
         time = f"{YESTERDAY}T08:00:00.000Z"
         both = {"rua": ["mailto:dmarc@example.com", "mailto:example@vendor.example", "mailto:x@victim.example"]}
         found = [passed(time=time, policy=both), outcome(time=time, policy=both)]
-        lines = [rows.parse(json.dumps(one).encode()) for one in found]
+        lines = [outcome_rows.parse(json.dumps(one).encode()) for one in found]
         Writer(store).write(lines, Advance(b"1", "1", 0, 1, 0))
         store.close()
         yield str(conf), sink

@@ -1,7 +1,7 @@
 import pytest
 
-from dmarcmilter.collector import MAX_LATE_RESULTS, MAX_RESULTS_FIELDS, HeaderCollector
-from dmarcmilter.message import UNCLEANABLE, Header
+from dmarcmilter.mail.message import UNCLEANABLE, Header
+from dmarcmilter.milter.header_buffer import MAX_LATE_RESULTS, MAX_RESULTS_FIELDS, HeaderCollector
 
 
 def collected(*pairs, max_fields=100, max_bytes=10_000, leading_space=True):

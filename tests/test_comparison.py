@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from test_pipeline import SITE, message_of
 from zones import Zone
 
-from dmarcmilter.dmarc import comparison
-from dmarcmilter.dmarc.comparison import KeptAnswers, NotAskedError
+from dmarcmilter.dmarc import discovery_comparison
 from dmarcmilter.dmarc.discovery import Method
+from dmarcmilter.dmarc.discovery_comparison import KeptAnswers, NotAskedError
 from dmarcmilter.dmarc.evaluation import evaluate
 from dmarcmilter.pipeline import process, read
 
@@ -20,7 +20,7 @@ def compared(author, zone, **found):
     evidence = outcomes.evidence(
         author, record="", zone={f"_dmarc.{name}": text for name, text in zone.items()}, **found
     )
-    result = comparison.compare(evidence, evaluate(evidence))
+    result = discovery_comparison.compare(evidence, evaluate(evidence))
     return None if result is None else result.record()
 
 
@@ -148,5 +148,5 @@ def test_what_is_known_without_the_other_way_is_what_it_gives(author, zone, sign
     found = {"dkim": [outcomes.dkim(f"pass {name}") for name in signers]}
     quick = compared(author, zone, **found)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparison, "_suffix_list_agrees", lambda *_: False)
+        patch.setattr(discovery_comparison, "_suffix_list_agrees", lambda *_: False)
         assert compared(author, zone, **found) == quick

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from dmarcmilter import config
 from dmarcmilter.cli import main
-from dmarcmilter.config import ConfigError, load, parse, read
-from dmarcmilter.dmarc.suffixes import SuffixListError
-from dmarcmilter.settings import Config, typecheck
+from dmarcmilter.config import load as config
+from dmarcmilter.config import type_errors
+from dmarcmilter.config.load import ConfigError, load, parse, read
+from dmarcmilter.config.schema import Config
+from dmarcmilter.dmarc.public_suffix import SuffixListError
 
 ROWS = tomllib.loads((Path(__file__).parent / "cases" / "conf_errors.toml").read_text(encoding="utf-8"))["row"]
 
@@ -126,7 +127,7 @@ def test_every_number_with_a_decimal_point_is_seconds():
         if kind is float
     ]
     assert len(names) > 6
-    assert all(typecheck.expected(float, name, 1.0).startswith("a number in seconds") for name in names)
+    assert all(type_errors.expected(float, name, 1.0).startswith("a number in seconds") for name in names)
     assert set(names) <= {
         *("drain_timeout", "timeout", "message_budget", "strangers_budget", "cap", "cache_seconds"),
         *("verify_budget", "verification_budget"),

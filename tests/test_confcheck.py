@@ -2,8 +2,8 @@
 
 import pytest
 
-from dmarcmilter.reports.confcheck import parse_relay, problem
-from dmarcmilter.settings import Reports
+from dmarcmilter.config.report_validation import parse_relay, problem
+from dmarcmilter.config.schema import Reports
 
 
 @pytest.mark.parametrize(

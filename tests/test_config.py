@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dmarcmilter import config
-from dmarcmilter.config import ConfigError, load, parse
+from dmarcmilter.config import load as config
+from dmarcmilter.config.load import ConfigError, load, parse
+from dmarcmilter.config.schema import Config
 from dmarcmilter.dmarc.discovery import Method
-from dmarcmilter.rules import Mode
-from dmarcmilter.settings import Config
+from dmarcmilter.policy.types import Mode
 
 SAMPLE = Path(__file__).parents[1] / "conf" / "dmarcmilter.toml"
 KEYS = [

@@ -16,9 +16,9 @@ import pytest
 from mta.daemon import PROJECT, FilterDaemon
 from mta.running import PLAIN, SPOOF, ZONE, OpenMessage, alive, conf, served_by, wait_until, workers
 
-from dmarcmilter import config
-from dmarcmilter.demo.mta.milterclient import Action, MilterClient, MilterError
-from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.config import load
+from dmarcmilter.testing.milter_client import Action, MilterClient, MilterError
+from dmarcmilter.testing.name_server import NameServer
 
 
 @pytest.fixture
@@ -444,7 +444,7 @@ def test_without_a_mode_it_monitors_and_warns(tmp_path, manager, dns):
     finally:
         process.terminate()
         log = process.communicate(timeout=20)[1]
-    assert f"WARNING {config.MODE_NOT_WRITTEN}\n" in log
+    assert f"WARNING {load.MODE_NOT_WRITTEN}\n" in log
     assert "INFO mode monitor (no policy is enforced)\n" in log
     assert f"INFO reloaded {conf}, mode enforce for 7 % of messages\n" in log
 

@@ -14,20 +14,20 @@ import pytest
 from mta.daemon import PROJECT, FilterDaemon
 from mta.running import PLAIN, ZONE, alive, conf, wait_until, workers
 
-from dmarcmilter import lifesigns, notify
-from dmarcmilter.children import Child
-from dmarcmilter.demo.mta.milterclient import Action, MilterClient
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.lifesigns import LifeSigns
-from dmarcmilter.listener import Listener, ListenError
+from dmarcmilter.config.schema import Milter
+from dmarcmilter.daemon import sd_notify, watchdog
+from dmarcmilter.daemon.child_process import Child
+from dmarcmilter.daemon.listener import Listener, ListenError
+from dmarcmilter.daemon.watchdog import LifeSigns
 from dmarcmilter.metrics.board import Board
-from dmarcmilter.settings import Milter
+from dmarcmilter.testing.milter_client import Action, MilterClient
+from dmarcmilter.testing.name_server import NameServer
 
 IMPATIENT = """
 import os, sys
 from dmarcmilter import lifesigns, worker
 lifesigns.SILENCE_SECONDS, lifesigns.TICK_SECONDS, worker.BEAT_SECONDS = 1.0, 0.3, 0.1
-from dmarcmilter.daemon import serve
+from dmarcmilter.daemon.supervisor import serve
 sys.exit(serve(sys.argv[1]))
 """
 """The daemon with less patience than it has: tests cannot wait for a minute."""
@@ -134,15 +134,15 @@ def test_none_when_no_worker_serves(make, manager, monkeypatch):
 def test_what_the_manager_wants(monkeypatch, usec, pid, seconds):
     monkeypatch.setenv("WATCHDOG_USEC", usec)
     monkeypatch.setenv("WATCHDOG_PID", pid)
-    assert notify.watchdog_seconds() == seconds
+    assert sd_notify.watchdog_seconds() == seconds
 
 
 def test_a_manager_that_is_gone_or_does_not_read_holds_up_nothing(manager, monkeypatch, tmp_path):
     start = time.monotonic()
     for _ in range(2000):
-        notify.send("WATCHDOG=1")
+        sd_notify.send("WATCHDOG=1")
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
-    notify.send("WATCHDOG=1")
+    sd_notify.send("WATCHDOG=1")
     assert time.monotonic() - start < 5
 
 
@@ -185,10 +185,10 @@ def test_after_a_standstill_of_the_machine_the_workers_have_their_turn(monkeypat
     """The supervisor may wake first, and would find all of them silent."""
     board = Board()
     board.row(board.take()).begin(4711)
-    monkeypatch.setattr(lifesigns, "SILENCE_SECONDS", -1.0)
-    monkeypatch.setattr(lifesigns, "TICK_SECONDS", 0.05)
+    monkeypatch.setattr(watchdog, "SILENCE_SECONDS", -1.0)
+    monkeypatch.setattr(watchdog, "TICK_SECONDS", 0.05)
     ended = []
-    monkeypatch.setattr(lifesigns.os, "kill", lambda *call: ended.append(call))
+    monkeypatch.setattr(watchdog.os, "kill", lambda *call: ended.append(call))
     signs, children = LifeSigns(board), {4711: Child(0, 0.0, 1)}
     time.sleep(0.2)
     signs.look_if_due(children)

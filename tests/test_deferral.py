@@ -1,4 +1,4 @@
-"""dmarcmilter.deferral: how long a message has been deferred, over real directories."""
+"""dmarcmilter.policy.deferral: how long a message has been deferred, over real directories."""
 
 import os
 import re
@@ -11,8 +11,8 @@ from ipaddress import ip_address
 import outcomes
 import pytest
 
-from dmarcmilter import deferral
-from dmarcmilter.deferral import BROKEN, KEEP_SECONDS, MAX_IN_BUCKET, Deferrals
+from dmarcmilter.policy import deferral
+from dmarcmilter.policy.deferral import BROKEN, KEEP_SECONDS, MAX_IN_BUCKET, Deferrals
 
 KEY = bytes(range(32))
 LINES = ("From: a@example.com", "To: joe@example.net", "Subject: hello", "Date: today", "Message-ID: <1@example.com>")

@@ -15,17 +15,9 @@ from mta.postfix import PostfixServer, missing_postfix
 from mta.sink import Sink
 from signing import rsa_key
 
-from dmarcmilter.reports import delivery
-from dmarcmilter.reports.delivery import (
-    LONGEST_RETRY,
-    Mail,
-    Relay,
-    Result,
-    Sendmail,
-    SmtpRelay,
-    retry_seconds,
-)
-from dmarcmilter.settings import StartTls
+from dmarcmilter.config.schema import StartTls
+from dmarcmilter.reports.delivery import relay as delivery
+from dmarcmilter.reports.delivery.relay import LONGEST_RETRY, Mail, Relay, Result, Sendmail, SmtpRelay, retry_seconds
 
 MAIL = Mail("bounces+1@receiver.example", "rua@rcpt.example", b"From: a@receiver.example\r\n\r\nx\r\n.dot\r\n")
 

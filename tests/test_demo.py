@@ -1,10 +1,11 @@
 import pytest
 from click.testing import CliRunner
 
-from dmarcmilter import config, daemon
 from dmarcmilter.cli import main
+from dmarcmilter.config import load
+from dmarcmilter.daemon import supervisor
 from dmarcmilter.demo import show
-from dmarcmilter.demo.samples import samples
+from dmarcmilter.demo.sample_messages import samples
 
 # title: SPF, DKIM, ARC, DMARC, disposition, action, first override.
 EXPECTED = {
@@ -86,13 +87,13 @@ def test_every_sample_has_a_line_in_the_table(demonstration, capsys):
 def test_what_stays_begins_in_monitor_and_says_so(tmp_path, monkeypatch):
     served = []
     monkeypatch.setattr(show, "show", lambda: None)
-    monkeypatch.setattr(daemon, "serve", lambda path: served.append(path) or 0)
+    monkeypatch.setattr(supervisor, "serve", lambda path: served.append(path) or 0)
     arguments = ["demo", "--stay", "--state", str(tmp_path / "state")]
     printed = CliRunner().invoke(main, arguments, catch_exceptions=False).stdout
     conf = tmp_path / "state" / "dmarcmilter.toml"
     assert served == [str(conf)]
-    assert config.read(str(conf)).warnings == ()
-    assert config.load(str(conf)).policy.mode == "monitor"
+    assert load.read(str(conf)).warnings == ()
+    assert load.load(str(conf)).policy.mode == "monitor"
     assert "Mode in force: monitor (no policy is enforced); [policy] mode in that file changes it.\n" in printed
     conf.write_text(conf.read_text().replace('"monitor"\n', '"enforce"\n'))
     assert "Mode in force: enforce; " in CliRunner().invoke(main, arguments, catch_exceptions=False).stdout
@@ -108,5 +109,5 @@ def test_a_filter_that_does_not_start_is_an_error(tmp_path):
 def test_demonstration_ends_with_the_mode_of_a_new_installation_and_how_to_enforce():
     end = CliRunner().invoke(main, ["demo"], catch_exceptions=False)
     assert end.exit_code == 0
-    assert f'A new installation is in mode "{config.Config().policy.mode}"' in end.output
+    assert f'A new installation is in mode "{load.Config().policy.mode}"' in end.output
     assert 'mode = "enforce" below [policy]' in end.output

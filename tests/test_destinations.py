@@ -7,9 +7,16 @@ from hypothesis import strategies as st
 from zones import Zone
 
 from dmarcmilter.dmarc.discovery import Method, discover
-from dmarcmilter.dmarc.domain import Domain
-from dmarcmilter.dmarc.suffixes import Suffixes
-from dmarcmilter.reports.destinations import MAX_DESTINATIONS, Verification, address_of, excluded, size_limit, verify
+from dmarcmilter.dmarc.public_suffix import Suffixes
+from dmarcmilter.mail.domain import Domain
+from dmarcmilter.reports.delivery.destinations import (
+    MAX_DESTINATIONS,
+    Verification,
+    address_of,
+    excluded,
+    size_limit,
+    verify,
+)
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "destinations.toml").read_text(encoding="utf-8"))["verify"]
 SUFFIXES = Suffixes.of_text("com\nnet\norg\nexample\n")

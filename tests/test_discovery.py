@@ -7,9 +7,9 @@ from zones import Zone
 
 from dmarcmilter.dmarc import discovery as module
 from dmarcmilter.dmarc.discovery import Method, discover, organizational_domains, prefetch_names, with_existence
-from dmarcmilter.dmarc.domain import Domain
-from dmarcmilter.dmarc.published import PREFIX
-from dmarcmilter.dmarc.suffixes import Suffixes
+from dmarcmilter.dmarc.public_suffix import Suffixes
+from dmarcmilter.dmarc.record_lookup import PREFIX
+from dmarcmilter.mail.domain import Domain
 
 ROWS = tomllib.loads((Path(__file__).parent / "cases" / "discovery.toml").read_text(encoding="utf-8"))["row"]
 SUFFIXES = Suffixes.of_text(

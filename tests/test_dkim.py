@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from signing import NOW
 
-from dmarcmilter.checks import canonical, dkim
-from dmarcmilter.checks.fault import Fault
-from dmarcmilter.checks.signature import BodyHasher
-from dmarcmilter.dmarc import domain as domains
-from dmarcmilter.dmarc.domain import Domain
-from dmarcmilter.evidence import DkimWord
-from dmarcmilter.message import Header
+from dmarcmilter.auth import canonicalization, dkim
+from dmarcmilter.auth.results import DkimWord
+from dmarcmilter.auth.signature import BodyHasher
+from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.mail import domain as domains
+from dmarcmilter.mail.domain import Domain
+from dmarcmilter.mail.message import Header
 
 CASES_DIR = Path(__file__).parent / "cases"
 CASES = tomllib.loads((CASES_DIR / "dkim.toml").read_text())["case"]
@@ -187,8 +187,8 @@ def test_key_names_and_plans():
 
 def test_header_work_is_shared_by_the_signatures(monkeypatch):
     done = []
-    original = canonical.relaxed_field
-    monkeypatch.setattr(canonical, "relaxed_field", lambda header: done.append(header) or original(header))
+    original = canonicalization.relaxed_field
+    monkeypatch.setattr(canonicalization, "relaxed_field", lambda header: done.append(header) or original(header))
     more = [Header(b"X", b" %d" % number) for number in range(5000)]
     names = "from:" + ":".join(["x"] * 299)
     headers = [signing.dkim([*HEADERS, *more], BODY, h=names) for _ in range(2)] * 5 + HEADERS + more

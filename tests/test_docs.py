@@ -14,11 +14,11 @@ from pathlib import Path
 import click
 import pytest
 
-from dmarcmilter import config
 from dmarcmilter.cli import main
-from dmarcmilter.settings import Config
-from dmarcmilter.settings.overrides import OverrideEntry
-from dmarcmilter.settings.typecheck import table_of
+from dmarcmilter.config import load
+from dmarcmilter.config.override_entries import OverrideEntry
+from dmarcmilter.config.schema import Config
+from dmarcmilter.config.type_errors import table_of
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -156,7 +156,7 @@ def test_toml_in_documents_loads(path):
             lines = textwrap.dedent(body)
             # Two lines about one table, without its head, are of the table that the key is in.
             head = "" if lines.lstrip().startswith("[") else "[recipients]\ndatabase = 'sqlite://'\n"
-            config.parse(head + lines)
+            load.parse(head + lines)
 
 
 @every_document

@@ -11,8 +11,8 @@ import outcomes
 import pytest
 from click.testing import CliRunner
 
-from dmarcmilter.case import Draws
 from dmarcmilter.cli import main
+from dmarcmilter.policy.facts import Draws
 
 PAGE = (Path(__file__).parents[1] / "docs" / "explain.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"```console\n\$ dmarcmilter ([^\n]+)\n(.*?)```", PAGE, re.DOTALL))

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.dmarc import domain as module
-from dmarcmilter.dmarc.domain import (
+from dmarcmilter.mail import domain as module
+from dmarcmilter.mail.domain import (
     LABEL_COST,
     MAX_INPUT,
     MAX_MAPPED,

@@ -1,12 +1,12 @@
 import pytest
 import signing
 
-from dmarcmilter.checks import dkim, duplicates
-from dmarcmilter.checks.bodyhash import BodyHasher
-from dmarcmilter.checks.canonical import Fields
-from dmarcmilter.checks.fault import Fault
-from dmarcmilter.evidence import DkimWord
-from dmarcmilter.message import Header
+from dmarcmilter.auth import dkim, unsigned_duplicates
+from dmarcmilter.auth.body_hash import BodyHasher
+from dmarcmilter.auth.canonicalization import Fields
+from dmarcmilter.auth.results import DkimWord
+from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.mail.message import Header
 
 SIGNED = [
     *(Header(b"From", b" joe@example.org"), Header(b"To", b" you@example.net"), Header(b"Subject", b" Hi")),
@@ -78,10 +78,12 @@ def test_a_second_from_field_makes_the_signature_fail():
 
 
 def test_names_are_those_that_rfc_5322_lets_occur_once():
-    assert all(name == name.lower() for name in duplicates.SINGLE_FIELDS)
-    assert not {b"from", b"received", b"comments", b"keywords", b"dkim-signature"} & set(duplicates.SINGLE_FIELDS)
+    assert all(name == name.lower() for name in unsigned_duplicates.SINGLE_FIELDS)
+    assert not {b"from", b"received", b"comments", b"keywords", b"dkim-signature"} & set(
+        unsigned_duplicates.SINGLE_FIELDS
+    )
 
 
 def test_ten_thousand_fields_of_a_name_are_compared_once():
     fields = Fields([*(Header(b"Subject", b" %d" % number) for number in range(10_000)), *SIGNED])
-    assert duplicates.unsigned((b"from", b"subject"), fields) == ("subject",)
+    assert unsigned_duplicates.unsigned((b"from", b"subject"), fields) == ("subject",)

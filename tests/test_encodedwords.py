@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.dmarc.encodedwords import View, decoded
+from dmarcmilter.mail.encoded_words import View, decoded
 
 TEXT = "<ceo@bank.example>, x"
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.endpoint import MAX_SOCKET_PATH, Socket, parse_nameserver, parse_socket
+from dmarcmilter.config.endpoint import MAX_SOCKET_PATH, Socket, parse_nameserver, parse_socket
 
 SOCKETS = [
     ("unix:/run/f.sock", Socket("unix", path="/run/f.sock")),

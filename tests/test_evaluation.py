@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zones import Zone
 
+from dmarcmilter.auth.results import ArcResult, ArcWord, DkimResult, DkimWord, Evidence, SpfResult, SpfScope, SpfWord
 from dmarcmilter.dmarc.author import Author, AuthorProblem
 from dmarcmilter.dmarc.discovery import Discovery, Method, discover, organizational_domains, with_existence
-from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.evaluation import DmarcWord, assessment_policy, evaluate
+from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dmarc.record import Policy, parse
-from dmarcmilter.dmarc.suffixes import Suffixes
-from dmarcmilter.evidence import ArcResult, ArcWord, DkimResult, DkimWord, Evidence, SpfResult, SpfScope, SpfWord
+from dmarcmilter.mail.domain import Domain
 
 CASES = Path(__file__).parent / "cases"
 ASSESSMENTS = tomllib.loads((CASES / "assessment.toml").read_text(encoding="utf-8"))["row"]

@@ -14,10 +14,10 @@ import test_policy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter import config
-from dmarcmilter.evidence import ArcResult, ArcWord, DkimWord, SpfResult, SpfScope, SpfWord
-from dmarcmilter.explanation import Language, as_text, as_values, explain, heading
-from dmarcmilter.settings import Config
+from dmarcmilter.auth.results import ArcResult, ArcWord, DkimWord, SpfResult, SpfScope, SpfWord
+from dmarcmilter.config import load
+from dmarcmilter.config.schema import Config
+from dmarcmilter.explain import Language, as_text, as_values, explain, heading
 
 ROWS = tomllib.loads((Path(__file__).parent / "cases" / "explanation.toml").read_text(encoding="utf-8"))["row"]
 
@@ -80,7 +80,7 @@ def test_conf_lines_that_are_offered_are_a_conf_file(row, tmp_path):
         if one.conf:
             path = tmp_path / "c.toml"
             path.write_text(one.conf, encoding="utf-8")
-            assert config.load(path) != Config()
+            assert load.load(path) != Config()
 
 
 OFFERED = [
@@ -92,8 +92,9 @@ OFFERED = [
 
 @pytest.mark.parametrize("row", OFFERED, ids=lambda row: row["name"])
 def test_conf_lines_let_this_message_through_and_no_forgery_of_the_same_author(row, tmp_path):
-    from dmarcmilter import replay, site
+    from dmarcmilter import receiver
     from dmarcmilter.dmarc.discovery import Method
+    from dmarcmilter.explain import replay
 
     for one in explain(record_of(row)).administrator:
         if not one.conf:
@@ -102,7 +103,7 @@ def test_conf_lines_let_this_message_through_and_no_forgery_of_the_same_author(r
         path = tmp_path / "c.toml"
         more = "" if "[[override]]" in one.conf else "\n"
         path.write_text(f'{one.conf}{more}\n[dmarc]\npsl_file = "{tmp_path}/list.dat"\n', encoding="utf-8")
-        rules = replace(site.build(config.load(path), keep_key=False).rules, mode=outcomes.Mode.ENFORCE)
+        rules = replace(receiver.build(load.load(path), keep_key=False).rules, mode=outcomes.Mode.ENFORCE)
         terms = replay.Terms(rules, Method.TREEWALK, honour_pct=True, suffixes=outcomes.SUFFIXES)
         assert replay.judged(record_of(row), terms).decision.action == "accept", one.conf
         forged = record_of(row | {"dkim": [], "spf": "fail", "arc": "none", "sets": []})

@@ -7,10 +7,10 @@ import pytest
 from click.testing import CliRunner
 from mta.daemon import FilterDaemon
 
-from dmarcmilter import config
 from dmarcmilter.cli import main
-from dmarcmilter.exposure import exposed
-from dmarcmilter.history import schema
+from dmarcmilter.config import load
+from dmarcmilter.config.permissions import exposed
+from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store
 
 
@@ -31,7 +31,7 @@ def conf(folder, more=""):
         f'[policy]\nsampling_key = "{folder}/sampling.key"\n[defer]\ndirectory = "{folder}/deferred"\n'
         f'[history]\njournal = "{folder}/journal"\ndatabase = "sqlite:///{folder}/h.db"\n'
     )
-    return config.parse(text + more)
+    return load.parse(text + more)
 
 
 MORE = '[reports]\narchive = "{0}/archive"\n[reports.failure]\nspool = "{0}/spool"\nkey = "{0}/redaction.key"\n'
@@ -73,7 +73,7 @@ def test_below_a_private_folder_nothing_is_exposed(place):
 
 @pytest.mark.parametrize("query", [":secret@h", "h/d?user=u&password=secret"])
 def test_a_conf_file_with_a_password(query, place):
-    found = config.parse(f'[recipients]\ndatabase = "postgresql+psycopg://u{query}"\nquery = "SELECT :address"\n')
+    found = load.parse(f'[recipients]\ndatabase = "postgresql+psycopg://u{query}"\nquery = "SELECT :address"\n')
     path = place / "dmarcmilter.toml"
     path.touch()
     path.chmod(0o644)
@@ -108,7 +108,7 @@ def test_a_new_database_is_private(tmp_path):
     before = os.umask(0)
     try:
         store = Store(f"sqlite:///{tmp_path}/h.db")
-        schema.migrate(store)
+        migrations.migrate(store)
         with store.writing() as connection:
             connection.exec_driver_sql("CREATE TABLE t (x)")
             modes = {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()}

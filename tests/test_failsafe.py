@@ -11,9 +11,9 @@ import pytest
 from mta.daemon import PROJECT, FilterDaemon
 from mta.running import PLAIN, SPOOF, ZONE, OpenMessage, alive, conf, wait_until, workers
 
-from dmarcmilter.demo.mta.milterclient import Action, MilterClient, MilterError
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.failsafe import failsafe
+from dmarcmilter.milter.failsafe import failsafe
+from dmarcmilter.testing.milter_client import Action, MilterClient, MilterError
+from dmarcmilter.testing.name_server import NameServer
 
 
 class Session:
@@ -91,7 +91,7 @@ def test_what_is_no_utf8_is_left_out(daemon):
 
 HOOK = """
     import sys
-    from dmarcmilter.callbacks import _left_to_pymilter
+    from dmarcmilter.milter.callbacks import _left_to_pymilter
     try:
         b"\\xff".decode()
     except UnicodeDecodeError as error:

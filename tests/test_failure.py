@@ -8,8 +8,8 @@ import pytest
 from outcomes import fields
 from reporting import outcome
 
-from dmarcmilter.reports.failure import KIND_DIGITS, Observed, client_of, incident_of, kept, kind, unwanted
-from dmarcmilter.reports.redaction import Redaction
+from dmarcmilter.reports.failure.incident import KIND_DIGITS, Observed, client_of, incident_of, kept, kind, unwanted
+from dmarcmilter.reports.failure.redaction import Redaction
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "failure.toml").read_text(encoding="utf-8"))["case"]
 KEY = Redaction(b"secret")

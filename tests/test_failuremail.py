@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from outcomes import fields
 from reporting import outcome
 
-from dmarcmilter.reports.aggregate import Shape
-from dmarcmilter.reports.failure import Incident, Observed, incident_of, kept
-from dmarcmilter.reports.failuremail import MAX_INCIDENTS, addressed, compose
-from dmarcmilter.reports.message import Sender
-from dmarcmilter.reports.redaction import Redaction
+from dmarcmilter.reports.aggregate.mail_message import Sender
+from dmarcmilter.reports.aggregate.xml_report import Shape
+from dmarcmilter.reports.failure.incident import Incident, Observed, incident_of, kept
+from dmarcmilter.reports.failure.mail_message import MAX_INCIDENTS, addressed, compose
+from dmarcmilter.reports.failure.redaction import Redaction
 
 NOW = datetime(2027, 1, 16, 8, 0, 1, tzinfo=UTC)
 SENDER = Sender("Example Receiver", "dmarc@receiver.example")

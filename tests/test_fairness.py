@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmarcmilter.dmarc.suffixes import Suffixes
-from dmarcmilter.reports.fairness import organization_of, provider_of, turns, turns_within_providers
+from dmarcmilter.dmarc.public_suffix import Suffixes
+from dmarcmilter.reports.delivery.organization_turns import organization_of, provider_of, turns, turns_within_providers
 
 SUFFIXES = Suffixes.of_text("com\nco.uk\n// ===BEGIN PRIVATE DOMAINS===\nhosted.com\n")
 

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from dmarcmilter.checks.fault import Fault
-from dmarcmilter.evidence import DkimWord
+from dmarcmilter.auth.results import DkimWord
+from dmarcmilter.auth.signature_fault import Fault
 
 
 @pytest.mark.parametrize("fault", Fault)

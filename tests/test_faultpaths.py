@@ -12,10 +12,10 @@ from databases import Server
 from mta.daemon import PROJECT, FilterDaemon
 from mta.running import PLAIN, SPOOF, ZONE, conf, wait_until, workers
 
-from dmarcmilter.demo.mta.milterclient import Action, MilterClient
-from dmarcmilter.demo.nameserver import NameServer
 from dmarcmilter.history.journal import RETRY_SECONDS
 from dmarcmilter.history.store import Store, StoreError
+from dmarcmilter.testing.milter_client import Action, MilterClient
+from dmarcmilter.testing.name_server import NameServer
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reporting import BEGIN, END, outcome, passed
 
-from dmarcmilter.reports.aggregate import Disposition
-from dmarcmilter.reports.grouping import MAX_ROW_BYTES, Grouping, grouped, period, report_id
+from dmarcmilter.reports.aggregate.grouping import MAX_ROW_BYTES, Grouping, grouped, period, report_id
+from dmarcmilter.reports.aggregate.xml_report import Disposition
 
 
 def test_one_report_for_each_policy_domain():

@@ -19,11 +19,11 @@ from mta.daemon import PROJECT, FilterDaemon
 from mta.running import ZONE, conf, wait_until
 
 from dmarcmilter.cli import main
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.endpoint import Socket, parse_socket
-from dmarcmilter.health import asking, checks, milterprobe
+from dmarcmilter.config.endpoint import Socket, parse_socket
+from dmarcmilter.health import checks, milter_probe, probe
 from dmarcmilter.health.finding import Finding, Health, line, worst
-from dmarcmilter.health.milterprobe import ProbeError
+from dmarcmilter.health.milter_probe import ProbeError
+from dmarcmilter.testing.name_server import NameServer
 
 
 class Daemon(FilterDaemon):
@@ -189,10 +189,10 @@ STRANGE = [
 @pytest.mark.parametrize(("answers", "message"), STRANGE)
 def test_no_milter(tmp_path, answers, message):
     with serving(tmp_path, *answers) as where, pytest.raises(ProbeError, match=message):
-        milterprobe.negotiate(where, 2.0)
+        milter_probe.negotiate(where, 2.0)
 
 
-@pytest.mark.parametrize("work", [milterprobe.negotiate, asking.workers])
+@pytest.mark.parametrize("work", [milter_probe.negotiate, probe.workers])
 def test_silence_and_dripping_are_bounded(tmp_path, work):
     start = time.monotonic()
     with serving(tmp_path, b"\0", close=False) as where, pytest.raises(ProbeError, match="time"):
@@ -209,12 +209,12 @@ def test_silence_and_dripping_are_bounded(tmp_path, work):
         b'HTTP/1.1 200 OK\r\n\r\n{"workers": 3}',
         b'HTTP/1.1 200 OK\r\n\r\n{"workers": {"serving": "x"}, "wanted": 1, "silence": 0}',
         b"\r\n\r\n" + b"[" * 60_000,
-        b"x" * (asking.MAX_ANSWER + 10),
+        b"x" * (probe.MAX_ANSWER + 10),
     ],
 )
 def test_no_endpoint_of_ours(tmp_path, body):
     with serving(tmp_path, body) as where, pytest.raises(ProbeError, match="not ours"):
-        asking.workers(where, 5.0)
+        probe.workers(where, 5.0)
 
 
 @settings(max_examples=50, deadline=None)
@@ -222,11 +222,11 @@ def test_no_endpoint_of_ours(tmp_path, body):
 def test_any_answer_is_an_answer_or_no_milter(answer):
     """_version takes the packet as it came."""
     with contextlib.suppress(ProbeError):
-        assert isinstance(milterprobe._version(answer), int)
+        assert isinstance(milter_probe._version(answer), int)
 
 
 def test_workers_by_what_the_endpoint_says(tmp_path, monkeypatch):
-    from dmarcmilter.config import parse
+    from dmarcmilter.config.load import parse
 
     config = parse('[metrics]\nlisten = "127.0.0.1:1"\n')
     for told, health_, text in (
@@ -235,8 +235,8 @@ def test_workers_by_what_the_endpoint_says(tmp_path, monkeypatch):
         ((2, 2, 45.0), Health.DEGRADED, "one has been silent for 45 s"),
         ((2, 2, 1.0), Health.HEALTHY, "2 of 2 serve"),
     ):
-        answer = asking.Workers(*told)
-        monkeypatch.setattr(asking, "workers", lambda *_, answer=answer: answer)
+        answer = probe.Workers(*told)
+        monkeypatch.setattr(probe, "workers", lambda *_, answer=answer: answer)
         assert checks.workers(config) == Finding("workers", health_, text)
 
 
@@ -259,7 +259,7 @@ def test_a_stopped_worker_shows(daemon):
         # On a busy machine a signal reaches a process only when it runs next.
         wait_until(lambda: all(is_stopped(pid) for pid in stopped), "all workers stand still")
         with pytest.raises(ProbeError, match=r"no answer in time|timed out"):
-            milterprobe.negotiate(parse_socket(f"unix:{daemon.socket}"), 0.5)
+            milter_probe.negotiate(parse_socket(f"unix:{daemon.socket}"), 0.5)
     finally:
         for pid in stopped:
             os.kill(pid, signal.SIGCONT)

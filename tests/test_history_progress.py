@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.history import files, progress
+from dmarcmilter.history import conversion_progress, journal_files
+from dmarcmilter.history.conversion_progress import EVERY_SECONDS, MAX_OCTETS, NAME, Reached
 from dmarcmilter.history.ingest import Ingest
-from dmarcmilter.history.progress import EVERY_SECONDS, MAX_OCTETS, NAME, Reached
-from dmarcmilter.metrics import outside
+from dmarcmilter.metrics import gauges
 
 
 @pytest.fixture
@@ -33,27 +33,27 @@ def append(folder, *, name=journals.NAME, count=3, torn=b""):
 def test_the_ingest_tells_how_far_it_is(store, journal):
     octets = append(journal)
     reader = Ingest(journal, store)
-    assert outside.journal(str(journal)).unread == octets
-    assert outside.journal(str(journal)).ingest_age is None
+    assert gauges.journal(str(journal)).unread == octets
+    assert gauges.journal(str(journal)).ingest_age is None
     reader.once()
-    state = outside.journal(str(journal))
+    state = gauges.journal(str(journal))
     assert state.unread == 0
     assert 0 <= state.ingest_age < 5
     more = append(journal, torn=b'{"v":')
-    assert outside.journal(str(journal)).unread == more + 5
+    assert gauges.journal(str(journal)).unread == more + 5
     reader.once()
     # A line that is not complete has not been taken in.
-    assert outside.journal(str(journal)).unread == 5
+    assert gauges.journal(str(journal)).unread == 5
 
 
 def test_a_new_ingest_tells_the_same(store, journal):
     append(journal)
     append(journal, name="20270116-1799971200000-18.jsonl")
     Ingest(journal, store).once()
-    before = progress.read(journal).octets
+    before = conversion_progress.read(journal).octets
     (journal / NAME).unlink()
     Ingest(journal, store).once()
-    assert progress.read(journal).octets == before == progress.written(journal)
+    assert conversion_progress.read(journal).octets == before == conversion_progress.written(journal)
 
 
 def test_files_that_are_deleted_are_no_lag(store, journal):
@@ -62,27 +62,27 @@ def test_files_that_are_deleted_are_no_lag(store, journal):
     reader = Ingest(journal, store)
     reader.once()
     (journal / journals.NAME).unlink()
-    assert outside.journal(str(journal)).unread == 0
+    assert gauges.journal(str(journal)).unread == 0
     reader.once()
-    assert progress.read(journal).octets == progress.written(journal)
+    assert conversion_progress.read(journal).octets == conversion_progress.written(journal)
 
 
 def test_it_is_not_written_at_each_look(store, journal):
     now = [datetime.now(UTC)]
     reader = Ingest(journal, store, now=lambda: now[0])
     reader.once()
-    first = progress.read(journal)
+    first = conversion_progress.read(journal)
     now[0] += timedelta(seconds=EVERY_SECONDS - 1)
     reader.once()
-    assert progress.read(journal) == first
+    assert conversion_progress.read(journal) == first
     now[0] += timedelta(seconds=2)
     reader.once()
-    assert progress.read(journal).time == now[0].timestamp()
+    assert conversion_progress.read(journal).time == now[0].timestamp()
 
 
 def test_it_is_no_journal_file(journal):
-    progress.write(journal, Reached(1.0, 2))
-    assert files.listed(journal) == []
+    conversion_progress.write(journal, Reached(1.0, 2))
+    assert journal_files.listed(journal) == []
     assert [entry.name for entry in journal.iterdir()] == [NAME]
 
 
@@ -92,7 +92,9 @@ def test_a_directory_that_is_not_ours_stops_nothing(store, tmp_path, caplog, mon
     journal = tmp_path / "journal"
     journal.mkdir()
     append(journal)
-    monkeypatch.setattr(progress, "write", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    monkeypatch.setattr(
+        conversion_progress, "write", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+    )
     reader = Ingest(journal, store)
     assert reader.once() == 3
     reader.once()
@@ -116,7 +118,7 @@ def test_a_directory_that_is_not_ours_stops_nothing(store, tmp_path, caplog, mon
 )
 def test_what_is_not_ours_is_none(journal, text):
     (journal / NAME).write_bytes(text)
-    assert progress.read(journal) is None
+    assert conversion_progress.read(journal) is None
 
 
 @settings(max_examples=200, deadline=None)
@@ -124,19 +126,19 @@ def test_what_is_not_ours_is_none(journal, text):
 def test_reading_never_raises(tmp_path_factory, text):
     folder = tmp_path_factory.getbasetemp()
     (folder / NAME).write_bytes(text)
-    found = progress.read(folder)
+    found = conversion_progress.read(folder)
     assert found is None or isinstance(found.octets, int)
 
 
 def test_a_clock_ahead_of_ours_is_no_negative_age(journal):
-    progress.write(journal, Reached(time.time() + 1000, 0))
-    assert outside.journal(str(journal)).ingest_age == 0
+    conversion_progress.write(journal, Reached(time.time() + 1000, 0))
+    assert gauges.journal(str(journal)).ingest_age == 0
 
 
 def test_outside_without_a_journal(tmp_path):
-    assert outside.journal(str(tmp_path / "none")) == outside.JournalState(0, None, None)
+    assert gauges.journal(str(tmp_path / "none")) == gauges.JournalState(0, None, None)
 
 
 def test_memory():
-    assert outside.resident_bytes([os.getpid()]) > 1_000_000
-    assert outside.resident_bytes([2**22 + 1]) == 0
+    assert gauges.resident_bytes([os.getpid()]) > 1_000_000
+    assert gauges.resident_bytes([2**22 + 1]) == 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.holdqueue import Held, PostfixQueue, QueueError, is_queue_id, printable
+from dmarcmilter.postfix.hold_queue import Held, PostfixQueue, QueueError, is_queue_id, printable
 
 ENTRY = {
     "queue_name": "hold",
@@ -85,7 +85,7 @@ def test_commands_that_fail(postfix, monkeypatch):
     with pytest.raises(QueueError, match=r"^postqueue: postqueue: fatal: \\x1b\[2J no$"):
         PostfixQueue().held()
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr("dmarcmilter.holdqueue.SYSTEM_PATHS", ())
+    monkeypatch.setattr("dmarcmilter.postfix.hold_queue.SYSTEM_PATHS", ())
     with pytest.raises(QueueError, match="is Postfix installed"):
         PostfixQueue().held()
 
@@ -104,7 +104,7 @@ def test_nothing_moves_the_cursor(text):
 @given(st.binary(max_size=300))
 @settings(max_examples=50, deadline=None)
 def test_no_line_of_the_queue_raises(line):
-    from dmarcmilter import holdqueue
+    from dmarcmilter.postfix import hold_queue
 
-    holdqueue._read(line)
-    holdqueue._read(b'{"queue_name":"hold","queue_id":' + line)
+    hold_queue._read(line)
+    hold_queue._read(b'{"queue_name":"hold","queue_id":' + line)

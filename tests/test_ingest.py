@@ -19,8 +19,8 @@ from click.testing import CliRunner
 from databases import Server
 
 from dmarcmilter.cli import main
-from dmarcmilter.history import files, schema
 from dmarcmilter.history import ingest as module
+from dmarcmilter.history import journal_files, migrations
 from dmarcmilter.history.ingest import Ingest
 from dmarcmilter.history.journal import Journal
 from dmarcmilter.history.store import Store, StoreError
@@ -118,7 +118,7 @@ def test_the_journal_that_the_filter_writes(store, journal):
 
 
 def test_a_line_without_end_does_not_fill_memory(store, journal, monkeypatch):
-    monkeypatch.setattr(files, "CHUNK", 4096)
+    monkeypatch.setattr(journal_files, "CHUNK", 4096)
     journal.mkdir()
     (journal / journals.NAME).write_bytes(b"\n" + b"x" * 20_000 + b"\n")
     written = journals.append(journal, journals.some(3))
@@ -145,7 +145,7 @@ def test_two_readers_of_one_journal(url, journal):
     """By mistake, or a manual run beside the service."""
     written = [journals.append(journal, journals.some(400), f"20270115-{n}-1.jsonl") for n in range(3)]
     stores = [Store(url) for _ in range(3)]
-    schema.migrate(stores[0])
+    migrations.migrate(stores[0])
     errors = []
 
     def run(mine):
@@ -174,7 +174,7 @@ def test_several_machines_into_one_store(url, tmp_path):
     folders = [tmp_path / name for name in ("mx1", "mx2", "mx3")]
     written = [queue_id for folder in folders for queue_id in journals.append(folder, journals.some(300))]
     stores = [Store(url) for _ in folders]
-    schema.migrate(stores[0])
+    migrations.migrate(stores[0])
     threads = [threading.Thread(target=Ingest(folder, mine).once) for folder, mine in zip(folders, stores, strict=True)]
     for thread in threads:
         thread.start()
@@ -269,7 +269,7 @@ def test_a_file_that_is_taken_away_is_filled_anew(quick, journal, tmp_path, capl
     for file in tmp_path.glob("h.db*"):
         file.unlink()
     if how == "replaced":
-        schema.migrate(Store(f"sqlite:///{path}"))
+        migrations.migrate(Store(f"sqlite:///{path}"))
     waited_for(lambda: reader.counts.outcomes >= 60)
     written += journals.append(journal, journals.some(30))
     waited_for(lambda: reader.counts.outcomes == 90)
@@ -285,7 +285,7 @@ def test_a_file_that_is_taken_away_is_filled_anew(quick, journal, tmp_path, capl
 def test_a_full_disk_is_caught_up(quick, journal, tmp_path):
     """SQLite's own limit of pages stands for the disk."""
     store = Store(f"sqlite:///{tmp_path}/h.db")
-    schema.migrate(store)
+    migrations.migrate(store)
     limit = databases.ask(store, "PRAGMA page_count")[0][0] + 2
     reader = Ingest(journal, store)
     with store.writing() as connection:

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from mta.daemon import PROJECT, FilterDaemon
 
 from dmarcmilter.cli import main
-from dmarcmilter.demo.mta.milterclient import Action, MilterClient
-from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.testing.milter_client import Action, MilterClient
+from dmarcmilter.testing.name_server import NameServer
 
 AUTHSERV_ID = "mx.test.example"
 ZONE = {

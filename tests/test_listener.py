@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from mta.daemon import PROJECT
 
-from dmarcmilter.config import ConfigError, parse
-from dmarcmilter.endpoint import MAX_SOCKET_PATH
-from dmarcmilter.listener import Listener, ListenError
-from dmarcmilter.settings import Milter
+from dmarcmilter.config.endpoint import MAX_SOCKET_PATH
+from dmarcmilter.config.load import ConfigError, parse
+from dmarcmilter.config.schema import Milter
+from dmarcmilter.daemon.listener import Listener, ListenError
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 from mta.daemon import PROJECT
 from mta.running import wait_until
 
-from dmarcmilter import log_output
-from dmarcmilter.settings import Log, LogFacility, LogLevel
+from dmarcmilter.config.schema import Log, LogFacility, LogLevel
+from dmarcmilter.daemon import log_output
 
 
 @pytest.fixture

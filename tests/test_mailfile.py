@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.mailfile import parse
-from dmarcmilter.message import Header
+from dmarcmilter.mail.message import Header
+from dmarcmilter.mail.message_file import parse
 
 CASES = {
     "plain": (b"From: a\r\nTo:b\r\n\r\nbody\r\n", [(b"From", b" a"), (b"To", b"b")], b"body\r\n"),

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmarcmilter.dmarc import domain as domains
-from dmarcmilter.mailnames import MAX_INPUT, NoDomainError, domain_in
+from dmarcmilter.cli.domain_argument import MAX_INPUT, NoDomainError, domain_in
+from dmarcmilter.mail import domain as domains
 
 FORMS = [
     ("example.com", "example.com"),

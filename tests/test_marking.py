@@ -10,14 +10,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter import marking
-from dmarcmilter.actions import plan
-from dmarcmilter.explanation.catalogue import recognised
-from dmarcmilter.marking import MAX_REDIRECTED, MAX_REMOVED, MAX_SUBJECT, MAX_SUBJECTS, MAX_TAG, feasible, tagged
-from dmarcmilter.message import Header
-from dmarcmilter.mtaactions import ChangeHeader, DeleteHeader, InsertHeader, Quarantine, Redirect
-from dmarcmilter.replies import Texts
-from dmarcmilter.rules import Action, QuarantineAction
+from dmarcmilter.explain.catalogue import recognised
+from dmarcmilter.mail.message import Header
+from dmarcmilter.policy import quarantine_method
+from dmarcmilter.policy.quarantine_method import (
+    MAX_REDIRECTED,
+    MAX_REMOVED,
+    MAX_SUBJECT,
+    MAX_SUBJECTS,
+    MAX_TAG,
+    feasible,
+    tagged,
+)
+from dmarcmilter.policy.types import Action, QuarantineAction
+from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader, Quarantine, Redirect
+from dmarcmilter.response.plan import plan
+from dmarcmilter.response.reply import Texts
 
 ROWS = tomllib.loads((Path(__file__).parent / "cases" / "actions.toml").read_text(encoding="utf-8"))["set_apart"]
 TAG = "[Suspected forgery]"
@@ -35,7 +43,7 @@ def judged(*lines, channel, record="v=DMARC1; p=quarantine", to=(), **row):
     rules = outcomes.rules(quarantine_action=channel.way, **row.get("rules", {}))
     outcome = outcomes.outcome(found, row.get("mail", mail), rules)
     decision = feasible(outcome.decision, outcome.message, channel)
-    way, reason = marking.way_of(decision, outcome.message, channel)
+    way, reason = quarantine_method.way_of(decision, outcome.message, channel)
     return replace(outcome, decision=decision, set_apart=way, set_apart_reason=reason)
 
 
@@ -148,11 +156,11 @@ def test_recipients_that_we_do_not_know_keep_it_held():
 
 def test_recipients_beyond_the_limit_are_counted():
     channel = replace(outcomes.CHANNEL, way=QuarantineAction.REDIRECT, mailbox="q@example.net", record_recipients=True)
-    outcome = judged(channel=channel, to=[f"r{n}@b.example" for n in range(marking.MAX_RECORDED + 7)])
+    outcome = judged(channel=channel, to=[f"r{n}@b.example" for n in range(quarantine_method.MAX_RECORDED + 7)])
     recorded, *_, redirect = asked(outcome, channel)
-    assert recorded.value.count("@") == marking.MAX_RECORDED
+    assert recorded.value.count("@") == quarantine_method.MAX_RECORDED
     assert recorded.value.endswith(",\n\t(and 7 more)")
-    assert len(redirect.gone) == marking.MAX_RECORDED + 7
+    assert len(redirect.gone) == quarantine_method.MAX_RECORDED + 7
 
 
 # --- subjects of the peer

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmarcmilter import mbox
-from dmarcmilter.mbox import Stored, messages
+from dmarcmilter.mail import mbox
+from dmarcmilter.mail.mbox import Stored, messages
 
 LINE = b"From joe@example.com Fri Jan 15 08:00:00 2027\n"
 

@@ -24,21 +24,21 @@ from signing import ed25519_key
 from zones import Zone
 
 from dmarcmilter.cli import main
-from dmarcmilter.demo.mta.milterclient import MilterClient
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.history import schema
+from dmarcmilter.config.schema import FailureReports
+from dmarcmilter.dns.lookup import Answer, Status
+from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store
-from dmarcmilter.lookup import Answer, Status
-from dmarcmilter.reports import merging
-from dmarcmilter.reports.book import Kind
-from dmarcmilter.reports.delivery import Attempt, Result
-from dmarcmilter.reports.failure import Observed, incident_of
-from dmarcmilter.reports.fairness import organization_of
-from dmarcmilter.reports.ledger import Ledger
-from dmarcmilter.reports.redaction import Redaction
-from dmarcmilter.reports.spool import Spool
-from dmarcmilter.reports.standing import Standing, bounced
-from dmarcmilter.settings import FailureReports
+from dmarcmilter.reports.delivery.ledger import Ledger
+from dmarcmilter.reports.delivery.organization_turns import organization_of
+from dmarcmilter.reports.delivery.relay import Attempt, Result
+from dmarcmilter.reports.delivery.report_tables import Kind
+from dmarcmilter.reports.delivery.suppressions import Standing, bounced
+from dmarcmilter.reports.failure import planning
+from dmarcmilter.reports.failure.incident import Observed, incident_of
+from dmarcmilter.reports.failure.incident_spool import Spool
+from dmarcmilter.reports.failure.redaction import Redaction
+from dmarcmilter.testing.milter_client import MilterClient
+from dmarcmilter.testing.name_server import NameServer
 
 OBSERVED = Observed(fields("From: alice@example.com"), "alice@bounce.example.com")
 JUST_NOW = "2027-01-17T02:50:00.000Z"
@@ -223,7 +223,7 @@ def test_silent_name_servers_of_spf_records_hold_no_report_up(world, monkeypatch
                 released.wait(20)
             return Answer(Status.NXDOMAIN)
 
-    monkeypatch.setattr(merging, "SPF_SECONDS", 0.3)
+    monkeypatch.setattr(planning, "SPF_SECONDS", 0.3)
     world.zone = Silent()
     for number in range(40):
         spf = {"result": "fail", "domain": "silent.example"}
@@ -326,7 +326,7 @@ def test_the_whole_way(tmp_path):
                     client.deliver(SPOOF, mail_from="x@spammer.example")
             wait_until(lambda: list(Path(failure["spool"]).glob("*.incident")), "the incident")
             store = Store(f"sqlite:///{daemon.directory}/history.db")
-            schema.migrate(store)
+            migrations.migrate(store)
             store.close()
             waiting = report(daemon.conf, "failures", "show")
             assert "asks.example" in waiting.output

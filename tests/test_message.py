@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 from reporting import BEGIN, END, outcome, report
 
-from dmarcmilter.reports.aggregate import Shape, to_xml
-from dmarcmilter.reports.message import Attachment, Sender, compose, compressed, compressed_within
-from dmarcmilter.settings import Reports
+from dmarcmilter.config.schema import Reports
+from dmarcmilter.reports.aggregate.mail_message import Attachment, Sender, compose, compressed, compressed_within
+from dmarcmilter.reports.aggregate.xml_report import Shape, to_xml
 
 NOW = datetime(2027, 1, 17, 1, 2, 3, tzinfo=UTC)
 SENDER = Sender("Example Receiver", "dmarc@receiver.example")

@@ -3,13 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter import messageid
+from dmarcmilter.mail import message_id_hash
 
 KEY = bytes(range(32))
 
 
 def of_field(value):
-    return messageid.of_message(outcomes.message(f"Message-ID:{value}"), KEY)
+    return message_id_hash.of_message(outcomes.message(f"Message-ID:{value}"), KEY)
 
 
 @pytest.mark.parametrize(
@@ -24,14 +24,14 @@ def of_field(value):
     ],
 )
 def test_ways_to_write_one_message_id(value):
-    assert messageid.of_text(value.encode(), KEY) == messageid.of_text(b"a@b.example", KEY)
-    assert of_field(value) == messageid.of_text(b"a@b.example", KEY)
+    assert message_id_hash.of_text(value.encode(), KEY) == message_id_hash.of_text(b"a@b.example", KEY)
+    assert of_field(value) == message_id_hash.of_text(b"a@b.example", KEY)
 
 
 def test_what_differs_hashes_differently():
-    found = {messageid.of_text(raw, KEY) for raw in (b"a@b", b"A@b", b"a@b.example", b"<a@c>")}
+    found = {message_id_hash.of_text(raw, KEY) for raw in (b"a@b", b"A@b", b"a@b.example", b"<a@c>")}
     assert len(found) == 4
-    assert messageid.of_text(b"a@b", bytes(32)) not in found
+    assert message_id_hash.of_text(b"a@b", bytes(32)) not in found
 
 
 @pytest.mark.parametrize("value", ["", " ", "<>", "<\r\n >"])
@@ -40,21 +40,21 @@ def test_nothing_in_it(value):
 
 
 def test_no_field():
-    assert messageid.of_message(outcomes.message(), KEY) is None
+    assert message_id_hash.of_message(outcomes.message(), KEY) is None
 
 
 def test_the_first_field_counts():
     mail = outcomes.message("Message-ID: <a@b>", "Message-Id: <c@d>")
-    assert messageid.of_message(mail, KEY) == messageid.of_text(b"a@b", KEY)
+    assert message_id_hash.of_message(mail, KEY) == message_id_hash.of_text(b"a@b", KEY)
 
 
 def test_the_end_of_a_long_one_does_not_count():
-    long = b"x" * messageid.MAX_ID
-    assert messageid.of_text(long, KEY) == messageid.of_text(long + b"y", KEY)
+    long = b"x" * message_id_hash.MAX_ID
+    assert message_id_hash.of_text(long, KEY) == message_id_hash.of_text(long + b"y", KEY)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=3000))
 def test_any_octets(raw):
-    found = messageid.of_text(raw, KEY)
-    assert found is None or (len(found) == messageid.DIGITS and set(found) <= set("0123456789abcdef"))
+    found = message_id_hash.of_text(raw, KEY)
+    assert found is None or (len(found) == message_id_hash.DIGITS and set(found) <= set("0123456789abcdef"))

@@ -14,10 +14,10 @@ from mta.daemon import FilterDaemon
 from mta.running import PLAIN, SPOOF, ZONE, alive, conf, served_by, wait_until, workers
 from prometheus_client.parser import text_string_to_metric_families
 
-from dmarcmilter.demo.mta.envelope import Envelope
-from dmarcmilter.demo.mta.milterclient import Event, MilterClient, MilterError
-from dmarcmilter.demo.nameserver import NameServer
 from dmarcmilter.metrics.exporter import DEADLINE, MAX_CONNECTIONS, MAX_REQUEST
+from dmarcmilter.testing.milter_client import Event, MilterClient, MilterError
+from dmarcmilter.testing.name_server import NameServer
+from dmarcmilter.testing.smtp_envelope import Envelope
 
 
 class Daemon(FilterDaemon):

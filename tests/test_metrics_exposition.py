@@ -14,7 +14,7 @@ from dmarcmilter.metrics import families as f
 from dmarcmilter.metrics.board import SUPERVISOR, Board, State
 from dmarcmilter.metrics.exposition import CONTENT_TYPE_LATEST, Exposition
 from dmarcmilter.metrics.families import FAMILIES, LATENCIES, Kind, place
-from dmarcmilter.metrics.outside import JournalState
+from dmarcmilter.metrics.gauges import JournalState
 
 ROOT = Path(__file__).resolve().parent.parent
 DASHBOARD = json.loads((ROOT / "conf" / "grafana-dashboard.json").read_text(encoding="utf-8"))

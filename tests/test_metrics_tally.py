@@ -6,17 +6,17 @@ from dataclasses import replace
 import outcomes
 import pytest
 
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.evidence import DkimWord
-from dmarcmilter.message import UNCLEANABLE
+from dmarcmilter.auth.results import DkimWord
+from dmarcmilter.dns import MessageLookup, Resolver
+from dmarcmilter.dns.observer import AnswerWord, Origin, Unwatched
+from dmarcmilter.mail.message import UNCLEANABLE
 from dmarcmilter.metrics import families as f
 from dmarcmilter.metrics.board import lone_row
 from dmarcmilter.metrics.families import FAMILIES, LATENCIES, Kind, Why, place
-from dmarcmilter.metrics.tally import Tally
+from dmarcmilter.metrics.worker_metrics import Tally
 from dmarcmilter.outcome import Effort
-from dmarcmilter.resolver import MessageLookup, Resolver
-from dmarcmilter.resolver.watch import AnswerWord, Origin, Unwatched
-from dmarcmilter.rules import Mode
+from dmarcmilter.policy.types import Mode
+from dmarcmilter.testing.name_server import NameServer
 
 EFFORT = Effort(
     dns_queries=4,

@@ -5,9 +5,9 @@ import struct
 import pytest
 from mta.filters import PLAIN, ScriptedFilter, asking, running_filter
 
-from dmarcmilter.demo.mta.headers import OWN_RECEIVED
-from dmarcmilter.demo.mta.milterclient import Action, Event, MilterClient, MilterError
-from dmarcmilter.demo.mta.milterwords import Protocol
+from dmarcmilter.testing.milter_client import Action, Event, MilterClient, MilterError
+from dmarcmilter.testing.milter_protocol import Protocol
+from dmarcmilter.testing.postfix_headers import OWN_RECEIVED
 
 # --- the wire, against a filter that is a script
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.demo.mta.headers import (
+from dmarcmilter.testing.postfix_headers import (
     FIELD_LIMIT,
     OWN_RECEIVED,
     Edit,

@@ -6,7 +6,7 @@ from mta.postfix import PostfixServer, missing_postfix
 from mta.sink import Sink
 from mta.submit import queue_id
 
-from dmarcmilter.demo.mta.milterclient import Action, MilterClient
+from dmarcmilter.testing.milter_client import Action, MilterClient
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""dmarcmilter.demo.nameserver seen through dnspython's own client."""
+"""dmarcmilter.testing.name_server seen through dnspython's own client."""
 
 import socket
 import threading
@@ -11,7 +11,7 @@ import dns.query
 import dns.rcode
 import pytest
 
-from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.testing.name_server import NameServer
 
 
 def udp(server, name="a.example", rdtype="TXT", timeout=0.3, **options):

@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter import config
 from dmarcmilter.cli import main
-from dmarcmilter.opendmarc import conffile, converters, hosts
-from dmarcmilter.opendmarc.convert import convert, written
-from dmarcmilter.opendmarc.keys import KEYS, RENAMED, Fate
+from dmarcmilter.config import load
+from dmarcmilter.opendmarc import config_file, host_lists, value_conversion
+from dmarcmilter.opendmarc.config_conversion import convert, written
+from dmarcmilter.opendmarc.setting_table import KEYS, RENAMED, Fate
 
 ROWS = tomllib.loads((Path(__file__).parent / "cases" / "opendmarc.toml").read_text(encoding="utf-8"))["setting"]
 DOCS = (Path(__file__).parent.parent / "docs" / "from-opendmarc.md").read_text(encoding="utf-8")
@@ -43,8 +43,8 @@ def read_file(path):
 
 def converted(text, **options):
     raw = text if isinstance(text, bytes) else text.encode()
-    found = convert(conffile.parse(raw), read_file, **options)
-    config.parse(written(found, "opendmarc.conf"))  # whatever it was, it loads
+    found = convert(config_file.parse(raw), read_file, **options)
+    load.parse(written(found, "opendmarc.conf"))  # whatever it was, it loads
     return found
 
 
@@ -71,9 +71,9 @@ def test_every_setting_has_a_row():
 
 def test_converters_are_of_settings_that_exist():
     names = {key.name for key in KEYS.values()}
-    assert set(converters.CONVERTERS) <= names
-    assert set(converters.UNSET) <= names
-    assert {key.name for key in KEYS.values() if key.fate is Fate.TAKEN} <= set(converters.CONVERTERS)
+    assert set(value_conversion.CONVERTERS) <= names
+    assert set(value_conversion.UNSET) <= names
+    assert {key.name for key in KEYS.values() if key.fate is Fate.TAKEN} <= set(value_conversion.CONVERTERS)
 
 
 def test_the_documentation_has_the_same_table():
@@ -94,7 +94,7 @@ def test_setting(row):
     ours = flat(found.values)
     expected = row.get("ours", {})
     assert {key: ours.get(key) for key in expected} == expected
-    unset = {f"{section}.{key}" for pairs in converters.UNSET.values() for section, key in pairs}
+    unset = {f"{section}.{key}" for pairs in value_conversion.UNSET.values() for section, key in pairs}
     assert set(ours) - unset <= set(expected)
 
 
@@ -118,7 +118,7 @@ def test_both_lists_of_sealers_count():
 
 def test_relative_paths_are_completed():
     asked = []
-    convert(conffile.parse(b"BaseDirectory /base\nIgnoreHosts hosts\n"), lambda path: asked.append(path) or b"")
+    convert(config_file.parse(b"BaseDirectory /base\nIgnoreHosts hosts\n"), lambda path: asked.append(path) or b"")
     assert asked == ["/base/hosts"]
 
 
@@ -136,7 +136,7 @@ def test_authors_to_ignore_are_a_suggestion_that_a_person_completes():
         .replace("client = []", 'client = ["192.0.2.1"]')
         .replace('"a?b"', '"ab.example"')
     )
-    assert config.parse(block).override[0].from_domain == ("example.com", "ab.example")
+    assert load.parse(block).override[0].from_domain == ("example.com", "ab.example")
 
 
 def test_the_last_of_several_counts():
@@ -148,7 +148,7 @@ def test_the_last_of_several_counts():
     [("10", 10), ("010", 8), ("0x1F", 31), ("-3", -3), ("", None), ("x", None), ("08", None), ("9" * 30, None)],
 )
 def test_number(text, value):
-    assert conffile.number(text) == value
+    assert config_file.number(text) == value
 
 
 @pytest.mark.parametrize(
@@ -167,44 +167,44 @@ def test_number(text, value):
     ],
 )
 def test_values_in_quotes(line, value):
-    setting = conffile.parse(f"{line}\n".encode()).settings.get("socket")
+    setting = config_file.parse(f"{line}\n".encode()).settings.get("socket")
     assert (setting and setting.value) == value
 
 
 def test_limits_of_the_file():
-    parsed = conffile.parse(b"a 1\n" * (conffile.MAX_FILE // 4) + b"Syslog true\n")
+    parsed = config_file.parse(b"a 1\n" * (config_file.MAX_FILE // 4) + b"Syslog true\n")
     assert list(parsed.settings) == ["a"]
     assert parsed.notes
-    many = conffile.parse(b"".join(b"k%d 1\n" % number for number in range(conffile.MAX_SETTINGS + 10)))
-    assert len(many.settings) == conffile.MAX_SETTINGS
-    long = conffile.parse(b"Socket " + b"x" * (conffile.MAX_VALUE + 1) + b"\n" + b"y" * 65 + b" 1\nSyslog\n")
+    many = config_file.parse(b"".join(b"k%d 1\n" % number for number in range(config_file.MAX_SETTINGS + 10)))
+    assert len(many.settings) == config_file.MAX_SETTINGS
+    long = config_file.parse(b"Socket " + b"x" * (config_file.MAX_VALUE + 1) + b"\n" + b"y" * 65 + b" 1\nSyslog\n")
     assert not long.settings
     assert len(long.notes) == 3
-    assert len(conffile.parse(b"x\n" * 1000).notes) == conffile.MAX_NOTES
+    assert len(config_file.parse(b"x\n" * 1000).notes) == config_file.MAX_NOTES
 
 
 def test_limits_of_lists():
-    names = b"".join(b"n%d.example\n" % number for number in range(converters.MAX_NAMES + 5))
-    found = convert(conffile.parse(b"DomainWhitelistFile f\nIgnoreMailFrom " + b"a.b," * 1500), lambda _: names)
-    assert len(found.values["arc"]["trusted_sealers"]) == converters.MAX_NAMES
+    names = b"".join(b"n%d.example\n" % number for number in range(value_conversion.MAX_NAMES + 5))
+    found = convert(config_file.parse(b"DomainWhitelistFile f\nIgnoreMailFrom " + b"a.b," * 1500), lambda _: names)
+    assert len(found.values["arc"]["trusted_sealers"]) == value_conversion.MAX_NAMES
     assert "5 left out" in note_of(found, "DomainWhitelistFile").text
 
 
 def test_exceptions_that_cannot_be_cut_out_take_their_network_with_them():
-    many = hosts.parse(b"10.0.0.0/8\n" + b"".join(b"!10.%d.%d.1\n" % (n % 250, n // 4) for n in range(900)))
-    assert len(many.networks) <= hosts.MAX_NETWORKS
+    many = host_lists.parse(b"10.0.0.0/8\n" + b"".join(b"!10.%d.%d.1\n" % (n % 250, n // 4) for n in range(900)))
+    assert len(many.networks) <= host_lists.MAX_NETWORKS
     assert not any("10.0.0.0/8" in network for network in many.networks)
     assert any(entry.startswith("!10.") for entry in many.left_out)
 
 
 def test_many_networks_are_bounded():
-    found = hosts.parse(b"".join(b"10.%d.%d.0/24\n" % (n % 250, n // 250) for n in range(1200)))
-    assert len(found.networks) == hosts.MAX_NETWORKS
+    found = host_lists.parse(b"".join(b"10.%d.%d.0/24\n" % (n % 250, n // 250) for n in range(1200)))
+    assert len(found.networks) == host_lists.MAX_NETWORKS
     assert len(found.left_out) == 200
 
 
 def test_a_whole_network_as_exception():
-    assert hosts.parse(b"192.0.2.0/25\n!192.0.2.0/24\n").networks == ()
+    assert host_lists.parse(b"192.0.2.0/25\n!192.0.2.0/24\n").networks == ()
 
 
 NAMES = st.sampled_from([key.name for key in KEYS.values()])
@@ -227,8 +227,8 @@ def test_any_octets_make_a_file_that_loads(raw):
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_list_of_hosts(raw):
-    found = hosts.parse(raw)
-    config.parse(f"[ignore]\nnetworks = {list(found.networks)!r}\n")
+    found = host_lists.parse(raw)
+    load.parse(f"[ignore]\nnetworks = {list(found.networks)!r}\n")
 
 
 def run(*arguments):
@@ -241,13 +241,13 @@ def test_command(tmp_path):
     (tmp_path / "hosts").write_bytes(FILES["hosts"])
     printed = run(str(source))
     assert printed.exit_code == 0
-    assert config.parse(printed.stdout).ignore.networks[0] == "127.0.0.0/8"
+    assert load.parse(printed.stdout).ignore.networks[0] == "127.0.0.0/8"
     target = tmp_path / "our.toml"
     told = run(str(source), "-o", str(target), "--socket", "local:/run/d/d.sock")
     assert told.exit_code == 0
     assert "3 taken over, 0 not needed, 1 not supported, 1 not understood" in told.stdout
     assert "note: CopyFailuresTo" in told.stdout
-    assert config.load(str(target)).milter.socket == "unix:/run/d/d.sock"
+    assert load.load(str(target)).milter.socket == "unix:/run/d/d.sock"
     checked = CliRunner().invoke(main, ["config", "check", str(target)], catch_exceptions=False)
     assert f"{target}: valid" in checked.stdout
 

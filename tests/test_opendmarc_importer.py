@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.cli import main
-from dmarcmilter.explanation.explain import explain
-from dmarcmilter.history import rows, schema
+from dmarcmilter.explain.explanation import explain
+from dmarcmilter.history import migrations, outcome_rows
 from dmarcmilter.history.store import Store
-from dmarcmilter.history.writer import Writer
-from dmarcmilter.opendmarc import historyfile, historyrecord
-from dmarcmilter.opendmarc.importer import Import, NoHistoryError
-from dmarcmilter.reports.stored import day_of
+from dmarcmilter.history.table_writer import Writer
+from dmarcmilter.opendmarc import history_file, history_record
+from dmarcmilter.opendmarc.history_import import Import, NoHistoryError
+from dmarcmilter.reports.aggregate.day_outcomes import day_of
 
 REAL = Path(__file__).parent / "cases" / "opendmarc_history.txt"
 FIRST = """job 4T1
@@ -59,18 +59,18 @@ def record(number=1, **changes):
 
 
 def fields_of(text):
-    fields = historyfile._fields(text.encode())
+    fields = history_file._fields(text.encode())
     assert fields is not None
     return fields
 
 
 def outcome(**changes):
-    return historyrecord.outcome(fields_of(record(**changes)))
+    return history_record.outcome(fields_of(record(**changes)))
 
 
 def real():
-    (piece,) = [historyfile.read(REAL, 0)]
-    return [historyrecord.outcome(fields) for fields in piece.records]
+    (piece,) = [history_file.read(REAL, 0)]
+    return [history_record.outcome(fields) for fields in piece.records]
 
 
 def test_what_opendmarc_wrote():
@@ -111,7 +111,7 @@ def test_the_shape_is_that_of_an_older_outcome_object():
     assert set(found) - {"imported"} <= set(ours)
     for key in ("spf", "arc", "dmarc", "policy", "dns"):
         assert set(found[key]) <= set(ours[key]) | {"record"}
-    rows.parse(json.dumps(found).encode())
+    outcome_rows.parse(json.dumps(found).encode())
     explain(found)
 
 
@@ -180,7 +180,7 @@ def test_values(changes, path, expected):
     ],
 )
 def test_records_without_what_an_outcome_needs(changes):
-    with pytest.raises(historyrecord.UnreadableError):
+    with pytest.raises(history_record.UnreadableError):
         outcome(**changes)
 
 
@@ -196,7 +196,7 @@ def count(store):
 def lite(tmp_path):
     """One kind of database is enough for what is not about databases."""
     opened = Store(f"sqlite:///{tmp_path}/lite.db")
-    schema.migrate(opened)
+    migrations.migrate(opened)
     yield opened
     opened.close()
 
@@ -253,8 +253,8 @@ def test_imported_outcomes_are_never_reported(lite, tmp_path):
 
 def test_what_cannot_be_read_is_counted_and_keeps_out_nothing_else(lite, tmp_path, caplog):
     path = tmp_path / "h"
-    bad = [record(1, action="9"), record(2), "job " + "x" * historyfile.MAX_RECORD + "\n", record(3)]
-    bad += ["job 4\n" + "dkim a b 0\n" * historyfile.MAX_LINES + "action 2\n", record(5)]
+    bad = [record(1, action="9"), record(2), "job " + "x" * history_file.MAX_RECORD + "\n", record(3)]
+    bad += ["job 4\n" + "dkim a b 0\n" * history_file.MAX_LINES + "action 2\n", record(5)]
     path.write_text("some\nnoise\n" + "".join(bad), encoding="ascii")
     counts = taken(path, lite)
     assert (counts.outcomes, counts.unreadable, counts.rest) == (3, 4, 0)
@@ -271,7 +271,7 @@ def test_complaints_are_bounded(lite, tmp_path, caplog):
 
 def test_pieces(tmp_path, monkeypatch, lite):
     """A file larger than what is read at once; a stretch of it that is no record at all."""
-    monkeypatch.setattr(historyfile, "CHUNK", 2000)
+    monkeypatch.setattr(history_file, "CHUNK", 2000)
     path = tmp_path / "h"
     path.write_text("".join(map(record, range(40))) + "x" * 5000 + "\n" + record(41), encoding="ascii")
     counts = taken(path, lite)

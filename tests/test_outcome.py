@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.case import ClientNames, Draws
-from dmarcmilter.dmarc.domain import Domain, parse
-from dmarcmilter.evidence import DkimResult, DkimWord
+from dmarcmilter.auth.results import DkimResult, DkimWord
+from dmarcmilter.mail.domain import Domain, parse
 from dmarcmilter.outcome import MAX_SHOWN, Effort, shown
-from dmarcmilter.rules import Exempt
+from dmarcmilter.policy.facts import ClientNames, Draws
+from dmarcmilter.policy.types import Exempt
 
 # The names that others rely on.
 KEYS = {

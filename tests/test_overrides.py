@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from dmarcmilter import config, site
+from dmarcmilter import receiver
 from dmarcmilter.cli import main
-from dmarcmilter.config import ConfigError
-from dmarcmilter.entries import is_authenticated
-from dmarcmilter.rules import Entry, EntryAction, NamePattern, ReasonType, RecipientPattern
-from dmarcmilter.settings import overrides
+from dmarcmilter.config import load, override_entries
+from dmarcmilter.config.load import ConfigError
+from dmarcmilter.policy.overrides import is_authenticated
+from dmarcmilter.policy.types import Entry, EntryAction, NamePattern, ReasonType, RecipientPattern
 
 DOCS = (Path(__file__).parents[1] / "docs" / "overrides.md").read_text(encoding="utf-8")
 FULL = """
@@ -34,7 +34,7 @@ expires = 2027-06-30
 
 
 def entries(text):
-    return overrides.parsed(config.parse(text).override)
+    return override_entries.parsed(load.parse(text).override)
 
 
 def name(text, *, exact=False):
@@ -104,45 +104,45 @@ WRONG = [
 @pytest.mark.parametrize(("text", "message"), WRONG)
 def test_wrong(text, message):
     with pytest.raises(ConfigError, match=message):
-        config.parse(f"[[override]]\n{text}\n")
+        load.parse(f"[[override]]\n{text}\n")
 
 
 def test_the_message_names_the_entry():
     good = 'action = "reject"\nfrom_domain = "a.example"\n'
     with pytest.raises(ConfigError, match=r"\[\[override\]\] second: it needs"):
-        config.parse(f'[[override]]\n{good}[[override]]\nname = "second"\naction = "none"\n')
+        load.parse(f'[[override]]\n{good}[[override]]\nname = "second"\naction = "none"\n')
 
 
 def test_names_tell_entries_apart():
     entry = 'action = "reject"\nfrom_domain = "a.example"\n'
     with pytest.raises(ConfigError, match="several entries are called '2'"):
-        config.parse(f'[[override]]\nname = "2"\n{entry}[[override]]\n{entry}')
+        load.parse(f'[[override]]\nname = "2"\n{entry}[[override]]\n{entry}')
 
 
 def test_too_many():
     found = tuple(
-        overrides.OverrideEntry(EntryAction.REJECT, from_domain=f"d{n}.example")
-        for n in range(overrides.MAX_ENTRIES + 1)
+        override_entries.OverrideEntry(EntryAction.REJECT, from_domain=f"d{n}.example")
+        for n in range(override_entries.MAX_ENTRIES + 1)
     )
-    assert len(overrides.parsed(found[:-1])) == overrides.MAX_ENTRIES
+    assert len(override_entries.parsed(found[:-1])) == override_entries.MAX_ENTRIES
     with pytest.raises(ValueError, match="more than 1000 entries"):
-        overrides.parsed(found)
+        override_entries.parsed(found)
 
 
-@pytest.mark.parametrize("key", overrides.CRITERIA)
+@pytest.mark.parametrize("key", override_entries.CRITERIA)
 def test_what_a_sender_cannot_write(key):
     value = "192.0.2.1" if key == "client" else "a.example"
-    entry = overrides.parsed([overrides.OverrideEntry(EntryAction.QUARANTINE, **{key: value})])[0]
+    entry = override_entries.parsed([override_entries.OverrideEntry(EntryAction.QUARANTINE, **{key: value})])[0]
     assert is_authenticated(entry) is (key in {"dkim_domain", "spf_domain", "client", "arc_sealer"})
 
 
 def test_the_site_has_them(tmp_path):
-    conf = config.parse(
+    conf = load.parse(
         f'[policy]\nrollout_percent = 5\nrollout_domains = ["A.example"]\nmailing_lists = ["l.example"]\n'
         f'sampling_key = "{tmp_path}/key"\n[arc]\ntrusted_sealers = ["h.example"]\ntrusted_hops = "all"\n'
         f'[forwarders]\nnetworks = ["192.0.2.1/24"]\nnames = ["f.example"]\n{FULL}'
     )
-    rules = site.build(conf).rules
+    rules = receiver.build(conf).rules
     assert (rules.rollout_percent, rules.rollout_domains, rules.mailing_lists) == (5, ("a.example",), ("l.example",))
     assert (rules.trusted_hops, rules.trusted_sealers) == ("all", {"h.example"})
     assert (rules.forwarder_networks, rules.forwarder_names) == ((ip_network("192.0.2.0/24"),), ("f.example",))
@@ -168,4 +168,4 @@ def test_the_example_in_the_sample_conf_can_be_used():
 
 @pytest.mark.parametrize("block", re.findall(r"```toml\n(.*?)```", DOCS, re.DOTALL))
 def test_the_examples_of_the_page_can_be_used(block):
-    config.parse(block)
+    load.parse(block)

@@ -12,10 +12,20 @@ from html.parser import HTMLParser
 
 import pytest
 
-from dmarcmilter.dmarc.faultkind import FAULT_TEXTS, FaultKind
-from dmarcmilter.history import page
-from dmarcmilter.history.pagestyle import CSS
-from dmarcmilter.history.stats import (
+from dmarcmilter.dmarc.record_faults import FAULT_TEXTS, FaultKind
+from dmarcmilter.history import html_report
+from dmarcmilter.history.adoption import (
+    DISCOVERIES,
+    DISCOVERY_TEXTS,
+    SIGNERS,
+    TYPE_TEXTS,
+    Differing,
+    Share,
+    Step,
+    Survey,
+)
+from dmarcmilter.history.html_report_style import CSS
+from dmarcmilter.history.statistics import (
     ACTIONS,
     RESULTS,
     AuthenticatedSender,
@@ -27,16 +37,6 @@ from dmarcmilter.history.stats import (
     RefusedAuthor,
     Source,
     Statistics,
-)
-from dmarcmilter.history.survey import (
-    DISCOVERIES,
-    DISCOVERY_TEXTS,
-    SIGNERS,
-    TYPE_TEXTS,
-    Differing,
-    Share,
-    Step,
-    Survey,
 )
 
 START = datetime(2027, 1, 15, tzinfo=UTC)
@@ -133,11 +133,11 @@ class Nesting(HTMLParser):
 
 @pytest.mark.parametrize("found", [statistics(), statistics(hours=1), NOTHING], ids=["full", "an hour", "nothing"])
 def test_it_is_well_formed(found):
-    Nesting(page.render(found))
+    Nesting(html_report.render(found))
 
 
 def test_it_needs_nothing_else():
-    text = page.render(statistics(domain=EVIL))
+    text = html_report.render(statistics(domain=EVIL))
     parsed = Nesting(text)
     assert not parsed.names & {"script", "link", "img", "iframe", "object", "form", "a"}
     assert not {name for name, _ in parsed.attributes} & {"src", "href"}
@@ -147,13 +147,13 @@ def test_it_needs_nothing_else():
 
 
 def test_what_strangers_chose_is_text():
-    text = page.render(statistics(domain=EVIL))
+    text = html_report.render(statistics(domain=EVIL))
     assert EVIL not in text
     assert EVIL in "".join(Nesting(text).text)
 
 
 def test_it_speaks_of_everything():
-    text = "".join(Nesting(page.render(statistics())).text)
+    text = "".join(Nesting(html_report.render(statistics())).text)
     words = ("20,000", "bank.example", "2001:db8::1", "local_policy", "adkim", "third party", "bank.example (50.0%)")
     for word in (
         *words,
@@ -168,7 +168,7 @@ def test_it_speaks_of_everything():
 
 def test_columns_are_as_high_as_their_numbers():
     found = replace(statistics(hours=2), timeline=(Moment(START, 0, 0, 0), Moment(START, 50, 30, 20)))
-    svg = re.findall(r"<svg viewBox=.*?</svg>", page.render(found))[0]
+    svg = re.findall(r"<svg viewBox=.*?</svg>", html_report.render(found))[0]
     heights = dict(re.findall(r'<rect class="(\w+)" x="1.08" y="[\d.]+" width="0.84" height="([\d.]+)"', svg))
     assert {name: float(height) for name, height in heights.items()} == {"reject": 20, "quarantine": 30, "none": 50}
 
@@ -176,7 +176,7 @@ def test_columns_are_as_high_as_their_numbers():
 def test_adoption_over_time_is_drawn_in_percent():
     shares = (Share("A", 60, 1), Share("B", 40, 3))
     found = replace(statistics().survey, steps=(Step(START, 0, 0, (), ()), Step(START, 100, 4, shares, ())))
-    text = page.render(replace(statistics(), survey=found))
+    text = html_report.render(replace(statistics(), survey=found))
     heights = re.findall(r'<rect class="type-(\w)" x="1.08" y="([\d.]+)" width="0.84" height="([\d.]+)"', text)
     assert [(name, float(y), float(height)) for name, y, height in heights] == [
         ("A", 40, 60),
@@ -188,7 +188,7 @@ def test_adoption_over_time_is_drawn_in_percent():
 
 @pytest.mark.parametrize(("number", "top"), [(0, 2), (1, 2), (7, 8), (26, 26), (99, 100), (101, 120), (3190, 3200)])
 def test_scale_ends_with_a_round_number(number, top):
-    assert page._rounded_up(number) == top
+    assert html_report._rounded_up(number) == top
 
 
 def test_both_schemes_have_every_colour():
@@ -250,7 +250,7 @@ def test_charts_are_seen(css, width, options, tmp_path):
     browser = shutil.which("chromium")
     if browser is None:
         pytest.skip("Chromium is not installed: scripts/bootstrap test")
-    (tmp_path / "page.html").write_text(page.render(statistics()), encoding="utf-8")
+    (tmp_path / "page.html").write_text(html_report.render(statistics()), encoding="utf-8")
     picture = tmp_path / "page.png"
     flags = ("no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking", "disable-component-update")
     subprocess.run(

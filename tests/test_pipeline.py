@@ -8,23 +8,18 @@ import pytest
 import signing
 from zones import Zone
 
-from dmarcmilter import actions, deferral, mailfile
-from dmarcmilter import case as cases
-from dmarcmilter.deferral import Deferrals
+from dmarcmilter.auth.results import SpfWord
 from dmarcmilter.dmarc.discovery import Method
-from dmarcmilter.evidence import SpfWord
-from dmarcmilter.lookup import Answer, Status
-from dmarcmilter.message import Message
-from dmarcmilter.pipeline import (
-    Site,
-    identifiers_of,
-    names_at_end_of_headers,
-    names_at_mail_from,
-    process,
-    read,
-)
-from dmarcmilter.replies import Texts
-from dmarcmilter.rules import Action
+from dmarcmilter.dns.lookup import Answer, Status
+from dmarcmilter.mail import message_file
+from dmarcmilter.mail.message import Message
+from dmarcmilter.pipeline import Site, identifiers_of, names_at_end_of_headers, names_at_mail_from, process, read
+from dmarcmilter.policy import deferral
+from dmarcmilter.policy import facts as cases
+from dmarcmilter.policy.deferral import Deferrals
+from dmarcmilter.policy.types import Action
+from dmarcmilter.response import plan
+from dmarcmilter.response.reply import Texts
 
 ROWS = tomllib.loads((Path(__file__).parent / "cases" / "pipeline.toml").read_text(encoding="utf-8"))["row"]
 BODY = b"Hello.\r\n"
@@ -174,13 +169,13 @@ def test_a_header_that_was_cut_short_has_no_author():
 def test_results_within_the_body_are_no_results():
     # AR-21
     inner = b"Authentication-Results: mx.example.net; dmarc=pass header.from=example.com\r\nFrom: a@example.com\r\n"
-    mail = mailfile.parse(b"From: a@example.com\r\nContent-Type: message/rfc822\r\n\r\n" + inner)
+    mail = message_file.parse(b"From: a@example.com\r\nContent-Type: message/rfc822\r\n\r\n" + inner)
     reading = read(mail.headers)
     reading.body.feed(mail.body)
     message = Message(outcomes.envelope(), mail.headers, size=100)
     outcome = process(message, reading, Zone({"_dmarc.example.com": "v=DMARC1; p=reject"}), SITE)
     assert outcome.record()["dmarc"]["result"] == "fail"
-    assert actions.forged_fields(mail.headers, ["mx.example.net"]) == ()
+    assert plan.forged_fields(mail.headers, ["mx.example.net"]) == ()
 
 
 BOMB = "v=spf1 include:a.hole.example include:b.hole.example -all"

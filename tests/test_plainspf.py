@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zones import Zone
 
-from dmarcmilter.checks import plainspf, spf
-from dmarcmilter.evidence import SpfWord
-from dmarcmilter.lookup import no_hint
+from dmarcmilter.auth import spf, spf_plain
+from dmarcmilter.auth.results import SpfWord
+from dmarcmilter.dns.lookup import no_hint
 
 CLIENTS = [outcomes.envelope(client_ip=outcomes.ip_address(ip)).client_ip for ip in ("192.0.2.1", "2001:db8::1")]
 NAMES = ["example.com", "a.example.com", "b.example.com", "c.example.com", "void.example.com"]
@@ -55,7 +55,7 @@ hosts = st.lists(st.sampled_from(["192.0.2.1", "192.0.2.77", "203.0.113.5"]), ma
 
 def both(zone, client, domain="example.com"):
     lookup = functools.cache(zone)
-    plain = plainspf.evaluate(client, domain, lookup, no_hint)
+    plain = spf_plain.evaluate(client, domain, lookup, no_hint)
     query = spf._Query(client, domain, "user", lookup, helo=b"mta.example.net", receiver="r.example")
     return plain, query.result()
 
@@ -99,7 +99,7 @@ def test_plain_records_are_decided_here(text, expected):
     # SPF-06, SPF-08
     zone = Zone({"example.com": {"TXT": [text], "MX": [(1, "a.example.com")]},
                  "a.example.com": {"TXT": ["v=spf1 a -all"], "A": ["192.0.2.1"]}})  # fmt: skip
-    assert plainspf.evaluate(CLIENTS[0], "example.com", zone, no_hint) == expected
+    assert spf_plain.evaluate(CLIENTS[0], "example.com", zone, no_hint) == expected
 
 
 @pytest.mark.parametrize(
@@ -124,12 +124,12 @@ def test_plain_records_are_decided_here(text, expected):
 def test_the_rest_is_left_to_pyspf(text):
     # SPF-01, SPF-03, SPF-07
     zone = Zone({"example.com": {"TXT": [text]}, "other.example.com": {"A": ["192.0.2.9"]}})
-    assert plainspf.evaluate(CLIENTS[0], "example.com", zone, no_hint) is None
+    assert spf_plain.evaluate(CLIENTS[0], "example.com", zone, no_hint) is None
 
 
 def test_dns_failure_is_left_to_pyspf():
     zone = Zone({"example.com": {"TXT": ["v=spf1 include:a.example.com -all"]}}, failed=["a.example.com"])
-    assert plainspf.evaluate(CLIENTS[0], "example.com", zone, no_hint) is None
+    assert spf_plain.evaluate(CLIENTS[0], "example.com", zone, no_hint) is None
 
 
 def test_hints_go_out_before_the_first_answer_is_needed_and_are_bounded():
@@ -137,13 +137,13 @@ def test_hints_go_out_before_the_first_answer_is_needed_and_are_bounded():
     text = "v=spf1 " + " ".join(f"include:{name}" for name in names) + " ip4:192.0.2.1 include:late.example.com -all"
     hinted = []
     zone = Zone({"example.com": {"TXT": [text]}} | {name: {"TXT": ["v=spf1 -all"]} for name in names})
-    plainspf.evaluate(CLIENTS[0], "example.com", zone, lambda name, rdtype: hinted.append((name, rdtype)))
+    spf_plain.evaluate(CLIENTS[0], "example.com", zone, lambda name, rdtype: hinted.append((name, rdtype)))
     assert hinted[:3] == [(name, "TXT") for name in names[:3]]
-    assert len(hinted) == plainspf.MAX_LOOKUPS
+    assert len(hinted) == spf_plain.MAX_LOOKUPS
 
 
 def test_nothing_is_hinted_when_an_address_matches_first():
     hinted = []
     zone = Zone({"example.com": {"TXT": ["v=spf1 ip4:192.0.2.1 include:a.example.com -all"]}})
-    plainspf.evaluate(CLIENTS[0], "example.com", zone, lambda name, rdtype: hinted.append(name))
+    spf_plain.evaluate(CLIENTS[0], "example.com", zone, lambda name, rdtype: hinted.append(name))
     assert not hinted

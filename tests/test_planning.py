@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.reports.planning import CATCH_UP_DAYS, LATE_DAYS, due_days, plannable
-from dmarcmilter.reports.stored import date_of
+from dmarcmilter.reports.aggregate.day_outcomes import date_of
+from dmarcmilter.reports.aggregate.planning import CATCH_UP_DAYS, LATE_DAYS, due_days, plannable
 
 NOW = datetime(2027, 1, 20, 3, 0, tzinfo=UTC)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import outcomes
 import pytest
 
-from dmarcmilter.case import ClientNames, Draws
-from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.record import Policy as Disposition
-from dmarcmilter.rules import (
+from dmarcmilter.mail.domain import Domain
+from dmarcmilter.policy.facts import ClientNames, Draws
+from dmarcmilter.policy.types import (
     Action,
     AuthorAction,
     Exempt,

@@ -7,12 +7,12 @@ import outcomes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.case import ClientNames, Draws
 from dmarcmilter.dmarc.discovery import Method
-from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.evaluation import DmarcWord
 from dmarcmilter.dmarc.record import Policy as Disposition
-from dmarcmilter.rules import Action, EntryAction, Exempt, Mode, QuarantineAction, RejectAction
+from dmarcmilter.mail.domain import Domain
+from dmarcmilter.policy.facts import ClientNames, Draws
+from dmarcmilter.policy.types import Action, EntryAction, Exempt, Mode, QuarantineAction, RejectAction
 
 OURS, THEIRS = "example.com", "attacker.example"
 NAMES = st.sampled_from([OURS, "a.example.com", THEIRS, "l.example", "x.l.example", "com"])

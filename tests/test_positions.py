@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmarcmilter.settings.positions import Position, places, position_of
+from dmarcmilter.config.toml_positions import Position, places, position_of
 
 ROOT = Path(__file__).resolve().parent.parent
 

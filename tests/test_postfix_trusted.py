@@ -11,7 +11,7 @@ from mta.running import conf, wait_until
 from mta.sink import Sink
 from mta.submit import submit
 
-from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.testing.name_server import NameServer
 
 OURS = b"Authentication-Results: mx.test.example; dmarc=pass\n"
 MESSAGE = OURS + b"From: a@none.example\nTo: b@rcpt.example\nSubject: x\n\nbody\n"

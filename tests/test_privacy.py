@@ -12,8 +12,8 @@ from mta.running import conf
 from mta.sink import Sink
 
 from dmarcmilter.cli import main
-from dmarcmilter.demo.mta.milterclient import MilterClient
-from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.testing.milter_client import MilterClient
+from dmarcmilter.testing.name_server import NameServer
 
 PLACES = (
     "mailfrom", "rcptlocal", "rcptdomain", "fromlocal", "fromname", "fromcomment", "to", "subject", "messageid",

@@ -11,8 +11,8 @@ import pytest
 from mta.daemon import PROJECT, FilterDaemon
 from mta.running import OpenMessage, wait_until
 
-from dmarcmilter import privileges
-from dmarcmilter.demo.mta.milterclient import MilterClient
+from dmarcmilter.daemon import privileges
+from dmarcmilter.testing.milter_client import MilterClient
 
 MAIL = b"From: a@example.com\r\nSubject: s\r\n\r\nb\r\n"
 NOBODY = "nobody"
@@ -27,7 +27,7 @@ def interpreter():
     if os.geteuid() != 0:
         return None
     for path in (sys.executable, "/usr/bin/python3"):
-        command = [path, "-c", "import dmarcmilter.daemon"]
+        command = [path, "-c", "import dmarcmilter.daemon.supervisor"]
         try:
             done = subprocess.run(command, check=False, cwd=PROJECT, env=ENVIRONMENT, user=NOBODY, capture_output=True)
         except PermissionError:

@@ -1,8 +1,8 @@
 import pytest
 from zones import Zone
 
-from dmarcmilter.dmarc.domain import Domain
-from dmarcmilter.dmarc.published import fetch
+from dmarcmilter.dmarc.record_lookup import fetch
+from dmarcmilter.mail.domain import Domain
 
 REJECT, NONE = "v=DMARC1; p=reject", "v=DMARC1; p=none"
 

@@ -7,9 +7,9 @@ import journals
 import pytest
 from test_ingest import assert_whole, queue_ids
 
-from dmarcmilter.history import purge as module
+from dmarcmilter.history import retention as module
 from dmarcmilter.history.ingest import Ingest
-from dmarcmilter.history.purge import first_day_kept, purge
+from dmarcmilter.history.retention import first_day_kept, purge
 
 OLD, NEW = "2027-01-01T10:00:00.000Z", "2027-01-15T10:00:00.000Z"
 

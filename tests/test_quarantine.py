@@ -8,11 +8,11 @@ import pytest
 from mta.daemon import FilterDaemon
 from mta.running import ZONE, conf
 
-from dmarcmilter.demo.mta import milterwire
-from dmarcmilter.demo.mta.milterclient import Action, MilterClient
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.execution import carry_out
-from dmarcmilter.mtaactions import Quarantine, Redirect
+from dmarcmilter.milter.apply import carry_out
+from dmarcmilter.response.actions import Quarantine, Redirect
+from dmarcmilter.testing import milter_connection
+from dmarcmilter.testing.milter_client import Action, MilterClient
+from dmarcmilter.testing.name_server import NameServer
 
 MESSAGE = (
     b"X-DMARC-Quarantine: forged\r\nFrom: a@quarantine.example\r\nTo: b@rcpt.example\r\n"
@@ -104,7 +104,7 @@ def test_a_mark_of_the_sender_goes_from_what_passes_too(sent):
 
 @pytest.mark.parametrize("missing", [milter.ADDRCPT, milter.DELRCPT])
 def test_an_mta_that_lets_no_recipients_be_changed(sent, monkeypatch, missing):
-    monkeypatch.setattr(milterwire, "ALL_ACTIONS", milterwire.ALL_ACTIONS & ~missing)
+    monkeypatch.setattr(milter_connection, "ALL_ACTIONS", milter_connection.ALL_ACTIONS & ~missing)
     verdict, record, log, _ = sent("redirect")
     assert verdict.quarantine == "DMARC: quarantine.example"
     assert verdict.rcpts_deleted == ()

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.dmarc import domain, readings
-from dmarcmilter.dmarc.addresses import MAX_FIELD
 from dmarcmilter.dmarc.author import author_domain
-from dmarcmilter.message import Header
+from dmarcmilter.mail import domain, lenient_readings
+from dmarcmilter.mail.address_list import MAX_FIELD
+from dmarcmilter.mail.message import Header
 
 QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 PLAIN_QUOTED = re.compile(r'"[^"]*"')
@@ -212,5 +212,5 @@ def test_long_fields_are_read_in_linear_time(name):
 
 
 def test_what_nothing_can_hide_in_is_not_looked_at(monkeypatch):
-    monkeypatch.setattr(readings, "_parts", None)
+    monkeypatch.setattr(lenient_readings, "_parts", None)
     assert author_domain([Header(b"From", b" J. R. Doe <j@x.example>, k@x.example")]).domain == "x.example"

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.checks.fault import Fault
-from dmarcmilter.checks.spf import _REASONS
-from dmarcmilter.evidence import SpfWord
-from dmarcmilter.reports import reasons
+from dmarcmilter.auth.results import SpfWord
+from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.spf import _REASONS
+from dmarcmilter.reports.aggregate import reported_reasons
 
 LOCAL = "zqzqa-kxkxb+wvwvc"
 PIECES = ("zqzqa", "kxkxb", "wvwvc")
@@ -29,7 +29,7 @@ OLD = [
 
 @pytest.mark.parametrize(("result", "recorded", "told"), OLD)
 def test_old_reasons_of_spf(result, recorded, told):
-    assert reasons.of_spf(result, recorded) == told
+    assert reported_reasons.of_spf(result, recorded) == told
 
 
 @given(
@@ -46,16 +46,16 @@ def test_reports_give_known_reasons_only(before, secret, result):
         secret + before,
         *(f"{secret} {one}" for one in known),
     ):
-        told = reasons.of_spf(result, reason) + reasons.of_dkim(result, reason)
+        told = reported_reasons.of_spf(result, reason) + reported_reasons.of_dkim(result, reason)
         assert secret not in told
-        assert not reasons.is_note(f"{reason}\n")
+        assert not reported_reasons.is_note(f"{reason}\n")
 
 
 @pytest.mark.parametrize("fault", Fault)
 def test_faults_of_signatures_are_told(fault):
-    assert reasons.of_dkim("fail", fault.reason) == fault.reason
+    assert reported_reasons.of_dkim("fail", fault.reason) == fault.reason
 
 
 @pytest.mark.parametrize("reason", _REASONS)
 def test_wordings_of_spf_are_told(reason):
-    assert reasons.of_spf("permerror", f"{reason}: {LOCAL}") == reason
+    assert reported_reasons.of_spf("permerror", f"{reason}: {LOCAL}") == reason

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmarcmilter import received
-from dmarcmilter.message import Header, address_of
+from dmarcmilter.mail import received
+from dmarcmilter.mail.message import Header, address_of
 
 FORMS = {
     "Postfix": (

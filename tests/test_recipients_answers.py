@@ -1,13 +1,13 @@
-"""dmarcmilter.recipients.answers: bounded waiting, memory, and a database that does not answer."""
+"""dmarcmilter.policy.recipients.database_cache: bounded waiting, memory, and a database that does not answer."""
 
 import threading
 import time
 
 import pytest
 
-from dmarcmilter.recipients import answers as module
-from dmarcmilter.recipients.answers import Answers, DatabaseError, MeaninglessError
-from dmarcmilter.recipients.choice import Found
+from dmarcmilter.policy.recipients import database_cache as module
+from dmarcmilter.policy.recipients.choice import Found
+from dmarcmilter.policy.recipients.database_cache import Answers, DatabaseError, MeaninglessError
 
 JOE = ("joe+x@example.net", "joe@example.net", "@example.net")
 ANN = ("ann@example.net", "@example.net")

@@ -1,10 +1,10 @@
-"""dmarcmilter.recipients.choice: addresses in the form that choices are kept under."""
+"""dmarcmilter.policy.recipients.choice: addresses in the form that choices are kept under."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.recipients import choice
+from dmarcmilter.policy.recipients import choice
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""dmarcmilter.recipients.database: a SELECT over SQLite and PostgreSQL."""
+"""dmarcmilter.policy.recipients.database: a SELECT over SQLite and PostgreSQL."""
 
 import socket
 import time
@@ -7,9 +7,9 @@ import databases
 import pytest
 import sqlalchemy as sa
 
-from dmarcmilter.recipients.answers import Answers, DatabaseError
-from dmarcmilter.recipients.choice import Choice, Found
-from dmarcmilter.recipients.database import Database
+from dmarcmilter.policy.recipients.choice import Choice, Found
+from dmarcmilter.policy.recipients.database import Database
+from dmarcmilter.policy.recipients.database_cache import Answers, DatabaseError
 
 QUERY = "SELECT choice FROM people WHERE address = :address"
 

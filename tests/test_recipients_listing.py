@@ -1,4 +1,4 @@
-"""dmarcmilter.recipients.listing: the file of choices, and what becomes of it while the daemon runs."""
+"""dmarcmilter.policy.recipients.choices_file: the file of choices, and what becomes of it while the daemon runs."""
 
 import os
 import time
@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.recipients import choice, listing
-from dmarcmilter.recipients.choice import Choice, Found
-from dmarcmilter.recipients.listing import ListingFile, UnusableFileError, parse
+from dmarcmilter.policy.recipients import choice, choices_file
+from dmarcmilter.policy.recipients.choice import Choice, Found
+from dmarcmilter.policy.recipients.choices_file import ListingFile, UnusableFileError, parse
 
 JOE, ANN = choice.read(b"joe@example.net"), choice.read(b"ann@example.net")
 
@@ -17,7 +17,7 @@ JOE, ANN = choice.read(b"joe@example.net"), choice.read(b"ann@example.net")
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
     """The file is looked at each time."""
-    monkeypatch.setattr(listing, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(choices_file, "CHECK_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_what_is_being_written_is_waited_for(path):
 
 def test_it_is_not_looked_at_for_each_recipient(path, monkeypatch):
     # CHECK_SECONDS
-    monkeypatch.setattr(listing, "CHECK_SECONDS", 60.0)
+    monkeypatch.setattr(choices_file, "CHECK_SECONDS", 60.0)
     write(path, b"joe@example.net\n")
     found = ListingFile(str(path), Choice.ENFORCE)
     write(path, b"")
@@ -69,7 +69,7 @@ def test_it_is_not_looked_at_for_each_recipient(path, monkeypatch):
 
 def too_large(path):
     write(path, b"")
-    os.truncate(path, listing.MAX_FILE + 1)
+    os.truncate(path, choices_file.MAX_FILE + 1)
     os.utime(path, (1, 1))
 
 
@@ -108,11 +108,11 @@ def test_there_must_be_a_list_to_begin_with(breaks, path):
 
 def test_lines_that_cannot_be_read_are_told_by_number_alone(path, caplog):
     # MAX_TOLD, MAX_LINE
-    bad = b"joe doe@example.net\n" * 20 + b"x" * (listing.MAX_LINE + 1) + b"\n\xff@example.net\n"
+    bad = b"joe doe@example.net\n" * 20 + b"x" * (choices_file.MAX_LINE + 1) + b"\n\xff@example.net\n"
     write(path, b"ann@example.net\n" + bad)
     found = ListingFile(str(path), Choice.ENFORCE)
     assert found.find(ANN) is Found.EXEMPT
-    assert len(caplog.records) == listing.MAX_TOLD + 1
+    assert len(caplog.records) == choices_file.MAX_TOLD + 1
     assert "line 2 " in caplog.text
     assert "12 more lines" in caplog.text
     assert "example.net" not in caplog.text

@@ -1,14 +1,14 @@
-"""dmarcmilter.recipients.registry: what the choices of all its recipients mean for a message."""
+"""dmarcmilter.policy.recipients.registry: what the choices of all its recipients mean for a message."""
 
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from dmarcmilter.recipients.choice import Choice, Found
-from dmarcmilter.recipients.listing import ListingFile
-from dmarcmilter.recipients.registry import NOBODY_ASKED, Recipients
-from dmarcmilter.rules import Exempt
+from dmarcmilter.policy.recipients.choice import Choice, Found
+from dmarcmilter.policy.recipients.choices_file import ListingFile
+from dmarcmilter.policy.recipients.registry import NOBODY_ASKED, Recipients
+from dmarcmilter.policy.types import Exempt
 
 ROWS = tomllib.loads((Path(__file__).parent / "cases" / "recipients.toml").read_text(encoding="utf-8"))["row"]
 

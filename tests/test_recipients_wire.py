@@ -13,9 +13,9 @@ from mta.daemon import FilterDaemon
 from mta.running import PLAIN, SPOOF, ZONE, OpenMessage, conf, wait_until
 
 from dmarcmilter.cli import main as main_command
-from dmarcmilter.demo.mta.milterclient import Action, Event, MilterClient
-from dmarcmilter.demo.mta.milterwords import Protocol
-from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.testing.milter_client import Action, Event, MilterClient
+from dmarcmilter.testing.milter_protocol import Protocol
+from dmarcmilter.testing.name_server import NameServer
 
 JOE, ANN, BOB = "joe@rcpt.example", "ann@rcpt.example", "bob@rcpt.example"
 
@@ -96,10 +96,10 @@ def test_recipients_are_asked_for_without_an_answer(running, people, sections):
 
 
 def test_an_mta_that_wants_an_answer_gets_one(running, people, monkeypatch):
-    from dmarcmilter.demo.mta import milterwire
-    from dmarcmilter.demo.mta.milterwords import OFFERED
+    from dmarcmilter.testing import milter_connection
+    from dmarcmilter.testing.milter_protocol import OFFERED
 
-    monkeypatch.setattr(milterwire, "OFFERED", OFFERED & ~Protocol.NR_RCPT)
+    monkeypatch.setattr(milter_connection, "OFFERED", OFFERED & ~Protocol.NR_RCPT)
     daemon = running(recipients={"file": str(people)})
     verdict, record = deliver(daemon, JOE, ANN)
     assert (verdict.action, verdict.refused, record["disposition"]) == (Action.ACCEPT, (), "none")

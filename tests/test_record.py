@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.dmarc import record, reporturi
+from dmarcmilter.dmarc import record, report_uri
 
 ROWS = tomllib.loads((Path(__file__).parent / "cases" / "record.toml").read_text(encoding="utf-8"))["row"]
 ABOUT = {"name", "rfc", "ids", "text", "none", "absent", "faults"}
@@ -78,10 +78,10 @@ def test_tags_beyond_the_limit_are_not_read():
 
 def test_addresses_beyond_the_limit_are_not_read():
     # REC-16
-    uris = [f"mailto:a{number}@x.example" for number in range(reporturi.MAX_URIS + 5)]
+    uris = [f"mailto:a{number}@x.example" for number in range(report_uri.MAX_URIS + 5)]
     parsed = record.parse(f"v=DMARC1; p=none; rua={','.join(uris)}".encode())
-    assert parsed.rua == tuple(uris[: reporturi.MAX_URIS])
-    too_long = record.parse(b"v=DMARC1; p=none; rua=mailto:" + b"a" * reporturi.MAX_URI + b"@x.example")
+    assert parsed.rua == tuple(uris[: report_uri.MAX_URIS])
+    too_long = record.parse(b"v=DMARC1; p=none; rua=mailto:" + b"a" * report_uri.MAX_URI + b"@x.example")
     assert too_long.rua == ()
 
 
@@ -142,7 +142,7 @@ def test_never_raises_and_stays_bounded(raw):
     assert (parsed is None) == (not record.is_policy_record(raw))
     if parsed is not None:
         assert parsed.text.isprintable()
-        assert len(parsed.rua) <= reporturi.MAX_URIS
+        assert len(parsed.rua) <= report_uri.MAX_URIS
         assert parsed.usable or parsed.p is record.Policy.NONE
         assert all(fault.problem.isprintable() and fault.tag.isprintable() for fault in parsed.faults)
         assert parsed.pct is None or 0 <= parsed.pct <= 100

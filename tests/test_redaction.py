@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from outcomes import fields
 
-from dmarcmilter.message import Header
-from dmarcmilter.reports.redaction import MAX_FIELDS, MAX_VALUE, SHOWN, Redaction, chosen, month_key
+from dmarcmilter.mail.message import Header
+from dmarcmilter.reports.failure.redaction import MAX_FIELDS, MAX_VALUE, SHOWN, Redaction, chosen, month_key
 
 KEY = Redaction(b"secret")
 HASH = KEY.word("alice")

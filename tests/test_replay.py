@@ -12,13 +12,12 @@ import test_policy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter import replay
-from dmarcmilter.case import Draws
 from dmarcmilter.dmarc.discovery import Method
-from dmarcmilter.history import replayed
-from dmarcmilter.history.replayed import Span, Tally
-from dmarcmilter.replay import Effect, Gap, Terms
-from dmarcmilter.rules import (
+from dmarcmilter.explain import replay, replay_comparison
+from dmarcmilter.explain.replay import Effect, Gap, Terms
+from dmarcmilter.explain.replay_comparison import Span, Tally
+from dmarcmilter.policy.facts import Draws
+from dmarcmilter.policy.types import (
     Action,
     AuthorAction,
     DuplicateAction,
@@ -227,17 +226,17 @@ def test_tally_counts_what_was_and_what_would_be():
     # Only what a trusted sealer had let through is judged otherwise: monitor changes nothing of what would be.
     assert tally.changed_would == tally.would[Effect.DELIVERED, Effect.REFUSED] == 3
     examples = tally.domains["example.com"].examples[Effect.REFUSED, Effect.DELIVERED]
-    assert len(examples) == replayed.MAX_EXAMPLES
+    assert len(examples) == replay_comparison.MAX_EXAMPLES
     assert len(set(examples)) == len(examples)
 
 
 def test_tally_is_bounded(monkeypatch):
-    monkeypatch.setattr(replayed, "MAX_DOMAINS", 2)
+    monkeypatch.setattr(replay_comparison, "MAX_DOMAINS", 2)
     tally = tally_of(journals.record(author_domain=f"d{n}.example") for n in range(5))
     assert {name: found.total for name, found in tally.domains.items()} == {
         "d0.example": 1,
         "d1.example": 1,
-        replayed.OTHERS: 3,
+        replay_comparison.OTHERS: 3,
     }
 
 
@@ -276,7 +275,7 @@ def test_journal_files_are_read_whole_and_within_the_span(tmp_path):
         file.write(b'{"torn\n[1]\nnull\n{"no": "time"}\n{"never ended')
     octets = []
     tally = Tally(terms())
-    replayed.of_journal([path], SPAN, tally, octets.append)
+    replay_comparison.of_journal([path], SPAN, tally, octets.append)
     assert (tally.messages, tally.unreadable) == (20, 4)
     assert sum(octets) == path.stat().st_size - len(b'{"never ended')
 
@@ -288,13 +287,13 @@ def test_the_store_gives_what_the_journal_gives(store, tmp_path):
     Ingest(tmp_path / "j", store).once()
     from_store, from_journal = Tally(terms(MONITOR)), Tally(terms(MONITOR))
     with store.reading() as connection:
-        replayed.of_store(connection, SPAN, from_store, lambda _: None)
-    replayed.of_journal([tmp_path / "j" / journals.NAME], SPAN, from_journal, lambda _: None)
+        replay_comparison.of_store(connection, SPAN, from_store, lambda _: None)
+    replay_comparison.of_journal([tmp_path / "j" / journals.NAME], SPAN, from_journal, lambda _: None)
     assert from_store.done == from_journal.done
     assert from_store.would == from_journal.would
     assert from_store.messages == 40
     late = Span(SPAN.until, SPAN.until + timedelta(days=1))
     empty = Tally(terms())
     with store.reading() as connection:
-        replayed.of_store(connection, late, empty, lambda _: None)
+        replay_comparison.of_store(connection, late, empty, lambda _: None)
     assert empty.messages == 0

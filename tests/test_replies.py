@@ -4,9 +4,9 @@ import outcomes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.dmarc.domain import Domain
-from dmarcmilter.replies import MAX_REPLY, Texts, reply
-from dmarcmilter.settings.wording import MAX_TEXT
+from dmarcmilter.config.text_validation import MAX_TEXT
+from dmarcmilter.mail.domain import Domain
+from dmarcmilter.response.reply import MAX_REPLY, Texts, reply
 
 LABELS = st.text(st.sampled_from("ab-"), min_size=1, max_size=63)
 LONG = Domain(".".join(["a" * 63] * 3 + ["b" * 59, "c"]))

@@ -10,13 +10,13 @@ from reporting import outcome, passed
 from reportsite import YESTERDAY, Crashed, Receiver, Site, counted, domain, parsed, report_id, some, xml
 from zones import Zone
 
-from dmarcmilter.reports import stored
-from dmarcmilter.reports.book import Kind
-from dmarcmilter.reports.delivery import Attempt, Relay, Result, SmtpRelay
-from dmarcmilter.reports.ledger import BOUNCE_WITHIN, Ledger
-from dmarcmilter.reports.planning import Withheld, whole_day
+from dmarcmilter.reports.aggregate import day_outcomes
+from dmarcmilter.reports.aggregate.planning import Withheld, whole_day
+from dmarcmilter.reports.delivery.ledger import BOUNCE_WITHIN, Ledger
+from dmarcmilter.reports.delivery.relay import Attempt, Relay, Result, SmtpRelay
+from dmarcmilter.reports.delivery.report_tables import Kind
+from dmarcmilter.reports.delivery.suppressions import DAY, LEASE, Lock, Standing, Upkeep, bounced
 from dmarcmilter.reports.run import BUSY, REMEMBERED_DAYS
-from dmarcmilter.reports.standing import DAY, LEASE, Lock, Standing, Upkeep, bounced
 
 NO_SUCH_USER = Attempt(Result.REFUSED, "550 no such user", at_rcpt=True)
 
@@ -332,7 +332,7 @@ def test_a_day_and_a_domain_that_are_asked_for(world):
 
 
 def test_more_sources_than_memory_are_several_reports(world, monkeypatch):
-    monkeypatch.setattr(stored, "MAX_SOURCES", 2)
+    monkeypatch.setattr(day_outcomes, "MAX_SOURCES", 2)
     world.ingest(*[passed(client_ip=f"192.0.2.{n}") for n in range(5)], passed(client_ip="192.0.2.0"))
     assert [len(planned.sources) for planned, _ in world.run().preview()] == [2]
     assert world.go().sent == 3
@@ -345,13 +345,13 @@ def test_a_day_to_which_nothing_came_is_not_read_again(world, monkeypatch):
     world.go()
     world.now += DAY
     world.ingest(passed(time="2027-01-17T10:00:00.000Z"))
-    read, whole = [], stored.DayView.collect
+    read, whole = [], day_outcomes.DayView.collect
 
     def collect(view, *found, **more):
         read.append(view._day)
         return whole(view, *found, **more)
 
-    monkeypatch.setattr(stored.DayView, "collect", collect)
+    monkeypatch.setattr(day_outcomes.DayView, "collect", collect)
     assert world.go().sent == 1
     assert read == [20270117]
     world.now += DAY

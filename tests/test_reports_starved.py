@@ -10,14 +10,16 @@ import pytest
 from reporting import outcome, passed
 from reportsite import YESTERDAY, Receiver, Site, counted, domain, report_id, xml
 
-from dmarcmilter.dmarc.suffixes import Suffixes
-from dmarcmilter.lookup import Answer, Status
-from dmarcmilter.reports import grouping, planning, run, stored, verifying
-from dmarcmilter.reports.book import Kind
-from dmarcmilter.reports.delivery import Attempt, Result
-from dmarcmilter.reports.ledger import Ledger
-from dmarcmilter.reports.standing import DAY, ORGANIZATIONS, Lock, Standing
-from dmarcmilter.reports.verifying import VERIFY_AT_ONCE
+from dmarcmilter.dmarc.public_suffix import Suffixes
+from dmarcmilter.dns.lookup import Answer, Status
+from dmarcmilter.reports import run
+from dmarcmilter.reports.aggregate import day_outcomes, grouping, planning
+from dmarcmilter.reports.delivery import destination_verification
+from dmarcmilter.reports.delivery.destination_verification import VERIFY_AT_ONCE
+from dmarcmilter.reports.delivery.ledger import Ledger
+from dmarcmilter.reports.delivery.relay import Attempt, Result
+from dmarcmilter.reports.delivery.report_tables import Kind
+from dmarcmilter.reports.delivery.suppressions import DAY, ORGANIZATIONS, Lock, Standing
 
 HOUR = 3601
 NO_SUCH_USER = Attempt(Result.REFUSED, "550 no such user", at_rcpt=True)
@@ -187,7 +189,7 @@ def hostile(number):
 
 
 def test_more_sources_of_one_verdict_than_memory(world, monkeypatch):
-    monkeypatch.setattr(stored, "MAX_SOURCES", 3)
+    monkeypatch.setattr(day_outcomes, "MAX_SOURCES", 3)
     world.ingest(*[passed(client_ip=f"192.0.2.{n}") for n in range(10)], outcome(client_ip="192.0.2.1"))
     assert world.go().sent == 4
     assert sorted(map(counted, world.receiver.taken)) == [2, 3, 3, 3]
@@ -374,7 +376,7 @@ def test_silent_destinations_hold_nobody_up(world):
 
 def limit_verification(monkeypatch, seconds):
     defaults = {"seconds": seconds, "at_once": VERIFY_AT_ONCE, "timer": time.monotonic}
-    monkeypatch.setattr(verifying.Verifier.__init__, "__kwdefaults__", defaults)
+    monkeypatch.setattr(destination_verification.Verifier.__init__, "__kwdefaults__", defaults)
 
 
 def test_silent_destinations_have_so_much_time_only(world, monkeypatch):
@@ -418,7 +420,7 @@ def test_no_second_report_while_another_s_first_is_asked_for(world):
 
 
 def test_a_bug_for_one_address_keeps_nobody_else_waiting(world, monkeypatch):
-    from dmarcmilter.reports import sending
+    from dmarcmilter.reports.delivery import sending
 
     whole = sending.asked
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.dmarc.reporturi import MAX_SHOWN, MAX_URI, MAX_URIS, parse_list, shown
+from dmarcmilter.dmarc.report_uri import MAX_SHOWN, MAX_URI, MAX_URIS, parse_list, shown
 
 
 @pytest.mark.parametrize(

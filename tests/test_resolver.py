@@ -1,4 +1,4 @@
-"""dmarcmilter.resolver against a real name server on the loopback interface."""
+"""dmarcmilter.dns against a real name server on the loopback interface."""
 
 import socket
 import threading
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.lookup import Answer, Status
-from dmarcmilter.resolver import MessageLookup, Resolver, system_nameservers
-from dmarcmilter.resolver import resolver as module
-from dmarcmilter.resolver.messagelookup import MAX_AHEAD, MAX_AHEAD_OF_ONE
-from dmarcmilter.resolver.wire import MAX_RECORDS
+from dmarcmilter.dns import MessageLookup, Resolver, system_nameservers
+from dmarcmilter.dns import resolver as module
+from dmarcmilter.dns.lookup import Answer, Status
+from dmarcmilter.dns.message_lookup import MAX_AHEAD, MAX_AHEAD_OF_ONE
+from dmarcmilter.dns.wire_format import MAX_RECORDS
+from dmarcmilter.testing.name_server import NameServer
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "resolver.toml").read_text("utf-8"))["case"]
 TXT = {"a.example": {"TXT": ["x"]}}
@@ -281,7 +281,7 @@ def test_an_impatient_message_does_not_end_the_query_for_others():
 
 
 def test_no_place_means_waiting_within_the_budget(monkeypatch):
-    monkeypatch.setattr("dmarcmilter.resolver.messagelookup.MAX_IN_FLIGHT", 1)
+    monkeypatch.setattr("dmarcmilter.dns.message_lookup.MAX_IN_FLIGHT", 1)
     with NameServer({"a.example": {"TXT": ["x"]}, "b.example": {"_": "timeout"}}) as server:
         resolver = resolver_for(server, timeout=0.4, failure_hold=0.0)
         occupant = threading.Thread(target=once, args=(resolver, "b.example"))

@@ -1,4 +1,4 @@
-"""dmarcmilter.resolver.attempt: one datagram out, what comes back, and no socket left behind."""
+"""dmarcmilter.dns.udp_attempt: one datagram out, what comes back, and no socket left behind."""
 
 import socket
 import time
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dmarcmilter.resolver.attempt import Edns, attempt, wait_for
-from dmarcmilter.resolver.names import name_to_wire
-from dmarcmilter.resolver.servers import Servers
-from dmarcmilter.resolver.wire import question
+from dmarcmilter.dns.name_servers import Servers
+from dmarcmilter.dns.names import name_to_wire
+from dmarcmilter.dns.udp_attempt import Edns, attempt, wait_for
+from dmarcmilter.dns.wire_format import question
 
 KEY = (name_to_wire("a.example"), 16)
 

@@ -1,10 +1,10 @@
-"""dmarcmilter.resolver.cache: bounds and expiry."""
+"""dmarcmilter.dns.cache: bounds and expiry."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.lookup import Answer, Status
-from dmarcmilter.resolver.cache import AnswerCache
+from dmarcmilter.dns.cache import AnswerCache
+from dmarcmilter.dns.lookup import Answer, Status
 
 
 def key(number):

@@ -1,13 +1,13 @@
-"""dmarcmilter.resolver.messagelookup: what one message may use."""
+"""dmarcmilter.dns.message_lookup: what one message may use."""
 
 import time
 
 import pytest
 
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.lookup import Answer, Lookup, Status
-from dmarcmilter.resolver import MessageLookup, Resolver
-from dmarcmilter.resolver.messagelookup import MAX_AHEAD_OF_ONE, Brief
+from dmarcmilter.dns import MessageLookup, Resolver
+from dmarcmilter.dns.lookup import Answer, Lookup, Status
+from dmarcmilter.dns.message_lookup import MAX_AHEAD_OF_ONE, Brief
+from dmarcmilter.testing.name_server import NameServer
 
 FOUND = Answer(Status.FOUND, (b"x",))
 EVERYTHING = {"*.example": {"TXT": ["x"]}}
@@ -215,7 +215,7 @@ def test_after_close_nothing_is_asked(server):
 
 
 def test_ahead_of_need_only_while_there_is_room(server, monkeypatch):
-    monkeypatch.setattr("dmarcmilter.resolver.messagelookup.MAX_AHEAD", 2)
+    monkeypatch.setattr("dmarcmilter.dns.message_lookup.MAX_AHEAD", 2)
     server.delay = 0.1
     lookup = make(server)
     for number in range(4):

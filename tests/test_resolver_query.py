@@ -1,4 +1,4 @@
-"""dmarcmilter.resolver.query against servers that send exactly what a test tells them."""
+"""dmarcmilter.dns.in_flight against servers that send exactly what a test tells them."""
 
 import socket
 import threading
@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.lookup import Status
-from dmarcmilter.resolver.names import name_to_wire
-from dmarcmilter.resolver.query import MAX_STRAYS, Query
-from dmarcmilter.resolver.servers import Servers
+from dmarcmilter.dns.in_flight import MAX_STRAYS, Query
+from dmarcmilter.dns.lookup import Status
+from dmarcmilter.dns.name_servers import Servers
+from dmarcmilter.dns.names import name_to_wire
+from dmarcmilter.testing.name_server import NameServer
 
 KEY = (name_to_wire("a.example"), 16)
 
@@ -263,7 +263,7 @@ def test_no_socket_is_a_failure(monkeypatch):
     def exhausted(*_):
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr("dmarcmilter.resolver.attempt.socket.socket", exhausted)
+    monkeypatch.setattr("dmarcmilter.dns.udp_attempt.socket.socket", exhausted)
     query = Query(KEY, "message", servers, 0.2)
     query.send()
     query.collect(time.monotonic() + 5.0)

@@ -1,4 +1,4 @@
-"""dmarcmilter.resolver.servers: order, and the TCP exchange."""
+"""dmarcmilter.dns.name_servers: order, and the TCP exchange."""
 
 import socket
 import threading
@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from dmarcmilter.resolver import servers as dnsservers
-from dmarcmilter.resolver.servers import Servers, exchange
+from dmarcmilter.dns import name_servers as dnsservers
+from dmarcmilter.dns.name_servers import Servers, exchange
 
 
 def test_the_silent_are_asked_last_until_they_answer_or_it_is_forgotten(monkeypatch):

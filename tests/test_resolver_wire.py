@@ -1,4 +1,4 @@
-"""dmarcmilter.resolver.wire held against dnspython, and against octets that nobody should send."""
+"""dmarcmilter.dns.wire_format held against dnspython, and against octets that nobody should send."""
 
 import struct
 import time
@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.resolver.names import name_to_wire
-from dmarcmilter.resolver.wire import MAX_CHAIN, MAX_RECORDS, RDTYPES, is_reply, question, rcode_to_text, read_reply
+from dmarcmilter.dns.names import name_to_wire
+from dmarcmilter.dns.wire_format import MAX_CHAIN, MAX_RECORDS, RDTYPES, is_reply, question, rcode_to_text, read_reply
 
 NAME = name_to_wire("a.example")
 DATA = {

@@ -5,8 +5,8 @@ from mta.chain import domain, signed
 from mta.daemon import FilterDaemon
 from mta.running import PLAIN, ZONE, conf
 
-from dmarcmilter.demo.mta.milterclient import Action, MilterClient
-from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.testing.milter_client import Action, MilterClient
+from dmarcmilter.testing.name_server import NameServer
 
 BRAND, ESP = "brand.example", "esp.example"
 OVERRIDES = [

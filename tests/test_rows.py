@@ -9,24 +9,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.history import rows
-from dmarcmilter.history.rows import Stored, UnreadableError
+from dmarcmilter.history import outcome_rows
+from dmarcmilter.history.outcome_rows import Stored, UnreadableError
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.history import records
 
 
 def there_and_back(record):
-    line = rows.parse(json.dumps(record).encode())
-    policy = rows.policy(record)
-    return rows.rebuilt(
+    line = outcome_rows.parse(json.dumps(record).encode())
+    policy = outcome_rows.policy(record)
+    return outcome_rows.rebuilt(
         Stored(
             line.outcome,
-            rows.verdict(record),
+            outcome_rows.verdict(record),
             policy[1] if policy else None,
-            rows.client(record),
-            rows.signatures(record),
-            rows.overrides(record),
+            outcome_rows.client(record),
+            outcome_rows.signatures(record),
+            outcome_rows.overrides(record),
         )
     )
 
@@ -47,7 +47,7 @@ def test_keys_of_a_later_version_are_kept():
 def test_only_the_message_differs(kind):
     """Messages alike share a verdict, whatever their time, size, client and cost."""
     one, two = journals.record(kind), journals.record(kind, time=journals.at(9), size=7, helo="x", client_ip="::1")
-    parsed = [rows.parse(json.dumps(record).encode()) for record in (one, two)]
+    parsed = [outcome_rows.parse(json.dumps(record).encode()) for record in (one, two)]
     assert parsed[0].verdict_digest == parsed[1].verdict_digest
     assert parsed[0].client_digest != parsed[1].client_digest
     assert parsed[0].outcome["queue_id"] != parsed[1].outcome["queue_id"]
@@ -67,22 +67,22 @@ def test_what_each_message_may_have_for_itself_is_kept_beside_it(name):
     record = journals.record() | {name: CIRCUMSTANCES[name]}
     assert there_and_back(record) == record
     assert (
-        rows.parse(json.dumps(record).encode()).verdict_digest
-        == rows.parse(json.dumps(journals.record()).encode()).verdict_digest
+        outcome_rows.parse(json.dumps(record).encode()).verdict_digest
+        == outcome_rows.parse(json.dumps(journals.record()).encode()).verdict_digest
     )
 
 
 @pytest.mark.parametrize("digits", ["0" * 16, "7fffffffffffffff", "8000000000000000", "f" * 16])
 def test_hashes_as_signed_numbers(digits):
-    number = rows.number_of(digits)
+    number = outcome_rows.number_of(digits)
     assert -(2**63) <= number < 2**63
-    assert rows.digits_of(number) == digits
+    assert outcome_rows.digits_of(number) == digits
 
 
 @pytest.mark.parametrize("digits", ["", "0" * 14, "0" * 18, "x" * 16, 7, ["0" * 16]])
 def test_no_hash(digits):
     with pytest.raises(UnreadableError):
-        rows.parse(json.dumps(journals.record() | {"message_id_hash": digits}).encode())
+        outcome_rows.parse(json.dumps(journals.record() | {"message_id_hash": digits}).encode())
 
 
 def test_a_record_of_before_these_keys_comes_back_without_them():
@@ -98,7 +98,7 @@ def test_what_parts_have_beside_their_columns_is_kept():
 
 
 def test_verdicts_that_differ_have_different_digests():
-    digests = {rows.parse(json.dumps(found).encode()).verdict_digest for found in journals.KINDS.values()}
+    digests = {outcome_rows.parse(json.dumps(found).encode()).verdict_digest for found in journals.KINDS.values()}
     assert len(digests) == len(journals.KINDS)
 
 
@@ -111,7 +111,7 @@ def test_verdicts_that_differ_have_different_digests():
     ],
 )
 def test_day_is_of_utc(time, day, milliseconds):
-    outcome = rows.parse(json.dumps(journals.record(time=time)).encode()).outcome
+    outcome = outcome_rows.parse(json.dumps(journals.record(time=time)).encode()).outcome
     assert (outcome["day"], outcome["time"]) == (day, milliseconds)
 
 
@@ -122,7 +122,7 @@ WHOLE = json.dumps(journals.record()).encode()
 @settings(deadline=None, max_examples=60)
 def test_torn_lines_are_not_read(length):
     with pytest.raises(UnreadableError):
-        rows.parse(WHOLE[:length])
+        outcome_rows.parse(WHOLE[:length])
 
 
 @given(
@@ -133,7 +133,7 @@ def test_torn_lines_are_not_read(length):
 @settings(deadline=None, max_examples=100)
 def test_any_octets_are_read_or_refused(line):
     with pytest.raises(UnreadableError):
-        rows.parse(line)
+        outcome_rows.parse(line)
 
 
 @pytest.mark.parametrize(
@@ -143,13 +143,13 @@ def test_any_octets_are_read_or_refused(line):
 )
 def test_wrong_values_are_refused(changes):
     with pytest.raises(UnreadableError):
-        rows.parse(json.dumps(journals.record() | changes).encode())
+        outcome_rows.parse(json.dumps(journals.record() | changes).encode())
 
 
 def test_nul_is_replaced():
     """PostgreSQL stores every character but this one."""
-    line = rows.parse(json.dumps(journals.record(helo="a\0b")).encode())
-    assert rows.client(line.record)["helo"] == "a\ufffdb"
+    line = outcome_rows.parse(json.dumps(journals.record(helo="a\0b")).encode())
+    assert outcome_rows.client(line.record)["helo"] == "a\ufffdb"
 
 
 def test_the_bench_makes_outcomes_of_the_same_shape():

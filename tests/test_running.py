@@ -11,15 +11,15 @@ from mta.daemon import PROJECT, FilterDaemon
 from mta.running import conf, wait_until
 from test_systemd import setting
 
-from dmarcmilter import running
 from dmarcmilter.cli import main
-from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.daemon import running_config
+from dmarcmilter.testing.name_server import NameServer
 
 
 @pytest.fixture
 def proc(tmp_path, monkeypatch):
     """Makes a process with the command line of that test."""
-    monkeypatch.setattr(running, "PROC", tmp_path)
+    monkeypatch.setattr(running_config, "PROC", tmp_path)
     (tmp_path / "7").mkdir()
 
     def make(*words):
@@ -42,14 +42,14 @@ def proc(tmp_path, monkeypatch):
 )
 def test_conf_path(proc, words, path):
     proc(*words)
-    assert running.conf_path(7) == path
+    assert running_config.conf_path(7) == path
 
 
 def test_other_processes(proc):
     proc("sleep", "5")
     for pid in (7, 8):
-        with pytest.raises(running.NotRunningError, match=f"process {pid}"):
-            running.conf_path(pid)
+        with pytest.raises(running_config.NotRunningError, match=f"process {pid}"):
+            running_config.conf_path(pid)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""dmarcmilter.sampling: draws that a sender cannot repeat by changing the message, and digests of messages."""
+"""dmarcmilter.policy.sampling: draws that a sender cannot repeat by changing the message, and digests of messages."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -12,10 +12,10 @@ from zones import Zone
 
 from dmarcmilter import pipeline
 from dmarcmilter.dmarc.discovery import Method
-from dmarcmilter.dmarc.domain import Domain
+from dmarcmilter.mail.domain import Domain
 from dmarcmilter.pipeline import Site
-from dmarcmilter.replies import Texts
-from dmarcmilter.sampling import DRAW_SECONDS, NETWORK_BITS, digest, pct_draw, rollout_draw
+from dmarcmilter.policy.sampling import DRAW_SECONDS, NETWORK_BITS, digest, pct_draw, rollout_draw
+from dmarcmilter.response.reply import Texts
 
 KEY = bytes(range(32))
 AT = outcomes.RECEIVED_AT

@@ -6,11 +6,11 @@ import databases
 import pytest
 import sqlalchemy as sa
 
-from dmarcmilter.history import schema
-from dmarcmilter.history.schema import MIGRATIONS, Migration, migrate
+from dmarcmilter.history import migrations
+from dmarcmilter.history.migrations import MIGRATIONS, Migration, migrate
 from dmarcmilter.history.store import Store, StoreError, metadata
-from dmarcmilter.reports.book import Kind
-from dmarcmilter.reports.ledger import Ledger
+from dmarcmilter.reports.delivery.ledger import Ledger
+from dmarcmilter.reports.delivery.report_tables import Kind
 
 
 def reflected(store):
@@ -133,4 +133,4 @@ def test_suppressions_of_an_older_program_are_dropped(url):
 
 
 def test_words_are_for_both_databases():
-    assert schema.WORDS["sqlite"].keys() == schema.WORDS["postgresql"].keys()
+    assert migrations.WORDS["sqlite"].keys() == migrations.WORDS["postgresql"].keys()

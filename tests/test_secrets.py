@@ -9,14 +9,15 @@ from click.testing import CliRunner
 from hops import pem_file
 from mta.daemon import PROJECT, FilterDaemon
 
-from dmarcmilter import config, site
+from dmarcmilter import receiver
 from dmarcmilter.cli import main
-from dmarcmilter.demo.mta.milterclient import MilterClient
-from dmarcmilter.endpoint import without_password
+from dmarcmilter.config import load
+from dmarcmilter.config.endpoint import without_password
 from dmarcmilter.history.store import Store, StoreError
-from dmarcmilter.recipients.answers import DatabaseError
-from dmarcmilter.recipients.choice import Choice
-from dmarcmilter.recipients.database import Database
+from dmarcmilter.policy.recipients.choice import Choice
+from dmarcmilter.policy.recipients.database import Database
+from dmarcmilter.policy.recipients.database_cache import DatabaseError
+from dmarcmilter.testing.milter_client import MilterClient
 
 PASSWORD = "hunter2"
 MAIL = b"From: a@example.com\r\nTo: r@example.net\r\nSubject: s\r\n\r\nb\r\n"
@@ -73,12 +74,12 @@ def test_a_password_with_an_open_at_sign_is_refused(section):
     """Its second half would be taken for the server, and told when that is not found."""
     text = f'[{section}]\ndatabase = "postgresql+psycopg://user:a@{PASSWORD}@127.0.0.1/db"\n'
     with pytest.raises(
-        config.ConfigError,
+        load.ConfigError,
         match=rf"^conf: line 2, column 1: \[{section}\] database: an @ in a password is written %40$",
     ):
-        config.parse(text)
-    config.parse('[history]\ndatabase = "sqlite:////var/lib/a@b@c.db"\n')
-    config.parse('[history]\ndatabase = "postgresql+psycopg://user:a%40b@127.0.0.1/db?options=a@b"\n')
+        load.parse(text)
+    load.parse('[history]\ndatabase = "sqlite:////var/lib/a@b@c.db"\n')
+    load.parse('[history]\ndatabase = "postgresql+psycopg://user:a%40b@127.0.0.1/db?options=a@b"\n')
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def test_what_a_filter_and_the_commands_tell(secrets):
 def test_a_traceback_and_a_debugger_line_tell_no_key(secrets, tmp_path):
     """Tracebacks of our own bugs stand in the log; values in them come by repr."""
     sections, needles = secrets
-    built = site.build(config.load(conf_file(sections, tmp_path)))
+    built = receiver.build(load.load(conf_file(sections, tmp_path)))
     assert told(repr(built), needles) == []
     assert repr(built.sealer.key.private).startswith("<")
 

@@ -10,7 +10,7 @@ from mta.daemon import FilterDaemon
 from mta.sendmail import SendmailServer, missing_sendmail
 from mta.sink import Sink
 
-from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.testing.name_server import NameServer
 
 SENDER = "127.0.0.10"
 SPAMMER = "127.0.0.66"

@@ -12,19 +12,20 @@ from mta.chain import domain, signed
 from mta.daemon import FilterDaemon
 from mta.running import PLAIN, SPOOF, ZONE, OpenMessage, conf, wait_until, workers
 
-from dmarcmilter import callbacks, site
-from dmarcmilter import session as module
-from dmarcmilter.config import parse
-from dmarcmilter.demo.mta import envelope as envelope_module
-from dmarcmilter.demo.mta import milterwire
-from dmarcmilter.demo.mta.milterclient import Action, Event, MilterClient
-from dmarcmilter.demo.mta.milterwords import OFFERED, Protocol
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.message import address_of
-from dmarcmilter.metrics.tally import Tally
-from dmarcmilter.negotiation import SILENT_STEPS
-from dmarcmilter.session import Session
-from dmarcmilter.worker import _service_of
+from dmarcmilter import receiver
+from dmarcmilter.config.load import parse
+from dmarcmilter.daemon.worker import _service_of
+from dmarcmilter.mail.message import address_of
+from dmarcmilter.metrics.worker_metrics import Tally
+from dmarcmilter.milter import callbacks
+from dmarcmilter.milter import session as module
+from dmarcmilter.milter.negotiation import SILENT_STEPS
+from dmarcmilter.milter.session import Session
+from dmarcmilter.testing import milter_connection
+from dmarcmilter.testing import smtp_envelope as envelope_module
+from dmarcmilter.testing.milter_client import Action, Event, MilterClient
+from dmarcmilter.testing.milter_protocol import OFFERED, Protocol
+from dmarcmilter.testing.name_server import NameServer
 
 IGNORED = "192.0.2.9"
 FORGED = b"Authentication-Results: mx.test.example; dmarc=pass\r\n"
@@ -323,7 +324,7 @@ def test_negotiated_again(buggy, monkeypatch):
 
 def test_without_leading_space(daemon, monkeypatch):
     """An MTA that strips one space: it is put back for DKIM, and ours is written without."""
-    monkeypatch.setattr(milterwire, "OFFERED", OFFERED & ~Protocol.LEADING_SPACE)
+    monkeypatch.setattr(milter_connection, "OFFERED", OFFERED & ~Protocol.LEADING_SPACE)
     message = signed(
         PLAIN.replace(b"none.example", b"signed.example"), "signed.example", canonicalization="simple/simple"
     )
@@ -561,7 +562,7 @@ def buggy(tmp_path):
             f'[dns]\nnameservers = ["127.0.0.1:9"]\ntimeout = 0.1\nmessage_budget = 0.1\n'
             f'[policy]\nmode = "enforce"\nsampling_key = "{tmp_path}/key"\n[history]\njournal = "{tmp_path}/journal"\n'
         )
-        made.append(_service_of(config, site.build(config), Tally()))
+        made.append(_service_of(config, receiver.build(config), Tally()))
         session = Session(Context(), made[-1])
         sessions.append(session)
         session.negotiate([milter.ADDHDRS | milter.CHGHDRS, Milter.P_HDR_LEADSPC | steps, 0, 0])

@@ -11,9 +11,9 @@ import pytest
 from mta.daemon import FilterDaemon
 from mta.running import ZONE, conf
 
-from dmarcmilter.demo.mta.headers import split_message
-from dmarcmilter.demo.mta.milterclient import MilterClient
-from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.testing.milter_client import MilterClient
+from dmarcmilter.testing.name_server import NameServer
+from dmarcmilter.testing.postfix_headers import split_message
 
 RECIPE = Path(__file__).parents[1] / "conf" / "quarantine.sieve"
 FORGED = b"From: a@quarantine.example\r\nTo: b@rcpt.example\r\nSubject: x\r\n\r\nbody\r\n"

@@ -4,12 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from signing import NOW
 
-from dmarcmilter.checks import signature, taglist
-from dmarcmilter.checks.canonical import Fields
-from dmarcmilter.checks.fault import Fault
-from dmarcmilter.checks.keyrecord import Algorithm
-from dmarcmilter.checks.signature import BodyHash, BodyHasher, BodyPlan, Checked, Signature, Signer
-from dmarcmilter.message import Header
+from dmarcmilter.auth import signature, tag_list
+from dmarcmilter.auth.canonicalization import Fields
+from dmarcmilter.auth.key_record import Algorithm
+from dmarcmilter.auth.signature import BodyHash, BodyHasher, BodyPlan, Checked, Signature, Signer
+from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.mail.message import Header
 
 HEADERS = [Header(b"From", b" joe@example.org"), Header(b"Subject", b" Hi")]
 BODY = b"Hello.\r\n"
@@ -52,7 +52,7 @@ def test_every_tag_of_the_signature_is_needed(tag):
 def signed(**tags):
     field = signing.dkim(HEADERS, BODY, **tags)
     headers = [field, *HEADERS]
-    read = signature.read(0, taglist.parse(field.value))
+    read = signature.read(0, tag_list.parse(field.value))
     hasher = BodyHasher([read.plan])
     hasher.feed(BODY)
     return read, headers, hasher.finish()

@@ -11,14 +11,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from signing import ed25519_key, key_record, rsa_key
 from zones import Zone
 
-from dmarcmilter import mailfile
-from dmarcmilter.actions import Texts
 from dmarcmilter.dmarc.discovery import Method
-from dmarcmilter.message import Message
+from dmarcmilter.mail import message_file
+from dmarcmilter.mail.message import Message
 from dmarcmilter.pipeline import Site, process, read
-from dmarcmilter.reports.aggregate import Shape
-from dmarcmilter.reports.message import Attachment, Sender, compose
-from dmarcmilter.reports.signing import KeyUnusableError, Signer, private_key, signed
+from dmarcmilter.reports.aggregate.mail_message import Attachment, Sender, compose
+from dmarcmilter.reports.aggregate.xml_report import Shape
+from dmarcmilter.reports.delivery.dkim_signing import KeyUnusableError, Signer, private_key, signed
+from dmarcmilter.response.plan import Texts
 
 NOW = datetime(2027, 1, 17, 1, 2, 3, tzinfo=UTC)
 SENDER = Sender("Example Receiver", "dmarc@receiver.example")
@@ -42,7 +42,7 @@ SITE = Site(
 
 def judged(raw, zone):
     """By the whole of our own filter, as any message that comes."""
-    found = mailfile.parse(raw)
+    found = message_file.parse(raw)
     reading = read(found.headers)
     reading.body.feed(found.body)
     envelope = outcomes.envelope(mail_from=b"", received_at=datetime.now(UTC))

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from dmarcmilter import config, keyfile, site
-from dmarcmilter.config import ConfigError
+from dmarcmilter import receiver
+from dmarcmilter.config import load, secret_file
+from dmarcmilter.config.load import ConfigError
 from dmarcmilter.dmarc.discovery import Method
-from dmarcmilter.dmarc.domain import Domain
-from dmarcmilter.rules import AuthorAction, Mode, OnTemperror
+from dmarcmilter.mail.domain import Domain
+from dmarcmilter.policy.types import AuthorAction, Mode, OnTemperror
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def suffixes(tmp_path):
 
 @pytest.fixture
 def conf(tmp_path, suffixes):
-    return config.parse(f'[policy]\nsampling_key = "{tmp_path}/state/sampling.key"\n[dmarc]\npsl_file = "{suffixes}"\n')
+    return load.parse(f'[policy]\nsampling_key = "{tmp_path}/state/sampling.key"\n[dmarc]\npsl_file = "{suffixes}"\n')
 
 
 def with_key(conf, path):
@@ -28,8 +29,8 @@ def with_key(conf, path):
 
 
 def test_values_come_from_the_conf(tmp_path, suffixes):
-    found = site.build(
-        config.parse(f"""
+    found = receiver.build(
+        load.parse(f"""
 [policy]
 mode = "monitor"
 reject_text = "r {{domain}}"
@@ -69,28 +70,28 @@ trusted_sealers = ["Hop.Example", "bücher.example."]
 
 def test_key_is_made_once_for_the_owner_only(conf, tmp_path):
     # POL-12
-    first = site.build(conf)
+    first = receiver.build(conf)
     path = tmp_path / "state" / "sampling.key"
     assert path.read_bytes() == first.sampling_key
-    assert len(first.sampling_key) == keyfile.KEY_BYTES
+    assert len(first.sampling_key) == secret_file.KEY_BYTES
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert site.build(conf).sampling_key == first.sampling_key
+    assert receiver.build(conf).sampling_key == first.sampling_key
     assert [entry.name for entry in path.parent.iterdir()] == ["sampling.key"]
 
 
 def test_each_installation_has_its_own_key(conf, tmp_path):
-    keys = {site.build(with_key(conf, tmp_path / name)).sampling_key for name in "abc"}
+    keys = {receiver.build(with_key(conf, tmp_path / name)).sampling_key for name in "abc"}
     assert len(keys) == 3
 
 
 def test_a_key_of_the_operator_is_used_whole(conf, tmp_path):
     (tmp_path / "key").write_bytes(b"x" * 50)
-    assert site.build(with_key(conf, tmp_path / "key")).sampling_key == b"x" * 50
+    assert receiver.build(with_key(conf, tmp_path / "key")).sampling_key == b"x" * 50
 
 
 def test_a_short_key_is_replaced(conf, tmp_path, caplog):
     (tmp_path / "key").write_bytes(b"short")
-    found = site.build(with_key(conf, tmp_path / "key"))
+    found = receiver.build(with_key(conf, tmp_path / "key"))
     assert (tmp_path / "key").read_bytes() == found.sampling_key
     assert "too short" in caplog.text
 
@@ -101,8 +102,8 @@ def test_a_key_that_cannot_be_kept_is_a_warning(where, conf, tmp_path, caplog):
     (tmp_path / "file").write_text("", encoding="utf-8")
     (tmp_path / "folder" / "inner").mkdir(parents=True)
     path = tmp_path / where
-    found = site.build(with_key(conf, path))
-    assert len(found.sampling_key) == keyfile.KEY_BYTES
+    found = receiver.build(with_key(conf, path))
+    assert len(found.sampling_key) == secret_file.KEY_BYTES
     assert f"{path}: " in caplog.text
     assert "pct sampling" in caplog.text
 
@@ -111,7 +112,7 @@ def test_a_suffix_list_that_cannot_be_read(conf, tmp_path):
     for name in ("none.dat", "."):
         broken = replace(conf, dmarc=replace(conf.dmarc, psl_file=str(tmp_path / name)))
         with pytest.raises(ConfigError, match=r"^\[dmarc\] psl_file: "):
-            site.build(broken)
+            receiver.build(broken)
 
 
 @pytest.mark.parametrize(
@@ -120,15 +121,15 @@ def test_a_suffix_list_that_cannot_be_read(conf, tmp_path):
 )
 def test_host_name_is_fit_for_a_header(name, shown, conf, monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: name)
-    assert site.build(conf).host_name == shown
+    assert receiver.build(conf).host_name == shown
 
 
 def test_only_the_daemon_keeps_a_key_that_it_makes(conf, tmp_path):
-    site.build(with_key(conf, tmp_path / "key"), keep_key=False)
+    receiver.build(with_key(conf, tmp_path / "key"), keep_key=False)
     assert not (tmp_path / "key").exists()
 
 
 def test_what_cannot_be_read_is_not_replaced(conf, tmp_path):
     (tmp_path / "key").mkdir()  # no permission stops root; a folder cannot be read as a file either
-    assert len(site.build(with_key(conf, tmp_path / "key")).sampling_key) == keyfile.KEY_BYTES
+    assert len(receiver.build(with_key(conf, tmp_path / "key")).sampling_key) == secret_file.KEY_BYTES
     assert (tmp_path / "key").is_dir()

@@ -1,4 +1,4 @@
-"""dmarcmilter.smtppath: the rows of tests/cases/paths.toml, limits, and arbitrary paths."""
+"""dmarcmilter.mail.path: the rows of tests/cases/paths.toml, limits, and arbitrary paths."""
 
 import time
 import tomllib
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter import smtppath
-from dmarcmilter.smtppath import MAX_PATH, MAX_PLAIN_LOCAL, Mailbox, is_null, read
+from dmarcmilter.mail import path
+from dmarcmilter.mail.path import MAX_PATH, MAX_PLAIN_LOCAL, Mailbox, is_null, read
 
 ROWS = tomllib.loads((Path(__file__).parent / "cases" / "paths.toml").read_text(encoding="utf-8"))["row"]
 
@@ -113,11 +113,11 @@ def test_many_recipients_with_international_domains_cost_little():
     labels = [[f"\u00fc{number}o{place}\u00f6" for place in range(25)] for number in range(1000)]
     hostile = [f"a@{'.'.join(name)}.example".encode() for name in labels]
     start = time.perf_counter()
-    found = smtppath.read_all(hostile)
+    found = path.read_all(hostile)
     assert time.perf_counter() - start < 0.5
     assert found[-1] is None
     honest = [f"u{n}@b\u00fccher.example".encode() for n in range(1000)]
-    assert all(mailbox and mailbox.plain for mailbox in smtppath.read_all(honest))
+    assert all(mailbox and mailbox.plain for mailbox in path.read_all(honest))
 
 
 @pytest.mark.parametrize("piece", ["a\u0301\u0316", "\\a", "\u00fc"])
@@ -126,7 +126,7 @@ def test_many_recipients_with_long_local_parts_cost_little(piece):
     local = (piece * MAX_PATH).encode()[: MAX_PATH - 60].decode("utf-8", "ignore").rstrip("\\")
     local = f'"{local}"' if "\\" in piece else local
     start = time.process_time()
-    found = smtppath.read_all([f"{local}{number}@rcpt.example".encode() for number in range(1000)])
+    found = path.read_all([f"{local}{number}@rcpt.example".encode() for number in range(1000)])
     for _ in range(50):
         assert [mailbox.key for mailbox in found if mailbox] or "\\" in piece
     assert time.process_time() - start < 0.5
@@ -134,5 +134,5 @@ def test_many_recipients_with_long_local_parts_cost_little(piece):
 
 def test_folding_twice_changes_nothing():
     for number in range(0x20, 0x3000):
-        once = smtppath.folded(chr(number))
-        assert smtppath.folded(once) == once
+        once = path.folded(chr(number))
+        assert path.folded(once) == once

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zones import Zone
 
-from dmarcmilter import smtppath
-from dmarcmilter.checks import spf
-from dmarcmilter.checks.spf import MAX_ADDRESSES, MAX_NAME, MAX_REASON, MAX_RECORD, MAX_TERM, check, identity
-from dmarcmilter.evidence import SpfScope, SpfWord
-from dmarcmilter.lookup import Answer, Status
+from dmarcmilter.auth import spf
+from dmarcmilter.auth.results import SpfScope, SpfWord
+from dmarcmilter.auth.spf import MAX_ADDRESSES, MAX_NAME, MAX_REASON, MAX_RECORD, MAX_TERM, check, identity
+from dmarcmilter.dns.lookup import Answer, Status
+from dmarcmilter.mail import path
 
 ROWS = tomllib.loads((Path(__file__).parent / "cases" / "spf.toml").read_text(encoding="utf-8"))["row"]
 MAX_QUESTIONS = 2 + 10 * 11
@@ -243,7 +243,7 @@ def test_any_record_and_envelope_give_a_bounded_result(records, names, client, b
     )
     found = check(envelope, lookup, receiver="mx.example.net")
     assert isinstance(found.result, SpfWord)
-    read = smtppath.read(sender)
+    read = path.read(sender)
     assert found.domain == ("mta.example.com" if by_helo else read and "example.com")
     assert len(found.reason) <= MAX_REASON
     assert found.reason == "" or (found.reason.isascii() and found.reason.isprintable())

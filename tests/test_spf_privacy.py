@@ -11,21 +11,22 @@ from hypothesis import strategies as st
 from mta.daemon import FilterDaemon
 from mta.running import conf
 
-from dmarcmilter import actions, authres, marking, replies
-from dmarcmilter.checks import spf
-from dmarcmilter.demo.mta.milterclient import MilterClient
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.evidence import SpfWord
-from dmarcmilter.explanation import Language, as_text, explain
-from dmarcmilter.lookup import Answer, Status
-from dmarcmilter.reports.aggregate import Shape, to_xml
-from dmarcmilter.reports.failure import Observed, incident_of
-from dmarcmilter.reports.failuremail import compose
-from dmarcmilter.reports.grouping import Grouping
-from dmarcmilter.reports.message import Sender
-from dmarcmilter.reports.planning import made_report
-from dmarcmilter.reports.redaction import Redaction
-from dmarcmilter.settings import Reports
+from dmarcmilter.auth import authentication_results, spf
+from dmarcmilter.auth.results import SpfWord
+from dmarcmilter.config.schema import Reports
+from dmarcmilter.dns.lookup import Answer, Status
+from dmarcmilter.explain import Language, as_text, explain
+from dmarcmilter.policy import quarantine_method
+from dmarcmilter.reports.aggregate.grouping import Grouping
+from dmarcmilter.reports.aggregate.mail_message import Sender
+from dmarcmilter.reports.aggregate.planning import made_report
+from dmarcmilter.reports.aggregate.xml_report import Shape, to_xml
+from dmarcmilter.reports.failure.incident import Observed, incident_of
+from dmarcmilter.reports.failure.mail_message import compose
+from dmarcmilter.reports.failure.redaction import Redaction
+from dmarcmilter.response import plan, reply
+from dmarcmilter.testing.milter_client import MilterClient
+from dmarcmilter.testing.name_server import NameServer
 
 LOCAL = "zqzqa-kxkxb+wvwvc"
 PIECES = ("zqzqa", "kxkxb", "wvwvc")
@@ -45,16 +46,16 @@ def about(result):
     record = outcome.record()
     yield json.dumps(record)
     yield outcome.log_line()
-    yield authres.render("mx.example.net", actions.results(outcome))
-    yield str(actions.plan(outcome, authserv_id="mx", own_ids=(), texts=TEXTS, channel=CHANNEL))
+    yield authentication_results.render("mx.example.net", plan.results(outcome))
+    yield str(plan.plan(outcome, authserv_id="mx", own_ids=(), texts=TEXTS, channel=CHANNEL))
     yield from (as_text(explain(record, language), language) for language in Language)
     yield from reported(record)
     incident = incident_of(record, Observed((), f"{LOCAL}@example.com"), Redaction(b"k" * 32), "1")
     yield compose(incident, Sender("Receiver", "r@example.net"), Shape.RFC9990).decode()
 
 
-TEXTS = replies.Texts("no: {reason}", "no: {reason}", "later: {reason}", "https://example.net/?why={reason}")
-CHANNEL = marking.Channel(outcomes.RULES.quarantine_action, "X-DMARC-Quarantine", "yes", "[x]", "", False)
+TEXTS = reply.Texts("no: {reason}", "no: {reason}", "later: {reason}", "https://example.net/?why={reason}")
+CHANNEL = quarantine_method.Channel(outcomes.RULES.quarantine_action, "X-DMARC-Quarantine", "yes", "[x]", "", False)
 
 
 def reported(record):

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reporting import outcome
 
-from dmarcmilter.dmarc.suffixes import Suffixes
-from dmarcmilter.reports import spool as module
-from dmarcmilter.reports.failure import Incident, kept
-from dmarcmilter.reports.fairness import organization_of
-from dmarcmilter.reports.spool import DRAFT_SECONDS, MAX_AGE, Entry, FullError, Spool, of_json, to_json
+from dmarcmilter.dmarc.public_suffix import Suffixes
+from dmarcmilter.reports.delivery.organization_turns import organization_of
+from dmarcmilter.reports.failure import incident_spool as module
+from dmarcmilter.reports.failure.incident import Incident, kept
+from dmarcmilter.reports.failure.incident_spool import DRAFT_SECONDS, MAX_AGE, Entry, FullError, Spool, of_json, to_json
 
 
 def incident(number=0, domain="example.com", **changes):

@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from journals import record
 from outcomes import SUFFIXES
 
-from dmarcmilter.case import Draws
 from dmarcmilter.cli import main
-from dmarcmilter.history import survey as survey_module
+from dmarcmilter.history import adoption as survey_module
+from dmarcmilter.history.adoption import SIGNERS, TYPE_TEXTS, TYPES, Differing, Share
 from dmarcmilter.history.ingest import Ingest
-from dmarcmilter.history.stats import (
+from dmarcmilter.history.statistics import (
     AuthenticatedSender,
     By,
     Moment,
@@ -28,8 +28,8 @@ from dmarcmilter.history.stats import (
     Source,
     gather,
 )
-from dmarcmilter.history.survey import SIGNERS, TYPE_TEXTS, TYPES, Differing, Share
-from dmarcmilter.rules import Exempt
+from dmarcmilter.policy.facts import Draws
+from dmarcmilter.policy.types import Exempt
 
 DAY = datetime(2027, 1, 15, tzinfo=UTC)
 NO_SPF = {"result": "none", "domain": None, "scope": "mfrom", "reason": ""}

@@ -7,9 +7,9 @@ import journals
 import pytest
 import sqlalchemy as sa
 
-from dmarcmilter.history import rows, schema
+from dmarcmilter.history import migrations, outcome_rows
 from dmarcmilter.history.ingest import Ingest
-from dmarcmilter.history.reader import of_queue_id
+from dmarcmilter.history.outcome_reader import of_queue_id
 from dmarcmilter.history.store import Store, StoreError, UnacceptableError, execute, stream
 
 
@@ -122,7 +122,7 @@ def test_no_url(text):
 
 def test_every_column_of_a_verdict_is_filled(store):
     columns = {column.name for column in databases.metadata_of("verdicts").columns}
-    assert columns == set(rows.verdict(journals.record())) | {"id", "digest", "policy_id"}
+    assert columns == set(outcome_rows.verdict(journals.record())) | {"id", "digest", "policy_id"}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files for others")
@@ -132,7 +132,7 @@ def test_a_database_that_root_makes_belongs_to_the_owner_of_its_folder(tmp_path)
     folder.mkdir()
     os.chown(folder, 4321, 4322)
     store = Store(f"sqlite:///{folder}/history.db")
-    schema.migrate(store)
+    migrations.migrate(store)
     for path in folder.iterdir():
         assert (path.stat().st_uid, path.stat().st_gid) == (4321, 4322), path
     assert (folder / "history.db").exists()

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.dmarc import suffixes
-from dmarcmilter.dmarc.domain import Domain, is_within, labels
-from dmarcmilter.dmarc.suffixes import Suffixes, SuffixListError
+from dmarcmilter.dmarc import public_suffix
+from dmarcmilter.dmarc.public_suffix import Suffixes, SuffixListError
+from dmarcmilter.mail.domain import Domain, is_within, labels
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "organizational.toml").read_text(encoding="utf-8"))
 LIST = Suffixes.of_text(CASES["list"])
@@ -53,7 +53,7 @@ def test_a_file_that_is_no_list_is_refused_in_plain_words(tmp_path, content):
 
 
 def test_a_file_too_large_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(suffixes, "MAX_FILE", 100)
+    monkeypatch.setattr(public_suffix, "MAX_FILE", 100)
     file = tmp_path / "list.dat"
     file.write_text("com\n" * 100)
     with pytest.raises(SuffixListError, match="larger"):
@@ -61,15 +61,15 @@ def test_a_file_too_large_is_refused(tmp_path, monkeypatch):
 
 
 def full_list(version):
-    return f"// VERSION: {version}\n" + "".join(f"tld{number}\n" for number in range(suffixes.MIN_RULES))
+    return f"// VERSION: {version}\n" + "".join(f"tld{number}\n" for number in range(public_suffix.MIN_RULES))
 
 
 def test_newest_of_the_files_found(tmp_path, monkeypatch):
     older, newer = tmp_path / "older.dat", tmp_path / "newer.dat"
     older.write_text(full_list("2999-01-01"))
     newer.write_text(full_list("2999-12-31"))
-    monkeypatch.setattr(suffixes, "KEPT_FRESH", str(older))
-    monkeypatch.setattr(suffixes, "OF_THE_SYSTEM", str(newer))
+    monkeypatch.setattr(public_suffix, "KEPT_FRESH", str(older))
+    monkeypatch.setattr(public_suffix, "OF_THE_SYSTEM", str(newer))
     assert Suffixes.load().source == str(newer)
 
 
@@ -77,22 +77,22 @@ def test_a_truncated_list_is_skipped_for_the_next(tmp_path, monkeypatch):
     cut, whole = tmp_path / "cut.dat", tmp_path / "whole.dat"
     cut.write_text(full_list("2999-12-31")[:2000])
     whole.write_text(full_list("2999-01-01"))
-    monkeypatch.setattr(suffixes, "KEPT_FRESH", str(cut))
-    monkeypatch.setattr(suffixes, "OF_THE_SYSTEM", str(whole))
+    monkeypatch.setattr(public_suffix, "KEPT_FRESH", str(cut))
+    monkeypatch.setattr(public_suffix, "OF_THE_SYSTEM", str(whole))
     loaded = Suffixes.load()
     assert loaded.source == str(whole)
     assert str(cut) in loaded.skipped[0]
 
 
 def test_bundled_lists_when_the_system_has_none(monkeypatch):
-    monkeypatch.setattr(suffixes, "KEPT_FRESH", "/nonexistent/list")
-    monkeypatch.setattr(suffixes, "OF_THE_SYSTEM", "/nonexistent/list")
+    monkeypatch.setattr(public_suffix, "KEPT_FRESH", "/nonexistent/list")
+    monkeypatch.setattr(public_suffix, "OF_THE_SYSTEM", "/nonexistent/list")
     loaded = Suffixes.load()
     assert loaded.version >= "2022"
     assert loaded.organizational_domain(Domain("www.example.co.uk")) == "example.co.uk"
-    monkeypatch.setattr(suffixes.publicsuffixlist, "__file__", "/nonexistent/__init__.py")
+    monkeypatch.setattr(public_suffix.publicsuffixlist, "__file__", "/nonexistent/__init__.py")
     last_resort = Suffixes.load()
-    assert last_resort.source == suffixes.publicsuffix2.PSL_FILE
+    assert last_resort.source == public_suffix.publicsuffix2.PSL_FILE
     assert last_resort.version == ""
     assert last_resort.is_icann_suffix(Domain("com"))
 
@@ -100,7 +100,7 @@ def test_bundled_lists_when_the_system_has_none(monkeypatch):
 def test_agrees_with_publicsuffixlist():
     ours = Suffixes.load()
     with Path(ours.source).open("rb") as lines:
-        theirs = suffixes.publicsuffixlist.PublicSuffixList(lines)
+        theirs = public_suffix.publicsuffixlist.PublicSuffixList(lines)
     for rule in sorted(ours.all_rules.exact | ours.all_rules.exceptions)[::7]:
         for name in (rule, "y." + rule, "x.y." + rule):
             # They take the bare parent of a wildcard for a suffix; the algorithm does not.

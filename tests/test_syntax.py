@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.dmarc.syntax import (
+from dmarcmilter.mail.header_tokens import (
     MAX_COMMENT_PARTS,
     MAX_TOKENS,
     QUOTED_STRING,

@@ -9,18 +9,18 @@ import pytest
 import systemd_boot
 from test_privileges import PYTHON
 
-from dmarcmilter import worker
-from dmarcmilter.children import READY_SECONDS
 from dmarcmilter.cli import main
-from dmarcmilter.daemon import STOP_GRACE
-from dmarcmilter.lifesigns import SILENCE_SECONDS
-from dmarcmilter.reports import delivery
-from dmarcmilter.reports.grouping import MAX_BYTES
-from dmarcmilter.reports.merging import SPF_SECONDS
+from dmarcmilter.config.schema import Config
+from dmarcmilter.daemon import worker
+from dmarcmilter.daemon.child_process import READY_SECONDS
+from dmarcmilter.daemon.supervisor import STOP_GRACE
+from dmarcmilter.daemon.watchdog import SILENCE_SECONDS
+from dmarcmilter.reports.aggregate.grouping import MAX_BYTES
+from dmarcmilter.reports.delivery import relay
+from dmarcmilter.reports.delivery.destination_verification import VERIFY_SECONDS
+from dmarcmilter.reports.delivery.suppressions import LEASE
+from dmarcmilter.reports.failure.planning import SPF_SECONDS
 from dmarcmilter.reports.run import PLAN_SECONDS, RUN_SECONDS
-from dmarcmilter.reports.standing import LEASE
-from dmarcmilter.reports.verifying import VERIFY_SECONDS
-from dmarcmilter.settings import Config
 
 UNITS = Path(__file__).resolve().parent.parent / "systemd"
 SERVICES = sorted(path.name for path in UNITS.glob("*.service"))
@@ -85,9 +85,9 @@ def test_times_agree_with_the_program():
 def test_a_run_of_reports_ends_before_its_unit_is_stopped():
     """With time for the delivery that goes on at that moment, and its memory is bounded."""
     [timeout] = setting("dmarcmilter-report.service", "TimeoutStartSec")
-    assert int(timeout.removesuffix("min")) * 60 >= RUN_SECONDS + 4 * delivery.SECONDS
+    assert int(timeout.removesuffix("min")) * 60 >= RUN_SECONDS + 4 * relay.SECONDS
     assert RUN_SECONDS > PLAN_SECONDS + SPF_SECONDS + 2 * VERIFY_SECONDS, "each step has its time"
-    assert LEASE > 4 * delivery.SECONDS
+    assert LEASE > 4 * relay.SECONDS
     [memory] = setting("dmarcmilter-report.service", "MemoryMax")
     assert int(memory.removesuffix("M")) * 1_000_000 > 20 * MAX_BYTES
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.checks import taglist
+from dmarcmilter.auth import tag_list
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ from dmarcmilter.checks import taglist
 )
 def test_parse(raw, tags):
     """RFC 6376 3.2"""
-    assert taglist.parse(raw) == tags
+    assert tag_list.parse(raw) == tags
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_parse(raw, tags):
 )
 def test_without_value(raw, emptied):
     """RFC 6376 3.7"""
-    assert taglist.without_value(raw, b"b") == emptied
+    assert tag_list.without_value(raw, b"b") == emptied
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_without_value(raw, emptied):
     ],
 )
 def test_base64(value, octets):
-    assert taglist.base64(value) == octets
+    assert tag_list.base64(value) == octets
 
 
 @pytest.mark.parametrize(
@@ -87,21 +87,21 @@ def test_base64(value, octets):
     ],
 )
 def test_number(value, number):
-    assert taglist.number(value, 12) == number
+    assert tag_list.number(value, 12) == number
 
 
 def test_items():
-    assert taglist.items(b" From :\r\n\tTO:x ") == [b"from", b"to", b"x"]
-    assert taglist.items(b"") == [b""]
-    assert taglist.items(b"a:") == [b"a", b""]
+    assert tag_list.items(b" From :\r\n\tTO:x ") == [b"from", b"to", b"x"]
+    assert tag_list.items(b"") == [b""]
+    assert tag_list.items(b"a:") == [b"a", b""]
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200) | st.text("ab=; \r\n\t", max_size=80).map(str.encode))
 def test_any_octets_parse_or_not(raw):
-    tags = taglist.parse(raw)
-    assert tags is None or all(name and value == value.strip(taglist.FWS) for name, value in tags.items())
-    assert taglist.without_value(taglist.without_value(raw, b"b"), b"b") == taglist.without_value(raw, b"b")
+    tags = tag_list.parse(raw)
+    assert tags is None or all(name and value == value.strip(tag_list.FWS) for name, value in tags.items())
+    assert tag_list.without_value(tag_list.without_value(raw, b"b"), b"b") == tag_list.without_value(raw, b"b")
 
 
 @settings(max_examples=100, deadline=None)
@@ -109,4 +109,4 @@ def test_any_octets_parse_or_not(raw):
 def test_base64_with_folds_anywhere(octets, data):
     text = base64.b64encode(octets)
     at = data.draw(st.integers(0, len(text)))
-    assert taglist.base64(text[:at] + b"\r\n\t " + text[at:]) == octets
+    assert tag_list.base64(text[:at] + b"\r\n\t " + text[at:]) == octets

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from mta.daemon import FilterDaemon
 from mta.running import SPOOF, ZONE, conf, wait_until
 
-from dmarcmilter import trace
-from dmarcmilter.checks import spf
-from dmarcmilter.demo.mta.milterclient import Action, MilterClient
-from dmarcmilter.demo.mta.milterwords import Event
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.lookup import Answer, LocalPartName, Status
-from dmarcmilter.message import Envelope, address_of
+from dmarcmilter.auth import spf
+from dmarcmilter.dns.lookup import Answer, LocalPartName, Status
+from dmarcmilter.mail.message import Envelope, address_of
+from dmarcmilter.milter import message_trace
+from dmarcmilter.testing.milter_client import Action, MilterClient
+from dmarcmilter.testing.milter_protocol import Event
+from dmarcmilter.testing.name_server import NameServer
 
 LOCAL = "s3cret-l0cal"
 MACROS = {
@@ -95,8 +95,8 @@ def test_without_debug_there_is_none(daemon, level, caplog):
         client.deliver(MESSAGE, queue_id="4NO")
         wait_until(running.records, "the end")
         assert "DEBUG" not in running.log()
-    with caplog.at_level(level.upper(), logger="dmarcmilter.trace"):
-        assert trace.begin() is None
+    with caplog.at_level(level.upper(), logger="dmarcmilter.milter.message_trace"):
+        assert message_trace.begin() is None
 
 
 def test_a_message_that_is_given_up(daemon):
@@ -110,16 +110,16 @@ def test_a_message_that_is_given_up(daemon):
 
 def test_lines_are_bounded_and_whole(caplog):
     caplog.set_level(logging.DEBUG)
-    lines = trace.begin()
+    lines = message_trace.begin()
     lines.queue_id = "4A"
-    for number in range(trace.MAX_LINES + 3):
+    for number in range(message_trace.MAX_LINES + 3):
         lines.add(f"{number} \r\nforged\x1b line" + "x" * 5000)
     lines.write()
     lines.write()
-    messages = [record.getMessage() for record in caplog.records if record.name == "dmarcmilter.trace"]
-    assert len(messages) == trace.MAX_LINES + 1
+    messages = [record.getMessage() for record in caplog.records if record.name == "dmarcmilter.milter.message_trace"]
+    assert len(messages) == message_trace.MAX_LINES + 1
     assert messages[-1] == "4A: 3 more lines are left out"
-    assert all(message.isprintable() and len(message) < trace.MAX_LINE + 50 for message in messages)
+    assert all(message.isprintable() and len(message) < message_trace.MAX_LINE + 50 for message in messages)
 
 
 TERMS = ["a", "mx", "ptr", "exists", "include", "redirect"]
@@ -141,7 +141,7 @@ def test_no_name_that_a_macro_made_is_shown(local, terms, status):
             "-all",
         ]
     )
-    shown = trace.Trace()
+    shown = message_trace.Trace()
 
     def lookup(name, rdtype):
         is_first = (name, rdtype) == ("sender.example", "TXT")

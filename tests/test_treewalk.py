@@ -3,11 +3,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zones import Zone
 
-from dmarcmilter.dmarc import treewalk
+from dmarcmilter.dmarc import tree_walk
 from dmarcmilter.dmarc.discovery import Method, discover
-from dmarcmilter.dmarc.domain import Domain, is_within
-from dmarcmilter.dmarc.published import PREFIX
-from dmarcmilter.dmarc.suffixes import Suffixes
+from dmarcmilter.dmarc.public_suffix import Suffixes
+from dmarcmilter.dmarc.record_lookup import PREFIX
+from dmarcmilter.mail.domain import Domain, is_within
 
 SUFFIXES = Suffixes.of_text("com\nuk\nco.uk\nexample\n")
 
@@ -29,15 +29,15 @@ def find(author, zone):
 )
 def test_targets(start, count, second):
     # RFC 9989 4.10 steps 3, 4, 7
-    names = treewalk.targets(Domain(start))
+    names = tree_walk.targets(Domain(start))
     assert (len(names), names[0]) == (count, start)
     assert second is None or (names[1] == second and names[-1] == "com")
 
 
 def test_highest_organizational_domain():
-    assert treewalk.highest_organizational_domain(Domain("a.b.co.uk"), SUFFIXES) == "b.co.uk"
-    assert treewalk.highest_organizational_domain(Domain("co.uk"), SUFFIXES) == "co.uk"
-    assert treewalk.highest_organizational_domain(Domain("a.b.unlisted"), SUFFIXES) == "b.unlisted"
+    assert tree_walk.highest_organizational_domain(Domain("a.b.co.uk"), SUFFIXES) == "b.co.uk"
+    assert tree_walk.highest_organizational_domain(Domain("co.uk"), SUFFIXES) == "co.uk"
+    assert tree_walk.highest_organizational_domain(Domain("a.b.unlisted"), SUFFIXES) == "b.unlisted"
 
 
 LABELS = st.sampled_from(["a", "b", "co", "uk", "com", "example", "x" * 63, "_dmarc"])
@@ -102,4 +102,4 @@ def test_the_organizational_domain_is_its_own(data):
     zone = data.draw(zones(author))
     own = find(author, zone).organizational_domain
     if own not in {None, author}:
-        assert treewalk.organizational_domain(treewalk.walk(own, zone), SUFFIXES) == own
+        assert tree_walk.organizational_domain(tree_walk.walk(own, zone), SUFFIXES) == own

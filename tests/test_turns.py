@@ -1,8 +1,8 @@
 import threading
 import time
 
-from dmarcmilter import turns
-from dmarcmilter.turns import Turn, Turns
+from dmarcmilter.milter import turn_scheduler
+from dmarcmilter.milter.turn_scheduler import Turn, Turns
 
 
 def started(work):
@@ -21,7 +21,7 @@ def test_a_free_turn_is_had_at_once():
     other = Turn(shared)
     began = time.monotonic()
     other.take()
-    assert time.monotonic() - began < turns.PATIENCE
+    assert time.monotonic() - began < turn_scheduler.PATIENCE
 
 
 def test_those_who_wait_come_in_their_order():
@@ -55,13 +55,13 @@ def test_who_keeps_it_too_long_loses_it_once():
     began = time.monotonic()
     second = Turn(shared)
     second.take()
-    assert turns.PATIENCE <= time.monotonic() - began < turns.LONGEST_WAIT
+    assert turn_scheduler.PATIENCE <= time.monotonic() - began < turn_scheduler.LONGEST_WAIT
     second.give()
     stalled.give()  # long lost: takes nothing from anybody
     third = Turn(shared)
     began = time.monotonic()
     third.take()
-    assert time.monotonic() - began < turns.PATIENCE
+    assert time.monotonic() - began < turn_scheduler.PATIENCE
 
 
 def test_who_lost_it_gives_nothing_away_of_others():
@@ -77,7 +77,7 @@ def test_who_lost_it_gives_nothing_away_of_others():
         got.set()
 
     thread = started(work)
-    assert not got.wait(turns.PATIENCE / 4)
+    assert not got.wait(turn_scheduler.PATIENCE / 4)
     second.give()
     assert got.wait(5)
     thread.join(5)
@@ -85,7 +85,7 @@ def test_who_lost_it_gives_nothing_away_of_others():
 
 def test_nobody_waits_longer_than_the_limit(monkeypatch):
     """However busy the others are: every message goes on."""
-    monkeypatch.setattr(turns, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(turn_scheduler, "LONGEST_WAIT", 0.1)
     shared = Turns()
     holder = shared.take()
     stop = threading.Event()
@@ -129,7 +129,7 @@ def test_one_who_was_called_too_late_goes_on_all_the_same():
     """Called right after his patience ended, he finds the turn with another, who saw it unused: that is no error."""
     shared = Turns()
     holder = shared.take()
-    late, impatient = turns._Waiter(), turns._Waiter()
+    late, impatient = turn_scheduler._Waiter(), turn_scheduler._Waiter()
     shared._waiting.extend((late, impatient))
     before = shared._passed
     shared.give(holder)
@@ -139,8 +139,8 @@ def test_one_who_was_called_too_late_goes_on_all_the_same():
 
 
 def test_impatient_threads_meet_no_error(monkeypatch):
-    monkeypatch.setattr(turns, "PATIENCE", 0.0002)
-    monkeypatch.setattr(turns, "LONGEST_WAIT", 0.001)
+    monkeypatch.setattr(turn_scheduler, "PATIENCE", 0.0002)
+    monkeypatch.setattr(turn_scheduler, "LONGEST_WAIT", 0.001)
     shared = Turns()
     done = []
 

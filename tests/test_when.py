@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmarcmilter.cli import main
-from dmarcmilter.cli.when import FORMS, Day, Days, When, parse
+from dmarcmilter.cli.time_arguments import FORMS, Day, Days, When, parse
 
 NOW = datetime(2026, 11, 28, 15, 30, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 1, 31, tzinfo=UTC)

@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 from test_pipeline import SITE
 from zones import Zone
 
-from dmarcmilter import actions, replay
-from dmarcmilter.examination import Examination
-from dmarcmilter.message import Header
-from dmarcmilter.mtaactions import InsertHeader, Quarantine, Redirect, Reply
-from dmarcmilter.recipients.choice import Choice
-from dmarcmilter.recipients.listing import ListingFile
-from dmarcmilter.recipients.registry import Recipients
-from dmarcmilter.rules import Action, Exempt, Mode, QuarantineAction, RejectAction
+from dmarcmilter.explain import replay
+from dmarcmilter.mail.message import Header
+from dmarcmilter.milter.transaction import Examination
+from dmarcmilter.policy.recipients.choice import Choice
+from dmarcmilter.policy.recipients.choices_file import ListingFile
+from dmarcmilter.policy.recipients.registry import Recipients
+from dmarcmilter.policy.types import Action, Exempt, Mode, QuarantineAction, RejectAction
+from dmarcmilter.response import plan as actions
+from dmarcmilter.response.actions import InsertHeader, Quarantine, Redirect, Reply
 
 BODY = b"Hello.\r\n"
 OURS, THEIRS, LIST, FORWARDER = "brand.example", "attacker.example", "lists.example", "forward.example"

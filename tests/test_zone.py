@@ -1,4 +1,4 @@
-"""dmarcmilter.demo.zone: what a zone says by the book."""
+"""dmarcmilter.testing.zone: what a zone says by the book."""
 
 import dns.exception
 import dns.message
@@ -6,7 +6,7 @@ import dns.name
 import dns.rcode
 import pytest
 
-from dmarcmilter.demo.zone import MAX_ALIASES, Zone
+from dmarcmilter.testing.zone import MAX_ALIASES, Zone
 
 TABLE = {
     "a.example": {"TXT": ["one", ["t", "wo"], ""], "MX": [[10, "mx.example"], "20 mx2.example."], "A": "192.0.2.1"},

@@ -17,8 +17,8 @@ import authheaders
 from mta.chain import PRIVATE, public_key, signed
 from mta.daemon import FilterDaemon
 
-from dmarcmilter.demo.mta.milterclient import MilterClient
-from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.testing.milter_client import MilterClient
+from dmarcmilter.testing.name_server import NameServer
 
 BANK, SHOP, FREEMAIL, LIST, ESP, UNIVERSITY, SPAMMER, BOTS = (
     "192.0.2.10", "192.0.2.20", "192.0.2.30", "192.0.2.40", "192.0.2.50", "192.0.2.60", "198.51.100.66", "203.0.113.9",

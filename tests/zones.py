@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from dmarcmilter.lookup import Answer, Status
+from dmarcmilter.dns.lookup import Answer, Status
 
 
 class Zone:

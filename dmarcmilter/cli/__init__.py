@@ -2,10 +2,9 @@
 
 import click
 
-from dmarcmilter import privileges
 from dmarcmilter.cli.check import check
 from dmarcmilter.cli.common import fail
-from dmarcmilter.cli.conf import config
+from dmarcmilter.cli.config import config
 from dmarcmilter.cli.demo import demo
 from dmarcmilter.cli.errors import Program
 from dmarcmilter.cli.explain import explain
@@ -16,7 +15,8 @@ from dmarcmilter.cli.quarantine import quarantine
 from dmarcmilter.cli.replay import replay
 from dmarcmilter.cli.report import report
 from dmarcmilter.cli.stats import stats
-from dmarcmilter.privileges import PrivilegesError
+from dmarcmilter.daemon import privileges
+from dmarcmilter.daemon.privileges import PrivilegesError
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,14 +30,14 @@ def main() -> None:
 @click.option("--user", default="", metavar="NAME", help="Started by root: become this user before anything is opened.")
 def run(path: str, user: str) -> None:
     """Run the filter in the foreground."""
-    from dmarcmilter import daemon  # noqa: PLC0415  the other commands need no libmilter
+    from dmarcmilter.daemon import supervisor  # noqa: PLC0415  the other commands need no libmilter
 
     try:
         if user:
             privileges.become(user)
     except PrivilegesError as error:
         fail(str(error))
-    raise SystemExit(daemon.serve(path))
+    raise SystemExit(supervisor.serve(path))
 
 
 for command in (check, config, demo, explain, health, history, lookup, quarantine, replay, report, stats):

@@ -13,20 +13,21 @@ from typing import Any, BinaryIO
 
 import click
 
-from dmarcmilter import mailfile, mbox, received, site
+from dmarcmilter import receiver
 from dmarcmilter.cli.common import EXIT_ERROR, config_option, fail, json_option, load, resolver
-from dmarcmilter.cli.language import language_option, say
-from dmarcmilter.collector import HeaderCollector
-from dmarcmilter.config import ConfigError
-from dmarcmilter.dmarc import domain as domains
-from dmarcmilter.examination import Examination
-from dmarcmilter.explanation import Language, as_text, explain
-from dmarcmilter.mailfile import MailFile
-from dmarcmilter.message import Envelope, address_of, path_of
+from dmarcmilter.cli.output_language import language_option, say
+from dmarcmilter.config.load import ConfigError
+from dmarcmilter.config.schema import Config
+from dmarcmilter.dns import MessageLookup, Resolver
+from dmarcmilter.explain import Language, as_text, explain
+from dmarcmilter.mail import domain as domains
+from dmarcmilter.mail import mbox, message_file, received
+from dmarcmilter.mail.message import Envelope, address_of, path_of
+from dmarcmilter.mail.message_file import MailFile
+from dmarcmilter.milter.header_buffer import HeaderCollector
+from dmarcmilter.milter.transaction import Examination
 from dmarcmilter.outcome import Outcome, shown
 from dmarcmilter.pipeline import Site
-from dmarcmilter.resolver import MessageLookup, Resolver
-from dmarcmilter.settings import Config
 
 CHUNK = 65_535
 """Bytes of the body handed over at a time, as MTAs do."""
@@ -139,10 +140,10 @@ class _Checker:
         """Print what becomes of one message; the exit status for it."""
         is_one_of_many = stored.sender is not None
         name = f"{path}: message {number}" if is_one_of_many else path
-        if wrong := mailfile.problem(stored.raw):
+        if wrong := message_file.problem(stored.raw):
             click.echo(f"dmarcmilter: {name}: no message: {wrong}", err=True)
             return EXIT_ERROR
-        parsed = mailfile.parse(stored.raw)
+        parsed = message_file.parse(stored.raw)
         envelope, source = self._envelope(parsed, stored, given)
         if envelope.client_ip is not None and self._is_ignored(envelope.client_ip):
             click.echo(f"note: the daemon does not judge {envelope.client_ip}: it is in [ignore] networks", err=True)
@@ -244,12 +245,12 @@ def _source_text(envelope: Envelope, entry: received.Entry | None, client_source
 
 
 def judge(envelope: Envelope, raw: bytes, config: Config) -> Outcome:
-    return _evaluate(envelope, mailfile.parse(raw), config, _built(config), resolver(config))
+    return _evaluate(envelope, message_file.parse(raw), config, _built(config), resolver(config))
 
 
 def _built(config: Config) -> Site:
     try:
-        return site.build(config, keep_key=False)
+        return receiver.build(config, keep_key=False)
     except ConfigError as error:
         fail(str(error))
 

@@ -8,14 +8,15 @@ from typing import NoReturn
 
 import click
 
-from dmarcmilter import config as configuration
-from dmarcmilter import log_output, privileges
-from dmarcmilter.advice import accounts, units
-from dmarcmilter.advice.accounts import Account, acting_as
 from dmarcmilter.cli.errors import EXIT_ERROR, permission_advice
-from dmarcmilter.config import ConfigError
-from dmarcmilter.resolver import Resolver, system_nameservers
-from dmarcmilter.settings import Config
+from dmarcmilter.config import load as configuration
+from dmarcmilter.config.load import ConfigError
+from dmarcmilter.config.schema import Config
+from dmarcmilter.config_check import systemd_unit
+from dmarcmilter.daemon import log_output, privileges
+from dmarcmilter.dns import Resolver, system_nameservers
+from dmarcmilter.postfix import accounts
+from dmarcmilter.postfix.accounts import Account, acting_as
 
 __all__ = ["EXIT_ERROR", "config_option", "fail", "json_option", "load", "make_private", "resolver"]
 
@@ -93,5 +94,5 @@ def filters_account(config: Config, path: str) -> Account | None:
         with suppress(OSError):
             if (owner := folder.stat().st_uid) != 0:
                 return accounts.by_uid(owner)
-    unit = units.find() if path in {"", configuration.DEFAULT_PATH} else None
+    unit = systemd_unit.find() if path in {"", configuration.DEFAULT_PATH} else None
     return accounts.account(unit.user, group=unit.group, more_groups=unit.groups) if unit is not None else None

@@ -26,8 +26,8 @@ database = "sqlite:///{state}/history.db"
 @click.option("--socket", default="inet:8893@127.0.0.1", show_default=True, help="For --stay.")
 def demo(state: str, socket: str, *, stay: bool) -> None:
     """Show the filter doing its job on sample messages."""
-    from dmarcmilter import daemon  # noqa: PLC0415  the other commands need no libmilter
-    from dmarcmilter.config import load  # noqa: PLC0415
+    from dmarcmilter.config.load import load  # noqa: PLC0415
+    from dmarcmilter.daemon import supervisor  # noqa: PLC0415  the other commands need no libmilter
     from dmarcmilter.demo.show import show  # noqa: PLC0415
 
     try:
@@ -49,13 +49,13 @@ def demo(state: str, socket: str, *, stay: bool) -> None:
     click.echo(f"Mode in force: {load(str(conf)).policy.in_force()}; [policy] mode in that file changes it.")
     click.echo("To try it, put this into Postfix's main.cf, and reload Postfix:\n")
     click.echo(f"    smtpd_milters = {socket_for_postfix(conf)}\n    milter_default_action = tempfail\n")
-    raise SystemExit(daemon.serve(str(conf)))
+    raise SystemExit(supervisor.serve(str(conf)))
 
 
 def socket_for_postfix(conf: Path) -> str:
     """Postfix's spelling of the socket in that conf file."""
-    from dmarcmilter.config import load  # noqa: PLC0415
-    from dmarcmilter.endpoint import parse_socket  # noqa: PLC0415
+    from dmarcmilter.config.endpoint import parse_socket  # noqa: PLC0415
+    from dmarcmilter.config.load import load  # noqa: PLC0415
 
     where = parse_socket(load(str(conf)).milter.socket)
     if where.family == "unix":

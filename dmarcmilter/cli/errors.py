@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import click
 
-from dmarcmilter.config import ConfigError
-from dmarcmilter.privileges import PrivilegesError
+from dmarcmilter.config.load import ConfigError
+from dmarcmilter.daemon.privileges import PrivilegesError
 
 EXIT_ERROR: Final = 2
 EXIT_INTERRUPTED: Final = 128 + signal.SIGINT

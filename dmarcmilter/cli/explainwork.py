@@ -8,15 +8,15 @@ from typing import Any
 
 import click
 
-from dmarcmilter import messageid
 from dmarcmilter.cli.common import fail
-from dmarcmilter.cli.language import say
-from dmarcmilter.explanation import Language, as_text, as_values, explain, heading
-from dmarcmilter.history import reader, schema, search
-from dmarcmilter.history.search import Match, Wanted
+from dmarcmilter.cli.output_language import say
+from dmarcmilter.config.schema import Config
+from dmarcmilter.config.secret_file import KEY_BYTES
+from dmarcmilter.explain import Language, as_text, as_values, explain, heading
+from dmarcmilter.history import journal_search, migrations, outcome_reader
+from dmarcmilter.history.journal_search import Match, Wanted
 from dmarcmilter.history.store import Store, StoreError
-from dmarcmilter.keyfile import KEY_BYTES
-from dmarcmilter.settings import Config
+from dmarcmilter.mail import message_id_hash
 
 RECENT_DAYS = 2
 """Days of the journal that are read before the database is asked: the newest outcomes may not be in it yet."""
@@ -35,7 +35,7 @@ def by_message_id(identifier: str, config: Config, since: datetime | None) -> Wa
         fail(f"{path}: {error.strerror or error}: without this key no Message-ID can be found; use the queue id")
     if len(key) < KEY_BYTES:
         fail(f"{path}: too short to be the key; no Message-ID can be found, use the queue id")
-    hashed = messageid.of_text(identifier.encode("utf-8", "surrogateescape"), key)
+    hashed = message_id_hash.of_text(identifier.encode("utf-8", "surrogateescape"), key)
     if hashed is None:
         fail(f"{identifier!r} is no Message-ID")
     return Wanted("message_id_hash", hashed, since)
@@ -43,20 +43,20 @@ def by_message_id(identifier: str, config: Config, since: datetime | None) -> Wa
 
 def _steps(config: Config, wanted: Wanted) -> Iterator[list[Match]]:
     """Each place with what it has, the newest outcomes first."""
-    days = search.days(Path(config.history.journal), wanted.since)
+    days = journal_search.days(Path(config.history.journal), wanted.since)
     recent, older = days[:RECENT_DAYS], days[RECENT_DAYS:]
     for paths in recent:
-        yield search.in_files(paths, wanted)
+        yield journal_search.in_files(paths, wanted)
     yield _in_store(config.history.database, wanted)
     for paths in older:
-        yield search.in_files(paths, wanted)
+        yield journal_search.in_files(paths, wanted)
 
 
 def _found(config: Config, wanted: Wanted, *, everywhere: bool) -> list[Match]:
     found: list[Match] = []
     for some in _steps(config, wanted):
         found += some
-        if (found and not everywhere) or len(found) >= search.MAX_MATCHES:
+        if (found and not everywhere) or len(found) >= journal_search.MAX_MATCHES:
             break
     return found
 
@@ -67,9 +67,9 @@ def _in_store(url: str, wanted: Wanted) -> list[Match]:
         store = Store(url)
         if store.is_missing:
             return []
-        schema.migrate(store)
+        migrations.migrate(store)
         with store.reading() as connection:
-            by = reader.of_queue_id if wanted.key == "queue_id" else reader.of_message_id
+            by = outcome_reader.of_queue_id if wanted.key == "queue_id" else outcome_reader.of_message_id
             return [Match(found, "database") for found in by(connection, wanted.value) if wanted.is_met_by(found)]
     except StoreError as error:
         click.echo(f"dmarcmilter: the database is not searched: {error}", err=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from dmarcmilter.cli.common import fail
-from dmarcmilter.opendmarc import conffile, converters
-from dmarcmilter.opendmarc.conffile import MAX_FILE
-from dmarcmilter.opendmarc.convert import Conversion, convert, written
-from dmarcmilter.opendmarc.keys import Fate
+from dmarcmilter.opendmarc import config_file, value_conversion
+from dmarcmilter.opendmarc.config_conversion import Conversion, convert, written
+from dmarcmilter.opendmarc.config_file import MAX_FILE
+from dmarcmilter.opendmarc.setting_table import Fate
 
 DEFAULT_PATH = "/etc/opendmarc.conf"
 
@@ -29,7 +29,7 @@ def from_opendmarc(path: str, output: str, socket: str) -> None:
     """
     try:
         raw = read_bounded(path)
-        found = convert(conffile.parse(raw), read_bounded, socket=_address(socket))
+        found = convert(config_file.parse(raw), read_bounded, socket=_address(socket))
     except OSError as error:
         fail(f"{path}: {error.strerror or error}")
     text = written(found, path)
@@ -55,8 +55,8 @@ def read_bounded(path: str) -> bytes:
 
 def _address(socket: str) -> str:
     try:
-        return converters.socket_address(socket) if socket else ""
-    except converters.NotTakenError as error:
+        return value_conversion.socket_address(socket) if socket else ""
+    except value_conversion.NotTakenError as error:
         fail(f"--socket: {error}")
 
 

@@ -3,7 +3,7 @@
 import click
 
 from dmarcmilter.cli.common import act_as_filters_user, config_option, load, make_private
-from dmarcmilter.cli.when import FORMS, Days
+from dmarcmilter.cli.time_arguments import FORMS, Days
 
 
 @click.group()

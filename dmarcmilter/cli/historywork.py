@@ -7,13 +7,12 @@ from pathlib import Path
 
 import click
 
-from dmarcmilter import log_output
 from dmarcmilter.cli.common import fail
-from dmarcmilter.history import purge as retention
-from dmarcmilter.history import schema
+from dmarcmilter.config.schema import Config
+from dmarcmilter.daemon import log_output
+from dmarcmilter.history import migrations, retention
 from dmarcmilter.history.ingest import Ingest
 from dmarcmilter.history.store import Store, StoreError
-from dmarcmilter.settings import Config
 
 
 def ingest(config: Config, *, follow: bool) -> None:
@@ -37,7 +36,7 @@ def ingest(config: Config, *, follow: bool) -> None:
 def purge(config: Config, days: int) -> None:
     store = _opened(config.history.database)
     try:
-        schema.migrate(store)
+        migrations.migrate(store)
         gone = retention.purge(store, retention.first_day_kept(datetime.now(UTC), days))
     except StoreError as error:
         fail(str(error))

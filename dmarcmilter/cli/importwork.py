@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
-from dmarcmilter import log_output
 from dmarcmilter.cli.common import fail
-from dmarcmilter.history import schema
+from dmarcmilter.config.schema import Config
+from dmarcmilter.daemon import log_output
+from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store, StoreError
-from dmarcmilter.history.writer import Writer
-from dmarcmilter.opendmarc.importer import Import, NoHistoryError
-from dmarcmilter.settings import Config
+from dmarcmilter.history.table_writer import Writer
+from dmarcmilter.opendmarc.history_import import Import, NoHistoryError
 
 EXIT_NO_HISTORY = 1
 
@@ -41,7 +41,7 @@ def _writer(url: str, *, dry: bool) -> Writer | None:
     """None: a dry run over a database that has nothing in it; it is not made for that."""
     store = Store(url)
     if not dry:
-        schema.migrate(store)
+        migrations.migrate(store)
     elif store.is_missing or not _has_tables(store):
         return None
     return Writer(store)

@@ -9,15 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from dmarcmilter.cli.common import config_option, fail, json_option, load, resolver
+from dmarcmilter.cli.domain_argument import NoDomainError, domain_in
+from dmarcmilter.config.schema import Config, Pct
 from dmarcmilter.dmarc import record as records
 from dmarcmilter.dmarc.discovery import Discovery, Method, discover, prefetch_names, with_existence
-from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.evaluation import assessment_policy
-from dmarcmilter.dmarc.suffixes import Suffixes, SuffixListError
-from dmarcmilter.lookup import Answer, Status
-from dmarcmilter.mailnames import NoDomainError, domain_in
-from dmarcmilter.resolver import MessageLookup
-from dmarcmilter.settings import Config, Pct
+from dmarcmilter.dmarc.public_suffix import Suffixes, SuffixListError
+from dmarcmilter.dns import MessageLookup
+from dmarcmilter.dns.lookup import Answer, Status
+from dmarcmilter.mail.domain import Domain
 
 SELECTED, NOT_SELECTED = 0, 99
 """Draws for pct: a message that is selected by any pct above 0, one that is by 100 only."""

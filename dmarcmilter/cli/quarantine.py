@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from dmarcmilter.cli.common import config_option, json_option, load
-from dmarcmilter.cli.when import FORMS, When
+from dmarcmilter.cli.time_arguments import FORMS, When
 
 queue_option = click.option(
     "--config-dir", default="", metavar="DIRECTORY", help="Postfix's; default: of the system's Postfix."

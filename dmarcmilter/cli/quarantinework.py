@@ -10,13 +10,13 @@ from typing import Any
 import click
 
 from dmarcmilter.cli.common import fail
-from dmarcmilter.dmarc import domain as domains
-from dmarcmilter.explanation import as_text, explain
-from dmarcmilter.history import heldby
-from dmarcmilter.history.rows import Record
+from dmarcmilter.config.schema import Config
+from dmarcmilter.explain import as_text, explain
+from dmarcmilter.history import hold_reasons
+from dmarcmilter.history.outcome_rows import Record
 from dmarcmilter.history.store import Store, StoreError
-from dmarcmilter.holdqueue import Held, PostfixQueue, QueueError, printable
-from dmarcmilter.settings import Config
+from dmarcmilter.mail import domain as domains
+from dmarcmilter.postfix.hold_queue import Held, PostfixQueue, QueueError, printable
 
 EXIT_INCOMPLETE = 1
 MAX_WHY = 200
@@ -142,7 +142,7 @@ def found(config: Config, queue: PostfixQueue) -> tuple[list[Ours], int]:
     held = {one.queue_id: one for one in _or_fail(queue.held)}
     arrived = {queue_id: one.arrived for queue_id, one in held.items()}
     try:
-        records = heldby.in_journal(Path(config.history.journal), arrived)
+        records = hold_reasons.in_journal(Path(config.history.journal), arrived)
     except OSError as error:
         fail(f"the journal cannot be read: {error}")
     missing = {queue_id: when for queue_id, when in arrived.items() if queue_id not in records}
@@ -157,7 +157,7 @@ def _of_database(url: str, arrived: dict[str, datetime]) -> dict[str, Record]:
         return {}
     try:
         store = Store(url)
-        return {} if store.is_missing else heldby.in_store(store, arrived)
+        return {} if store.is_missing else hold_reasons.in_store(store, arrived)
     except StoreError as error:
         click.echo(f"dmarcmilter: the database is left out: {error}", err=True)
         return {}

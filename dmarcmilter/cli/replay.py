@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import click
 
 from dmarcmilter.cli.common import fail, json_option
-from dmarcmilter.cli.when import FORMS, When
+from dmarcmilter.cli.time_arguments import FORMS, When
 
 
 @click.command()

@@ -10,14 +10,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dmarcmilter import site
+from dmarcmilter import receiver
 from dmarcmilter.cli.common import fail, load
-from dmarcmilter.config import ConfigError
-from dmarcmilter.history import reader, replayed, schema, search
-from dmarcmilter.history.replayed import Span, Tally
+from dmarcmilter.config.load import ConfigError
+from dmarcmilter.config.schema import Config
+from dmarcmilter.explain import replay_comparison
+from dmarcmilter.explain.replay import Terms
+from dmarcmilter.explain.replay_comparison import Span, Tally
+from dmarcmilter.history import journal_search, migrations, outcome_reader
 from dmarcmilter.history.store import Store, StoreError
-from dmarcmilter.replay import Terms
-from dmarcmilter.settings import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def gathered(path: str, since: datetime, until: datetime) -> Replayed:
 
 def _terms(config: Config) -> Terms:
     try:
-        mine = site.build(config, keep_key=False)
+        mine = receiver.build(config, keep_key=False)
     except ConfigError as error:
         fail(str(error))
     return Terms(
@@ -60,7 +61,7 @@ def _of_journal(config: Config, span: Span, tally: Tally) -> Replayed:
     """The journal holds the newest outcomes and is read faster; the database may reach back further."""
     directory = Path(config.history.journal)
     last = f"{span.until:%Y%m%d}"
-    days = [paths for paths in search.days(directory, span.since) if paths[0].name[:8] <= last]
+    days = [paths for paths in journal_search.days(directory, span.since) if paths[0].name[:8] <= last]
     oldest = days[-1][0].name[:8] if days else ""
     if oldest and oldest <= f"{span.since:%Y%m%d}":
         return _read_journal(directory, days, span, tally, first="")
@@ -68,7 +69,7 @@ def _of_journal(config: Config, span: Span, tally: Tally) -> Replayed:
     first, outcomes = _span_of(store, span)
     if outcomes and first is not None and (not oldest or f"{first:%Y%m%d}" < oldest):
         with store.reading() as connection, _progress(outcomes) as read:
-            replayed.of_store(connection, span, tally, read)
+            replay_comparison.of_store(connection, span, tally, read)
         return Replayed(tally, span, "database", f"{first:%Y-%m-%d %H:%M} UTC" if first > span.since else "")
     since = f"{oldest[:4]}-{oldest[4:6]}-{oldest[6:]}" if oldest else ""
     return _read_journal(directory, days, span, tally, first=since)
@@ -77,15 +78,15 @@ def _of_journal(config: Config, span: Span, tally: Tally) -> Replayed:
 def _span_of(store: Store, span: Span) -> tuple[datetime | None, int]:
     if store.is_missing:
         return None, 0
-    schema.migrate(store)
+    migrations.migrate(store)
     with store.reading() as connection:
-        return reader.first_between(connection, span.since, span.until)
+        return outcome_reader.first_between(connection, span.since, span.until)
 
 
 def _read_journal(directory: Path, days: list[list[Path]], span: Span, tally: Tally, *, first: str) -> Replayed:
     paths = [path for day in reversed(days) for path in reversed(day)]
     with _progress(sum(path.stat().st_size for path in paths)) as read:
-        replayed.of_journal(paths, span, tally, read)
+        replay_comparison.of_journal(paths, span, tally, read)
     return Replayed(tally, span, str(directory), first)
 
 

@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dmarcmilter.cli.replaydata import Replayed
-from dmarcmilter.explanation.catalogue import harmless
-from dmarcmilter.history.replayed import Change, OfDomain
-from dmarcmilter.replay import Effect, Gap
+from dmarcmilter.explain.catalogue import harmless
+from dmarcmilter.explain.replay import Effect, Gap
+from dmarcmilter.explain.replay_comparison import Change, OfDomain
 
 COLOURS = {
     Effect.DELIVERED: "green",

@@ -7,8 +7,8 @@ import click
 
 from dmarcmilter.cli.common import act_as_filters_user, config_option, make_private
 from dmarcmilter.cli.common import load as load_conf
-from dmarcmilter.cli.when import FORMS, Day
-from dmarcmilter.settings import Config
+from dmarcmilter.cli.time_arguments import FORMS, Day
+from dmarcmilter.config.schema import Config
 
 day_option = click.option("--day", type=Day(), metavar="DAY", help=f"The UTC day of {FORMS}.")
 
@@ -94,7 +94,7 @@ def bounce(path: str, recipient: str) -> None:
     the same organization to the address that bounced wait for a while. Exit status: 0, or 1 for an unknown token.
     """
     from dmarcmilter.cli import reportwork  # noqa: PLC0415
-    from dmarcmilter.reports.bounces import read  # noqa: PLC0415
+    from dmarcmilter.reports.delivery.bounces import read  # noqa: PLC0415
 
     message = b"" if sys.stdin is None or sys.stdin.isatty() else read(sys.stdin.buffer)
     raise SystemExit(reportwork.bounce(load(path), recipient, message))
@@ -126,7 +126,7 @@ def run_failures(path: str) -> None:
     Exit status: as `report run`.
     """
     from dmarcmilter.cli import reportwork  # noqa: PLC0415
-    from dmarcmilter.reports.book import Kind  # noqa: PLC0415
+    from dmarcmilter.reports.delivery.report_tables import Kind  # noqa: PLC0415
     from dmarcmilter.reports.run import Ask  # noqa: PLC0415
 
     raise SystemExit(reportwork.run(load(path), Ask(kinds=(Kind.FAILURE,))))

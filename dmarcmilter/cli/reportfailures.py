@@ -4,13 +4,13 @@ import click
 
 from dmarcmilter.cli.common import fail
 from dmarcmilter.cli.reportwork import a_console, a_run, a_store, in_words, show_table, shown_time
-from dmarcmilter.reports.book import Kind
-from dmarcmilter.reports.failuremail import compose
+from dmarcmilter.config.schema import Config
+from dmarcmilter.reports.delivery.report_tables import Kind
+from dmarcmilter.reports.delivery.sending import sender_of
+from dmarcmilter.reports.delivery.suppressions import FailureLine, Upkeep
+from dmarcmilter.reports.failure.incident_spool import Entry
+from dmarcmilter.reports.failure.mail_message import compose
 from dmarcmilter.reports.run import Run
-from dmarcmilter.reports.sending import sender_of
-from dmarcmilter.reports.spool import Entry
-from dmarcmilter.reports.standing import FailureLine, Upkeep
-from dmarcmilter.settings import Config
 
 SHOWN = 50
 """Of the newest reports."""

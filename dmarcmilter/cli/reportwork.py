@@ -16,27 +16,27 @@ from rich.progress import Progress
 from rich.table import Column, Table
 from rich.text import Text
 
-from dmarcmilter import log_output
 from dmarcmilter.cli.common import fail, resolver
-from dmarcmilter.dmarc.suffixes import Suffixes, SuffixListError
-from dmarcmilter.history import schema
+from dmarcmilter.config.report_validation import parse_relay
+from dmarcmilter.config.schema import Config, Reports
+from dmarcmilter.daemon import log_output
+from dmarcmilter.dmarc.public_suffix import Suffixes, SuffixListError
+from dmarcmilter.dns import MessageLookup
+from dmarcmilter.dns.lookup import Lookup
+from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store, StoreError
-from dmarcmilter.lookup import Lookup
-from dmarcmilter.reports.aggregate import to_xml
-from dmarcmilter.reports.book import Kind
-from dmarcmilter.reports.bounces import is_failure
-from dmarcmilter.reports.confcheck import parse_relay
-from dmarcmilter.reports.delivery import Relay, Sendmail, SmtpRelay, Transport
-from dmarcmilter.reports.destinations import Verification
-from dmarcmilter.reports.ledger import Ledger
-from dmarcmilter.reports.planning import Withheld, whole_day
+from dmarcmilter.reports.aggregate.planning import Withheld, whole_day
+from dmarcmilter.reports.aggregate.xml_report import to_xml
+from dmarcmilter.reports.delivery.bounces import is_failure
+from dmarcmilter.reports.delivery.destinations import Verification
+from dmarcmilter.reports.delivery.dkim_signing import KeyUnusableError, Signer, private_key
+from dmarcmilter.reports.delivery.ledger import Ledger
+from dmarcmilter.reports.delivery.relay import Relay, Sendmail, SmtpRelay, Transport
+from dmarcmilter.reports.delivery.report_tables import Kind
+from dmarcmilter.reports.delivery.sending import Progress as Told
+from dmarcmilter.reports.delivery.sending import Sum, World
+from dmarcmilter.reports.delivery.suppressions import Pause, Standing, Upkeep, bounced
 from dmarcmilter.reports.run import Ask, Run, no_progress
-from dmarcmilter.reports.sending import Progress as Told
-from dmarcmilter.reports.sending import Sum, World
-from dmarcmilter.reports.signing import KeyUnusableError, Signer, private_key
-from dmarcmilter.reports.standing import Pause, Standing, Upkeep, bounced
-from dmarcmilter.resolver import MessageLookup
-from dmarcmilter.settings import Config, Reports
 
 STOPPED = 1
 DAYS_SHOWN = 7
@@ -201,7 +201,7 @@ def in_words() -> Iterator[None]:
 
 def a_store(config: Config) -> Store:
     store = Store(config.history.database)
-    schema.migrate(store)
+    migrations.migrate(store)
     return store
 
 

@@ -4,15 +4,20 @@ from datetime import UTC, datetime
 
 import click
 
-from dmarcmilter.cli import when
+from dmarcmilter.cli import time_arguments
 from dmarcmilter.cli.common import config_option, json_option, load
-from dmarcmilter.cli.when import When
+from dmarcmilter.cli.time_arguments import When
 
 
 @click.command()
 @config_option
 @click.option(
-    "--since", type=When(), default="7d", metavar="WHEN", show_default=True, help=f"From then on: {when.FORMS}."
+    "--since",
+    type=When(),
+    default="7d",
+    metavar="WHEN",
+    show_default=True,
+    help=f"From then on: {time_arguments.FORMS}.",
 )
 @click.option(
     "--by",
@@ -29,7 +34,7 @@ def stats(path: str, since: datetime, by: str | None, html: str | None, *, as_js
     """
     # SQL is loaded by those who use it, not by every command.
     from dmarcmilter.cli import statsdata, statsview  # noqa: PLC0415
-    from dmarcmilter.history.stats import By  # noqa: PLC0415
+    from dmarcmilter.history.statistics import By  # noqa: PLC0415
 
     found = statsdata.gathered(load(path), since, datetime.now(UTC), By(by) if by else None)
     if html:

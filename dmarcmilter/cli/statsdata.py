@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from dmarcmilter.cli.common import fail
-from dmarcmilter.dmarc.suffixes import Suffixes, SuffixListError
-from dmarcmilter.history import page, schema
-from dmarcmilter.history.stats import By, Period, Statistics, gather
+from dmarcmilter.config.schema import Config
+from dmarcmilter.dmarc.public_suffix import Suffixes, SuffixListError
+from dmarcmilter.history import html_report, migrations
+from dmarcmilter.history.adoption import SHARE_PARTS, Step
+from dmarcmilter.history.statistics import By, Period, Statistics, gather
 from dmarcmilter.history.store import Store, StoreError
-from dmarcmilter.history.survey import SHARE_PARTS, Step
-from dmarcmilter.settings import Config
 
 
 def gathered(config: Config, since: datetime, until: datetime, by: By | None) -> Statistics:
@@ -29,7 +29,7 @@ def gathered(config: Config, since: datetime, until: datetime, by: By | None) ->
         if store.is_missing:
             # Made by whoever asks first, it might not be writable for those who fill it.
             fail("there is no database yet: `dmarcmilter history ingest` makes it")
-        schema.migrate(store)
+        migrations.migrate(store)
         with store.reading() as connection:
             return gather(connection, Period(since, until), suffixes, by=by)
     except StoreError as error:
@@ -38,7 +38,7 @@ def gathered(config: Config, since: datetime, until: datetime, by: By | None) ->
 
 def write_page(path: str, found: Statistics) -> None:
     try:
-        Path(path).write_text(page.render(found), encoding="utf-8")
+        Path(path).write_text(html_report.render(found), encoding="utf-8")
     except OSError as error:
         fail(f"{path}: {error.strerror or error}")
 

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dmarcmilter.history.stats import Statistics
-from dmarcmilter.history.survey import PART_TEXTS, POLICIES, TYPE_TEXTS, Share, Step
+from dmarcmilter.history.adoption import PART_TEXTS, POLICIES, TYPE_TEXTS, Share, Step
+from dmarcmilter.history.statistics import Statistics
 
 BAR_WIDTH = 24
 MAX_STEPS = 31

@@ -17,9 +17,9 @@ from rich.markup import escape
 from rich.table import Table
 
 import dmarcmilter
-from dmarcmilter.demo.mta.milterclient import MilterClient
-from dmarcmilter.demo.nameserver import NameServer
-from dmarcmilter.demo.samples import LIST_DOMAIN, Sample, samples, zone
+from dmarcmilter.demo.sample_messages import LIST_DOMAIN, Sample, samples, zone
+from dmarcmilter.testing.milter_client import MilterClient
+from dmarcmilter.testing.name_server import NameServer
 
 START_SECONDS = 20.0
 AUTHSERV_ID = "mx.demo.example"

@@ -1,0 +1,1 @@
+"""DMARC evaluation in the order of RFC 9989 section 5."""

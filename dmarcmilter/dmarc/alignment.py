@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from enum import Enum
 
 from dmarcmilter.dmarc.discovery import Discovery
-from dmarcmilter.dmarc.domain import Domain, is_within
 from dmarcmilter.dmarc.record import AlignmentMode
+from dmarcmilter.mail.domain import Domain, is_within
 
 
 class Alignment(Enum):

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from dmarcmilter.dmarc import addresses, readings
-from dmarcmilter.dmarc.addresses import AddressList, Fault, Kind
-from dmarcmilter.dmarc.domain import Domain, is_budget_spent, parse
-from dmarcmilter.dmarc.syntax import unfold
-from dmarcmilter.message import Header
+from dmarcmilter.mail import address_list, lenient_readings
+from dmarcmilter.mail.address_list import AddressList, Fault, Kind
+from dmarcmilter.mail.domain import Domain, is_budget_spent, parse
+from dmarcmilter.mail.header_tokens import unfold
+from dmarcmilter.mail.message import Header
 
 MAX_DOMAINS: Final = 4
 """Distinct domains named in the record of a message with several (RFC 9989 11.5 asks for a limit)."""
@@ -126,7 +126,7 @@ def _judge(body: bytes) -> Author:
     plain = _PLAIN.fullmatch(body) if len(body) <= MAX_PLAIN else None
     if plain and (domain := parse(plain[1])):
         return Author(domain, problem=None, domains=(domain,))
-    parsed = addresses.parse(body)
+    parsed = address_list.parse(body)
     if isinstance(parsed, Fault):
         return _problem(AuthorProblem.MALFORMED, parsed.reason)
     domains = _domains(parsed)
@@ -142,7 +142,7 @@ def _judge(body: bytes) -> Author:
         # The other author cannot be judged, so the one that can must not vouch for both.
         return _problem(AuthorProblem.SEVERAL_DOMAINS, "an author without a domain beside one with", domains)
     author = Author(domain=domains[0], problem=None, domains=tuple(domains), lax=parsed.lax)
-    misreading = readings.misreading(unfold(body), domains[0])
+    misreading = lenient_readings.misreading(unfold(body), domains[0])
     return replace(author, misreading=misreading, unread=True) if misreading else author
 
 

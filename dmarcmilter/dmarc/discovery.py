@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from dmarcmilter.dmarc import treewalk
-from dmarcmilter.dmarc.domain import Domain, is_within
-from dmarcmilter.dmarc.faultkind import FaultKind
-from dmarcmilter.dmarc.published import PREFIX, Published, fetch
+from dmarcmilter.dmarc import tree_walk
+from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dmarc.record import AlignmentMode, PolicyRecord
-from dmarcmilter.dmarc.suffixes import Suffixes
-from dmarcmilter.lookup import Lookup, Status
+from dmarcmilter.dmarc.record_faults import FaultKind
+from dmarcmilter.dmarc.record_lookup import PREFIX, Published, fetch
+from dmarcmilter.dns.lookup import Lookup, Status
+from dmarcmilter.mail.domain import Domain, is_within
 
 MAX_IDENTIFIERS = 10
 """Identifiers of one message whose Organizational Domain is looked up, each with up to eight queries. Whether those
@@ -73,7 +73,7 @@ def prefetch_names(author: Domain, method: Method, suffixes: Suffixes) -> tuple[
     if method is Method.PSL:
         domains: Iterable[Domain] = dict.fromkeys((author, _suffix_list_organization(author, suffixes)))
     else:
-        domains = treewalk.targets(author)
+        domains = tree_walk.targets(author)
     return tuple(PREFIX + domain for domain in domains)
 
 
@@ -143,19 +143,19 @@ def _with_addresses_or_exchangers(discovery: Discovery, lookup: Lookup) -> Disco
 
 
 def _by_tree_walk(author: Domain, lookup: Lookup, suffixes: Suffixes) -> Discovery:
-    walked = treewalk.walk(author, lookup)
-    own = treewalk.organizational_domain(walked, suffixes)
+    walked = tree_walk.walk(author, lookup)
+    own = tree_walk.organizational_domain(walked, suffixes)
     first = walked.steps[0]
     assumed = None
     if own is None and first.record is None:
         failed = walked.failed
-        walked = treewalk.past_failure(walked, lookup)
-        assumed = treewalk.below_public_suffixes(treewalk.selected_by_records(walked), author, suffixes)
-        applied = treewalk.applicable(walked, assumed)
+        walked = tree_walk.past_failure(walked, lookup)
+        assumed = tree_walk.below_public_suffixes(tree_walk.selected_by_records(walked), author, suffixes)
+        applied = tree_walk.applicable(walked, assumed)
     elif own is None:
         applied, failed = first, ""
     else:
-        applied, failed = treewalk.applicable(walked, own), ""
+        applied, failed = tree_walk.applicable(walked, own), ""
     return Discovery(
         method=Method.TREEWALK,
         author=author,
@@ -169,7 +169,7 @@ def _by_tree_walk(author: Domain, lookup: Lookup, suffixes: Suffixes) -> Discove
         notes=_notes(walked.steps) + _guard_note(walked, own) + _fallback_note(failed, applied),
         faulty=_faulty(walked.steps),
         fault_kinds=_fault_kinds(walked.steps),
-        highest_possible=treewalk.highest_organizational_domain(author, suffixes) if own is None else None,
+        highest_possible=tree_walk.highest_organizational_domain(author, suffixes) if own is None else None,
     )
 
 
@@ -208,7 +208,7 @@ def _organizational_domain(
         return own
     if method is Method.PSL:
         return _suffix_list_organization(domain, suffixes)
-    return treewalk.organizational_domain(treewalk.walk(domain, lookup), suffixes)
+    return tree_walk.organizational_domain(tree_walk.walk(domain, lookup), suffixes)
 
 
 def _is_strict_throughout(record: PolicyRecord) -> bool:
@@ -235,10 +235,10 @@ def _fault_kinds(steps: Iterable[Published]) -> tuple[FaultKind, ...]:
     return tuple(step.fault for step in steps if step.fault)
 
 
-def _guard_note(walked: treewalk.Walk, own: Domain | None) -> tuple[str, ...]:
+def _guard_note(walked: tree_walk.Walk, own: Domain | None) -> tuple[str, ...]:
     if own is None or walked.failed:
         return ()
-    selected = treewalk.selected_by_records(walked)
+    selected = tree_walk.selected_by_records(walked)
     if own == selected:
         return ()
     return (f"{selected} is a public suffix: {own} was taken as the Organizational Domain instead",)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
+from dmarcmilter.auth.results import DkimWord, Evidence, SpfWord
 from dmarcmilter.dmarc.alignment import Alignment, is_aligned, is_aligned_but_for_author
 from dmarcmilter.dmarc.author import as_malformed
 from dmarcmilter.dmarc.discovery import Discovery, existence_decides
-from dmarcmilter.dmarc.domain import Domain
 from dmarcmilter.dmarc.record import AlignmentMode, Policy, PolicyRecord, Tag
-from dmarcmilter.evidence import DkimWord, Evidence, SpfWord
+from dmarcmilter.mail.domain import Domain
 
 MAX_DRAW = 99
 """The draw that only a pct of 100 selects."""

@@ -10,9 +10,9 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TypeVar
 
-from dmarcmilter.dmarc import faultkind
-from dmarcmilter.dmarc.faultkind import FaultKind
-from dmarcmilter.dmarc.reporturi import Fault, parse_list, shown
+from dmarcmilter.dmarc import record_faults
+from dmarcmilter.dmarc.record_faults import FaultKind
+from dmarcmilter.dmarc.report_uri import Fault, parse_list, shown
 
 MAX_OCTETS = 8192
 """Of one TXT record. What follows the last whole tag within them is not read."""
@@ -159,7 +159,7 @@ _remembered = lru_cache(maxsize=REMEMBERED)(_parse)
 
 def near_miss(raw: bytes) -> Fault | None:
     """What is wrong with TXT data at `_dmarc` that was meant as a DMARC record and is none; None: not meant so."""
-    kind = None if is_policy_record(raw) else faultkind.of_no_record(raw)
+    kind = None if is_policy_record(raw) else record_faults.of_no_record(raw)
     if kind is None:
         return None
     advice = "begin the record with v=DMARC1; in exactly these letters, without quotes or backslashes"
@@ -191,7 +191,7 @@ def _read_tags(raw: bytes, faults: list[Fault]) -> _Tags:
             continue
         if not equals or _NAME.fullmatch(name) is None:
             advice = "write name=value and a semicolon after it"
-            faults.append(Fault("", f"not a tag: {shown(part)}", advice, faultkind.of_part(part)))
+            faults.append(Fault("", f"not a tag: {shown(part)}", advice, record_faults.of_part(part)))
             continue
         _take(name.lower(), value, tags, faults)
     return tags
@@ -228,7 +228,7 @@ def _word(words: type[Word], name: str, tags: _Tags, faults: list[Fault]) -> Wor
     if found is None:
         choices = ", ".join(f"{name}={word}" for word in known)
         missing = " (is a semicolon missing?)" if "=" in value else ""
-        kind = faultkind.of_policy(value) if words is Policy else faultkind.of_value(value)
+        kind = record_faults.of_policy(value) if words is Policy else record_faults.of_value(value)
         faults.append(Fault(name, f"{shown(value)} is not a value of it", f"write one of {choices}{missing}", kind))
     return found
 
@@ -254,7 +254,7 @@ def _failure_options(tags: _Tags, faults: list[Fault], *, ruf: tuple[str, ...]) 
     once = len(set(options)) == len(options)
     if not once or not {"0", "1", "d", "s"}.issuperset(options) or {"0", "1"}.issubset(options):
         problem = f"{shown(value)} is not a list of options"
-        faults.append(Fault("fo", problem, "write 0 or 1, d, s with colons between", faultkind.of_value(value)))
+        faults.append(Fault("fo", problem, "write 0 or 1, d, s with colons between", record_faults.of_value(value)))
         return "0"
     return ":".join(options)
 

@@ -5,20 +5,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from dmarcmilter.advice import Severity, accounts, files, postfix, services
-from dmarcmilter.advice import mta as advice_mta
-from dmarcmilter.advice.accounts import acting_as
-from dmarcmilter.advice.finding import Finding as Advice
-from dmarcmilter.advice.reach import first_closed
-from dmarcmilter.advice.scene import Scene
-from dmarcmilter.endpoint import parse_listen, parse_socket
-from dmarcmilter.health import asking, milterprobe
+from dmarcmilter.config.endpoint import parse_listen, parse_socket
+from dmarcmilter.config.schema import Config
+from dmarcmilter.config_check import Severity, files
+from dmarcmilter.config_check import mta as advice_mta
+from dmarcmilter.config_check.environment import Scene
+from dmarcmilter.config_check.finding import Finding as Advice
+from dmarcmilter.dns import MessageLookup, Resolver, system_nameservers
+from dmarcmilter.dns.lookup import Status
+from dmarcmilter.health import milter_probe, probe
 from dmarcmilter.health.finding import Finding, Health
-from dmarcmilter.health.milterprobe import ProbeError
-from dmarcmilter.lookup import Status
-from dmarcmilter.metrics import outside
-from dmarcmilter.resolver import MessageLookup, Resolver, system_nameservers
-from dmarcmilter.settings import Config
+from dmarcmilter.health.milter_probe import ProbeError
+from dmarcmilter.metrics import gauges
+from dmarcmilter.postfix import accounts, postconf, services
+from dmarcmilter.postfix.accounts import acting_as
+from dmarcmilter.postfix.socket_access import first_closed
 
 SECONDS: Final = 5.0
 """For one answer: monitoring gives up after ten or so."""
@@ -36,7 +37,7 @@ def milter_socket(config: Config, _scene: Scene | None = None) -> Finding:
     """A filter negotiates on the socket that the MTA uses."""
     name = "socket"
     try:
-        version = milterprobe.negotiate(parse_socket(config.milter.socket), SECONDS)
+        version = milter_probe.negotiate(parse_socket(config.milter.socket), SECONDS)
     except ProbeError as error:
         fix = ": systemctl start dmarcmilter" if error.not_listening else ""
         return Finding(name, Health.DOWN, f"{config.milter.socket}: {error}{fix}")
@@ -49,7 +50,7 @@ def workers(config: Config, _scene: Scene | None = None) -> Finding:
     if not listen:
         return Finding(name, Health.HEALTHY, "not known without [metrics] listen")
     try:
-        found = asking.workers(parse_listen(listen), SECONDS)
+        found = probe.workers(parse_listen(listen), SECONDS)
     except ProbeError as error:
         other = "" if error.not_listening else " (another program has the address: choose another for [metrics] listen)"
         return Finding(name, Health.DEGRADED, f"{listen}: {error}{other}")
@@ -95,7 +96,7 @@ def journal(config: Config, scene: Scene) -> Finding:
         return Finding(name, Health.DEGRADED, f"{directory}: no such directory")
     if not is_folder or not writable:
         return Finding(name, Health.DEGRADED, f"{directory}: not writable for {_who_and_how(config, scene)}")
-    free = outside.journal(str(directory)).free
+    free = gauges.journal(str(directory)).free
     if free is None or free < LITTLE_ROOM:
         return Finding(name, Health.DEGRADED, f"{directory}: {_megabytes(free or 0)} of room left")
     return Finding(name, Health.HEALTHY, f"writable, {_megabytes(free)} of room")
@@ -129,7 +130,7 @@ def mta(config: Config, scene: Scene) -> Finding:
         return Finding(name, Health.HEALTHY, "no Postfix here")
     named = any(services.names_us(one, where) for one in (scene.postfix, *scene.instances))
     # A Postfix that was named by who asks counts in any case.
-    if not named and not scene.postfix.directory and not postfix.is_running(scene.postfix):
+    if not named and not scene.postfix.directory and not postconf.is_running(scene.postfix):
         return Finding(name, Health.HEALTHY, "Postfix does not run here")
     found = [*advice_mta.socket(config, scene), *advice_mta.judge_live(config, scene)]
     return _worst_of(name, Health.DOWN, found, "Postfix hands its mail to the filter")
@@ -146,7 +147,7 @@ def _worst_of(name: str, health: Health, found: Sequence[Advice], fine: str) -> 
 
 def ingest(config: Config, _scene: Scene | None = None) -> Finding:
     """What is in the journal gets into the database."""
-    name, state = "ingest", outside.journal(config.history.journal)
+    name, state = "ingest", gauges.journal(config.history.journal)
     if state.unread is None:
         return Finding(name, Health.DEGRADED, f"{config.history.journal} cannot be read")
     if state.ingest_age is None:

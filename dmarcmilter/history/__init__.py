@@ -1,0 +1,1 @@
+"""Recorded outcomes: journal, store, statistics, survey."""

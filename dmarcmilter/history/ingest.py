@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dmarcmilter.history import files, purge, rows, schema
-from dmarcmilter.history import progress as progress_file
-from dmarcmilter.history.files import Piece
-from dmarcmilter.history.rows import Line, UnreadableError
+from dmarcmilter.history import conversion_progress as progress_file
+from dmarcmilter.history import journal_files, migrations, outcome_rows, retention
+from dmarcmilter.history.journal_files import Piece
+from dmarcmilter.history.outcome_rows import Line, UnreadableError
 from dmarcmilter.history.store import Store, StoreError, UnacceptableError
-from dmarcmilter.history.writer import Advance, Writer
+from dmarcmilter.history.table_writer import Advance, Writer
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +64,10 @@ class Ingest:
         """Read all there is; the number of outcomes. StoreError when the database is not there."""
         self.store.must_be_the_same()
         if self._writer is None:
-            schema.migrate(self.store)
+            migrations.migrate(self.store)
             self._writer = Writer(self.store)
         before = self.counts.outcomes
-        found = files.listed(self.journal)
+        found = journal_files.listed(self.journal)
         self._files = {path: progress for path, progress in self._files.items() if path in set(found)}
         for path in found:
             try:
@@ -124,7 +124,7 @@ class Ingest:
         if progress is None:
             return
         while path.stat().st_size > progress.position:
-            piece = files.read(path, progress.position)
+            piece = journal_files.read(path, progress.position)
             if piece.end == piece.start:
                 return
             if not self._take(path, progress, piece, writer):
@@ -133,7 +133,7 @@ class Ingest:
                 return
 
     def _opened(self, path: Path, writer: Writer) -> _Progress | None:
-        digest = files.identity(path)
+        digest = journal_files.identity(path)
         if digest is None:
             return None
         progress = _Progress(digest, writer.reached(digest).position)
@@ -158,7 +158,7 @@ class Ingest:
         lines = []
         for raw in piece.lines:
             try:
-                lines.append(rows.parse(raw))
+                lines.append(outcome_rows.parse(raw))
             except UnreadableError as error:
                 log.warning("history: %s: line not read: %s: %r", path, error, raw[:MAX_SHOWN])
         return lines
@@ -182,17 +182,17 @@ class Ingest:
         if self._tidied == now.date().isoformat():
             return
         if self.retention_days:
-            gone = purge.purge(self.store, purge.first_day_kept(now, self.retention_days))
+            gone = retention.purge(self.store, retention.first_day_kept(now, self.retention_days))
             log.info("history: %d outcomes older than %d days removed", gone, self.retention_days)
         if self.delete_after_days:
-            for path in files.listed(self.journal):
+            for path in journal_files.listed(self.journal):
                 self._delete_if_done(path, now)
         self._tidied = now.date().isoformat()
 
     def _delete_if_done(self, path: Path, now: datetime) -> None:
-        if self._writer is None or not files.is_settled(path, now, self.delete_after_days):
+        if self._writer is None or not journal_files.is_settled(path, now, self.delete_after_days):
             return
-        digest = files.identity(path)
+        digest = journal_files.identity(path)
         reached = self._writer.reached(digest) if digest else None
         # A file with lines that we could not read is the only place where they are: a person decides.
         if reached and reached.position == path.stat().st_size and not reached.unreadable:

@@ -14,8 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-from dmarcmilter.endpoint import without_password
-from dmarcmilter.history import engine
+from dmarcmilter.config.endpoint import without_password
+from dmarcmilter.history import database_engine
 
 Connection = sa.Connection
 
@@ -159,7 +159,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         try:
-            self._engine = engine.make(url)
+            self._engine = database_engine.make(url)
         except (exc.ArgumentError, ImportError) as error:
             raise StoreError(f"[history] database: {_one_line(error)}") from error
         except ValueError:
@@ -228,7 +228,7 @@ class Store:
 
     def _unlocked_state(self) -> tuple[int, int, bool] | None:
         """What shows that a file which is read without locks was written to; None: it is read with locks."""
-        if self._file is None or not engine.only_readable(str(self._file)):
+        if self._file is None or not database_engine.only_readable(str(self._file)):
             return None
         try:
             found = self._file.stat()

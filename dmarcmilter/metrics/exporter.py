@@ -16,12 +16,12 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from dmarcmilter.endpoint import Socket, parse_listen
+from dmarcmilter.config.endpoint import Socket, parse_listen
+from dmarcmilter.config.schema import Config
 from dmarcmilter.metrics import families as f
-from dmarcmilter.metrics import outside
+from dmarcmilter.metrics import gauges
 from dmarcmilter.metrics.board import Board
 from dmarcmilter.metrics.exposition import CONTENT_TYPE_LATEST, Exposition, liveliness
-from dmarcmilter.settings import Config
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def run(config: Config, board: Board) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    exposition = Exposition(board, partial(outside.journal, config.history.journal))
+    exposition = Exposition(board, partial(gauges.journal, config.history.journal))
     try:
         asyncio.run(_serve(parse_listen(config.metrics.listen), Pages(board, exposition)))
     except OSError as error:

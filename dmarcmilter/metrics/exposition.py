@@ -9,10 +9,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dmarcmilter.metrics import outside
+from dmarcmilter.metrics import gauges
 from dmarcmilter.metrics.board import Board, Sign, State
 from dmarcmilter.metrics.families import FAMILIES, PREFIX, Family, Kind, place
-from dmarcmilter.metrics.outside import JournalState
+from dmarcmilter.metrics.gauges import JournalState
 
 __all__ = ["CONTENT_TYPE_LATEST", "Exposition", "liveliness"]
 
@@ -81,7 +81,7 @@ def _processes(signs: list[Sign]) -> Iterator[Metric]:
     yield workers
     oldest = max((sign.age for sign in signs), default=0.0)
     yield _gauge("worker_silence_seconds", "Since the sign of life of the worker that is silent longest.", oldest)
-    resident = outside.resident_bytes(sign.pid for sign in signs)
+    resident = gauges.resident_bytes(sign.pid for sign in signs)
     yield _gauge("workers_resident_bytes", "Memory of all workers; what they share counts for each.", resident)
 
 

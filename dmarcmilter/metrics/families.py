@@ -9,13 +9,13 @@ from enum import StrEnum
 from itertools import accumulate
 from typing import Final
 
+from dmarcmilter.auth.results import ArcWord, DkimWord, SpfWord
 from dmarcmilter.dmarc.author import AuthorProblem
 from dmarcmilter.dmarc.evaluation import DmarcWord, Trouble
 from dmarcmilter.dmarc.record import Policy
-from dmarcmilter.evidence import ArcWord, DkimWord, SpfWord
-from dmarcmilter.message import UNCLEANABLE
-from dmarcmilter.resolver.watch import AnswerWord, Origin
-from dmarcmilter.rules import Action, ReasonType
+from dmarcmilter.dns.observer import AnswerWord, Origin
+from dmarcmilter.mail.message import UNCLEANABLE
+from dmarcmilter.policy.types import Action, ReasonType
 
 PREFIX: Final = "dmarcmilter_"
 MICROSECONDS: Final = 1_000_000

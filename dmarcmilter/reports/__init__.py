@@ -1,0 +1,1 @@
+"""Aggregate and failure reports to Domain Owners."""

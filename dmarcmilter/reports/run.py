@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from dmarcmilter.config.schema import Reports
 from dmarcmilter.history.store import Store
-from dmarcmilter.reports.book import Kind, Planned
-from dmarcmilter.reports.days import NEVER, PARTLY
-from dmarcmilter.reports.delivery import Transport
-from dmarcmilter.reports.destinations import Destination, Verification
-from dmarcmilter.reports.fairness import organization_of
-from dmarcmilter.reports.ledger import Ledger
-from dmarcmilter.reports.merging import Fate, Judged, Merging
-from dmarcmilter.reports.planning import AUTHENTICATED, LATE_DAYS, Planner, Withheld, due_days, plannable
-from dmarcmilter.reports.sending import Progress, Sending, Sum, World, asked
-from dmarcmilter.reports.signing import Signer
-from dmarcmilter.reports.spool import Entry, Spool
-from dmarcmilter.reports.standing import Lock, Standing, Upkeep
-from dmarcmilter.reports.stored import number
-from dmarcmilter.reports.verifying import VERIFY_SECONDS
-from dmarcmilter.settings import Reports
+from dmarcmilter.reports.aggregate.day_outcomes import number
+from dmarcmilter.reports.aggregate.days import NEVER, PARTLY
+from dmarcmilter.reports.aggregate.planning import AUTHENTICATED, LATE_DAYS, Planner, Withheld, due_days, plannable
+from dmarcmilter.reports.delivery.destination_verification import VERIFY_SECONDS
+from dmarcmilter.reports.delivery.destinations import Destination, Verification
+from dmarcmilter.reports.delivery.dkim_signing import Signer
+from dmarcmilter.reports.delivery.ledger import Ledger
+from dmarcmilter.reports.delivery.organization_turns import organization_of
+from dmarcmilter.reports.delivery.relay import Transport
+from dmarcmilter.reports.delivery.report_tables import Kind, Planned
+from dmarcmilter.reports.delivery.sending import Progress, Sending, Sum, World, asked
+from dmarcmilter.reports.delivery.suppressions import Lock, Standing, Upkeep
+from dmarcmilter.reports.failure.incident_spool import Entry, Spool
+from dmarcmilter.reports.failure.planning import Fate, Judged, Merging
 
 log = logging.getLogger(__name__)
 

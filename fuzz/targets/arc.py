@@ -4,21 +4,21 @@ from collections.abc import Iterator
 
 import signing
 
-from dmarcmilter import mailfile
-from dmarcmilter.checks import arc
-from dmarcmilter.checks.bodyhash import BodyHasher
-from dmarcmilter.dmarc.domain import parse
-from dmarcmilter.evidence import ArcResult, ArcWord
+from dmarcmilter.auth import arc
+from dmarcmilter.auth.body_hash import BodyHasher
+from dmarcmilter.auth.results import ArcResult, ArcWord
+from dmarcmilter.mail import message_file
+from dmarcmilter.mail.domain import parse
 from fuzz import signed
 from fuzz.material import message_of, vectors
 
-SIGNED = {signed.content(mail.headers, mail.body) for mail in map(mailfile.parse, signed.by_arc())}
+SIGNED = {signed.content(mail.headers, mail.body) for mail in map(message_file.parse, signed.by_arc())}
 MAX_QUESTIONS = arc.MAX_SETS + arc.MAX_OLDER + 1
 
 
 def check(data: bytes) -> None:
     """The input is a message with CRLF."""
-    mail = mailfile.parse(data)
+    mail = message_file.parse(data)
     chain = arc.read(mail.headers)
     assert not (chain.sets and chain.fault)
     assert [one.instance for one in chain.sets] == list(range(1, len(chain.sets) + 1))

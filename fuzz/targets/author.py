@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from dmarcmilter.dmarc.author import MAX_DOMAINS, AuthorProblem, author_domain
-from dmarcmilter.dmarc.domain import parse
-from dmarcmilter.message import Header
+from dmarcmilter.mail.domain import parse
+from dmarcmilter.mail.message import Header
 from fuzz.material import BETWEEN, fields_of, message_of, octets, rows, vectors
 
 OTHER = Header(b"Subject", b" From: ceo@bank.example")

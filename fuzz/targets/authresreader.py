@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from dmarcmilter.authres import Result, render
-from dmarcmilter.authresreader import MAX_PROPERTIES, MAX_RESULTS, Parsed, parse
+from dmarcmilter.auth.authentication_results import Result, render
+from dmarcmilter.auth.authentication_results_reader import MAX_PROPERTIES, MAX_RESULTS, Parsed, parse
 from fuzz.material import fields_of, message_of, octets, rows, vectors
 
 KEYWORD = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")

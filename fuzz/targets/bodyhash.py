@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import signing
 
-from dmarcmilter.checks import canonical
-from dmarcmilter.checks.bodyhash import BodyHasher, BodyPlan
-from dmarcmilter.message import Header
+from dmarcmilter.auth import canonicalization
+from dmarcmilter.auth.body_hash import BodyHasher, BodyPlan
+from dmarcmilter.mail.message import Header
 from fuzz.material import message_of, parts, vectors
 
 
@@ -33,12 +33,12 @@ def check(data: bytes) -> None:
 
 def _check_field(value: bytes) -> None:
     field = Header(b"Subject", value)
-    relaxed = canonical.relaxed_field(field)
+    relaxed = canonicalization.relaxed_field(field)
     assert relaxed == signing.canonical_header(b"Subject", value, relaxed=True)
-    assert canonical.simple_field(field) == signing.canonical_header(b"Subject", value, relaxed=False)
+    assert canonicalization.simple_field(field) == signing.canonical_header(b"Subject", value, relaxed=False)
     if not re.search(rb"\r(?!\n)|(?<!\r)\n", value):
         again = Header(b"SUBJECT ", relaxed.removeprefix(b"subject:").removesuffix(b"\r\n"))
-        assert canonical.relaxed_field(again) == relaxed
+        assert canonicalization.relaxed_field(again) == relaxed
 
 
 def seeds() -> Iterator[bytes]:

@@ -4,23 +4,23 @@ from collections.abc import Iterator
 
 import signing
 
-from dmarcmilter import mailfile
-from dmarcmilter.checks import dkim
-from dmarcmilter.checks.bodyhash import BodyHasher
-from dmarcmilter.dmarc.domain import Domain, parse
-from dmarcmilter.evidence import DkimResult, DkimWord
+from dmarcmilter.auth import dkim
+from dmarcmilter.auth.body_hash import BodyHasher
+from dmarcmilter.auth.results import DkimResult, DkimWord
+from dmarcmilter.mail import message_file
+from dmarcmilter.mail.domain import Domain, parse
 from fuzz import signed
 from fuzz.material import message_of, vectors
 
 SIGNED = {
-    signed.content(mail.headers, mail.body) for mail in map(mailfile.parse, [signed.from_rfc(), *signed.by_dkim()])
+    signed.content(mail.headers, mail.body) for mail in map(message_file.parse, [signed.from_rfc(), *signed.by_dkim()])
 }
 NEAR = Domain("example.org")
 
 
 def check(data: bytes) -> None:
     """The input is a message with CRLF."""
-    mail = mailfile.parse(data)
+    mail = message_file.parse(data)
     asked: list[str] = []
     found = dkim.read(mail.headers, NEAR)
     names = dkim.key_names(found, NEAR)

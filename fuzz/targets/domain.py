@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from dmarcmilter.dmarc import domain as domains
+from dmarcmilter.mail import domain as domains
 from fuzz.material import octets, rows, vectors
 
 FORM = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")

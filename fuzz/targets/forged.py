@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator
 
-from dmarcmilter import authresreader
-from dmarcmilter.authres import forged
-from dmarcmilter.dmarc import domain
+from dmarcmilter.auth import authentication_results_reader
+from dmarcmilter.auth.authentication_results import forged
+from dmarcmilter.mail import domain
 from fuzz.material import fields_of, message_of, octets, rows, vectors
 
 OURS = ("mx.test.example", "xn--bcher-kva.example")
@@ -42,7 +42,7 @@ def _readings(value: bytes) -> Iterator[str]:
             yield _plain(one.partition(";")[0])
             yield _plain(next(iter(one.lstrip(_SPACE).split()), ""))
             yield _plain(word[0] if (word := _FIRST_WORD.match(one.lstrip(_SPACE))) else "")
-    read = authresreader.parse(value)
+    read = authentication_results_reader.parse(value)
     if read is not None:
         yield _plain(read.authserv_id)
 

@@ -6,31 +6,31 @@ from collections.abc import Iterator
 import signing
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from dmarcmilter.checks import keyrecord
-from dmarcmilter.checks.fault import Fault
-from dmarcmilter.checks.keyrecord import Algorithm, KeyRecord
-from dmarcmilter.evidence import DkimWord
+from dmarcmilter.auth import key_record
+from dmarcmilter.auth.key_record import Algorithm, KeyRecord
+from dmarcmilter.auth.results import DkimWord
+from dmarcmilter.auth.signature_fault import Fault
 from fuzz.material import rows, vectors
 
 DIGEST = hashlib.sha256(b"").digest()
 
 
 def check(data: bytes) -> None:
-    found = keyrecord.parse(data)
-    assert found == keyrecord.parse(data)
+    found = key_record.parse(data)
+    assert found == key_record.parse(data)
     if isinstance(found, Fault):
         assert found.word in (DkimWord.PERMERROR, DkimWord.POLICY)
         return
     assert b"p" in data
     if isinstance(found.key, RSAPublicKey):
-        assert keyrecord.MIN_RSA_BITS <= found.key.key_size <= keyrecord.MAX_RSA_BITS
-        assert found.key.public_numbers().e.bit_length() <= keyrecord.MAX_EXPONENT_BITS
+        assert key_record.MIN_RSA_BITS <= found.key.key_size <= key_record.MAX_RSA_BITS
+        assert found.key.public_numbers().e.bit_length() <= key_record.MAX_EXPONENT_BITS
     # The fuzzer knows no private key.
     for signature in (b"", b"\0", bytes(64), data[:256]):
         assert not found.verifies(signature, DIGEST)
     lookup = signing.zone({"k": [data]})
     for algorithm in Algorithm:
-        assert isinstance(keyrecord.find("k", algorithm, lookup), KeyRecord) == (algorithm is found.algorithm)
+        assert isinstance(key_record.find("k", algorithm, lookup), KeyRecord) == (algorithm is found.algorithm)
 
 
 def seeds() -> Iterator[bytes]:

@@ -4,20 +4,22 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
-from dmarcmilter import actions, mailfile, pipeline
-from dmarcmilter.checks import arc, dkim
+from dmarcmilter import pipeline
+from dmarcmilter.auth import arc, dkim
+from dmarcmilter.auth.results import DkimWord, SpfWord
 from dmarcmilter.dmarc.discovery import MAX_IDENTIFIERS
-from dmarcmilter.dmarc.domain import parse
 from dmarcmilter.dmarc.evaluation import DmarcWord
 from dmarcmilter.dmarc.record import Policy
-from dmarcmilter.evidence import DkimWord, SpfWord
-from dmarcmilter.explanation import as_text, explain
-from dmarcmilter.message import Message
-from dmarcmilter.mtaactions import ChangeHeader, InsertHeader, Reply
+from dmarcmilter.explain import as_text, explain
+from dmarcmilter.mail import message_file
+from dmarcmilter.mail.domain import parse
+from dmarcmilter.mail.message import Message
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.pipeline import Site
-from dmarcmilter.replies import MAX_REPLY
-from dmarcmilter.rules import Action, QuarantineAction
+from dmarcmilter.policy.types import Action, QuarantineAction
+from dmarcmilter.response import plan
+from dmarcmilter.response.actions import ChangeHeader, InsertHeader, Reply
+from dmarcmilter.response.reply import MAX_REPLY
 from fuzz import signed, world
 from fuzz.material import BETWEEN, message_of, parts, vectors
 from fuzz.targets import spf
@@ -35,7 +37,7 @@ def check(data: bytes) -> None:
     line, zone, raw = parts(data, 3)
     envelope, method = world.envelope(line)
     site = world.site(method, temperror="tempfail", trusted_sealers=["hop1.example", "hop2.example", "hop3.example"])
-    mail = mailfile.parse(raw)
+    mail = message_file.parse(raw)
     message = Message(replace(envelope, received_at=envelope.received_at), mail.headers, len(raw))
     reading = pipeline.read(mail.headers)
     for start in range(0, len(mail.body), 1000):
@@ -95,7 +97,7 @@ def _check_words(outcome: Outcome, site: Site) -> None:
     channel = replace(site.channel, way=QuarantineAction.SUBJECT)
     if outcome.decision.action is Action.QUARANTINE:
         outcome = replace(outcome, decision=replace(outcome.decision, action=Action.ACCEPT))
-    for action in actions.plan(outcome, authserv_id=IDS[0], own_ids=IDS, texts=site.texts, channel=channel):
+    for action in plan.plan(outcome, authserv_id=IDS[0], own_ids=IDS, texts=site.texts, channel=channel):
         if isinstance(action, Reply):
             assert all(" " <= char <= "~" for char in action.text)
             assert action.code[0] == action.enhanced[0]

@@ -7,10 +7,10 @@ from test_readings import ADDRESS, QUOTED, READERS
 from test_readings import decoded as decoded_by_python
 
 from dmarcmilter.dmarc.author import author_domain
-from dmarcmilter.dmarc.domain import parse
-from dmarcmilter.dmarc.encodedwords import View, decoded
-from dmarcmilter.dmarc.syntax import unfold
-from dmarcmilter.message import Header
+from dmarcmilter.mail.domain import parse
+from dmarcmilter.mail.encoded_words import View, decoded
+from dmarcmilter.mail.header_tokens import unfold
+from dmarcmilter.mail.message import Header
 from fuzz.material import fields_of, message_of, octets, rows, vectors
 
 MAX_READ = 500

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from dmarcmilter.dmarc import record, reporturi
+from dmarcmilter.dmarc import record, report_uri
 from dmarcmilter.dmarc.record import MAX_TEXT, Policy, PolicyRecord
 from fuzz.material import rows, vectors
 
@@ -29,7 +29,7 @@ def _check_record(found: PolicyRecord) -> None:
     assert found.usable or (found.p, found.sp, found.np, found.rua) == (Policy.NONE, None, None, ())
     assert found.pct is None or 0 <= found.pct <= 100
     for uris in (found.rua, found.ruf):
-        assert len(uris) <= reporturi.MAX_URIS
+        assert len(uris) <= report_uri.MAX_URIS
         assert len(set(uris)) == len(uris)
         assert not set("".join(uris)) & set(", !;\t")
     assert found.fo == "0" or found.ruf

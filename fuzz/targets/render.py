@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from dmarcmilter import authresreader
-from dmarcmilter.authres import MAX_FIELD, MAX_VALUE, Result, forged, render
+from dmarcmilter.auth import authentication_results_reader
+from dmarcmilter.auth.authentication_results import MAX_FIELD, MAX_VALUE, Result, forged, render
 from fuzz.material import rows
 
 IDENTIFIER = "mx.test.example"
@@ -20,7 +20,7 @@ def check(data: bytes) -> None:
     assert all(" " <= char <= "~" for char in field.replace("\n\t", ""))
     assert all(0 < len(line) < 998 for line in field.split("\n"))
     for wire in (field.replace("\n", "\r\n"), field.replace("\n\t", " ")):
-        read = authresreader.parse(wire.encode("ascii"))
+        read = authentication_results_reader.parse(wire.encode("ascii"))
         assert read is not None
         assert read.authserv_id == IDENTIFIER
         _check_results(results, read.results, whole="further signatures" not in field and len(field) < MAX_FIELD // 2)
@@ -33,7 +33,9 @@ def _result(words: list[str]) -> Result:
     return Result(METHODS[sum(map(ord, method)) % len(METHODS)], "fail", reason, comment, pairs)
 
 
-def _check_results(written: list[Result], read: tuple[authresreader.ReadResult, ...], *, whole: bool) -> None:
+def _check_results(
+    written: list[Result], read: tuple[authentication_results_reader.ReadResult, ...], *, whole: bool
+) -> None:
     """Signatures may have been left out of a long field, details only of a very long one."""
     if not whole:
         assert len(read) <= len(written)

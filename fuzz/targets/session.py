@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import Milter
 
-from dmarcmilter.authres import forged
+from dmarcmilter.auth.authentication_results import forged
 from fuzz import mta, world
 from fuzz.material import BETWEEN, message_of, parts, vectors
 from fuzz.targets.message import seeds as message_seeds

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from dmarcmilter.dmarc.domain import parse
-from dmarcmilter.smtppath import MAX_PATH, MAX_PLAIN_LOCAL, Mailbox, folded, is_null, read, read_all
+from dmarcmilter.mail.domain import parse
+from dmarcmilter.mail.path import MAX_PATH, MAX_PLAIN_LOCAL, Mailbox, folded, is_null, read, read_all
 from fuzz.material import rows
 
 _COMMENT = re.compile(r"\([^()]*\)")

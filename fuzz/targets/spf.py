@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from dmarcmilter.checks import spf
-from dmarcmilter.dmarc.domain import Domain, parse
-from dmarcmilter.evidence import SpfResult, SpfScope, SpfWord
-from dmarcmilter.lookup import Lookup
-from dmarcmilter.message import Envelope
+from dmarcmilter.auth import spf
+from dmarcmilter.auth.results import SpfResult, SpfScope, SpfWord
+from dmarcmilter.dns.lookup import Lookup
+from dmarcmilter.mail.domain import Domain, parse
+from dmarcmilter.mail.message import Envelope
 from fuzz import world
 from fuzz.material import BETWEEN, parts, vectors
 

@@ -4,37 +4,37 @@ import base64
 import hashlib
 from collections.abc import Iterator
 
-from dmarcmilter.checks import taglist
+from dmarcmilter.auth import tag_list
 from fuzz.material import fields_of, message_of, rows, vectors
 
-SPACE = taglist.FWS
+SPACE = tag_list.FWS
 
 
 def check(data: bytes) -> None:
-    tags = taglist.parse(data)
+    tags = tag_list.parse(data)
     if tags is not None:
         assert len(tags) <= data.count(b"=")
-        assert taglist.parse(b";".join(b"%b=%b" % pair for pair in tags.items())) == tags
+        assert tag_list.parse(b";".join(b"%b=%b" % pair for pair in tags.items())) == tags
         # Only b= may go for the hash (RFC 6376 3.7), and with it nothing else.
-        emptied = taglist.parse(taglist.without_value(data, b"b"))
+        emptied = tag_list.parse(tag_list.without_value(data, b"b"))
         assert emptied == {name: b"" if name == b"b" else value for name, value in tags.items()}
         for value in tags.values():
             _check_value(value)
     _check_value(data)
-    once = taglist.without_value(data, b"b")
-    assert taglist.without_value(once, b"b") == once
+    once = tag_list.without_value(data, b"b")
+    assert tag_list.without_value(once, b"b") == once
     assert once.count(b";") == data.count(b";")
 
 
 def _check_value(value: bytes) -> None:
-    octets = taglist.base64(value)
+    octets = tag_list.base64(value)
     if octets is not None:
-        padded = taglist.compact(value)
+        padded = tag_list.compact(value)
         assert base64.b64decode(padded, validate=True) == octets
         assert len(octets) == len(padded) // 4 * 3 - padded.count(b"=")
-    number = taglist.number(value, 12)
+    number = tag_list.number(value, 12)
     assert number is None or 0 <= number < 10**12
-    assert all(item == item.strip(SPACE).lower() for item in taglist.items(value))
+    assert all(item == item.strip(SPACE).lower() for item in tag_list.items(value))
 
 
 def seeds() -> Iterator[bytes]:

@@ -8,12 +8,12 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from dmarcmilter.resolver import wire
-from dmarcmilter.resolver.names import name_to_text, name_to_wire, read_name
+from dmarcmilter.dns import wire_format
+from dmarcmilter.dns.names import name_to_text, name_to_wire, read_name
 
 NAME = b"\x01a\x07example\x00"
 ID = 7
-TYPES = [wire.RDTYPES[word] for word in ("TXT", "A", "AAAA", "MX", "PTR", "SRV", "SOA")]
+TYPES = [wire_format.RDTYPES[word] for word in ("TXT", "A", "AAAA", "MX", "PTR", "SRV", "SOA")]
 START = 12
 """Octets of a header."""
 
@@ -25,17 +25,17 @@ def check(data: bytes) -> None:
     _check_names(data)
     asked = NAME + rdtype.to_bytes(2, "big") + b"\0\1"
     reply = ID.to_bytes(2, "big") + bytes((head[0] | 0x80, head[1])) + b"\0\1" + head[2:] + asked + rest
-    if not wire.is_reply(reply, ID, NAME, rdtype):
+    if not wire_format.is_reply(reply, ID, NAME, rdtype):
         return
-    assert not wire.is_reply(reply, ID + 1, NAME, rdtype)
-    assert not wire.is_reply(reply, ID, b"\x01b\x07example\x00", rdtype)
-    found = wire.read_reply(reply, NAME, rdtype)
+    assert not wire_format.is_reply(reply, ID + 1, NAME, rdtype)
+    assert not wire_format.is_reply(reply, ID, b"\x01b\x07example\x00", rdtype)
+    found = wire_format.read_reply(reply, NAME, rdtype)
     if found is None:
         return
     assert 0 <= found.ttl <= 0x7FFFFFFF
-    assert 0 <= found.aliases <= wire.MAX_CHAIN + 1
+    assert 0 <= found.aliases <= wire_format.MAX_CHAIN + 1
     assert len(found.records) * 12 <= len(reply)
-    assert not found.records or (found.complete and found.rcode == wire.NOERROR)
+    assert not found.records or (found.complete and found.rcode == wire_format.NOERROR)
     _check_against_dnspython(reply, rdtype, found)
 
 
@@ -51,9 +51,9 @@ def _check_names(data: bytes) -> None:
     name_to_wire(data.decode("latin-1"))
 
 
-def _check_against_dnspython(reply: bytes, rdtype: int, found: wire.Reply) -> None:
+def _check_against_dnspython(reply: bytes, rdtype: int, found: wire_format.Reply) -> None:
     """Addresses only: what both can read must be the same."""
-    if rdtype not in (wire.RDTYPES["A"], wire.RDTYPES["AAAA"]) or not found.records or found.aliases:
+    if rdtype not in (wire_format.RDTYPES["A"], wire_format.RDTYPES["AAAA"]) or not found.records or found.aliases:
         return
     try:
         parsed = dns.message.from_wire(reply)
@@ -82,7 +82,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def _seed(word: str, text: str, section: str) -> bytes:
-    asked = word if wire.RDTYPES[word] in TYPES else "TXT"
+    asked = word if wire_format.RDTYPES[word] in TYPES else "TXT"
     message = dns.message.make_response(dns.message.make_query("a.example", asked, use_edns=0, id=ID))
     chain = [dns.rrset.from_text("a.example.", 300, "IN", "CNAME", "b.example.")] if section == "authority" else []
     message.answer = chain if word != "CNAME" else []
@@ -91,4 +91,4 @@ def _seed(word: str, text: str, section: str) -> bytes:
     )
     octets = message.to_wire()
     after = START + len(NAME) + 4
-    return bytes((TYPES.index(wire.RDTYPES[asked]),)) + octets[2:4] + octets[6:12] + octets[after:]
+    return bytes((TYPES.index(wire_format.RDTYPES[asked]),)) + octets[2:4] + octets[6:12] + octets[after:]

@@ -11,8 +11,8 @@ import dkim
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from dmarcmilter.demo.mta.headers import split_message
-from dmarcmilter.demo.nameserver import NameServer
+from dmarcmilter.testing.name_server import NameServer
+from dmarcmilter.testing.postfix_headers import split_message
 
 from .daemon import FilterDaemon
 from .postfix import PostfixServer

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from dmarcmilter.demo.mta.milterwords import ALL_ACTIONS, Event
+from dmarcmilter.testing.milter_protocol import ALL_ACTIONS, Event
 
 FILTER = Path(__file__).parent / "askedfilter.py"
 PLAIN = b"From: a@b.example\r\nSubject: hello\r\n\r\nbody\r\n"

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dmarcmilter.demo.mta.envelope import Envelope
-from dmarcmilter.demo.mta.milterclient import Event, MilterClient, Verdict
+from dmarcmilter.testing.milter_client import Event, MilterClient, Verdict
+from dmarcmilter.testing.smtp_envelope import Envelope
 
 from .daemon import FilterDaemon
 

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import Self
 
-from dmarcmilter.demo.mta.headers import Field, split_message
+from dmarcmilter.testing.postfix_headers import Field, split_message
 
 LINE_LIMIT = 1 << 20
 """A longer line ends the connection: no test sends one."""

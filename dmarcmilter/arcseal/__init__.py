@@ -1,1 +1,0 @@
-"""ARC sealing (RFC 8617 5.1), for sites that forward."""

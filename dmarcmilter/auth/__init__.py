@@ -1,0 +1,1 @@
+"""Verification of SPF, DKIM and ARC; Authentication-Results fields."""

@@ -1,0 +1,257 @@
+"""ARC chain validation (RFC 8617 5.2). Every fault, of DNS too, is final: the chain fails (5.2.1)."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dmarcmilter.auth import key_record, tag_list
+from dmarcmilter.auth import signature as signatures_of
+from dmarcmilter.auth.canonicalization import Fields, signature_field
+from dmarcmilter.auth.results import ArcResult, ArcSet, ArcWord
+from dmarcmilter.auth.signature import BodyHash, BodyPlan, Signature, Signer
+from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.dns.lookup import Lookup
+from dmarcmilter.mail.domain import Domain
+from dmarcmilter.mail.message import Header
+
+MAX_SETS = 50
+"""RFC 8617 4.2.1"""
+MAX_OLDER = 10
+"""Older ARC-Message-Signatures that are verified for oldest-pass (RFC 8617 5.2, step 5, which is optional)."""
+
+_RESULTS = b"arc-authentication-results"
+_MESSAGE = b"arc-message-signature"
+_SEAL = b"arc-seal"
+_KINDS = (_RESULTS, _MESSAGE, _SEAL)
+
+# Possessive, so that a value of any shape costs linear time. Comments in comments are not known to occur here.
+_CFWS = rb"(?:[ \t\r\n]++|\((?:[^()\\]++|\\.)*+\))*+"
+_INSTANCE = re.compile(rb"%bi%b=%b([0-9]{1,2})%b;" % (_CFWS, _CFWS, _CFWS, _CFWS), re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSet:
+    """One ARC Set (RFC 8617 4.2): where its fields are, and what is in them."""
+
+    instance: int
+    results: int
+    """Position of the ARC-Authentication-Results field."""
+    message: int
+    """Position of the ARC-Message-Signature field."""
+    seal: int
+    """Position of the ARC-Seal field."""
+    signer: Signer
+    """Of the seal."""
+    signature: Signature | Fault
+    """The ARC-Message-Signature; only that of the newest set has to be one."""
+    assessment: bytes
+    """The results after `i=N;`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The Authenticated Received Chain as it stands in the header; neither sets nor fault: there is none."""
+
+    sets: tuple[ReadSet, ...] = ()
+    """Oldest first."""
+    fault: str = ""
+    """Why it cannot pass."""
+
+
+def read(headers: Sequence[Header]) -> Chain:
+    """Collect the sets and check their structure (RFC 8617 5.2, steps 1 to 3)."""
+    positions = [position for position, header in enumerate(headers) if header.key in _KINDS]
+    if not positions:
+        return Chain()
+    if len(positions) > MAX_SETS * len(_KINDS):
+        return Chain(fault="too many ARC fields")
+    placed: dict[tuple[int, bytes], int] = {}
+    for position in positions:
+        header = headers[position]
+        place = instance_of(header), header.key
+        if not 1 <= place[0] <= MAX_SETS:
+            return Chain(fault="ARC field without a valid instance")
+        if place in placed:
+            return Chain(fault="two ARC fields of one kind and instance")
+        placed[place] = position
+    return _read_sets(headers, placed)
+
+
+def newest(headers: Sequence[Header]) -> tuple[int, bool]:
+    """The highest instance (0: none), and whether an ARC-Seal of it says cv=fail (RFC 8617 5.1, steps 2 and 3).
+
+    Also of a chain that is no chain; one with too many fields counts as full.
+    """
+    fields = [header for header in headers if header.key in _KINDS]
+    if len(fields) > MAX_SETS * len(_KINDS):
+        return MAX_SETS, False
+    instances = [instance_of(header) for header in fields]
+    highest = max(instances, default=0)
+    seals = [field for field, found in zip(fields, instances, strict=True) if found == highest and field.key == _SEAL]
+    return highest, any(_tags(seal).get(b"cv", b"").lower() == b"fail" for seal in seals)
+
+
+def _read_sets(headers: Sequence[Header], placed: Mapping[tuple[int, bytes], int]) -> Chain:
+    newest = max(instance for instance, _ in placed)
+    if len(placed) != newest * len(_KINDS):
+        return Chain(fault="ARC Set missing or incomplete")
+    sets: list[ReadSet] = []
+    for instance in range(newest, 0, -1):
+        one = _read_set(headers, instance, [placed[instance, kind] for kind in _KINDS])
+        if isinstance(one, str):
+            return Chain(fault=f"ARC-Seal {instance}: {one}")
+        sets.append(one)
+    signature = sets[0].signature
+    if isinstance(signature, Fault):
+        return Chain(fault=f"ARC-Message-Signature {newest}: {signature.reason}")
+    return Chain(tuple(reversed(sets)))
+
+
+def instance_of(header: Header) -> int:
+    """i= of an ARC field (RFC 8617 4.2.1); 0: none."""
+    if header.key == _RESULTS:
+        match = _INSTANCE.match(header.value)
+        return int(match[1]) if match else 0
+    return tag_list.number(_tags(header).get(b"i", b""), 2) or 0
+
+
+def _tags(header: Header) -> dict[bytes, bytes]:
+    """The tags of an ARC-Message-Signature or ARC-Seal; none when they are too long or invalid."""
+    return tag_list.parse(header.value) or {} if len(header.value) <= signatures_of.MAX_FIELD else {}
+
+
+def _read_set(headers: Sequence[Header], instance: int, positions: Sequence[int]) -> ReadSet | str:
+    results, message, seal = positions
+    tags = _tags(headers[seal])
+    status = tags.get(b"cv", b"").lower()
+    if status == b"fail":
+        return "chain sealed as failed"
+    if status != (b"none" if instance == 1 else b"pass"):
+        return "wrong chain validation status"
+    if b"h" in tags:
+        return "h= is not allowed"  # RFC 8617 4.1.3
+    if b"t" in tags and tag_list.number(tags[b"t"], 12) is None:
+        return Fault.SYNTAX.reason
+    signer = signatures_of.read_signer(tags)
+    if isinstance(signer, Fault):
+        return signer.reason
+    match = _INSTANCE.match(headers[results].value)
+    assessment = headers[results].value[match.end() :] if match else b""
+    signature = signatures_of.read(message, _tags(headers[message]))
+    if isinstance(signature, Signature) and _SEAL in signature.names:
+        signature = Fault.SEAL_SIGNED
+    return ReadSet(instance, results, message, seal, signer, signature, assessment)
+
+
+def _older(chain: Chain) -> list[ReadSet]:
+    """Sets before the newest whose ARC-Message-Signature is worth a look: newest first, up to one that cannot pass."""
+    found: list[ReadSet] = []
+    for one in reversed(chain.sets[:-1][-MAX_OLDER:]):
+        if isinstance(one.signature, Fault):
+            break
+        found.append(one)
+    return found
+
+
+def plans(chain: Chain) -> set[BodyPlan]:
+    """How the body has to be hashed: only the newest ARC-Message-Signature must verify."""
+    return {one.signature.plan for one in chain.sets[-1:] if isinstance(one.signature, Signature)}
+
+
+def key_names(chain: Chain) -> list[str]:
+    """The names of the key records, each once: at most one for each set, and MAX_OLDER + 1."""
+    messages = [one.signature for one in [*chain.sets[-1:], *_older(chain)]]
+    signers = [signature.signer for signature in messages if isinstance(signature, Signature)]
+    signers += [one.signer for one in reversed(chain.sets)]
+    return list(dict.fromkeys(signer.key_name for signer in signers))
+
+
+def verify(
+    chain: Chain, headers: Sequence[Header], bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
+) -> ArcResult:
+    """Validate the chain that read() found in the same header (RFC 8617 5.2, steps 4 to 7)."""
+    if chain.fault:
+        return ArcResult(ArcWord.FAIL, reason=chain.fault)
+    if not chain.sets:
+        return ArcResult(ArcWord.NONE)
+    fields = Fields(headers)
+    fault = _message_fault(chain.sets[-1], fields, bodies, lookup, now)
+    if fault is not None:
+        reason = f"ARC-Message-Signature {len(chain.sets)}: {fault.reason}"
+        return ArcResult(ArcWord.FAIL, reason=reason, unsettled=_unsettled(chain, fault, by_message=True))
+    digests = _seal_digests(chain, headers, fields)
+    for one, digest in zip(reversed(chain.sets), reversed(digests), strict=True):
+        fault = _seal_fault(one.signer, digest, lookup)
+        if fault is not None:
+            unsettled = _unsettled(chain, fault)
+            return ArcResult(ArcWord.FAIL, reason=f"ARC-Seal {one.instance}: {fault.reason}", unsettled=unsettled)
+    oldest = len(chain.sets)
+    for one in _older(chain):
+        if _message_fault(one, fields, bodies, lookup, now) is not None:
+            break
+        oldest = one.instance
+    sets = tuple(ArcSet(one.instance, one.signer.domain, one.signer.selector, one.assessment) for one in chain.sets)
+    return ArcResult(ArcWord.PASS, sets[::-1], oldest_pass=0 if oldest == 1 else oldest)
+
+
+def _unsettled(chain: Chain, fault: Fault, *, by_message: bool = False) -> Domain | None:
+    """Seals are verified from the newest on, so only the newest sealer's own key, or what he has vouched for, is open.
+
+    Of his ARC-Message-Signature only when its key is his too: anybody can have one that DNS does not answer for.
+    """
+    newest = chain.sets[-1]
+    if fault is not Fault.KEY_UNREACHABLE:
+        return None
+    if by_message and not (
+        isinstance(newest.signature, Signature) and newest.signature.signer.domain == newest.signer.domain
+    ):
+        return None
+    return newest.signer.domain
+
+
+def is_unreachable(result: ArcResult) -> bool:
+    """Whether the chain failed only because DNS did not answer: final for us (RFC 8617 5.2.1), not for the next hop."""
+    return result.result is ArcWord.FAIL and result.reason.endswith(Fault.KEY_UNREACHABLE.reason)
+
+
+def newest_fault(
+    chain: Chain, headers: Sequence[Header], bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
+) -> str:
+    """Why the newest set alone, with which a sealer is about to end the chain, would not verify; empty: it would."""
+    one, fields = chain.sets[-1], Fields(headers)
+    fault = _message_fault(one, fields, bodies, lookup, now)
+    fault = fault or _seal_fault(one.signer, _seal_digests(chain, headers, fields)[-1], lookup)
+    return fault.reason if fault else ""
+
+
+def _message_fault(
+    one: ReadSet, fields: Fields, bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
+) -> Fault | None:
+    if isinstance(one.signature, Fault):
+        return one.signature
+    return signatures_of.check(one.signature, fields, bodies, lookup, now).fault
+
+
+def _seal_fault(signer: Signer, digest: bytes, lookup: Lookup) -> Fault | None:
+    key = key_record.find(signer.key_name, signer.algorithm, lookup)
+    if isinstance(key, Fault):
+        return key
+    return None if key.verifies(signer.octets, digest) else Fault.MISMATCH
+
+
+def _seal_digests(chain: Chain, headers: Sequence[Header], fields: Fields) -> list[bytes]:
+    """What each seal signs: all sets up to its own, its own field last (RFC 8617 5.1.1).
+
+    Each seal signs all that the one before it signed and more, so one hash runs through and no field is taken twice.
+    """
+    running = hashlib.sha256()
+    digests: list[bytes] = []
+    for one in chain.sets:
+        for position in (one.results, one.message):
+            running.update(fields.canonical(position, relaxed=True))
+        own = running.copy()
+        own.update(signature_field(headers[one.seal], relaxed=True))
+        digests.append(own.digest())
+        running.update(fields.canonical(one.seal, relaxed=True))
+    return digests

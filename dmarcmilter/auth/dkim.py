@@ -1,0 +1,214 @@
+"""DKIM verification (RFC 6376, 8301, 8463, 8616): read the fields, hash the body elsewhere, then verify."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dmarcmilter.auth import signature as signatures_of
+from dmarcmilter.auth import tag_list, unsigned_duplicates
+from dmarcmilter.auth.canonicalization import Fields
+from dmarcmilter.auth.key_record import Algorithm
+from dmarcmilter.auth.results import DkimResult, DkimWord
+from dmarcmilter.auth.signature import BodyHash, BodyPlan, Signature
+from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.dns.lookup import Lookup
+from dmarcmilter.mail import domain as domains
+from dmarcmilter.mail.domain import Domain
+from dmarcmilter.mail.message import Header
+
+MAX_READ = 1000
+"""DKIM-Signature fields that are read, from the top. With more, a message without an aligned pass is temperror."""
+MAX_MAPPED = 100
+"""Of these, fields with U-labels, whose mapping is slow. Beyond that as beyond MAX_READ."""
+MAX_SIGNATURES = 10
+"""Signatures that are verified (RFC 6376 6.1 lets us limit them). An aligned one beyond leaves the result temperror."""
+MAX_UNVERIFIED = 10
+"""Results reported besides those: fields at fault, and signatures that were too many."""
+
+LIMITS = frozenset({Fault.TOO_MANY, Fault.TOO_LONG, Fault.TOO_MANY_NAMES})
+"""Faults that are limits of this program: the signature might verify elsewhere."""
+
+_FIELD = b"dkim-signature"
+_DOMAIN_TAG = re.compile(rb"(?:^|;)[ \t\r\n]*d[ \t\r\n]*=[ \t\r\n]*([A-Za-z0-9._-]+)")
+_ALGORITHM_NAME = re.compile(rb"[a-z0-9]{1,16}(?:-[a-z0-9]{1,16})?")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSignature:
+    """One DKIM-Signature field."""
+
+    facts: DkimResult
+    """What is reported of it; the result itself is final when there is no signature to verify."""
+    signature: Signature | None = None
+    identity_domain: Domain | None = None
+    """The domain of i=, d= if there is none."""
+
+
+def read(headers: Sequence[Header], author: Domain | None) -> tuple[ReadSignature, ...]:
+    """The signatures of a message in header order (RFC 6376 6.1.1).
+
+    At most MAX_SIGNATURES of them have something to verify; those whose d= is the author's or nearest to it come
+    first in the choice, then the upper ones; rsa-sha1 comes last. At most MAX_UNVERIFIED others are kept: first one of
+    each domain near the author's that was cut off, so that the DMARC result can be left open (temperror, not fail).
+    """
+    positions, is_all = _positions(headers)
+    found = [_read_field(position, headers[position].value) for position in positions]
+    usable = [index for index, one in enumerate(found) if one.signature is not None]
+    usable.sort(key=lambda index: _rank(found[index].facts, author))
+    chosen = set(usable[:MAX_SIGNATURES])
+    near: dict[Domain | None, int] = {}
+    for index in usable[MAX_SIGNATURES:]:
+        if _may_align(found[index].facts, author):
+            near.setdefault(found[index].facts.domain, index)
+    rest = [index for index in range(len(found)) if index not in chosen and index not in near.values()]
+    others = [*near.values(), *rest]
+    is_open = author is not None and (not is_all or len(near) > MAX_UNVERIFIED)
+    kept = sorted(chosen.union(others[: MAX_UNVERIFIED - is_open]))
+    unread = (ReadSignature(_faulted(DkimResult(DkimWord.POLICY), Fault.TOO_MANY)),) if is_open else ()
+    return (*(found[index] if index in chosen else _dropped(found[index]) for index in kept), *unread)
+
+
+def _may_align(facts: DkimResult, author: Domain | None) -> bool:
+    """Whether a domain could be of the author's organization, and its signature could pass."""
+    if author is None or facts.algorithm == Algorithm.RSA_SHA1:
+        return False
+    return domains.common_labels(facts.domain, author) >= min(2, len(domains.labels(author)))
+
+
+def _positions(headers: Sequence[Header]) -> tuple[list[int], bool]:
+    """Where the fields to read are, and whether these are all there are."""
+    every = [position for position, header in enumerate(headers) if header.key == _FIELD]
+    found = every[:MAX_READ]
+    mapped = [position for position in found if not headers[position].value.isascii()]
+    unread = set(mapped[MAX_MAPPED:])
+    return [position for position in found if position not in unread], len(found) == len(every) and not unread
+
+
+def plans(signatures: Iterable[ReadSignature]) -> set[BodyPlan]:
+    """How the body has to be hashed."""
+    return {one.signature.plan for one in signatures if one.signature is not None}
+
+
+def key_names(signatures: Iterable[ReadSignature], author: Domain | None = None) -> list[str]:
+    """The names of the key records, each once; those that matter most to the author first."""
+    ranked = sorted(signatures, key=lambda one: _rank(one.facts, author))
+    return list(dict.fromkeys(one.signature.signer.key_name for one in ranked if one.signature is not None))
+
+
+def verify(
+    signatures: Sequence[ReadSignature],
+    headers: Sequence[Header],
+    bodies: Mapping[BodyPlan, BodyHash],
+    lookup: Lookup,
+    now: int,
+    *,
+    first: Callable[[Domain | None], bool] = lambda _: True,
+    strangers: Lookup | None = None,
+) -> tuple[DkimResult, ...]:
+    """One result for each of what read() returned for the same header, in that order (RFC 6376 6.1).
+
+    Keys of the signing domains that `first` picks are asked for before the others', which may be slow on purpose, and
+    which `strangers` then looks up.
+    """
+    fields = Fields(headers)
+    lookups = [lookup if first(one.facts.domain) else strangers or lookup for one in signatures]
+    order = sorted(range(len(signatures)), key=lambda index: not first(signatures[index].facts.domain))
+    results = {index: _verified(signatures[index], fields, bodies, lookups[index], now) for index in order}
+    return tuple(results[index] for index in range(len(signatures)))
+
+
+def _verified(
+    read_signature: ReadSignature, fields: Fields, bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
+) -> DkimResult:
+    facts, signature = read_signature.facts, read_signature.signature
+    if signature is None:
+        return facts
+    checked = signatures_of.check(signature, fields, bodies, lookup, now)
+    fault, key = checked.fault, checked.key
+    if fault is None and key is not None and key.strict and read_signature.identity_domain != signature.signer.domain:
+        fault = Fault.KEY_STRICT  # RFC 6376 3.6.1, t=s
+    testing = key is not None and key.testing
+    if fault is not None:
+        return replace(facts, result=fault.word, reason=fault.reason, testing=testing)
+    unsigned = unsigned_duplicates.unsigned(signature.names, fields)
+    return replace(facts, result=DkimWord.PASS, reason="", testing=testing, unsigned_duplicates=unsigned)
+
+
+def _read_field(position: int, value: bytes) -> ReadSignature:
+    if len(value) > signatures_of.MAX_FIELD:
+        named = _DOMAIN_TAG.search(value[: signatures_of.MAX_FIELD])
+        return ReadSignature(
+            _faulted(DkimResult(DkimWord.NEUTRAL, domains.parse(named[1]) if named else None), Fault.TOO_LONG)
+        )
+    tags = tag_list.parse(value)
+    if tags is None:
+        return ReadSignature(_faulted(DkimResult(DkimWord.NEUTRAL), Fault.SYNTAX))
+    if tags.get(b"v") != b"1":
+        return ReadSignature(_faulted(_facts(tags), Fault.VERSION if tags.get(b"v") else Fault.SYNTAX))
+    signature = signatures_of.read(position, tags)
+    if isinstance(signature, Fault):
+        return ReadSignature(_faulted(_facts(tags), signature))
+    identity = _identity_domain(tags, signature.signer.domain)
+    if isinstance(identity, Fault):
+        return ReadSignature(_faulted(_facts(tags), identity))
+    return ReadSignature(_facts_of(signature, tags), signature, identity)
+
+
+def _identity_domain(tags: Mapping[bytes, bytes], signing_domain: Domain) -> Domain | Fault:
+    """The domain of i=: d= or below it (RFC 6376 6.1.1)."""
+    if b"i" not in tags:
+        return signing_domain
+    _, at, name = tags[b"i"].rpartition(b"@")
+    identity = domains.parse(name) if at else None
+    if identity is None:
+        return Fault.SYNTAX
+    return identity if domains.is_within(identity, signing_domain) else Fault.IDENTITY
+
+
+def _facts_of(signature: Signature, tags: Mapping[bytes, bytes]) -> DkimResult:
+    """What is reported of a signature that can be verified."""
+    signer = signature.signer
+    return DkimResult(
+        result=DkimWord.NEUTRAL,
+        domain=signer.domain,
+        selector=signer.selector,
+        algorithm=signer.algorithm.value,
+        identity=_shown_identity(tags[b"i"]) if b"i" in tags else None,
+        signature=tag_list.compact(tags[b"b"]).decode("ascii"),
+    )
+
+
+def _facts(tags: Mapping[bytes, bytes]) -> DkimResult:
+    """What can be told of a field that is no usable signature."""
+    algorithm = tags.get(b"a", b"").lower()
+    octets = tags.get(b"b", b"")
+    return DkimResult(
+        result=DkimWord.NEUTRAL,
+        domain=domains.parse(tags.get(b"d", b"")),
+        selector=domains.parse(tags.get(b"s", b"")),
+        algorithm=algorithm.decode("ascii") if _ALGORITHM_NAME.fullmatch(algorithm) else None,
+        identity=_shown_identity(tags.get(b"i", b"")),
+        signature="" if tag_list.base64(octets) is None else tag_list.compact(octets).decode("ascii"),
+    )
+
+
+def _shown_identity(value: bytes) -> str | None:
+    """The domain of i= alone: its local-part is the sender's text, and may name a person (RFC 8601 2.7.2)."""
+    _, at, name = value.rpartition(b"@")
+    domain = domains.parse(name) if at else None
+    return f"@{domain}" if domain else None
+
+
+def _rank(facts: DkimResult, author: Domain | None) -> tuple[bool, bool, int]:
+    """Sorts before others what is more likely to align with the Author Domain (RFC 9989 4.4.1)."""
+    return facts.algorithm == Algorithm.RSA_SHA1, facts.domain != author, -domains.common_labels(facts.domain, author)
+
+
+def _dropped(one: ReadSignature) -> ReadSignature:
+    return one if one.signature is None else ReadSignature(_faulted(one.facts, Fault.TOO_MANY))
+
+
+def _faulted(facts: DkimResult, fault: Fault) -> DkimResult:
+    is_unread = fault is Fault.TOO_MANY and facts.domain is None
+    cut_off = fault in LIMITS and facts.algorithm != Algorithm.RSA_SHA1 and (facts.domain is not None or is_unread)
+    return replace(facts, result=fault.word, reason=fault.reason, cut_off=cut_off)

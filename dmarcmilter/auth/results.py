@@ -1,0 +1,133 @@
+"""What the checks found. Facts only: no policy, no disposition."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dmarcmilter.dmarc.author import Author
+from dmarcmilter.dmarc.discovery import Discovery
+from dmarcmilter.mail.domain import Domain
+
+
+class SpfWord(StrEnum):
+    """RFC 7208 2.6, in the spelling of RFC 8601 2.7.2."""
+
+    NONE = "none"
+    NEUTRAL = "neutral"
+    PASS = "pass"
+    FAIL = "fail"
+    SOFTFAIL = "softfail"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+class SpfScope(StrEnum):
+    MFROM = "mfrom"
+    HELO = "helo"
+    """Only for the null reverse-path (RFC 7208 2.4)."""
+
+
+class DkimWord(StrEnum):
+    """RFC 8601 2.7.1."""
+
+    NONE = "none"
+    PASS = "pass"
+    FAIL = "fail"
+    POLICY = "policy"
+    NEUTRAL = "neutral"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+class ArcWord(StrEnum):
+    """RFC 8617 4.4."""
+
+    NONE = "none"
+    PASS = "pass"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class SpfResult:
+    result: SpfWord
+    domain: Domain | None
+    """The SPF-authenticated name: of MAIL FROM, of HELO for the null reverse-path; None: there was none to check."""
+    scope: SpfScope
+    reason: str = ""
+    cut_off: bool = False
+    """A limit of this program, not of RFC 7208, ended the evaluation."""
+
+
+@dataclass(frozen=True, slots=True)
+class DkimResult:
+    """One DKIM-Signature field (RFC 6376 6.1). What could not be read from it is None."""
+
+    result: DkimWord
+    domain: Domain | None = None
+    """d="""
+    selector: str | None = None
+    """s=, in A-labels"""
+    algorithm: str | None = None
+    """a=, lower case"""
+    identity: str | None = None
+    """`@` and the domain of i=, when present"""
+    signature: str = ""
+    """b= without white space; header.b shows its beginning (RFC 6008)"""
+    reason: str = ""
+    """Our own words, never the sender's: why it is not a plain pass."""
+    testing: bool = False
+    """The key says t=y (RFC 6376 3.6.1)."""
+    unsigned_duplicates: tuple[str, ...] = ()
+    """Names of fields that stand beside a signed field of the same name and are not covered (RFC 6376 8.15)."""
+    cut_off: bool = False
+    """A limit of this program kept it from being verified. Without a domain: some signatures were not even read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArcSet:
+    """What one hop sealed (RFC 8617 4.1): believed only when the whole chain passes and the sealer is trusted."""
+
+    instance: int
+    sealer: Domain
+    """d= of its ARC-Seal"""
+    selector: str
+    results: bytes
+    """Its ARC-Authentication-Results after `i=N;`, raw."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArcResult:
+    result: ArcWord
+    sets: tuple[ArcSet, ...] = ()
+    """Newest first; empty unless the chain passes."""
+    oldest_pass: int | None = None
+    """RFC 8617 5.2: the first instance from which on every ARC-Message-Signature verifies, 0: all of them."""
+    reason: str = ""
+    unsettled: Domain | None = None
+    """The newest sealer, when nothing but a DNS error speaks against his seal of a chain that failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherDiscovery:
+    """What the way of discovery that is not in use gives, for statistics only."""
+
+    discovery: Discovery
+    organizational: Mapping[Domain, Domain | None] | None
+    """As Evidence.organizational; None: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that one message is judged by."""
+
+    author: Author
+    spf: SpfResult
+    dkim: tuple[DkimResult, ...]
+    """One for each signature that was looked at, in their order."""
+    arc: ArcResult
+    discovery: Discovery | None
+    """None: there is no Author Domain."""
+    organizational: Mapping[Domain, Domain | None]
+    """What discovery.organizational_domains found for the identifiers; None: DNS failed."""
+    other: OtherDiscovery | None = None
+    """None: not known without another query."""

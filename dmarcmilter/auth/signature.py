@@ -1,0 +1,179 @@
+"""What DKIM and ARC signatures have in common: their tags, and their verification (RFC 6376 3.5, 6.1)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dmarcmilter.auth import key_record, tag_list
+from dmarcmilter.auth.body_hash import BodyHash, BodyHasher, BodyPlan
+from dmarcmilter.auth.canonicalization import Fields
+from dmarcmilter.auth.key_record import Algorithm, KeyRecord
+from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.dns.lookup import Lookup
+from dmarcmilter.mail import domain as domains
+from dmarcmilter.mail.domain import Domain
+
+__all__ = ["BodyHash", "BodyHasher", "BodyPlan", "Checked", "Signature", "Signer", "check", "read", "read_signer"]
+
+MAX_FIELD = 16384
+"""Octets of a signature field: an 8192-bit signature over 300 named fields takes about half."""
+MAX_NAMES = 300
+"""Names in h=."""
+CLOCK_SKEW = 300
+"""Seconds that x= may be past; RFC 6376 3.5 leaves it to the verifier."""
+MAX_FUTURE = 86400
+"""Seconds that t= may be ahead: signers with a clock set to the wrong zone are up to 14 hours off."""
+
+_DIGITS = {b"t": 12, b"x": 12, b"l": 76}
+_ALGORITHMS = {algorithm.value.encode(): algorithm for algorithm in Algorithm}
+_RELAXED = {b"simple": False, b"relaxed": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Who signed and how: a=, b=, d= and s=, all that an ARC-Seal has too (RFC 8617 4.1.3)."""
+
+    domain: Domain
+    selector: str
+    algorithm: Algorithm
+    octets: bytes
+    """b="""
+
+    @property
+    def key_name(self) -> str:
+        """RFC 6376 3.6.2.1"""
+        return f"{self.selector}._domainkey.{self.domain}"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A DKIM-Signature or ARC-Message-Signature that can be verified."""
+
+    position: int
+    """Of its field in the header."""
+    signer: Signer
+    names: tuple[bytes, ...]
+    """h=, in lower case"""
+    relaxed: bool
+    """The header's canonicalization; the body's is in the plan."""
+    plan: BodyPlan
+    body_hash: bytes
+    """bh="""
+    signed_at: int | None
+    """t="""
+    expires: int | None
+    """x="""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The outcome of one verification."""
+
+    fault: Fault | None
+    """None: the signature verifies."""
+    key: KeyRecord | None = None
+    """None: it was not asked for, or not found."""
+
+
+def read_signer(tags: Mapping[bytes, bytes]) -> Signer | Fault:
+    """a=, b=, d= and s= (RFC 6376 3.5); domains may be U-labels (RFC 8616 5)."""
+    algorithm = tags.get(b"a", b"").lower()
+    if algorithm not in _ALGORITHMS:
+        return Fault.ALGORITHM if algorithm else Fault.SYNTAX
+    octets = tag_list.base64(tags.get(b"b", b""))
+    domain = domains.parse(tags.get(b"d", b""))
+    selector = domains.parse(tags.get(b"s", b""))
+    if not octets or domain is None or selector is None:
+        return Fault.SYNTAX
+    if "." not in domain:
+        return Fault.SINGLE_LABEL  # a whole top-level domain cannot answer for anyone's mail
+    return Signer(domain, selector, _ALGORITHMS[algorithm], octets)
+
+
+def read(position: int, tags: Mapping[bytes, bytes]) -> Signature | Fault:
+    """The tags of RFC 6376 3.5 but v= and i=, which DKIM and ARC read differently."""
+    signer = read_signer(tags)
+    if isinstance(signer, Fault):
+        return signer
+    numbers = {name: tag_list.number(tags[name], digits) for name, digits in _DIGITS.items() if name in tags}
+    canonicalizations = _canonicalizations(tags.get(b"c", b"simple/simple"))
+    body_hash = tag_list.base64(tags.get(b"bh", b""))
+    if None in numbers.values() or canonicalizations is None or not body_hash:
+        return Fault.SYNTAX
+    names = tuple(tag_list.items(tags.get(b"h", b"")))
+    signature = Signature(
+        position=position,
+        signer=signer,
+        names=names,
+        relaxed=canonicalizations[0],
+        plan=BodyPlan(canonicalizations[1], numbers.get(b"l")),
+        body_hash=body_hash,
+        signed_at=numbers.get(b"t"),
+        expires=numbers.get(b"x"),
+    )
+    if b"dns/txt" not in tag_list.items(tags.get(b"q", b"dns/txt")):
+        return Fault.QUERY
+    return _names_fault(names) or _expiry_fault(signature) or signature
+
+
+def _canonicalizations(value: bytes) -> tuple[bool, bool] | None:
+    """Whether c= says relaxed for the header, for the body; the body's default is simple (RFC 6376 3.5)."""
+    header, slash, body = value.lower().partition(b"/")
+    body = body if slash else b"simple"
+    return (_RELAXED[header], _RELAXED[body]) if header in _RELAXED and body in _RELAXED else None
+
+
+def _names_fault(names: tuple[bytes, ...]) -> Fault | None:
+    if len(names) > MAX_NAMES:
+        return Fault.TOO_MANY_NAMES
+    if b"" in names:
+        return Fault.SYNTAX
+    return None if b"from" in names else Fault.NO_FROM  # RFC 6376 6.1.1
+
+
+def _expiry_fault(signature: Signature) -> Fault | None:
+    if signature.expires is None or signature.signed_at is None or signature.expires > signature.signed_at:
+        return None
+    return Fault.EXPIRY  # RFC 6376 3.5
+
+
+def check(
+    signature: Signature, fields: Fields, bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
+) -> Checked:
+    """Verify one signature (RFC 6376 6.1). What needs no key is checked first, so that it costs no lookup."""
+    fault = _time_fault(signature, now) or _body_fault(signature, bodies) or _from_fault(signature, fields)
+    if fault is not None:
+        return Checked(fault)
+    key = key_record.find(signature.signer.key_name, signature.signer.algorithm, lookup)
+    if isinstance(key, Fault):
+        return Checked(key)
+    digest = fields.digest(signature.names, signature.position, relaxed=signature.relaxed)
+    if not key.verifies(signature.signer.octets, digest):
+        return Checked(Fault.MISMATCH, key)
+    length = signature.plan.length
+    if length is not None and length < bodies[signature.plan].length:
+        return Checked(Fault.UNSIGNED_BODY, key)  # what follows is anyone's (RFC 6376 8.2)
+    return Checked(None, key)
+
+
+def _time_fault(signature: Signature, now: int) -> Fault | None:
+    if signature.expires is not None and signature.expires + CLOCK_SKEW < now:
+        return Fault.EXPIRED
+    if signature.signed_at is not None and signature.signed_at > now + MAX_FUTURE:
+        return Fault.FUTURE
+    return None
+
+
+def _body_fault(signature: Signature, bodies: Mapping[BodyPlan, BodyHash]) -> Fault | None:
+    if signature.signer.algorithm is Algorithm.RSA_SHA1:
+        return None  # no SHA-1 of the body is ever made; the search for a key refuses it
+    body = bodies.get(signature.plan)
+    if body is None:
+        return Fault.NO_BODY
+    if signature.plan.length is not None and signature.plan.length > body.length:
+        return Fault.BODY_SHORT  # RFC 6376 3.5, l=
+    return None if body.digest == signature.body_hash else Fault.BODY_MISMATCH
+
+
+def _from_fault(signature: Signature, fields: Fields) -> Fault | None:
+    """RFC 6376 8.15: a From field put above the signed one is what people would be shown, so no signature covers it."""
+    return Fault.FROM_ADDED if fields.count(b"from") > signature.names.count(b"from") else None

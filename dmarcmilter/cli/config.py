@@ -1,0 +1,150 @@
+"""`dmarcmilter config`: check a conf file, show what is in force."""
+
+import json
+from typing import Any
+
+import click
+import msgspec
+
+from dmarcmilter import receiver
+from dmarcmilter.cli.common import EXIT_ERROR, fail, json_option, load
+from dmarcmilter.cli.fromopendmarc import from_opendmarc
+from dmarcmilter.config import load as configuration
+from dmarcmilter.config.endpoint import without_password
+from dmarcmilter.config.load import ConfigError
+from dmarcmilter.config.permissions import exposed
+from dmarcmilter.config_check import Finding, Severity, advise, files, in_order
+from dmarcmilter.config_check.environment import gather
+from dmarcmilter.config_check.finding import warning
+from dmarcmilter.daemon import running_config
+
+EXIT_FOUND = 1
+
+
+@click.group()
+def config() -> None:
+    """Check, show or make a conf file."""
+
+
+config.add_command(from_opendmarc)
+
+
+@config.command("check")
+@click.argument("path", metavar="[FILE]", default="")
+@click.option("--live", is_flag=True, help="Also try: name servers, journal, database, relay, Postfix, the filter.")
+@click.option("--strict", is_flag=True, help="Warnings, too, make the exit status 1.")
+@click.option(
+    "--user",
+    default="",
+    metavar="NAME",
+    help="The user that the filter runs as; default: as systemd's unit says. Its rights are tried when run as root.",
+)
+@click.option("--postfix", "postfix_directory", default="", metavar="DIR", help="Postfix's configuration directory.")
+@click.option(
+    "--running",
+    "pid",
+    type=int,
+    metavar="PID",
+    help="Check the conf file of the filter with this process id, and only whether a reload would take it over.",
+)
+@json_option
+def check(
+    path: str, user: str, postfix_directory: str, pid: int | None, *, live: bool, strict: bool, as_json: bool
+) -> None:
+    """Validate FILE, and warn of settings that silently do not enforce, or do not fit this machine.
+
+    FILE is /etc/dmarcmilter/dmarcmilter.toml unless given. One line for each finding: error, warning or ok. Without
+    --live nothing is sent and nothing written.
+
+    Exit status: 0 valid (perhaps with warnings), 1 an error was found, or with --strict a warning, 2 not valid.
+    """
+    path = _path(path, pid)
+    try:
+        loaded = configuration.read(path)
+    except ConfigError as error:
+        _refuse(path, str(error), as_json=as_json)
+    if pid is not None:
+        try:
+            receiver.check_files(loaded.config)
+        except ConfigError as error:
+            _refuse(path, str(loaded.located(error)), as_json=as_json)
+        _tell(path or "the defaults", list(map(warning, loaded.warnings)), as_json=as_json)
+        return
+    scene = gather(user, postfix_directory=postfix_directory)
+    config = loaded.config
+    warnings = map(warning, [*loaded.warnings, *exposed(config, path)])
+    found = in_order([*files.conf_readable(path, scene), *advise(config, scene), *warnings])
+    if live:
+        # SQL and SMTP are loaded by those who use them.
+        from dmarcmilter.config_check.live import try_all  # noqa: PLC0415
+
+        found = in_order([*found, *try_all(config, scene)])
+    _tell(path, found, as_json=as_json)
+    worst = {finding.severity for finding in found}
+    if Severity.ERROR in worst or (strict and Severity.WARNING in worst):
+        raise SystemExit(EXIT_FOUND)
+
+
+def _path(path: str, pid: int | None) -> str:
+    """The file to check. Empty: the filter that runs has none."""
+    if pid is None:
+        return path or configuration.DEFAULT_PATH
+    if path:
+        fail("--running takes the conf file of that filter: leave out FILE")
+    try:
+        return running_config.conf_path(pid)
+    except running_config.NotRunningError as error:
+        fail(f"--running: {error}")
+
+
+def _refuse(path: str, problem: str, *, as_json: bool) -> None:
+    if not as_json:
+        fail(problem)
+    click.echo(json.dumps({"file": path, "valid": False, "findings": [{"severity": "error", "text": problem}]}))
+    raise SystemExit(EXIT_ERROR)
+
+
+def _tell(path: str, found: list[Finding], *, as_json: bool) -> None:
+    if as_json:
+        findings = [{"severity": str(finding.severity), "text": finding.text} for finding in found]
+        click.echo(json.dumps({"file": path, "valid": True, "findings": findings}))
+        return
+    for finding in found:
+        click.echo(str(finding))
+    counts = [(word, sum(one.severity is word for one in found)) for word in (Severity.ERROR, Severity.WARNING)]
+    told = (f", {count} {word}" + ("s" if count > 1 else "") for word, count in counts if count)
+    click.echo(f"{path}: valid" + "".join(told))
+
+
+@config.command("show")
+@click.argument("path", metavar="[FILE]", default="")
+@click.option("-n", "--changed", "only_changed", is_flag=True, help="Only what differs from the defaults.")
+def show(path: str, *, only_changed: bool) -> None:
+    """Print the effective settings as TOML. Passwords of databases are left out.
+
+    FILE is /etc/dmarcmilter/dmarcmilter.toml unless given; without either, the defaults are shown.
+    """
+    found = load(path)
+    values = configuration.changed(found) if only_changed else configuration.plain(found)
+    for section, table in values.items():
+        _print(section, table)
+
+
+def _print(section: str, value: Any) -> None:
+    """A table, with the tables in it after its own keys, or an array of tables."""
+    is_array = isinstance(value, list | tuple)
+    for entry in value if is_array else [value]:
+        click.echo(f"[[{section}]]" if is_array else f"[{section}]")
+        inner = {key: table for key, table in entry.items() if isinstance(table, dict)}
+        # TOML has no null: a key without a value is left out.
+        for key in [name for name in entry if name not in inner and entry[name] is not None]:
+            value = without_password(entry[key]) if key == "database" else entry[key]
+            click.echo(f"{key} = {_toml(value)}")
+        click.echo()
+        for key, table in inner.items():
+            _print(f"{section}.{key}", table)
+
+
+def _toml(value: object) -> str:
+    """Strings, numbers, booleans and lists of strings read the same in JSON and TOML."""
+    return msgspec.json.encode(value).decode()

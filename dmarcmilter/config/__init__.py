@@ -1,0 +1,1 @@
+"""The conf file: schema, loading, validation, permissions."""

@@ -1,0 +1,188 @@
+"""Sections of the conf file that say how mail is judged and answered."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from dmarcmilter.config.endpoint import parse_nameserver
+from dmarcmilter.dmarc.discovery import Method
+from dmarcmilter.policy.recipients.choice import Choice
+from dmarcmilter.policy.types import (
+    EVERY_MESSAGE,
+    AuthorAction,
+    DuplicateAction,
+    Mode,
+    OnTemperror,
+    QuarantineAction,
+    RejectAction,
+    TracesAction,
+    TrustedHops,
+)
+
+MAX_DOMAINS_SHOWN = 3
+"""Domains of a rollout that a log line or the service's status names; of more, only their number is told."""
+
+
+class Pct(StrEnum):
+    RFC7489 = "rfc7489"
+    IGNORE = "ignore"
+
+
+class InternalError(StrEnum):
+    TEMPFAIL = "tempfail"
+    ACCEPT = "accept"
+
+
+@dataclass(frozen=True, slots=True)
+class Milter:
+    socket: str = "unix:/run/dmarcmilter/dmarcmilter.sock"
+    socket_mode: str = "0660"
+    socket_group: str = ""
+    workers: int = 0
+    drain_timeout: float = 60.0
+    max_header_fields: int = 10_000
+    max_header_bytes: int = 4_194_304
+    on_internal_error: InternalError = InternalError.TEMPFAIL
+
+
+IGNORED = "ignored"
+"""In [identity] trusted_networks: all of [ignore] networks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    authserv_id: str = ""
+    remove_authserv_ids: tuple[str, ...] = ()
+    trusted_networks: tuple[str, ...] = (IGNORED,)
+
+    def trusted(self, ignored: tuple[IPv4Network | IPv6Network, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Whose results in our name stand; `ignored`: [ignore] networks."""
+        own = tuple(ip_network(text, strict=False) for text in self.trusted_networks if text != IGNORED)
+        return own + ignored if IGNORED in self.trusted_networks else own
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    authenticated: bool = True
+    networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+
+    def parsed(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return tuple(ip_network(text, strict=False) for text in self.networks)
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    nameservers: tuple[str, ...] = ()
+    timeout: float = 5.0
+    message_budget: float = 20.0
+    message_queries: int = 150
+    strangers_budget: float = 3.0
+    cache_entries: int = 50_000
+    cache_megabytes: int = 16
+
+    def servers(self) -> tuple[tuple[str, int], ...]:
+        """(address, port); empty: the system's."""
+        return tuple(parse_nameserver(text) for text in self.nameservers)
+
+
+@dataclass(frozen=True, slots=True)
+class Dmarc:
+    discovery: Method = Method.TREEWALK
+    psl_file: str = ""
+    pct: Pct = Pct.RFC7489
+    temperror: OnTemperror = OnTemperror.ACCEPT
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    mode: Mode = Mode.MONITOR
+    rollout_percent: int = EVERY_MESSAGE
+    rollout_domains: tuple[str, ...] = ()
+    reject_action: RejectAction = RejectAction.REJECT
+    quarantine_action: QuarantineAction = QuarantineAction.HOLD
+    mailing_lists: tuple[str, ...] = ()
+    mailing_list_traces: TracesAction = TracesAction.QUARANTINE
+    on_unsigned_duplicate: DuplicateAction = DuplicateAction.ACCEPT
+    reject_text: str = "Rejected per the DMARC policy of {domain}, message {queue_id}"
+    author_text: str = "Rejected under DMARC: {reason}, message {queue_id}"
+    defer_text: str = "DMARC policy of {domain} cannot be evaluated now, message {queue_id}; try again later"
+    info_url: str = ""
+    sampling_key: str = "/var/lib/dmarcmilter/sampling.key"
+
+    def in_force(self) -> str:
+        """Mode and rollout in a few words, for the log, the service manager and `config check`."""
+        if self.mode is Mode.MONITOR:
+            return "monitor (no policy is enforced)"
+        share = f" for {self.rollout_percent} % of messages" if self.rollout_percent < EVERY_MESSAGE else ""
+        names = ", ".join(self.rollout_domains[:MAX_DOMAINS_SHOWN])
+        more = len(self.rollout_domains) - MAX_DOMAINS_SHOWN
+        domains = f" From {names}" + (f" and {more} more domains" if more > 0 else "") if names else ""
+        return f"enforce{share}{domains}"
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    header_name: str = "X-DMARC-Quarantine"
+    header_value: str = "yes"
+    subject_tag: str = "[Suspected forgery]"
+    mailbox: str = ""
+    record_recipients: bool = False
+
+
+class DeferClass(StrEnum):
+    """What a temperror of one class leads to."""
+
+    AS_DMARC = ""
+    """As [dmarc] temperror."""
+    ACCEPT = "accept"
+    TEMPFAIL = "tempfail"
+
+
+@dataclass(frozen=True, slots=True)
+class Defer:
+    policy: DeferClass = DeferClass.AS_DMARC
+    dkim_key: DeferClass = DeferClass.AS_DMARC
+    spf: DeferClass = DeferClass.AS_DMARC
+    cap: float = 14_400.0
+    directory: str = "/var/lib/dmarcmilter/deferred"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipients:
+    default: Choice = Choice.ENFORCE
+    file: str = ""
+    database: str = ""
+    query: str = ""
+    timeout: float = 1.0
+    cache_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    on_missing: AuthorAction = AuthorAction.REJECT
+    on_multiple: AuthorAction = AuthorAction.REJECT
+    on_malformed: AuthorAction = AuthorAction.REJECT
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    domain: str = ""
+    selector: str = ""
+    key_file: str = ""
+    recipients: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Arc:
+    trusted_sealers: tuple[str, ...] = ()
+    trusted_hops: TrustedHops = TrustedHops.NEWEST
+    seal: Seal = field(default_factory=Seal)
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarders:
+    networks: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def parsed(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return tuple(ip_network(text, strict=False) for text in self.networks)

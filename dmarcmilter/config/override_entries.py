@@ -1,0 +1,122 @@
+"""The [[override]] entries of the conf file: their keys, what is wrong with them, and the Entry that each one means."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from ipaddress import ip_network
+from typing import TypeVar
+
+from dmarcmilter.mail import domain as domains
+from dmarcmilter.mail import path
+from dmarcmilter.policy.overrides import is_authenticated
+from dmarcmilter.policy.types import STRICT, Entry, EntryAction, NamePattern, ReasonType, RecipientPattern
+
+MAX_ENTRIES = 1000
+"""Each message that fails is compared with all of them, one after another."""
+MAX_NAME = 64
+MAX_COMMENT = 200
+"""Characters; it stands in every aggregate report on such a message."""
+
+CRITERIA = ("from_domain", "dkim_domain", "spf_domain", "client", "list_id", "arc_sealer", "recipient")
+
+Words = str | tuple[str, ...]
+"""One value, or several of which one must match."""
+Parsed = TypeVar("Parsed")
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideEntry:
+    action: EntryAction
+    name: str = ""
+    from_domain: Words = ()
+    dkim_domain: Words = ()
+    spf_domain: Words = ()
+    client: Words = ()
+    list_id: Words = ()
+    arc_sealer: Words = ()
+    recipient: Words = ()
+    require_auth: bool = True
+    reason: ReasonType = ReasonType.LOCAL_POLICY
+    comment: str = ""
+    expires: date | None = None
+
+
+def parsed(found: Sequence[OverrideEntry]) -> tuple[Entry, ...]:
+    """ValueError with a sentence for the administrator."""
+    if len(found) > MAX_ENTRIES:
+        raise ValueError(f"[[override]]: more than {MAX_ENTRIES} entries")
+    result = tuple(_entry(entry, number) for number, entry in enumerate(found, start=1))
+    names = [entry.name for entry in result]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"[[override]]: several entries are called {name!r}")
+    return result
+
+
+def _entry(found: OverrideEntry, number: int) -> Entry:
+    name = found.name or str(number)
+    try:
+        entry = Entry(
+            name=name,
+            action=found.action,
+            from_domain=_each("from_domain", found.from_domain, _name),
+            dkim_domain=_each("dkim_domain", found.dkim_domain, _name),
+            spf_domain=_each("spf_domain", found.spf_domain, _name),
+            client=_each("client", found.client, lambda text: ip_network(text, strict=False)),
+            list_id=_each("list_id", found.list_id, _name),
+            arc_sealer=_each("arc_sealer", found.arc_sealer, _name),
+            recipient=_each("recipient", found.recipient, _recipient),
+            require_auth=found.require_auth,
+            reason=found.reason,
+            comment=found.comment,
+            expires=found.expires,
+        )
+        wrong = _problem(entry)
+    except ValueError as error:
+        wrong = str(error)
+    if wrong:
+        raise ValueError(f"[[override]] {name}: {wrong}")
+    return entry
+
+
+def _problem(entry: Entry) -> str:
+    """What is wrong with an entry whose values are all in order."""
+    if not re.fullmatch(rf"[\w .:@/+-]{{1,{MAX_NAME}}}", entry.name, re.ASCII):
+        return f"name: at most {MAX_NAME} plain characters"
+    if not (entry.comment.isascii() and entry.comment.isprintable() and len(entry.comment) <= MAX_COMMENT):
+        return f"comment: one line of at most {MAX_COMMENT} ASCII characters"
+    if entry.reason is ReasonType.POLICY_TEST_MODE:
+        return 'reason: "policy_test_mode" is for t=y in a record'
+    if not any(getattr(entry, criterion) for criterion in CRITERIA):
+        return f"it needs at least one of {', '.join(CRITERIA)}"
+    if entry.action not in STRICT and entry.require_auth and not is_authenticated(entry):
+        return (
+            f'action "{entry.action}" needs something that a sender cannot just write: dkim_domain, spf_domain, client '
+            "or arc_sealer; require_auth = false lets it match without"
+        )
+    return ""
+
+
+def _each(key: str, words: Words, parse: Callable[[str], Parsed]) -> tuple[Parsed, ...]:
+    try:
+        return tuple(parse(word) for word in ((words,) if isinstance(words, str) else words))
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
+
+
+def _name(text: str) -> NamePattern:
+    found = domains.parse(text.removeprefix("="))
+    if found is None:
+        raise ValueError(f"{text!r} is not a domain name, nor one after `=`")
+    return NamePattern(found, exact=text.startswith("="))
+
+
+def _recipient(text: str) -> RecipientPattern:
+    local, at, host = text.rpartition("@")
+    if not local:
+        return RecipientPattern(_name(host))
+    mailbox = path.read(text.encode()) if at else None
+    if mailbox is None or not mailbox.plain:
+        raise ValueError(f"{text!r} is neither an address nor a domain name")
+    return RecipientPattern(NamePattern(mailbox.domain, exact=True), mailbox.key)

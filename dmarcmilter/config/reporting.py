@@ -1,0 +1,93 @@
+"""Sections of the conf file for what comes after the verdict: history, reports, the log."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from dmarcmilter.reports.aggregate.xml_report import Shape
+
+
+class StartTls(StrEnum):
+    """How reports go to the relay."""
+
+    REQUIRED = "required"
+    OPPORTUNISTIC = "opportunistic"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    journal: str = "/var/lib/dmarcmilter/journal"
+    database: str = "sqlite:////var/lib/dmarcmilter/history.db"
+    retention_days: int = 90
+    delete_journal_after_days: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class FailureReports:
+    enabled: bool = False
+    spool: str = "/var/lib/dmarcmilter/failures"
+    key: str = "/var/lib/dmarcmilter/redaction.key"
+    on_none: bool = False
+    max_per_hour: int = 100
+    max_per_domain: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    enabled: bool = False
+    email: str = ""
+    org_name: str = ""
+    contact: str = ""
+    submitter: str = ""
+    shape: Shape = Shape.RFC9990
+    relay: str = "127.0.0.1:25"
+    starttls: StartTls = StartTls.OPPORTUNISTIC
+    relay_ca_file: str = ""
+    relay_username: str = ""
+    relay_password_file: str = ""
+    sendmail: str = "/usr/sbin/sendmail"
+    bounce_address: str = ""
+    sign_domain: str = ""
+    sign_selector: str = ""
+    sign_key: str = ""
+    archive: str = ""
+    exclude: tuple[str, ...] = ()
+    only_authenticated: bool = True
+    max_per_hour: int = 500
+    max_per_domain: int = 200
+    max_per_organization: int = 200
+    max_message_bytes: int = 10_000_000
+    failure: FailureReports = field(default_factory=FailureReports)
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    listen: str = ""
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFacility(StrEnum):
+    NONE = ""
+    """Standard error instead of syslog."""
+    MAIL = "mail"
+    DAEMON = "daemon"
+    LOCAL0 = "local0"
+    LOCAL1 = "local1"
+    LOCAL2 = "local2"
+    LOCAL3 = "local3"
+    LOCAL4 = "local4"
+    LOCAL5 = "local5"
+    LOCAL6 = "local6"
+    LOCAL7 = "local7"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    level: LogLevel = LogLevel.INFO
+    syslog_facility: LogFacility = LogFacility.NONE

@@ -1,0 +1,79 @@
+"""The schema of the conf file: one frozen dataclass a section, every key with its default.
+
+`conf/dmarcmilter.toml` explains each key. config.py reads, validation.py checks what types alone do not say.
+"""
+
+from dataclasses import dataclass, field
+
+from dmarcmilter.config.filtering import (
+    IGNORED,
+    Arc,
+    Author,
+    Defer,
+    DeferClass,
+    Dmarc,
+    Dns,
+    Forwarders,
+    Identity,
+    Ignore,
+    InternalError,
+    Milter,
+    Pct,
+    Policy,
+    Quarantine,
+    Recipients,
+    Seal,
+)
+from dmarcmilter.config.override_entries import OverrideEntry
+from dmarcmilter.config.reporting import FailureReports, History, Log, LogFacility, LogLevel, Metrics, Reports, StartTls
+
+__all__ = [
+    "IGNORED",
+    "Arc",
+    "Author",
+    "Config",
+    "Defer",
+    "DeferClass",
+    "Dmarc",
+    "Dns",
+    "FailureReports",
+    "Forwarders",
+    "History",
+    "Identity",
+    "Ignore",
+    "InternalError",
+    "Log",
+    "LogFacility",
+    "LogLevel",
+    "Metrics",
+    "Milter",
+    "OverrideEntry",
+    "Pct",
+    "Policy",
+    "Quarantine",
+    "Recipients",
+    "Reports",
+    "Seal",
+    "StartTls",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    milter: Milter = field(default_factory=Milter)
+    identity: Identity = field(default_factory=Identity)
+    ignore: Ignore = field(default_factory=Ignore)
+    dns: Dns = field(default_factory=Dns)
+    dmarc: Dmarc = field(default_factory=Dmarc)
+    policy: Policy = field(default_factory=Policy)
+    quarantine: Quarantine = field(default_factory=Quarantine)
+    defer: Defer = field(default_factory=Defer)
+    recipients: Recipients = field(default_factory=Recipients)
+    author: Author = field(default_factory=Author)
+    arc: Arc = field(default_factory=Arc)
+    forwarders: Forwarders = field(default_factory=Forwarders)
+    override: tuple[OverrideEntry, ...] = ()
+    history: History = field(default_factory=History)
+    reports: Reports = field(default_factory=Reports)
+    metrics: Metrics = field(default_factory=Metrics)
+    log: Log = field(default_factory=Log)

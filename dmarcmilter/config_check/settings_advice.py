@@ -1,0 +1,134 @@
+"""Settings that are valid and may not do what their owner thinks. Nothing but the conf is looked at."""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+
+from dmarcmilter.config.schema import IGNORED, Config
+from dmarcmilter.config_check.finding import Finding, ok, warning
+from dmarcmilter.config_check.networks import too_wide
+from dmarcmilter.policy.types import AuthorAction, DuplicateAction, Mode, QuarantineAction, RejectAction
+
+QUERIES_OF_ONE = 2
+"""Queries that one after the other must at least fit into a message's time for DNS."""
+REPORT_DAYS = 3
+"""Outcomes of yesterday are reported today, and what arrives late a little after."""
+
+
+def judge(config: Config) -> list[Finding]:
+    return [
+        *_enforcement(config),
+        *_author(config),
+        *_ignored(config),
+        *_trusted(config),
+        *_times(config),
+        *_kept(config),
+        *_reports(config),
+    ]
+
+
+def _enforcement(config: Config) -> list[Finding]:
+    policy = config.policy
+    found = []
+    if policy.mode is Mode.MONITOR:
+        found.append('[policy] mode is "monitor": results are recorded, no policy is enforced')
+    if policy.reject_action is RejectAction.NONE:
+        found.append('[policy] reject_action is "none": mail that fails p=reject is delivered')
+    if policy.quarantine_action is QuarantineAction.NONE:
+        found.append('[policy] quarantine_action is "none": mail that fails p=quarantine is delivered unmarked')
+        if policy.reject_action is RejectAction.REJECT:
+            found.append(
+                '[policy] quarantine_action is "none": so is mail of a domain with p=reject when a DNS lookup fails, '
+                "and a sender can choose names whose lookup fails"
+            )
+        if policy.reject_action is RejectAction.QUARANTINE:
+            found.append('[policy] reject_action is "quarantine", which quarantine_action "none" turns into delivery')
+    if policy.on_unsigned_duplicate is DuplicateAction.QUARANTINE and policy.quarantine_action is QuarantineAction.NONE:
+        found.append(
+            '[policy] on_unsigned_duplicate is "quarantine", which quarantine_action "none" turns into delivery'
+        )
+    told = [ok(f"[policy] mode in force: {policy.in_force()}")]
+    if not found:
+        told.append(ok(f"[policy] enforced: p=reject is answered with {policy.reject_action}"))
+    return [*map(warning, found), *told]
+
+
+def _author(config: Config) -> list[Finding]:
+    author = config.author
+    return [
+        warning(f'[author] {key} is "accept": mail without one clear Author Domain passes without any policy')
+        for key in ("on_missing", "on_multiple", "on_malformed")
+        if getattr(author, key) is AuthorAction.ACCEPT
+    ]
+
+
+def _ignored(config: Config) -> list[Finding]:
+    found = too_wide(config.ignore.parsed())
+    return [warning(f"[ignore] networks {text}: mail that comes from there is not judged") for text in found]
+
+
+def _trusted(config: Config) -> list[Finding]:
+    """[identity] trusted_networks against [ignore] networks."""
+    ignored = config.ignore.parsed()
+    own = [text for text in config.identity.trusted_networks if text != IGNORED]
+    evaluated = [text for text in own if not _is_in(ip_network(text, strict=False), ignored)]
+    found = []
+    if evaluated:
+        found.append(
+            f"[identity] trusted_networks {', '.join(evaluated)}: mail from there is evaluated, so results in our name "
+            "are removed all the same, or they would stand twice; add it to [ignore] networks, or take it out"
+        )
+    wide = too_wide(config.identity.trusted(ignored)) if own else []
+    found += [f"[identity] trusted_networks {text}: anyone there can write results in our name" for text in wide]
+    return [warning(text) for text in found]
+
+
+def _is_in(network: IPv4Network | IPv6Network, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    """Whether all of its addresses are in the networks together."""
+    alike = [one for one in networks if one.version == network.version]
+    return any(network.subnet_of(one) for one in collapse_addresses(alike))  # type: ignore[arg-type,type-var]
+
+
+def _times(config: Config) -> list[Finding]:
+    dns = config.dns
+    if dns.timeout * QUERIES_OF_ONE <= dns.message_budget:
+        return []
+    return [
+        warning(
+            f"[dns] timeout ({dns.timeout:g} s) is more than half of message_budget ({dns.message_budget:g} s): "
+            "one slow name server uses up the time of all checks of a message"
+        )
+    ]
+
+
+def _kept(config: Config) -> list[Finding]:
+    """How long journal files and outcomes stay."""
+    journal, database = config.history.delete_journal_after_days, config.history.retention_days
+    if journal == 0:
+        text = "[history] delete_journal_after_days is 0: journal files are kept for ever and fill the disk"
+        if database:
+            text += f", and outcomes stay in them beyond retention_days ({database})"
+        return [warning(text)]
+    if 0 < database < journal:
+        text = f"[history] delete_journal_after_days is {journal}: outcomes stay in journal files beyond retention_days"
+        return [warning(f"{text} ({database})")]
+    outcomes = f"outcomes {database} days after they came" if database else "outcomes never"
+    text = f"[history] journal files are deleted {journal} days after their last line, once they are in the database"
+    return [ok(f"{text}; {outcomes}")]
+
+
+def _reports(config: Config) -> list[Finding]:
+    reports = config.reports
+    if not (reports.enabled or reports.failure.enabled):
+        return []
+    found = []
+    if not reports.sign_domain:
+        found.append(
+            "[reports] sign_domain is empty: unless the relay signs with DKIM, reports do not pass DMARC, "
+            "and receivers may drop them (RFC 9990 3.5.2)"
+        )
+    if 0 < config.history.retention_days < REPORT_DAYS:
+        found.append(
+            f"[history] retention_days is {config.history.retention_days}: "
+            "outcomes may be gone before their day is reported"
+        )
+    return [warning(text) for text in found]

@@ -1,0 +1,69 @@
+"""What lets mail through that fails: [[override]] entries, forwarders, rollout, recipients who have opted out."""
+
+from datetime import date
+
+from dmarcmilter.config.override_entries import parsed
+from dmarcmilter.config.schema import Config
+from dmarcmilter.config_check.finding import Finding, warning
+from dmarcmilter.config_check.networks import too_wide
+from dmarcmilter.policy.overrides import is_authenticated
+from dmarcmilter.policy.recipients.choice import Choice
+from dmarcmilter.policy.types import EVERY_MESSAGE, STRICT, Entry, EntryAction, Mode
+
+MAX_SHOWN = 3
+
+
+def judge(config: Config, today: date) -> list[Finding]:
+    texts = [text for entry in parsed(config.override) for text in _entry(entry, today)]
+    return [*_rollout(config), *(warning(text) for text in (*texts, *_forwarders(config), *_recipients(config)))]
+
+
+def _entry(entry: Entry, today: date) -> list[str]:
+    where = f"[[override]] {entry.name}:"
+    found = []
+    if entry.expires is not None and entry.expires <= today:
+        found.append(f"{where} expired on {entry.expires}: it matches nothing any more")
+    if _softens_for_anyone(entry):
+        found.append(
+            f"{where} require_auth is false and nothing in it is authenticated: anyone can write what it asks for, and "
+            "forged mail gets through by it"
+        )
+    if entry.action in STRICT and not entry.from_domain and not is_authenticated(entry):
+        found.append(
+            f"{where} it can change nothing: to be stricter it needs from_domain, to be milder something authenticated"
+        )
+    found += [f"{where} client {text}" for text in too_wide(entry.client)]
+    return found
+
+
+def _softens_for_anyone(entry: Entry) -> bool:
+    """Also "quarantine" is milder than what p=reject asks for; "reject" never is milder."""
+    return not entry.require_auth and not is_authenticated(entry) and entry.action is not EntryAction.REJECT
+
+
+def _rollout(config: Config) -> list[Finding]:
+    policy = config.policy
+    if policy.mode is not Mode.ENFORCE:
+        return []
+    found = []
+    if policy.rollout_percent == 0:
+        found.append("[policy] rollout_percent is 0: no policy is enforced, for no message")
+    elif policy.rollout_percent < EVERY_MESSAGE:
+        found.append(f"[policy] rollout_percent: policies are enforced for {policy.rollout_percent} % of messages only")
+    if policy.rollout_domains:
+        count, shown = len(policy.rollout_domains), ", ".join(policy.rollout_domains[:MAX_SHOWN])
+        found.append(f"[policy] rollout_domains: only the policies of {count} domains ({shown}) are enforced")
+    return [warning(text) for text in found]
+
+
+def _forwarders(config: Config) -> list[str]:
+    return [f"[forwarders] networks {text}" for text in too_wide(config.forwarders.parsed())]
+
+
+def _recipients(config: Config) -> list[str]:
+    recipients = config.recipients
+    if recipients.default is not Choice.EXEMPT:
+        return []
+    if recipients.file or recipients.database:
+        return ['[recipients] default is "exempt": policies are enforced only for recipients who have asked for it']
+    return ['[recipients] default is "exempt", and nobody can choose otherwise: no policy is enforced for anyone']

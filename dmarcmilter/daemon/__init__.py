@@ -1,0 +1,1 @@
+"""The processes of `dmarcmilter run`: supervisor, workers, listener and what watches them."""

@@ -1,0 +1,202 @@
+"""The Public Suffix List: Organizational Domains of RFC 7489 3.2, and the guard of the tree walk.
+
+publicsuffix2 parses the rules. The lookup is ours: its own takes every name on the way to a rule for a rule,
+and knows no `*` default (https://publicsuffix.org/list/, algorithm).
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Self
+
+import publicsuffix2
+import publicsuffixlist
+
+from dmarcmilter.mail.domain import Domain, labels
+
+KEPT_FRESH = "/var/lib/dmarcmilter/public_suffix_list.dat"
+OF_THE_SYSTEM = "/usr/share/publicsuffix/public_suffix_list.dat"
+
+MAX_FILE = 8 * 1024 * 1024
+"""Octets; the list has a third of a million."""
+MIN_RULES = 5000
+"""In a list that was found and not named by the operator: a truncated download must not be taken. It has 10,000."""
+MIN_RULES_NAMED = 1
+"""In a list named by the operator, who may have reason for a small one."""
+
+_RULE = re.compile(r"(?:\*\.|!)?[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){0,40}")
+_VERSION = re.compile(r"//[ \t]*VERSION:[ \t]*(\d{4}-\d{2}-\d{2})")
+_VERSION_LINES = 50
+
+
+class SuffixListError(Exception):
+    """A list that cannot be used; the message is for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    exact: frozenset[str]
+    wildcards: frozenset[str]
+    """What follows the `*.`"""
+    exceptions: frozenset[str]
+
+    @classmethod
+    def of(cls, rules: Iterable[str]) -> Self:
+        exact, wildcards, exceptions = set(), set(), set()
+        for rule in rules:
+            if rule.startswith("!"):
+                exceptions.add(rule[1:])
+            elif rule.startswith("*."):
+                wildcards.add(rule[2:])
+            else:
+                exact.add(rule)
+        return cls(frozenset(exact), frozenset(wildcards), frozenset(exceptions))
+
+    @property
+    def count(self) -> int:
+        return len(self.exact) + len(self.wildcards) + len(self.exceptions)
+
+    def suffix_length(self, parts: list[str]) -> int:
+        """Labels of the public suffix: an exception, else the longest rule, else `*`, the last label."""
+        for start in range(len(parts)):
+            name = ".".join(parts[start:])
+            if name in self.exceptions:
+                return len(parts) - start - 1
+            if name in self.exact or ".".join(parts[start + 1 :]) in self.wildcards:
+                return len(parts) - start
+        return 1
+
+
+@dataclass(frozen=True, slots=True)
+class Suffixes:
+    source: str
+    """The file."""
+    version: str
+    """Its date (year-month-day); empty: unknown."""
+    skipped: tuple[str, ...]
+    """Files that were found and could not be used, with the reason; lines that are no rules."""
+    all_rules: Rules
+    icann_rules: Rules
+
+    @classmethod
+    def load(cls, path: str = "") -> Self:
+        """The list of that file, or of the newest file found; SuffixListError when there is none to be had."""
+        if path:
+            return cls._read(Path(path), at_least=MIN_RULES_NAMED, skipped=())
+        beside = Path(publicsuffixlist.__file__).with_name("public_suffix_list.dat")
+        candidates = [file for file in (Path(KEPT_FRESH), Path(OF_THE_SYSTEM), beside) if _is_there(file)]
+        skipped: tuple[str, ...] = ()
+        for file in sorted(candidates, key=_date_of_file, reverse=True):
+            try:
+                return cls._read(file, at_least=MIN_RULES, skipped=skipped)
+            except SuffixListError as error:
+                skipped = (*skipped, str(error))
+        # Of 2019, and its file date is that of the installation: better than no list, no more.
+        return cls._read(Path(publicsuffix2.PSL_FILE), at_least=MIN_RULES, skipped=skipped, dated=False)
+
+    @classmethod
+    def _read(cls, file: Path, *, at_least: int, skipped: tuple[str, ...], dated: bool = True) -> Self:
+        try:
+            with file.open("rb") as stream:
+                raw = stream.read(MAX_FILE + 1)
+        except OSError as error:
+            raise SuffixListError(f"public suffix list {file}: {error.strerror or error}") from error
+        if len(raw) > MAX_FILE:
+            raise SuffixListError(f"public suffix list {file}: larger than {MAX_FILE} octets")
+        suffixes = cls.of_text(raw.decode("utf-8", "replace"), source=str(file), skipped=skipped)
+        count = suffixes.all_rules.count
+        if count < at_least:
+            raise SuffixListError(f"public suffix list {file}: {count} rules, fewer than {at_least}")
+        return replace(suffixes, version=_date_of_file(file) if dated else "")
+
+    @classmethod
+    def of_text(cls, text: str, *, source: str = "", skipped: tuple[str, ...] = ()) -> Self:
+        """The rules of a list in the format of https://publicsuffix.org/list/."""
+        icann, private, unread = _sections(text)
+        if unread:
+            skipped = (*skipped, f"public suffix list {source}: {unread} lines that are no rules were left out")
+        icann = publicsuffix2.PublicSuffixList(icann).tlds
+        private = publicsuffix2.PublicSuffixList(private).tlds
+        return cls(
+            source=source,
+            version="",
+            skipped=skipped,
+            all_rules=Rules.of([*icann, *private]),
+            icann_rules=Rules.of(icann),
+        )
+
+    def organizational_domain(self, domain: Domain) -> Domain | None:
+        """The public suffix and one label more (RFC 7489 3.2); None: the name is itself a public suffix."""
+        parts = labels(domain)
+        length = self.all_rules.suffix_length(parts) + 1
+        return Domain(".".join(parts[-length:])) if len(parts) >= length else None
+
+    def registered_domain(self, domain: Domain) -> Domain | None:
+        """The same by the ICANN section alone: what its owner has registered, private suffixes included."""
+        parts = labels(domain)
+        length = self.icann_rules.suffix_length(parts) + 1
+        return Domain(".".join(parts[-length:])) if len(parts) >= length else None
+
+    def is_icann_suffix(self, domain: Domain) -> bool:
+        """Whether strangers register below it: ICANN section, or a top-level label that no rule lists.
+
+        The parent of a wildcard rule (`ck` of `*.ck`) counts too: what is registered lies below it.
+        """
+        parts = labels(domain)
+        return domain in self.icann_rules.wildcards or self.icann_rules.suffix_length(parts) == len(parts)
+
+
+def _is_there(file: Path) -> bool:
+    """A folder that may not be entered (the service's own, for other users) holds nothing for us."""
+    try:
+        return file.is_file()
+    except OSError:
+        return False
+
+
+def _date_of_file(file: Path) -> str:
+    """As sortable text: the VERSION line of the list, else the time of the file."""
+    try:
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            head = list(islice(lines, _VERSION_LINES))
+        changed = file.stat().st_mtime
+    except OSError:
+        return ""
+    found = next(filter(None, map(_VERSION.match, head)), None)
+    return found[1] if found else datetime.fromtimestamp(changed, UTC).strftime("%Y-%m-%d")
+
+
+def _sections(text: str) -> tuple[list[str], list[str], int]:
+    """ICANN rules, private rules, and how many lines are neither. Outside the PRIVATE markers all is ICANN."""
+    icann: list[str] = []
+    private: list[str] = []
+    unread = 0
+    section = icann
+    for line in text.splitlines():
+        if line.startswith("//"):
+            if "===BEGIN PRIVATE" in line:
+                section = private
+            elif "===END PRIVATE" in line:
+                section = icann
+            continue
+        words = line.split(maxsplit=1)
+        if not words:
+            continue
+        rule = _to_ascii(words[0])
+        if rule is None:
+            unread += 1
+        else:
+            section.append(rule)
+    return icann, private, unread
+
+
+def _to_ascii(word: str) -> str | None:
+    """A rule in A-labels, or None. The list's own U-labels are the same in IDNA 2003 and 2008."""
+    try:
+        rule = word.lower() if word.isascii() else word.encode("idna").decode("ascii")
+    except UnicodeError:
+        return None
+    return rule if _RULE.fullmatch(rule) else None

@@ -1,0 +1,68 @@
+"""The report addresses of a record: dmarc-urilist (RFC 9989 4.8), and how the faults of a record are told."""
+
+import re
+from dataclasses import dataclass
+
+from dmarcmilter.dmarc import record_faults
+from dmarcmilter.dmarc.record_faults import FaultKind
+
+MAX_URIS = 16
+"""Of one tag."""
+MAX_URI = 512
+"""Characters: an address has 254 at most (RFC 5321 4.5.3.1)."""
+MAX_SHOWN = 32
+"""Characters of somebody else's text in one of our sentences."""
+
+# URI of RFC 3986 without "," and "!", which a record must encode.
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?#\[\]@$&'()*+=-]|%[0-9A-Fa-f]{2})+")
+_MAILTO = re.compile(r"mailto:[^@?]+@[^@?]+(?:\?.*)?", re.IGNORECASE)
+_OBSOLETE_SIZE = re.compile(r"![0-9]+[kmgt]?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with one tag, and what its owner should write instead."""
+
+    tag: str
+    """Empty: of the record as a whole."""
+    problem: str
+    advice: str
+    kind: FaultKind
+
+
+def shown(text: str) -> str:
+    """A short quoted piece of somebody else's text, fit for a log line."""
+    clean = "".join(char if " " <= char <= "~" and char != '"' else "?" for char in text[: MAX_SHOWN + 1])
+    return f'"{clean}"' if len(clean) <= MAX_SHOWN else f'"{clean[:MAX_SHOWN]}..."'
+
+
+def parse_list(tag: str, value: str | None, faults: list[Fault]) -> tuple[str, ...]:
+    """The valid URIs of a list, each once, without the obsolete size suffix."""
+    if value is None:
+        return ()
+    items = value.split(",", MAX_URIS)
+    if len(items) > MAX_URIS:
+        del items[MAX_URIS:]
+        problem = f"more than {MAX_URIS} addresses, the rest is not read"
+        faults.append(Fault(tag, problem, "shorten the list", FaultKind.TOO_LONG))
+    uris: dict[str, None] = {}
+    for item in items:
+        uri = _parse_one(item.strip(" \t"))
+        if uri is None:
+            problem = f"{shown(item.strip())} is not an address for reports"
+            faults.append(Fault(tag, problem, "write mailto:name@domain", record_faults.of_address(item)))
+        else:
+            uris[uri] = None
+    return tuple(uris)
+
+
+def _parse_one(item: str) -> str | None:
+    """A URI (RFC 3986); a mailto: URI must name a mailbox (RFC 6068 2)."""
+    uri, mark, size = item.partition("!")
+    if mark and _OBSOLETE_SIZE.fullmatch(mark + size) is None:
+        return None
+    uri = uri.rstrip(" \t")
+    if len(uri) > MAX_URI or _URI.fullmatch(uri) is None:
+        return None
+    is_mailto = uri[:7].lower() == "mailto:"
+    return uri if not is_mailto or _MAILTO.fullmatch(uri) else None

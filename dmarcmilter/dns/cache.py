@@ -1,0 +1,74 @@
+"""Answers that may be used again: least recently used goes first, bounded by entries and by memory."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dmarcmilter.dns.lookup import Answer
+
+Key = tuple[bytes, int]
+"""Name in wire form and lower case, type."""
+
+_ENTRY_COST = 600
+"""Octets that an entry takes besides its data: objects, key, place in the table."""
+_RECORD_COST = 80
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    answer: Answer
+    expires: float
+    size: int
+
+
+class AnswerCache:
+    """Not locked: the resolver's lock guards it, together with the table of queries in flight."""
+
+    def __init__(self, entries: int, size: int, clock: Callable[[], float]) -> None:
+        self._max_entries = entries
+        self._max_size = size
+        self._clock = clock
+        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
+        self.size = 0
+        """Octets, roughly."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: Key) -> Answer | None:
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if entry.expires <= self._clock():
+            self._drop(key)
+            return None
+        self._entries.move_to_end(key)
+        return entry.answer
+
+    def put(self, key: Key, answer: Answer, seconds: float) -> None:
+        """Keep an answer for so long; zero: not at all (RFC 1035 3.2.1)."""
+        if seconds <= 0:
+            return
+        if key in self._entries:
+            self._drop(key)
+        entry = _Entry(answer, self._clock() + seconds, _size(key, answer))
+        if entry.size > self._max_size:
+            return
+        self._entries[key] = entry
+        self.size += entry.size
+        while len(self._entries) > self._max_entries or self.size > self._max_size:
+            self._drop(next(iter(self._entries)))
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self.size = 0
+
+    def _drop(self, key: Key) -> None:
+        self.size -= self._entries.pop(key).size
+
+
+def _size(key: Key, answer: Answer) -> int:
+    data = sum(
+        _RECORD_COST + len(record if isinstance(record, (bytes, str)) else record[1]) for record in answer.records
+    )
+    return _ENTRY_COST + len(key[0]) + len(answer.reason) + data

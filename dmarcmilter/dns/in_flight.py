@@ -1,0 +1,263 @@
+"""One question in flight: its sockets, its attempts at one server after the other, its reply.
+
+Sending never blocks. Waiting is done by whoever needs the answer, inside `collect`.
+"""
+
+import logging
+import math
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+from enum import Enum
+
+from dmarcmilter.dns import wire_format as dnswire
+from dmarcmilter.dns.cache import Key
+from dmarcmilter.dns.lookup import Answer, Record, Status
+from dmarcmilter.dns.name_servers import Server, Servers, exchange
+from dmarcmilter.dns.observer import AnswerWord
+from dmarcmilter.dns.udp_attempt import Attempt, Edns, attempt, wait_for
+
+log = logging.getLogger(__name__)
+
+UNREACHABLE = "a name server cannot be reached"
+NO_TCP = "a name server gave no answer by TCP"
+"""Reasons are recorded and may be reported, so they never name the server: the log does, at level debug."""
+
+ATTEMPT_GAPS = (0.25, 0.25)
+"""Parts of the timeout between attempts. The sockets of earlier ones stay open: a late answer is taken, too."""
+MAX_STRAYS = 32
+"""Datagrams that are no reply, passed over before looking at the clock and the other sockets again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    answer: Answer
+    ttl: int
+    """Seconds; of no meaning when the answer is FAILED."""
+    word: AnswerWord
+
+
+class _Taken(Enum):
+    STRAY = "stray"
+    """No reply to our question: there may be more behind it."""
+    ENOUGH = "enough"
+    """A reply, or nothing."""
+
+
+class Query:
+    """`lock` is held around every method by its caller; `users` belongs to the resolver and its lock."""
+
+    def __init__(self, key: Key, starter: object, servers: Servers, timeout: float) -> None:
+        self.key = key
+        self.lock = threading.Lock()
+        self.starter = starter
+        """The message that pays for it."""
+        self.users: set[object] = {starter}
+        self.result: Result | None = None
+        self.begun = time.monotonic()
+        self.dropped = False
+        """Given up without a result: whoever needs one asks anew."""
+        self.ignored = 0
+        """Datagrams that were no reply to this question."""
+        self.waited: float | None = None
+        """Seconds from the question to its end; None: nobody was waiting when that came."""
+        self.settled = False
+        """The resolver has taken the result over."""
+        self._name, self._rdtype = key
+        self._servers = servers
+        self._timeout = timeout
+        self._deadline = 0.0
+        self._attempts: list[Attempt] = []
+        self._aliases = 0
+        self._ttl = math.inf
+        self._ask(self._name)
+
+    def _ask(self, name: bytes) -> None:
+        """Begin with a name: the one asked for, or the one that its CNAMEs lead to."""
+        self.close()
+        self._name = name
+        self._ranked = self._servers.ranked()
+        self._asked: set[Server] = set()
+        self._refused: set[Server] = set()
+        self._by_tcp: list[Server] = []
+        """Still to be asked by TCP; none: no answer was truncated."""
+        self._slow_by_tcp: list[Server] = []
+        self._turns = 0
+        self._next_turn = 0.0
+
+    def send(self) -> None:
+        """The first attempt, if there was none."""
+        if self.result is None and not self.dropped and self._turns == 0:
+            self._take_turn(time.monotonic())
+
+    def collect(self, until: float) -> None:
+        """Wait for the result, not beyond that time (monotonic). There may be none yet afterwards.
+
+        What has arrived is taken even when there is no time left to wait.
+        """
+        self.drain()
+        if self.result is None:
+            self._await(until)
+            self.waited = None if self.result is None else time.monotonic() - self.begun
+
+    def _await(self, until: float) -> None:
+        now = time.monotonic()
+        if not self._deadline:
+            # Asked ahead of need and unanswered: nobody was there to ask again, so half the time is given for that.
+            self._deadline = max(self.begun + self._timeout, now + self._timeout / 2)
+        until = min(until, self._deadline)
+        while self.result is None and now < until:
+            if self._by_tcp:
+                self._ask_by_tcp(now, until)
+            else:
+                if now >= self._next_turn:
+                    self._take_turn(now)
+                if self.result is None:
+                    wait_for(self._attempts, min(until, self._next_turn) - now)
+                    self.drain()
+            now = time.monotonic()
+        if self.result is None and now >= self._deadline:
+            self._fail("no answer in time", AnswerWord.TIMEOUT)
+
+    def drain(self) -> None:
+        """Take what has arrived, without waiting."""
+        for tried in tuple(self._attempts):
+            strays = 0
+            # Taking one may close the others.
+            while tried in self._attempts and strays < MAX_STRAYS and self._take(tried) is _Taken.STRAY:
+                strays += 1
+            self.ignored += strays
+
+    def drop(self) -> None:
+        """Give up what nobody waits for; a result that is there stays good."""
+        self.dropped = self.result is None
+        self.close()
+
+    def close(self) -> None:
+        for tried in self._attempts:
+            tried.close()
+        self._attempts = []
+
+    def _take_turn(self, now: float) -> None:
+        """One more attempt, at the next server that has not refused."""
+        if self._attempts and len(self._ranked) > 1:
+            for tried in self._attempts:
+                self._servers.was_silent(tried.server)
+        willing = [server for server in self._ranked if server not in self._refused]
+        gaps = ATTEMPT_GAPS[self._turns : self._turns + 1]
+        self._next_turn = now + self._timeout * gaps[0] if gaps else math.inf
+        server = willing[self._turns % len(willing)]
+        self._turns += 1
+        if not self._send_to(server, Edns.YES):
+            self._go_on(server, UNREACHABLE, AnswerWord.UNREACHABLE)
+
+    def _send_to(self, server: Server, edns: Edns) -> bool:
+        self._asked.add(server)
+        sent = attempt(server, (self._name, self._rdtype), edns)
+        if sent is not None:
+            self._attempts.append(sent)
+        return sent is not None
+
+    def _take(self, tried: Attempt) -> _Taken:
+        """One datagram. What is no reply to our question ends nothing (RFC 5452 3, 9.1)."""
+        try:
+            wire = tried.receive()
+        except OSError:
+            self._servers.was_silent(tried.server)
+            self._close_attempt(tried)
+            self._go_on(tried.server, UNREACHABLE, AnswerWord.UNREACHABLE)
+            return _Taken.ENOUGH
+        if wire is None:
+            return _Taken.ENOUGH
+        reply = self._parse(wire, tried.identifier)
+        if reply is None:
+            return _Taken.STRAY
+        self._servers.answered(tried.server)
+        if reply.complete:
+            self._use(reply)
+        elif reply.truncated:
+            self.close()
+            self._by_tcp = [tried.server, *(server for server in self._ranked if server != tried.server)]
+        else:
+            self._close_attempt(tried)
+            self._not_answered(tried, reply.rcode)
+        return _Taken.ENOUGH
+
+    def _not_answered(self, tried: Attempt, rcode: int) -> None:
+        """The server replied, but with no answer."""
+        if rcode == dnswire.FORMERR and tried.edns is Edns.YES:
+            if not self._send_to(tried.server, Edns.NO):
+                self._go_on(tried.server, UNREACHABLE, AnswerWord.UNREACHABLE)
+        else:
+            self._refused.add(tried.server)
+            word = AnswerWord.SERVFAIL if rcode == dnswire.SERVFAIL else AnswerWord.RCODE
+            self._go_on(tried.server, f"a name server answered {dnswire.rcode_to_text(rcode)}", word)
+
+    def _parse(self, wire: bytes, identifier: int) -> dnswire.Reply | None:
+        if not dnswire.is_reply(wire, identifier, self._name, self._rdtype):
+            return None
+        return dnswire.read_reply(wire, self._name, self._rdtype)
+
+    def _go_on(self, server: Server, reason: str, word: AnswerWord) -> None:
+        """After an attempt that came to nothing: the next server at once; nobody left to hope for: failed."""
+        log.debug("DNS: %s: %s", server.label, reason)
+        for other in self._ranked:
+            if other not in self._asked and self._send_to(other, Edns.YES):
+                return
+        spent = not self._attempts and self._next_turn == math.inf
+        if spent or self._refused.issuperset(self._ranked):
+            self._fail(reason, word)
+
+    def _use(self, reply: dnswire.Reply) -> None:
+        """A complete reply. The three kinds of "no" and "not known" part here."""
+        self._aliases += reply.aliases
+        self._ttl = min(self._ttl, reply.ttl)
+        if reply.overfull:
+            self._fail(f"more than {dnswire.MAX_RECORDS} records", AnswerWord.BOUND)
+        elif self._aliases > dnswire.MAX_CHAIN:
+            self._fail("CNAMEs loop or are too many", AnswerWord.BOUND)
+        elif reply.records:
+            self._finish(Status.FOUND, reply.records)
+        elif reply.rcode == dnswire.NXDOMAIN:
+            self._finish(Status.NXDOMAIN)
+        elif reply.denied or not reply.aliases:
+            self._finish(Status.NODATA)
+        else:
+            # The CNAMEs lead out of this reply (RFC 1034 5.2.2): its emptiness says nothing of where they lead.
+            self._ask(reply.target)
+            self.send()
+
+    def _ask_by_tcp(self, now: float, until: float) -> None:
+        """RFC 7766 5: a truncated answer is asked for again, of one server after the other; each has its share of time.
+
+        Cut short by the caller's patience is not failed: there may be a caller with more of it.
+        """
+        server = self._by_tcp.pop(0)
+        share = now + (until - now) / (1 + len(self._by_tcp))
+        identifier = secrets.randbits(16)
+        wire = exchange(server, dnswire.question(identifier, self._name, self._rdtype, edns=False), share)
+        reply = None if wire is None else self._parse(wire, identifier)
+        if reply is not None and reply.complete:
+            self._use(reply)
+            return
+        if wire is None and until < self._deadline and time.monotonic() >= share:
+            self._slow_by_tcp.append(server)
+        if not self._by_tcp:
+            self._by_tcp, self._slow_by_tcp = self._slow_by_tcp, []
+        if not self._by_tcp:
+            log.debug("DNS: %s: %s", server.label, NO_TCP)
+            self._fail(NO_TCP, AnswerWord.TCP)
+
+    def _finish(self, status: Status, records: tuple[Record, ...] = ()) -> None:
+        answer = Answer(status, records, is_alias=self._aliases > 0)
+        self.result = Result(answer, int(self._ttl), AnswerWord(status.value))
+        self.close()
+
+    def _fail(self, reason: str, word: AnswerWord) -> None:
+        self.result = Result(Answer(Status.FAILED, reason=reason, is_alias=self._aliases > 0), 0, word)
+        self.close()
+
+    def _close_attempt(self, tried: Attempt) -> None:
+        self._attempts.remove(tried)
+        tried.close()

@@ -1,0 +1,145 @@
+"""What the receiving administrator can do: the conf lines that would let just this kind of message through.
+
+Only what the sender of a forgery cannot write is offered as a criterion (RFC 9989 7.4): a seal, a signature, an
+SPF pass, never From, List-Id or HELO alone.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from dmarcmilter.explain import record_facts
+from dmarcmilter.explain.catalogue import Catalogue, Sentence
+from dmarcmilter.mail import domain as domains
+from dmarcmilter.mail.domain import Domain, is_within
+
+Record = dict[str, Any]
+
+MAX_ENTRIES = 3
+"""Identifiers of one message for which an entry is offered."""
+AUTHOR_KEYS = {
+    "missing": "on_missing",
+    "no-domain": "on_missing",
+    "several-fields": "on_multiple",
+    "several-domains": "on_multiple",
+    "malformed": "on_malformed",
+}
+
+
+def sentences(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+    result = record["dmarc"]["result"]
+    if result == "fail" and record_facts.is_touched(record):
+        yield from _of_failure(record, texts)
+    elif result == "permerror" and record["would"] == "reject":
+        yield from _of_author(record, texts)
+    elif result == "temperror":
+        yield from _of_silence(record, texts)
+    if record["action"] == "quarantine" and record.get("set_apart") in {None, "hold"} and record["queue_id"].strip("-"):
+        yield texts.say("administrator.release", queue_id=record["queue_id"])
+
+
+def _of_failure(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+    lists = _known_lists(record)
+    sealers = _sealers(record)
+    if sealers:
+        yield texts.say(
+            "administrator.trust_sealer",
+            conf=f"[arc]\ntrusted_sealers = {_array(sealers)}",
+            sealer=texts.word("word.listed").join(sealers),
+        )
+    for known in lists:
+        conf = f"[policy]\nmailing_lists = {_array([known])}"
+        yield texts.say("administrator.mailing_list", conf=conf, domain=known)
+    identifiers = _worth_an_entry(record)
+    for found in identifiers:
+        conf = _entry(record["author_domain"], found)
+        yield texts.say(
+            "administrator.entry",
+            conf=conf,
+            mechanism=found.mechanism.upper(),
+            domain=found.domain,
+            author=record["author_domain"],
+        )
+    if not sealers and not identifiers:
+        yield texts.say("administrator.forged")
+        yield from _forwarder(record, texts)
+
+
+def _worth_an_entry(record: Record) -> list[record_facts.Identifier]:
+    """One for a domain: its signature, if it signs, for this one also holds when the mail comes from elsewhere."""
+    found = {one.domain: one for one in record_facts.unaligned(record)}  # DKIM comes after SPF
+    return list(found.values())[:MAX_ENTRIES]
+
+
+def _sealers(record: Record) -> list[Domain]:
+    """Those that must be believed so that the chain speaks for the message: from the newest to the first that vouches.
+
+    None: the chain says nothing for it. Where nobody read what the hops recorded, the newest is named.
+    """
+    arc = record["arc"]
+    found: list[Domain] = []
+    for hop in arc["sealers"] if arc["result"] == "pass" else ():
+        name = domains.parse(hop["domain"] or "")
+        if name is None:
+            return []
+        found.append(name)
+        if hop.get("vouches") is not False:
+            return list(dict.fromkeys(found))
+    return []
+
+
+def _known_lists(record: Record) -> list[Domain]:
+    """The domain that names the list in List-Id and authenticates what it sends."""
+    passed = [found.domain for found in record_facts.unaligned(record)]
+    pairs = ((name, named) for named in record_facts.list_ids(record) for name in passed)
+    found = (name if is_within(named, name) else named for name, named in pairs if _related(name, named))
+    return list(dict.fromkeys(found))[:1]
+
+
+def _related(one: Domain, other: Domain) -> bool:
+    return is_within(one, other) or is_within(other, one)
+
+
+def _forwarder(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+    """The address is the last resort: all that comes from there is let through, so it must check mail itself."""
+    client = record_facts.client(record)
+    if client is not None and record_facts.may_be_forwarded(record):
+        conf = f"[forwarders]\nnetworks = {_array([str(client)])}"
+        yield texts.say("administrator.forwarder", conf=conf, client=client)
+
+
+def _of_author(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+    key = AUTHOR_KEYS.get(record["author_problem"] or "")
+    if key:
+        yield texts.say("administrator.author", conf=f'[author]\n{key} = "quarantine"')
+
+
+def _of_silence(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+    if record["dmarc"].get("troubles") == ["limit"]:
+        yield texts.say("administrator.limit")
+        return
+    name = domains.parse(record_facts.unanswered(record))
+    if name:
+        yield texts.say("administrator.temperror_name", name=name)
+    if record["would"] == "tempfail" or record.get("deferred_for") is not None or record.get("deferral_unrecorded"):
+        return
+    code = "administrator.temperror_held" if record_facts.is_touched(record) else "administrator.temperror"
+    yield texts.say(code, conf='[dmarc]\ntemperror = "tempfail"')
+
+
+def _entry(author: str, found: record_facts.Identifier) -> str:
+    """For this author and this identifier, no name below either (`=`)."""
+    criterion = f"{found.mechanism}_domain"
+    lines = [
+        "[[override]]",
+        f'name = "{author} by {found.domain}"',
+        f"from_domain = {_array([f'={author}'])}",
+        f"{criterion} = {_array([f'={found.domain}'])}",
+        'action = "accept"',
+    ]
+    return "\n".join(lines)
+
+
+def _array(names: Iterable[str]) -> str:
+    """Domains and addresses, made by our own parsers: a JSON array of these is a TOML array."""
+    return json.dumps(list(names))

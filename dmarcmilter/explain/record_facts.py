@@ -1,0 +1,92 @@
+"""What sentences and advice ask of an outcome record: who authenticated, what is aligned, whose mail it may be."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+from dmarcmilter.explain.catalogue import recognised
+from dmarcmilter.mail import domain as domains
+from dmarcmilter.mail.domain import Domain
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """A domain that SPF or DKIM authenticated and that does not count, because it is not aligned."""
+
+    mechanism: str
+    domain: Domain
+    strict: bool
+    """It is of the author's organization: only strict alignment keeps it out."""
+
+
+def author(record: Record) -> Domain | None:
+    return domains.parse(record["author_domain"] or "")
+
+
+def organization(record: Record) -> Domain | None:
+    """The author's, as far as it is known."""
+    policy = record["policy"] or {}
+    return domains.parse(policy.get("organizational_domain") or "") or author(record)
+
+
+def is_own(record: Record, name: str | None) -> bool:
+    """Whether a domain is one of the author's organization: what it does wrong, the author can mend."""
+    own, parsed = organization(record), domains.parse(name or "")
+    return own is not None and parsed is not None and domains.is_within(parsed, own)
+
+
+def unaligned(record: Record) -> list[Identifier]:
+    """Each once, SPF first. Of a message that has an Author Domain and a policy."""
+    policy = record["policy"]
+    if policy is None or author(record) is None:
+        return []
+    counted = {(found["mechanism"], found["domain"]) for found in record["dmarc"]["aligned"]}
+    spf = record["spf"]
+    passed = [("spf", spf["domain"], policy["aspf"])] if spf["result"] == "pass" else []
+    passed += [("dkim", found["domain"], policy["adkim"]) for found in record["dkim"] if found["result"] == "pass"]
+    found = {
+        Identifier(mechanism, name, strict=mode == "s" and is_own(record, name)): None
+        for mechanism, raw, mode in passed
+        if (name := domains.parse(raw or "")) and (mechanism, raw) not in counted
+    }
+    return list(found)
+
+
+def client(record: Record) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(record["client_ip"] or "")
+    except ValueError:
+        return None
+
+
+def client_term(record: Record) -> str:
+    """The SPF mechanism that names the client; empty: there is no address."""
+    address = client(record)
+    return "" if address is None else f"ip{address.version}:{address}"
+
+
+def is_touched(record: Record) -> bool:
+    """Something is done with it, or would be if it were enforced for all."""
+    return record["would"] != "accept" or record.get("would_disposition", record["disposition"]) != "none"
+
+
+def may_be_forwarded(record: Record) -> bool:
+    """Somebody changed what the author signed, or it has the marks of a mailing list."""
+    broken = any(found["result"] == "fail" and is_own(record, found["domain"]) for found in record["dkim"])
+    return broken or bool(list_ids(record)) or bool((record.get("lists") or {}).get("traces"))
+
+
+def list_ids(record: Record) -> list[Domain]:
+    return [name for raw in (record.get("lists") or {}).get("ids") or [] if (name := domains.parse(raw))]
+
+
+def unanswered(record: Record) -> str:
+    """The name that DNS was asked for in vain, of a temperror; empty: not told."""
+    values = recognised(record["dmarc"]["reason"])[1]
+    if values.get("mechanism") == "dkim":
+        for found in record["dkim"]:
+            if found["result"] == "temperror" and found["domain"] == values.get("domain") and found["selector"]:
+                return f"{found['selector']}._domainkey.{found['domain']}"
+    return values.get("name") or values.get("domain") or ""

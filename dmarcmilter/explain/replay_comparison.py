@@ -1,0 +1,151 @@
+"""Many recorded outcomes judged by other terms, and what that would change: counted, with examples."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+
+from dmarcmilter.explain import replay
+from dmarcmilter.explain.replay import Effect, Gap, Terms
+from dmarcmilter.history import journal, journal_files, outcome_reader
+from dmarcmilter.history.outcome_rows import Record
+from dmarcmilter.history.store import Connection
+
+MAX_DOMAINS = 100_000
+"""Author Domains with changes that are told apart; further ones are counted together."""
+MAX_EXAMPLES = 3
+"""Queue ids kept for each change of each domain."""
+OTHERS = "(other domains)"
+
+Change = tuple[Effect, Effect]
+"""From what was to what would be."""
+DELIVERED: Change = (Effect.DELIVERED, Effect.DELIVERED)
+
+
+@dataclass
+class OfDomain:
+    messages: Counter[Change] = field(default_factory=Counter)
+    examples: dict[Change, list[str]] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        return sum(self.messages.values())
+
+
+@dataclass
+class Tally:
+    """Memory grows with the domains for which something changes, up to MAX_DOMAINS."""
+
+    terms: Terms
+    messages: int = 0
+    unreadable: int = 0
+    done: Counter[Change] = field(default_factory=Counter)
+    """What was done with each message, and what would be."""
+    would: Counter[Change] = field(default_factory=Counter)
+    """The same without monitor, rollout and recipients who have opted out."""
+    domains: dict[str, OfDomain] = field(default_factory=dict)
+    """Changes of what is done."""
+    gaps: Counter[Gap] = field(default_factory=Counter)
+
+    @property
+    def changed(self) -> int:
+        return sum(count for (old, new), count in self.done.items() if old is not new)
+
+    @property
+    def changed_would(self) -> int:
+        return sum(count for (old, new), count in self.would.items() if old is not new)
+
+    def add(self, record: Record) -> None:
+        """One outcome; what cannot be read as one is counted."""
+        try:
+            self._add(record)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            self.unreadable += 1
+
+    def _add(self, record: Record) -> None:
+        if replay.is_settled(record):
+            self._add_settled(record)
+            return
+        judgement = replay.judged(record, self.terms)
+        decision = judgement.decision
+        if decision is not None:
+            old = replay.effect(record["action"], record["disposition"])
+            new = replay.effect(decision.action, decision.disposition)
+            if record.get("apply_error"):
+                old = new  # what the MTA did not take says nothing about the rules
+            would = (
+                replay.effect(record["would"], record["would_disposition"]),
+                replay.effect(decision.would, decision.would_disposition),
+            )
+            self.done[old, new] += 1
+            self.would[would] += 1
+            if old is not new:
+                self._tell(record, (old, new))
+        self.messages += 1
+        self.gaps.update(judgement.gaps)
+
+    def _add_settled(self, record: Record) -> None:
+        policy = record["policy"]
+        if policy is not None and policy["discovery"] != self.terms.method:
+            self.gaps[Gap.DISCOVERY] += 1
+        self.done[DELIVERED] += 1
+        self.would[DELIVERED] += 1
+        self.messages += 1
+
+    def _tell(self, record: Record, change: Change) -> None:
+        name = str(record["author_domain"] or record["author_problem"])
+        if name not in self.domains and len(self.domains) >= MAX_DOMAINS:
+            name = OTHERS
+        found = self.domains.setdefault(name, OfDomain())
+        found.messages[change] += 1
+        examples = found.examples.setdefault(change, [])
+        if len(examples) < MAX_EXAMPLES and record["queue_id"]:
+            examples.append(str(record["queue_id"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    since: datetime
+    until: datetime
+
+    def holds(self, record: Record) -> bool:
+        """Times of records are in one form, so their order is that of the texts."""
+        return _text(self.since) <= str(record["time"]) < _text(self.until)
+
+
+@lru_cache(maxsize=16)
+def _text(when: datetime) -> str:
+    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def of_journal(paths: Iterable[Path], span: Span, tally: Tally, read: Callable[[int], None]) -> None:
+    """All outcomes of these files in the span; `read` is told how many octets were."""
+    for line in (line for path in paths for line in _lines(path, read)):
+        try:
+            record = journal.decoded(line)
+            is_within = span.holds(record)
+        except (ValueError, KeyError):
+            tally.unreadable += 1
+            continue
+        if is_within:
+            tally.add(record)
+
+
+def _lines(path: Path, read: Callable[[int], None]) -> Iterator[bytes]:
+    """The complete lines of a file; what is appended meanwhile too, up to the last one that is there."""
+    position = 0
+    while True:
+        piece = journal_files.read(path, position)
+        if piece.end == position:
+            return
+        yield from piece.lines
+        read(piece.end - position)
+        position = piece.end
+
+
+def of_store(connection: Connection, span: Span, tally: Tally, read: Callable[[int], None]) -> None:
+    for record in outcome_reader.between(connection, span.since, span.until):
+        tally.add(record)
+        read(1)

@@ -1,0 +1,114 @@
+"""What the sender can do, so that his mail passes: from what did not count, to the one step that would make it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from dmarcmilter.explain import record_facts
+from dmarcmilter.explain.catalogue import Catalogue, Sentence, recognised
+
+Record = dict[str, Any]
+
+CHANGED = {"body_mismatch", "mismatch", "from_added", "body_short", "unsigned_body"}
+"""Reasons of a signature that was right when it was made."""
+KEYS = {"no_key", "key_syntax", "key_revoked", "key_type", "key_hash", "key_service", "key_weak", "key_large"}
+"""Reasons to be mended in DNS."""
+
+
+def sentences(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+    result = record["dmarc"]["result"]
+    if result == "fail":
+        yield from _of_failure(record, texts)
+    elif result == "permerror":
+        yield texts.say("sender.from")
+    elif result == "temperror":
+        yield from _of_silence(record, texts)
+    elif result == "none":
+        yield from _of_record(record, texts)
+
+
+def _of_failure(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+    if record_facts.is_touched(record):
+        yield texts.say("sender.forged", author=record["author_domain"])
+    yield from _signatures(record, texts)
+    yield from _spf(record, texts)
+    if record["arc"]["result"] == "fail":
+        yield texts.say("sender.arc", reason=texts.reason(record["arc"]["reason"]))
+    else:
+        yield from _forwarders(record, texts)
+
+
+def _signatures(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+    own = [found for found in record["dkim"] if record_facts.is_own(record, found["domain"])]
+    for found in own:
+        if found["result"] != "pass":
+            yield _mending(found, texts)
+    if own and not any(found["result"] == "pass" for found in own):
+        return
+    strict = (record["policy"] or {}).get("adkim") == "s"
+    author = record["author_domain"]
+    signers = [found.domain for found in record_facts.unaligned(record) if found.mechanism == "dkim"]
+    yield texts.say("sender.sign_strict" if strict else "sender.sign", author=author)
+    if record_facts.may_be_forwarded(record):
+        return  # who signs on the way has no key of the author's
+    yield from (
+        texts.say("sender.sign_too", domain=name, author=author)
+        for name in signers
+        if not record_facts.is_own(record, name)
+    )
+
+
+def _mending(found: Record, texts: Catalogue) -> Sentence:
+    """One step for a signature of the sender's own that does not verify."""
+    code = recognised(found["reason"])[0].removeprefix("reason.")
+    reason, domain = texts.reason(found["reason"]) or found["result"], found["domain"]
+    if code in CHANGED:
+        return texts.say("sender.changed", domain=domain)
+    if code in KEYS and found["selector"]:
+        return texts.say("sender.key", selector=found["selector"], domain=domain, reason=reason)
+    if code == "key_unreachable" and found["selector"]:
+        return texts.say("sender.dns", domain=domain, name=f"{found['selector']}._domainkey.{domain}")
+    return texts.say("sender.signature", domain=domain, reason=reason)
+
+
+def _spf(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+    spf, term = record["spf"], record_facts.client_term(record)
+    domain = spf["domain"]
+    strange = spf["result"] == "pass" and spf["scope"] == "mfrom" and not record_facts.is_own(record, domain)
+    if strange and not record_facts.may_be_forwarded(record):
+        yield texts.say("sender.spf_align", domain=domain, author=record["author_domain"])
+    if not record_facts.is_own(record, domain):
+        return
+    if spf["result"] in {"fail", "softfail", "neutral"} and term:
+        yield texts.say("sender.spf_add", client=record["client_ip"], domain=domain, term=term)
+    elif spf["result"] == "none" and term and not spf["reason"]:
+        yield texts.say("sender.spf_publish", domain=domain, term=term)
+    elif spf["result"] == "permerror":
+        yield texts.say("sender.spf_record", domain=domain, reason=texts.reason(spf["reason"]))
+    elif spf["result"] == "temperror":
+        yield texts.say("sender.dns", domain=domain, name=domain)
+
+
+def _forwarders(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+    """Strangers who authenticate as themselves may be on the way from the author to us."""
+    if record["arc"]["result"] == "pass":
+        return
+    names = dict.fromkeys(
+        found.domain for found in record_facts.unaligned(record) if not record_facts.is_own(record, found.domain)
+    )
+    if names and record_facts.may_be_forwarded(record):
+        yield texts.say("sender.forwarder", domain=texts.word("word.listed").join(names))
+
+
+def _of_silence(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+    name = record_facts.unanswered(record)
+    if name:
+        yield texts.say("sender.dns", domain=record["author_domain"], name=name)
+
+
+def _of_record(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+    """Something is published, and none of it counts."""
+    policy = record["policy"]
+    if policy is not None and not policy["usable"]:
+        yield texts.say("sender.record", domain=policy["domain"], author=record["author_domain"])
+    for name in record.get("faulty_records") or ():
+        yield texts.say("sender.record", domain=name, author=record["author_domain"])

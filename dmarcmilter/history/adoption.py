@@ -1,0 +1,541 @@
+"""The adoption survey: what the Author Domains of a period publish, counted by domain and by message.
+
+DMARC record valid, faulty or absent, crossed with SPF record present or absent, gives the types A to F. Beside them:
+who receives the reports, who signs for whom, which faults records have, and where the two ways of discovery differ.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from itertools import groupby
+from typing import Any
+from urllib.parse import unquote
+
+from dmarcmilter.dmarc import record as records
+from dmarcmilter.dmarc.public_suffix import Suffixes
+from dmarcmilter.dmarc.record_faults import FAULT_TEXTS, FaultKind
+from dmarcmilter.history.store import Connection, execute, execute_many, rows, stream
+from dmarcmilter.mail import domain as domains
+from dmarcmilter.mail.domain import Domain, is_within
+
+HARMLESS = frozenset({"pct", "ri", "rf"})
+"""Tags that RFC 9989 dropped: to have them is no fault of the record."""
+KNOWN = frozenset({"v", "p", "sp", "np", "adkim", "aspf", "fo", "psd", "rua", "ruf", "t"})
+UNKNOWN_TAG = "unknown tag"
+"""To be ignored by all who read it (RFC 9989 4.8); counted, yet no reason to call the record faulty."""
+WHOLE_RECORD = "syntax"
+
+TYPES = {
+    ("valid", True): "A",
+    ("faulty", True): "B",
+    ("valid", False): "C",
+    ("faulty", False): "D",
+    ("absent", True): "E",
+    ("absent", False): "F",
+}
+TYPE_TEXTS = {
+    "A": "DMARC valid, SPF present",
+    "B": "DMARC faulty, SPF present",
+    "C": "DMARC valid, SPF absent",
+    "D": "DMARC faulty, SPF absent",
+    "E": "DMARC absent, SPF present",
+    "F": "DMARC absent, SPF absent",
+}
+POLICIES = ("none", "quarantine", "reject")
+SIGNERS = ("unsigned", "failed", "third party", "self")
+"""By the best signature: none; none passes; one passes, of another organization; one of the author's own."""
+DISCOVERIES = ("same", "differ", "unknown")
+"""Whether the two ways of discovery give the same; unknown also for outcomes of versions that did not compare."""
+OWN = "(own organization)"
+"""Reports go to the organization of the policy itself."""
+NOT_MAIL = "(not mailto:)"
+NO_DOMAIN = "(no domain)"
+
+DISCOVERY_TEXTS = {
+    "same": "both ways give the same",
+    "differ": "the ways differ",
+    "unknown": "not known without more DNS queries",
+}
+
+MAX_NAMES = 50_000
+"""Names of one list kept in memory while counting. Beyond twice as many, those with the fewest domains are dropped."""
+MAX_SIGNERS = 1000
+"""Third-party organizations counted for one Author Domain; more are not counted."""
+POLICIES_AT_ONCE = 1000
+"""Policy records read and classified at once."""
+REMEMBERED = 100_000
+"""Domains whose organization is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    name: str
+    domains: int
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One day, week or month. A domain counts once in each step in which mail of it came."""
+
+    start: datetime
+    domains: int
+    messages: int
+    types: tuple[Share, ...]
+    policies: tuple[Share, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Differing:
+    """An Author Domain for which the two ways of discovery differ, with the values of its last kind of message."""
+
+    domain: str
+    messages: int
+    differs: str
+    """policy_domain, organizational_domain, result: those that differ."""
+    method: str
+    """The way in use: treewalk or psl."""
+    policy_domain: str
+    organizational_domain: str
+    result: str
+    other_policy_domain: str
+    other_organizational_domain: str
+    other_result: str
+
+    @property
+    def change(self) -> str:
+        """In one line: what the way in use gives, and what the other way gives."""
+        values = (
+            ("policy", self.policy_domain, self.other_policy_domain),
+            ("organization", self.organizational_domain, self.other_organizational_domain),
+            ("result", self.result, self.other_result),
+        )
+        return "; ".join(f"{name} {ours or '-'} / {other or '-'}" for name, ours, other in values if ours != other)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Each message's Author Domain is asked for; mail whose policy DNS did not tell is left out."""
+
+    domains: int
+    messages: int
+    types: tuple[Share, ...]
+    policies: tuple[Share, ...]
+    """Of the domains with a record that counts: what it asks for."""
+    addresses: tuple[Share, ...]
+    """Of the same: rua and ruf."""
+    signers: tuple[Share, ...]
+    faults: tuple[Share, ...]
+    """By tag."""
+    fault_kinds: tuple[Share, ...] = ()
+    """By dmarc.faultkind.FaultKind."""
+    reporting: tuple[Share, ...] = ()
+    """Domains that publish rua, ruf: what the shares of the vendors are of."""
+    rua_vendors: tuple[Share, ...] = ()
+    """By the Organizational Domain of the addresses."""
+    ruf_vendors: tuple[Share, ...] = ()
+    third_parties: tuple[Share, ...] = ()
+    """Organizations of signatures that pass and are not of the author's organization."""
+    discoveries: tuple[Share, ...] = ()
+    differing: tuple[Differing, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+
+FAULTY_RECORDS = '%"faulty_records":["%'
+"""In verdicts.detail: a key with something in its list. Text of the sender's cannot imitate it: JSON escapes quotes."""
+COMPARED = '%"other_discovery":{"differs":[%'
+DIFFERS = '%"other_discovery":{"differs":["%'
+NO_RECORD = "no record that counts"
+"""Several at one name, or one that is no DMARC record by its first letters."""
+
+STEPS_TABLE_SQL = "CREATE TEMPORARY TABLE period_steps (moment BIGINT PRIMARY KEY, step INTEGER NOT NULL)"
+STEP_SQL = "INSERT INTO period_steps (moment, step) VALUES (:moment, :step)"
+POLICIES_TABLE_SQL = """
+    CREATE TEMPORARY TABLE period_policies (policy_id BIGINT PRIMARY KEY, state TEXT, addresses TEXT, tags TEXT,
+        kinds TEXT)"""
+POLICIES_SQL = """
+    INSERT INTO period_policies (policy_id) SELECT DISTINCT v.policy_id FROM period_verdicts t JOIN verdicts v
+        ON v.id = t.verdict_id WHERE v.policy_id IS NOT NULL"""
+UNREAD_SQL = """
+    SELECT p.id, p.domain, p.record, p.usable, p.rua, p.ruf FROM period_policies x JOIN policies p
+        ON p.id = x.policy_id WHERE x.policy_id > :last ORDER BY x.policy_id LIMIT :most"""
+CLASSIFIED_SQL = """
+    UPDATE period_policies SET state = :state, addresses = :addresses, tags = :tags, kinds = :kinds
+    WHERE policy_id = :policy_id"""
+VENDORS_TABLE_SQL = """
+    CREATE TEMPORARY TABLE period_vendors (policy_id BIGINT NOT NULL, tag TEXT NOT NULL, vendor TEXT NOT NULL,
+        PRIMARY KEY (policy_id, tag, vendor))"""
+VENDOR_SQL = "INSERT INTO period_vendors (policy_id, tag, vendor) VALUES (:policy_id, :tag, :vendor)"
+TABLES = ("period_verdicts", "period_steps", "period_policies", "period_vendors")
+
+VERDICTS_TABLE_SQL = """
+    CREATE TEMPORARY TABLE period_verdicts (verdict_id BIGINT PRIMARY KEY, messages BIGINT NOT NULL)"""
+VERDICTS_SQL = """
+    INSERT INTO period_verdicts (verdict_id, messages) SELECT verdict_id, sum(messages) FROM period
+        GROUP BY verdict_id"""
+SURVEY_SQL = """
+    SELECT a.author_domain, a.policy_id, a.step, a.published, a.messages, a.with_spf, a.meant,
+        x.state, x.addresses, x.tags, x.kinds
+    FROM (
+        SELECT v.author_domain, coalesce(v.policy_id, 0) AS policy_id, s.step, max(v.published) AS published,
+            sum(t.messages) AS messages,
+            sum(CASE WHEN v.spf_result IN ('none', 'temperror') THEN 0 ELSE t.messages END) AS with_spf,
+            max(CASE WHEN v.policy_id IS NULL AND v.detail LIKE :faulty_records THEN v.detail END) AS meant
+        FROM period t JOIN period_steps s ON s.moment = t.moment JOIN verdicts v ON v.id = t.verdict_id
+        WHERE v.author_domain IS NOT NULL AND (v.policy_id IS NOT NULL OR v.dmarc_result = 'none')
+        GROUP BY v.author_domain, coalesce(v.policy_id, 0), s.step
+    ) a LEFT JOIN period_policies x ON x.policy_id = a.policy_id
+    ORDER BY a.author_domain, a.policy_id"""
+SIGNATURES_SQL = """
+    SELECT v.author_domain, v.id, v.organizational_domain AS organization, v.dkim_aligned, t.messages,
+        n.result, n.domain
+    FROM period_verdicts t JOIN verdicts v ON v.id = t.verdict_id LEFT JOIN signatures n ON n.verdict_id = v.id
+    WHERE v.author_domain IS NOT NULL AND (v.policy_id IS NOT NULL OR v.dmarc_result = 'none')
+        ORDER BY v.author_domain, v.id"""
+VENDORS_SQL = """
+    SELECT x.vendor AS name, count(DISTINCT v.author_domain) AS domains, sum(t.messages) AS messages
+    FROM period_vendors x JOIN verdicts v ON v.policy_id = x.policy_id JOIN period_verdicts t ON t.verdict_id = v.id
+    WHERE x.tag = :tag AND v.author_domain IS NOT NULL GROUP BY x.vendor
+    ORDER BY count(DISTINCT v.author_domain) DESC, x.vendor LIMIT :top"""
+"""Counts all records of the period, not only the main one of each domain."""
+REPORTING_SQL = """
+    SELECT count(DISTINCT v.author_domain) AS domains, coalesce(sum(t.messages), 0) AS messages
+    FROM (SELECT DISTINCT policy_id FROM period_vendors WHERE tag = :tag) x JOIN verdicts v
+        ON v.policy_id = x.policy_id JOIN period_verdicts t ON t.verdict_id = v.id
+    WHERE v.author_domain IS NOT NULL"""
+DISCOVERIES_SQL = """
+    SELECT known, count(*) AS domains, sum(messages) AS messages
+    FROM (
+        SELECT v.author_domain, sum(t.messages) AS messages,
+            max(CASE WHEN v.detail LIKE :differs THEN 2 WHEN v.detail LIKE :compared THEN 1 ELSE 0 END) AS known
+        FROM period_verdicts t JOIN verdicts v ON v.id = t.verdict_id
+        WHERE v.author_domain IS NOT NULL GROUP BY v.author_domain
+    ) a GROUP BY known"""
+DIFFERING_SQL = """
+    SELECT v.author_domain AS domain, sum(t.messages) AS messages, max(v.id) AS verdict_id
+    FROM period_verdicts t JOIN verdicts v ON v.id = t.verdict_id
+    WHERE v.author_domain IS NOT NULL AND v.detail LIKE :differs
+    GROUP BY v.author_domain ORDER BY sum(t.messages) DESC, v.author_domain LIMIT :top"""
+DIFFERENCE_SQL = """
+    SELECT v.detail, v.organizational_domain, v.dmarc_result, p.domain AS policy_domain
+    FROM verdicts v LEFT JOIN policies p ON p.id = v.policy_id WHERE v.id = :verdict_id"""
+
+
+@dataclass
+class _Tally:
+    domains: Counter[str] = field(default_factory=Counter)
+    messages: Counter[str] = field(default_factory=Counter)
+
+    def add(self, name: str, messages: int) -> None:
+        self.domains[name] += 1
+        self.messages[name] += messages
+        if len(self.domains) > 2 * MAX_NAMES:
+            self._drop_the_smallest()
+
+    def _drop_the_smallest(self) -> None:
+        kept = [share.name for share in self.largest()[:MAX_NAMES]]
+        self.domains = Counter({name: self.domains[name] for name in kept})
+        self.messages = Counter({name: self.messages[name] for name in kept})
+
+    def shares(self, names: Iterable[str]) -> tuple[Share, ...]:
+        return tuple(Share(name, self.domains[name], self.messages[name]) for name in names)
+
+    def largest(self) -> tuple[Share, ...]:
+        return self.shares(sorted(self.domains, key=lambda name: (-self.domains[name], name)))
+
+
+@dataclass
+class _StepTally:
+    domains: int = 0
+    messages: int = 0
+    types: _Tally = field(default_factory=_Tally)
+    policies: _Tally = field(default_factory=_Tally)
+
+
+@dataclass
+class _Tallies:
+    all: _Tally = field(default_factory=_Tally)
+    types: _Tally = field(default_factory=_Tally)
+    policies: _Tally = field(default_factory=_Tally)
+    addresses: _Tally = field(default_factory=_Tally)
+    faults: _Tally = field(default_factory=_Tally)
+    fault_kinds: _Tally = field(default_factory=_Tally)
+    signers: _Tally = field(default_factory=_Tally)
+    third_parties: _Tally = field(default_factory=_Tally)
+
+
+class _Organizations:
+    """Organizational Domains by the public suffix list."""
+
+    def __init__(self, suffixes: Suffixes) -> None:
+        self.of = lru_cache(maxsize=REMEMBERED)(lambda domain: suffixes.organizational_domain(domain) or domain)
+
+
+UNKNOWN_KIND = "unknown"
+"""The outcome is of a version that did not record the kind."""
+PART_TEXTS: Mapping[str, Mapping[str, str]] = {
+    "types": {name: f"{name}: {text}" for name, text in TYPE_TEXTS.items()},
+    "fault_kinds": {**FAULT_TEXTS, UNKNOWN_KIND: "no record that counts, kind not recorded"},
+    "discoveries": DISCOVERY_TEXTS,
+}
+"""What the names of shares in these parts of the survey mean, for people."""
+SHARE_PARTS = (
+    *("types", "policies", "addresses", "reporting", "rua_vendors", "ruf_vendors"),
+    *("signers", "third_parties", "faults", "fault_kinds", "discoveries"),
+)
+"""The fields of Survey that hold shares."""
+
+
+def survey(connection: Connection, steps: Mapping[int, datetime], suffixes: Suffixes, *, top: int) -> Survey:
+    """Count the temporary table `period`. `steps` tells for each of its moments when the step that it is in starts."""
+    organizations = _Organizations(suffixes)
+    tables = (VERDICTS_TABLE_SQL, STEPS_TABLE_SQL, POLICIES_TABLE_SQL, VENDORS_TABLE_SQL)
+    for statement in (*tables, VERDICTS_SQL, POLICIES_SQL):
+        execute(connection, statement)
+    starts = sorted(set(steps.values()))
+    numbers = {start: number for number, start in enumerate(starts)}
+    execute_many(connection, STEP_SQL, [{"moment": moment, "step": numbers[start]} for moment, start in steps.items()])
+    _classify_policies(connection, organizations)
+    tallies, by_step = _Tallies(), [_StepTally() for _ in starts]
+    met = stream(connection, SURVEY_SQL, faulty_records=FAULTY_RECORDS)
+    for _, group in groupby(met, key=lambda row: row.author_domain):
+        _count_records(tallies, by_step, group)
+    for author, group in groupby(stream(connection, SIGNATURES_SQL), key=lambda row: row.author_domain):
+        _count_signers(tallies, Domain(author), group, organizations)
+    result = Survey(
+        domains=tallies.all.domains["all"],
+        messages=tallies.all.messages["all"],
+        types=tallies.types.shares(TYPE_TEXTS),
+        policies=tallies.policies.shares(POLICIES),
+        addresses=tallies.addresses.shares(("rua and ruf", "rua only", "ruf only", "neither")),
+        signers=tallies.signers.shares(SIGNERS),
+        faults=tallies.faults.largest(),
+        fault_kinds=tallies.fault_kinds.largest(),
+        reporting=tuple(_reporting(connection, tag) for tag in ("rua", "ruf")),
+        rua_vendors=_vendors(connection, "rua", top),
+        ruf_vendors=_vendors(connection, "ruf", top),
+        third_parties=tallies.third_parties.largest()[:top],
+        discoveries=_discoveries(connection),
+        differing=tuple(_differing(connection, top)),
+        steps=tuple(map(_step, starts, by_step)),
+    )
+    for table in TABLES:
+        execute(connection, f"DROP TABLE {table}")
+    return result
+
+
+def _step(start: datetime, tally: _StepTally) -> Step:
+    types, policies = tally.types.shares(TYPE_TEXTS), tally.policies.shares(POLICIES)
+    return Step(start, tally.domains, tally.messages, types, policies)
+
+
+def _classify_policies(connection: Connection, organizations: _Organizations) -> None:
+    """Read the policy records of the period, and keep what is counted of each in temporary tables."""
+    last = 0
+    while unread := rows(connection, UNREAD_SQL, last=last, most=POLICIES_AT_ONCE):
+        execute_many(connection, CLASSIFIED_SQL, [_classified(row) for row in unread])
+        vendors = [
+            {"policy_id": row.id, "tag": tag, "vendor": vendor}
+            for row in unread
+            for tag in ("rua", "ruf")
+            for vendor in _vendors_of(getattr(row, tag), Domain(row.domain), organizations)
+        ]
+        execute_many(connection, VENDOR_SQL, vendors)
+        last = unread[-1].id
+
+
+def _classified(row: Any) -> dict[str, Any]:
+    parsed = records.parse_shown(row.record)
+    if parsed is None:
+        tags, kinds = {WHOLE_RECORD}, {FaultKind.WRONG_VERSION}
+    else:
+        faults = [fault for fault in parsed.faults if fault.tag not in HARMLESS]
+        tags, kinds = {_tag(fault.tag) for fault in faults}, {fault.kind for fault in faults}
+    faulty = not row.usable or bool(tags - {UNKNOWN_TAG})
+    return {
+        "policy_id": row.id,
+        "state": "faulty" if faulty else "valid",
+        "addresses": _addresses(row),
+        "tags": ",".join(sorted(tags)),
+        "kinds": ",".join(sorted(kinds)),
+    }
+
+
+def _tag(tag: str) -> str:
+    if tag == "":
+        return WHOLE_RECORD
+    return tag if tag in KNOWN else UNKNOWN_TAG
+
+
+def _addresses(row: Any) -> str:
+    # Lists in JSON: the empty one is "[]".
+    has_rua, has_ruf = row.rua != "[]", row.ruf != "[]"
+    if has_rua:
+        return "rua and ruf" if has_ruf else "rua only"
+    return "ruf only" if has_ruf else "neither"
+
+
+def _vendors_of(uris: str, policy_domain: Domain, organizations: _Organizations) -> set[str]:
+    """The organizations that a list of report addresses leads to."""
+    return {_vendor(str(uri), policy_domain, organizations) for uri in json.loads(uris) or ()}
+
+
+def _vendor(uri: str, policy_domain: Domain, organizations: _Organizations) -> str:
+    scheme, _, address = uri.partition(":")
+    if scheme.lower() != "mailto":
+        return NOT_MAIL
+    host = domains.parse(unquote(address.partition("?")[0].rpartition("@")[2]).strip())
+    if host is None:
+        return NO_DOMAIN
+    vendor = organizations.of(host)
+    return OWN if vendor == organizations.of(policy_domain) else vendor
+
+
+@dataclass
+class _Met:
+    """The records that one Author Domain's mail met. Of several, the one that most messages met counts."""
+
+    messages: int = 0
+    with_spf: int = 0
+    main: Any = None
+    main_messages: int = 0
+
+    def add(self, row: Any, messages: int) -> None:
+        """`messages` met the record of this row. Rows come by ascending policy_id."""
+        if messages >= self.main_messages:
+            self.main, self.main_messages = row, messages
+
+    @property
+    def state(self) -> str:
+        if self.main.state is not None:
+            return str(self.main.state)
+        return "absent" if self.main.meant is None else "faulty"
+
+    @property
+    def type(self) -> str:
+        return TYPES[self.state, bool(self.with_spf)]
+
+
+def _count_records(tallies: _Tallies, by_step: list[_StepTally], group: Iterable[Any]) -> None:
+    """One Author Domain."""
+    whole, steps = _Met(), dict[int, _Met]()
+    for _, same_policy in groupby(group, key=lambda row: row.policy_id):
+        met, last = 0, None
+        for row in same_policy:
+            messages = int(row.messages)
+            met += messages
+            # Prefer a row that tells what stood there instead of a record.
+            last = row if last is None or last.meant is None else last
+            step = steps.setdefault(row.step, _Met())
+            step.add(row, messages)
+            for part in (step, whole):
+                part.messages += messages
+                part.with_spf += int(row.with_spf)
+        whole.add(last, met)
+    _count_whole(tallies, whole)
+    for number, part in steps.items():
+        tally = by_step[number]
+        tally.domains += 1
+        tally.messages += part.messages
+        tally.types.add(part.type, part.messages)
+        if part.main.published:
+            tally.policies.add(part.main.published, part.messages)
+
+
+def _count_whole(tallies: _Tallies, met: _Met) -> None:
+    main = met.main
+    tallies.all.add("all", met.messages)
+    tallies.types.add(met.type, met.messages)
+    if main.state is None:
+        if main.meant is not None:
+            tallies.faults.add(NO_RECORD, met.messages)
+            for kind in _kinds_recorded(main.meant):
+                tallies.fault_kinds.add(kind, met.messages)
+        return
+    tallies.addresses.add(main.addresses, met.messages)
+    if main.published:
+        tallies.policies.add(main.published, met.messages)
+    for tag in filter(None, main.tags.split(",")):
+        tallies.faults.add(tag, met.messages)
+    for kind in filter(None, main.kinds.split(",")):
+        tallies.fault_kinds.add(kind, met.messages)
+
+
+def _kinds_recorded(detail: str) -> set[str]:
+    kinds = json.loads(detail).get("record_faults") or [UNKNOWN_KIND]
+    return {kind if kind in set(FaultKind) else UNKNOWN_KIND for kind in kinds}
+
+
+def _count_signers(tallies: _Tallies, author: Domain, group: Iterable[Any], organizations: _Organizations) -> None:
+    """One Author Domain: its best signature, and the other organizations that signed for it."""
+    best_of_all = 0
+    third_parties: Counter[str] = Counter()
+    for _, signatures in groupby(group, key=lambda row: row.id):
+        best, others = 0, set[str]()
+        for row in signatures:
+            signer, other = _signer(row, author, organizations)
+            best = max(best, signer)
+            if other and (other in third_parties or len(third_parties) + len(others) < MAX_SIGNERS):
+                others.add(other)
+        messages = int(row.messages)
+        tallies.signers.messages[SIGNERS[best]] += messages
+        third_parties.update(dict.fromkeys(others, messages))
+        best_of_all = max(best_of_all, best)
+    tallies.signers.domains[SIGNERS[best_of_all]] += 1
+    for name, messages in third_parties.items():
+        tallies.third_parties.add(name, messages)
+
+
+def _signer(row: Any, author: Domain, organizations: _Organizations) -> tuple[int, str]:
+    """Place in SIGNERS, and the organization of a signature that passes and is not of the author's organization."""
+    if row.result is None:
+        return 0, ""
+    if row.result != "pass" or row.domain is None:
+        return 1, ""
+    signer = Domain(row.domain)
+    organization = organizations.of(signer)
+    own = organization == organizations.of(author) or (row.organization and is_within(signer, row.organization))
+    if own:
+        return 3, ""
+    return (3 if row.dkim_aligned else 2), organization
+
+
+def _reporting(connection: Connection, tag: str) -> Share:
+    counted = rows(connection, REPORTING_SQL, tag=tag)[0]
+    return Share(tag, int(counted.domains), int(counted.messages))
+
+
+def _vendors(connection: Connection, tag: str, top: int) -> tuple[Share, ...]:
+    counted = rows(connection, VENDORS_SQL, tag=tag, top=top)
+    return tuple(Share(row.name, int(row.domains), int(row.messages)) for row in counted)
+
+
+def _discoveries(connection: Connection) -> tuple[Share, ...]:
+    by_number = {row.known: row for row in rows(connection, DISCOVERIES_SQL, differs=DIFFERS, compared=COMPARED)}
+    return tuple(
+        Share(name, int(by_number[number].domains), int(by_number[number].messages))
+        if number in by_number
+        else Share(name, 0, 0)
+        for name, number in zip(DISCOVERIES, (1, 2, 0), strict=True)
+    )
+
+
+def _differing(connection: Connection, top: int) -> Iterator[Differing]:
+    for row in rows(connection, DIFFERING_SQL, differs=DIFFERS, top=top):
+        ours = rows(connection, DIFFERENCE_SQL, verdict_id=row.verdict_id)[0]
+        other = json.loads(ours.detail)["other_discovery"]
+        yield Differing(
+            domain=row.domain,
+            messages=int(row.messages),
+            differs=" ".join(map(str, other["differs"])),
+            method="treewalk" if other.get("method") == "psl" else "psl",
+            policy_domain=ours.policy_domain or "",
+            organizational_domain=ours.organizational_domain or "",
+            result=ours.dmarc_result,
+            other_policy_domain=other.get("policy_domain") or "",
+            other_organizational_domain=other.get("organizational_domain") or "",
+            other_result=other.get("result") or "",
+        )

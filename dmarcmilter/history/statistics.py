@@ -1,0 +1,279 @@
+"""Statistics of a period, from the store: what was done, whom it hit, what it cost, what domains publish."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from dmarcmilter.dmarc.public_suffix import Suffixes
+from dmarcmilter.history.adoption import Survey, survey
+from dmarcmilter.history.store import Connection, execute, rows
+
+TOP = 20
+"""Lines of each list."""
+HOURLY_UP_TO = timedelta(days=3)
+"""Longer periods are shown by day."""
+DAILY_UP_TO = timedelta(days=62)
+"""Adoption over longer periods is shown by week."""
+WEEKLY_UP_TO = timedelta(days=731)
+"""Adoption over longer periods is shown by month."""
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+class By(StrEnum):
+    """The steps in which adoption over time is shown. Weeks begin on Monday; all are of UTC."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+    def start(self, day: datetime) -> datetime:
+        """The beginning of the step that this moment is in."""
+        day = day.replace(hour=0, minute=0, second=0, microsecond=0)
+        if self is By.WEEK:
+            return day - timedelta(days=day.weekday())
+        return day.replace(day=1) if self is By.MONTH else day
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    since: datetime
+    until: datetime
+
+    @property
+    def step(self) -> timedelta:
+        return HOUR if self.until - self.since <= HOURLY_UP_TO else DAY
+
+    @property
+    def by(self) -> By:
+        """The step of adoption over time, where none was asked for."""
+        length = self.until - self.since
+        return By.DAY if length <= DAILY_UP_TO else By.WEEK if length <= WEEKLY_UP_TO else By.MONTH
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    name: str
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One step of time: messages by disposition."""
+
+    start: datetime
+    none: int
+    quarantine: int
+    reject: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedAuthor:
+    domain: str
+    refused: int
+    would: int
+    """Refused, or would be in mode enforce."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticatedSender:
+    """Who is authenticated by SPF or DKIM in mail that fails DMARC: a forwarder, a list, a sender without alignment."""
+
+    domain: str
+    messages: int
+    author_domains: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideCount:
+    type: str
+    comment: str
+    entry: str
+    """The [[override]] entry of the conf file; empty: none of them."""
+    messages: int
+
+    @property
+    def reason(self) -> str:
+        """In one line."""
+        return f"{self.type}: {self.comment}" + (f" [[override]] {self.entry}" if self.entry else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    ip: str
+    failed: int
+    author_domains: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    queries: int
+    cache_hits: int
+    dns_seconds: float
+    """Of waiting for DNS."""
+    seconds: float
+    """From end of message to the decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    period: Period
+    messages: int
+    octets: int
+    results: tuple[Count, ...]
+    """DMARC results."""
+    actions: tuple[Count, ...]
+    """What the MTA was told."""
+    would: tuple[Count, ...]
+    """What it would be told in mode enforce."""
+    timeline: tuple[Moment, ...]
+    refused: tuple[RefusedAuthor, ...]
+    authenticated: tuple[AuthenticatedSender, ...]
+    sources: tuple[Source, ...]
+    overrides: tuple[OverrideCount, ...]
+    cost: Cost
+    survey: Survey
+    modes: tuple[Count, ...] = ()
+    """The mode of the conf file when each came; a rollout is part of enforce."""
+
+
+RESULTS = ("pass", "fail", "none", "temperror", "permerror")
+ACTIONS = ("accept", "quarantine", "reject", "tempfail")
+MODES = ("enforce", "monitor")
+
+PERIOD_TABLE_SQL = """
+    CREATE TEMPORARY TABLE period (moment BIGINT, verdict_id BIGINT, messages BIGINT, octets BIGINT, queries BIGINT,
+        cache_hits BIGINT, dns_microseconds BIGINT, microseconds BIGINT)"""
+PERIOD_SQL = """
+    INSERT INTO period SELECT time / :step, verdict_id, count(*), sum(size), sum(dns_queries), sum(dns_cache_hits),
+        sum(dns_microseconds), sum(microseconds)
+    FROM outcomes WHERE time >= :since AND time < :until GROUP BY time / :step, verdict_id"""
+"""The one reading of the outcomes; all else is asked of what it left."""
+
+TIMELINE_SQL = """
+    SELECT t.moment, v.disposition, sum(t.messages) AS messages FROM period t JOIN verdicts v ON v.id = t.verdict_id
+    GROUP BY t.moment, v.disposition"""
+REFUSED_SQL = """
+    SELECT v.author_domain AS domain, sum(CASE WHEN v.action = 'reject' THEN t.messages ELSE 0 END) AS refused,
+        sum(t.messages) AS would
+    FROM period t JOIN verdicts v ON v.id = t.verdict_id
+    WHERE v.would = 'reject' AND v.author_domain IS NOT NULL
+    GROUP BY v.author_domain ORDER BY sum(t.messages) DESC, v.author_domain LIMIT :top"""
+AUTHENTICATED_SQL = """
+    SELECT i.domain, sum(t.messages) AS messages, count(DISTINCT i.author_domain) AS author_domains,
+        sum(CASE WHEN i.action = 'reject' THEN t.messages ELSE 0 END) AS refused
+    FROM (
+        SELECT id, author_domain, action, spf_domain AS domain FROM verdicts
+        WHERE dmarc_result = 'fail' AND spf_result = 'pass' AND spf_domain IS NOT NULL
+        UNION
+        SELECT v.id, v.author_domain, v.action, s.domain FROM verdicts v JOIN signatures s ON s.verdict_id = v.id
+        WHERE v.dmarc_result = 'fail' AND s.result = 'pass' AND s.domain IS NOT NULL
+    ) i JOIN period t ON t.verdict_id = i.id
+    GROUP BY i.domain ORDER BY sum(t.messages) DESC, i.domain LIMIT :top"""
+"""A domain that is authenticated by both counts once for a message: UNION leaves out what is equal."""
+SOURCES_SQL = """
+    SELECT coalesce(c.ip, 'unknown') AS ip, count(*) AS failed, count(DISTINCT v.author_domain) AS author_domains
+    FROM outcomes o JOIN verdicts v ON v.id = o.verdict_id JOIN clients c ON c.id = o.client_id
+    WHERE o.time >= :since AND o.time < :until AND v.dmarc_result = 'fail'
+    GROUP BY coalesce(c.ip, 'unknown') ORDER BY count(*) DESC, coalesce(c.ip, 'unknown') LIMIT :top"""
+OVERRIDES_SQL = """
+    SELECT o.type, o.comment, coalesce(o.entry, '') AS entry, sum(t.messages) AS messages
+    FROM period t JOIN overrides o ON o.verdict_id = t.verdict_id
+    GROUP BY o.type, o.comment, coalesce(o.entry, '')
+    ORDER BY sum(t.messages) DESC, o.type, o.comment, coalesce(o.entry, '') LIMIT :top"""
+TOTALS_SQL = """
+    SELECT coalesce(sum(messages), 0) AS messages, coalesce(sum(octets), 0) AS octets,
+        coalesce(sum(queries), 0) AS queries, coalesce(sum(cache_hits), 0) AS cache_hits,
+        coalesce(sum(dns_microseconds), 0) AS dns_microseconds, coalesce(sum(microseconds), 0) AS microseconds
+    FROM period"""
+DECISIONS_SQL = """
+    SELECT v.dmarc_result, v.action, v.would, v.mode, sum(t.messages) AS messages
+    FROM period t JOIN verdicts v ON v.id = t.verdict_id GROUP BY v.dmarc_result, v.action, v.would, v.mode"""
+
+
+def gather(
+    connection: Connection, period: Period, suffixes: Suffixes, *, top: int = TOP, by: By | None = None
+) -> Statistics:
+    """Everything for one period, of one view of the store. `by` is the step of adoption over time."""
+    span = {"since": _milliseconds(period.since), "until": _milliseconds(period.until)}
+    execute(connection, PERIOD_TABLE_SQL)
+    execute(connection, PERIOD_SQL, step=_step(period), **span)
+    execute(connection, "CREATE INDEX period_verdict ON period (verdict_id)")
+    totals = rows(connection, TOTALS_SQL)[0]
+    decisions = rows(connection, DECISIONS_SQL)
+    found = Statistics(
+        period=period,
+        messages=int(totals.messages),
+        octets=int(totals.octets),
+        results=_counts(decisions, "dmarc_result", RESULTS),
+        actions=_counts(decisions, "action", ACTIONS),
+        would=_counts(decisions, "would", ACTIONS),
+        timeline=_timeline(rows(connection, TIMELINE_SQL), period),
+        refused=_listed(RefusedAuthor, rows(connection, REFUSED_SQL, top=top)),
+        authenticated=_listed(AuthenticatedSender, rows(connection, AUTHENTICATED_SQL, top=top)),
+        sources=_listed(Source, rows(connection, SOURCES_SQL, top=top, **span)),
+        overrides=_listed(OverrideCount, rows(connection, OVERRIDES_SQL, top=top)),
+        cost=_cost(totals),
+        survey=survey(connection, _steps(period, by or period.by), suffixes, top=top),
+        modes=_counts(decisions, "mode", MODES),
+    )
+    execute(connection, "DROP TABLE period")
+    return found
+
+
+def _milliseconds(when: datetime) -> int:
+    return int(when.timestamp() * 1000)
+
+
+def _step(period: Period) -> int:
+    return int(period.step.total_seconds() * 1000)
+
+
+def _counts(decisions: list[Any], column: str, names: tuple[str, ...]) -> tuple[Count, ...]:
+    """All names in their order, also those with none."""
+    totals = dict.fromkeys(names, 0)
+    for row in decisions:
+        name = getattr(row, column)
+        totals[name] = totals.get(name, 0) + int(row.messages)
+    return tuple(Count(name, messages) for name, messages in totals.items())
+
+
+def _cost(totals: Any) -> Cost:
+    seconds = (int(value) / 1e6 for value in (totals.dns_microseconds, totals.microseconds))
+    return Cost(int(totals.queries), int(totals.cache_hits), *seconds)
+
+
+def _listed(kind: type[Any], found: list[Any]) -> tuple[Any, ...]:
+    """Rows whose columns are called as the fields of the dataclass; PostgreSQL's sums are decimals."""
+    return tuple(
+        kind(**{name: value if isinstance(value, str) else int(value) for name, value in row._asdict().items()})
+        for row in found
+    )
+
+
+def _moments(period: Period) -> range:
+    step = _step(period)
+    return range(_milliseconds(period.since) // step, (_milliseconds(period.until) - 1) // step + 1)
+
+
+def _start(moment: int, period: Period) -> datetime:
+    return datetime.fromtimestamp(moment * _step(period) / 1000, UTC)
+
+
+def _steps(period: Period, by: By) -> dict[int, datetime]:
+    """For each moment of the period the start of the day, week or month that it is in."""
+    return {moment: by.start(_start(moment, period)) for moment in _moments(period)}
+
+
+def _timeline(found: list[Any], period: Period) -> tuple[Moment, ...]:
+    """Every step of the period, also those without mail."""
+    counts = {(row.moment, row.disposition): int(row.messages) for row in found}
+    return tuple(
+        Moment(
+            _start(moment, period),
+            *(counts.get((moment, name), 0) for name in ("none", "quarantine", "reject")),
+        )
+        for moment in _moments(period)
+    )

@@ -1,0 +1,1 @@
+"""A message as received: header fields, domain names, paths and addresses."""

@@ -1,0 +1,79 @@
+"""A message in a file, cut into the header fields and body that an MTA would hand over."""
+
+import re
+from dataclasses import dataclass
+
+from dmarcmilter.mail.message import Header
+
+_FIELD = re.compile(rb"([!-9;-~\x80-\xff]+)[ \t]*:")
+
+
+MAIL_FIELDS = frozenset(
+    name.encode()
+    for name in (
+        *(
+            "from",
+            "sender",
+            "reply-to",
+            "to",
+            "cc",
+            "bcc",
+            "date",
+            "subject",
+            "message-id",
+            "in-reply-to",
+            "references",
+        ),
+        *("received", "return-path", "delivered-to", "mime-version", "content-type", "content-transfer-encoding"),
+        *("dkim-signature", "authentication-results", "arc-seal", "list-id", "resent-from", "resent-date"),
+    )
+)
+"""Field names by which a header is recognized as that of a message, in lower case. `X-` fields count, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class MailFile:
+    headers: tuple[Header, ...]
+    body: bytes
+
+
+def problem(raw: bytes) -> str:
+    """Why this is no message; empty: it may be one."""
+    if not raw.strip():
+        return "it is empty"
+    headers = parse(raw).headers
+    if not headers:
+        return "it does not begin with a header field"
+    if not any(header.key in MAIL_FIELDS or header.key.startswith(b"x-") for header in headers):
+        return "none of its header fields is one that messages have, such as From, Date or Received"
+    return ""
+
+
+def parse(raw: bytes) -> MailFile:
+    """Cut where Postfix does: the header ends at an empty line, or before the first line that cannot be part of it.
+
+    A file without a single CRLF was saved with LF line ends: they become CRLF, as they were on the wire.
+    """
+    if b"\r\n" not in raw:
+        raw = raw.replace(b"\n", b"\r\n")
+    if raw.startswith(b"From "):  # the separator line of an mbox file
+        raw = raw.partition(b"\r\n")[2]
+    fields: list[tuple[bytes, list[bytes]]] = []
+    position = 0
+    while position < len(raw):
+        end = raw.find(b"\n", position)
+        after = len(raw) if end < 0 else end + 1
+        line = raw[position : len(raw) if end < 0 else end].removesuffix(b"\r")
+        found = _FIELD.match(line)
+        if not line:
+            position = after
+            break
+        if line[:1] in (b" ", b"\t") and fields:
+            fields[-1][1].append(line)
+        elif found and line[:1] not in (b" ", b"\t"):
+            fields.append((found[1], [line[found.end() :]]))
+        else:
+            break
+        position = after
+    headers = tuple(Header(name, b"\r\n".join(lines)) for name, lines in fields)
+    return MailFile(headers, raw[position:])

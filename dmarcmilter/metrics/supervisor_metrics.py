@@ -1,0 +1,37 @@
+"""The supervisor's row: what it alone knows. It counts from one thread, so nothing is locked."""
+
+import time
+from datetime import UTC, datetime
+
+from dmarcmilter.config.schema import Config
+from dmarcmilter.metrics import families as f
+from dmarcmilter.metrics.board import Row
+from dmarcmilter.metrics.families import Ended, Reloaded, place
+from dmarcmilter.policy.types import Mode
+
+
+class Supervised:
+    def __init__(self, row: Row) -> None:
+        self._row = row
+        row.set(place(f.STARTED), int(time.time()))
+
+    def loaded(self, config: Config, *, workers: int, psl_date: str) -> None:
+        """A conf file is in force from now on."""
+        self._row.set(place(f.LOADED), int(time.time()))
+        self._row.set(place(f.WANTED), workers)
+        self._row.set(place(f.ENFORCING), config.policy.mode is Mode.ENFORCE)
+        self._row.set(place(f.PSL_DATE), _timestamp(psl_date))
+
+    def ended(self, how: Ended) -> None:
+        self._row.add(place(f.RESTARTS, how))
+
+    def reloaded(self, result: Reloaded) -> None:
+        self._row.add(place(f.RELOADS, result))
+
+
+def _timestamp(date: str) -> int:
+    """Of a date as the list has it; 0: unknown."""
+    try:
+        return int(datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
+    except ValueError:
+        return 0

@@ -1,0 +1,145 @@
+"""What a worker counts, in its row of the board: one call a message, one for each name that it looks up.
+
+Each word has one writer at a time: those of messages under the lock here, those of DNS under the resolver's.
+"""
+
+import threading
+from bisect import bisect_left
+from typing import Final
+
+from dmarcmilter.dns.observer import AnswerWord, Origin
+from dmarcmilter.metrics import families as f
+from dmarcmilter.metrics.board import Row, State, lone_row
+from dmarcmilter.metrics.families import Stage, Why, place, places
+from dmarcmilter.outcome import Outcome
+
+_VERDICTS: Final = places(f.VERDICTS)
+_DISPOSITIONS: Final = places(f.DISPOSITIONS)
+_ACTIONS: Final = places(f.ACTIONS)
+_WOULD: Final = places(f.WOULD)
+_OVERRIDES: Final = places(f.OVERRIDES)
+_AUTHOR: Final = places(f.AUTHOR)
+_SPF: Final = places(f.SPF)
+_DKIM: Final = places(f.DKIM)
+_DUPLICATES: Final = place(f.DUPLICATES)
+_ARC: Final = places(f.ARC)
+_TEMPERRORS: Final = places(f.TEMPERRORS)
+_LIMITED: Final = places(f.LIMITED)
+_FAILURES: Final = places(f.FAILURES)
+_STAGES: Final = places(f.STAGES)
+_DNS_LOOKUPS: Final = places(f.DNS_LOOKUPS)
+_DNS_ANSWERS: Final = places(f.DNS_ANSWERS)
+_WAIT: Final = place(f.DNS_WAIT)
+_BYTES: Final = place(f.MESSAGE_BYTES)
+_QUERY: Final = place(f.DNS_QUERY)
+_SPENT: Final = place(f.DNS_SPENT)
+_STRAYS: Final = place(f.DNS_STRAYS)
+_IN_PROGRESS: Final = place(f.IN_PROGRESS)
+_MILLI: Final = f.MICROSECONDS // 1000
+
+
+class Tally:
+    """Of one worker. Nothing here raises for what a message or DNS can bring."""
+
+    def __init__(self, row: Row | None = None) -> None:
+        self.row = row or lone_row()
+        self._lock = threading.Lock()
+        self._opened = 0
+
+    def judged(self, outcome: Outcome, *, journal_seconds: float, written: bool) -> None:
+        """One message has its outcome."""
+        effort, size = outcome.effort, outcome.message.size
+        stages = (
+            (_STAGES[Stage.HEADER], effort.header_milliseconds),
+            (_STAGES[Stage.BODY], effort.body_milliseconds),
+            (_STAGES[Stage.JUDGEMENT], effort.milliseconds),
+            (_STAGES[Stage.JOURNAL], journal_seconds * 1000),
+            (_WAIT, effort.dns_milliseconds),
+        )
+        counts = [*_found(outcome), *_decided(outcome)]
+        if effort.dns_spent:
+            counts.append(_SPENT)
+        if not written:
+            counts.append(place(f.JOURNAL_FAILURES))
+        words = self.row.words
+        with self._lock:
+            for word in counts:
+                words[word] += 1
+            for start, milliseconds in stages:
+                self._observe(start, f.LATENCIES, milliseconds / 1000, int(milliseconds * _MILLI))
+            self._observe(_BYTES, f.SIZES, size, size)
+
+    def ignored(self, why: Why) -> None:
+        self._count(place(f.IGNORED, why))
+
+    def abandoned(self) -> None:
+        self._count(place(f.ABANDONED))
+
+    def failed(self, step: str) -> None:
+        """A bug of ours struck."""
+        self._count(_FAILURES.get(step, _FAILURES["other"]))
+
+    def in_progress(self, messages: int) -> None:
+        """The caller holds the lock of what it counts."""
+        self.row.set(_IN_PROGRESS, messages)
+
+    # -- the resolver's watch: its lock is held ---------------------------------------------------------------------
+
+    def asked(self, origin: Origin) -> None:
+        self.row.add(_DNS_LOOKUPS[origin])
+
+    def ended(self, how: AnswerWord, waited: float | None) -> None:
+        self.row.add(_DNS_ANSWERS[how])
+        if waited is not None:
+            self._observe(_QUERY, f.LATENCIES, waited, int(waited * f.MICROSECONDS))
+
+    def strays(self, count: int) -> None:
+        if count:
+            self.row.add(_STRAYS, count)
+
+    # -- the worker's main thread, every few seconds ----------------------------------------------------------------
+
+    def beat(self, state: State, connections: tuple[int, int], cached: tuple[int, int]) -> None:
+        """A sign of life, with what is only looked at now: connections opened and closed so far; the cache's size."""
+        opened, closed = connections
+        entries, octets = cached
+        self.row.add(place(f.CONNECTIONS_OPENED), opened - self._opened)
+        self._opened = opened
+        self.row.set(place(f.CONNECTIONS), opened - closed)
+        self.row.set(place(f.CACHE_ENTRIES), entries)
+        self.row.set(place(f.CACHE_BYTES), octets)
+        self.row.beat(state)
+
+    def _count(self, word: int) -> None:
+        with self._lock:
+            self.row.add(word)
+
+    def _observe(self, start: int, bounds: tuple[float, ...], value: float, amount: int) -> None:
+        """Into the bucket, and onto the sum that stands behind all buckets."""
+        self.row.add(start + bisect_left(bounds, value))
+        self.row.add(start + len(bounds) + 1, max(0, amount))
+
+
+def _found(outcome: Outcome) -> list[int]:
+    evidence = outcome.evidence
+    words = [_SPF[evidence.spf.result], _ARC[evidence.arc.result]]
+    words += [_DKIM[signature.result] for signature in evidence.dkim]
+    if evidence.author.problem:
+        words.append(_AUTHOR[evidence.author.problem])
+    if outcome.evaluation.unsigned_duplicates:
+        words.append(_DUPLICATES)
+    if outcome.message.truncated in _LIMITED:
+        words.append(_LIMITED[outcome.message.truncated])
+    return words
+
+
+def _decided(outcome: Outcome) -> list[int]:
+    decision = outcome.decision
+    words = [
+        _VERDICTS[outcome.evaluation.result],
+        _DISPOSITIONS[decision.disposition],
+        _ACTIONS[decision.action],
+        _WOULD[decision.would],
+    ]
+    words += [_TEMPERRORS[trouble] for trouble in outcome.evaluation.troubles]
+    return words + [_OVERRIDES[override.type] for override in decision.overrides]

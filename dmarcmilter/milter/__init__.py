@@ -1,0 +1,1 @@
+"""The milter protocol side: libmilter's callbacks, one session a connection, one transaction a message."""

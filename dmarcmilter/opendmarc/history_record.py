@@ -1,0 +1,249 @@
+"""One record of OpenDMARC's history as an outcome object of ours. What the record does not say stays empty.
+
+Its words are numbers: of its library (policy, alignment), of its parser of Authentication-Results (spf, dkim, arc),
+and character codes (p, sp, adkim, aspf).
+"""
+
+import json
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Any
+
+from dmarcmilter.mail import domain as domains
+from dmarcmilter.mail.domain import Domain, is_within
+from dmarcmilter.opendmarc.config_file import printable
+from dmarcmilter.opendmarc.history_file import Fields
+
+VERSION = 1
+"""Of the outcome object: as the first versions of dmarcmilter wrote it, without what replay would need."""
+SOURCE = "OpenDMARC"
+NOTE = "rebuilt from OpenDMARC's history"
+END_OF_TIME = 2**32
+"""In the year 2106: no time of receipt."""
+MAX_SIGNATURES = 100
+MAX_TEXT = 255
+MAX_ADDRESSES = 50
+MAX_JSON = 16_384
+"""Octets of the seals of an ARC chain."""
+
+RESULTS = {0: "pass", 2: "softfail", 3: "neutral", 4: "temperror", 5: "permerror", 6: "none", 7: "fail"}
+"""Of SPF; -1 and what is not here: none that we know of."""
+DKIM_RESULTS = {0: "pass", 3: "neutral", 4: "temperror", 5: "permerror", 7: "fail", 8: "policy", 9: "permerror"}
+ABSENT, PASS = 14, 15
+FAILED = {16: "reject", 17: "quarantine", 18: "none"}
+"""The outcome of DMARC, where it fails: with what the policy asks for."""
+ALIGNED = 4
+ARC_PASS = 0
+ACTIONS = {0: ("reject", "reject"), 1: ("reject", "reject"), 2: ("none", "accept"), 3: ("none", "tempfail"),
+           4: ("quarantine", "quarantine")}  # fmt: skip
+"""To disposition and action. 1 is to discard, which dmarcmilter never does; none of them gets the mail delivered."""
+POLICIES = {ord("r"): "reject", ord("q"): "quarantine", ord("n"): "none"}
+MODES = {ord("r"): "r", ord("s"): "s"}
+
+Record = dict[str, Any]
+
+
+class UnreadableError(ValueError):
+    """A record without what an outcome needs."""
+
+
+def outcome(fields: Fields) -> Record:
+    author = _domain(fields, "from")
+    if author is None:
+        raise UnreadableError("no domain in from")
+    disposition, action = _of(ACTIONS, fields, "action")
+    found, policy = _number(fields, "policy"), _policy(fields, author)
+    if found not in {ABSENT, PASS, *FAILED}:
+        raise UnreadableError(f"policy {found}")
+    spf, dkim = _spf(fields), _dkim(fields)
+    return {
+        "v": VERSION,
+        "time": _time(fields),
+        "queue_id": _text(fields, "job"),
+        "client_ip": _address(fields),
+        "helo": None,
+        "mail_from_domain": _domain(fields, "mfrom"),
+        "author_domain": author,
+        "author_problem": None,
+        "author_domains": [author],
+        "size": 0,
+        "truncated": None,
+        "spf": spf,
+        "dkim": dkim,
+        "arc": _arc(fields),
+        "policy": policy,
+        "dmarc": _dmarc(fields, author, policy, spf, dkim),
+        "disposition": disposition,
+        "overrides": [],
+        "sampled_out": False,
+        "mode": "unknown",
+        "action": action,
+        "would": action,
+        "dns": {"queries": 0, "cache_hits": 0, "milliseconds": 0.0},
+        "milliseconds": 0.0,
+        "imported": {"from": SOURCE, "reporter": _text(fields, "reporter"), "rua": _addresses(fields)},
+    }
+
+
+def shown(fields: Fields) -> str:
+    """A name for a record that cannot be read."""
+    return f"job {_text(fields, 'job')}"
+
+
+def _last(fields: Fields, key: str) -> str:
+    return fields[key][-1] if key in fields else ""
+
+
+def _text(fields: Fields, key: str) -> str | None:
+    return printable(_last(fields, key)).strip()[:MAX_TEXT] or None
+
+
+def _number(fields: Fields, key: str) -> int | None:
+    return _plain(_last(fields, key))
+
+
+def _plain(text: str) -> int | None:
+    digits = text.removeprefix("-")
+    return int(text) if digits.isascii() and digits.isdigit() and len(digits) < 12 else None
+
+
+def _of(words: dict[int, tuple[str, str]], fields: Fields, key: str) -> tuple[str, str]:
+    number = _number(fields, key)
+    if number not in words:
+        raise UnreadableError(f"{key} {number}")
+    return words[number]
+
+
+def _domain(fields: Fields, key: str) -> Domain | None:
+    return domains.parse(_last(fields, key).strip())
+
+
+def _time(fields: Fields) -> str:
+    seconds = _number(fields, "received")
+    if seconds is None or not 0 <= seconds < END_OF_TIME:
+        raise UnreadableError("no time in received")
+    when = datetime.fromtimestamp(seconds, UTC)
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _address(fields: Fields) -> str | None:
+    try:
+        return str(ip_address(_last(fields, "ipaddr").strip()))
+    except ValueError:
+        return None
+
+
+def _addresses(fields: Fields) -> list[str]:
+    return [printable(uri)[:MAX_TEXT] for uri in fields.get("rua", ()) if uri != "-"][:MAX_ADDRESSES]
+
+
+def _spf(fields: Fields) -> Record:
+    """Of MAIL FROM; without one it is of HELO (RFC 7208 2.4), whose name is not recorded."""
+    sender, number = _domain(fields, "mfrom"), _number(fields, "spf")
+    return {
+        "result": RESULTS.get(number, "none") if number is not None else "none",
+        "domain": sender,
+        "scope": "mfrom" if sender else "helo",
+        "reason": "" if number in RESULTS else "no result in OpenDMARC's history",
+    }
+
+
+def _dkim(fields: Fields) -> list[Record]:
+    found = []
+    for line in fields.get("dkim", ())[:MAX_SIGNATURES]:
+        name, selector, code = [*line.split(" "), "", "", ""][:3]
+        result = DKIM_RESULTS.get(_plain(code), "none")  # type: ignore[arg-type]  # None is not in it
+        shown = printable(selector)[:MAX_TEXT]
+        found.append(
+            {
+                "result": result,
+                "domain": domains.parse(name),
+                "selector": shown if shown not in {"", "-"} else None,
+                "algorithm": None,
+                "reason": "",
+                "testing": False,
+            }
+        )
+    return found
+
+
+def _arc(fields: Fields) -> Record:
+    """OpenDMARC writes "fail" also where there was no chain: then it lists no seal."""
+    sealers = _sealers(_last(fields, "arc_policy").partition("json:")[2])
+    passed = _number(fields, "arc") == ARC_PASS
+    result = "pass" if passed else "fail" if sealers else "none"
+    return {"result": result, "sealers": sealers, "oldest_pass": None, "reason": ""}
+
+
+def _sealers(text: str) -> list[Record]:
+    """Newest first. What is no list of seals is none."""
+    try:
+        found = json.loads(text) if len(text) <= MAX_JSON else []
+    except (ValueError, RecursionError):
+        return []
+    seals = [seal for seal in found[:MAX_SIGNATURES] if isinstance(seal, dict)] if isinstance(found, list) else []
+    named = [(domains.parse(str(seal.get("d", ""))), printable(str(seal.get("s", "")))[:MAX_TEXT]) for seal in seals]
+    return [{"domain": name, "selector": selector} for name, selector in reversed(named) if name]
+
+
+def _policy(fields: Fields, author: Domain) -> Record | None:
+    p = POLICIES.get(_number(fields, "p"))  # type: ignore[arg-type]
+    name = _domain(fields, "pdomain")
+    if _number(fields, "policy") == ABSENT or p is None or name is None:
+        return None
+    sp, pct = POLICIES.get(_number(fields, "sp")), _number(fields, "pct")  # type: ignore[arg-type]
+    policy = {
+        "domain": name,
+        "p": p,
+        "sp": sp,
+        "np": None,
+        "adkim": MODES.get(_number(fields, "adkim"), "r"),  # type: ignore[arg-type]
+        "aspf": MODES.get(_number(fields, "aspf"), "r"),  # type: ignore[arg-type]
+        "pct": pct if pct is not None and 0 <= pct <= 100 else None,
+        "t": None,
+        "psd": "u",
+        "fo": "0",
+        # OpenDMARC has reported, or was to report, on this mail: without addresses it is never reported again.
+        "rua": [],
+        "ruf": [],
+        "usable": True,
+        "discovery": "psl",
+        "organizational_domain": name if name != author else None,
+        "notes": [NOTE],
+    }
+    return policy | {"record": _record(policy, _addresses(fields))}
+
+
+def _record(policy: Record, rua: list[str]) -> str:
+    tags = {"v": "DMARC1", "p": policy["p"], "sp": policy["sp"], "rua": ",".join(rua)}
+    tags |= {name: policy[name] for name in ("adkim", "aspf") if policy[name] != "r"}
+    tags["pct"] = policy["pct"] if policy["pct"] != 100 else None
+    return "; ".join(f"{name}={value}" for name, value in tags.items() if value not in (None, ""))
+
+
+def _dmarc(fields: Fields, author: Domain, policy: Record | None, spf: Record, dkim: list[Record]) -> Record:
+    found = _number(fields, "policy")
+    result = "none" if policy is None else "pass" if found == PASS else "fail"
+    tag = None if policy is None else "sp" if policy["sp"] and policy["domain"] != author else "p"
+    published = policy[tag] if policy and tag else None
+    return {
+        "result": result,
+        "aligned": _aligned(fields, author, policy, spf, dkim) if policy else [],
+        "requested": FAILED.get(found, published) if policy and found is not None else None,
+        "published": published,
+        "tag": tag,
+        "reason": "" if result == "pass" else NOTE,
+    }
+
+
+def _aligned(fields: Fields, author: Domain, policy: Record, spf: Record, dkim: list[Record]) -> list[Record]:
+    """Of several signatures that pass the record does not say which one: the nearest to the Author Domain."""
+    found = []
+    if _number(fields, "align_spf") == ALIGNED and spf["domain"]:
+        found.append({"mechanism": "spf", "domain": spf["domain"], "mode": policy["aspf"]})
+    passed = [signature["domain"] for signature in dkim if signature["result"] == "pass" and signature["domain"]]
+    if _number(fields, "align_dkim") == ALIGNED and passed:
+        near = [name for name in passed if is_within(name, policy["domain"]) or is_within(author, name)]
+        best = author if author in passed else (near or passed)[0]
+        found.append({"mechanism": "dkim", "domain": best, "mode": policy["adkim"]})
+    return found

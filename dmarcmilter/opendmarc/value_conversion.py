@@ -1,0 +1,254 @@
+"""Values of single settings of OpenDMARC as values of ours."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dmarcmilter.dmarc.public_suffix import OF_THE_SYSTEM
+from dmarcmilter.mail import domain as domains
+from dmarcmilter.opendmarc import host_lists
+from dmarcmilter.opendmarc.config_file import Setting, is_true, listed, number
+from dmarcmilter.opendmarc.setting_table import Fate
+
+LONGEST_TIMEOUT = 60
+"""Seconds that [dns] timeout may have."""
+MAX_NAMES = 1_000
+"""Of domains or addresses in a file that is taken over."""
+
+Values = dict[str, dict[str, Any]]
+Pairs = dict[tuple[str, str], Any]
+"""(section, key) to value."""
+
+
+class NotTakenError(Exception):
+    """A value that has no equivalent; the text says why, or what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What else a converter may look at."""
+
+    found: Mapping[str, Setting]
+    read_file: Callable[[str], bytes]
+    so_far: Values
+
+    def value(self, name: str) -> str:
+        setting = self.found.get(name.lower())
+        return setting.value if setting else ""
+
+    def file(self, path: str) -> bytes:
+        base = self.value("BaseDirectory")
+        try:
+            return self.read_file(str(Path(base, path)) if base else path)
+        except (OSError, ValueError) as error:
+            raise NotTakenError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    values: Pairs = field(default_factory=dict)
+    """None: nothing of ours is set by it."""
+    text: str = ""
+    fate: Fate | None = None
+    """Of a value for which nothing is set, when it is not that of the setting."""
+    suggestions: tuple[str, ...] = ()
+
+
+Converter = Callable[[str, Context], Taken]
+
+UNSET: dict[str, Pairs] = {
+    "RejectFailures": {("policy", "mode"): "monitor"},
+    "HoldQuarantinedMessages": {("policy", "quarantine_action"): "header"},
+}
+"""What OpenDMARC does without these settings, said in our words, lest more is enforced than was."""
+
+
+def _truth(value: str) -> bool:
+    found = is_true(value)
+    if found is None:
+        raise NotTakenError("neither true nor false")
+    return found
+
+
+def _switch(section: str, key: str) -> Converter:
+    return lambda value, _: Taken({(section, key): _truth(value)})
+
+
+def _choice(section: str, key: str, when_true: str, when_false: str) -> Converter:
+    return lambda value, _: Taken({(section, key): when_true if _truth(value) else when_false})
+
+
+def _enforcement(value: str, _: Context) -> Taken:
+    if not _truth(value):
+        return Taken({("policy", "mode"): "monitor"})
+    return Taken({("policy", "mode"): "enforce", ("dmarc", "temperror"): "tempfail"}, "as OpenDMARC then defers")
+
+
+def _authserv_id(value: str, _: Context) -> Taken:
+    if value.upper() == "HOSTNAME":
+        return Taken(text="left empty: the MTA's own name, else the host name", fate=Fate.NEEDLESS)
+    return Taken({("identity", "authserv_id"): value})
+
+
+def _dns_timeout(value: str, _: Context) -> Taken:
+    found = number(value)
+    if found is None or found < 0:
+        raise NotTakenError("not a number of seconds")
+    if found == 0:
+        raise NotTakenError("to wait for ever is not possible; left at the default")
+    longest = min(found, LONGEST_TIMEOUT)
+    return Taken({("dns", "timeout"): float(longest)}, "" if longest == found else "the longest there is")
+
+
+def _sealers(names: list[str], context: Context) -> Taken:
+    before = context.so_far.get("arc", {}).get("trusted_sealers", [])
+    kept, text = _usable(names, lambda name: name)
+    return Taken({("arc", "trusted_sealers"): list(dict.fromkeys([*before, *kept]))[:MAX_NAMES]}, text)
+
+
+def _usable(entries: list[str], name_of: Callable[[str], str]) -> tuple[list[str], str]:
+    """In lower case, as many as are taken, and what to say of the others."""
+    good = [entry.lower() for entry in entries if domains.parse(name_of(entry)) is not None]
+    left = len(entries) - len(good[:MAX_NAMES])
+    bad = next((entry for entry in entries if domains.parse(name_of(entry)) is None), "")
+    text = f"{left} left out" + (f", as {bad[:80]!r}, which names no domain" if bad else "") if left else ""
+    return good[:MAX_NAMES], text
+
+
+def _whitelist(value: str, context: Context) -> Taken:
+    return _sealers(listed(value), context)
+
+
+def _whitelist_file(value: str, context: Context) -> Taken:
+    return _sealers(host_lists.entries(context.file(value)), context)
+
+
+def _ignored_hosts(value: str, context: Context) -> Taken:
+    found = host_lists.parse(context.file(value))
+    left = ", ".join(found.left_out[:10]) + (" and more" if len(found.left_out) > 10 else "")
+    text = f"left out: {left}: give addresses" if left else ""
+    return Taken({("ignore", "networks"): list(found.networks)}, text)
+
+
+def _ignored_authors(value: str, _: Context) -> Taken:
+    names = listed(value)[:MAX_NAMES]
+    block = (
+        "[[override]]",
+        'name = "IgnoreMailFrom of OpenDMARC"',
+        'action = "accept"',
+        f"from_domain = [{', '.join(map(_quoted, names))}]",
+        "client = []  # the networks that this mail really comes from; or dkim_domain, spf_domain, arc_sealer",
+    )
+    return Taken(suggestions=block)
+
+
+def _quoted(text: str) -> str:
+    return '"' + re.sub(r'["\\]', "?", text) + '"'
+
+
+def _debug(value: str, _: Context) -> Taken:
+    return Taken({("log", "level"): "debug"}) if number(value) else Taken(text="0 is no debugging", fate=Fate.NEEDLESS)
+
+
+def _excluded(value: str, context: Context) -> Taken:
+    kept, text = _usable(host_lists.entries(context.file(value)), lambda entry: entry.rpartition("@")[2])
+    return Taken({("reports", "exclude"): kept}, text)
+
+
+def _suffix_list(value: str, context: Context) -> Taken:
+    if value == OF_THE_SYSTEM or Path(value) == Path(OF_THE_SYSTEM).parent:
+        return Taken(text="the system's list is found without it, unless there is a newer one", fate=Fate.NEEDLESS)
+    context.file(value)
+    base = context.value("BaseDirectory")
+    return Taken({("dmarc", "psl_file"): str(Path(base, value)) if base else value})
+
+
+def _reject_string(value: str, _: Context) -> Taken:
+    plain = value.replace("{", "(").replace("}", ")")
+    return Taken({("policy", "reject_text"): plain.replace("%s", "{domain}").replace("%%", "%")})
+
+
+def _required(value: str, _: Context) -> Taken:
+    word = "reject" if _truth(value) else "accept"
+    return Taken({("author", "on_missing"): word, ("author", "on_malformed"): word})
+
+
+def _required_headers(value: str, _: Context) -> Taken:
+    if not _truth(value):
+        text = "mail whose From field names no domain is rejected all the same, see [author]"
+        return Taken(text=text, fate=Fate.NEEDLESS)
+    reject = {("author", "on_missing"): "reject", ("author", "on_malformed"): "reject"}
+    return Taken(reject, "other fields are not counted")
+
+
+def _umask(value: str, _: Context) -> Taken:
+    mask = number(value)
+    if mask is None or not 0 <= mask <= 0o777:
+        raise NotTakenError("not a mask of permissions")
+    return Taken({("milter", "socket_mode"): f"{0o666 & ~mask:04o}"})
+
+
+def _user(value: str, _: Context) -> Taken:
+    group = value.partition(":")[2]
+    if not group:
+        return Taken(text="the user is that of systemd's unit", fate=Fate.NEEDLESS)
+    return Taken({("milter", "socket_group"): group}, "the user is that of systemd's unit")
+
+
+def socket_address(value: str) -> str:
+    """`local:PATH`, `unix:PATH`, `PATH`, `inet:PORT[@HOST]`, `inet6:PORT[@HOST]`, as we write it; NotTakenError."""
+    kind, _, rest = value.partition(":")
+    if value.startswith("/"):
+        return f"unix:{value}"
+    if kind.lower() in {"local", "unix"}:
+        return f"unix:{rest}"
+    port, _, host = rest.partition("@")
+    everywhere, loopback = {"inet": ("0.0.0.0", "127.0.0.1"), "inet6": ("::", "::1")}.get(kind.lower(), ("", ""))  # noqa: S104
+    if not everywhere or not port.isdigit():
+        raise NotTakenError("not understood; give [milter] socket as unix:/PATH or inet:PORT@ADDRESS")
+    host = host.strip("[]") or everywhere
+    if host.lower().removesuffix(".") in host_lists.LOCAL_NAMES:
+        host = loopback
+    if ":" in host:
+        kind = "inet6"
+    if not re.fullmatch(r"[0-9a-fA-F:.]+", host):
+        raise NotTakenError(f"names of hosts are not looked up: give the address of {host} in [milter] socket")
+    return f"{kind.lower()}:{port}@{host}"
+
+
+def _socket(value: str, _: Context) -> Taken:
+    address = socket_address(value)
+    text = ""
+    if address.startswith("unix:"):
+        text = "its folder must be writable for the filter's user, and OpenDMARC no longer use it"
+    elif address.endswith(("@0.0.0.0", "@::")):
+        text = "reachable from everywhere: better the address of one interface"
+    return Taken({("milter", "socket"): address}, text)
+
+
+CONVERTERS: dict[str, Converter] = {
+    "AuthservID": _authserv_id,
+    "DNSTimeout": _dns_timeout,
+    "DomainWhitelist": _whitelist,
+    "DomainWhitelistFile": _whitelist_file,
+    "FailureReports": _switch("reports.failure", "enabled"),
+    "FailureReportsOnNone": _switch("reports.failure", "on_none"),
+    "HoldQuarantinedMessages": _choice("policy", "quarantine_action", "hold", "header"),
+    "IgnoreAuthenticatedClients": _switch("ignore", "authenticated"),
+    "IgnoreHosts": _ignored_hosts,
+    "IgnoreMailFrom": _ignored_authors,
+    "MilterDebug": _debug,
+    "NoReportsList": _excluded,
+    "PublicSuffixList": _suffix_list,
+    "RejectFailures": _enforcement,
+    "RejectMultiValueFrom": _choice("author", "on_multiple", "reject", "accept"),
+    "RejectString": _reject_string,
+    "RequiredFrom": _required,
+    "RequiredHeaders": _required_headers,
+    "Socket": _socket,
+    "UMask": _umask,
+    "UserID": _user,
+}
+"""Of each setting that is taken over, and of those with something to say about their value."""

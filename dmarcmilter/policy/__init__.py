@@ -1,0 +1,1 @@
+"""What the Mail Receiver does with a message that was evaluated: rules, overrides, mitigations, decision."""

@@ -1,0 +1,295 @@
+"""What policy.decide may look at of a message: plain facts, so that a journal record can be judged again.
+
+Only a message that is not simply delivered needs most of them, so they are not worked out for others.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from dmarcmilter.auth import authentication_results_reader
+from dmarcmilter.auth.results import ArcResult, ArcSet, ArcWord, DkimWord, Evidence, SpfWord
+from dmarcmilter.dmarc.author import AuthorProblem
+from dmarcmilter.dmarc.discovery import Discovery
+from dmarcmilter.dmarc.public_suffix import Suffixes
+from dmarcmilter.mail import domain as domains
+from dmarcmilter.mail import path
+from dmarcmilter.mail.domain import Domain
+from dmarcmilter.mail.message import Message
+from dmarcmilter.policy.types import Exempt
+
+MAX_HOPS = 10
+"""ARC sets, from the newest on, whose results are read: forwarding does not take more."""
+MAX_RESULTS = 64 * 1024
+"""Octets of results that are read, of all sets together: a parser takes a millisecond for each eight thousand."""
+MAX_LIST_IDS = 5
+"""List-Id fields that are read: lists that subscribe to lists."""
+MAX_LIST_ID = 1024
+"""Octets of a List-Id field that is read; RFC 2919 allows 255 for the identifier itself."""
+
+_ADDRESS = re.compile(r"<(?:[^<>@\s]*@)?(?P<bracketed>[^<>@\s]+)>|(?:[^<>@\s]*@)?(?P<domain>[^<>@\s]+)")
+_LIST_ID = re.compile(rb"<[ \t\r\n]*([^<> \t\r\n]+)[ \t\r\n]*>[ \t\r\n]*\Z")
+"""RFC 2919: the identifier in angle brackets ends the field."""
+
+
+class Unvouched(StrEnum):
+    """Why a sealer's recorded results do not vouch for a message."""
+
+    UNREADABLE = "unreadable"
+    """The results cannot be read at all."""
+    NOT_READ = "not_read"
+    """Beyond MAX_HOPS or MAX_RESULTS."""
+    NO_DMARC = "no_dmarc"
+    """There is no DMARC result."""
+    DMARC_UNREADABLE = "dmarc_unreadable"
+    """A DMARC result cannot be read."""
+    DMARC_NOT_PASS = "dmarc_not_pass"
+    """A DMARC result is not pass."""
+    OTHER_AUTHOR = "other_author"
+    """DMARC passed, for another Author Domain or for none that is named."""
+    UNTRUSTED_HOP = "untrusted_hop"
+    """Another sealer of the chain is not trusted, and `trusted_hops` is "all"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One ARC set of a chain that passes."""
+
+    instance: int
+    sealer: Domain
+    selector: str
+    vouches: bool | None
+    """Its results say that DMARC passed for this same Author Domain; None: they were not read."""
+    unvouched: Unvouched | None = None
+    """Why it does not vouch; None: it does, or its results were not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientNames:
+    """Names of the client that DNS confirms in both directions, as far as a rule asks for them."""
+
+    names: tuple[Domain, ...] = ()
+    failed: bool = False
+    """DNS did not answer: there may be others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """0 to 99 each; None: not drawn, because nothing depended on it."""
+
+    pct: int | None = None
+    rollout: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    author: Domain | None
+    author_problem: AuthorProblem | None
+    day: date
+    """Of receipt, UTC."""
+    truncated: str = ""
+    """As Message.truncated."""
+    null_reverse_path: bool = False
+    client_ip: IPv4Address | IPv6Address | None = None
+    client_names: ClientNames | None = None
+    """None: nobody asked."""
+    list_ids: tuple[Domain, ...] = ()
+    list_traces: tuple[str, ...] = ()
+    """Names of the fields that a mailing list writes, and that anyone can write."""
+    spf_domain: Domain | None = None
+    """That SPF authenticated."""
+    dkim_domains: tuple[Domain, ...] = ()
+    """That a signature authenticated."""
+    unsettled: tuple[Domain, ...] = ()
+    """That a DNS error kept from being authenticated, or from failing."""
+    cut_off: tuple[Domain, ...] = ()
+    """That a limit of this program kept from being authenticated, or from failing."""
+    unsettled_sealer: Domain | None = None
+    """As ArcResult.unsettled."""
+    organization: Domain | None = None
+    """What counts as the Author Domain's own when an entry forces a policy; None: not asked, or unknown."""
+    hops: tuple[Hop, ...] = ()
+    """Newest first; empty unless the ARC chain passes."""
+    arc_origin: IPv4Address | IPv6Address | None = None
+    """The client of the first hop, if that hop recorded it."""
+    exempt: Exempt = Exempt.NOBODY
+    deferred_for: float | None = None
+    """Seconds since this same message was first deferred; None: it never was, or that is not known."""
+    deferral_unrecorded: bool = False
+    """No record of its deferral can be kept: deferred now, it would be deferred for ever."""
+    likely_aligned: bool = False
+    """An authenticated domain is of the author's organization by the public suffix list, and aligned unless a failed
+    lookup says otherwise (Evaluation.possibly_aligned).
+    """
+    recipients: tuple[bytes, ...] = ()
+    """Never stored."""
+    more_recipients: bool = False
+    """As Envelope.more_recipients."""
+    draws: Draws = Draws()
+    author_domains: tuple[Domain, ...] = ()
+    """As Author.domains."""
+    author_unread: bool = False
+    """As Author.unread."""
+
+    @property
+    def is_misread(self) -> bool:
+        """Programs could find another domain in the From field (Author.misreading)."""
+        return self.author is not None and self.author_unread
+
+    @property
+    def authenticated(self) -> tuple[Domain, ...]:
+        """Identifiers that SPF or DKIM authenticated."""
+        return ((self.spf_domain,) if self.spf_domain else ()) + self.dkim_domains
+
+
+def of_message(
+    message: Message, evidence: Evidence, *, exempt: Exempt = Exempt.NOBODY, deferred_for: float | None = None
+) -> Case:
+    """What costs nothing; the pipeline adds the rest where it matters."""
+    envelope, author = message.envelope, evidence.author
+    spf, dkim = evidence.spf, evidence.dkim
+    waiting = [found.domain for found in dkim if found.result is DkimWord.TEMPERROR]
+    waiting += [spf.domain] if spf.result is SpfWord.TEMPERROR else []
+    signed = [found.domain for found in dkim if found.result is DkimWord.PASS]
+    cut_off = [found.domain for found in dkim if found.cut_off]
+    cut_off += [spf.domain] if spf.cut_off else []
+    return Case(
+        author=author.domain,
+        author_problem=author.problem,
+        day=envelope.received_at.astimezone(UTC).date(),
+        truncated=message.truncated,
+        null_reverse_path=path.is_null(envelope.mail_from),
+        client_ip=envelope.client_ip,
+        spf_domain=spf.domain if spf.result is SpfWord.PASS else None,
+        dkim_domains=tuple(dict.fromkeys(name for name in signed if name)),
+        unsettled=tuple(dict.fromkeys(name for name in waiting if name)),
+        cut_off=tuple(dict.fromkeys(name for name in cut_off if name)),
+        unsettled_sealer=evidence.arc.unsettled,
+        hops=hops(evidence.arc, None),
+        exempt=exempt,
+        deferred_for=deferred_for,
+        recipients=envelope.recipients,
+        more_recipients=envelope.more_recipients,
+        author_domains=author.domains,
+        author_unread=author.unread,
+    )
+
+
+def list_ids(message: Message) -> tuple[Domain, ...]:
+    """The identifiers of List-Id fields (RFC 2919) that are domain names, as nearly all are."""
+    return tuple(dict.fromkeys(_list_ids(message)))
+
+
+def _list_ids(message: Message) -> Iterator[Domain]:
+    for number, field in enumerate(message.fields(b"list-id")):
+        if number >= MAX_LIST_IDS:
+            return
+        if len(field.value) > MAX_LIST_ID:
+            continue
+        found = _LIST_ID.search(field.value)
+        name = domains.parse(found[1] if found else field.value.strip())
+        if name:
+            yield name
+
+
+def list_traces(message: Message) -> tuple[str, ...]:
+    """Fields of mailing lists. Precedence counts when it says `list`: `bulk` is what shops say."""
+    found = [name for name in ("List-Id", "List-Post") if any(message.fields(name.lower().encode()))]
+    if any(field.value.strip().lower() == b"list" for field in message.fields(b"precedence")):
+        found.append("Precedence")
+    return tuple(found)
+
+
+def hops(arc: ArcResult, author: Domain | None) -> tuple[Hop, ...]:
+    """What each hop recorded of the author is read only when one is given, and within the limits."""
+    if arc.result is not ArcWord.PASS:
+        return ()
+    found, octets = [], 0
+    for place, sealed in enumerate(arc.sets):
+        octets += len(sealed.results)
+        within = place < MAX_HOPS and octets <= MAX_RESULTS
+        if author is None:
+            found.append(Hop(sealed.instance, sealed.sealer, sealed.selector, vouches=None))
+            continue
+        why = _why_unvouched(sealed, author) if within else Unvouched.NOT_READ
+        found.append(
+            Hop(sealed.instance, sealed.sealer, sealed.selector, vouches=why is None if within else None, unvouched=why)
+        )
+    return tuple(found)
+
+
+def _why_unvouched(sealed: ArcSet, author: Domain) -> Unvouched | None:
+    """None: every DMARC result of the set is a pass for this author. Of two that differ, one may be the sender's."""
+    parsed = authentication_results_reader.parse(sealed.results)
+    if parsed is None:
+        return Unvouched.UNREADABLE
+    if parsed.may_hide_dmarc:
+        return Unvouched.DMARC_UNREADABLE
+    results = [result for result in parsed.results if result.method == "dmarc"]
+    if not results:
+        return Unvouched.NO_DMARC
+    if any(result.result != "pass" for result in results):
+        return Unvouched.DMARC_NOT_PASS
+    return None if all(_is_for(result, author) for result in results) else Unvouched.OTHER_AUTHOR
+
+
+def _is_for(result: authentication_results_reader.ReadResult, author: Domain) -> bool:
+    authors = [value for name, value in result.properties if name == "header.from"]
+    return bool(authors) and all(_domain_of(value) == author for value in authors)
+
+
+def _domain_of(value: str) -> Domain | None:
+    """The domain of header.from, for which some sites write the whole address: `a@b.example`, `<a@b.example>`."""
+    match = _ADDRESS.fullmatch(value)
+    return domains.parse(match["bracketed"] or match["domain"]) if match else None
+
+
+def arc_origin(arc: ArcResult) -> IPv4Address | IPv6Address | None:
+    """RFC 8617 7.2.2 asks for it in reports: where the chain's first hop got the message from."""
+    if arc.result is not ArcWord.PASS or not arc.sets:
+        return None
+    parsed = authentication_results_reader.parse(arc.sets[-1].results)
+    for found in parsed.results if parsed else ():
+        for name, value in found.properties:
+            if name == "smtp.remote-ip" and (address := _address(value)):
+                return address
+    return None
+
+
+def organization(author: Domain, discovery: Discovery | None, suffixes: Suffixes) -> Domain:
+    """The widest name that may be called the Author Domain's own.
+
+    Without records to go by the Tree Walk finds the Author Domain alone; the public suffix list knows better.
+    """
+    found = [suffixes.organizational_domain(author) or author]
+    if discovery is not None:
+        found += [name for name in (discovery.organizational_domain, discovery.highest_possible) if name]
+    return min(found, key=len)
+
+
+def sampled_organization(author: Domain, discovery: Discovery | None, suffixes: Suffixes) -> Domain:
+    """The name that draws are made for: the widest that its policy comes from or that is the Author Domain's own.
+
+    Below it a sender can make up names at no cost.
+    """
+    own = organization(author, discovery, suffixes)
+    found = discovery.policy_domain if discovery is not None else None
+    return min(own, found or own, key=len)
+
+
+def likely_aligned(author: Domain | None, possibly_aligned: Iterable[Domain], suffixes: Suffixes) -> bool:
+    """Private suffixes count here: customers of one hosting provider are not one organization."""
+    if author is None:
+        return False
+    own = suffixes.organizational_domain(author) or author
+    return any((suffixes.organizational_domain(name) or name) == own for name in possibly_aligned)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None

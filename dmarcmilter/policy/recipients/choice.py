@@ -1,0 +1,56 @@
+"""What a recipient may have chosen, and the forms of an address under which a choice is looked for."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+from dmarcmilter.mail import path
+from dmarcmilter.mail.domain import Domain
+
+DETAIL = "+"
+"""Between a local-part and its detail (RFC 5233): who chose for joe@ chose for joe+anything@."""
+MAX_ADDRESS = 320
+"""Characters of an address with a choice of its own (RFC 5321 4.5.3.1: 64 of the local-part, `@`, 255)."""
+
+
+class Choice(StrEnum):
+    ENFORCE = "enforce"
+    EXEMPT = "exempt"
+
+
+class Found(Enum):
+    """What is known of a recipient's choice."""
+
+    ENFORCE = "enforce"
+    EXEMPT = "exempt"
+    NOTHING = "nothing"
+    """Nothing was chosen: the default holds."""
+    UNKNOWN = "unknown"
+    """Whoever would know does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A mailbox (RFC 5321 4.1.2) for comparison: case plays no part, nor do quotes that are not needed."""
+
+    local: str
+    domain: Domain
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """Most specific first: the whole address, without its detail, the domain."""
+        name, plus, _ = self.local.partition(DETAIL)
+        locals_ = (self.local, name) if plus and name else (self.local,)
+        found = (*(f"{local}@{self.domain}" for local in locals_), f"@{self.domain}")
+        return tuple(form for form in found if len(form) <= MAX_ADDRESS)
+
+
+def read(raw: bytes) -> Address | None:
+    """A forward-path without its angle brackets; None: it is not a plain Mailbox (smtppath.Mailbox.plain)."""
+    return read_all((raw,))[0]
+
+
+def read_all(paths: Iterable[bytes]) -> list[Address | None]:
+    """The recipients of one message."""
+    mailboxes = path.read_all(paths)
+    return [Address(one.key, one.domain) if one and one.plain else None for one in mailboxes]

@@ -1,0 +1,123 @@
+"""Choices in SQL: the operator's SELECT, asked for one form of an address at a time."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+
+from dmarcmilter.policy.recipients.choice import Choice, Found
+from dmarcmilter.policy.recipients.database_cache import DatabaseError, MeaninglessError
+
+PARAMETER = "address"
+LIBPQ_DRIVERS = ("psycopg", "psycopg2")
+NO_SUCH_CHARACTER = ("22021", "22P05")
+"""SQLSTATE character_not_in_repertoire and PostgreSQL's untranslatable_character."""
+MAX_TOLD = 200
+"""Characters of a database's complaint that are logged."""
+
+_TRUE = {"1", "y", "yes", "t", "true", "on"}
+_FALSE = {"", "0", "n", "no", "f", "false", "off"}
+
+
+class Database:
+    """May be used from several threads, each with a connection of its own."""
+
+    def __init__(self, url: str, query: str, default: Choice, *, timeout: float, connections: int) -> None:
+        """DatabaseError when such a database or query can never be asked. Connects only when it is asked."""
+        self._against = Found.EXEMPT if default is Choice.ENFORCE else Found.ENFORCE
+        self._default = Found.ENFORCE if default is Choice.ENFORCE else Found.EXEMPT
+        self._query = sa.text(query)
+        parameters = set(self._query.compile().params)
+        if parameters != {PARAMETER}:
+            raise DatabaseError(f"[recipients] query: it must have the parameter :{PARAMETER} and no other")
+        try:
+            self._engine = _engine(sa.make_url(url), timeout, connections)
+        except (exc.ArgumentError, ImportError) as error:
+            raise DatabaseError(f"[recipients] database: {_one_line(error)}") from None
+        except ValueError:  # a port that is none, where a part of the password may stand: not repeated
+            raise DatabaseError("[recipients] database: not an address of a database") from None
+
+    def ask(self, form: str) -> Found:
+        """The choice that is kept under just this form of an address.
+
+        What the database has no characters for cannot stand in it. That is no trouble of the database's: a sender who
+        makes up such an address must not have all others go unasked for a while.
+        """
+        try:
+            return Found.NOTHING if "\0" in form else self._meaning(self._first(form))
+        except UnicodeEncodeError:
+            return Found.NOTHING
+        except exc.SQLAlchemyError as error:
+            if getattr(getattr(error, "orig", None), "sqlstate", "") in NO_SUCH_CHARACTER:
+                return Found.NOTHING
+            raise DatabaseError(_told(error, form)) from None
+        except (ValueError, OverflowError, UnicodeError) as error:  # what drivers raise for values they cannot send
+            raise DatabaseError(type(error).__name__) from None
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _first(self, form: str) -> Any:
+        """The first column of the first row; None: no row."""
+        try:
+            return self._scalar(form)
+        except exc.DBAPIError as error:
+            # A database that was restarted has closed the connections that are kept: once more, with a new one.
+            if not error.connection_invalidated:
+                raise
+            return self._scalar(form)
+
+    def _scalar(self, form: str) -> Any:
+        with self._engine.connect() as connection:
+            return connection.execute(self._query, {PARAMETER: form}).scalar()
+
+    def _meaning(self, value: Any) -> Found:
+        """A word says it; a true value is a choice against the default, a false one a choice for it."""
+        if value is None:
+            return Found.NOTHING
+        word = (value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)).strip().lower()
+        if word in {choice.value for choice in Choice}:
+            return Found(word)
+        if word in _TRUE:
+            return self._against
+        if word in _FALSE:
+            return self._default
+        raise MeaninglessError(
+            "[recipients] query: an answer that is neither exempt nor enforce, neither true nor false"
+        )
+
+
+def _engine(url: sa.URL, timeout: float, connections: int) -> sa.Engine:
+    """Nothing is set on the server's side: a pooler between us might give a connection to others afterwards."""
+    options: dict[str, Any] = {}
+    if url.get_backend_name() == "sqlite":
+        options = {"timeout": timeout}
+    elif url.get_driver_name() in LIBPQ_DRIVERS:
+        # So that threads come back from a server that has vanished. libpq takes less than 2 seconds for 2.
+        seconds = max(2, round(timeout))
+        options = {"connect_timeout": seconds, "tcp_user_timeout": seconds * 1000}
+    engine = sa.create_engine(
+        url,
+        # No transaction around each question: that would triple the ways to the server and back.
+        isolation_level="AUTOCOMMIT",
+        pool_size=connections,
+        max_overflow=0,
+        connect_args=options,
+    )
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA query_only = ON"))
+    return engine
+
+
+def _told(error: exc.SQLAlchemyError, form: str) -> str:
+    """The database's words only where they cannot hold the address that was asked for."""
+    original = getattr(error, "orig", None)
+    if not isinstance(error, exc.OperationalError | exc.ProgrammingError) or original is None:
+        return type(original or error).__name__
+    local = form.partition("@")[0]
+    text = _one_line(original)
+    return type(original).__name__ if form in text or (local and local in text) else text
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:MAX_TOLD]

@@ -1,0 +1,199 @@
+"""The database's answers, waited for no longer than is allowed, and remembered.
+
+The threads of libmilter never talk to the database: a few threads of ours do, and a message that has waited long
+enough goes on without them. A database that does not answer is not waited for again by each message.
+"""
+
+import logging
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+
+from dmarcmilter.policy.recipients.choice import Found
+
+log = logging.getLogger(__name__)
+
+THREADS = 4
+"""Each with a connection, in each worker: a message for many recipients has them looked up at once."""
+MAX_REMEMBERED = 20_000
+"""Answers that a worker keeps: about 4 MB. The oldest go first."""
+HOLD_SECONDS = 10.0
+"""Of not waiting at all, after the database did not answer. Then it is tried again."""
+
+MAX_WAITING = 2000
+"""Places in the line for the database, of which a message has up to THREADS, also for a while after it has given up."""
+
+Forms = Sequence[str]
+"""Of one recipient, the most specific first."""
+
+
+class DatabaseError(Exception):
+    """No answer; the text names no recipient."""
+
+
+class MeaninglessError(DatabaseError):
+    """An answer, but not to the question: that of one recipient."""
+
+
+class Answers:
+    """May be used from several threads. Its own begin with the first question, so it may be made before a fork."""
+
+    def __init__(self, ask: Callable[[str], Found], *, timeout: float, keep_seconds: float) -> None:
+        self._ask = ask
+        self._timeout = timeout
+        self._keep_seconds = keep_seconds
+        self._lock = threading.Lock()
+        self._remembered: OrderedDict[str, tuple[Found, float]] = OrderedDict()
+        """With the time until which an answer is fresh. An older one is better than none when none is to be had."""
+        self._batches: SimpleQueue[_Batch] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._hold_until = 0.0
+        self._answered_at = 0.0
+        self._trouble = ""
+        self._complained = False
+
+    def find(self, wanted: Sequence[Forms]) -> list[Found]:
+        """For each recipient what the most specific form with an answer says; UNKNOWN: the database does not say."""
+        found = [self._known(forms, fresh=True) for forms in wanted]
+        missing = [place for place, known in enumerate(found) if known is Found.UNKNOWN]
+        answered: dict[int, Found] = {}
+        if missing and time.monotonic() >= self._hold_until:
+            answered = self._look_up({place: wanted[place] for place in missing})
+        for place in missing:
+            found[place] = answered.get(place) or self._known(wanted[place], fresh=False)
+        return found
+
+    def _look_up(self, wanted: dict[int, Forms]) -> dict[int, Found]:
+        """As many answers as can be had in time."""
+        began = time.monotonic()
+        batch = _Batch(wanted)
+        if self._batches.qsize() > MAX_WAITING:  # of messages that have given up, for a database that never answers
+            self._hold(f"no answer within {self._timeout:g} s")
+            return {}
+        self._start_threads()
+        for _ in range(batch.tokens):
+            self._batches.put(batch)
+        if not batch.done.wait(self._timeout):
+            batch.give_up()
+            if self._answered_at < began:
+                self._hold(f"no answer within {self._timeout:g} s")
+        return batch.answers.copy()  # one step, whatever threads still add
+
+    def _start_threads(self) -> None:
+        with self._lock:
+            while len(self._threads) < THREADS:
+                thread = threading.Thread(target=self._work, name="recipients", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _work(self) -> None:
+        """One recipient of each message in turn: one with thousands does not keep the others waiting."""
+        while True:
+            batch = self._batches.get()
+            item = batch.next()
+            if item is None:
+                batch.leave()
+                continue
+            self._try(*item, batch)
+            self._batches.put(batch)
+
+    def _try(self, place: int, forms: Forms, batch: "_Batch") -> None:
+        try:
+            batch.answers[place] = self._answer(forms)
+        except MeaninglessError as error:
+            # Of him nothing is known. Who knows of such a row must not be able to have all others go unasked.
+            batch.answers[place] = Found.UNKNOWN
+            self._complain(str(error))
+        except DatabaseError as error:
+            batch.give_up()
+            self._hold(str(error))
+        except Exception:
+            # A bug of ours, or of a driver: a thread that ended by it would never be missed.
+            batch.give_up()
+            log.exception("[recipients] database: internal error")
+            self._hold("internal error")
+        else:
+            self._answered_at = time.monotonic()
+            self._works()
+
+    def _answer(self, forms: Forms) -> Found:
+        """Ask for one form after the other, until there is a choice."""
+        for form in forms:
+            found = self._recall(form, fresh=True)
+            if found is None:
+                found = self._ask(form)
+                self._remember(form, found)
+            if found is not Found.NOTHING:
+                return found
+        return Found.NOTHING
+
+    def _known(self, forms: Forms, *, fresh: bool) -> Found:
+        for form in forms:
+            found = self._recall(form, fresh=fresh)
+            if found is None:
+                return Found.UNKNOWN
+            if found is not Found.NOTHING:
+                return found
+        return Found.NOTHING
+
+    def _recall(self, form: str, *, fresh: bool) -> Found | None:
+        with self._lock:
+            found = self._remembered.get(form)
+        if found is None or (fresh and time.monotonic() >= found[1]):
+            return None
+        return found[0]
+
+    def _remember(self, form: str, found: Found) -> None:
+        with self._lock:
+            self._remembered[form] = (found, time.monotonic() + self._keep_seconds)
+            self._remembered.move_to_end(form)
+            if len(self._remembered) > MAX_REMEMBERED:
+                self._remembered.popitem(last=False)
+
+    def _hold(self, trouble: str) -> None:
+        """Told once for each kind of trouble: it may last for days."""
+        self._hold_until = time.monotonic() + HOLD_SECONDS
+        if trouble != self._trouble:
+            log.error("[recipients] database: %s; recipients of whom nothing is known count as exempt", trouble)
+        self._trouble = trouble
+
+    def _complain(self, trouble: str) -> None:
+        """Once: it lasts until somebody mends the row."""
+        self._answered_at = time.monotonic()
+        if not self._complained:
+            log.error("[recipients] database: %s; such a recipient counts as exempt", trouble)
+        self._complained = True
+
+    def _works(self) -> None:
+        if self._trouble:
+            log.info("[recipients] database: answers again")
+        self._trouble = ""
+
+
+class _Batch:
+    """The recipients of one message that are looked up, each of its tokens by one thread at a time."""
+
+    def __init__(self, wanted: dict[int, Forms]) -> None:
+        self.tokens = min(THREADS, len(wanted))
+        self.answers: dict[int, Found] = {}
+        self.done = threading.Event()
+        self._left = deque(wanted.items())
+        self._lock = threading.Lock()
+
+    def next(self) -> tuple[int, Forms] | None:
+        try:
+            return self._left.popleft()
+        except IndexError:
+            return None
+
+    def give_up(self) -> None:
+        self._left.clear()
+
+    def leave(self) -> None:
+        """A token is used up."""
+        with self._lock:
+            self.tokens -= 1
+            if self.tokens == 0:
+                self.done.set()

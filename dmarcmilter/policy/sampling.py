@@ -1,0 +1,70 @@
+"""Draws for pct (RFC 7489 6.6.4) and rollout_percent, which a sender cannot repeat by changing the message.
+
+A draw is a keyed hash of the Author Domain's organization, the client's network and the day: a retry gets the same
+answer, and all mail of one organization from one network is treated alike for a day. docs/threats.md says what a sender
+with many networks can still do.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address, ip_network
+
+from dmarcmilter.mail.domain import Domain
+from dmarcmilter.mail.message import Message
+
+Client = IPv4Address | IPv6Address | None
+
+IDENTITY_FIELDS = frozenset({b"from", b"to", b"subject", b"date", b"message-id"})
+"""Header fields that `digest` hashes, in lower case."""
+DRAW_SECONDS = 86_400
+"""Seconds for which a draw holds. It changes at a time of day of its own for each organization and network."""
+NETWORK_BITS = {4: 24, 6: 32}
+"""Bits of the client's address that count. An IPv4 /24 has to be bought or rented; an IPv6 /48 costs nothing to who has
+a provider's /32."""
+
+
+def pct_draw(organization: Domain, client: Client, at: datetime, key: bytes) -> int:
+    """0 to 99; a message is selected when it is below pct. `at`: when the message came."""
+    return _number("pct", organization, client, at, key)
+
+
+def rollout_draw(organizations: Iterable[Domain], client: Client, at: datetime, key: bytes) -> int:
+    """0 to 99 for rollout_percent, independent of pct's draw: the lowest of all organizations that From names.
+
+    The lowest is the strictest, so that a further author takes no message out of the rollout. A message whose From
+    names no domain has the network's draw.
+    """
+    return min(_number("rollout", organization, client, at, key) for organization in (*organizations,) or ("",))
+
+
+def _number(use: str, organization: str, client: Client, at: datetime, key: bytes) -> int:
+    """The day's boundary is hidden in the hash too: midnight, known to all, would be the time to try again."""
+    pair = f"{use} {organization} {_network(client)}"  # no part has a space in it
+    boundary = _hashed(f"boundary {pair}", key) % DRAW_SECONDS
+    day = (int(at.timestamp()) + boundary) // DRAW_SECONDS
+    return _hashed(f"draw {pair} {day}", key) % 100
+
+
+def _hashed(text: str, key: bytes) -> int:
+    return int.from_bytes(hmac.digest(key, text.encode(), "sha256")[:8], "big")
+
+
+def _network(client: Client) -> str:
+    return "-" if client is None else str(ip_network((client, NETWORK_BITS[client.version]), strict=False))
+
+
+def digest(message: Message, start: str, key: bytes) -> bytes:
+    """What this message is to whoever has the key, and to nobody else. `start` keeps one use apart from another."""
+    found = hmac.new(key, start.encode(), hashlib.sha256)
+    for part in (message.envelope.mail_from, *_identity(message)):
+        found.update(len(part).to_bytes(8, "big") + part)
+    return found.digest()
+
+
+def _identity(message: Message) -> Iterator[bytes]:
+    """Name and value of the fields that make a message this message; white space apart, which relays may refold."""
+    for header in message.headers:
+        if header.key in IDENTITY_FIELDS:
+            yield header.key + b":" + b" ".join(header.value.split())

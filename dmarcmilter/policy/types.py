@@ -1,0 +1,215 @@
+"""The words of enforcement: the operator's choices, what the MTA is told, and the reasons for a deviation."""
+
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
+
+from dmarcmilter.mail.domain import Domain, is_within
+
+Network = IPv4Network | IPv6Network
+EVERY_MESSAGE = 100
+"""rollout_percent and pct that leave no message out."""
+
+
+class Mode(StrEnum):
+    ENFORCE = "enforce"
+    MONITOR = "monitor"
+
+
+class RejectAction(StrEnum):
+    REJECT = "reject"
+    QUARANTINE = "quarantine"
+    NONE = "none"
+
+
+class QuarantineAction(StrEnum):
+    HOLD = "hold"
+    HEADER = "header"
+    SUBJECT = "subject"
+    REDIRECT = "redirect"
+    NONE = "none"
+
+
+AWAY = frozenset({QuarantineAction.HOLD, QuarantineAction.REDIRECT})
+"""The ways by which the recipients do not get the message."""
+
+
+class AuthorAction(StrEnum):
+    REJECT = "reject"
+    QUARANTINE = "quarantine"
+    ACCEPT = "accept"
+
+
+class OnTemperror(StrEnum):
+    ACCEPT = "accept"
+    TEMPFAIL = "tempfail"
+
+
+class TracesAction(StrEnum):
+    QUARANTINE = "quarantine"
+    IGNORE = "ignore"
+
+
+class DuplicateAction(StrEnum):
+    """What is done with a message that passes by a signature beside whose fields others were added."""
+
+    ACCEPT = "accept"
+    QUARANTINE = "quarantine"
+
+
+class TrustedHops(StrEnum):
+    """Which sealers of an ARC chain must be trusted."""
+
+    NEWEST = "newest"
+    """The unbroken run from the newest one on, of which one must vouch."""
+    ALL = "all"
+
+
+class EntryAction(StrEnum):
+    """What an [[override]] entry does to the messages that it matches."""
+
+    ACCEPT = "accept"
+    NONE = "none"
+    QUARANTINE = "quarantine"
+    REJECT = "reject"
+
+
+class Exempt(StrEnum):
+    """Which recipients of the message have opted out of DMARC's effects."""
+
+    NOBODY = "nobody"
+    SOME = "some"
+    ALL = "all"
+
+
+class Action(StrEnum):
+    """What the MTA is told."""
+
+    ACCEPT = "accept"
+    QUARANTINE = "quarantine"
+    REJECT = "reject"
+    TEMPFAIL = "tempfail"
+
+
+class ReasonType(StrEnum):
+    """RFC 9990 3.1.6."""
+
+    LOCAL_POLICY = "local_policy"
+    MAILING_LIST = "mailing_list"
+    OTHER = "other"
+    POLICY_TEST_MODE = "policy_test_mode"
+    TRUSTED_FORWARDER = "trusted_forwarder"
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Why the disposition is not the published policy's."""
+
+    type: ReasonType
+    comment: str
+    type_rfc7489: str = ""
+    """When it is not the same word (RFC 7489 appendix C)."""
+    entry: str = ""
+    """The [[override]] entry that it comes from."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamePattern:
+    """A domain in an [[override]] entry: with all below it, or (written `=example.com`) that name alone."""
+
+    name: Domain
+    exact: bool = False
+
+    def covers(self, domain: Domain) -> bool:
+        return domain == self.name if self.exact else is_within(domain, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientPattern:
+    """A recipient in an [[override]] entry: a whole address, or every address in a domain and below it."""
+
+    domain: NamePattern
+    local: str | None = None
+    """As smtppath.folded makes it; None: any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One [[override]]: all criteria that it has must match; of one criterion's values, one."""
+
+    name: str
+    action: EntryAction
+    from_domain: tuple[NamePattern, ...] = ()
+    dkim_domain: tuple[NamePattern, ...] = ()
+    spf_domain: tuple[NamePattern, ...] = ()
+    client: tuple[Network, ...] = ()
+    list_id: tuple[NamePattern, ...] = ()
+    arc_sealer: tuple[NamePattern, ...] = ()
+    recipient: tuple[RecipientPattern, ...] = ()
+    require_auth: bool = True
+    reason: ReasonType = ReasonType.LOCAL_POLICY
+    comment: str = ""
+    expires: date | None = None
+    """From that day on (UTC) it matches nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defer:
+    """What a temperror leads to, by what it kept from us; None: as Rules.temperror says."""
+
+    policy: OnTemperror | None = None
+    dkim_key: OnTemperror | None = None
+    spf: OnTemperror | None = None
+    cap: float | None = None
+    """Seconds after a message's first deferral from which on it is accepted; None: it is deferred each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The operator's choices that decide() needs."""
+
+    mode: Mode
+    reject_action: RejectAction
+    quarantine_action: QuarantineAction
+    mailing_list_traces: TracesAction
+    temperror: OnTemperror
+    on_missing: AuthorAction
+    on_multiple: AuthorAction
+    on_malformed: AuthorAction
+    trusted_sealers: frozenset[Domain]
+    trusted_hops: TrustedHops = TrustedHops.NEWEST
+    forwarder_networks: tuple[Network, ...] = ()
+    forwarder_names: tuple[Domain, ...] = ()
+    mailing_lists: tuple[Domain, ...] = ()
+    rollout_percent: int = EVERY_MESSAGE
+    rollout_domains: tuple[Domain, ...] = ()
+    """Empty: all."""
+    overrides: tuple[Entry, ...] = ()
+    defer: Defer = field(default_factory=Defer)
+    on_unsigned_duplicate: DuplicateAction = DuplicateAction.ACCEPT
+
+    @property
+    def needs_recipients(self) -> bool:
+        """Whether a rule asks who the message is for."""
+        return any(entry.recipient for entry in self.overrides)
+
+    def names_signer(self, domain: Domain) -> bool:
+        """Whether a rule makes a difference of it that this domain's signature authenticates a message."""
+        asked = (pattern for entry in self.overrides for pattern in entry.dkim_domain)
+        return any(pattern.covers(domain) for pattern in asked) or any(
+            is_within(domain, known) for known in self.mailing_lists
+        )
+
+    def names_sealer(self, domain: Domain) -> bool:
+        """Whether a rule makes a difference of it that this domain was the last to seal an ARC chain."""
+        asked = (pattern for entry in self.overrides for pattern in entry.arc_sealer)
+        return domain in self.trusted_sealers or any(pattern.covers(domain) for pattern in asked)
+
+    @property
+    def forces(self) -> bool:
+        """Whether an entry may be stricter than what a domain has published, or has not."""
+        return any(entry.action in STRICT for entry in self.overrides)
+
+
+STRICT = frozenset({EntryAction.QUARANTINE, EntryAction.REJECT})

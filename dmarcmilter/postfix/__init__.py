@@ -1,0 +1,1 @@
+"""Postfix on this machine: its settings, services, socket access and hold queue."""

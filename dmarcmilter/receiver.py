@@ -1,0 +1,154 @@
+"""From the Config to the Site that the pipeline works with: files read and names resolved once, before any mail."""
+
+import socket
+from pathlib import Path
+
+from dmarcmilter.config import override_entries, schema, secret_file
+from dmarcmilter.config.load import ConfigError
+from dmarcmilter.config.schema import Config, DeferClass, Pct, Seal
+from dmarcmilter.dmarc.public_suffix import Suffixes, SuffixListError
+from dmarcmilter.mail import domain as domains
+from dmarcmilter.mail import path
+from dmarcmilter.mail.domain import Domain
+from dmarcmilter.pipeline import Site
+from dmarcmilter.policy.deferral import Deferrals
+from dmarcmilter.policy.quarantine_method import Channel
+from dmarcmilter.policy.recipients.choices_file import ListingFile, UnusableFileError
+from dmarcmilter.policy.recipients.database_cache import THREADS, Answers, DatabaseError
+from dmarcmilter.policy.recipients.registry import Recipients
+from dmarcmilter.policy.types import Defer, OnTemperror, Rules
+from dmarcmilter.response import arc_key as sealkey
+from dmarcmilter.response.arc_sealing import Sealer
+from dmarcmilter.response.reply import Texts
+
+
+def build(config: Config, *, keep_key: bool = True) -> Site:
+    """ConfigError when a file that the conf names cannot be used. Only the daemon keeps a key that it makes."""
+    try:
+        suffixes = Suffixes.load(config.dmarc.psl_file)
+    except SuffixListError as error:
+        raise ConfigError(f"[dmarc] psl_file: {error}") from error
+    key = secret_file.secret(
+        Path(config.policy.sampling_key), keep=keep_key, without="pct sampling starts anew with each restart"
+    )
+    return Site(
+        rules=_rules(config),
+        texts=Texts(
+            reject=config.policy.reject_text,
+            author=config.policy.author_text,
+            defer=config.policy.defer_text,
+            info_url=config.policy.info_url,
+        ),
+        channel=_channel(config),
+        method=config.dmarc.discovery,
+        suffixes=suffixes,
+        honour_pct=config.dmarc.pct is Pct.RFC7489,
+        sampling_key=key,
+        host_name=_host_name(),
+        # Sealing is no part of judging, and whoever judges a file by hand may not be allowed to read the key.
+        sealer=_sealer(config.arc.seal) if keep_key else None,
+        redaction_key=_redaction_key(config, keep=keep_key),
+        strangers_budget=config.dns.strangers_budget,
+        recipients=_recipients(config.recipients),
+        deferrals=Deferrals(config.defer.directory, key, keep=keep_key),
+    )
+
+
+def check_files(config: Config) -> None:
+    """ConfigError when a file that the conf names cannot be used by the filter. Writes nothing."""
+    build(config, keep_key=False)
+    _sealer(config.arc.seal)
+
+
+def _recipients(found: schema.Recipients) -> Recipients:
+    try:
+        listing = ListingFile(found.file, found.default) if found.file else None
+    except OSError as error:
+        raise ConfigError(f"[recipients] file: {found.file}: {error.strerror or error}") from error
+    except UnusableFileError as error:
+        raise ConfigError(f"[recipients] file: {found.file}: {error}") from error
+    return Recipients(found.default, listing, _answers(found) if found.database else None)
+
+
+def _answers(found: schema.Recipients) -> Answers:
+    from dmarcmilter.policy.recipients.database import Database  # noqa: PLC0415  30 MB that few sites need
+
+    try:
+        database = Database(found.database, found.query, found.default, timeout=found.timeout, connections=THREADS)
+    except DatabaseError as error:
+        raise ConfigError(str(error)) from error
+    return Answers(database.ask, timeout=found.timeout, keep_seconds=found.cache_seconds)
+
+
+def _redaction_key(config: Config, *, keep: bool) -> bytes:
+    failure = config.reports.failure
+    if not failure.enabled:
+        return b""
+    return secret_file.secret(
+        Path(failure.key), keep=keep, without="hashes in failure reports change with each restart"
+    )
+
+
+def _channel(config: Config) -> Channel:
+    return Channel(
+        way=config.policy.quarantine_action,
+        header_name=config.quarantine.header_name,
+        header_value=config.quarantine.header_value,
+        subject_tag=config.quarantine.subject_tag,
+        mailbox=config.quarantine.mailbox,
+        record_recipients=config.quarantine.record_recipients,
+    )
+
+
+def _rules(config: Config) -> Rules:
+    return Rules(
+        mode=config.policy.mode,
+        reject_action=config.policy.reject_action,
+        quarantine_action=config.policy.quarantine_action,
+        mailing_list_traces=config.policy.mailing_list_traces,
+        temperror=config.dmarc.temperror,
+        on_missing=config.author.on_missing,
+        on_multiple=config.author.on_multiple,
+        on_malformed=config.author.on_malformed,
+        trusted_sealers=frozenset(_names(config.arc.trusted_sealers)),
+        trusted_hops=config.arc.trusted_hops,
+        forwarder_networks=config.forwarders.parsed(),
+        forwarder_names=_names(config.forwarders.names),
+        mailing_lists=_names(config.policy.mailing_lists),
+        rollout_percent=config.policy.rollout_percent,
+        rollout_domains=_names(config.policy.rollout_domains),
+        overrides=override_entries.parsed(config.override),
+        defer=_defer(config.defer),
+        on_unsigned_duplicate=config.policy.on_unsigned_duplicate,
+    )
+
+
+def _defer(found: schema.Defer) -> Defer:
+    def on(choice: DeferClass) -> OnTemperror | None:
+        return OnTemperror(choice) if choice else None
+
+    return Defer(policy=on(found.policy), dkim_key=on(found.dkim_key), spf=on(found.spf), cap=found.cap)
+
+
+def _names(texts: tuple[str, ...]) -> tuple[Domain, ...]:
+    """The configuration has checked them."""
+    return tuple(name for name in map(domains.parse, texts) if name)
+
+
+def _sealer(seal: Seal) -> Sealer | None:
+    """ConfigError when its key cannot be used."""
+    if not seal.domain:
+        return None
+    key = sealkey.load(seal.key_file, domain=domains.parse(seal.domain) or "", selector=seal.selector.lower())
+    return Sealer(key, frozenset(map(_recipient, seal.recipients)))
+
+
+def _recipient(text: str) -> str:
+    """An address or a domain for comparison; the configuration has checked it."""
+    local, at, name = text.rpartition("@")
+    return f"{path.folded(local)}{at}{domains.parse(name) or ''}"
+
+
+def _host_name() -> str:
+    """The name of this host, as far as it is fit for a header."""
+    return str(domains.parse(socket.gethostname()) or "localhost")

@@ -1,0 +1,1 @@
+"""Aggregate reports (RFC 9990): from outcomes to XML."""

@@ -1,0 +1,200 @@
+"""The outcomes of one day from the store, as reports need them: one policy domain after another."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from itertools import groupby, islice
+from typing import Any
+
+from dmarcmilter.history import outcome_rows as outcomes
+from dmarcmilter.history.store import Connection, Store, execute, rows, stream
+from dmarcmilter.reports.aggregate.grouping import Group, Grouping
+from dmarcmilter.reports.aggregate.row import Outcome
+
+MAX_SOURCES = 100_000
+"""Sources counted in one report, for our memory's sake; what is beyond makes a supplement."""
+MAX_DOMAINS = 200_000
+"""Policy domains of one day, for our memory's sake. Of more, those known for longest are reported about."""
+VERDICTS_AT_ONCE = 100
+"""Verdicts held in memory: a hostile one has tens of thousands of bytes."""
+
+Source = tuple[int, str]
+"""Verdict and client address: what one row of a report counts."""
+Row = dict[str, Any]
+
+# CROSS JOIN keeps SQLite to this order: it would read the whole day for each policy otherwise.
+_TABLE = "CREATE TEMPORARY TABLE day_verdicts (policy_id BIGINT NOT NULL, verdict_id BIGINT NOT NULL)"
+# The conditions are those of grouping.is_reportable.
+_FILL = """
+    INSERT INTO day_verdicts SELECT v.policy_id, v.id
+    FROM (SELECT DISTINCT verdict_id FROM outcomes WHERE day = :day) d CROSS JOIN verdicts v
+    WHERE v.id = d.verdict_id AND v.author_domain <> '' AND v.action <> 'tempfail' AND v.policy_id IN
+        (SELECT id FROM policies WHERE rua <> '[]' AND usable AND (domain = :domain OR :domain = ''))"""
+_INDEX = "CREATE INDEX day_verdicts_policy ON day_verdicts (policy_id, verdict_id)"
+_GONE = "DROP TABLE IF EXISTS day_verdicts"
+_DOMAINS = """
+    SELECT domain, min(id) AS first FROM policies WHERE id IN (SELECT policy_id FROM day_verdicts)
+    GROUP BY domain ORDER BY first LIMIT :limit"""
+_POLICIES = """
+    SELECT * FROM policies p WHERE p.domain = :domain
+    AND EXISTS (SELECT 1 FROM day_verdicts d WHERE d.policy_id = p.id) LIMIT 2"""
+_FINAL = """
+    SELECT p.id AS id, max(o.time) AS last FROM policies p CROSS JOIN day_verdicts d CROSS JOIN outcomes o
+    WHERE p.domain = :domain AND d.policy_id = p.id AND o.day = :day AND o.verdict_id = d.verdict_id
+    GROUP BY p.id ORDER BY last DESC, p.id DESC LIMIT 1"""
+_POLICY = "SELECT * FROM policies WHERE id = :id"
+_REPORTED = """ - coalesce((
+        SELECT sum(s.messages) FROM reports r CROSS JOIN report_sources s
+        WHERE r.domain = :domain AND r.day = :day AND r.kind = 'aggregate'
+            AND s.report = r.id AND s.verdict_id = d.verdict_id AND s.ip = c.ip), 0)"""
+_COUNTS = """
+    SELECT d.verdict_id AS verdict_id, c.ip AS ip, count(*){reported} AS messages
+    FROM policies p CROSS JOIN day_verdicts d CROSS JOIN outcomes o CROSS JOIN clients c
+    WHERE p.domain = :domain AND d.policy_id = p.id AND o.day = :day AND o.verdict_id = d.verdict_id
+        AND c.id = o.client_id AND c.ip IS NOT NULL
+    GROUP BY p.id, d.verdict_id, c.ip HAVING count(*){reported} > 0 ORDER BY p.id, d.verdict_id, c.ip"""
+_OF_DAY = "FROM policies p CROSS JOIN day_verdicts d CROSS JOIN"
+_VERDICTS = f"""
+    SELECT v.* {_OF_DAY} verdicts v WHERE p.domain = :domain AND d.policy_id = p.id AND v.id = d.verdict_id
+    ORDER BY p.id, d.verdict_id"""
+_SIGNATURES = f"""
+    SELECT s.* {_OF_DAY} signatures s WHERE p.domain = :domain AND d.policy_id = p.id AND s.verdict_id = d.verdict_id
+    ORDER BY p.id, d.verdict_id, s.position"""
+_OVERRIDES = f"""
+    SELECT o.* {_OF_DAY} overrides o WHERE p.domain = :domain AND d.policy_id = p.id AND o.verdict_id = d.verdict_id
+    ORDER BY p.id, d.verdict_id, o.position"""
+_NO_MESSAGE = {
+    "time": 0, "queue_id": None, "size": 0, "dns_queries": 0, "dns_cache_hits": 0, "dns_microseconds": 0,
+    "microseconds": 0, "message_id_hash": None, "detail": None,
+}  # fmt: skip
+"""What the verdict does not share: no report needs it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a day holds for one policy domain, beyond what was already reported."""
+
+    group: Group
+    sources: dict[Source, int]
+    has_more: bool
+    """There were more than MAX_SOURCES."""
+
+
+def number(day: date) -> int:
+    """As the column `day` of the store has it."""
+    return day.year * 10_000 + day.month * 100 + day.day
+
+
+def date_of(day: int) -> date:
+    return date(day // 10_000, day // 100 % 100, day % 100)
+
+
+@contextmanager
+def day_of(store: Store, day: date, domain: str = "") -> Iterator["DayView"]:
+    """One day, of one policy domain if given. What the day has no part in is not looked at, however much there is."""
+    with store.reading() as connection:
+        execute(connection, _GONE)
+        execute(connection, _TABLE)
+        execute(connection, _FILL, day=number(day), domain=domain)
+        execute(connection, _INDEX)
+        view = DayView(connection, number(day))
+        view.pause()
+        try:
+            yield view
+        finally:
+            execute(connection, _GONE)
+            view.pause()
+
+
+class DayView:
+    """On a connection of its own, whose temporary table tells which verdicts the day has under which policy."""
+
+    def __init__(self, connection: Connection, day: int) -> None:
+        self._connection = connection
+        self._day = day
+
+    def pause(self) -> None:
+        """End the transaction: what is read in hours must not hold up the database's own tidying."""
+        self._connection.commit()
+
+    def domains(self) -> list[str]:
+        """The policy domains of the day, those known for longest first."""
+        return [row.domain for row in rows(self._connection, _DOMAINS, limit=MAX_DOMAINS)]
+
+    def collect(self, domain: str, *, beyond_reported: bool) -> Found | None:
+        """What is to be reported of this policy domain, under its final policy of the day; None: nothing.
+
+        What was reported before is taken off row by row, so that late arrivals are found in whatever order they came.
+        """
+        policy = self._final(domain)
+        if policy is None:
+            return None
+        grouping = Grouping()
+        sources: dict[Source, int] = {}
+        has_more = False
+        for outcome, verdict, counts in self._outcomes(domain, policy, beyond_reported=beyond_reported):
+            new = dict(list(counts.items())[: MAX_SOURCES - len(sources)])
+            has_more = len(new) < len(counts)
+            grouping.add_sources(outcome, new)
+            sources |= {(verdict, ip): count for ip, count in new.items()}
+            if has_more:
+                break
+        groups = grouping.groups()
+        return Found(groups[0], sources, has_more) if groups else None
+
+    def _final(self, domain: str) -> Row | None:
+        """The policy that the last message of the day met."""
+        policies = rows(self._connection, _POLICIES, domain=domain)
+        if len(policies) > 1:
+            final = rows(self._connection, _FINAL, domain=domain, day=self._day)[0]
+            policies = rows(self._connection, _POLICY, id=final.id)
+        return _dict(policies[0]) if policies else None
+
+    def _outcomes(
+        self, domain: str, policy: Row, *, beyond_reported: bool
+    ) -> Iterator[tuple[Outcome, int, dict[str, int]]]:
+        """Each verdict of this domain: what its messages share, its id, and how many came from each address."""
+        sql = _COUNTS.format(reported=_REPORTED if beyond_reported else "")
+        counts = _Grouped(stream(self._connection, sql, domain=domain, day=self._day))
+        signatures = _Grouped(stream(self._connection, _SIGNATURES, domain=domain))
+        overrides = _Grouped(stream(self._connection, _OVERRIDES, domain=domain))
+        for verdict in stream(self._connection, _VERDICTS, at_once=VERDICTS_AT_ONCE, domain=domain):
+            sources = {row["ip"]: int(row["messages"]) for row in counts.of(verdict.id, MAX_SOURCES + 1)}
+            parts = signatures.of(verdict.id), overrides.of(verdict.id)
+            if sources:
+                yield _outcome(_dict(verdict), policy, *parts), verdict.id, sources
+
+
+class _Grouped:
+    """Rows in the order of verdicts, taken a verdict at a time: all streams of a domain go side by side."""
+
+    def __init__(self, found: Iterator[Any]) -> None:
+        self._groups = groupby(map(_dict, found), key=lambda row: row["verdict_id"])
+        self._next = next(self._groups, None)
+
+    def of(self, verdict: int, limit: int | None = None) -> list[Row]:
+        """The first `limit` rows of a verdict; None: all."""
+        if self._next is None or self._next[0] != verdict:
+            return []
+        found = list(islice(self._next[1], limit))
+        self._next = next(self._groups, None)
+        return found
+
+
+def _dict(row: Any) -> Row:
+    return dict(row._mapping)  # noqa: SLF001  the documented name of SQLAlchemy
+
+
+def _outcome(verdict: Row, policy: Row, signatures: list[Row], overrides: list[Row]) -> Outcome:
+    """The outcome object that all messages of a verdict share."""
+    return outcomes.rebuilt(
+        outcomes.Stored(
+            outcome=dict(_NO_MESSAGE),
+            verdict=verdict,
+            policy=policy,
+            client={"ip": None, "helo": None},
+            signatures=signatures,
+            overrides=overrides,
+        )
+    )

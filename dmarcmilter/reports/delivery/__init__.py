@@ -1,0 +1,1 @@
+"""Delivery of reports: destinations, sending, suppressions, ledger."""

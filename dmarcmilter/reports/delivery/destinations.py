@@ -1,0 +1,128 @@
+"""Where a report goes: the addresses of a rua tag, and whether their owners want it (RFC 9990 3.5 and 4)."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import unquote_to_bytes
+
+from dmarcmilter.dmarc import record as records
+from dmarcmilter.dns.lookup import Lookup, Status
+from dmarcmilter.mail import domain as domains
+from dmarcmilter.mail.domain import MAX_NAME, Domain, is_within
+
+MAX_DESTINATIONS = 5
+"""Addresses of one report (RFC 9990 3.5: "up to the Receiver's limits"; RFC 7489 6.2 asks for two at least)."""
+MAX_RECORDS = 20
+"""TXT records read at one name: any one of them authorises."""
+
+REPORT_PREFIX = "._report._dmarc."
+
+# Dot-atoms only (RFC 5322 3.2.3): a quoted local-part may hold what does harm on the way to a command line.
+_ADDRESS = re.compile(r"([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64})@([^@]{1,253})")
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_SIZE = re.compile(r"([0-9]{1,12})([kmgt]?)", re.IGNORECASE)
+
+
+class Verification(StrEnum):
+    ALLOWED = "allowed"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    """DNS did not say; ask again later (RFC 9990 4, step 5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    uri: str
+    """As the record has it."""
+    verification: Verification
+    addresses: tuple[str, ...] = ()
+    """Where to send to: the URI's, or those that the record of the destination puts in its place."""
+    reason: str = ""
+
+
+Organization = Callable[[Domain], Domain | None]
+"""The Organizational Domain; None: DNS did not say."""
+
+
+def address_of(uri: str) -> str | None:
+    """The address of a mailto URI (RFC 6068), its domain in normal form; None: not one that we send to."""
+    scheme, _, rest = uri.partition(":")
+    if scheme.lower() != "mailto":
+        return None
+    raw = unquote_to_bytes(rest.partition("?")[0])
+    found = _ADDRESS.fullmatch(raw.decode("utf-8", "replace"))
+    if found is None or found[1].startswith((".", "-")) or found[1].endswith(".") or ".." in found[1]:
+        return None
+    domain = domains.parse(found[2])
+    return f"{found[1]}@{domain}" if domain else None
+
+
+def host_of(address: str) -> Domain:
+    return Domain(address.rpartition("@")[2])
+
+
+def verify(
+    policy_domain: Domain, uri: str, lookup: Lookup, organization: Organization, *, tag: str = "rua"
+) -> Destination:
+    """RFC 9990 4, and RFC 9991 5 for the tag ruf: whoever is named as a destination by somebody else has to agree."""
+    address = address_of(uri)
+    if address is None:
+        return Destination(uri, Verification.REFUSED, reason="not a mail address that reports can be sent to")
+    host = host_of(address)
+    mine, theirs = organization(policy_domain), organization(host)
+    if host == policy_domain or (mine is not None and mine == theirs):
+        return Destination(uri, Verification.ALLOWED, (address,))
+    if mine is None or theirs is None:
+        return Destination(uri, Verification.UNKNOWN, reason="the Organizational Domain is unknown: DNS failed")
+    return _verify_external(policy_domain, uri, lookup, address=address, tag=tag)
+
+
+def _verify_external(policy_domain: Domain, uri: str, lookup: Lookup, *, address: str, tag: str) -> Destination:
+    host = host_of(address)
+    name = policy_domain + REPORT_PREFIX + host
+    if len(name) > MAX_NAME:
+        return Destination(uri, Verification.REFUSED, reason="the name that would authorise it is too long for DNS")
+    answer = lookup(name, "TXT")
+    if answer.status is Status.FAILED:
+        return Destination(uri, Verification.UNKNOWN, reason=f"TXT {name}: {answer.reason or 'no answer'}")
+    found = [parsed for text in answer.texts[:MAX_RECORDS] if (parsed := records.parse(text)) is not None]
+    if not found:
+        return Destination(uri, Verification.REFUSED, reason=f"{name} does not authorise it")
+    overriding = [override for record in found for override in getattr(record, tag)]
+    if not overriding:
+        return Destination(uri, Verification.ALLOWED, (address,))
+    addresses = [address_of(override) for override in overriding]
+    # Step 9: another host is sent nothing, and neither is the address that named it.
+    if any(address is None or host_of(address) != host for address in addresses):
+        return Destination(uri, Verification.REFUSED, reason=f"{name} names an address outside {host}")
+    return Destination(uri, Verification.ALLOWED, tuple(dict.fromkeys(filter(None, addresses)))[:MAX_DESTINATIONS])
+
+
+def excluded(policy_domain: str, address: str, exclusions: Iterable[str]) -> str:
+    """The entry of the operator's list that forbids it; empty: none. A domain stands for what is below it too."""
+    host = host_of(address)
+    for entry in exclusions:
+        domain = domains.parse(entry)
+        if entry.lower() == address.lower():
+            return entry
+        if domain and (is_within(Domain(policy_domain), domain) or is_within(host, domain)):
+            return entry
+    return ""
+
+
+def size_limit(record: str, uri: str, *, tag: str = "rua") -> int | None:
+    """Octets that the old syntax `mailto:a@b!10m` allows (RFC 7489 6.2); None: no limit. RFC 9990 knows none."""
+    tags = (tag.partition("=") for tag in record.split(";"))
+    items = [
+        item.strip().partition("!")
+        for name, _, value in tags
+        if name.strip().lower() == tag
+        for item in value.split(",")
+    ]
+    return next((_octets(size) for found, _, size in items if found.strip() == uri), None)
+
+
+def _octets(text: str) -> int | None:
+    size = _SIZE.fullmatch(text.strip())
+    return int(size[1]) * _UNITS[size[2].lower()] if size else None

@@ -1,0 +1,1 @@
+"""Failure reports (RFC 9991): from an incident to a message."""

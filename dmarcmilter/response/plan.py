@@ -1,0 +1,149 @@
+"""From an Outcome to what the MTA is asked to do, in order. Values only; the session carries them out."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from dmarcmilter.auth import authentication_results
+from dmarcmilter.auth.results import DkimResult, DkimWord, SpfScope
+from dmarcmilter.dmarc.evaluation import DmarcWord
+from dmarcmilter.dmarc.record import Policy as Disposition
+from dmarcmilter.mail.message import Header
+from dmarcmilter.outcome import Outcome
+from dmarcmilter.policy import quarantine_method
+from dmarcmilter.policy.quarantine_method import Channel
+from dmarcmilter.policy.types import Action, QuarantineAction
+from dmarcmilter.response import reply
+from dmarcmilter.response.actions import Applied, ApplyError, DeleteHeader, InsertHeader, MtaAction
+from dmarcmilter.response.reply import Texts
+
+AUTHENTICATION_RESULTS = "Authentication-Results"
+MIN_HEADER_B = 8
+"""RFC 6008 4: at least so many characters of b=."""
+
+
+def plan(
+    outcome: Outcome, *, authserv_id: str, own_ids: Collection[str], texts: Texts, channel: Channel
+) -> tuple[MtaAction, ...]:
+    """What the MTA does: a refusal alone; or forged fields deleted bottom-up, ours put in, then the message set apart.
+
+    Authentication-Results goes in last, and so stands above all (RFC 8601 4.1).
+    """
+    action = outcome.decision.action
+    if action in (Action.REJECT, Action.TEMPFAIL):
+        return (reply.reply(outcome, texts),)
+    headers = outcome.message.headers
+    return (
+        *forged_fields(headers, own_ids),
+        *quarantine_method.removed(headers, channel),
+        *quarantine_method.marks(outcome, channel),
+        InsertHeader(AUTHENTICATION_RESULTS, authentication_results.render(authserv_id, results(outcome))),
+        *((quarantine_method.set_apart(outcome, channel),) if action is Action.QUARANTINE else ()),
+    )
+
+
+def as_taken(outcome: Outcome, applied: Applied, *, channel: Channel, otherwise: Action) -> Outcome:
+    """The outcome with what the MTA took, which is what is recorded and replied.
+
+    `otherwise`: what is done with a message whose changes were not all taken, `[milter] on_internal_error`.
+    """
+    if applied.error is None:
+        return outcome
+    if applied.is_complete:
+        is_held = applied.error is ApplyError.REDIRECT
+        set_apart = QuarantineAction.HOLD if is_held else outcome.set_apart
+        return replace(outcome, apply_error=applied.error, set_apart=set_apart)
+    mark = InsertHeader(channel.header_name, channel.header_value)
+    is_marked = otherwise is Action.ACCEPT and mark in applied.taken
+    disposition = Disposition.QUARANTINE if is_marked else Disposition.NONE
+    way = QuarantineAction.SUBJECT if channel.way is QuarantineAction.SUBJECT else QuarantineAction.HEADER
+    return replace(
+        outcome,
+        apply_error=applied.error,
+        decision=replace(outcome.decision, action=otherwise, disposition=disposition),
+        set_apart=way if is_marked else None,
+        set_apart_reason="",
+        sealed=False if outcome.sealed else outcome.sealed,
+        seal_reason="the MTA did not take the changes" if outcome.sealed else outcome.seal_reason,
+    )
+
+
+def forged_fields(headers: Collection[Header], own_ids: Collection[str]) -> tuple[DeleteHeader, ...]:
+    """Deletions of incoming Authentication-Results that claim to be ours (RFC 8601 5).
+
+    Bottom-up: Postfix renumbers what is below a deleted field, Sendmail does not; in this order both are right.
+    """
+    values = [header.value for header in headers if header.key.strip() == b"authentication-results"]
+    return tuple(
+        DeleteHeader(AUTHENTICATION_RESULTS, number) for number in authentication_results.forged(values, own_ids)
+    )
+
+
+def results(outcome: Outcome) -> list[authentication_results.Result]:
+    """The results of our one Authentication-Results field, registered properties only (RFC 8601 2.7, RFC 9989 9.1)."""
+    return [_spf(outcome), *_dkim(outcome.evidence.dkim), _arc(outcome), _dmarc(outcome)]
+
+
+def _spf(outcome: Outcome) -> authentication_results.Result:
+    spf = outcome.evidence.spf
+    name = "smtp.helo" if spf.scope is SpfScope.HELO else "smtp.mailfrom"
+    # Without the local-part: it is not authenticated (RFC 8601 2.7.2).
+    return authentication_results.Result("spf", spf.result, properties=((name, spf.domain),) if spf.domain else ())
+
+
+def _dkim(found: tuple[DkimResult, ...]) -> list[authentication_results.Result]:
+    if not found:
+        return [authentication_results.Result("dkim", DkimWord.NONE, comment="no signature")]
+    length = _header_b_length([result.signature for result in found])
+    return [_dkim_result(result, length) for result in found]
+
+
+def _dkim_result(found: DkimResult, length: int) -> authentication_results.Result:
+    pairs = (
+        ("header.d", found.domain),
+        ("header.i", found.identity),
+        ("header.s", found.selector),
+        ("header.a", found.algorithm),
+        ("header.b", found.signature[:length]),
+    )
+    comment = "testing key" if found.testing and found.result is DkimWord.PASS else ""
+    return authentication_results.Result(
+        "dkim",
+        found.result,
+        reason=found.reason,
+        comment=comment,
+        properties=tuple((name, value) for name, value in pairs if value),
+    )
+
+
+def _header_b_length(signatures: list[str]) -> int:
+    """RFC 6008 4: long enough to tell the signatures apart, compared case-sensitively."""
+    distinct = set(signatures)
+    for length in range(MIN_HEADER_B, 64):
+        if len({signature[:length] for signature in distinct}) == len(distinct):
+            return length
+    return 64
+
+
+def _arc(outcome: Outcome) -> authentication_results.Result:
+    arc = outcome.evidence.arc
+    properties = []
+    if arc.oldest_pass is not None:
+        properties.append(("header.oldest-pass", str(arc.oldest_pass)))
+    if outcome.message.envelope.client_ip is not None:
+        properties.append(("smtp.remote-ip", str(outcome.message.envelope.client_ip)))
+    return authentication_results.Result("arc", arc.result, reason=arc.reason, properties=tuple(properties))
+
+
+def _dmarc(outcome: Outcome) -> authentication_results.Result:
+    properties = []
+    if outcome.evidence.author.domain:
+        properties.append(("header.from", str(outcome.evidence.author.domain)))
+    judged = outcome.evaluation.result in (DmarcWord.PASS, DmarcWord.FAIL)
+    comment = ""
+    if judged and outcome.assessment is not None:
+        properties.append(("policy.dmarc", str(outcome.assessment.requested)))
+        comment = f"{outcome.assessment.tag}={outcome.assessment.policy} dis={outcome.decision.disposition}"
+    reason = "" if outcome.evaluation.result is DmarcWord.PASS else outcome.evaluation.reason
+    return authentication_results.Result(
+        "dmarc", outcome.evaluation.result, reason=reason, comment=comment, properties=tuple(properties)
+    )

@@ -1,0 +1,89 @@
+"""The answers to the SMTP client: the operator's templates filled in, always one line of printable ASCII.
+
+What is filled in comes from the peer and from DNS. However long it is, the page that explains is never cut: half an
+address is worse than none.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from dmarcmilter.outcome import Outcome
+from dmarcmilter.policy.types import Action
+from dmarcmilter.response.actions import Reply
+
+MAX_REPLY = 480
+"""Octets of a reply's text: RFC 5321 4.5.3.1.5 allows 512 for the whole line."""
+MAX_QUEUE_ID = 60
+"""Characters shown of what the MTA calls the message; Postfix and Sendmail use up to 20."""
+SHORTENED = ("reason", "domain", "policy_domain")
+"""What is cut when a reply would be too long; where that is not enough, the page is left out."""
+SEE = "; see {info_url}"
+"""Appended to a text that does not say where the page is named."""
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Templates of the replies; the configuration has checked them."""
+
+    reject: str
+    author: str
+    defer: str
+    info_url: str
+
+
+def reply(outcome: Outcome, texts: Texts) -> Reply:
+    """5.7.1 as RFC 9989 7.2 shows it; RFC 7372's 5.7.26 is of a message that failed several checks, DMARC is one."""
+    if outcome.decision.action is Action.TEMPFAIL:
+        return Reply("451", "4.7.1", _filled(texts.defer, outcome, texts.info_url))
+    template = texts.reject if outcome.evidence.author.problem is None else texts.author
+    return Reply("550", "5.7.1", _filled(template, outcome, texts.info_url))
+
+
+def _filled(template: str, outcome: Outcome, info_url: str) -> str:
+    values = _values(outcome)
+    if info_url and "{info_url}" not in template:
+        template += SEE
+    url = _url(info_url, values)
+    shortest = {**values, **dict.fromkeys(SHORTENED, ""), "info_url": url}
+    if len(_with(template, shortest)) > MAX_REPLY:
+        template, url = template.removesuffix(SEE), ""
+    values["info_url"] = url
+    for name in SHORTENED:
+        over = len(_with(template, values)) - MAX_REPLY
+        if over > 0:
+            values[name] = _cut(values[name], len(values[name]) - over)
+    return _with(template, values)[:MAX_REPLY]
+
+
+def _values(outcome: Outcome) -> dict[str, str]:
+    discovery = outcome.evidence.discovery
+    values = {
+        "domain": outcome.evidence.author.domain or "",
+        "policy_domain": (discovery.policy_domain if discovery else None) or "",
+        "queue_id": outcome.message.envelope.queue_id[:MAX_QUEUE_ID],
+        "reason": outcome.evaluation.reason,
+    }
+    return {name: _safe(value) for name, value in values.items()}
+
+
+def _url(info_url: str, values: Mapping[str, str]) -> str:
+    """What is filled in is escaped (RFC 3986 2.1), so that it cannot lead anywhere else."""
+    return _with(info_url, {name: quote(value, safe="") for name, value in values.items()})
+
+
+def _with(template: str, values: Mapping[str, str]) -> str:
+    """What is filled in is not looked through for placeholders again."""
+    return _safe(_PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), template))
+
+
+def _cut(value: str, length: int) -> str:
+    return f"{value[: max(length - 3, 0)]}..." if len(value) > 3 else ""
+
+
+def _safe(text: str) -> str:
+    """One line of printable ASCII, as an SMTP reply must be."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text)

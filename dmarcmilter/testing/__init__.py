@@ -1,0 +1,1 @@
+"""A milter client and a name server for tests, demo, fuzzing and benchmarks."""
