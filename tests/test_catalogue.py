@@ -50,7 +50,7 @@ def test_japanese_sentences_are_japanese_and_polite(key):
 
 def test_the_file_is_part_of_the_package():
     for language in Language:
-        assert (PACKAGE / "explanation" / f"{language}.toml").is_file()
+        assert (PACKAGE / "explain" / f"{language}.toml").is_file()
 
 
 # What calls and names carry a reason that may be recorded.
@@ -71,9 +71,10 @@ CALLS = {
 KEYWORDS = {"reason", "fault", "failed", "existence_failed", "comment"}
 VARIABLES = {"reason", "failed", "comment", "unknown"}
 MODULES = [
-    *("policy", "speaking", "entries", "marking", "pipeline", "checks/arc", "checks/spf", "resolver/query"),
-    *("resolver/messagelookup", "dmarc/author", "dmarc/addresses", "dmarc/readings", "dmarc/syntax", "dmarc/discovery"),
-    *("dmarc/evaluation", "dmarc/published"),
+    *("policy/decision", "policy/mitigations", "policy/overrides", "policy/quarantine_method", "pipeline"),
+    *("auth/arc", "auth/spf", "dns/in_flight", "dns/message_lookup"),
+    *("mail/address_list", "mail/lenient_readings", "mail/header_tokens"),
+    *("dmarc/author", "dmarc/discovery", "dmarc/evaluation", "dmarc/record_lookup"),
 ]
 ELSEWHERE = {"{x}: {x}", "{x}{x}", "{x} {x}: {x}", "{x}: would be {x}"}
 """Made of parts that are looked at by themselves."""

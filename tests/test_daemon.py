@@ -112,8 +112,8 @@ def test_a_worker_that_does_not_start_is_told(tmp_path):
     path = tmp_path / "conf"
     path.write_text(f'[milter]\nsocket = "unix:{tmp_path}/s"\nworkers = 1\n[policy]\nmode = "monitor"\n')
     program = (
-        "import os\nfrom dmarcmilter import daemon, worker\nworker.run = lambda *_: os._exit(3)\n"
-        f"raise SystemExit(daemon.serve({str(path)!r}))"
+        "import os\nfrom dmarcmilter.daemon import supervisor, worker\nworker.run = lambda *_: os._exit(3)\n"
+        f"raise SystemExit(supervisor.serve({str(path)!r}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False

@@ -25,8 +25,8 @@ from dmarcmilter.testing.name_server import NameServer
 
 IMPATIENT = """
 import os, sys
-from dmarcmilter import lifesigns, worker
-lifesigns.SILENCE_SECONDS, lifesigns.TICK_SECONDS, worker.BEAT_SECONDS = 1.0, 0.3, 0.1
+from dmarcmilter.daemon import watchdog, worker
+watchdog.SILENCE_SECONDS, watchdog.TICK_SECONDS, worker.BEAT_SECONDS = 1.0, 0.3, 0.1
 from dmarcmilter.daemon.supervisor import serve
 sys.exit(serve(sys.argv[1]))
 """

@@ -115,7 +115,7 @@ def test_what_else_is_left_to_pymilter_ends_the_worker():
 HAND_OVER = """
     import os, socket, sys, tempfile, threading
     import Milter, milter
-    from dmarcmilter import worker
+    from dmarcmilter.daemon import worker
     kind, folder = sys.argv[1:]
     tempfile.tempdir = folder or None
     milter.register("test")

@@ -151,7 +151,8 @@ def test_a_python_that_the_user_cannot_read_is_told(tmp_path):
     tmp_path.chmod(0o700)
     (tmp_path / "os.py").touch()
     code = (
-        "import os, sys\nfrom dmarcmilter import privileges\nos.__file__ = sys.argv[1]\nprivileges.become('nobody')\n"
+        "import os, sys\nfrom dmarcmilter.daemon import privileges\n"
+        "os.__file__ = sys.argv[1]\nprivileges.become('nobody')\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "os.py")]
     done = subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=20)
