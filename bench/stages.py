@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
 
-from dmarcmilter import pipeline, receiver
+from dmarcmilter import pipeline
+from dmarcmilter import receiver as site
 from dmarcmilter.auth import arc, dkim, spf
 from dmarcmilter.config import load
 from dmarcmilter.demo.sample_messages import samples, zone
@@ -85,21 +86,21 @@ def timed(owner: object, name: str, totals: Counter[str]) -> None:
     setattr(owner, name, outer)
 
 
-def judge(message: message_file.MailFile, envelope: Envelope, mine: pipeline.Site, lookup: ZoneLookup) -> bytes:
-    examination = Examination(envelope, lookup, mine)  # type: ignore[arg-type]
+def judge(message: message_file.MailFile, envelope: Envelope, receiver: site.Receiver, lookup: ZoneLookup) -> bytes:
+    examination = Examination(envelope, lookup, receiver)  # type: ignore[arg-type]
     examination.end_of_headers(message.headers, size=1000)
     for start in range(0, len(message.body), CHUNK):
         examination.body(message.body[start : start + CHUNK])
     outcome = examination.outcome("4BENCH")
-    name = "mx.example.net"
-    plan.plan(outcome, authserv_id=name, own_ids=(name,), texts=mine.texts, channel=mine.channel)
+    settings = receiver.pipeline
+    plan.plan(outcome, authserv_id=settings.host_name, settings=settings.response, channel=settings.quarantine)
     outcome.log_line()
     return journal.encoded(outcome.record())
 
 
 def main() -> None:
     lookup = ZoneLookup()
-    mine = receiver.build(
+    receiver = site.build(
         load.parse('[policy]\nmode = "monitor"\nsampling_key = "/var/lib/dmarcmilter/sampling.key"'), keep_key=False
     )
     totals: Counter[str] = Counter()
@@ -110,7 +111,7 @@ def main() -> None:
         sample = samples(body="A line of text as people write it.\r\n" * (octets // 36))[0]
         envelope = Envelope("", datetime.now(UTC), ip_address(sample.client_ip), "", b"mx.example", b"a@bank.example")
         parsed = message_file.parse(sample.message)
-        columns[size] = best_of_rounds(lambda p=parsed, e=envelope: judge(p, e, mine, lookup), totals)
+        columns[size] = best_of_rounds(lambda p=parsed, e=envelope: judge(p, e, receiver, lookup), totals)
     out = sys.stdout.write
     out(f"{'microseconds a message, body of':<44}" + "".join(f"{size:>10}" for size in columns) + "\n")
     for label in [*(text for _, _, text in STAGES), "whole message"]:

@@ -11,7 +11,7 @@ from dmarcmilter.dmarc.alignment import could_align
 from dmarcmilter.dmarc.author import Author, AuthorProblem, author_domain
 from dmarcmilter.dmarc.discovery import (
     Discovery,
-    Method,
+    DiscoverySettings,
     discover,
     organizational_domains,
     prefetch_names,
@@ -19,7 +19,6 @@ from dmarcmilter.dmarc.discovery import (
 )
 from dmarcmilter.dmarc.discovery_comparison import KeptAnswers, other_discovery
 from dmarcmilter.dmarc.evaluation import DmarcWord, Evaluation, assessment_policy, evaluate, without_misreading
-from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.dns.lookup import Hint, Lookup, no_hint
 from dmarcmilter.mail import message_id_hash, path
@@ -36,41 +35,42 @@ from dmarcmilter.policy.quarantine_method import Channel
 from dmarcmilter.policy.recipients.registry import NOBODY_ASKED, Recipients
 from dmarcmilter.policy.types import EVERY_MESSAGE, Action, QuarantineAction, Rules
 from dmarcmilter.response import arc_sealing
-from dmarcmilter.response.arc_sealing import Sealer
-from dmarcmilter.response.reply import Texts
+from dmarcmilter.response.plan import ResponseSettings
 
 SETTLED = frozenset({DmarcWord.PASS, DmarcWord.NONE})
 """Results with which a message is delivered, unless a rule of the operator's says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """All that one configuration means to a message. Immutable; a reload makes a new one."""
+class FactSources:
+    """Where facts come from that the message does not hold itself."""
 
-    rules: Rules
-    texts: Texts
-    channel: Channel
-    method: Method
-    suffixes: Suffixes
-    honour_pct: bool
     sampling_key: bytes = field(repr=False)
-    host_name: str
-    redaction_key: bytes = field(default=b"", repr=False)
-    """Of failure reports; empty: there are none."""
-    sealer: Sealer | None = None
-    """None: nothing is sealed."""
-    strangers_budget: float = 0.0
-    """Of the message's seconds of waiting for DNS, those for names that cannot change what is done with it."""
+    """Key of the draws for pct and rollout_percent, and of hashed Message-IDs."""
     recipients: Recipients = NOBODY_ASKED
     deferrals: Deferrals | None = None
     """None: no message was ever deferred."""
 
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the stages need of one configuration: one value for each of them. Frozen; a reload makes a new one."""
+
+    host_name: str
+    """Name of the receiving host, for SPF macros."""
+    discovery: DiscoverySettings
+    rules: Rules
+    facts: FactSources
+    quarantine: Channel
+    response: ResponseSettings
+    seals: bool = False
+    """Whether an ARC Set is to be added: then the chain of every message has to be verified."""
+
     @property
     def needs_recipients(self) -> bool:
-        """Whether anything here asks who the message is for."""
-        sealed = self.sealer is not None and bool(self.sealer.recipients)
-        redirected = self.rules.quarantine_action is QuarantineAction.REDIRECT
-        return self.recipients.configured or self.rules.needs_recipients or sealed or redirected
+        """Whether a stage asks who the message is for."""
+        is_redirected = self.rules.quarantine_action is QuarantineAction.REDIRECT
+        return self.facts.recipients.configured or self.rules.needs_recipients or is_redirected
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def process(
     message: Message,
     reading: Reading,
     lookup: Lookup,
-    site: Site,
+    settings: Settings,
     hint: Hint = no_hint,
     *,
     strangers: Lookup | None = None,
@@ -115,47 +115,49 @@ def process(
 
     `strangers` looks up what cannot change what is done with the message, and may be less patient than `lookup`.
     """
-    evidence = gather(message, reading, lookup, site, hint=hint, strangers=strangers or lookup)
+    evidence = gather(message, reading, lookup, settings, hint=hint, strangers=strangers or lookup)
 
     evidence = without_misreading(evidence)
     evaluation = evaluate(evidence)
     case = cases.of_message(message, evidence)
     may_act = evaluation.result not in SETTLED or bool(evaluation.unsigned_duplicates)
-    if may_act or (evaluation.result is DmarcWord.NONE and site.rules.forces):
+    if may_act or (evaluation.result is DmarcWord.NONE and settings.rules.forces):
         with reading.labels:
-            case = _detailed(case, message, evidence, evaluation, site)
+            case = _detailed(case, message, evidence, evaluation, settings)
     assessment = None
     if evidence.discovery is not None:
-        assessment = assessment_policy(evidence.discovery, honour_pct=site.honour_pct, draw=case.draws.pct or 0)
+        assessment = assessment_policy(
+            evidence.discovery, honour_pct=settings.discovery.honour_pct, draw=case.draws.pct or 0
+        )
     if evaluation.result is DmarcWord.FAIL and assessment is not None and assessment.requested is not Disposition.NONE:
-        case = _with_client_names(case, lookup, site.rules)
-    decision = policy.decide(case, site.rules, evaluation, assessment)
+        case = _with_client_names(case, lookup, settings.rules)
+    decision = policy.decide(case, settings.rules, evaluation, assessment)
     if decision.would is not Action.ACCEPT or decision.would_disposition is not Disposition.NONE:
-        case = _asked_last(case, message, decision, site)
-        decision = policy.decide(case, site.rules, evaluation, assessment)
+        case = _asked_last(case, message, decision, settings)
+        decision = policy.decide(case, settings.rules, evaluation, assessment)
         if evaluation.result is DmarcWord.TEMPERROR and decision.would_disposition is not Disposition.NONE:
-            case = _with_client_names(case, lookup, site.rules)
-            decision = policy.decide(case, site.rules, evaluation, assessment)
-    decision = quarantine_method.feasible(decision, message, site.channel)
-    way, why_held = quarantine_method.way_of(decision, message, site.channel)
+            case = _with_client_names(case, lookup, settings.rules)
+            decision = policy.decide(case, settings.rules, evaluation, assessment)
+    decision = quarantine_method.feasible(decision, message, settings.quarantine)
+    way, why_held = quarantine_method.way_of(decision, message, settings.quarantine)
     sender, _, _ = spf.identity(message.envelope)
     mail_from_domain = None if path.is_null(message.envelope.mail_from) else sender
-    hashed = message_id_hash.of_message(message, site.sampling_key)
+    hashed = message_id_hash.of_message(message, settings.facts.sampling_key)
     return Outcome(
-        *(message, mail_from_domain, evidence, evaluation, assessment, decision, site.rules.mode, case),
+        *(message, mail_from_domain, evidence, evaluation, assessment, decision, settings.rules.mode, case),
         message_id_hash=hashed,
         set_apart=way,
         set_apart_reason=why_held,
-        unvouched=mitigations.why_unvouched(case, site.rules),
+        unvouched=mitigations.why_unvouched(case, settings.rules),
     )
 
 
-def _detailed(case: Case, message: Message, evidence: Evidence, evaluation: Evaluation, site: Site) -> Case:
+def _detailed(case: Case, message: Message, evidence: Evidence, evaluation: Evaluation, settings: Settings) -> Case:
     """What only a message that is not simply delivered needs to have looked up in it."""
     discovery = evidence.discovery
     organization = None
-    if site.rules.forces and case.author is not None:
-        organization = cases.organization(case.author, discovery, site.suffixes)
+    if settings.rules.forces and case.author is not None:
+        organization = cases.organization(case.author, discovery, settings.discovery.suffixes)
     hops = cases.hops(evidence.arc, case.author)
     return replace(
         case,
@@ -164,40 +166,41 @@ def _detailed(case: Case, message: Message, evidence: Evidence, evaluation: Eval
         organization=organization,
         hops=hops,
         arc_origin=cases.arc_origin(evidence.arc) if any(hop.vouches for hop in hops) else None,
-        likely_aligned=cases.likely_aligned(case.author, evaluation.possibly_aligned, site.suffixes),
-        draws=Draws(_pct_draw(message, discovery, site), _rollout_draw(message, evidence, site)),
+        likely_aligned=cases.likely_aligned(case.author, evaluation.possibly_aligned, settings.discovery.suffixes),
+        draws=Draws(_pct_draw(message, discovery, settings), _rollout_draw(message, evidence, settings)),
     )
 
 
-def _asked_last(case: Case, message: Message, decision: Decision, site: Site) -> Case:
+def _asked_last(case: Case, message: Message, decision: Decision, settings: Settings) -> Case:
     """What costs a question to a disk or a database, and matters only when something would be done to the message."""
     envelope = message.envelope
-    exempt = site.recipients.exempt(envelope.recipients, incomplete=envelope.more_recipients)
+    exempt = settings.facts.recipients.exempt(envelope.recipients, incomplete=envelope.more_recipients)
     deferred_for = None
-    if decision.would is Action.TEMPFAIL and site.deferrals is not None:
-        deferred_for = site.deferrals.since(message)
+    if decision.would is Action.TEMPFAIL and settings.facts.deferrals is not None:
+        deferred_for = settings.facts.deferrals.since(message)
     unrecorded = deferred_for == BROKEN
     return replace(
         case, exempt=exempt, deferred_for=None if unrecorded else deferred_for, deferral_unrecorded=unrecorded
     )
 
 
-def _pct_draw(message: Message, discovery: Discovery | None, site: Site) -> int | None:
+def _pct_draw(message: Message, discovery: Discovery | None, settings: Settings) -> int | None:
     """Drawn only where it can matter: few records have a pct."""
     pct = discovery.record.pct if discovery and discovery.record else None
     if discovery is None or pct is None or pct == EVERY_MESSAGE:
         return None
-    organization = cases.sampled_organization(discovery.author, discovery, site.suffixes)
+    organization = cases.sampled_organization(discovery.author, discovery, settings.discovery.suffixes)
     envelope = message.envelope
-    return sampling.pct_draw(organization, envelope.client_ip, envelope.received_at, site.sampling_key)
+    return sampling.pct_draw(organization, envelope.client_ip, envelope.received_at, settings.facts.sampling_key)
 
 
-def _rollout_draw(message: Message, evidence: Evidence, site: Site) -> int:
+def _rollout_draw(message: Message, evidence: Evidence, settings: Settings) -> int:
     envelope = message.envelope
     organizations = [
-        cases.sampled_organization(author, evidence.discovery, site.suffixes) for author in evidence.author.domains
+        cases.sampled_organization(author, evidence.discovery, settings.discovery.suffixes)
+        for author in evidence.author.domains
     ]
-    return sampling.rollout_draw(organizations, envelope.client_ip, envelope.received_at, site.sampling_key)
+    return sampling.rollout_draw(organizations, envelope.client_ip, envelope.received_at, settings.facts.sampling_key)
 
 
 def _with_client_names(case: Case, lookup: Lookup, rules: Rules) -> Case:
@@ -208,7 +211,7 @@ def _with_client_names(case: Case, lookup: Lookup, rules: Rules) -> Case:
 
 
 def gather(
-    message: Message, reading: Reading, lookup: Lookup, site: Site, *, hint: Hint, strangers: Lookup
+    message: Message, reading: Reading, lookup: Lookup, settings: Settings, *, hint: Hint, strangers: Lookup
 ) -> Evidence:
     """Ask the Author Domain's DNS first, then what could align with it, then the rest.
 
@@ -220,44 +223,46 @@ def gather(
     now = int(message.envelope.received_at.timestamp())
     bodies = reading.body.finish()
     answers = KeptAnswers(lookup)
-    discovery = _discover(reading.author.domain, answers, site)
-    own = _own_to_rules(discovery, site)
+    discovery = _discover(reading.author.domain, answers, settings)
+    own = _own_to_rules(discovery, settings)
     near = functools.partial(_matters, discovery=discovery, own=own)
-    check_spf = functools.partial(spf.check, message.envelope, lookup, receiver=site.host_name, hint=hint)
+    check_spf = functools.partial(spf.check, message.envelope, lookup, receiver=settings.host_name, hint=hint)
     spf_result = check_spf() if near(spf.identity(message.envelope)[0]) else None
-    heard = functools.partial(_is_heard, discovery=discovery, own=own, rules=site.rules)
+    heard = functools.partial(_is_heard, discovery=discovery, own=own, rules=settings.rules)
     dkim_results = dkim.verify(
         reading.signatures, message.headers, bodies, lookup, now, first=heard, strangers=strangers
     )
     organizational: Mapping[Domain, Domain | None] = {}
     identifiers = identifiers_of(reading.author.domain, spf_result, dkim_results)
     if discovery is not None:
-        organizational = organizational_domains(identifiers, discovery, lookup, suffixes=site.suffixes)
-    sealers = lookup if _chain_matters(reading.chain, site) else strangers
+        organizational = organizational_domains(identifiers, discovery, lookup, suffixes=settings.discovery.suffixes)
+    sealers = lookup if _chain_matters(reading.chain, settings) else strangers
     arc_result = arc.verify(reading.chain, message.headers, bodies, sealers, now)
     if spf_result is None:
         spf_result = check_spf()
         identifiers = identifiers_of(reading.author.domain, spf_result, dkim_results)
     other = None
     if discovery is not None:
-        other = other_discovery(discovery, organizational, identifiers, answers, site.suffixes)
+        other = other_discovery(discovery, organizational, identifiers, answers, settings.discovery.suffixes)
     return Evidence(reading.author, spf_result, dkim_results, arc_result, discovery, organizational, other)
 
 
-def _discover(author: Domain | None, lookup: Lookup, site: Site) -> Discovery | None:
+def _discover(author: Domain | None, lookup: Lookup, settings: Settings) -> Discovery | None:
     if author is None:
         return None
-    return with_existence(discover(author, lookup, method=site.method, suffixes=site.suffixes), lookup)
+    return with_existence(
+        discover(author, lookup, method=settings.discovery.method, suffixes=settings.discovery.suffixes), lookup
+    )
 
 
-def _own_to_rules(discovery: Discovery | None, site: Site) -> Domain | None:
+def _own_to_rules(discovery: Discovery | None, settings: Settings) -> Domain | None:
     """What an entry that forces a policy leaves alone may be wider than what could align; None: there is no such entry.
 
     Were it a stranger's, keys that are slow on purpose would leave open whether the message is the domain's own.
     """
-    if discovery is None or not site.rules.forces:
+    if discovery is None or not settings.rules.forces:
         return None
-    return cases.organization(discovery.author, discovery, site.suffixes)
+    return cases.organization(discovery.author, discovery, settings.discovery.suffixes)
 
 
 def _matters(identifier: Domain | None, discovery: Discovery | None, own: Domain | None) -> bool:
@@ -271,9 +276,9 @@ def _is_heard(identifier: Domain | None, discovery: Discovery | None, own: Domai
     return _matters(identifier, discovery, own) or (identifier is not None and rules.names_signer(identifier))
 
 
-def _chain_matters(chain: arc.Chain, site: Site) -> bool:
+def _chain_matters(chain: arc.Chain, settings: Settings) -> bool:
     """Worth nothing here unless its newest sealer is named in the conf, or a set of our own is to say how it stood."""
-    return site.sealer is not None or (bool(chain.sets) and site.rules.names_sealer(chain.sets[-1].signer.domain))
+    return settings.seals or (bool(chain.sets) and settings.rules.names_sealer(chain.sets[-1].signer.domain))
 
 
 def identifiers_of(
@@ -297,8 +302,10 @@ def names_at_mail_from(envelope: Envelope) -> list[str]:
     return [domain] if domain else []
 
 
-def names_at_end_of_headers(reading: Reading, site: Site) -> list[str]:
+def names_at_end_of_headers(reading: Reading, settings: Settings) -> list[str]:
     """Worth asking while the body comes in: TXT names, the most important first."""
     author = reading.author.domain
-    policy_names = prefetch_names(author, site.method, site.suffixes) if author is not None else ()
+    policy_names = (
+        prefetch_names(author, settings.discovery.method, settings.discovery.suffixes) if author is not None else ()
+    )
     return [*policy_names, *dkim.key_names(reading.signatures, author), *arc.key_names(reading.chain)]

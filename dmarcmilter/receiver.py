@@ -1,16 +1,18 @@
-"""From the Config to the Site that the pipeline works with: files read and names resolved once, before any mail."""
+"""The Receiver, and how it is made of a Config: files are read and names resolved once, before any mail."""
 
 import socket
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dmarcmilter.config import override_entries, schema, secret_file
 from dmarcmilter.config.load import ConfigError
 from dmarcmilter.config.schema import Config, DeferClass, Pct, Seal
+from dmarcmilter.dmarc.discovery import DiscoverySettings
 from dmarcmilter.dmarc.public_suffix import Suffixes, SuffixListError
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail import path
 from dmarcmilter.mail.domain import Domain
-from dmarcmilter.pipeline import Site
+from dmarcmilter.pipeline import FactSources, Settings
 from dmarcmilter.policy.deferral import Deferrals
 from dmarcmilter.policy.quarantine_method import Channel
 from dmarcmilter.policy.recipients.choices_file import ListingFile, UnusableFileError
@@ -19,11 +21,33 @@ from dmarcmilter.policy.recipients.registry import Recipients
 from dmarcmilter.policy.types import Defer, OnTemperror, Rules
 from dmarcmilter.response import arc_key as sealkey
 from dmarcmilter.response.arc_sealing import Sealer
+from dmarcmilter.response.plan import ResponseSettings
 from dmarcmilter.response.reply import Texts
 
 
-def build(config: Config, *, keep_key: bool = True) -> Site:
-    """ConfigError when a file that the conf names cannot be used. Only the daemon keeps a key that it makes."""
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Everything that one configuration means to a message. Frozen; a reload makes a new one."""
+
+    pipeline: Settings
+    sealer: Sealer | None = None
+    """None: nothing is sealed."""
+    redaction_key: bytes = field(default=b"", repr=False)
+    """Key of the hashes in failure reports; empty: no failure reports are sent."""
+    unaligned_budget: float = 0.0
+    """Seconds of the message's DNS budget for names that cannot change what is done with it."""
+
+    @property
+    def needs_recipients(self) -> bool:
+        """Whether anything here asks who the message is for."""
+        return self.pipeline.needs_recipients or (self.sealer is not None and bool(self.sealer.recipients))
+
+
+def build(config: Config, *, keep_key: bool = True) -> Receiver:
+    """Make the Receiver. ConfigError: a file that the conf names cannot be used.
+
+    `keep_key`: whether keys that are made are written to their files. Only the daemon does that.
+    """
     try:
         suffixes = Suffixes.load(config.dmarc.psl_file)
     except SuffixListError as error:
@@ -31,26 +55,26 @@ def build(config: Config, *, keep_key: bool = True) -> Site:
     key = secret_file.secret(
         Path(config.policy.sampling_key), keep=keep_key, without="pct sampling starts anew with each restart"
     )
-    return Site(
-        rules=_rules(config),
-        texts=Texts(
-            reject=config.policy.reject_text,
-            author=config.policy.author_text,
-            defer=config.policy.defer_text,
-            info_url=config.policy.info_url,
-        ),
-        channel=_channel(config),
-        method=config.dmarc.discovery,
-        suffixes=suffixes,
-        honour_pct=config.dmarc.pct is Pct.RFC7489,
-        sampling_key=key,
+    # Sealing is no part of evaluating, and whoever checks a file by hand may not be allowed to read the key.
+    sealer = _sealer(config.arc.seal) if keep_key else None
+    pipeline_settings = Settings(
         host_name=_host_name(),
-        # Sealing is no part of judging, and whoever judges a file by hand may not be allowed to read the key.
-        sealer=_sealer(config.arc.seal) if keep_key else None,
+        discovery=DiscoverySettings(config.dmarc.discovery, suffixes, honour_pct=config.dmarc.pct is Pct.RFC7489),
+        rules=_rules(config),
+        facts=FactSources(
+            sampling_key=key,
+            recipients=_recipients(config.recipients),
+            deferrals=Deferrals(config.defer.directory, key, keep=keep_key),
+        ),
+        quarantine=_channel(config),
+        response=ResponseSettings(_texts(config), config.identity.remove_authserv_ids),
+        seals=sealer is not None,
+    )
+    return Receiver(
+        pipeline_settings,
+        sealer=sealer,
         redaction_key=_redaction_key(config, keep=keep_key),
-        strangers_budget=config.dns.strangers_budget,
-        recipients=_recipients(config.recipients),
-        deferrals=Deferrals(config.defer.directory, key, keep=keep_key),
+        unaligned_budget=config.dns.strangers_budget,
     )
 
 
@@ -86,6 +110,15 @@ def _redaction_key(config: Config, *, keep: bool) -> bytes:
         return b""
     return secret_file.secret(
         Path(failure.key), keep=keep, without="hashes in failure reports change with each restart"
+    )
+
+
+def _texts(config: Config) -> Texts:
+    return Texts(
+        reject=config.policy.reject_text,
+        author=config.policy.author_text,
+        defer=config.policy.defer_text,
+        info_url=config.policy.info_url,
     )
 
 

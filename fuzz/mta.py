@@ -10,7 +10,7 @@ from dmarcmilter.config.schema import InternalError
 from dmarcmilter.dns.lookup import Answer
 from dmarcmilter.milter.session import Session
 from dmarcmilter.milter.worker_context import Service
-from dmarcmilter.pipeline import Site
+from dmarcmilter.receiver import Receiver
 
 RESULTS = b"authentication-results"
 
@@ -121,13 +121,12 @@ class WatchedSession(Session):
         raise  # noqa: PLE0704  called while the exception is handled
 
 
-def service(zone: Zone, site: Site, *, own_id: str, limits: Sequence[int] = (60, 20_000)) -> Service:
+def service(zone: Zone, receiver: Receiver, *, own_id: str, limits: Sequence[int] = (60, 20_000)) -> Service:
     return ServiceOfZone(
-        site=site,
+        receiver=receiver,
         resolver=Resolver(zone),  # type: ignore[arg-type]
         journal=Journal(),  # type: ignore[arg-type]
         authserv_id=own_id,
-        further_ids=("b\u00fccher.example",),
         ignored_networks=(),
         trusted_networks=(),
         ignore_authenticated=True,

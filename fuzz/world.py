@@ -15,7 +15,7 @@ from dmarcmilter.config.schema import Policy
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dns.lookup import Answer, Lookup
 from dmarcmilter.mail.message import Envelope
-from dmarcmilter.pipeline import Site
+from dmarcmilter.receiver import Receiver
 from dmarcmilter.response.reply import Texts
 
 FAILURE = "!"
@@ -94,17 +94,18 @@ def envelope_text(vector: dict[str, Any]) -> bytes:
     return "\t".join([*words, "psl" if discovery == "rfc7489" else ""]).encode("latin-1", "replace")
 
 
-def site(method: Method, **rules: Any) -> Site:
+def receiver(method: Method, **rules: Any) -> Receiver:
     policy = Policy()
-    return Site(
-        rules=outcomes.rules(**rules),
-        texts=Texts(policy.reject_text, policy.author_text, policy.defer_text, "https://example.net/why"),
-        channel=outcomes.CHANNEL,
-        method=method,
-        suffixes=outcomes.SUFFIXES,
-        honour_pct=True,
-        sampling_key=b"k" * 32,
-        host_name="mx.test.example",
+    texts = Texts(policy.reject_text, policy.author_text, policy.defer_text, "https://example.net/why")
+    return Receiver(
+        outcomes.settings(
+            rules=outcomes.rules(**rules),
+            texts=texts,
+            further_ids=("b\u00fccher.example",),
+            method=method,
+            sampling_key=b"k" * 32,
+            host_name="mx.test.example",
+        )
     )
 
 

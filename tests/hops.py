@@ -12,16 +12,14 @@ import signing
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from zones import Zone
 
-from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.mail.message import Header, Message
 from dmarcmilter.outcome import Outcome
-from dmarcmilter.pipeline import Site, process, read
+from dmarcmilter.pipeline import process, read
 from dmarcmilter.response import arc_key as sealkey
 from dmarcmilter.response import arc_sealing
 from dmarcmilter.response import plan as actions
 from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader
 from dmarcmilter.response.arc_sealing import Sealer
-from dmarcmilter.response.reply import Texts
 
 AUTHOR_SERVER = "192.0.2.10"
 ZONE = {
@@ -81,16 +79,13 @@ class Hop:
         self.host, self.lookup = host, zone
         key = sealkey.load(pem_file(directory / f"{host}.pem"), domain=domain, selector="seal") if domain else None
         recipients = frozenset(options.pop("recipients", ()))
-        self.site = Site(
+        channel = options.pop("channel", outcomes.CHANNEL)
+        self.sealer = Sealer(key, recipients) if key else None
+        self.settings = outcomes.settings(
             rules=outcomes.rules(**options),
-            texts=Texts("", "", "", ""),
-            channel=options.get("channel", outcomes.CHANNEL),
-            method=Method.TREEWALK,
-            suffixes=outcomes.SUFFIXES,
-            honour_pct=True,
-            sampling_key=bytes(32),
+            quarantine=channel,
             host_name=host,
-            sealer=Sealer(key, recipients) if key else None,
+            seals=self.sealer is not None,
         )
 
     def __call__(self, raw, *, client_ip=AUTHOR_SERVER, mail_from=b"a@author.example", truncated="", rcpt=()):
@@ -99,19 +94,18 @@ class Hop:
             client_ip=ip_address(client_ip), mail_from=mail_from, received_at=datetime.now(UTC), recipients=rcpt
         )
         message = Message(envelope, headers, len(raw), truncated)
-        reading = read(headers, seal=self.site.sealer is not None)
+        reading = read(headers, seal=self.sealer is not None)
         reading.body.feed(body)
-        outcome = process(message, reading, self.lookup, self.site)
+        outcome = process(message, reading, self.lookup, self.settings)
         plan = actions.plan(
             outcome,
             authserv_id=self.host,
-            own_ids=(self.host,),
-            texts=self.site.texts,
-            channel=self.site.channel,
+            settings=self.settings.response,
+            channel=self.settings.quarantine,
         )
-        if self.site.sealer:
+        if self.sealer:
             hashed = reading.body.finish()[arc_sealing.BODY]
-            outcome, plan = arc_sealing.sealed(outcome, plan, hashed, self.site.sealer)
+            outcome, plan = arc_sealing.sealed(outcome, plan, hashed, self.sealer)
         return Passed(outcome, raw_of(edited(headers, plan), body))
 
 

@@ -20,17 +20,19 @@ from dmarcmilter.auth.results import (
 )
 from dmarcmilter.config import override_entries
 from dmarcmilter.dmarc.author import Author, AuthorProblem
-from dmarcmilter.dmarc.discovery import Method, discover, organizational_domains, with_existence
+from dmarcmilter.dmarc.discovery import DiscoverySettings, Method, discover, organizational_domains, with_existence
 from dmarcmilter.dmarc.discovery_comparison import KeptAnswers, other_discovery
 from dmarcmilter.dmarc.evaluation import assessment_policy, evaluate
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.outcome import Outcome
+from dmarcmilter.pipeline import FactSources, Settings
 from dmarcmilter.policy import decision as policy
 from dmarcmilter.policy import facts as cases
 from dmarcmilter.policy import mitigations
 from dmarcmilter.policy.quarantine_method import Channel
+from dmarcmilter.policy.recipients.registry import NOBODY_ASKED
 from dmarcmilter.policy.types import (
     AuthorAction,
     Defer,
@@ -43,6 +45,8 @@ from dmarcmilter.policy.types import (
     TracesAction,
     TrustedHops,
 )
+from dmarcmilter.response.plan import ResponseSettings
+from dmarcmilter.response.reply import Texts
 
 CHANNEL = Channel(
     way=QuarantineAction.HOLD,
@@ -52,6 +56,23 @@ CHANNEL = Channel(
     mailbox="",
     record_recipients=False,
 )
+
+
+def settings(**changes):
+    """Settings of the pipeline with these values, wherever in it they belong."""
+    values = {"rules": RULES, "quarantine": CHANNEL, "host_name": "mx.example.net", "seals": False} | changes
+    discovery = DiscoverySettings(
+        values.pop("method", Method.TREEWALK), values.pop("suffixes", SUFFIXES), values.pop("honour_pct", True)
+    )
+    facts = FactSources(
+        values.pop("sampling_key", bytes(32)),
+        values.pop("recipients", NOBODY_ASKED),
+        values.pop("deferrals", None),
+    )
+    response = ResponseSettings(values.pop("texts", Texts("", "", "", "")), values.pop("further_ids", ()))
+    return Settings(discovery=discovery, facts=facts, response=response, **values)
+
+
 SUFFIXES = Suffixes.of_text("com\nnet\norg\nexample\n")
 RECEIVED_AT = datetime(2027, 1, 15, 8, 0, 0, 123456, tzinfo=UTC)
 

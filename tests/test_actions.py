@@ -16,7 +16,7 @@ from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Header
 from dmarcmilter.policy.types import Action
 from dmarcmilter.response.actions import DeleteHeader, InsertHeader, Quarantine, Reply
-from dmarcmilter.response.plan import plan, results
+from dmarcmilter.response.plan import ResponseSettings, plan, results
 from dmarcmilter.response.reply import MAX_REPLY, Texts
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "actions.toml").read_text(encoding="utf-8"))
@@ -26,8 +26,8 @@ TEXTS = Texts(DEFAULTS.reject_text, DEFAULTS.author_text, DEFAULTS.defer_text, D
 FAILED = {"failed": ["_dmarc.example.com"], "record": ""}
 
 
-def planned(outcome, texts=TEXTS, own_ids=(ID,), channel=outcomes.CHANNEL):
-    return plan(outcome, authserv_id=ID, own_ids=own_ids, texts=texts, channel=channel)
+def planned(outcome, texts=TEXTS, further_ids=(), channel=outcomes.CHANNEL):
+    return plan(outcome, authserv_id=ID, settings=ResponseSettings(texts, further_ids), channel=channel)
 
 
 def field_of(outcome):
@@ -120,7 +120,7 @@ def test_forged_fields_go_bottom_up_then_ours_at_the_top_then_the_hold():
         f"X-Authentication-Results: {ID}; none",
     )
     outcome = outcomes.outcome(outcomes.evidence(record="v=DMARC1; p=quarantine"), mail)
-    *deleted, inserted, held = planned(outcome, own_ids=(ID, "Alias.example"))
+    *deleted, inserted, held = planned(outcome, further_ids=("Alias.example",))
     assert deleted == [DeleteHeader("Authentication-Results", number) for number in (5, 4, 3, 1)]
     assert inserted.name == "Authentication-Results"
     assert inserted.value.startswith(f"{ID};")

@@ -327,9 +327,8 @@ def test_replay_does_not_take_a_failure_for_a_change_of_rules(at_end):
     session.eom()
     [record] = records(journal)
     assert record["action"] == "tempfail"
-    rules = session._service.site.rules
-    tally = replay_comparison.Tally(
-        replay_comparison.Terms(rules, session._service.site.method, True, session._service.site.suffixes)
-    )
+    settings = session._service.receiver.pipeline
+    discovery = settings.discovery
+    tally = replay_comparison.Tally(replay_comparison.Terms(settings.rules, discovery.method, True, discovery.suffixes))
     tally.add(record)
     assert (tally.messages, tally.changed, tally.unreadable) == (1, 0, 0)

@@ -4,7 +4,7 @@ import outcomes
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_pipeline import SITE, message_of
+from test_pipeline import message_of
 from zones import Zone
 
 from dmarcmilter.dmarc import discovery_comparison
@@ -113,8 +113,7 @@ def test_whether_the_author_exists_is_no_matter():
 def test_nothing_more_is_asked(method):
     zone = Zone({"_dmarc.b.example.com": REJECT})
     mail, _ = message_of({"header": ["From: a@a.b.example.com"]})
-    site = outcomes.replace(SITE, method=method)
-    outcome = process(mail, read(mail.headers), zone, site)
+    outcome = process(mail, read(mail.headers), zone, outcomes.settings(method=method))
     names = [name for name in zone.names if name.startswith("_dmarc.")]
     walked = ["a.b.example.com", "b.example.com", "example.com", "com"]
     listed = ["a.b.example.com", "example.com"]

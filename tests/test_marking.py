@@ -24,7 +24,7 @@ from dmarcmilter.policy.quarantine_method import (
 )
 from dmarcmilter.policy.types import Action, QuarantineAction
 from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader, Quarantine, Redirect
-from dmarcmilter.response.plan import plan
+from dmarcmilter.response.plan import ResponseSettings, plan
 from dmarcmilter.response.reply import Texts
 
 ROWS = tomllib.loads((Path(__file__).parent / "cases" / "actions.toml").read_text(encoding="utf-8"))["set_apart"]
@@ -48,7 +48,7 @@ def judged(*lines, channel, record="v=DMARC1; p=quarantine", to=(), **row):
 
 
 def asked(outcome, channel):
-    steps = plan(outcome, authserv_id="mx", own_ids=("mx",), texts=Texts("", "", "", ""), channel=channel)
+    steps = plan(outcome, authserv_id="mx", settings=ResponseSettings(Texts("", "", "", "")), channel=channel)
     return [step for step in steps if not (isinstance(step, InsertHeader) and step.name == "Authentication-Results")]
 
 
@@ -86,8 +86,7 @@ def test_results_stand_above_the_mark(way):
     steps = plan(
         judged(channel=channel, to=["a@b.example"]),
         authserv_id="mx",
-        own_ids=("mx",),
-        texts=Texts("", "", "", ""),
+        settings=ResponseSettings(Texts("", "", "", "")),
         channel=channel,
     )
     assert [step.name for step in steps if isinstance(step, InsertHeader)][-2:] == [

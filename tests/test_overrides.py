@@ -142,7 +142,7 @@ def test_the_site_has_them(tmp_path):
         f'sampling_key = "{tmp_path}/key"\n[arc]\ntrusted_sealers = ["h.example"]\ntrusted_hops = "all"\n'
         f'[forwarders]\nnetworks = ["192.0.2.1/24"]\nnames = ["f.example"]\n{FULL}'
     )
-    rules = receiver.build(conf).rules
+    rules = receiver.build(conf).pipeline.rules
     assert (rules.rollout_percent, rules.rollout_domains, rules.mailing_lists) == (5, ("a.example",), ("l.example",))
     assert (rules.trusted_hops, rules.trusted_sealers) == ("all", {"h.example"})
     assert (rules.forwarder_networks, rules.forwarder_names) == ((ip_network("192.0.2.0/24"),), ("f.example",))

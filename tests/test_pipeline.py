@@ -13,26 +13,15 @@ from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.mail import message_file
 from dmarcmilter.mail.message import Message
-from dmarcmilter.pipeline import Site, identifiers_of, names_at_end_of_headers, names_at_mail_from, process, read
+from dmarcmilter.pipeline import identifiers_of, names_at_end_of_headers, names_at_mail_from, process, read
 from dmarcmilter.policy import deferral
 from dmarcmilter.policy import facts as cases
 from dmarcmilter.policy.deferral import Deferrals
 from dmarcmilter.policy.types import Action
 from dmarcmilter.response import plan
-from dmarcmilter.response.reply import Texts
 
 ROWS = tomllib.loads((Path(__file__).parent / "cases" / "pipeline.toml").read_text(encoding="utf-8"))["row"]
 BODY = b"Hello.\r\n"
-SITE = Site(
-    rules=outcomes.RULES,
-    texts=Texts("", "", "", ""),
-    channel=outcomes.CHANNEL,
-    method=Method.TREEWALK,
-    suffixes=outcomes.SUFFIXES,
-    honour_pct=True,
-    sampling_key=bytes(32),
-    host_name="mx.example.net",
-)
 KEY = signing.key_record(signing.ed25519_key()).decode()
 
 
@@ -62,11 +51,13 @@ def processed(row, **changes):
     reading = read(message.headers, truncated=row.get("truncated", ""))
     reading.body.feed(body[:3])
     reading.body.feed(body[3:])
-    site = replace(SITE, rules=outcomes.rules(**row.get("rules", {})), method=Method(row.get("method", "treewalk")))
+    settings = outcomes.settings(
+        rules=outcomes.rules(**row.get("rules", {})), method=Method(row.get("method", "treewalk")), **changes
+    )
     zone = zone_of(row)
     # What strangers are asked with is out of time where the row says so.
     strangers = out_of_time if row.get("strangers") == "out of time" else None
-    return process(message, reading, zone, replace(site, **changes), strangers=strangers), zone
+    return process(message, reading, zone, settings, strangers=strangers), zone
 
 
 def out_of_time(_name, _rdtype):
@@ -85,8 +76,8 @@ def test_a_chain_is_waited_for_if_its_newest_sealer_is_named(trusted, expected):
     sealer = reading.chain.sets[0].signer
     zone = Zone({"_dmarc.example.com": "v=DMARC1; p=reject"})
     zone.records[sealer.key_name] = {"TXT": (signing.key_record(signing.rsa_key()),)}
-    site = replace(SITE, rules=outcomes.rules(trusted_sealers=[sealer.domain] if trusted else []))
-    outcome = process(message, reading, zone, site, strangers=out_of_time)
+    settings = outcomes.settings(rules=outcomes.rules(trusted_sealers=[sealer.domain] if trusted else []))
+    outcome = process(message, reading, zone, settings, strangers=out_of_time)
     assert outcome.evidence.arc.result == expected
 
 
@@ -109,14 +100,14 @@ def test_what_is_asked_could_be_asked_ahead(row):
     """All but what only an answer leads to: names of SPF terms, and the walk of an identifier below the author."""
     message, _ = message_of(row)
     reading = read(message.headers, truncated=row.get("truncated", ""))
-    site = replace(SITE, method=Method(row.get("method", "treewalk")))
+    settings = outcomes.settings(method=Method(row.get("method", "treewalk")))
     _, zone = processed(row)
-    ahead = {*names_at_mail_from(message.envelope), *names_at_end_of_headers(reading, site)}
+    ahead = {*names_at_mail_from(message.envelope), *names_at_end_of_headers(reading, settings)}
     later = {"_dmarc.mail.example.com", "_dmarc.mta.example.net"}
     assert {name for name, rdtype in zone.asked if rdtype == "TXT"} - ahead <= later
 
 
-def test_pct_draws_with_the_sites_key():
+def test_pct_draws_with_the_sampling_key():
     # POL-12
     row = {"zone": {"_dmarc.example.com": "v=DMARC1; p=reject; pct=50"}}
     seen = {
@@ -173,7 +164,7 @@ def test_results_within_the_body_are_no_results():
     reading = read(mail.headers)
     reading.body.feed(mail.body)
     message = Message(outcomes.envelope(), mail.headers, size=100)
-    outcome = process(message, reading, Zone({"_dmarc.example.com": "v=DMARC1; p=reject"}), SITE)
+    outcome = process(message, reading, Zone({"_dmarc.example.com": "v=DMARC1; p=reject"}), outcomes.settings())
     assert outcome.record()["dmarc"]["result"] == "fail"
     assert plan.forged_fields(mail.headers, ["mx.example.net"]) == ()
 
@@ -203,7 +194,7 @@ def test_the_author_is_asked_before_anybody_whom_the_sender_chose():
     assert max(honest) < min(hostile)
     # What goes out ahead of need is in the same order.
     message, _ = message_of(row)
-    ahead = names_at_end_of_headers(read(message.headers), SITE)
+    ahead = names_at_end_of_headers(read(message.headers), outcomes.settings())
     assert "hole.example" not in "".join(ahead[:4])
     assert "sel._domainkey.sub.example.com" in ahead[:4]
 
@@ -482,8 +473,8 @@ def with_fields_on_top(row, *lines):
     message = replace(message, headers=(*outcomes.fields(*lines), *message.headers))
     reading = read(message.headers)
     reading.body.feed(body)
-    site = replace(SITE, rules=outcomes.rules(**row.get("rules", {})))
-    return process(message, reading, zone_of(row), site)
+    settings = outcomes.settings(rules=outcomes.rules(**row.get("rules", {})))
+    return process(message, reading, zone_of(row), settings)
 
 
 def test_a_second_subject_above_the_signed_one():

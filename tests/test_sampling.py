@@ -11,11 +11,8 @@ from hypothesis import strategies as st
 from zones import Zone
 
 from dmarcmilter import pipeline
-from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.mail.domain import Domain
-from dmarcmilter.pipeline import Site
 from dmarcmilter.policy.sampling import DRAW_SECONDS, NETWORK_BITS, digest, pct_draw, rollout_draw
-from dmarcmilter.response.reply import Texts
 
 KEY = bytes(range(32))
 AT = outcomes.RECEIVED_AT
@@ -138,22 +135,12 @@ WORDS = st.text("abcXYZ019-_", min_size=1, max_size=12)
 LABELS = st.from_regex(r"[a-zA-Z0-9]{1,12}", fullmatch=True)
 
 
-SITE = Site(
-    rules=outcomes.RULES,
-    texts=Texts("", "", "", ""),
-    channel=outcomes.CHANNEL,
-    method=Method.TREEWALK,
-    suffixes=outcomes.SUFFIXES,
-    honour_pct=True,
-    sampling_key=KEY,
-    host_name="mx.example.net",
-)
-
-
 def drawn(*lines, zone, **envelope):
     """The draws of a message with these header fields, made by the pipeline."""
     mail = outcomes.message(*lines, **envelope)
-    return pipeline.process(mail, pipeline.read(mail.headers), Zone(zone), SITE).case.draws
+    return pipeline.process(
+        mail, pipeline.read(mail.headers), Zone(zone), outcomes.settings(sampling_key=KEY)
+    ).case.draws
 
 
 @given(st.data())

@@ -11,14 +11,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from signing import ed25519_key, key_record, rsa_key
 from zones import Zone
 
-from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.mail import message_file
 from dmarcmilter.mail.message import Message
-from dmarcmilter.pipeline import Site, process, read
+from dmarcmilter.pipeline import process, read
 from dmarcmilter.reports.aggregate.mail_message import Attachment, Sender, compose
 from dmarcmilter.reports.aggregate.xml_report import Shape
 from dmarcmilter.reports.delivery.dkim_signing import KeyUnusableError, Signer, private_key, signed
-from dmarcmilter.response.plan import Texts
 
 NOW = datetime(2027, 1, 17, 1, 2, 3, tzinfo=UTC)
 SENDER = Sender("Example Receiver", "dmarc@receiver.example")
@@ -28,25 +26,15 @@ def attachment(content=b"x" * 3000):
     return Attachment("a" * 32, "example.com", 0, 86_399, Shape.RFC9990, "receiver.example", content, 3)
 
 
-SITE = Site(
-    outcomes.RULES,
-    Texts("", "", "", ""),
-    outcomes.CHANNEL,
-    Method.TREEWALK,
-    outcomes.SUFFIXES,
-    honour_pct=True,
-    sampling_key=bytes(32),
-    host_name="mx.example.net",
-)
-
-
 def judged(raw, zone):
     """By the whole of our own filter, as any message that comes."""
     found = message_file.parse(raw)
     reading = read(found.headers)
     reading.body.feed(found.body)
     envelope = outcomes.envelope(mail_from=b"", received_at=datetime.now(UTC))
-    return process(Message(envelope, found.headers, size=len(raw)), reading, zone, SITE).record()["dmarc"]["result"]
+    return process(Message(envelope, found.headers, size=len(raw)), reading, zone, outcomes.settings()).record()[
+        "dmarc"
+    ]["result"]
 
 
 @pytest.mark.parametrize("kind", ["rsa", "ed25519"])

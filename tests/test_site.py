@@ -10,6 +10,7 @@ from dmarcmilter.config.load import ConfigError
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.policy.types import AuthorAction, Mode, OnTemperror
+from dmarcmilter.response.reply import Texts
 
 
 @pytest.fixture
@@ -50,15 +51,11 @@ on_multiple = "quarantine"
 trusted_sealers = ["Hop.Example", "bücher.example."]
 """)
     )
-    assert (found.texts.reject, found.texts.author, found.texts.defer, found.texts.info_url) == (
-        "r {domain}",
-        "a",
-        "d",
-        "u",
-    )
-    assert (found.method, found.honour_pct) == (Method.PSL, False)
-    assert found.suffixes.organizational_domain(Domain("a.b.co.uk")) == "b.co.uk"
-    rules = found.rules
+    settings = found.pipeline
+    assert settings.response.texts == Texts(reject="r {domain}", author="a", defer="d", info_url="u")
+    assert (settings.discovery.method, settings.discovery.honour_pct) == (Method.PSL, False)
+    assert settings.discovery.suffixes.organizational_domain(Domain("a.b.co.uk")) == "b.co.uk"
+    rules = settings.rules
     assert (rules.mode, rules.temperror) == (Mode.MONITOR, OnTemperror.TEMPFAIL)
     assert (rules.on_missing, rules.on_multiple, rules.on_malformed) == (
         AuthorAction.ACCEPT,
@@ -72,27 +69,27 @@ def test_key_is_made_once_for_the_owner_only(conf, tmp_path):
     # POL-12
     first = receiver.build(conf)
     path = tmp_path / "state" / "sampling.key"
-    assert path.read_bytes() == first.sampling_key
-    assert len(first.sampling_key) == secret_file.KEY_BYTES
+    assert path.read_bytes() == first.pipeline.facts.sampling_key
+    assert len(first.pipeline.facts.sampling_key) == secret_file.KEY_BYTES
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert receiver.build(conf).sampling_key == first.sampling_key
+    assert receiver.build(conf).pipeline.facts.sampling_key == first.pipeline.facts.sampling_key
     assert [entry.name for entry in path.parent.iterdir()] == ["sampling.key"]
 
 
 def test_each_installation_has_its_own_key(conf, tmp_path):
-    keys = {receiver.build(with_key(conf, tmp_path / name)).sampling_key for name in "abc"}
+    keys = {receiver.build(with_key(conf, tmp_path / name)).pipeline.facts.sampling_key for name in "abc"}
     assert len(keys) == 3
 
 
 def test_a_key_of_the_operator_is_used_whole(conf, tmp_path):
     (tmp_path / "key").write_bytes(b"x" * 50)
-    assert receiver.build(with_key(conf, tmp_path / "key")).sampling_key == b"x" * 50
+    assert receiver.build(with_key(conf, tmp_path / "key")).pipeline.facts.sampling_key == b"x" * 50
 
 
 def test_a_short_key_is_replaced(conf, tmp_path, caplog):
     (tmp_path / "key").write_bytes(b"short")
     found = receiver.build(with_key(conf, tmp_path / "key"))
-    assert (tmp_path / "key").read_bytes() == found.sampling_key
+    assert (tmp_path / "key").read_bytes() == found.pipeline.facts.sampling_key
     assert "too short" in caplog.text
 
 
@@ -103,7 +100,7 @@ def test_a_key_that_cannot_be_kept_is_a_warning(where, conf, tmp_path, caplog):
     (tmp_path / "folder" / "inner").mkdir(parents=True)
     path = tmp_path / where
     found = receiver.build(with_key(conf, path))
-    assert len(found.sampling_key) == secret_file.KEY_BYTES
+    assert len(found.pipeline.facts.sampling_key) == secret_file.KEY_BYTES
     assert f"{path}: " in caplog.text
     assert "pct sampling" in caplog.text
 
@@ -121,7 +118,7 @@ def test_a_suffix_list_that_cannot_be_read(conf, tmp_path):
 )
 def test_host_name_is_fit_for_a_header(name, shown, conf, monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: name)
-    assert receiver.build(conf).host_name == shown
+    assert receiver.build(conf).pipeline.host_name == shown
 
 
 def test_only_the_daemon_keeps_a_key_that_it_makes(conf, tmp_path):
@@ -131,5 +128,5 @@ def test_only_the_daemon_keeps_a_key_that_it_makes(conf, tmp_path):
 
 def test_what_cannot_be_read_is_not_replaced(conf, tmp_path):
     (tmp_path / "key").mkdir()  # no permission stops root; a folder cannot be read as a file either
-    assert len(receiver.build(with_key(conf, tmp_path / "key")).sampling_key) == secret_file.KEY_BYTES
+    assert len(receiver.build(with_key(conf, tmp_path / "key")).pipeline.facts.sampling_key) == secret_file.KEY_BYTES
     assert (tmp_path / "key").is_dir()

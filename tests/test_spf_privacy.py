@@ -25,6 +25,7 @@ from dmarcmilter.reports.failure.incident import Observed, incident_of
 from dmarcmilter.reports.failure.mail_message import compose
 from dmarcmilter.reports.failure.redaction import Redaction
 from dmarcmilter.response import plan, reply
+from dmarcmilter.response.plan import ResponseSettings
 from dmarcmilter.testing.milter_client import MilterClient
 from dmarcmilter.testing.name_server import NameServer
 
@@ -47,7 +48,7 @@ def about(result):
     yield json.dumps(record)
     yield outcome.log_line()
     yield authentication_results.render("mx.example.net", plan.results(outcome))
-    yield str(plan.plan(outcome, authserv_id="mx", own_ids=(), texts=TEXTS, channel=CHANNEL))
+    yield str(plan.plan(outcome, authserv_id="mx", settings=ResponseSettings(TEXTS), channel=CHANNEL))
     yield from (as_text(explain(record, language), language) for language in Language)
     yield from reported(record)
     incident = incident_of(record, Observed((), f"{LOCAL}@example.com"), Redaction(b"k" * 32), "1")

@@ -13,9 +13,9 @@ import pytest
 import signing
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_pipeline import SITE
 from zones import Zone
 
+from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.explain import replay
 from dmarcmilter.mail.message import Header
 from dmarcmilter.milter.transaction import Examination
@@ -23,6 +23,7 @@ from dmarcmilter.policy.recipients.choice import Choice
 from dmarcmilter.policy.recipients.choices_file import ListingFile
 from dmarcmilter.policy.recipients.registry import Recipients
 from dmarcmilter.policy.types import Action, Exempt, Mode, QuarantineAction, RejectAction
+from dmarcmilter.receiver import Receiver
 from dmarcmilter.response import plan as actions
 from dmarcmilter.response.actions import InsertHeader, Quarantine, Redirect, Reply
 
@@ -214,14 +215,14 @@ def listing(tmp_path_factory):
     return Recipients(Choice.ENFORCE, ListingFile(str(path), Choice.ENFORCE))
 
 
-def site_of(words, listing=None):
+def receiver_of(words, listing=None):
     rules = outcomes.rules(**words)
     channel = replace(outcomes.CHANNEL, way=rules.quarantine_action, mailbox="q@rcpt.example")
-    site = replace(SITE, rules=rules, channel=channel)
-    return replace(site, recipients=listing) if listing else site
+    recipients = {"recipients": listing} if listing else {}
+    return Receiver(outcomes.settings(rules=rules, quarantine=channel, **recipients))
 
 
-def judged(found, site, recipients=("joe@rcpt.example",)):
+def judged(found, receiver, recipients=("joe@rcpt.example",)):
     """The outcome, and what the MTA is asked for."""
     envelope = outcomes.envelope(
         client_ip=found.client,
@@ -230,33 +231,37 @@ def judged(found, site, recipients=("joe@rcpt.example",)):
         received_at=datetime.fromtimestamp(signing.NOW, UTC),
         recipients=tuple(path.encode() for path in recipients),
     )
-    examination = Examination(envelope, Table(RECORDS, FAILED), site)
+    examination = Examination(envelope, Table(RECORDS, FAILED), receiver)
     examination.end_of_headers(found.headers, size=100, truncated=found.truncated)
     examination.body(found.body)
     outcome = examination.outcome("4WHOLE")
     examination.close()
-    plan = actions.plan(outcome, authserv_id="mx", own_ids=("mx",), texts=site.texts, channel=site.channel)
+    plan = actions.plan(
+        outcome, authserv_id="mx", settings=receiver.pipeline.response, channel=receiver.pipeline.quarantine
+    )
     return outcome, plan
 
 
-def is_touched(plan, site):
+def is_touched(plan, receiver):
     """Anything beyond our Authentication-Results, and the removal of what others wrote in our name."""
-    return any(isinstance(step, Reply | Quarantine | Redirect) for step in plan) or is_marked(plan, site)
+    return any(isinstance(step, Reply | Quarantine | Redirect) for step in plan) or is_marked(plan, receiver)
 
 
-def is_marked(plan, site):
-    return any(isinstance(step, InsertHeader) and step.name == site.channel.header_name for step in plan)
+def is_marked(plan, receiver):
+    return any(
+        isinstance(step, InsertHeader) and step.name == receiver.pipeline.quarantine.header_name for step in plan
+    )
 
 
 @given(words=STRICT_CONF, name=st.sampled_from(sorted(FORGED)))
 @settings(max_examples=150, deadline=None)
 def test_no_forgery_goes_through(words, name):
     """Enforced, nobody opted out, and no exception for anything that the sender has: refused, held or marked."""
-    site = site_of(words)
-    outcome, plan = judged(FORGED[name], site)
+    receiver = receiver_of(words)
+    outcome, plan = judged(FORGED[name], receiver)
     assert outcome.evaluation.result == "fail"
     assert outcome.decision.disposition != "none"
-    assert is_touched(plan, site)
+    assert is_touched(plan, receiver)
     if words["mailing_list_traces"] == "ignore" and not words["overrides"]:
         assert outcome.decision.action is Action.REJECT
 
@@ -265,28 +270,28 @@ def test_no_forgery_goes_through(words, name):
 @settings(max_examples=100, deadline=None)
 def test_what_passes_is_delivered_under_every_conf(words, name):
     """Also where an entry forces a policy, or cannot be decided."""
-    site = site_of(words)
-    outcome, plan = judged(PASSING[name], site)
+    receiver = receiver_of(words)
+    outcome, plan = judged(PASSING[name], receiver)
     decision = outcome.decision
     assert outcome.evaluation.result == "pass"
     assert (decision.action, decision.would) == (Action.ACCEPT, Action.ACCEPT)
     assert (decision.disposition, decision.would_disposition) == ("none", "none")
     assert decision.overrides == ()
-    assert not is_touched(plan, site)
+    assert not is_touched(plan, receiver)
 
 
 @given(words=CONF, name=st.sampled_from(sorted(ALL)))
 @settings(max_examples=200, deadline=None)
 def test_monitor_never_acts_and_tells_what_enforce_does(words, name):
     everything = {"rollout_percent": 100, "rollout_domains": []}
-    monitoring = site_of(words | {"mode": "monitor"})
+    monitoring = receiver_of(words | {"mode": "monitor"})
     monitored, plan = judged(ALL[name], monitoring)
     if ALL[name].truncated == "max_results_fields":
         assert monitored.decision.action is Action.REJECT
         return
     assert (monitored.decision.action, monitored.decision.disposition) == (Action.ACCEPT, "none")
     assert not is_touched(plan, monitoring)
-    enforced, _ = judged(ALL[name], site_of(words | everything | {"mode": "enforce"}))
+    enforced, _ = judged(ALL[name], receiver_of(words | everything | {"mode": "enforce"}))
     told = monitored.decision.would, monitored.decision.would_disposition
     assert told == (enforced.decision.action, enforced.decision.disposition)
 
@@ -297,10 +302,10 @@ def test_monitor_never_acts_and_tells_what_enforce_does(words, name):
 def test_who_is_left_out_gets_the_message_and_the_outcome_says_what_would_have_been(listing, chosen, words, name):
     """By the rollout, or by the recipients' own choice."""
     paths = RECIPIENTS[chosen] or ("joe@rcpt.example",)
-    site = site_of(words, listing)
-    outcome, plan = judged(ALL[name], site, paths)
+    receiver = receiver_of(words, listing)
+    outcome, plan = judged(ALL[name], receiver, paths)
     everything = words | {"mode": "enforce", "rollout_percent": 100, "rollout_domains": []}
-    enforced, _ = judged(ALL[name], site_of(everything), paths)
+    enforced, _ = judged(ALL[name], receiver_of(everything), paths)
     if ALL[name].truncated == "max_results_fields":
         assert outcome.decision.action is Action.REJECT
         return
@@ -310,7 +315,7 @@ def test_who_is_left_out_gets_the_message_and_the_outcome_says_what_would_have_b
     assert released or (decision.action, decision.disposition) == (decision.would, decision.would_disposition)
     if outcome.case.exempt is not Exempt.NOBODY:
         assert released
-        assert not is_touched(plan, site)
+        assert not is_touched(plan, receiver)
     if chosen == "nobody":
         assert outcome.case.exempt is Exempt.NOBODY
 
@@ -318,9 +323,9 @@ def test_who_is_left_out_gets_the_message_and_the_outcome_says_what_would_have_b
 @given(words=CONF, name=st.sampled_from(sorted(ALL)))
 @settings(max_examples=150, deadline=None)
 def test_the_record_judged_again_under_the_same_conf_comes_out_the_same(words, name):
-    site = site_of(words)
-    outcome, _ = judged(ALL[name], site)
-    terms = replay.Terms(site.rules, site.method, honour_pct=site.honour_pct, suffixes=site.suffixes)
+    receiver = receiver_of(words)
+    outcome, _ = judged(ALL[name], receiver)
+    terms = replay.Terms(receiver.pipeline.rules, Method.TREEWALK, honour_pct=True, suffixes=outcomes.SUFFIXES)
     again = replay.judged(outcome.record(), terms)
     if again.decision is None or again.gaps or any("recipient" in entry for entry in words["overrides"]):
         return
@@ -331,28 +336,28 @@ def test_the_record_judged_again_under_the_same_conf_comes_out_the_same(words, n
 
 
 def test_the_messages_are_what_their_names_say():
-    site = site_of({})
-    results = {name: judged(found, site)[0].record() for name, found in ALL.items()}
+    receiver = receiver_of({})
+    results = {name: judged(found, receiver)[0].record() for name, found in ALL.items()}
     assert {results[name]["dmarc"]["result"] for name in FORGED} == {"fail"}
     assert {results[name]["dmarc"]["result"] for name in PASSING} == {"pass"}
     assert results["with a seal of his own"]["arc"]["result"] == "pass"
     assert results["key not answered"]["dmarc"]["result"] == "temperror"
     assert results["policy not answered"]["dmarc"]["result"] == "temperror"
     assert results["nothing published, signed"]["dkim"][0]["result"] == "pass"
-    forced = site_of({"overrides": [{"from_domain": "nothing.example", "action": "reject"}]})
+    forced = receiver_of({"overrides": [{"from_domain": "nothing.example", "action": "reject"}]})
     assert judged(ALL["nothing published"], forced)[0].decision.action is Action.REJECT
     assert judged(ALL["nothing published, signed"], forced)[0].decision.action is Action.ACCEPT
     known = {"list that signs": {"mailing_lists": [LIST]}, "of a forwarder": {"forwarder_names": [FORWARDER]}}
     for name, words in known.items():
-        assert judged(ALL[name], site_of(words))[0].decision.action is Action.ACCEPT
+        assert judged(ALL[name], receiver_of(words))[0].decision.action is Action.ACCEPT
 
 
 @pytest.mark.parametrize(("mode", "reject", "way"), list(itertools.product(Mode, RejectAction, QuarantineAction)))
 def test_every_mode_and_action_with_every_message(mode, reject, way):
     """Not by chance alone: what is done is one of the four, and fits the disposition."""
-    site = site_of({"mode": mode, "reject_action": reject, "quarantine_action": way})
+    receiver = receiver_of({"mode": mode, "reject_action": reject, "quarantine_action": way})
     for found in ALL.values():
-        outcome, plan = judged(found, site)
+        outcome, plan = judged(found, receiver)
         action, disposition = outcome.decision.action, outcome.decision.disposition
         replies = [step for step in plan if isinstance(step, Reply)]
         assert len(replies) == (action in (Action.REJECT, Action.TEMPFAIL))
@@ -360,4 +365,4 @@ def test_every_mode_and_action_with_every_message(mode, reject, way):
         away = [step for step in plan if isinstance(step, Quarantine | Redirect)]
         assert len(away) == (action is Action.QUARANTINE)
         if disposition == "quarantine":
-            assert away or is_marked(plan, site)
+            assert away or is_marked(plan, receiver)

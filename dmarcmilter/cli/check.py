@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from dmarcmilter import receiver
+from dmarcmilter import receiver as site
 from dmarcmilter.cli.common import EXIT_ERROR, config_option, fail, json_option, load, resolver
 from dmarcmilter.cli.output_language import language_option, say
 from dmarcmilter.config.load import ConfigError
@@ -27,7 +27,7 @@ from dmarcmilter.mail.message_file import MailFile
 from dmarcmilter.milter.header_buffer import HeaderCollector
 from dmarcmilter.milter.transaction import Examination
 from dmarcmilter.outcome import Outcome, shown
-from dmarcmilter.pipeline import Site
+from dmarcmilter.receiver import Receiver
 
 CHUNK = 65_535
 """Bytes of the body handed over at a time, as MTAs do."""
@@ -131,9 +131,9 @@ class _Checker:
         self._lang = lang
         self._as_json = as_json
         self._ignored = config.ignore.parsed()
-        self._site = _built(config)
+        self._receiver = _built(config)
         self._resolver = resolver(config)
-        names = (config.identity.authserv_id, *config.identity.remove_authserv_ids, self._site.host_name)
+        names = (config.identity.authserv_id, *config.identity.remove_authserv_ids, self._receiver.pipeline.host_name)
         self._own_names = {name for name in map(domains.parse, names) if name}
 
     def check(self, stored: mbox.Stored, given: Given, path: str, number: int) -> int:
@@ -147,7 +147,7 @@ class _Checker:
         envelope, source = self._envelope(parsed, stored, given)
         if envelope.client_ip is not None and self._is_ignored(envelope.client_ip):
             click.echo(f"note: the daemon does not judge {envelope.client_ip}: it is in [ignore] networks", err=True)
-        record = _evaluate(envelope, parsed, self._config, self._site, self._resolver).record()
+        record = _evaluate(envelope, parsed, self._config, self._receiver, self._resolver).record()
         result = record["dmarc"]["result"]
         self._print(record, source, number if is_one_of_many else 0)
         return {"pass": 0, "none": 0, "fail": 1}.get(result, EXIT_ERROR)
@@ -248,19 +248,19 @@ def judge(envelope: Envelope, raw: bytes, config: Config) -> Outcome:
     return _evaluate(envelope, message_file.parse(raw), config, _built(config), resolver(config))
 
 
-def _built(config: Config) -> Site:
+def _built(config: Config) -> Receiver:
     try:
-        return receiver.build(config, keep_key=False)
+        return site.build(config, keep_key=False)
     except ConfigError as error:
         fail(str(error))
 
 
-def _evaluate(envelope: Envelope, parsed: MailFile, config: Config, mine: Site, dns: Resolver) -> Outcome:
+def _evaluate(envelope: Envelope, parsed: MailFile, config: Config, receiver: Receiver, dns: Resolver) -> Outcome:
     lookup = MessageLookup(dns, config.dns.message_budget, config.dns.message_queries)
     header = HeaderCollector(config.milter.max_header_fields, config.milter.max_header_bytes, leading_space=True)
     for field in parsed.headers:
         header.add(field.name, field.value)
-    examination = Examination(envelope, lookup, mine)
+    examination = Examination(envelope, lookup, receiver)
     examination.end_of_headers(header.fields(), size=header.size, truncated=header.truncated)
     for start in range(0, len(parsed.body), CHUNK):
         examination.body(parsed.body[start : start + CHUNK])

@@ -45,15 +45,15 @@ def gathered(path: str, since: datetime, until: datetime) -> Replayed:
 
 def _terms(config: Config) -> Terms:
     try:
-        mine = receiver.build(config, keep_key=False)
+        settings = receiver.build(config, keep_key=False).pipeline
     except ConfigError as error:
         fail(str(error))
     return Terms(
-        rules=mine.rules,
-        method=mine.method,
-        honour_pct=mine.honour_pct,
-        suffixes=mine.suffixes,
-        asks_recipients=mine.recipients.configured,
+        rules=settings.rules,
+        method=settings.discovery.method,
+        honour_pct=settings.discovery.honour_pct,
+        suffixes=settings.discovery.suffixes,
+        asks_recipients=settings.facts.recipients.configured,
     )
 
 

@@ -27,8 +27,7 @@ from dmarcmilter.daemon.watchdog import LifeSigns
 from dmarcmilter.metrics.board import SUPERVISOR, Board, Row
 from dmarcmilter.metrics.families import Ended, Reloaded
 from dmarcmilter.metrics.supervisor_metrics import Supervised
-from dmarcmilter.pipeline import Site
-from dmarcmilter.receiver import build
+from dmarcmilter.receiver import Receiver, build
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ GIVEN_UP = -1
 class Supervisor:
     path: str
     config: Config
-    site: Site
+    receiver: Receiver
     listener: Listener
     generation: int = 0
     children: dict[int, Child] = field(default_factory=dict)
@@ -95,7 +94,9 @@ class Supervisor:
 
     def _in_force(self) -> None:
         """Workers with this configuration serve."""
-        self.supervised.loaded(self.config, workers=self._wanted(), psl_date=self.site.suffixes.version)
+        self.supervised.loaded(
+            self.config, workers=self._wanted(), psl_date=self.receiver.pipeline.discovery.suffixes.version
+        )
         self.exporting.use(self.config)
 
     def _wanted(self) -> int:
@@ -132,7 +133,7 @@ class Supervisor:
     def _be_worker(self, row: Row, ready: Callable[[], None]) -> None:
         """In the new process; never returns."""
         self.listener.release_lock()
-        worker.run(self.config, self.site, self.listener.socket, row, ready)
+        worker.run(self.config, self.receiver, self.listener.socket, row, ready)
 
     def _reap(self) -> None:
         while True:
@@ -180,7 +181,7 @@ class Supervisor:
         try:
             loaded = configuration.read(self.path)
             config = loaded.config
-            site = _built(loaded)
+            receiver = _built(loaded)
         except ConfigError as error:
             log.error("reload: %s; the running configuration stays", error)  # noqa: TRY400  not a bug of ours
             self._reloaded(Reloaded.FAILED)
@@ -189,8 +190,8 @@ class Supervisor:
             log.warning("reload: [milter] socket is taken over only by a restart")
         for text in loaded.warnings:
             log.warning("reload: %s", text)
-        old = (self.config, self.site, self.generation)
-        self.config, self.site, self.generation = config, site, self.generation + 1
+        old = (self.config, self.receiver, self.generation)
+        self.config, self.receiver, self.generation = config, receiver, self.generation + 1
         log_output.configure(config.log)
         if self._fork_all():
             self._signal(worker.RETIRE, generation=old[2])
@@ -202,7 +203,7 @@ class Supervisor:
         else:
             log.error("reload: the new workers do not start; the running configuration stays")
             self._give_up(self.generation)
-            self.config, self.site, self.generation = old
+            self.config, self.receiver, self.generation = old
             log_output.configure(self.config.log)
             self._reloaded(Reloaded.FAILED)
 
@@ -236,7 +237,7 @@ def serve(path: str) -> int:
         loaded = configuration.read(path)
         config = loaded.config
         log_output.configure(config.log)
-        site = _built(loaded)
+        receiver = _built(loaded)
         # From the moment that the socket accepts, a signal has its meaning, if only after the start.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         listener = Listener(config.milter)
@@ -249,10 +250,10 @@ def serve(path: str) -> int:
     privileges.keep_private()
     gc.collect()
     gc.freeze()  # what is loaded now stays shared between the workers
-    return Supervisor(path, config, site, listener).run()
+    return Supervisor(path, config, receiver, listener).run()
 
 
-def _built(loaded: Loaded) -> Site:
+def _built(loaded: Loaded) -> Receiver:
     """ConfigError, with the line of the key, when a file that the conf names cannot be used."""
     try:
         return build(loaded.config)

@@ -25,7 +25,7 @@ from dmarcmilter.metrics.board import Row, State
 from dmarcmilter.metrics.worker_metrics import Tally
 from dmarcmilter.milter import callbacks
 from dmarcmilter.milter.worker_context import Service
-from dmarcmilter.pipeline import Site
+from dmarcmilter.receiver import Receiver
 from dmarcmilter.reports.delivery.organization_turns import organization_of
 from dmarcmilter.reports.failure.capture import Capture
 from dmarcmilter.reports.failure.incident_spool import Spool
@@ -44,7 +44,7 @@ SETTLE_SECONDS = 0.1
 """Nothing may be in progress for so long: libmilter writes the last reply just after our callback has returned."""
 
 
-def run(config: Config, site: Site, listener: socket.socket, row: Row, ready: Callable[[], None]) -> None:
+def run(config: Config, receiver: Receiver, listener: socket.socket, row: Row, ready: Callable[[], None]) -> None:
     """Serve until told to stop. Called in a freshly forked process; never returns."""
     gc.set_threshold(*GC_THRESHOLDS)
     faulthandler.enable()  # says where each thread was, should the supervisor have to end us with SIGABRT
@@ -59,7 +59,7 @@ def run(config: Config, site: Site, listener: socket.socket, row: Row, ready: Ca
     for number in (*STOP, RETIRE):
         signal.signal(number, on_signal)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    service = _service_of(config, site, Tally(row))
+    service = _service_of(config, receiver, Tally(row))
     callbacks.register(service)
     fd = _hand_over(listener)
     listener.close()  # libmilter has its own descriptor; when that one is given up, nothing here listens
@@ -91,10 +91,10 @@ def _beat(service: Service, state: State) -> None:
     service.tally.beat(state, milter.getdiag(), service.resolver.cached())
 
 
-def _service_of(config: Config, site: Site, tally: Tally) -> Service:
+def _service_of(config: Config, receiver: Receiver, tally: Tally) -> Service:
     nameservers = config.dns.servers() or system_nameservers()
     return Service(
-        site=site,
+        receiver=receiver,
         resolver=Resolver(
             nameservers,
             timeout=config.dns.timeout,
@@ -103,9 +103,8 @@ def _service_of(config: Config, site: Site, tally: Tally) -> Service:
             watch=tally,
         ),
         journal=Journal(config.history.journal),
-        failures=_capture_of(config, site),
+        failures=_capture_of(config, receiver),
         authserv_id=config.identity.authserv_id,
-        further_ids=config.identity.remove_authserv_ids,
         ignored_networks=config.ignore.parsed(),
         trusted_networks=config.identity.trusted(config.ignore.parsed()),
         ignore_authenticated=config.ignore.authenticated,
@@ -118,12 +117,12 @@ def _service_of(config: Config, site: Site, tally: Tally) -> Service:
     )
 
 
-def _capture_of(config: Config, site: Site) -> Capture | None:
+def _capture_of(config: Config, receiver: Receiver) -> Capture | None:
     failure = config.reports.failure
     if not failure.enabled:
         return None
-    spool = Spool(failure.spool, lambda domain: organization_of(site.suffixes, domain))
-    return Capture(spool, site.redaction_key, on_none=failure.on_none)
+    spool = Spool(failure.spool, lambda domain: organization_of(receiver.pipeline.discovery.suffixes, domain))
+    return Capture(spool, receiver.redaction_key, on_none=failure.on_none)
 
 
 def _hand_over(listener: socket.socket) -> int:

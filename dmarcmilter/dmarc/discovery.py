@@ -30,6 +30,16 @@ class Method(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class DiscoverySettings:
+    """How the Author Domain's policy is discovered, and what its tags count for."""
+
+    method: Method
+    suffixes: Suffixes
+    honour_pct: bool
+    """Whether `pct` is applied (RFC 7489 6.6.4), or ignored as RFC 9989 has it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Discovery:
     method: Method
     author: Domain

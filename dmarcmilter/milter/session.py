@@ -45,7 +45,7 @@ class Session:
         self._context = context
         self._service = service
         self._leading_space = True
-        self._authserv_id = service.authserv_id or service.site.host_name
+        self._authserv_id = service.authserv_id or service.receiver.pipeline.host_name
         self._client_ip: IPv4Address | IPv6Address | None = None
         self._client_port = 0
         """0: not known; Postfix gives 0 for mail of its sendmail command, which a local user runs."""
@@ -80,7 +80,9 @@ class Session:
     @failsafe
     def negotiate(self, options: list[int]) -> int:
         offered_actions, offered_steps = options[0], options[1]
-        self._silent = agree(options, self._service.site.channel.way, recipients=self._service.needs_recipients)
+        self._silent = agree(
+            options, self._service.receiver.pipeline.quarantine.way, recipients=self._service.needs_recipients
+        )
         self._leading_space = bool(offered_steps & Milter.P_HDR_LEADSPC)
         if offered_actions & milter.SETSYMLIST:
             for stage, names in MACROS:
@@ -94,7 +96,7 @@ class Session:
         self._client_port = address[1] if isinstance(address, tuple) else 0
         if not self._service.authserv_id:
             told = self._macro("j")
-            self._authserv_id = told if PLAIN_NAME.fullmatch(told) else self._service.site.host_name
+            self._authserv_id = told if PLAIN_NAME.fullmatch(told) else self._service.receiver.pipeline.host_name
         return self._go_on("connect")
 
     @failsafe
@@ -125,7 +127,7 @@ class Session:
             if self._trace is not None:
                 self._trace.envelope(envelope, spf.identity(envelope)[0] if envelope.mail_from else None)
             lookup = self._service.lookup(self._turn, self._trace)
-            self._examination = Examination(envelope, lookup, self._service.site, self._trace)
+            self._examination = Examination(envelope, lookup, self._service.receiver, self._trace)
         return self._go_on("envfrom")
 
     @failsafe
@@ -173,20 +175,19 @@ class Session:
         plan = actions.plan(
             outcome,
             authserv_id=self._authserv_id,
-            own_ids=self._own_ids(),
-            texts=self._service.site.texts,
-            channel=self._service.site.channel,
+            settings=self._service.receiver.pipeline.response,
+            channel=self._service.receiver.pipeline.quarantine,
         )
-        if self._service.site.sealer is not None:
+        if self._service.receiver.sealer is not None:
             body = self._examination.body_hash(arc_sealing.BODY)
-            outcome, plan = arc_sealing.sealed(outcome, plan, body, self._service.site.sealer)
+            outcome, plan = arc_sealing.sealed(outcome, plan, body, self._service.receiver.sealer)
         applied = self._apply(plan)
         if self._trace is not None:
             self._trace.changes(plan, applied)
         if not applied.is_complete:
             self._service.tally.failed("eom")
         outcome = actions.as_taken(
-            outcome, applied, channel=self._service.site.channel, otherwise=self._service.on_failure
+            outcome, applied, channel=self._service.receiver.pipeline.quarantine, otherwise=self._service.on_failure
         )
         return self._recorded(outcome)
 
@@ -290,7 +291,7 @@ class Session:
         return any(self._client_ip in network for network in self._service.trusted_networks)
 
     def _own_ids(self) -> Collection[str]:
-        return (self._authserv_id, *self._service.further_ids)
+        return self._service.receiver.pipeline.response.own_ids(self._authserv_id)
 
     def _macro(self, name: str) -> str:
         try:

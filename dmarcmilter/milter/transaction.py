@@ -13,7 +13,8 @@ from dmarcmilter.mail.domain import LabelBudget
 from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.milter.message_trace import Trace
 from dmarcmilter.outcome import Effort, Outcome
-from dmarcmilter.pipeline import Reading, Site
+from dmarcmilter.pipeline import Reading
+from dmarcmilter.receiver import Receiver
 
 MAX_RECIPIENTS = 10_000
 """Different recipients of one message that are kept; Postfix takes 1,000 of a message unless told otherwise."""
@@ -24,11 +25,13 @@ MAX_RECIPIENT_OCTETS = 4_194_304
 class Examination:
     """Callbacks of one message may come on different threads, one after another; never two at once."""
 
-    def __init__(self, envelope: Envelope, lookup: MessageLookup, site: Site, trace: Trace | None = None) -> None:
+    def __init__(
+        self, envelope: Envelope, lookup: MessageLookup, receiver: Receiver, trace: Trace | None = None
+    ) -> None:
         self._trace = trace
         self.envelope = replace(envelope, recipients=())
         self._lookup = lookup
-        self._site = site
+        self._receiver = receiver
         self._headers: tuple[Header, ...] = ()
         self._truncated = ""
         self._size = 0
@@ -44,7 +47,7 @@ class Examination:
 
     def recipient(self, path: bytes) -> None:
         """Without angle brackets. Kept only where something asks for it."""
-        if not self._site.needs_recipients or path in self._recipients:
+        if not self._receiver.needs_recipients or path in self._recipients:
             return
         self._recipient_octets += len(path)
         if len(self._recipients) >= MAX_RECIPIENTS or self._recipient_octets > MAX_RECIPIENT_OCTETS:
@@ -57,10 +60,10 @@ class Examination:
         start = time.perf_counter()
         self._headers, self._truncated = headers, truncated
         self._size += size
-        self._reading = pipeline.read(headers, truncated=truncated, seal=self._site.sealer is not None)
+        self._reading = pipeline.read(headers, truncated=truncated, seal=self._receiver.sealer is not None)
         if self._trace is not None:
             self._trace.header(self._reading, fields=len(headers), size=size, truncated=truncated)
-        self._prefetch(pipeline.names_at_end_of_headers(self._reading, self._site))
+        self._prefetch(pipeline.names_at_end_of_headers(self._reading, self._receiver.pipeline))
         self._header_seconds += time.perf_counter() - start
 
     def body(self, chunk: bytes) -> None:
@@ -81,11 +84,11 @@ class Examination:
             more_recipients=self._more_recipients,
         )
         message = Message(envelope, self._headers, self._size, self._truncated)
-        strangers = Brief(self._lookup, self._site.strangers_budget)
+        strangers = Brief(self._lookup, self._receiver.unaligned_budget)
         # Names in the envelope have a budget apart from the header's, so that no header can hide a recipient.
         with LabelBudget():
             outcome = pipeline.process(
-                message, reading, self._lookup, self._site, self._lookup.start, strangers=strangers
+                message, reading, self._lookup, self._receiver.pipeline, self._lookup.start, strangers=strangers
             )
         if self._trace is not None:
             self._trace.outcome(outcome)

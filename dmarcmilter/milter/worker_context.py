@@ -14,8 +14,8 @@ from dmarcmilter.metrics.worker_metrics import Tally
 from dmarcmilter.milter.message_trace import Trace
 from dmarcmilter.milter.turn_scheduler import Turn, Turns
 from dmarcmilter.outcome import Outcome
-from dmarcmilter.pipeline import Site
 from dmarcmilter.policy.types import Action
+from dmarcmilter.receiver import Receiver
 from dmarcmilter.reports.failure.capture import Capture
 from dmarcmilter.response.actions import ApplyError
 
@@ -28,12 +28,11 @@ Network = IPv4Network | IPv6Network
 class Service:
     """Immutable but for the resolver's cache, the journal's file and the set of sessions in progress."""
 
-    site: Site
+    receiver: Receiver
     resolver: Resolver
     journal: Journal
     authserv_id: str
     """Empty: the MTA's {j}, else the host name."""
-    further_ids: tuple[str, ...]
     ignored_networks: tuple[Network, ...]
     ignore_authenticated: bool
     dns_budget: float
@@ -52,7 +51,7 @@ class Service:
 
     @property
     def needs_recipients(self) -> bool:
-        return self.site.needs_recipients
+        return self.receiver.needs_recipients
 
     def lookup(self, turn: Turn, trace: Trace | None = None) -> MessageLookup:
         observe = trace.dns if trace is not None else None
@@ -89,7 +88,8 @@ class Service:
     def _note(self, outcome: Outcome, record: dict[str, Any], *, journal_seconds: float, written: bool) -> None:
         self.tally.judged(outcome, journal_seconds=journal_seconds, written=written)
         is_deferred = outcome.decision.action is Action.TEMPFAIL and outcome.apply_error in (None, ApplyError.REPLY)
-        if is_deferred and self.site.deferrals is not None:
-            self.site.deferrals.record(outcome.message)
+        deferrals = self.receiver.pipeline.facts.deferrals
+        if is_deferred and deferrals is not None:
+            deferrals.record(outcome.message)
         if self.failures is not None:
             self.failures.offer(record, outcome.message.headers, outcome.message.envelope.mail_from)

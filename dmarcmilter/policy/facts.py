@@ -184,13 +184,13 @@ def list_ids(message: Message) -> tuple[Domain, ...]:
 
 
 def _list_ids(message: Message) -> Iterator[Domain]:
-    for number, field in enumerate(message.fields(b"list-id")):
+    for number, list_id in enumerate(message.fields(b"list-id")):
         if number >= MAX_LIST_IDS:
             return
-        if len(field.value) > MAX_LIST_ID:
+        if len(list_id.value) > MAX_LIST_ID:
             continue
-        found = _LIST_ID.search(field.value)
-        name = domains.parse(found[1] if found else field.value.strip())
+        found = _LIST_ID.search(list_id.value)
+        name = domains.parse(found[1] if found else list_id.value.strip())
         if name:
             yield name
 

@@ -1,7 +1,7 @@
 """From an Outcome to what the MTA is asked to do, in order. Values only; the session carries them out."""
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from dmarcmilter.auth import authentication_results
 from dmarcmilter.auth.results import DkimResult, DkimWord, SpfScope
@@ -21,19 +21,30 @@ MIN_HEADER_B = 8
 """RFC 6008 4: at least so many characters of b=."""
 
 
-def plan(
-    outcome: Outcome, *, authserv_id: str, own_ids: Collection[str], texts: Texts, channel: Channel
-) -> tuple[MtaAction, ...]:
+@dataclass(frozen=True, slots=True)
+class ResponseSettings:
+    """What the conf says about the answer to the MTA."""
+
+    texts: Texts
+    further_ids: tuple[str, ...] = ()
+    """Names beside the authserv-id whose Authentication-Results are removed as forged."""
+
+    def own_ids(self, authserv_id: str) -> tuple[str, ...]:
+        """All names that only this filter may write results under."""
+        return (authserv_id, *self.further_ids)
+
+
+def plan(outcome: Outcome, *, authserv_id: str, settings: ResponseSettings, channel: Channel) -> tuple[MtaAction, ...]:
     """What the MTA does: a refusal alone; or forged fields deleted bottom-up, ours put in, then the message set apart.
 
     Authentication-Results goes in last, and so stands above all (RFC 8601 4.1).
     """
     action = outcome.decision.action
     if action in (Action.REJECT, Action.TEMPFAIL):
-        return (reply.reply(outcome, texts),)
+        return (reply.reply(outcome, settings.texts),)
     headers = outcome.message.headers
     return (
-        *forged_fields(headers, own_ids),
+        *forged_fields(headers, settings.own_ids(authserv_id)),
         *quarantine_method.removed(headers, channel),
         *quarantine_method.marks(outcome, channel),
         InsertHeader(AUTHENTICATION_RESULTS, authentication_results.render(authserv_id, results(outcome))),

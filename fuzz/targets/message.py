@@ -15,7 +15,7 @@ from dmarcmilter.mail import message_file
 from dmarcmilter.mail.domain import parse
 from dmarcmilter.mail.message import Message
 from dmarcmilter.outcome import Outcome
-from dmarcmilter.pipeline import Site
+from dmarcmilter.pipeline import Settings
 from dmarcmilter.policy.types import Action, QuarantineAction
 from dmarcmilter.response import plan
 from dmarcmilter.response.actions import ChangeHeader, InsertHeader, Reply
@@ -36,17 +36,18 @@ def check(data: bytes) -> None:
     """Parts: an envelope, a zone, a message."""
     line, zone, raw = parts(data, 3)
     envelope, method = world.envelope(line)
-    site = world.site(method, temperror="tempfail", trusted_sealers=["hop1.example", "hop2.example", "hop3.example"])
+    sealers = ["hop1.example", "hop2.example", "hop3.example"]
+    settings = world.receiver(method, temperror="tempfail", trusted_sealers=sealers).pipeline
     mail = message_file.parse(raw)
     message = Message(replace(envelope, received_at=envelope.received_at), mail.headers, len(raw))
     reading = pipeline.read(mail.headers)
     for start in range(0, len(mail.body), 1000):
         reading.body.feed(mail.body[start : start + 1000])
     lookup = world.counted(world.zone(zone), MAX_QUESTIONS)
-    outcome = pipeline.process(message, reading, lookup, site)
+    outcome = pipeline.process(message, reading, lookup, settings)
     _check_verdict(outcome)
     _check_decision(outcome)
-    _check_words(outcome, site)
+    _check_words(outcome, settings)
 
 
 def _check_verdict(outcome: Outcome) -> None:
@@ -86,7 +87,7 @@ def _check_decision(outcome: Outcome) -> None:
     assert decision.disposition is outcome.assessment.policy or decision.overrides
 
 
-def _check_words(outcome: Outcome, site: Site) -> None:
+def _check_words(outcome: Outcome, settings: Settings) -> None:
     record = outcome.record()
     assert json.loads(json.dumps(record)) == record
     assert all(line.isprintable() for line in as_text(explain(record)).splitlines())
@@ -94,10 +95,10 @@ def _check_words(outcome: Outcome, site: Site) -> None:
     assert outcome.log_line().isascii()
     for domain in (outcome.mail_from_domain, outcome.evidence.author.domain):
         assert domain is None or parse(domain) == domain
-    channel = replace(site.channel, way=QuarantineAction.SUBJECT)
+    channel = replace(settings.quarantine, way=QuarantineAction.SUBJECT)
     if outcome.decision.action is Action.QUARANTINE:
         outcome = replace(outcome, decision=replace(outcome.decision, action=Action.ACCEPT))
-    for action in plan.plan(outcome, authserv_id=IDS[0], own_ids=IDS, texts=site.texts, channel=channel):
+    for action in plan.plan(outcome, authserv_id=IDS[0], settings=settings.response, channel=channel):
         if isinstance(action, Reply):
             assert all(" " <= char <= "~" for char in action.text)
             assert action.code[0] == action.enhanced[0]

@@ -24,7 +24,7 @@ class Driver:
     """Turns lines into callbacks, and keeps the books that the filter's answer is held against."""
 
     def __init__(self, zone: bytes) -> None:
-        self.service = mta.service(world.zone(zone), world.site(world.envelope(b"")[1]), own_id=OWN_ID)
+        self.service = mta.service(world.zone(zone), world.receiver(world.envelope(b"")[1]), own_id=OWN_ID)
         self.context = mta.Context({"j": "mta.example", "i": "4XYZ"})
         self.session = mta.WatchedSession(self.context, self.service)
         self.leading_space = True
