@@ -9,6 +9,7 @@ import subprocess
 import textwrap
 import tomllib
 import typing
+from datetime import date
 from pathlib import Path
 
 import click
@@ -205,9 +206,33 @@ def test_readme_shows_the_two_commands():
     assert "make test" in README
 
 
-def test_changelog_has_the_version():
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+VERSION_HEADING = re.compile(r"## \[(\d+)\.(\d+)\.(\d+)\] - (\d{4}-\d\d-\d\d)")
+CHANGELOG_SECTIONS = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+"""Those of Keep a Changelog, in its order."""
+
+
+def test_changelog_has_the_version_newest_first():
+    headings = re.findall(r"^## .*$", CHANGELOG, re.MULTILINE)
+    if headings[0] == "## [Unreleased]":
+        headings = headings[1:]
+    matches = [VERSION_HEADING.fullmatch(heading) for heading in headings]
+    assert all(matches), headings
+    versions = [tuple(map(int, match.groups()[:3])) for match in matches]
+    dates = [date.fromisoformat(match[4]) for match in matches]
+    assert versions == sorted(set(versions), reverse=True)
+    assert dates == sorted(dates, reverse=True)
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert ".".join(map(str, versions[0])) == version
+
+
+def test_changelog_has_the_standard_sections_only():
+    for version in re.split(r"^## ", CHANGELOG, flags=re.MULTILINE)[1:]:
+        sections = re.findall(r"^### (.*)$", version, re.MULTILINE)
+        assert sections, version[:40]
+        assert sections == [name for name in CHANGELOG_SECTIONS if name in sections]
+        before = version.partition("### ")[0]
+        assert "- " not in before.partition("\n")[2], "a change outside of a section"
 
 
 def test_no_path_of_a_workplace_is_named():

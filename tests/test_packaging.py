@@ -1,16 +1,56 @@
-"""What packages bring beside the program: completion scripts, manual pages, and the warning when they are removed."""
+"""Packages: completion scripts, manual pages, metadata, and the warning when they are removed."""
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 SOCKET = "unix:/run/dmarcmilter/dmarcmilter.sock"
+
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+
+
+def test_the_package_is_marked_as_typed():
+    """hatchling puts files of the package that git does not ignore into the wheel; debian/rules installs that."""
+    assert (ROOT / "dmarcmilter" / "py.typed").is_file()
+    assert PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["dmarcmilter"]
+    assert "py.typed" not in (ROOT / ".gitignore").read_text(encoding="utf-8")
+    assert "py.typed" in (ROOT / "scripts" / "debtest").read_text(encoding="utf-8")
+    assert "Typing :: Typed" in PROJECT["classifiers"]
+
+
+def test_debian_package_has_the_version():
+    line = (ROOT / "debian" / "changelog").read_text(encoding="utf-8").partition("\n")[0]
+    assert line.startswith(f"dmarcmilter ({PROJECT['version']}) ")
+
+
+def test_urls_are_of_the_host_that_debian_control_names():
+    control = (ROOT / "debian" / "control").read_text(encoding="utf-8")
+    host = re.search(r"^Maintainer: .*@users\.noreply\.([\w.-]+)>$", control, re.MULTILINE)[1]
+    assert {"Homepage", "Documentation", "Changelog", "Issues"} <= set(PROJECT["urls"])
+    assert {urlsplit(url).hostname for url in PROJECT["urls"].values()} == {host}
+
+
+def test_pre_commit_runs_local_hooks_only():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert [repo["repo"] for repo in hooks] == ["local"]
+    assert [hook["entry"] for hook in hooks[0]["hooks"]] == [
+        ".venv/bin/ruff format --check --force-exclude",
+        ".venv/bin/ruff check --force-exclude",
+        ".venv/bin/mypy",
+    ]
+    assert {hook["language"] for hook in hooks[0]["hooks"]} == {"system"}
 
 
 @pytest.fixture(scope="module")
