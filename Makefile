@@ -17,7 +17,7 @@ help:
 	@echo "make bench  cost by stage and under load; make soak: an hour of load; make worstcase: pathological input"
 	@echo "make bench-history   the history at scale: taking in, statistics, a day's reports, a purge (HISTORY=$(HISTORY))"
 	@echo "make fuzz   search for inputs that break an invariant (FUZZ_SECONDS=$(FUZZ_SECONDS) in total); see fuzz/README.md"
-	@echo "make chaos  faults under load behind a real Postfix, and that no message is lost by them; see docs/faults.md"
+	@echo "make chaos  faults under load behind a real Postfix, and that no message is lost by them; see docs/dev/faults.md"
 	@echo "make worstcase   what hostile input can cost"
 	@echo "make audit  known vulnerabilities of the Python packages (asks PyPI)"
 	@echo "make deb    the Debian package, judged by lintian, in dist/; make debtest: install, run, upgrade and purge it"

@@ -134,7 +134,7 @@ def _line(cells: tuple[str, ...]) -> str:
 
 
 def markdown(results: list[Result]) -> str:
-    """The table for docs/faults.md."""
+    """The table in docs/dev/faults.md."""
     rows = [HEAD, ("---", *["---:"] * (len(HEAD) - 1)), *map(_cells, results)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 

@@ -65,12 +65,12 @@ def test_every_key_has_a_comment_in_the_sample_conf():
     assert not bare
 
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "README.ja.md", *sorted((ROOT / "docs").glob("*.md"))]
-every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
-HISTORY = {"decisions.md"}
-"""Tells of what was, too."""
+HISTORY = {"decisions.md", "CHANGELOG.md"}
+"""They name former keys and files, too."""
 
 
 def code_of(path):
@@ -192,8 +192,14 @@ def test_nothing_is_left_to_be_filled_in(path):
 
 
 def test_readme_leads_to_every_document():
-    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)\)", README))
-    assert linked == {path.name for path in (ROOT / "docs").glob("*.md")}
+    linked = set(re.findall(r"\]\((docs/(?:\w+/)?[\w-]+\.md)\)", README))
+    assert linked >= {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    assert "docs/dev/architecture.md" in linked
+
+
+def test_contributing_leads_to_every_document_for_developers():
+    linked = set(re.findall(r"\]\(docs/dev/([\w-]+\.md)\)", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    assert linked == {path.name for path in (ROOT / "docs" / "dev").glob("*.md")}
 
 
 def test_the_pictures_of_readme_are_there_and_small():
