@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from dmarcmilter.cli import main
 from dmarcmilter.cli.output_language import of_locale
-from dmarcmilter.explain import Language
 from dmarcmilter.mail import message_id_hash
+from dmarcmilter.reasons import Language
 
 KEY = bytes(range(32))
 TODAY, YESTERDAY, OLD = "20270115-1-1.jsonl", "20270114-1-1.jsonl", "20270101-1-1.jsonl"

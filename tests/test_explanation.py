@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from dmarcmilter.auth.results import ArcResult, ArcWord, DkimWord, SpfResult, SpfScope, SpfWord
 from dmarcmilter.config import load
 from dmarcmilter.config.schema import Config
-from dmarcmilter.explain import Language, as_text, as_values, explain, heading
+from dmarcmilter.explain import as_text, as_values, explain, heading
+from dmarcmilter.reasons import Language
 
 ROWS = tomllib.loads((Path(__file__).parent / "cases" / "explanation.toml").read_text(encoding="utf-8"))["row"]
 

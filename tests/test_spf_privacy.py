@@ -15,8 +15,9 @@ from dmarcmilter.auth import authentication_results, spf
 from dmarcmilter.auth.results import SpfWord
 from dmarcmilter.config.schema import Reports
 from dmarcmilter.dns.lookup import Answer, Status
-from dmarcmilter.explain import Language, as_text, explain
+from dmarcmilter.explain import as_text, explain
 from dmarcmilter.policy import quarantine_method
+from dmarcmilter.reasons import Language
 from dmarcmilter.reports.aggregate.grouping import Grouping
 from dmarcmilter.reports.aggregate.mail_message import Sender
 from dmarcmilter.reports.aggregate.planning import made_report

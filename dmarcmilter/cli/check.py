@@ -19,7 +19,7 @@ from dmarcmilter.cli.output_language import language_option, say
 from dmarcmilter.config.load import ConfigError
 from dmarcmilter.config.schema import Config
 from dmarcmilter.dns import MessageLookup, Resolver
-from dmarcmilter.explain import Language, as_text, explain
+from dmarcmilter.explain import as_text, explain
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail import mbox, message_file, received
 from dmarcmilter.mail.message import Envelope, address_of, path_of
@@ -27,6 +27,7 @@ from dmarcmilter.mail.message_file import MailFile
 from dmarcmilter.milter.header_buffer import HeaderCollector
 from dmarcmilter.milter.transaction import Examination
 from dmarcmilter.outcome import Outcome, shown
+from dmarcmilter.reasons import Language
 from dmarcmilter.receiver import Receiver
 
 CHUNK = 65_535

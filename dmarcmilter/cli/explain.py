@@ -8,7 +8,7 @@ import click
 from dmarcmilter.cli.common import config_option, fail, json_option, load
 from dmarcmilter.cli.output_language import language_option
 from dmarcmilter.cli.time_arguments import FORMS, When
-from dmarcmilter.explain import Language
+from dmarcmilter.reasons import Language
 
 QUEUE_ID = re.compile(r"[A-Za-z0-9._+-]{1,100}")
 """Of Postfix, Sendmail and others; what needs no escape in JSON."""

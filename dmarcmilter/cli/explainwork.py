@@ -12,11 +12,12 @@ from dmarcmilter.cli.common import fail
 from dmarcmilter.cli.output_language import say
 from dmarcmilter.config.schema import Config
 from dmarcmilter.config.secret_file import KEY_BYTES
-from dmarcmilter.explain import Language, as_text, as_values, explain, heading
+from dmarcmilter.explain import as_text, as_values, explain, heading
 from dmarcmilter.history import journal_search, migrations, outcome_reader
 from dmarcmilter.history.journal_search import Match, Wanted
 from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.mail import message_id_hash
+from dmarcmilter.reasons import Language
 
 RECENT_DAYS = 2
 """Days of the journal that are read before the database is asked: the newest outcomes may not be in it yet."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dmarcmilter.explain import Language
+from dmarcmilter.reasons import Language
 
 
 def of_locale(environment: Mapping[str, str]) -> Language:

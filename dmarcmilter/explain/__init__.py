@@ -1,6 +1,5 @@
 """An outcome record in plain sentences, in English and Japanese."""
 
-from dmarcmilter.explain.catalogue import Language as Language
 from dmarcmilter.explain.explanation import as_text as as_text
 from dmarcmilter.explain.explanation import as_values as as_values
 from dmarcmilter.explain.explanation import explain as explain

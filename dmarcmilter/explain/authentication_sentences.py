@@ -1,9 +1,11 @@
 """What was found: the sentences on the author, SPF, DKIM, ARC and the policy."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from dmarcmilter.explain.catalogue import Catalogue, Sentence
+from dmarcmilter.reasons import Code, Reason
+from dmarcmilter.reasons.recorded import reason_in, reasons_in, recognized, spf_reason
 
 Record = dict[str, Any]
 
@@ -26,9 +28,9 @@ def _author(record: Record, texts: Catalogue) -> Sentence:
 
 def _spf(record: Record, texts: Catalogue) -> Sentence:
     spf = record["spf"]
-    result, reason = spf["result"], spf["reason"]
+    result, reason = spf["result"], spf_reason(spf)
     if spf["domain"] is None:
-        return texts.say("spf.no_domain", reason=texts.reason(reason or "no domain to check"))
+        return texts.say("spf.no_domain", reason=texts.reason(reason or Reason(Code.SPF_NO_DOMAIN)))
     code = f"spf.{result}" if texts.has(f"spf.{result}") else "spf.permerror"
     if code == "spf.none" and reason:
         code = "spf.not_checked"
@@ -37,13 +39,8 @@ def _spf(record: Record, texts: Catalogue) -> Sentence:
         domain=spf["domain"],
         scope=texts.word("word.helo" if spf["scope"] == "helo" else "word.mfrom"),
         client=record["client_ip"] or texts.word("word.none"),
-        because=because(_spf_reason(result, reason, texts), texts),
+        because=because(texts.reason(reason), texts),
     )
-
-
-def _spf_reason(result: str, reason: str, texts: Catalogue) -> str:
-    """For the four plain results it is the term of the record that decided; else it is our own words."""
-    return reason if result in {"pass", "fail", "softfail", "neutral"} else texts.reason(reason)
 
 
 def because(reason: str, texts: Catalogue) -> str:
@@ -60,7 +57,7 @@ def _dkim(record: Record, texts: Catalogue) -> Iterator[Sentence]:
             result=found["result"],
             domain=domain,
             selector=texts.word("word.selector", selector=found["selector"]) if found["selector"] else "",
-            because=because(texts.reason(found["reason"]), texts),
+            because=because(texts.reason(reason_in(found)), texts),
         )
         if found.get("unsigned_duplicates"):
             fields = texts.word("word.listed").join(found["unsigned_duplicates"])
@@ -76,10 +73,10 @@ def _arc(record: Record, texts: Catalogue) -> Iterator[Sentence]:
         yield texts.say("arc.pass", sealers=sealers)
         if arc.get("unvouched"):
             code = f"unvouched.{arc['unvouched']}"
-            reason = texts.word(code) if texts.has(code) else texts.reason(arc["unvouched"])
+            reason = texts.word(code) if texts.has(code) else texts.reason(recognized(arc["unvouched"]))
             yield texts.say("arc.unvouched", reason=reason)
     elif arc["result"] == "fail":
-        yield texts.say("arc.fail", reason=texts.reason(arc["reason"]))
+        yield texts.say("arc.fail", reason=texts.reason(reason_in(arc)))
 
 
 def _policy(record: Record, texts: Catalogue) -> Iterator[Sentence]:
@@ -88,13 +85,13 @@ def _policy(record: Record, texts: Catalogue) -> Iterator[Sentence]:
         if record["author_domain"] and dmarc["result"] == "none":
             yield texts.say("policy.none")
         yield from (texts.say("policy.faulty", domain=name) for name in record.get("faulty_records") or ())
-        yield from _notes(record.get("discovery_notes") or (), texts)
+        yield from _notes(record, "discovery_notes", texts)
         return
     yield texts.say("policy.record", domain=policy["domain"], record=policy["record"])
     if dmarc["tag"] is not None:
         yield texts.say("policy.asks", tag=dmarc["tag"], policy=dmarc["published"])
-    yield from _notes(policy["notes"], texts)
+    yield from _notes(policy, "notes", texts)
 
 
-def _notes(notes: Iterable[str], texts: Catalogue) -> Iterator[Sentence]:
-    return (texts.say("policy.note", reason=texts.reason(note)) for note in notes)
+def _notes(part: Record, key: str, texts: Catalogue) -> Iterator[Sentence]:
+    return (texts.say("policy.note", reason=texts.reason(note)) for note in reasons_in(part, key))

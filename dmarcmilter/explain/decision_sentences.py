@@ -5,6 +5,8 @@ from typing import Any
 
 from dmarcmilter.explain import record_facts
 from dmarcmilter.explain.catalogue import Catalogue, Sentence
+from dmarcmilter.reasons import Code, Reason
+from dmarcmilter.reasons.recorded import reason_in
 
 Record = dict[str, Any]
 
@@ -37,7 +39,7 @@ def _verdict(record: Record, texts: Catalogue) -> Sentence:
     dmarc = record["dmarc"]
     if dmarc["result"] != "pass":
         known = f"verdict.{dmarc['result']}"
-        reason = texts.reason(dmarc["reason"] or "no single Author Domain")
+        reason = texts.reason(reason_in(dmarc) or Reason(Code.NO_SINGLE_AUTHOR))
         return texts.say(known if texts.has(known) else "verdict.permerror", reason=reason)
     identifiers = [
         texts.word("word.identifier", mechanism=found["mechanism"].upper(), domain=found["domain"])
@@ -48,20 +50,20 @@ def _verdict(record: Record, texts: Catalogue) -> Sentence:
 
 
 def _overrides(record: Record, texts: Catalogue) -> Iterator[Sentence]:
-    for found in record["overrides"]:
-        comment = texts.reason(found["comment"])
-        entry = found.get("entry")
+    for override in record["overrides"]:
+        comment = texts.reason(reason_in(override, "comment"))
+        entry = override.get("entry")
         if entry:
-            yield texts.say("verdict.entry", name=entry, type=found["type"], comment=comment)
+            yield texts.say("verdict.entry", name=entry, type=override["type"], comment=comment)
         else:
-            yield texts.say("verdict.override", type=found["type"], comment=comment)
+            yield texts.say("verdict.override", type=override["type"], comment=comment)
 
 
 def _done(record: Record, texts: Catalogue) -> Sentence:
     action = record["action"]
     way = record.get("set_apart")
-    if why := record.get("set_apart_reason"):
-        return texts.say("done.not_redirected", reason=texts.reason(why))
+    if reason := reason_in(record, "set_apart_reason"):
+        return texts.say("done.not_redirected", reason=texts.reason(reason))
     if way and texts.has(f"done.{way}"):
         return texts.say(f"done.{way}")
     if record["disposition"] == "quarantine" and action == "accept":
@@ -90,7 +92,7 @@ def _sealed(record: Record, texts: Catalogue) -> Iterator[Sentence]:
     if record.get("sealed"):
         yield texts.say("done.sealed")
     elif record.get("sealed") is False:
-        yield texts.say("done.not_sealed", reason=texts.reason(record["seal_reason"] or ""))
+        yield texts.say("done.not_sealed", reason=texts.reason(reason_in(record, "seal_reason")))
 
 
 def _action(action: str, texts: Catalogue) -> str:

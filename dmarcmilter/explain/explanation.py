@@ -7,7 +7,8 @@ from dmarcmilter.explain import administrator_advice as administrator
 from dmarcmilter.explain import authentication_sentences as found
 from dmarcmilter.explain import decision_sentences as decided
 from dmarcmilter.explain import sender_advice as sender
-from dmarcmilter.explain.catalogue import Catalogue, Language, Sentence, catalogue, harmless
+from dmarcmilter.explain.catalogue import Catalogue, Sentence, catalogue, harmless
+from dmarcmilter.reasons import Language
 
 Record = dict[str, Any]
 

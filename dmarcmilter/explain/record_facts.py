@@ -4,11 +4,22 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from dmarcmilter.explain.catalogue import recognised
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
+from dmarcmilter.reasons import Code
+from dmarcmilter.reasons.recorded import reason_in
 
 Record = dict[str, Any]
+
+UNANSWERED = frozenset(
+    {
+        Code.DNS_LOOKUP_FAILED,
+        Code.IDENTIFIER_NOT_CHECKED,
+        Code.ORGANIZATION_UNKNOWN,
+        Code.EXISTENCE_NOT_ASKED,
+    }
+)
+"""Reasons of a temperror with the name or domain for which DNS did not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +94,13 @@ def list_ids(record: Record) -> list[Domain]:
 
 
 def unanswered(record: Record) -> str:
-    """The name that DNS was asked for in vain, of a temperror; empty: not told."""
-    values = recognised(record["dmarc"]["reason"])[1]
-    if values.get("mechanism") == "dkim":
-        for found in record["dkim"]:
-            if found["result"] == "temperror" and found["domain"] == values.get("domain") and found["selector"]:
-                return f"{found['selector']}._domainkey.{found['domain']}"
-    return values.get("name") or values.get("domain") or ""
+    """The name for which DNS did not answer, of a temperror; empty: not known."""
+    reason = reason_in(record["dmarc"])
+    if reason is None or reason.code not in UNANSWERED:
+        return ""
+    domain = reason.get("domain")
+    if reason.get("mechanism") == "dkim":
+        for signature in record["dkim"]:
+            if signature["result"] == "temperror" and signature["domain"] == domain and signature["selector"]:
+                return f"{signature['selector']}._domainkey.{domain}"
+    return str(reason.get("name") or domain)

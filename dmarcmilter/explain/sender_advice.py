@@ -4,14 +4,35 @@ from collections.abc import Iterator
 from typing import Any
 
 from dmarcmilter.explain import record_facts
-from dmarcmilter.explain.catalogue import Catalogue, Sentence, recognised
+from dmarcmilter.explain.catalogue import Catalogue, Sentence
+from dmarcmilter.reasons import Code
+from dmarcmilter.reasons.recorded import reason_in, spf_reason
 
 Record = dict[str, Any]
 
-CHANGED = {"body_mismatch", "mismatch", "from_added", "body_short", "unsigned_body"}
-"""Reasons of a signature that was right when it was made."""
-KEYS = {"no_key", "key_syntax", "key_revoked", "key_type", "key_hash", "key_service", "key_weak", "key_large"}
-"""Reasons to be mended in DNS."""
+CHANGED = frozenset(
+    {
+        Code.BODY_HASH_MISMATCH,
+        Code.SIGNATURE_MISMATCH,
+        Code.FROM_ADDED,
+        Code.BODY_SHORT,
+        Code.BODY_PARTLY_UNSIGNED,
+    }
+)
+"""Reasons of a signature that was valid when it was made: the message was changed later."""
+KEY_FAULTS = frozenset(
+    {
+        Code.KEY_MISSING,
+        Code.KEY_SYNTAX,
+        Code.KEY_REVOKED,
+        Code.KEY_TYPE,
+        Code.KEY_HASH,
+        Code.KEY_SERVICE,
+        Code.KEY_WEAK,
+        Code.KEY_LARGE,
+    }
+)
+"""Reasons that the signing domain fixes in its DNS."""
 
 
 def sentences(record: Record, texts: Catalogue) -> Iterator[Sentence]:
@@ -32,7 +53,7 @@ def _of_failure(record: Record, texts: Catalogue) -> Iterator[Sentence]:
     yield from _signatures(record, texts)
     yield from _spf(record, texts)
     if record["arc"]["result"] == "fail":
-        yield texts.say("sender.arc", reason=texts.reason(record["arc"]["reason"]))
+        yield texts.say("sender.arc", reason=texts.reason(reason_in(record["arc"])))
     else:
         yield from _forwarders(record, texts)
 
@@ -41,7 +62,7 @@ def _signatures(record: Record, texts: Catalogue) -> Iterator[Sentence]:
     own = [found for found in record["dkim"] if record_facts.is_own(record, found["domain"])]
     for found in own:
         if found["result"] != "pass":
-            yield _mending(found, texts)
+            yield _signature_fix(found, texts)
     if own and not any(found["result"] == "pass" for found in own):
         return
     strict = (record["policy"] or {}).get("adkim") == "s"
@@ -57,17 +78,18 @@ def _signatures(record: Record, texts: Catalogue) -> Iterator[Sentence]:
     )
 
 
-def _mending(found: Record, texts: Catalogue) -> Sentence:
-    """One step for a signature of the sender's own that does not verify."""
-    code = recognised(found["reason"])[0].removeprefix("reason.")
-    reason, domain = texts.reason(found["reason"]) or found["result"], found["domain"]
+def _signature_fix(signature: Record, texts: Catalogue) -> Sentence:
+    """What to do about a signature of the sender's own that does not verify."""
+    reason = reason_in(signature)
+    code = reason.code if reason else None
+    shown, domain, selector = texts.reason(reason) or signature["result"], signature["domain"], signature["selector"]
     if code in CHANGED:
         return texts.say("sender.changed", domain=domain)
-    if code in KEYS and found["selector"]:
-        return texts.say("sender.key", selector=found["selector"], domain=domain, reason=reason)
-    if code == "key_unreachable" and found["selector"]:
-        return texts.say("sender.dns", domain=domain, name=f"{found['selector']}._domainkey.{domain}")
-    return texts.say("sender.signature", domain=domain, reason=reason)
+    if code in KEY_FAULTS and selector:
+        return texts.say("sender.key", selector=selector, domain=domain, reason=shown)
+    if code is Code.KEY_LOOKUP_FAILED and selector:
+        return texts.say("sender.dns", domain=domain, name=f"{selector}._domainkey.{domain}")
+    return texts.say("sender.signature", domain=domain, reason=shown)
 
 
 def _spf(record: Record, texts: Catalogue) -> Iterator[Sentence]:
@@ -83,7 +105,7 @@ def _spf(record: Record, texts: Catalogue) -> Iterator[Sentence]:
     elif spf["result"] == "none" and term and not spf["reason"]:
         yield texts.say("sender.spf_publish", domain=domain, term=term)
     elif spf["result"] == "permerror":
-        yield texts.say("sender.spf_record", domain=domain, reason=texts.reason(spf["reason"]))
+        yield texts.say("sender.spf_record", domain=domain, reason=texts.reason(spf_reason(spf)))
     elif spf["result"] == "temperror":
         yield texts.say("sender.dns", domain=domain, name=domain)
 

@@ -1,0 +1,48 @@
+"""The texts of all reason codes, one file a language."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+
+from dmarcmilter.reasons.code import Code
+
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+"""A parameter in a text."""
+
+
+class Language(StrEnum):
+    EN = "en"
+    JA = "ja"
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The templates of one language, by code."""
+
+    text: Mapping[str, str]
+    """What is recorded and reported; every code has one."""
+    explained: Mapping[str, str]
+    """What is shown to people instead; some codes have one."""
+
+
+@cache
+def texts(language: Language) -> Texts:
+    """The catalogue of a language, read once."""
+    file = resources.files("dmarcmilter.reasons").joinpath(f"{language}.toml")
+    tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    return Texts(tables["text"], tables.get("explained", {}))
+
+
+def placeholders(template: str) -> frozenset[str]:
+    """The names of the parameters in a text."""
+    return frozenset(PLACEHOLDER.findall(template))
+
+
+@cache
+def parameters_of(code: Code) -> frozenset[str]:
+    """The names of the parameters that a code has."""
+    return placeholders(texts(Language.EN).text[code])

@@ -1,0 +1,77 @@
+"""Reason: a code with its parameters. Immutable; its text is rendered only where it is needed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias, Union
+
+from dmarcmilter.reasons.catalogue import Language, texts
+from dmarcmilter.reasons.code import Code
+
+Parameter: TypeAlias = Union[str, int, "Reason"]
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Reason:
+    """Why something is as it is: `Reason(Code.ARC_SEAL, number=2, reason=Reason(Code.KEY_MISSING))`."""
+
+    code: Code
+    parameters: tuple[tuple[str, Parameter], ...]
+    """The placeholders of the code's texts and their values; a value may be another reason."""
+
+    def __init__(self, code: Code, /, **parameters: Parameter) -> None:
+        object.__setattr__(self, "code", code)
+        object.__setattr__(self, "parameters", tuple(parameters.items()))
+
+    def __str__(self) -> str:
+        """The English text."""
+        return self.text()
+
+    def text(self, language: Language = Language.EN) -> str:
+        """What records, reports and header fields say (in English, there)."""
+        template = texts(language).text[self.code]
+        if not self.parameters:
+            return template
+        return template.format_map(
+            {name: value.text(language) if isinstance(value, Reason) else value for name, value in self.parameters}
+        )
+
+    def explained(self, language: Language, clean: Callable[[object], str]) -> str:
+        """The text for people; `clean` makes parameters, which come from mail and from DNS, safe to show."""
+        catalogue = texts(language)
+        template = catalogue.explained.get(self.code) or catalogue.text[self.code]
+        return template.format_map(
+            {
+                name: value.explained(language, clean) if isinstance(value, Reason) else clean(value)
+                for name, value in self.parameters
+            }
+        )
+
+    def get(self, name: str) -> Parameter | None:
+        """The parameter of that name; None: the code has none."""
+        return next((value for key, value in self.parameters if key == name), None)
+
+    def chain(self) -> "Iterator[Reason]":
+        """The reason itself and those within it, the outermost first."""
+        reason: Parameter | None = self
+        while isinstance(reason, Reason):
+            yield reason
+            reason = reason.get("reason")
+
+    @property
+    def cause(self) -> "Reason":
+        """The innermost reason: of "ARC-Seal 2: no key" that there is no key."""
+        *_, innermost = self.chain()
+        return innermost
+
+    def recorded_parameters(self) -> dict[str, Any]:
+        """The parameters as plain values, ready for JSON."""
+        return {name: value.recorded() if isinstance(value, Reason) else value for name, value in self.parameters}
+
+    def recorded(self) -> dict[str, Any]:
+        """Code and parameters as plain values, ready for JSON."""
+        return {"code": str(self.code), **({"parameters": self.recorded_parameters()} if self.parameters else {})}
+
+
+def text_of(reason: Reason | None) -> str:
+    """The English text of a reason; empty for None."""
+    return "" if reason is None else reason.text()
