@@ -74,7 +74,7 @@ def build(config: Config, *, keep_key: bool = True) -> Receiver:
         pipeline_settings,
         sealer=sealer,
         redaction_key=_redaction_key(config, keep=keep_key),
-        unaligned_budget=config.dns.strangers_budget,
+        unaligned_budget=config.dns.unaligned_budget,
     )
 
 

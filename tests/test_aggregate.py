@@ -14,61 +14,62 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reporting import BEGIN, END, outcome, passed, report
 
+from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.reports.aggregate.grouping import is_reportable
-from dmarcmilter.reports.aggregate.xml_report import MAX_DKIM, MAX_TEXT, NAMESPACE, Shape, clean, pieces, to_xml
+from dmarcmilter.reports.aggregate.xml_report import MAX_DKIM, MAX_TEXT, NAMESPACE, clean, pieces, to_xml
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "aggregate.toml").read_text(encoding="utf-8"))
 RFC = Path(__file__).resolve().parents[2] / "shared" / "rfc"
-FILES = {Shape.RFC9990: "rfc9990-dmarc-2.0.xsd", Shape.RFC7489: "rfc7489-appendixC-nons.xsd"}
+FILES = {ReportFormat.RFC9990: "rfc9990-dmarc-2.0.xsd", ReportFormat.RFC7489: "rfc7489-appendixC-nons.xsd"}
 
 
-def parsed(found, shape):
-    """Its elements without their namespace, which is that of the shape for each of them."""
-    root = ET.fromstring(to_xml(found, shape))
-    prefix = f"{{{NAMESPACE}}}" if shape is Shape.RFC9990 else ""
+def parsed(found, report_format):
+    """Its elements without their namespace, which is that of the report_format for each of them."""
+    root = ET.fromstring(to_xml(found, report_format))
+    prefix = f"{{{NAMESPACE}}}" if report_format is ReportFormat.RFC9990 else ""
     for element in root.iter():
         assert element.tag.startswith(prefix)
         element.tag = element.tag.removeprefix(prefix)
     return root
 
 
-def schema_of(shape):
+def schema_of(report_format):
     """The RFC's schema by lxml; without it, or without the text of the RFC, the test is skipped."""
     etree = pytest.importorskip("lxml.etree", reason="lxml is not installed: reports were not validated")
-    path = RFC / FILES[shape]
+    path = RFC / FILES[report_format]
     if not path.is_file():
         pytest.skip(f"../shared/rfc/{path.name} is missing: reports were not validated against it")
     text = path.read_text(encoding="utf-8")
-    if shape is Shape.RFC7489:
+    if report_format is ReportFormat.RFC7489:
         # As printed, the line breaks are part of its pattern for addresses, and no address matches.
         text, found = re.subn(r'<xs:pattern\s+value="\(\(1[^"]*"/>', '<xs:pattern value="[0-9A-Fa-f.:]+"/>', text)
         assert found == 1
     return etree, etree.XMLSchema(etree.fromstring(text.encode("ascii")))
 
 
-def valid(found, shape):
-    etree, schema = schema_of(shape)
-    schema.assertValid(etree.fromstring(to_xml(found, shape)))
+def valid(found, report_format):
+    etree, schema = schema_of(report_format)
+    schema.assertValid(etree.fromstring(to_xml(found, report_format)))
 
 
 def by_name(table):
     return pytest.mark.parametrize("case", CASES[table], ids=[case["name"] for case in CASES[table]])
 
 
-@pytest.mark.parametrize("shape", Shape)
+@pytest.mark.parametrize("report_format", ReportFormat)
 @by_name("report")
-def test_an_outcome_in_a_report(case, shape):
+def test_an_outcome_in_a_report(case, report_format):
     # AGG-39
-    root = parsed(report(outcome(**case.get("outcome", {}))), shape)
-    for path, expected in case.get(shape, {}).items():
+    root = parsed(report(outcome(**case.get("outcome", {}))), report_format)
+    for path, expected in case.get(report_format, {}).items():
         assert [element.text or "" if not len(element) else "..." for element in root.findall(path)] == expected, path
 
 
-@pytest.mark.parametrize("shape", Shape)
+@pytest.mark.parametrize("report_format", ReportFormat)
 @by_name("report")
-def test_each_report_is_valid(case, shape):
+def test_each_report_is_valid(case, report_format):
     # AGG-30
-    valid(report(outcome(**case.get("outcome", {}))), shape)
+    valid(report(outcome(**case.get("outcome", {}))), report_format)
 
 
 @by_name("silent")
@@ -81,39 +82,41 @@ def test_what_is_reported(case):
     assert is_reportable(outcome(**case["outcome"]))
 
 
-@pytest.mark.parametrize("shape", Shape)
-def test_head_of_a_report(shape):
-    root = parsed(report(outcome(), passed()), shape)
+@pytest.mark.parametrize("report_format", ReportFormat)
+def test_head_of_a_report(report_format):
+    root = parsed(report(outcome(), passed()), report_format)
     order = ["version", "report_metadata", "policy_published", "record", "record"]
     assert [child.tag for child in root] == order
     assert root.findtext("version") == "1.0"
     assert root.findtext("report_metadata/org_name") == "Example Receiver"
     assert root.findtext("report_metadata/date_range/begin") == str(BEGIN)
     assert root.findtext("report_metadata/date_range/end") == str(END)
-    assert root.findtext("report_metadata/generator") == ("dmarcmilter 1" if shape is Shape.RFC9990 else None)
-    valid(report(outcome(), passed()), shape)
+    assert root.findtext("report_metadata/generator") == (
+        "dmarcmilter 1" if report_format is ReportFormat.RFC9990 else None
+    )
+    valid(report(outcome(), passed()), report_format)
 
 
-@pytest.mark.parametrize("shape", Shape)
-def test_where_a_message_was_put_is_not_told(shape):
+@pytest.mark.parametrize("report_format", ReportFormat)
+def test_where_a_message_was_put_is_not_told(report_format):
     # AGG-40
     quarantined = {"disposition": "quarantine", "action": "accept"}
-    placed = [to_xml(report(outcome(**quarantined, set_apart=way)), shape) for way in ("hold", "header", None)]
+    placed = [to_xml(report(outcome(**quarantined, set_apart=way)), report_format) for way in ("hold", "header", None)]
     assert len(set(placed)) == 1
     assert b"extension" not in placed[0]
 
 
-@pytest.mark.parametrize("shape", Shape)
-def test_same_report_same_bytes(shape):
+@pytest.mark.parametrize("report_format", ReportFormat)
+def test_same_report_same_bytes(report_format):
     found = report(outcome(), passed())
-    assert to_xml(found, shape) == to_xml(found, shape) == b"".join(pieces(found, shape))
+    assert to_xml(found, report_format) == to_xml(found, report_format) == b"".join(pieces(found, report_format))
 
 
 def test_dkim_results_are_limited():
     """RFC 9990 3.1.3; the passing ones stay."""
     failing = [{"result": "fail", "domain": "example.com", "selector": f"s{n}"} for n in range(200)]
     good = {"result": "pass", "domain": "example.com", "selector": "good"}
-    root = parsed(report(passed(dkim=[*failing, good])), Shape.RFC9990)
+    root = parsed(report(passed(dkim=[*failing, good])), ReportFormat.RFC9990)
     selectors = [element.text for element in root.findall("record/auth_results/dkim/selector")]
     assert len(selectors) == MAX_DKIM
     assert selectors[0] == "good"
@@ -123,9 +126,9 @@ def test_rows_that_are_alike_are_written_alike():
     """What is kept of one row for the next never shows in it."""
     kinds = [outcome(), passed(), outcome(spf={"domain": "a&b.example"}), passed(mail_from_domain=None)]
     many = [found | {"client_ip": f"192.0.2.{n}"} for n in range(5) for found in kinds for _ in range(n + 1)]
-    for shape in Shape:
-        root = parsed(report(*many), shape)
-        alone = [parsed(report(found), shape).find("record") for found in many]
+    for report_format in ReportFormat:
+        root = parsed(report(*many), report_format)
+        alone = [parsed(report(found), report_format).find("record") for found in many]
         told = {ET.tostring(record).strip() for record in root.iter("record")}
         for record in alone:
             address = record.findtext("row/source_ip")
@@ -155,8 +158,8 @@ def test_hostile_text_never_makes_an_invalid_report(selector, reason, domain):
         ),
         org_name=selector,
     )
-    for shape in Shape:
-        valid(found, shape)
+    for report_format in ReportFormat:
+        valid(found, report_format)
 
 
 READ_BY_PARSEDMARC = """
@@ -167,17 +170,17 @@ print(json.dumps(found, default=str))
 """
 
 
-def read_by_parsedmarc(found, shape):
+def read_by_parsedmarc(found, report_format):
     if importlib.util.find_spec("parsedmarc") is None:
         pytest.skip("parsedmarc is not installed: it did not read our reports")
     command = [sys.executable, "-c", READ_BY_PARSEDMARC]
-    done = subprocess.run(command, check=False, input=to_xml(found, shape), capture_output=True, timeout=60)
+    done = subprocess.run(command, check=False, input=to_xml(found, report_format), capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr.decode()
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("shape", Shape)
-def test_parsedmarc_reads_it(shape):
+@pytest.mark.parametrize("report_format", ReportFormat)
+def test_parsedmarc_reads_it(report_format):
     softened = [{"type": "mailing_list", "comment": "List-Id present", "rfc7489": "mailing_list"}]
     found = report(
         passed(),
@@ -185,7 +188,7 @@ def test_parsedmarc_reads_it(shape):
         outcome(disposition="quarantine", overrides=softened, client_ip="2001:db8::1"),
         outcome(mail_from_domain=None, spf={"domain": "", "result": "none"}),
     )
-    read = read_by_parsedmarc(found, shape)
+    read = read_by_parsedmarc(found, report_format)
     assert read["report_metadata"]["report_id"] == found.metadata.report_id
     assert read["report_metadata"]["org_name"] == "Example Receiver"
     assert read["policy_published"]["domain"] == "example.com"
@@ -197,4 +200,4 @@ def test_parsedmarc_reads_it(shape):
     assert evaluated["policy_override_reasons"] == [{"type": "mailing_list", "comment": "List-Id present"}]
     signed = next(record for record in read["records"] if record["count"] == 2)
     assert signed["auth_results"]["dkim"][0]["selector"] == "s1"
-    assert signed["policy_evaluated"]["disposition"] == ("pass" if shape is Shape.RFC9990 else "none")
+    assert signed["policy_evaluated"]["disposition"] == ("pass" if report_format is ReportFormat.RFC9990 else "none")

@@ -129,6 +129,6 @@ def test_every_number_with_a_decimal_point_is_seconds():
     assert len(names) > 6
     assert all(type_errors.expected(float, name, 1.0).startswith("a number in seconds") for name in names)
     assert set(names) <= {
-        *("drain_timeout", "timeout", "message_budget", "strangers_budget", "cap", "cache_seconds"),
+        *("drain_timeout", "timeout", "message_budget", "unaligned_budget", "cap", "cache_seconds"),
         *("verify_budget", "verification_budget"),
     }

@@ -8,15 +8,9 @@ from zones import Zone
 
 from dmarcmilter.dmarc.discovery import Method, discover
 from dmarcmilter.dmarc.public_suffix import Suffixes
+from dmarcmilter.dmarc.report_uri import address_of
 from dmarcmilter.mail.domain import Domain
-from dmarcmilter.reports.delivery.destinations import (
-    MAX_DESTINATIONS,
-    Verification,
-    address_of,
-    excluded,
-    size_limit,
-    verify,
-)
+from dmarcmilter.reports.delivery.destinations import MAX_DESTINATIONS, Verification, excluded, size_limit, verify
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "destinations.toml").read_text(encoding="utf-8"))["verify"]
 SUFFIXES = Suffixes.of_text("com\nnet\norg\nexample\n")

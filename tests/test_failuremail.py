@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from outcomes import fields
 from reporting import outcome
 
+from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.reports.aggregate.mail_message import Sender
-from dmarcmilter.reports.aggregate.xml_report import Shape
 from dmarcmilter.reports.failure.incident import Incident, Observed, incident_of, kept
 from dmarcmilter.reports.failure.mail_message import MAX_INCIDENTS, addressed, compose
 from dmarcmilter.reports.failure.redaction import Redaction
@@ -41,8 +41,8 @@ def incident(changes=None, **more):
     return Incident(found.id, found.outcome, found.mail_from, found.fields, **more)
 
 
-def composed(found, shape=Shape.RFC9990):
-    raw = addressed(compose(found, SENDER, shape), "ruf@example.com", NOW)
+def composed(found, report_format=ReportFormat.RFC9990):
+    raw = addressed(compose(found, SENDER, report_format), "ruf@example.com", NOW)
     return raw, email.message_from_bytes(raw, policy=email.policy.default)
 
 
@@ -59,8 +59,8 @@ def test_structure():
     assert message["date"].datetime == NOW
 
 
-def feedback_of(found, shape=Shape.RFC9990):
-    raw, _ = composed(found, shape)
+def feedback_of(found, report_format=ReportFormat.RFC9990):
+    raw, _ = composed(found, report_format)
     part = raw.decode().partition("Content-Type: message/feedback-report\r\n\r\n")[2].partition("\r\n\r\n")[0]
     return [tuple(line.split(": ", 1)) for line in part.split("\r\n")]
 
@@ -107,9 +107,9 @@ def test_identity_alignment_was_turned_around():
     # RUF-10
     found = incident({"dmarc": {"result": "pass", "aligned": [{"mechanism": "spf", "domain": "example.com"}]}})
     assert dict(feedback_of(found))["Identity-Alignment"] == "dkim"
-    assert dict(feedback_of(found, Shape.RFC7489))["Identity-Alignment"] == "spf"
+    assert dict(feedback_of(found, ReportFormat.RFC7489))["Identity-Alignment"] == "spf"
     assert dict(feedback_of(incident()))["Identity-Alignment"] == "dkim, spf"
-    assert dict(feedback_of(incident(), Shape.RFC7489))["Identity-Alignment"] == "none"
+    assert dict(feedback_of(incident(), ReportFormat.RFC7489))["Identity-Alignment"] == "none"
 
 
 def test_nothing_personal_is_told():

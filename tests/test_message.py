@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 from reporting import BEGIN, END, outcome, report
 
-from dmarcmilter.config.schema import Reports
+from dmarcmilter.config.schema import ReportFormat, Reports
 from dmarcmilter.reports.aggregate.mail_message import Attachment, Sender, compose, compressed, compressed_within
-from dmarcmilter.reports.aggregate.xml_report import Shape, to_xml
+from dmarcmilter.reports.aggregate.xml_report import to_xml
 
 NOW = datetime(2027, 1, 17, 1, 2, 3, tzinfo=UTC)
 SENDER = Sender("Example Receiver", "dmarc@receiver.example")
@@ -18,9 +18,9 @@ ID = "0123456789abcdef0123456789abcdef"
 FOUND = report(outcome())
 
 
-def attachment(shape=Shape.RFC9990, content=None, domain="example.com"):
-    content = content or compressed(FOUND, shape)
-    return Attachment(ID, domain, BEGIN, END, shape, "mx.receiver.example", content, 1)
+def attachment(report_format=ReportFormat.RFC9990, content=None, domain="example.com"):
+    content = content or compressed(FOUND, report_format)
+    return Attachment(ID, domain, BEGIN, END, report_format, "mx.receiver.example", content, 1)
 
 
 def parsed(message):
@@ -40,11 +40,11 @@ def test_message():
     assert part.get_content_type() == "application/gzip"
     assert part.get_content_disposition() == "attachment"
     assert part.get_filename() == f"mx.receiver.example!example.com!{BEGIN}!{END}!{ID}.xml.gz"
-    assert gzip.decompress(part.get_content()) == to_xml(FOUND, Shape.RFC9990)
+    assert gzip.decompress(part.get_content()) == to_xml(FOUND, ReportFormat.RFC9990)
 
 
 def test_older_shape_has_a_report_id_like_a_message_id():
-    message = parsed(compose(attachment(Shape.RFC7489), SENDER, "rua@example.com", NOW))
+    message = parsed(compose(attachment(ReportFormat.RFC7489), SENDER, "rua@example.com", NOW))
     assert message["subject"].endswith(f"Report-ID: <{ID}@mx.receiver.example>")
 
 
@@ -62,7 +62,7 @@ def test_lines_are_short_ascii_and_end_in_crlf():
 
 
 def test_compression_is_repeatable():
-    assert compressed(FOUND, Shape.RFC9990) == compressed(FOUND, Shape.RFC9990)
+    assert compressed(FOUND, ReportFormat.RFC9990) == compressed(FOUND, ReportFormat.RFC9990)
 
 
 def test_a_report_is_cut_to_its_limit():
@@ -72,7 +72,7 @@ def test_a_report_is_cut_to_its_limit():
     many = [outcome(client_ip=f"192.0.{n // 250}.{n % 250}") for n in range(2000)]
     whole = report(*many, *[outcome(client_ip="198.51.100.1")] * 50)
     limit = 15_000
-    content = compressed_within(whole, Shape.RFC9990, limit)
+    content = compressed_within(whole, ReportFormat.RFC9990, limit)
     assert len(compose(attachment(content=content), SENDER, "rua@example.com", NOW)) < limit
     xml = gzip.decompress(content).decode()
     assert "<source_ip>198.51.100.1</source_ip>" in xml

@@ -303,7 +303,7 @@ def test_dead_keys_of_strangers_hold_nothing_up(running, dns):
     dead = {f"sel._domainkey.n{number}.dead.example": {"_": "timeout"} for number in range(9)}
     dns.load(ZONE | dead)
     try:
-        daemon = running(dns={"nameservers": [f"127.0.0.1:{dns.port}"], "strangers_budget": 0.5})
+        daemon = running(dns={"nameservers": [f"127.0.0.1:{dns.port}"], "unaligned_budget": 0.5})
         began = time.monotonic()
         verdict, record = deliver(daemon, message=signed_by_strangers(9))
         assert time.monotonic() - began < 2.0

@@ -264,12 +264,12 @@ def test_limit_of_a_domain(tmp_path):
     assert world.go().sent == 1
 
 
-def test_size_limit_of_the_older_shape(tmp_path):
+def test_size_limit_of_the_older_format(tmp_path):
     # AGG-04
     record = "v=DMARC1; p=reject; rua=mailto:dmarc@example.com!1k"
-    for shape, sent in (("rfc7489", 0), ("rfc9990", 1)):
-        (tmp_path / shape).mkdir()
-        world = Site(tmp_path / shape, shape=shape)
+    for name, sent in (("rfc7489", 0), ("rfc9990", 1)):
+        (tmp_path / name).mkdir()
+        world = Site(tmp_path / name, format=name)
         world.ingest(passed(policy={"record": record}))
         assert world.go().sent == sent
 

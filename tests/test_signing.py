@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from signing import ed25519_key, key_record, rsa_key
 from zones import Zone
 
+from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.mail import message_file
 from dmarcmilter.mail.message import Message
 from dmarcmilter.pipeline import process, read
 from dmarcmilter.reports.aggregate.mail_message import Attachment, Sender, compose
-from dmarcmilter.reports.aggregate.xml_report import Shape
 from dmarcmilter.reports.delivery.dkim_signing import KeyUnusableError, Signer, private_key, signed
 
 NOW = datetime(2027, 1, 17, 1, 2, 3, tzinfo=UTC)
@@ -23,7 +23,7 @@ SENDER = Sender("Example Receiver", "dmarc@receiver.example")
 
 
 def attachment(content=b"x" * 3000):
-    return Attachment("a" * 32, "example.com", 0, 86_399, Shape.RFC9990, "receiver.example", content, 3)
+    return Attachment("a" * 32, "example.com", 0, 86_399, ReportFormat.RFC9990, "receiver.example", content, 3)
 
 
 def judged(raw, zone):

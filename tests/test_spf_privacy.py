@@ -13,7 +13,7 @@ from mta.running import conf
 
 from dmarcmilter.auth import authentication_results, spf
 from dmarcmilter.auth.results import SpfWord
-from dmarcmilter.config.schema import Reports
+from dmarcmilter.config.schema import ReportFormat, Reports
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.explain import as_text, explain
 from dmarcmilter.policy import quarantine_method
@@ -21,7 +21,7 @@ from dmarcmilter.reasons import Language
 from dmarcmilter.reports.aggregate.grouping import Grouping
 from dmarcmilter.reports.aggregate.mail_message import Sender
 from dmarcmilter.reports.aggregate.planning import made_report
-from dmarcmilter.reports.aggregate.xml_report import Shape, to_xml
+from dmarcmilter.reports.aggregate.xml_report import to_xml
 from dmarcmilter.reports.failure.incident import Observed, incident_of
 from dmarcmilter.reports.failure.mail_message import compose
 from dmarcmilter.reports.failure.redaction import Redaction
@@ -53,7 +53,7 @@ def about(result):
     yield from (as_text(explain(record, language), language) for language in Language)
     yield from reported(record)
     incident = incident_of(record, Observed((), f"{LOCAL}@example.com"), Redaction(b"k" * 32), "1")
-    yield compose(incident, Sender("Receiver", "r@example.net"), Shape.RFC9990).decode()
+    yield compose(incident, Sender("Receiver", "r@example.net"), ReportFormat.RFC9990).decode()
 
 
 TEXTS = reply.Texts("no: {reason}", "no: {reason}", "later: {reason}", "https://example.net/?why={reason}")
@@ -69,7 +69,7 @@ def reported(record):
     (group,) = grouping.groups()
     found = type("Found", (), {"group": group})
     report = made_report(Reports(org_name="x", email="r@example.net"), found, "1", (1, 2))
-    return [to_xml(report, shape).decode() for shape in Shape]
+    return [to_xml(report, report_format).decode() for report_format in ReportFormat]
 
 
 # What the resolver says of a name that it cannot answer for; of older versions too, with the server's address.

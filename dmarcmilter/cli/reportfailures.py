@@ -53,4 +53,4 @@ def _of_spool(config: Config, run: Run, identifier: str) -> bytes:
     found = [entry.incident for entry, _ in run.incidents() if entry.incident.id == identifier]
     if found and not config.reports.email:
         fail("[reports] email: needed to make reports")
-    return compose(found[0], sender_of(config.reports), config.reports.shape) if found else b""
+    return compose(found[0], sender_of(config.reports), config.reports.format) if found else b""

@@ -104,7 +104,7 @@ def show(config: Config, day: date | None, domain: str) -> int:
     with in_words():
         found = whole_day(a_store(config), config.reports, day or _yesterday(), domain)
     for report in found:
-        click.echo(to_xml(report, config.reports.shape).decode(), nl=False)
+        click.echo(to_xml(report, config.reports.format).decode(), nl=False)
     if not found:
         click.echo(f"nothing to report about {domain} on {day or _yesterday()}", err=True)
     return 0 if found else 1

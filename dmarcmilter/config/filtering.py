@@ -76,7 +76,7 @@ class Dns:
     timeout: float = 5.0
     message_budget: float = 20.0
     message_queries: int = 150
-    strangers_budget: float = 3.0
+    unaligned_budget: float = 3.0
     cache_entries: int = 50_000
     cache_megabytes: int = 16
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 
-from dmarcmilter.config import toml_errors
+from dmarcmilter.config import renamed_keys, toml_errors
 from dmarcmilter.config.schema import Config
 from dmarcmilter.config.toml_positions import Path as KeyPath
-from dmarcmilter.config.toml_positions import Position, position_of
+from dmarcmilter.config.toml_positions import Position, places, position_of
 from dmarcmilter.config.type_errors import Wrong, first_wrong, table_of
 from dmarcmilter.config.validation import UnusableError, check
 
@@ -60,7 +60,7 @@ class Loaded:
         """The error with file and line, for one that came up when a configuration without fault was put to use."""
         if not self.path:
             return error
-        return ConfigError(error.text, where=self.path, position=position_of(self.source, _path_in(error.text, {})))
+        return _error_at(_path_in(error.text, {}), error.text, self.source, self.path)
 
 
 def load(path: str) -> Config:
@@ -75,6 +75,7 @@ def read(path: str) -> Loaded:
     values = _values(text, path)
     config = _converted(values, text, path)
     warnings = [BYTE_ORDER_MARK] if text != source else []
+    warnings += renamed_keys.warnings(values)
     if "mode" not in values.get("policy", {}):
         warnings.append(MODE_NOT_WRITTEN)
     return Loaded(config, tuple(warnings), path, text)
@@ -118,17 +119,27 @@ def _values(text: str, where: str) -> dict[str, Any]:
 
 
 def _converted(values: dict[str, Any], text: str, where: str) -> Config:
-    wrong = _unknown_key(values) or first_wrong(values, Config)
+    wrong = renamed_keys.key_given_twice(values)
+    values = renamed_keys.with_new_names(values)
+    wrong = wrong or _unknown_key(values) or first_wrong(values, Config)
     if wrong is not None:
-        raise ConfigError(wrong.text, where=where, position=position_of(text, wrong.path))
+        raise _error_at(wrong.path, wrong.text, text, where)
     try:
         config = msgspec.convert(values, Config)
         check(config)
     except (msgspec.ValidationError, UnusableError) as error:
         path = _element_in(str(error), _path_in(str(error), values), values)
         message = _with_value(str(error), path, values)
-        raise ConfigError(message, where=where, position=position_of(text, path)) from None
+        raise _error_at(path, message, text, where) from None
     return config
+
+
+def _error_at(path: KeyPath, message: str, text: str, where: str) -> ConfigError:
+    """The error with the position of the key in the text, also where the text has the key's old name."""
+    old_path = renamed_keys.old_path(path)
+    if old_path is not None and any(place.path == old_path for place in places(text)):
+        path, message = old_path, f"{message} ({old_path[1]} is its old name)"
+    return ConfigError(message, where=where, position=position_of(text, path))
 
 
 def _unknown_key(values: dict[str, Any], schema: type = Config, path: KeyPath = (), section: str = "") -> Wrong | None:

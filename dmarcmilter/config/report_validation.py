@@ -4,9 +4,9 @@ import re
 from ipaddress import ip_address
 
 from dmarcmilter.config.schema import FailureReports, Reports, StartTls
+from dmarcmilter.dmarc.report_uri import address_of
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import is_within
-from dmarcmilter.reports.delivery.destinations import address_of
 
 MAX_TEXT = 255
 SMALLEST_MESSAGE = 10_000

@@ -1,13 +1,18 @@
-"""Sections of the conf file for what comes after the verdict: history, reports, the log."""
+"""Sections of the conf file about everything after the decision: history, reports, metrics, log."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from dmarcmilter.reports.aggregate.xml_report import Shape
+
+class ReportFormat(StrEnum):
+    """The XML format of aggregate reports, and the fields of failure reports that differ between the RFCs."""
+
+    RFC9990 = "rfc9990"
+    RFC7489 = "rfc7489"
 
 
 class StartTls(StrEnum):
-    """How reports go to the relay."""
+    """Whether reports are sent to the relay over TLS."""
 
     REQUIRED = "required"
     OPPORTUNISTIC = "opportunistic"
@@ -39,7 +44,7 @@ class Reports:
     org_name: str = ""
     contact: str = ""
     submitter: str = ""
-    shape: Shape = Shape.RFC9990
+    format: ReportFormat = ReportFormat.RFC9990
     relay: str = "127.0.0.1:25"
     starttls: StartTls = StartTls.OPPORTUNISTIC
     relay_ca_file: str = ""

@@ -25,7 +25,17 @@ from dmarcmilter.config.filtering import (
     Seal,
 )
 from dmarcmilter.config.override_entries import OverrideEntry
-from dmarcmilter.config.reporting import FailureReports, History, Log, LogFacility, LogLevel, Metrics, Reports, StartTls
+from dmarcmilter.config.reporting import (
+    FailureReports,
+    History,
+    Log,
+    LogFacility,
+    LogLevel,
+    Metrics,
+    ReportFormat,
+    Reports,
+    StartTls,
+)
 
 __all__ = [
     "IGNORED",
@@ -52,6 +62,7 @@ __all__ = [
     "Policy",
     "Quarantine",
     "Recipients",
+    "ReportFormat",
     "Reports",
     "Seal",
     "StartTls",

@@ -7,6 +7,7 @@ import unicodedata
 from datetime import date
 from typing import Any
 
+from dmarcmilter.config.renamed_keys import current_path
 from dmarcmilter.config.toml_positions import Place, Position, places
 from dmarcmilter.config.type_errors import SECRETS, defaults_of, kind_of, table_of, with_value
 
@@ -152,6 +153,7 @@ def _about(key: str, text: str, position: Position, schema: type) -> tuple[str, 
 
 def _hint(path: list[str], schema: type) -> tuple[Any, Any]:
     """The type of the key at this path and its default; None: the schema has no such key."""
+    path = [str(name) for name in current_path(tuple(path))]
     for name in path[:-1]:
         inner = table_of(typing.get_type_hints(schema).get(name))
         if inner is None:

@@ -47,7 +47,7 @@ def check(config: Config) -> None:
     _check_names(config)
     _check_rules(config)
     _check_recipients(config.recipients)
-    _require(0 <= config.dns.strangers_budget <= 240, "[dns] strangers_budget: seconds, not negative, at most 240")
+    _require(0 <= config.dns.unaligned_budget <= 240, "[dns] unaligned_budget: seconds, not negative, at most 240")
     _require(0 < config.defer.cap <= 432_000, "[defer] cap: seconds, above 0, at most 432000 (5 days)")
     _check_seal(config.arc.seal)
     wrong = report_validation.problem(config.reports)

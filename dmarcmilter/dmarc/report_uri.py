@@ -1,10 +1,13 @@
-"""The report addresses of a record: dmarc-urilist (RFC 9989 4.8), and how the faults of a record are told."""
+"""Report URIs of a policy record: the list in rua and ruf (dmarc-urilist, RFC 9989 4.8), and the address in a URI."""
 
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 
 from dmarcmilter.dmarc import record_faults
 from dmarcmilter.dmarc.record_faults import FaultKind
+from dmarcmilter.mail import domain as domains
+from dmarcmilter.mail.domain import Domain
 
 MAX_URIS = 16
 """Of one tag."""
@@ -17,6 +20,8 @@ MAX_SHOWN = 32
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?#\[\]@$&'()*+=-]|%[0-9A-Fa-f]{2})+")
 _MAILTO = re.compile(r"mailto:[^@?]+@[^@?]+(?:\?.*)?", re.IGNORECASE)
 _OBSOLETE_SIZE = re.compile(r"![0-9]+[kmgt]?", re.IGNORECASE)
+# Dot-atoms only (RFC 5322 3.2.3): a quoted local-part may hold what does harm on the way to a command line.
+_ADDRESS = re.compile(r"([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64})@([^@]{1,253})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +71,21 @@ def _parse_one(item: str) -> str | None:
         return None
     is_mailto = uri[:7].lower() == "mailto:"
     return uri if not is_mailto or _MAILTO.fullmatch(uri) else None
+
+
+def address_of(uri: str) -> str | None:
+    """The address in a mailto URI (RFC 6068), its domain in normal form; None: an address that no report is sent to."""
+    scheme, _, rest = uri.partition(":")
+    if scheme.lower() != "mailto":
+        return None
+    raw = unquote_to_bytes(rest.partition("?")[0])
+    match = _ADDRESS.fullmatch(raw.decode("utf-8", "replace"))
+    if match is None or match[1].startswith((".", "-")) or match[1].endswith(".") or ".." in match[1]:
+        return None
+    domain = domains.parse(match[2])
+    return f"{match[1]}@{domain}" if domain else None
+
+
+def host_of(address: str) -> Domain:
+    """The domain of an address that `address_of` returned."""
+    return Domain(address.rpartition("@")[2])

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import format_datetime, formataddr
 
-from dmarcmilter.reports.aggregate.xml_report import Report, Shape, pieces
+from dmarcmilter.config.schema import ReportFormat
+from dmarcmilter.reports.aggregate.xml_report import Report, pieces
 
 CRLF = "\r\n"
 BASE64_LINE = 76
@@ -36,7 +37,7 @@ class Attachment:
     """The policy domain."""
     begin: int
     end: int
-    shape: Shape
+    shape: ReportFormat
     submitter: str
     """The domain name of the Mail Receiver, in Subject and file name; kept, so that each try has the same name."""
     content: bytes
@@ -50,12 +51,12 @@ class Attachment:
         return f"{self.submitter}!{self.domain}!{self.begin}!{self.end}!{self.report_id}.xml.gz"
 
 
-def report_id_text(report_id: str, submitter: str, shape: Shape) -> str:
+def report_id_text(report_id: str, submitter: str, shape: ReportFormat) -> str:
     """As Subject and XML have it. RFC 7489 7.2.1.1 wants the form of a Message-ID, RFC 9990 3.5.1 does not."""
-    return report_id if shape is Shape.RFC9990 else f"{report_id}@{submitter}"
+    return report_id if shape is ReportFormat.RFC9990 else f"{report_id}@{submitter}"
 
 
-def compressed(report: Report, shape: Shape) -> bytes:
+def compressed(report: Report, shape: ReportFormat) -> bytes:
     """The same octets for the same report: no time of compression in it."""
     whole = io.BytesIO()
     with gzip.GzipFile(fileobj=whole, mode="wb", compresslevel=GZIP_LEVEL, mtime=0) as stream:
@@ -64,7 +65,7 @@ def compressed(report: Report, shape: Shape) -> bytes:
     return whole.getvalue()
 
 
-def compressed_within(report: Report, shape: Shape, max_message: int) -> bytes:
+def compressed_within(report: Report, shape: ReportFormat, max_message: int) -> bytes:
     """So that the message has at most so many octets: the rows with most messages stay, the rest is told in a note."""
     content = compressed(report, shape)
     total = sum(row.count for row in report.rows)
@@ -82,7 +83,7 @@ def compose(attachment: Attachment, sender: Sender, address: str, now: datetime)
     """The whole message with CRLF line ends, ASCII only, not yet signed."""
     boundary = f"=_{attachment.report_id}"
     rid = report_id_text(attachment.report_id, attachment.submitter, attachment.shape)
-    rid = rid if attachment.shape is Shape.RFC9990 else f"<{rid}>"
+    rid = rid if attachment.shape is ReportFormat.RFC9990 else f"<{rid}>"
     header = [
         f"From: {formataddr((sender.org_name, sender.email))}",
         f"To: {address}",

@@ -174,10 +174,10 @@ class Planner:
         domain, submitter = Domain(configuration.policy.domain), submitter_of(settings)
         begin, end = period(day)
         unique = report_id(submitter, domain, begin, supplement)
-        made = made_report(settings, found, report_id_text(unique, submitter, settings.shape), (begin, end))
-        content = compressed_within(made, settings.shape, settings.max_message_bytes)
+        made = made_report(settings, found, report_id_text(unique, submitter, settings.format), (begin, end))
+        content = compressed_within(made, settings.format, settings.max_message_bytes)
         attachment = Attachment(
-            unique, domain, begin, end, settings.shape, submitter, content, found.group.messages
+            unique, domain, begin, end, settings.format, submitter, content, found.group.messages
         )  # fmt: skip
         return Planned(
             attachment=attachment,

@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from dmarcmilter.auth.results import DkimWord, SpfScope, SpfWord
+from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.record import AlignmentMode, Policy
 from dmarcmilter.policy.types import Override
@@ -32,11 +33,6 @@ _AFTER_COUNT = b"</count>"
 
 # What XML 1.0 cannot hold, not even as a character reference, and all else that is no plain text (XML 1.0, 2.2).
 _UNPRINTABLE = re.compile("[^\u0020-\u007e\u00a0-\u2027\u202f-\ud7ff\ue000-\ufffd\U00010000-\U0010fffd]")
-
-
-class Shape(StrEnum):
-    RFC9990 = "rfc9990"
-    RFC7489 = "rfc7489"
 
 
 class Disposition(StrEnum):
@@ -126,14 +122,14 @@ class Report:
     """At least one (RFC 9990 3.1.1.2)."""
 
 
-def to_xml(report: Report, shape: Shape) -> bytes:
+def to_xml(report: Report, shape: ReportFormat) -> bytes:
     """The whole document."""
     return b"".join(pieces(report, shape))
 
 
-def pieces(report: Report, shape: Shape) -> Iterator[bytes]:
+def pieces(report: Report, shape: ReportFormat) -> Iterator[bytes]:
     """The document in pieces: a report of a hundred thousand rows never stands in memory as one tree."""
-    root = f'feedback xmlns="{NAMESPACE}"' if shape is Shape.RFC9990 else "feedback"
+    root = f'feedback xmlns="{NAMESPACE}"' if shape is ReportFormat.RFC9990 else "feedback"
     yield f'<?xml version="1.0" encoding="UTF-8"?>\n<{root}>\n'.encode("ascii")
     version = ET.Element("version")
     version.text = VERSION
@@ -144,7 +140,7 @@ def pieces(report: Report, shape: Shape) -> Iterator[bytes]:
     yield b"</feedback>\n"
 
 
-def _records(rows: Iterable[Row], shape: Shape) -> Iterator[bytes]:
+def _records(rows: Iterable[Row], shape: ReportFormat) -> Iterator[bytes]:
     """Most rows of a report differ from another in source and count only: the rest is written once for all of them."""
     known: dict[tuple[object, ...], bytes] = {}
     size = 0
@@ -187,7 +183,7 @@ def _add_if(parent: ET.Element, name: str, text: object) -> None:
         _add(parent, name, text)
 
 
-def _metadata(metadata: ReportMetadata, shape: Shape) -> ET.Element:
+def _metadata(metadata: ReportMetadata, shape: ReportFormat) -> ET.Element:
     """RFC 9990 3.1.1.3: one error element at most; RFC 7489: any number, and no generator."""
     element = ET.Element("report_metadata")
     _add(element, "org_name", metadata.org_name)
@@ -197,7 +193,7 @@ def _metadata(metadata: ReportMetadata, shape: Shape) -> ET.Element:
     period = ET.SubElement(element, "date_range")
     _add(period, "begin", metadata.begin)
     _add(period, "end", metadata.end)
-    if shape is Shape.RFC7489:
+    if shape is ReportFormat.RFC7489:
         for error in metadata.errors:
             _add(element, "error", error, MAX_ERROR)
         return element
@@ -207,11 +203,11 @@ def _metadata(metadata: ReportMetadata, shape: Shape) -> ET.Element:
     return element
 
 
-def _policy(policy: PolicyPublished, shape: Shape) -> ET.Element:
+def _policy(policy: PolicyPublished, shape: ReportFormat) -> ET.Element:
     """RFC 9990 3.1.1.5: discovered or default values; RFC 7489: sp, pct and fo are required."""
     element = ET.Element("policy_published")
     _add(element, "domain", policy.domain)
-    if shape is Shape.RFC7489:
+    if shape is ReportFormat.RFC7489:
         _add(element, "adkim", policy.adkim)
         _add(element, "aspf", policy.aspf)
         _add(element, "p", policy.p)
@@ -230,7 +226,7 @@ def _policy(policy: PolicyPublished, shape: Shape) -> ET.Element:
     return element
 
 
-def _record(row: Row, shape: Shape) -> ET.Element:
+def _record(row: Row, shape: ReportFormat) -> ET.Element:
     """RFC 9990 3.1.1.7 to 3.1.1.13."""
     record = ET.Element("record")
     element = ET.SubElement(record, "row")
@@ -245,14 +241,14 @@ def _record(row: Row, shape: Shape) -> ET.Element:
         _dkim(ET.SubElement(results, "dkim"), found, shape)
     if row.spf_result is not None:
         _spf(ET.SubElement(results, "spf"), row.spf_result, shape)
-    elif shape is Shape.RFC7489:
+    elif shape is ReportFormat.RFC7489:
         # RFC 7489 appendix C: "There will always be at least one SPF result."
         _spf(ET.SubElement(results, "spf"), SpfAuth(row.envelope_from, SpfScope.MFROM, SpfWord.NONE), shape)
     return record
 
 
-def _evaluated(element: ET.Element, row: Row, shape: Shape) -> None:
-    legacy = shape is Shape.RFC7489
+def _evaluated(element: ET.Element, row: Row, shape: ReportFormat) -> None:
+    legacy = shape is ReportFormat.RFC7489
     as_none = legacy and row.disposition is Disposition.PASS
     _add(element, "disposition", Disposition.NONE if as_none else row.disposition)
     _add(element, "dkim", row.dkim)
@@ -263,19 +259,19 @@ def _evaluated(element: ET.Element, row: Row, shape: Shape) -> None:
         _add_if(reason, "comment", override.comment)
 
 
-def _dkim(element: ET.Element, found: DkimAuth, shape: Shape) -> None:
+def _dkim(element: ET.Element, found: DkimAuth, shape: ReportFormat) -> None:
     """The selector is required in RFC 9990 only."""
     _add(element, "domain", found.domain)
-    if found.selector or shape is Shape.RFC9990:
+    if found.selector or shape is ReportFormat.RFC9990:
         _add(element, "selector", found.selector)
     _add(element, "result", found.result)
     _add_if(element, "human_result", found.human_result)
 
 
-def _spf(element: ET.Element, found: SpfAuth, shape: Shape) -> None:
+def _spf(element: ET.Element, found: SpfAuth, shape: ReportFormat) -> None:
     """RFC 9990 3.1.1.13: the only scope is mfrom, also for the null reverse-path and its domain of HELO."""
     _add(element, "domain", found.domain)
-    _add(element, "scope", found.scope if shape is Shape.RFC7489 else SpfScope.MFROM)
+    _add(element, "scope", found.scope if shape is ReportFormat.RFC7489 else SpfScope.MFROM)
     _add(element, "result", found.result)
-    if shape is Shape.RFC9990:
+    if shape is ReportFormat.RFC9990:
         _add_if(element, "human_result", found.human_result)

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import unquote_to_bytes
 
 from dmarcmilter.dmarc import record as records
+from dmarcmilter.dmarc.report_uri import address_of, host_of
 from dmarcmilter.dns.lookup import Lookup, Status
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import MAX_NAME, Domain, is_within
@@ -18,8 +18,6 @@ MAX_RECORDS = 20
 
 REPORT_PREFIX = "._report._dmarc."
 
-# Dot-atoms only (RFC 5322 3.2.3): a quoted local-part may hold what does harm on the way to a command line.
-_ADDRESS = re.compile(r"([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64})@([^@]{1,253})")
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZE = re.compile(r"([0-9]{1,12})([kmgt]?)", re.IGNORECASE)
 
@@ -43,23 +41,6 @@ class Destination:
 
 Organization = Callable[[Domain], Domain | None]
 """The Organizational Domain; None: DNS did not say."""
-
-
-def address_of(uri: str) -> str | None:
-    """The address of a mailto URI (RFC 6068), its domain in normal form; None: not one that we send to."""
-    scheme, _, rest = uri.partition(":")
-    if scheme.lower() != "mailto":
-        return None
-    raw = unquote_to_bytes(rest.partition("?")[0])
-    found = _ADDRESS.fullmatch(raw.decode("utf-8", "replace"))
-    if found is None or found[1].startswith((".", "-")) or found[1].endswith(".") or ".." in found[1]:
-        return None
-    domain = domains.parse(found[2])
-    return f"{found[1]}@{domain}" if domain else None
-
-
-def host_of(address: str) -> Domain:
-    return Domain(address.rpartition("@")[2])
 
 
 def verify(

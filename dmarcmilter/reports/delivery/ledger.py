@@ -11,12 +11,12 @@ from datetime import date
 from itertools import islice
 from typing import Any
 
+from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.history.store import execute, execute_many, rows, stream
 from dmarcmilter.reports.aggregate.day_outcomes import date_of, number
 from dmarcmilter.reports.aggregate.days import SAW_PASS, Days
 from dmarcmilter.reports.aggregate.grouping import period
 from dmarcmilter.reports.aggregate.mail_message import Attachment
-from dmarcmilter.reports.aggregate.xml_report import Shape
 from dmarcmilter.reports.delivery.report_tables import Delivery, Due, Kind, Planned, PlannedFailure, State
 
 DAY = 86_400
@@ -283,12 +283,12 @@ def _insert_delivery(
 def _attachment(row: Any) -> Attachment:
     begin, end = period(date_of(row.day))
     return Attachment(
-        row.report_id, row.domain, begin, end, Shape(row.shape), row.submitter, bytes(row.content), row.messages
+        row.report_id, row.domain, begin, end, ReportFormat(row.shape), row.submitter, bytes(row.content), row.messages
     )
 
 
 def _delivery(row: Any) -> Delivery:
     return Delivery(
-        row.id, row.report, Kind(row.kind), row.domain, row.organization, row.record, Shape(row.shape), row.uri,
+        row.id, row.report, Kind(row.kind), row.domain, row.organization, row.record, ReportFormat(row.shape), row.uri,
         row.address or "", row.attempts, row.token, row.created,
     )  # fmt: skip

@@ -5,10 +5,10 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
+from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.history.store import Store, execute, rows
 from dmarcmilter.reports.aggregate.day_outcomes import Source
 from dmarcmilter.reports.aggregate.mail_message import Attachment
-from dmarcmilter.reports.aggregate.xml_report import Shape
 
 
 class Kind(StrEnum):
@@ -64,7 +64,7 @@ class PlannedFailure:
     day: date
     digest: str
     """Of its kind: failure.kind."""
-    shape: Shape
+    shape: ReportFormat
     submitter: str
     incidents: int
     record: str
@@ -81,7 +81,7 @@ class Delivery:
     domain: str
     organization: str
     record: str
-    shape: Shape
+    shape: ReportFormat
     uri: str
     address: str
     attempts: int

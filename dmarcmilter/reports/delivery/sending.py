@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from heapq import heappop, heappush
 from itertools import islice
 
-from dmarcmilter.config.schema import Reports
+from dmarcmilter.config.schema import ReportFormat, Reports
 from dmarcmilter.dmarc.discovery import Method, discover
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dns.lookup import Lookup
@@ -17,7 +17,6 @@ from dmarcmilter.history.store import StoreError
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.reports.aggregate.mail_message import Sender, compose
 from dmarcmilter.reports.aggregate.planning import submitter_of
-from dmarcmilter.reports.aggregate.xml_report import Shape
 from dmarcmilter.reports.delivery.destination_verification import Asked, Verifier
 from dmarcmilter.reports.delivery.destinations import Destination, Verification, excluded, size_limit, verify
 from dmarcmilter.reports.delivery.dkim_signing import Signer, signed
@@ -296,7 +295,7 @@ class Sending:
             done.refused += 1
             return None
         limit = size_limit(delivery.record, delivery.uri, tag=TAGS[delivery.kind])
-        if delivery.shape is Shape.RFC7489 and limit is not None and len(message) > limit:
+        if delivery.shape is ReportFormat.RFC7489 and limit is not None and len(message) > limit:
             self._ledger.set_state(delivery, State.REFUSED, now(), f"larger than the {limit} octets of its record")
             done.refused += 1
             return None

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from email.utils import format_datetime, formataddr
 
+from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.reports.aggregate.mail_message import CRLF, Sender
-from dmarcmilter.reports.aggregate.xml_report import Shape
 from dmarcmilter.reports.failure.incident import Incident, Outcome
 from dmarcmilter.reports.failure.redaction import safe
 
@@ -17,7 +17,7 @@ _DELIVERY = {"accept": "delivered", "quarantine": "policy", "reject": "reject"}
 """RFC 6591 3.2.2."""
 
 
-def compose(incident: Incident, sender: Sender, shape: Shape = Shape.RFC9990) -> bytes:
+def compose(incident: Incident, sender: Sender, shape: ReportFormat = ReportFormat.RFC9990) -> bytes:
     """The message with CRLF line ends but for To and Date: these are of each delivery."""
     boundary = f"=_{incident.id}"
     outcome, host = incident.outcome, sender.email.rpartition("@")[2]
@@ -59,7 +59,7 @@ def addressed(message: bytes, address: str, now: datetime) -> bytes:
     return f"To: {address}{CRLF}Date: {format_datetime(now)}{CRLF}".encode("ascii") + message
 
 
-def feedback(incident: Incident, host: str, shape: Shape) -> Iterator[tuple[str, object]]:
+def feedback(incident: Incident, host: str, shape: ReportFormat) -> Iterator[tuple[str, object]]:
     """The fields of message/feedback-report (RFC 6591 3.1, RFC 9991 4)."""
     outcome = incident.outcome
     domain, dmarc = outcome["author_domain"], outcome["dmarc"]
@@ -82,10 +82,10 @@ def feedback(incident: Incident, host: str, shape: Shape) -> Iterator[tuple[str,
     yield from _of_mechanisms(incident)
 
 
-def _identity_alignment(outcome: Outcome, shape: Shape) -> str:
+def _identity_alignment(outcome: Outcome, shape: ReportFormat) -> str:
     """RFC 9991 4: the mechanisms that failed to give an aligned identity; RFC 7489 7.3.1: those that did."""
     aligned = {found["mechanism"] for found in outcome["dmarc"].get("aligned") or ()}
-    told = sorted(aligned if shape is Shape.RFC7489 else {"dkim", "spf"} - aligned)
+    told = sorted(aligned if shape is ReportFormat.RFC7489 else {"dkim", "spf"} - aligned)
     return ", ".join(told) or "none"
 
 

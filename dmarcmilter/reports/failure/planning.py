@@ -120,7 +120,7 @@ class Merging:
         return Judged(Fate.WAIT, reason) if reason else Judged(Fate.REPORT)
 
     def planned(self, incident: Incident, spf_records: Sequence[tuple[str, str]], now: int) -> PlannedFailure:
-        outcome, shape = incident.outcome, self._settings.shape
+        outcome, shape = incident.outcome, self._settings.format
         whole = replace(incident, spf_records=spf_records)
         return PlannedFailure(
             report_id=incident.id,
