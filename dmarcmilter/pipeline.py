@@ -31,7 +31,7 @@ from dmarcmilter.policy import facts as cases
 from dmarcmilter.policy.decision import Decision
 from dmarcmilter.policy.deferral import BROKEN, Deferrals
 from dmarcmilter.policy.facts import Case, Draws
-from dmarcmilter.policy.quarantine_method import Channel
+from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.recipients.registry import NOBODY_ASKED, Recipients
 from dmarcmilter.policy.types import EVERY_MESSAGE, Action, QuarantineAction, Rules
 from dmarcmilter.response import arc_sealing
@@ -61,7 +61,7 @@ class Settings:
     discovery: DiscoverySettings
     rules: Rules
     facts: FactSources
-    quarantine: Channel
+    quarantine: QuarantineSettings
     response: ResponseSettings
     seals: bool = False
     """Whether an ARC Set is to be added: then the chain of every message has to be verified."""
@@ -138,15 +138,15 @@ def process(
         if evaluation.result is DmarcWord.TEMPERROR and decision.would_disposition is not Disposition.NONE:
             case = _with_client_names(case, lookup, settings.rules)
             decision = policy.decide(case, settings.rules, evaluation, assessment)
-    decision = quarantine_method.feasible(decision, message, settings.quarantine)
-    way, why_held = quarantine_method.way_of(decision, message, settings.quarantine)
+    decision = quarantine_method.with_feasible_action(decision, message, settings.quarantine)
+    method, why_held = quarantine_method.method_of(decision, message, settings.quarantine)
     sender, _, _ = spf.identity(message.envelope)
     mail_from_domain = None if path.is_null(message.envelope.mail_from) else sender
     hashed = message_id_hash.of_message(message, settings.facts.sampling_key)
     return Outcome(
         *(message, mail_from_domain, evidence, evaluation, assessment, decision, settings.rules.mode, case),
         message_id_hash=hashed,
-        set_apart=way,
+        set_apart=method,
         set_apart_reason=why_held,
         unvouched=mitigations.why_unvouched(case, settings.rules),
     )

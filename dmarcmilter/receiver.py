@@ -14,7 +14,7 @@ from dmarcmilter.mail import path
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.pipeline import FactSources, Settings
 from dmarcmilter.policy.deferral import Deferrals
-from dmarcmilter.policy.quarantine_method import Channel
+from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.recipients.choices_file import ListingFile, UnusableFileError
 from dmarcmilter.policy.recipients.database_cache import THREADS, Answers, DatabaseError
 from dmarcmilter.policy.recipients.registry import Recipients
@@ -122,9 +122,9 @@ def _texts(config: Config) -> Texts:
     )
 
 
-def _channel(config: Config) -> Channel:
-    return Channel(
-        way=config.policy.quarantine_action,
+def _channel(config: Config) -> QuarantineSettings:
+    return QuarantineSettings(
+        method=config.policy.quarantine_action,
         header_name=config.quarantine.header_name,
         header_value=config.quarantine.header_value,
         subject_tag=config.quarantine.subject_tag,

@@ -31,7 +31,7 @@ from dmarcmilter.pipeline import FactSources, Settings
 from dmarcmilter.policy import decision as policy
 from dmarcmilter.policy import facts as cases
 from dmarcmilter.policy import mitigations
-from dmarcmilter.policy.quarantine_method import Channel
+from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.recipients.registry import NOBODY_ASKED
 from dmarcmilter.policy.types import (
     AuthorAction,
@@ -48,8 +48,8 @@ from dmarcmilter.policy.types import (
 from dmarcmilter.response.plan import ResponseSettings
 from dmarcmilter.response.reply import Texts
 
-CHANNEL = Channel(
-    way=QuarantineAction.HOLD,
+CHANNEL = QuarantineSettings(
+    method=QuarantineAction.HOLD,
     header_name="X-DMARC-Quarantine",
     header_value="yes",
     subject_tag="[Suspected forgery]",

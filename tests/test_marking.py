@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dmarcmilter.config.text_validation import MAX_TAG
 from dmarcmilter.explain.catalogue import recognised
 from dmarcmilter.mail.message import Header
 from dmarcmilter.policy import quarantine_method
@@ -18,18 +19,18 @@ from dmarcmilter.policy.quarantine_method import (
     MAX_REMOVED,
     MAX_SUBJECT,
     MAX_SUBJECTS,
-    MAX_TAG,
-    feasible,
-    tagged,
+    with_feasible_action,
 )
 from dmarcmilter.policy.types import Action, QuarantineAction
+from dmarcmilter.response import quarantine_marks
 from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader, Quarantine, Redirect
 from dmarcmilter.response.plan import ResponseSettings, plan
+from dmarcmilter.response.quarantine_marks import tagged
 from dmarcmilter.response.reply import Texts
 
 ROWS = tomllib.loads((Path(__file__).parent / "cases" / "actions.toml").read_text(encoding="utf-8"))["set_apart"]
 TAG = "[Suspected forgery]"
-SUBJECT = replace(outcomes.CHANNEL, way=QuarantineAction.SUBJECT)
+SUBJECT = replace(outcomes.CHANNEL, method=QuarantineAction.SUBJECT)
 
 
 def octets(text):
@@ -40,10 +41,10 @@ def octets(text):
 def judged(*lines, channel, record="v=DMARC1; p=quarantine", to=(), **row):
     found = outcomes.evidence(record=record, spf=outcomes.spf(row.get("spf", "none")))
     mail = outcomes.message(*lines, recipients=tuple(path.encode("utf-8", "surrogateescape") for path in to))
-    rules = outcomes.rules(quarantine_action=channel.way, **row.get("rules", {}))
+    rules = outcomes.rules(quarantine_action=channel.method, **row.get("rules", {}))
     outcome = outcomes.outcome(found, row.get("mail", mail), rules)
-    decision = feasible(outcome.decision, outcome.message, channel)
-    way, reason = quarantine_method.way_of(decision, outcome.message, channel)
+    decision = with_feasible_action(outcome.decision, outcome.message, channel)
+    way, reason = quarantine_method.method_of(decision, outcome.message, channel)
     return replace(outcome, decision=decision, set_apart=way, set_apart_reason=reason)
 
 
@@ -69,7 +70,7 @@ def said(step):
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
 def test_set_apart(row):
-    channel = replace(outcomes.CHANNEL, way=QuarantineAction(row["way"]), **row.get("channel", {}))
+    channel = replace(outcomes.CHANNEL, method=QuarantineAction(row["way"]), **row.get("channel", {}))
     outcome = judged(
         *map(octets, row["header"]),
         channel=channel,
@@ -82,7 +83,7 @@ def test_set_apart(row):
 
 @pytest.mark.parametrize("way", ["header", "subject", "redirect"])
 def test_results_stand_above_the_mark(way):
-    channel = replace(outcomes.CHANNEL, way=QuarantineAction(way), mailbox="q@example.net")
+    channel = replace(outcomes.CHANNEL, method=QuarantineAction(way), mailbox="q@example.net")
     steps = plan(
         judged(channel=channel, to=["a@b.example"]),
         authserv_id="mx",
@@ -98,7 +99,7 @@ def test_results_stand_above_the_mark(way):
 def test_what_the_outcome_says_of_each_way():
     words = {"hold": "quarantine", "redirect": "quarantine", "header": "accept", "subject": "accept", "none": "accept"}
     for way, word in words.items():
-        outcome = judged(channel=replace(outcomes.CHANNEL, way=QuarantineAction(way)))
+        outcome = judged(channel=replace(outcomes.CHANNEL, method=QuarantineAction(way)))
         assert outcome.record()["action"] == word
         assert outcome.record()["disposition"] == ("none" if way == "none" else "quarantine")
 
@@ -148,18 +149,20 @@ def test_just_within_the_limits(headers):
 
 
 def test_recipients_that_we_do_not_know_keep_it_held():
-    channel = replace(outcomes.CHANNEL, way=QuarantineAction.REDIRECT, mailbox="q@example.net")
+    channel = replace(outcomes.CHANNEL, method=QuarantineAction.REDIRECT, mailbox="q@example.net")
     mail = outcomes.message(recipients=(b"a@b.example",), more_recipients=True)
     assert isinstance(asked(judged(channel=channel, mail=mail), channel)[-1], Quarantine)
 
 
 def test_recipients_beyond_the_limit_are_counted():
-    channel = replace(outcomes.CHANNEL, way=QuarantineAction.REDIRECT, mailbox="q@example.net", record_recipients=True)
-    outcome = judged(channel=channel, to=[f"r{n}@b.example" for n in range(quarantine_method.MAX_RECORDED + 7)])
+    channel = replace(
+        outcomes.CHANNEL, method=QuarantineAction.REDIRECT, mailbox="q@example.net", record_recipients=True
+    )
+    outcome = judged(channel=channel, to=[f"r{n}@b.example" for n in range(quarantine_marks.MAX_RECORDED + 7)])
     recorded, *_, redirect = asked(outcome, channel)
-    assert recorded.value.count("@") == quarantine_method.MAX_RECORDED
+    assert recorded.value.count("@") == quarantine_marks.MAX_RECORDED
     assert recorded.value.endswith(",\n\t(and 7 more)")
-    assert len(redirect.gone) == quarantine_method.MAX_RECORDED + 7
+    assert len(redirect.gone) == quarantine_marks.MAX_RECORDED + 7
 
 
 # --- subjects of the peer
@@ -212,7 +215,7 @@ def test_recipients_that_the_sender_made_up_never_reach_the_mailbox(written, rec
     """Whoever releases the message would send it to them."""
     channel = replace(
         outcomes.CHANNEL,
-        way=QuarantineAction.REDIRECT,
+        method=QuarantineAction.REDIRECT,
         mailbox="q@rcpt.example",
         record_recipients=record_recipients,
     )
@@ -228,13 +231,13 @@ def test_recipients_that_the_sender_made_up_never_reach_the_mailbox(written, rec
 @pytest.mark.parametrize(("many", "is_redirected"), [(MAX_REDIRECTED, True), (MAX_REDIRECTED + 1, False)])
 def test_redirection_of_many_recipients_is_a_hold(many, is_redirected):
     """It would cost the MTA time that grows with the square of their number."""
-    channel = replace(outcomes.CHANNEL, way=QuarantineAction.REDIRECT, mailbox="q@rcpt.example")
+    channel = replace(outcomes.CHANNEL, method=QuarantineAction.REDIRECT, mailbox="q@rcpt.example")
     steps = asked(judged(channel=channel, to=[f"u{n}@rcpt.example" for n in range(many)]), channel)
     assert any(isinstance(step, Redirect) for step in steps) == is_redirected
     assert any(isinstance(step, Quarantine) for step in steps) != is_redirected
 
 
-REDIRECT = replace(outcomes.CHANNEL, way=QuarantineAction.REDIRECT, mailbox="forged@rcpt.example")
+REDIRECT = replace(outcomes.CHANNEL, method=QuarantineAction.REDIRECT, mailbox="forged@rcpt.example")
 PLAIN = "a recipient is not written as a plain address"
 SPELLING = "the quarantine mailbox is a recipient in another spelling"
 HINDRANCES = {

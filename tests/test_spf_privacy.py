@@ -57,7 +57,9 @@ def about(result):
 
 
 TEXTS = reply.Texts("no: {reason}", "no: {reason}", "later: {reason}", "https://example.net/?why={reason}")
-CHANNEL = quarantine_method.Channel(outcomes.RULES.quarantine_action, "X-DMARC-Quarantine", "yes", "[x]", "", False)
+CHANNEL = quarantine_method.QuarantineSettings(
+    outcomes.RULES.quarantine_action, "X-DMARC-Quarantine", "yes", "[x]", "", False
+)
 
 
 def reported(record):

@@ -217,7 +217,7 @@ def listing(tmp_path_factory):
 
 def receiver_of(words, listing=None):
     rules = outcomes.rules(**words)
-    channel = replace(outcomes.CHANNEL, way=rules.quarantine_action, mailbox="q@rcpt.example")
+    channel = replace(outcomes.CHANNEL, method=rules.quarantine_action, mailbox="q@rcpt.example")
     recipients = {"recipients": listing} if listing else {}
     return Receiver(outcomes.settings(rules=rules, quarantine=channel, **recipients))
 

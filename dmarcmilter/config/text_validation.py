@@ -4,7 +4,6 @@ import re
 
 from dmarcmilter.config.filtering import Policy, Quarantine
 from dmarcmilter.mail import domain as domains
-from dmarcmilter.policy.quarantine_method import MAX_TAG
 from dmarcmilter.policy.types import QuarantineAction
 from dmarcmilter.response.reply import MAX_QUEUE_ID, MAX_REPLY, SEE
 
@@ -12,6 +11,8 @@ PLACEHOLDERS = ("domain", "policy_domain", "queue_id", "reason", "info_url")
 OF_THE_PAGE = ("domain", "policy_domain", "queue_id")
 TEXTS = ("reject_text", "author_text", "defer_text")
 MAX_TEXT = 300
+MAX_TAG = 44
+"""Bytes of the subject tag: with a space they fit into one encoded-word of 75 characters (RFC 2047 2)."""
 MAX_VALUE = 200
 """Octets of the mark's value."""
 

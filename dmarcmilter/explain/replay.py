@@ -33,7 +33,7 @@ from dmarcmilter.policy.types import EVERY_MESSAGE, Action, Exempt, QuarantineAc
 Record = dict[str, Any]
 
 UNTAGGED = "the Subject cannot be tagged: held"
-"""What marking.feasible records: the same message could not be tagged today."""
+"""What marking.with_feasible_action records: the same message could not be tagged today."""
 LONGEST_DEFERRAL = 7 * 86_400
 """Seconds: the age that an older version recorded for a message whose deferral could not be recorded."""
 NEEDED = ("draws", "lists", "exempt", "deferred_for", "would_disposition")
@@ -247,7 +247,7 @@ def _policy_record(found: Record) -> PolicyRecord:
 
 
 def _feasible(decision: Decision, record: Record, rules: Rules) -> Decision:
-    """As marking.feasible, of which the record tells only when it held the message."""
+    """As marking.with_feasible_action, of which the record tells only when it held the message."""
     untagged = any(found["comment"] == UNTAGGED for found in record["overrides"])
     marked = decision.disposition is Disposition.QUARANTINE and decision.action is Action.ACCEPT
     if not (untagged and marked and rules.quarantine_action is QuarantineAction.SUBJECT):

@@ -51,7 +51,7 @@ def register(service: Service) -> None:
         return callback
 
     _take_large_fields()
-    milter.set_flags(actions_for(service.receiver.pipeline.quarantine.way))
+    milter.set_flags(actions_for(service.receiver.pipeline.quarantine.method))
     for name in ("connect", "envfrom", "envrcpt", "header", "eoh", "body", "eom", "abort"):
         getattr(milter, f"set_{name}_callback")(forward(name))
     milter.set_helo_callback(forward("hello"))

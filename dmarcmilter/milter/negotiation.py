@@ -35,12 +35,12 @@ MACROS = (
 SILENT_STEPS = functools.reduce(operator.or_, SILENT.values())
 
 
-def actions_for(way: QuarantineAction) -> int:
+def actions_for(method: QuarantineAction) -> int:
     """Only who redirects needs to change recipients."""
-    return int(ACTIONS | REDIRECTING if way is QuarantineAction.REDIRECT else ACTIONS)
+    return int(ACTIONS | REDIRECTING if method is QuarantineAction.REDIRECT else ACTIONS)
 
 
-def agree(options: list[int], way: QuarantineAction, *, recipients: bool) -> int:
+def agree(options: list[int], method: QuarantineAction, *, recipients: bool) -> int:
     """Ask for just what is used: `options` is changed in place (actions, steps, and two that are unused).
 
     Returns the steps that get no answer. `recipients`: they are to be told, which few need.
@@ -48,5 +48,5 @@ def agree(options: list[int], way: QuarantineAction, *, recipients: bool) -> int
     offered_actions, offered_steps = options[0], options[1]
     silent = int(offered_steps & SILENT_STEPS)
     left_out = STEPS & ~Milter.P_NORCPT if recipients else STEPS
-    options[:] = [offered_actions & actions_for(way), offered_steps & left_out | silent, 0, 0]
+    options[:] = [offered_actions & actions_for(method), offered_steps & left_out | silent, 0, 0]
     return silent

@@ -81,7 +81,7 @@ class Session:
     def negotiate(self, options: list[int]) -> int:
         offered_actions, offered_steps = options[0], options[1]
         self._silent = agree(
-            options, self._service.receiver.pipeline.quarantine.way, recipients=self._service.needs_recipients
+            options, self._service.receiver.pipeline.quarantine.method, recipients=self._service.needs_recipients
         )
         self._leading_space = bool(offered_steps & Milter.P_HDR_LEADSPC)
         if offered_actions & milter.SETSYMLIST:

@@ -9,10 +9,9 @@ from dmarcmilter.dmarc.evaluation import DmarcWord
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.mail.message import Header
 from dmarcmilter.outcome import Outcome
-from dmarcmilter.policy import quarantine_method
-from dmarcmilter.policy.quarantine_method import Channel
+from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.types import Action, QuarantineAction
-from dmarcmilter.response import reply
+from dmarcmilter.response import quarantine_marks, reply
 from dmarcmilter.response.actions import Applied, ApplyError, DeleteHeader, InsertHeader, MtaAction
 from dmarcmilter.response.reply import Texts
 
@@ -34,10 +33,12 @@ class ResponseSettings:
         return (authserv_id, *self.further_ids)
 
 
-def plan(outcome: Outcome, *, authserv_id: str, settings: ResponseSettings, channel: Channel) -> tuple[MtaAction, ...]:
-    """What the MTA does: a refusal alone; or forged fields deleted bottom-up, ours put in, then the message set apart.
+def plan(
+    outcome: Outcome, *, authserv_id: str, settings: ResponseSettings, channel: QuarantineSettings
+) -> tuple[MtaAction, ...]:
+    """The actions for the MTA: a reply alone; or forged fields deleted bottom-up, ours inserted, then hold or redirect.
 
-    Authentication-Results goes in last, and so stands above all (RFC 8601 4.1).
+    Authentication-Results is inserted last, so that it stands above all (RFC 8601 4.1).
     """
     action = outcome.decision.action
     if action in (Action.REJECT, Action.TEMPFAIL):
@@ -45,14 +46,14 @@ def plan(outcome: Outcome, *, authserv_id: str, settings: ResponseSettings, chan
     headers = outcome.message.headers
     return (
         *forged_fields(headers, settings.own_ids(authserv_id)),
-        *quarantine_method.removed(headers, channel),
-        *quarantine_method.marks(outcome, channel),
+        *quarantine_marks.deletions(headers, channel),
+        *quarantine_marks.marks(outcome, channel),
         InsertHeader(AUTHENTICATION_RESULTS, authentication_results.render(authserv_id, results(outcome))),
-        *((quarantine_method.set_apart(outcome, channel),) if action is Action.QUARANTINE else ()),
+        *((quarantine_marks.hold_or_redirect(outcome, channel),) if action is Action.QUARANTINE else ()),
     )
 
 
-def as_taken(outcome: Outcome, applied: Applied, *, channel: Channel, otherwise: Action) -> Outcome:
+def as_taken(outcome: Outcome, applied: Applied, *, channel: QuarantineSettings, otherwise: Action) -> Outcome:
     """The outcome with what the MTA took, which is what is recorded and replied.
 
     `otherwise`: what is done with a message whose changes were not all taken, `[milter] on_internal_error`.
@@ -66,12 +67,12 @@ def as_taken(outcome: Outcome, applied: Applied, *, channel: Channel, otherwise:
     mark = InsertHeader(channel.header_name, channel.header_value)
     is_marked = otherwise is Action.ACCEPT and mark in applied.taken
     disposition = Disposition.QUARANTINE if is_marked else Disposition.NONE
-    way = QuarantineAction.SUBJECT if channel.way is QuarantineAction.SUBJECT else QuarantineAction.HEADER
+    method = QuarantineAction.SUBJECT if channel.method is QuarantineAction.SUBJECT else QuarantineAction.HEADER
     return replace(
         outcome,
         apply_error=applied.error,
         decision=replace(outcome.decision, action=otherwise, disposition=disposition),
-        set_apart=way if is_marked else None,
+        set_apart=method if is_marked else None,
         set_apart_reason="",
         sealed=False if outcome.sealed else outcome.sealed,
         seal_reason="the MTA did not take the changes" if outcome.sealed else outcome.seal_reason,

@@ -95,7 +95,7 @@ def _check_words(outcome: Outcome, settings: Settings) -> None:
     assert outcome.log_line().isascii()
     for domain in (outcome.mail_from_domain, outcome.evidence.author.domain):
         assert domain is None or parse(domain) == domain
-    channel = replace(settings.quarantine, way=QuarantineAction.SUBJECT)
+    channel = replace(settings.quarantine, method=QuarantineAction.SUBJECT)
     if outcome.decision.action is Action.QUARANTINE:
         outcome = replace(outcome, decision=replace(outcome.decision, action=Action.ACCEPT))
     for action in plan.plan(outcome, authserv_id=IDS[0], settings=settings.response, channel=channel):
