@@ -26,7 +26,7 @@ from click.testing import CliRunner
 from mta.daemon import PROJECT
 from test_privileges import ENVIRONMENT, PYTHON
 
-from dmarcmilter.cli import common, main
+from dmarcmilter.cli import main, support
 from dmarcmilter.cli.errors import TRACEBACK
 from dmarcmilter.history.store import Store, StoreError, execute
 from dmarcmilter.testing.name_server import NameServer
@@ -187,7 +187,7 @@ def in_child(who, arguments, filter_, folder, out, err):  # noqa: PLR0917  ends 
         warnings.simplefilter("default")
         logging.root.handlers.clear()
         # The Python of these tests may be in a folder of root's; what the commands need of it is loaded.
-        common.PROGRAM = ()
+        support.PROGRAM_FILES = ()
         os.umask(0o022)
         become(who, filter_)
         os.chdir(folder)
@@ -602,9 +602,9 @@ def test_an_internal_error_is_one_sentence_too(monkeypatch):
     """Ours to fix, and nothing that an administrator should have to read; the traceback is there for who wants it."""
     import click
 
-    from dmarcmilter.cli.errors import Program
+    from dmarcmilter.cli.errors import ErrorBoundary
 
-    @click.group(cls=Program)
+    @click.group(cls=ErrorBoundary)
     def group():
         pass
 

@@ -1,44 +1,55 @@
-"""The commands. Thin: no rule of mail authentication lives here."""
+"""The command line, `dmarcmilter COMMAND`. No rule of mail authentication is decided here.
+
+The module of a command is imported when the command is called: SQL, SMTP and libmilter are loaded only by the commands
+that use them.
+"""
+
+import importlib
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import cast
 
 import click
 
-from dmarcmilter.cli.check import check
-from dmarcmilter.cli.common import fail
-from dmarcmilter.cli.config import config
-from dmarcmilter.cli.demo import demo
-from dmarcmilter.cli.errors import Program
-from dmarcmilter.cli.explain import explain
-from dmarcmilter.cli.health import health
-from dmarcmilter.cli.history import history
-from dmarcmilter.cli.lookup import lookup
-from dmarcmilter.cli.quarantine import quarantine
-from dmarcmilter.cli.replay import replay
-from dmarcmilter.cli.report import report
-from dmarcmilter.cli.stats import stats
-from dmarcmilter.daemon import privileges
-from dmarcmilter.daemon.privileges import PrivilegesError
+from dmarcmilter.cli.errors import ErrorBoundary
+
+COMMANDS = (
+    "check",
+    "config",
+    "demo",
+    "explain",
+    "health",
+    "history",
+    "lookup",
+    "quarantine",
+    "replay",
+    "report",
+    "run",
+    "stats",
+)
+"""Each is the name of a module of this package and of the click command in it."""
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(Mapping[str, click.Command]):
+    """The commands of COMMANDS by name; looking one up imports its module."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in COMMANDS:
+            raise KeyError(name)
+        command: click.Command = getattr(importlib.import_module(f"dmarcmilter.cli.{name}"), name)
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+@click.group(
+    cls=ErrorBoundary,
+    commands=cast("MutableMapping[str, click.Command]", Commands()),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="dmarcmilter")
 def main() -> None:
     """Inbound DMARC enforcement for Postfix and Sendmail."""
-
-
-@main.command()
-@click.option("--config", "path", default="", metavar="FILE", help="The conf file; without it: the defaults.")
-@click.option("--user", default="", metavar="NAME", help="Started by root: become this user before anything is opened.")
-def run(path: str, user: str) -> None:
-    """Run the filter in the foreground."""
-    from dmarcmilter.daemon import supervisor  # noqa: PLC0415  the other commands need no libmilter
-
-    try:
-        if user:
-            privileges.become(user)
-    except PrivilegesError as error:
-        fail(str(error))
-    raise SystemExit(supervisor.serve(path))
-
-
-for command in (check, config, demo, explain, health, history, lookup, quarantine, replay, report, stats):
-    main.add_command(command)

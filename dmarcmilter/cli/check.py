@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import click
 
 from dmarcmilter import receiver as site
-from dmarcmilter.cli.common import EXIT_ERROR, config_option, fail, json_option, load, resolver
 from dmarcmilter.cli.output_language import language_option, say
+from dmarcmilter.cli.support import EXIT_ERROR, config_option, fail, json_option, load, resolver
 from dmarcmilter.config.load import ConfigError
 from dmarcmilter.config.schema import Config
 from dmarcmilter.dns import MessageLookup, Resolver

@@ -1,4 +1,4 @@
-"""`dmarcmilter config`: check a conf file, show what is in force."""
+"""`dmarcmilter config`: check a conf file, show the settings in force, convert that of OpenDMARC."""
 
 import json
 from typing import Any
@@ -7,8 +7,8 @@ import click
 import msgspec
 
 from dmarcmilter import receiver
-from dmarcmilter.cli.common import EXIT_ERROR, fail, json_option, load
-from dmarcmilter.cli.fromopendmarc import from_opendmarc
+from dmarcmilter.cli.from_opendmarc import from_opendmarc
+from dmarcmilter.cli.support import EXIT_ERROR, fail, json_option, load
 from dmarcmilter.config import load as configuration
 from dmarcmilter.config.endpoint import without_password
 from dmarcmilter.config.load import ConfigError

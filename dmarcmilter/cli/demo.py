@@ -1,17 +1,21 @@
-"""`dmarcmilter demo`: sample messages through a real filter, then, if wanted, a filter to try by hand."""
+"""`dmarcmilter demo`: send sample messages through a real filter; with --stay, keep a filter running to try by hand."""
 
 from pathlib import Path
 
 import click
 
-from dmarcmilter.cli.common import fail
+from dmarcmilter.cli.support import fail
+from dmarcmilter.config.endpoint import parse_socket
+from dmarcmilter.config.load import load
+from dmarcmilter.daemon import supervisor
+from dmarcmilter.demo.show import show
 
 STATE_CONF = """\
 # Written by `dmarcmilter demo --stay`; yours to change.
 [milter]
 socket = "{socket}"
 [policy]
-# "monitor" rejects and quarantines nothing. To enforce, write "enforce" and start the filter again.
+# "monitor" rejects and quarantines nothing. To enforce, write "enforce" and reload the filter.
 mode = "monitor"
 sampling_key = "{state}/sampling.key"
 [history]
@@ -26,10 +30,6 @@ database = "sqlite:///{state}/history.db"
 @click.option("--socket", default="inet:8893@127.0.0.1", show_default=True, help="For --stay.")
 def demo(state: str, socket: str, *, stay: bool) -> None:
     """Show the filter doing its job on sample messages."""
-    from dmarcmilter.config.load import load  # noqa: PLC0415
-    from dmarcmilter.daemon import supervisor  # noqa: PLC0415  the other commands need no libmilter
-    from dmarcmilter.demo.show import show  # noqa: PLC0415
-
     try:
         show()
     except RuntimeError as error:
@@ -53,10 +53,7 @@ def demo(state: str, socket: str, *, stay: bool) -> None:
 
 
 def socket_for_postfix(conf: Path) -> str:
-    """Postfix's spelling of the socket in that conf file."""
-    from dmarcmilter.config.endpoint import parse_socket  # noqa: PLC0415
-    from dmarcmilter.config.load import load  # noqa: PLC0415
-
+    """The socket of the conf file as Postfix's smtpd_milters spells it."""
     where = parse_socket(load(str(conf)).milter.socket)
     if where.family == "unix":
         return f"unix:{where.path}"

@@ -1,7 +1,7 @@
-"""Turns whatever ends a command into one sentence on standard error and an exit status: no traceback is shown.
+"""The boundary for errors of commands: one sentence on standard error and an exit status instead of a traceback.
 
-Commands that know more about an error say it themselves. This is for the rest: a file that cannot be read, a full
-disk, a database that is down, Ctrl-C, a pipe whose reader has gone.
+Commands report errors of which they know more themselves. What they do not catch is handled here: a file that cannot be
+read, a full disk, a database that is down, Ctrl-C, a pipe whose reader is gone.
 """
 
 import errno
@@ -38,22 +38,22 @@ _ADVICE: Final = {
 }
 
 
-class Program(click.Group):
-    """The command group at the top: nothing that a command raises leaves it as a traceback."""
+class ErrorBoundary(click.Group):
+    """A command group that catches every exception of its commands."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        _escape_what_cannot_be_encoded()
+        _escape_unencodable()
         try:
             try:
                 return super().invoke(ctx)
             finally:
-                # Here, where an error can still be told; at exit Python would print a traceback for it.
+                # A write error of the buffered output must occur here: at exit Python would print a traceback for it.
                 sys.stdout.flush()
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
             _end("interrupted", EXIT_INTERRUPTED)
-        except Exception as error:  # the last handler: errors of administrators, and ours
+        except Exception as error:
             if isinstance(error, BrokenPipeError) or getattr(error, "errno", 0) == errno.EPIPE:
                 _discard_output()
                 raise SystemExit(1) from None
@@ -64,7 +64,7 @@ class Program(click.Group):
 
 
 def in_words(error: Exception) -> str:
-    """One sentence: what failed, the path, what to do."""
+    """Describe an error in one sentence: the path, what failed, what to do."""
     if isinstance(error, OSError):
         return _system_error(error)
     if isinstance(error, UnicodeError):
@@ -80,20 +80,21 @@ def in_words(error: Exception) -> str:
 
 def _system_error(error: OSError) -> str:
     path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else ""
-    what = error.strerror or str(error)
+    problem = error.strerror or str(error)
     advice = permission_advice(path) if error.errno in {errno.EACCES, errno.EPERM} else _ADVICE.get(error.errno or 0)
-    return ": ".join(filter(None, (path, what, advice)))
+    return ": ".join(filter(None, (path, problem, advice)))
 
 
 def permission_advice(path: str) -> str:
-    """Who may, as far as that can be seen: the first folder of the path that keeps this user out, or the file."""
-    place = next((one for one in [*reversed(Path(path).parents), Path(path)] if not _enterable(one)), Path(path))
+    """Say which user may: decided by the first folder of the path that this user may not enter, or by the file."""
+    candidates = [*reversed(Path(path).parents), Path(path)]
+    place = next((candidate for candidate in candidates if not _enterable(candidate)), Path(path))
     try:
         owner = place.stat()
         group = grp.getgrgid(owner.st_gid).gr_name
     except (OSError, KeyError, ValueError):
         return "run this command as root or as the filter's user"
-    # Membership of root's own groups would be more than it takes.
+    # Membership of root's own group would give far more rights than are needed.
     member = f", or as a member of the group {group}" if group != "root" and owner.st_mode & 0o050 == 0o050 else ""
     return f"run this command as root or as the filter's user{member}"
 
@@ -102,8 +103,8 @@ def _enterable(path: Path) -> bool:
     return os.access(path, os.X_OK, effective_ids=True)
 
 
-def _escape_what_cannot_be_encoded() -> None:
-    """Texts come from mail and DNS; a terminal with another encoding shows the rest as escapes."""
+def _escape_unencodable() -> None:
+    """Write characters that the terminal's encoding lacks as escapes: texts come from mail and DNS."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None and getattr(stream, "errors", "") == "strict":
@@ -111,14 +112,14 @@ def _escape_what_cannot_be_encoded() -> None:
 
 
 def _discard_if_unwritable(error: Exception) -> None:
-    """Standard output on a full disk: Python must not try it again at exit."""
+    """Discard standard output that cannot be written (full disk), so that Python does not try again at exit."""
     if isinstance(error, OSError) and error.filename is None and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
         error.filename = STANDARD_OUTPUT
         _discard_output()
 
 
 def _discard_output() -> None:
-    """Send what is still in the buffer of standard output to /dev/null."""
+    """Send what is still buffered for standard output to /dev/null."""
     with suppress(OSError, ValueError):
         sink = os.open(os.devnull, os.O_WRONLY)
         os.dup2(sink, sys.stdout.fileno())

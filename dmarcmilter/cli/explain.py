@@ -5,8 +5,8 @@ from datetime import datetime
 
 import click
 
-from dmarcmilter.cli.common import config_option, fail, json_option, load
 from dmarcmilter.cli.output_language import language_option
+from dmarcmilter.cli.support import config_option, fail, json_option, load
 from dmarcmilter.cli.time_arguments import FORMS, When
 from dmarcmilter.reasons import Language
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from dmarcmilter.cli.common import fail
 from dmarcmilter.cli.output_language import say
+from dmarcmilter.cli.support import fail
 from dmarcmilter.config.schema import Config
 from dmarcmilter.config.secret_file import KEY_BYTES
 from dmarcmilter.explain import as_text, as_values, explain, heading

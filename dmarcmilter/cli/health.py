@@ -4,7 +4,7 @@ import json
 
 import click
 
-from dmarcmilter.cli.common import config_option, default_path, json_option, load
+from dmarcmilter.cli.support import config_option, default_path, json_option, load
 from dmarcmilter.config_check.environment import of_running_filter
 from dmarcmilter.health import checks
 from dmarcmilter.health.finding import Finding, line, worst

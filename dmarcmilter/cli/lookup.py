@@ -1,4 +1,4 @@
-"""`dmarcmilter lookup`: the policy that a message From a domain would meet, and the faults of its record."""
+"""`dmarcmilter lookup`: the policy that applies to mail From a domain, and the faults of its record."""
 
 import json
 from typing import Any
@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dmarcmilter.cli.common import config_option, fail, json_option, load, resolver
 from dmarcmilter.cli.domain_argument import NoDomainError, domain_in
+from dmarcmilter.cli.support import config_option, fail, json_option, load, resolver
 from dmarcmilter.config.schema import Config, Pct
 from dmarcmilter.dmarc import record as records
 from dmarcmilter.dmarc.discovery import Discovery, Method, discover, prefetch_names, with_existence
@@ -20,7 +20,7 @@ from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.mail.domain import Domain
 
 SELECTED, NOT_SELECTED = 0, 99
-"""Draws for pct: a message that is selected by any pct above 0, one that is by 100 only."""
+"""Draws for pct (0 to 99): any pct above 0 selects the first, only pct=100 the second."""
 
 
 @click.command()
@@ -44,7 +44,7 @@ def lookup(path: str, domain: str, *, as_json: bool) -> None:
     except SuffixListError as error:
         fail(str(error))
     asked = {method: _discover(author, method, suffixes, config) for method in Method}
-    found = {method: discovery for method, (discovery, _) in asked.items()}
+    discoveries = {method: discovery for method, (discovery, _) in asked.items()}
     in_force = config.dmarc.discovery
     own = _own_name(author, config)
     report = {
@@ -53,7 +53,7 @@ def lookup(path: str, domain: str, *, as_json: bool) -> None:
         "exists": True if own.proves_existence else False if own.status is Status.NXDOMAIN else None,
         "existence_failed": own.reason or None if own.status is Status.FAILED and not own.is_alias else None,
         "discovery": str(in_force),
-        "differ": _differ(found[Method.TREEWALK], found[Method.PSL]),
+        "differ": _differ(discoveries[Method.TREEWALK], discoveries[Method.PSL]),
         **{
             str(method): _described(discovery, config) | {"near_misses": misses}
             for method, (discovery, misses) in asked.items()
@@ -63,12 +63,12 @@ def lookup(path: str, domain: str, *, as_json: bool) -> None:
         click.echo(json.dumps(report))
     else:
         _print(report, in_force)
-    chosen = found[in_force]
+    chosen = discoveries[in_force]
     raise SystemExit(2 if chosen.failed else 0 if chosen.record and chosen.record.usable else 1)
 
 
 def _own_name(author: Domain, config: Config) -> Answer:
-    """What DNS says of the domain itself: NXDOMAIN only where neither the name nor anything below it exists."""
+    """Look up the domain itself; NXDOMAIN means that neither the name nor anything below it exists (RFC 8020)."""
     session = MessageLookup(resolver(config), config.dns.message_budget, config.dns.message_queries)
     answer = session(author, "A")
     session.close()
@@ -78,9 +78,9 @@ def _own_name(author: Domain, config: Config) -> Answer:
 def _discover(
     author: Domain, method: Method, suffixes: Suffixes, config: Config
 ) -> tuple[Discovery, list[dict[str, str]]]:
-    """The policy, and the TXT data on the way to it that was meant as a DMARC record and is none."""
+    """Discover the policy, and list TXT data on the way to it that was meant as a DMARC record but is none."""
     session = MessageLookup(resolver(config), config.dns.message_budget, config.dns.message_queries)
-    found = with_existence(discover(author, session, method=method, suffixes=suffixes), session)
+    discovery = with_existence(discover(author, session, method=method, suffixes=suffixes), session)
     misses = [
         {"name": name, "problem": fault.problem, "advice": fault.advice}
         for name in prefetch_names(author, method, suffixes)
@@ -88,35 +88,35 @@ def _discover(
         if (fault := records.near_miss(text))
     ]
     session.close()
-    return found, misses
+    return discovery, misses
 
 
 def _differ(one: Discovery, other: Discovery) -> bool:
-    """Nothing is said of what DNS kept from us."""
-    return not (one.failed or other.failed) and _essence(one) != _essence(other)
+    """Whether both ways lead to another policy; False where a lookup failed."""
+    return not (one.failed or other.failed) and _effective_parts(one) != _effective_parts(other)
 
 
-def _essence(found: Discovery) -> tuple[object, ...]:
-    """What makes a difference to a message."""
-    return found.policy_domain, found.record and found.record.text, found.organizational_domain
+def _effective_parts(discovery: Discovery) -> tuple[object, ...]:
+    """The parts of a discovery that make a difference to a message."""
+    return discovery.policy_domain, discovery.record and discovery.record.text, discovery.organizational_domain
 
 
-def _described(found: Discovery, config: Config) -> dict[str, Any]:
-    assessed = assessment_policy(found, honour_pct=config.dmarc.pct is Pct.RFC7489, draw=SELECTED)
-    left_out = assessment_policy(found, honour_pct=config.dmarc.pct is Pct.RFC7489, draw=NOT_SELECTED)
-    record = found.record
+def _described(discovery: Discovery, config: Config) -> dict[str, Any]:
+    assessed = assessment_policy(discovery, honour_pct=config.dmarc.pct is Pct.RFC7489, draw=SELECTED)
+    left_out = assessment_policy(discovery, honour_pct=config.dmarc.pct is Pct.RFC7489, draw=NOT_SELECTED)
+    record = discovery.record
     return {
-        "policy_domain": found.policy_domain,
-        "organizational_domain": found.organizational_domain,
+        "policy_domain": discovery.policy_domain,
+        "organizational_domain": discovery.organizational_domain,
         "record": record.text if record else None,
         "usable": record.usable if record else None,
         "tag": str(assessed.tag) if assessed else None,
         "published": str(assessed.policy) if assessed else None,
         "requested": str(assessed.requested) if assessed else None,
         "when_not_selected": str(left_out.requested) if left_out and left_out.sampled_out else None,
-        "author_exists": found.author_exists,
-        "failed": found.failed or None,
-        "notes": list(found.notes),
+        "author_exists": discovery.author_exists,
+        "failed": discovery.failed or None,
+        "notes": list(discovery.notes),
         "faults": [
             {"tag": fault.tag, "problem": fault.problem, "advice": fault.advice}
             for fault in (record.faults if record else ())
@@ -151,7 +151,7 @@ def _print(report: dict[str, Any], in_force: Method) -> None:
     if report["differ"]:
         console.print("The two ways of discovery differ for this domain.")
     chosen = report[str(in_force)]
-    for line in _of_existence(report, chosen):
+    for line in _existence_lines(report, chosen):
         console.print(line, markup=False)
     if chosen["record"] is None and not chosen["failed"]:
         console.print("No DMARC record applies: no policy is asked for, and mail From it is delivered whatever it is.")
@@ -167,8 +167,8 @@ def _print(report: dict[str, Any], in_force: Method) -> None:
         console.print("No fault was found in the record.")
 
 
-def _of_existence(report: dict[str, Any], chosen: dict[str, Any]) -> list[str]:
-    """Whether the domain exists. Nothing is said of one that exists and has a record."""
+def _existence_lines(report: dict[str, Any], chosen: dict[str, Any]) -> list[str]:
+    """Lines on whether the domain exists; none where it exists and has a record."""
     domain = report["domain"]
     if report["exists"] is False:
         return [f"The domain {domain} does not exist (NXDOMAIN)."]

@@ -1,4 +1,4 @@
-"""The language that explanations are in: asked for, else the terminal's."""
+"""The language of explanations: --lang, else that of the locale."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from dmarcmilter.reasons import Language
 
 
 def of_locale(environment: Mapping[str, str]) -> Language:
-    """The first of the three that is set decides, as for every program (POSIX, Environment Variables 8.2)."""
+    """The language of the locale: the first of three variables that is set (POSIX, Environment Variables 8.2)."""
     for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
         if locale := environment.get(name):
             tongue = locale.partition(".")[0].partition("_")[0].lower()
@@ -32,6 +32,6 @@ language_option = click.option(
 
 
 def say(text: str) -> None:
-    """To standard output, also where the locale's encoding has not all the characters of the language."""
+    """Print text; characters that the locale's encoding lacks become question marks."""
     encoding = sys.stdout.encoding or "utf-8"
     click.echo(text.encode(encoding, "replace").decode(encoding))

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from dmarcmilter.cli.common import config_option, json_option, load
+from dmarcmilter.cli.support import config_option, json_option, load
 from dmarcmilter.cli.time_arguments import FORMS, When
 
 queue_option = click.option(

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dmarcmilter.cli.common import fail
+from dmarcmilter.cli.support import fail
 from dmarcmilter.config.schema import Config
 from dmarcmilter.explain import as_text, explain
 from dmarcmilter.history import hold_reasons

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import click
 
-from dmarcmilter.cli.common import fail, json_option
+from dmarcmilter.cli.support import fail, json_option
 from dmarcmilter.cli.time_arguments import FORMS, When
 
 

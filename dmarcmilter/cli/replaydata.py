@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dmarcmilter import receiver
-from dmarcmilter.cli.common import fail, load
+from dmarcmilter.cli.support import fail, load
 from dmarcmilter.config.load import ConfigError
 from dmarcmilter.config.schema import Config
 from dmarcmilter.explain import replay_comparison

@@ -5,8 +5,8 @@ from datetime import date
 
 import click
 
-from dmarcmilter.cli.common import act_as_filters_user, config_option, make_private
-from dmarcmilter.cli.common import load as load_conf
+from dmarcmilter.cli.support import act_as_filters_user, config_option, make_private
+from dmarcmilter.cli.support import load as load_conf
 from dmarcmilter.cli.time_arguments import FORMS, Day
 from dmarcmilter.config.schema import Config
 

@@ -2,8 +2,8 @@
 
 import click
 
-from dmarcmilter.cli.common import fail
 from dmarcmilter.cli.reportwork import a_console, a_run, a_store, in_words, show_table, shown_time
+from dmarcmilter.cli.support import fail
 from dmarcmilter.config.schema import Config
 from dmarcmilter.reports.delivery.report_tables import Kind
 from dmarcmilter.reports.delivery.sending import sender_of

@@ -16,7 +16,7 @@ from rich.progress import Progress
 from rich.table import Column, Table
 from rich.text import Text
 
-from dmarcmilter.cli.common import fail, resolver
+from dmarcmilter.cli.support import fail, resolver
 from dmarcmilter.config.report_validation import parse_relay
 from dmarcmilter.config.schema import Config, Reports
 from dmarcmilter.daemon import log_output

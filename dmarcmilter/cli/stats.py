@@ -1,24 +1,32 @@
-"""`dmarcmilter stats`: what the database of outcomes says of a period."""
+"""`dmarcmilter stats`: statistics of a period from the database, on the terminal, as JSON, CSV or an HTML page."""
 
+import csv
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import click
 
-from dmarcmilter.cli import time_arguments
-from dmarcmilter.cli.common import config_option, json_option, load
-from dmarcmilter.cli.time_arguments import When
+from dmarcmilter.cli import stats_tables
+from dmarcmilter.cli.support import config_option, fail, json_option, load
+from dmarcmilter.cli.time_arguments import FORMS, When
+from dmarcmilter.config.schema import Config
+from dmarcmilter.dmarc.public_suffix import Suffixes, SuffixListError
+from dmarcmilter.history import html_report, migrations
+from dmarcmilter.history.adoption import SHARE_PARTS, Step
+from dmarcmilter.history.statistics import By, Period, Statistics, gather
+from dmarcmilter.history.store import Store, StoreError
+
+CSV_HEADING = ("section", "name", "measure", "value")
 
 
 @click.command()
 @config_option
-@click.option(
-    "--since",
-    type=When(),
-    default="7d",
-    metavar="WHEN",
-    show_default=True,
-    help=f"From then on: {time_arguments.FORMS}.",
-)
+@click.option("--since", type=When(), default="7d", metavar="WHEN", show_default=True, help=f"From then on: {FORMS}.")
 @click.option(
     "--by",
     type=click.Choice(["day", "week", "month"]),
@@ -32,16 +40,97 @@ def stats(path: str, since: datetime, by: str | None, html: str | None, *, as_js
 
     Exit status: 0 shown, 2 the database cannot be used.
     """
-    # SQL is loaded by those who use it, not by every command.
-    from dmarcmilter.cli import statsdata, statsview  # noqa: PLC0415
-    from dmarcmilter.history.statistics import By  # noqa: PLC0415
-
-    found = statsdata.gathered(load(path), since, datetime.now(UTC), By(by) if by else None)
+    statistics = _statistics(load(path), Period(since, datetime.now(UTC)), By(by) if by else None)
     if html:
-        statsdata.write_page(html, found)
+        _write_page(html, statistics)
     elif as_json:
-        statsdata.print_json(found)
+        print(json.dumps(dataclasses.asdict(statistics), default=datetime.isoformat))
     elif as_csv:
-        statsdata.print_csv(found)
+        _print_csv(statistics)
     else:
-        statsview.show(found)
+        stats_tables.show(statistics)
+
+
+def _statistics(config: Config, period: Period, by: By | None) -> Statistics:
+    try:
+        suffixes = Suffixes.load(config.dmarc.psl_file)
+    except SuffixListError as error:
+        fail(str(error))
+    try:
+        store = Store(config.history.database)
+        if store.is_missing:
+            # A database made here could be one that the user of the ingest may not write.
+            fail("there is no database yet: `dmarcmilter history ingest` makes it")
+        migrations.migrate(store)
+        with store.reading() as connection:
+            return gather(connection, period, suffixes, by=by)
+    except StoreError as error:
+        fail(str(error))
+
+
+def _write_page(path: str, statistics: Statistics) -> None:
+    try:
+        Path(path).write_text(html_report.render(statistics), encoding="utf-8")
+    except OSError as error:
+        fail(f"{path}: {error.strerror or error}")
+
+
+def _print_csv(statistics: Statistics) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(CSV_HEADING)
+    writer.writerows(_csv_rows(statistics))
+
+
+CsvRow = tuple[str, str, str, Any]
+
+
+def _csv_rows(statistics: Statistics) -> Iterator[CsvRow]:
+    """Every number of the statistics, with its section and the name of its line."""
+    for name in ("messages", "octets"):
+        yield "total", "", name, getattr(statistics, name)
+    yield from _numbers_of("cost", "", statistics.cost)
+    for name in (
+        "results",
+        "actions",
+        "would",
+        "modes",
+        "timeline",
+        "refused",
+        "authenticated",
+        "sources",
+        "overrides",
+    ):
+        for line in getattr(statistics, name):
+            yield from _numbers_of(name, _line_name(line), line)
+    for name in (*SHARE_PARTS, "differing"):
+        for line in getattr(statistics.survey, name):
+            yield from _numbers_of(f"survey {name}", _line_name(line), line)
+    for step in statistics.survey.steps:
+        yield from _adoption_step(step)
+
+
+def _adoption_step(step: Step) -> Iterator[CsvRow]:
+    """The name of a line is the start of the step, and the type or policy."""
+    start = step.start.isoformat()
+    yield from _numbers_of("adoption", start, step)
+    for section, shares in (("adoption types", step.types), ("adoption policies", step.policies)):
+        for share in shares:
+            yield from _numbers_of(section, f"{start} {share.name}", share)
+
+
+def _line_name(line: Any) -> str:
+    """The texts and times of a line, which distinguish it from the others of its section."""
+    values = (getattr(line, field.name) for field in dataclasses.fields(line))
+    return " ".join(v if isinstance(v, str) else v.isoformat() for v in values if isinstance(v, str | datetime))
+
+
+def _numbers_of(section: str, name: str, line: Any) -> Iterator[CsvRow]:
+    for field in dataclasses.fields(line):
+        value = getattr(line, field.name)
+        if isinstance(value, int | float):
+            yield section, _no_formula(name), field.name, value
+
+
+def _no_formula(text: str) -> str:
+    """Quote what a spreadsheet would run as a formula: senders choose the domains."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text

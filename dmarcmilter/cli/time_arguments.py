@@ -1,4 +1,4 @@
-"""Dates and times as options take them: one parser, so that every option takes the same forms."""
+"""Dates and times as command options: one parser, so that every option accepts the same forms."""
 
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -10,7 +10,7 @@ UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 FORMS = "12h, 7d, 2w, 2026-01-31 or 2026-01-31T12:00 (UTC)"
 """The forms of a time, for help and errors."""
 LONGEST = timedelta(days=3653)
-"""Longest way back from now: each day has its place in the timeline of `stats`."""
+"""Oldest time accepted, about ten years ago: `stats` shows a line for each day. An older one is an error."""
 
 _AGO = re.compile(r"([0-9]{1,5})([hdw])")
 _TIME = re.compile(
@@ -19,7 +19,7 @@ _TIME = re.compile(
 
 
 def parse(text: str, now: datetime) -> datetime | None:
-    """`12h`, `7d`, `2w` before now, the beginning of a day, or a time; UTC unless it names an offset (RFC 3339)."""
+    """Parse `12h`, `7d`, `2w` before now, a day, or an RFC 3339 time (UTC unless it has an offset), else None."""
     if ago := _AGO.fullmatch(text):
         return now - timedelta(**{UNITS[ago[2]]: int(ago[1])})
     if not _TIME.fullmatch(text):

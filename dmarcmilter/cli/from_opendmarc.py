@@ -1,4 +1,4 @@
-"""`dmarcmilter config from-opendmarc`: OpenDMARC's conf file as one of ours."""
+"""`dmarcmilter config from-opendmarc`: convert the conf file of OpenDMARC."""
 
 import os
 import stat
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from dmarcmilter.cli.common import fail
+from dmarcmilter.cli.support import fail
 from dmarcmilter.opendmarc import config_file, value_conversion
 from dmarcmilter.opendmarc.config_conversion import Conversion, convert, written
 from dmarcmilter.opendmarc.config_file import MAX_FILE
@@ -21,7 +21,7 @@ DEFAULT_PATH = "/etc/opendmarc.conf"
 @click.option("-o", "--output", default="", metavar="FILE", help="Write to FILE, which must not exist; default: print.")
 @click.option("--socket", default="", metavar="ADDRESS", help="Instead of OpenDMARC's socket: for a trial beside it.")
 def from_opendmarc(path: str, output: str, socket: str) -> None:
-    """Turn OpenDMARC's conf file into one of ours, with a note for each setting.
+    """Convert OpenDMARC's conf file, with a note for each setting.
 
     Lists in other files that it names are read, if they can be. Without FILE: /etc/opendmarc.conf.
 
@@ -29,10 +29,10 @@ def from_opendmarc(path: str, output: str, socket: str) -> None:
     """
     try:
         raw = read_bounded(path)
-        found = convert(config_file.parse(raw), read_bounded, socket=_address(socket))
+        conversion = convert(config_file.parse(raw), read_bounded, socket=_address(socket))
     except OSError as error:
         fail(f"{path}: {error.strerror or error}")
-    text = written(found, path)
+    text = written(conversion, path)
     if not output:
         click.echo(text, nl=False)
         return
@@ -41,12 +41,12 @@ def from_opendmarc(path: str, output: str, socket: str) -> None:
             file.write(text)
     except OSError as error:
         fail(f"{output}: {error.strerror or error}")
-    _tell(output, found)
+    _tell(output, conversion)
 
 
 def read_bounded(path: str) -> bytes:
-    """Regular files only: a conf file of others may name a pipe that never ends."""
-    # Not waiting for a writer, should it be a pipe.
+    """Read a regular file, at most MAX_FILE + 1 bytes; OSError for others: a pipe may never end."""
+    # O_NONBLOCK: opening a pipe must not wait for its writer.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(f"{path} is not a file")
@@ -60,10 +60,10 @@ def _address(socket: str) -> str:
         fail(f"--socket: {error}")
 
 
-def _tell(output: str, found: Conversion) -> None:
-    counts = Counter(note.fate for note in found.notes if note.value)
-    words = [f"{counts[fate]} {fate}" for fate in Fate]
-    click.echo(f"{output}: written; settings: {', '.join(words)}, {counts[None]} not understood")
-    for note in found.notes:
+def _tell(output: str, conversion: Conversion) -> None:
+    counts = Counter(note.fate for note in conversion.notes if note.value)
+    counted = [f"{counts[fate]} {fate}" for fate in Fate]
+    click.echo(f"{output}: written; settings: {', '.join(counted)}, {counts[None]} not understood")
+    for note in conversion.notes:
         if note.value and note.fate in {None, Fate.OTHERWISE}:
             click.echo(f"note: {note}")

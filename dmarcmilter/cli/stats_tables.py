@@ -1,4 +1,4 @@
-"""Statistics on a terminal: tables with bars."""
+"""Statistics as tables with bars, for a terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,24 +12,26 @@ from dmarcmilter.history.statistics import Statistics
 
 BAR_WIDTH = 24
 MAX_STEPS = 31
-"""Steps of adoption over time on a terminal; --json, --csv and --html show all."""
-COLOURS = {"accept": "green", "quarantine": "yellow", "reject": "red", "tempfail": "magenta"}
+"""Newest steps of adoption over time that are shown; --json, --csv and --html show all."""
+COLORS = {"accept": "green", "quarantine": "yellow", "reject": "red", "tempfail": "magenta"}
 
 
-def show(found: Statistics) -> None:
+def show(statistics: Statistics) -> None:
     console = Console()
-    since, until = (f"{when:%Y-%m-%d %H:%M}" for when in (found.period.since, found.period.until))
-    console.print(f"[bold]{found.messages:,}[/] messages, {found.octets / 1e9:,.2f} GB, {since} to {until} UTC")
-    if not found.messages:
+    since, until = (f"{when:%Y-%m-%d %H:%M}" for when in (statistics.period.since, statistics.period.until))
+    console.print(
+        f"[bold]{statistics.messages:,}[/] messages, {statistics.octets / 1e9:,.2f} GB, {since} to {until} UTC"
+    )
+    if not statistics.messages:
         return
-    split = ", ".join(f"{count.messages:,} in mode {count.name}" for count in found.modes if count.messages)
-    released = found.actions[0].messages - found.would[0].messages  # accept, the first of ACTIONS
-    console.print(f"{split}; {released:,} let through that would not be, were all enforced for everybody")
-    for table in (_decisions(found), _results(found), *_lists(found), *_survey(found)):
+    split = ", ".join(f"{count.messages:,} in mode {count.name}" for count in statistics.modes if count.messages)
+    released = statistics.actions[0].messages - statistics.would[0].messages  # accept, the first of ACTIONS
+    console.print(f"{split}; {released:,} accepted, but full enforcement would have stopped them")
+    for table in (_decisions(statistics), _results(statistics), *_lists(statistics), *_survey(statistics)):
         console.print()
         console.print(table)
     console.print()
-    console.print(_cost(found))
+    console.print(_cost(statistics))
 
 
 def _table(title: str, name: str, numbers: Sequence[str]) -> Table:
@@ -41,52 +43,55 @@ def _table(title: str, name: str, numbers: Sequence[str]) -> Table:
     return table
 
 
-def _bar(value: int, largest: int, colour: str = "cyan") -> Bar:
-    return Bar(max(largest, 1), 0, value, width=BAR_WIDTH, color=colour)
+def _bar(value: int, largest: int, color: str = "cyan") -> Bar:
+    return Bar(max(largest, 1), 0, value, width=BAR_WIDTH, color=color)
 
 
-def _decisions(found: Statistics) -> Table:
+def _decisions(statistics: Statistics) -> Table:
     table = _table("What was done", "action", ("done", "would", "share"))
-    for done, would in zip(found.actions, found.would, strict=True):
-        bar = _bar(done.messages, found.messages, COLOURS.get(done.name, "cyan"))
-        share = f"{done.messages / found.messages:.1%}"
+    for done, would in zip(statistics.actions, statistics.would, strict=True):
+        bar = _bar(done.messages, statistics.messages, COLORS.get(done.name, "cyan"))
+        share = f"{done.messages / statistics.messages:.1%}"
         table.add_row(done.name, f"{done.messages:,}", f"{would.messages:,}", share, bar)
     return table
 
 
-def _results(found: Statistics) -> Table:
+def _results(statistics: Statistics) -> Table:
     table = _table("DMARC results", "result", ("messages", "share"))
-    for count in found.results:
-        share = f"{count.messages / found.messages:.1%}"
-        table.add_row(count.name, f"{count.messages:,}", share, _bar(count.messages, found.messages))
+    for count in statistics.results:
+        share = f"{count.messages / statistics.messages:.1%}"
+        table.add_row(count.name, f"{count.messages:,}", share, _bar(count.messages, statistics.messages))
     return table
 
 
-def _lists(found: Statistics) -> Iterable[Table]:
+def _lists(statistics: Statistics) -> Iterable[Table]:
     yield _top(
         "Author Domains refused",
         ("domain", "refused", "would"),
-        [(row.domain, row.would, (row.refused, row.would)) for row in found.refused],
+        [(row.domain, row.would, (row.refused, row.would)) for row in statistics.refused],
     )
     yield _top(
         "Fails DMARC, yet authenticated: forwarders and lists to look at",
         ("authenticated as", "messages", "authors", "refused"),
-        [(row.domain, row.messages, (row.messages, row.author_domains, row.refused)) for row in found.authenticated],
+        [
+            (row.domain, row.messages, (row.messages, row.author_domains, row.refused))
+            for row in statistics.authenticated
+        ],
     )
     yield _top(
         "Sources of failing mail",
         ("client", "messages", "authors"),
-        [(row.ip, row.failed, (row.failed, row.author_domains)) for row in found.sources],
+        [(row.ip, row.failed, (row.failed, row.author_domains)) for row in statistics.sources],
     )
     yield _top(
         "Overrides",
         ("reason", "messages"),
-        [(row.reason, row.messages, (row.messages,)) for row in found.overrides],
+        [(row.reason, row.messages, (row.messages,)) for row in statistics.overrides],
     )
 
 
 def _top(title: str, columns: Sequence[str], lines: list[tuple[str, int, tuple[int, ...]]]) -> Table:
-    """Each line: its name, what its bar shows, its numbers."""
+    """A table of lines; each line is its name, the length of its bar, and its numbers."""
     table = _table(title, columns[0], columns[1:])
     largest = max((length for _, length, _ in lines), default=1)
     for name, length, numbers in lines:
@@ -110,8 +115,8 @@ SURVEY_TITLES = {
 }
 
 
-def _survey(found: Statistics) -> Iterable[Table]:
-    survey = found.survey
+def _survey(statistics: Statistics) -> Iterable[Table]:
+    survey = statistics.survey
     wholes = dict(zip(("rua_vendors", "ruf_vendors"), survey.reporting, strict=False))
     for part, title in SURVEY_TITLES.items():
         whole = wholes.get(part, Share("", survey.domains, survey.messages))
@@ -143,7 +148,7 @@ def _shares(title: str, shares: tuple[Share, ...], whole: Share, names: Mapping[
 
 
 def _over_time(steps: Sequence[Step], measure: str) -> Table:
-    """The last steps, the newest at the end. Percent of the domains or messages of each step."""
+    """Percent of the domains or messages of each step; the newest MAX_STEPS steps, oldest first."""
     title = f"Adoption over time: percent of {measure} by type and by policy"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("from")
@@ -156,10 +161,10 @@ def _over_time(steps: Sequence[Step], measure: str) -> Table:
     return table
 
 
-def _cost(found: Statistics) -> str:
-    cost, messages = found.cost, max(found.messages, 1)
+def _cost(statistics: Statistics) -> str:
+    cost, messages = statistics.cost, max(statistics.messages, 1)
     answered = cost.queries + cost.cache_hits
     return (
         f"[bold]DNS[/]: {cost.queries / messages:.1f} queries, {cost.dns_seconds / messages * 1000:.0f} ms a message,"
-        f" {cost.cache_hits / max(answered, 1):.0%} cached; {cost.seconds / messages * 1000:.0f} ms to judge one"
+        f" {cost.cache_hits / max(answered, 1):.0%} cached; {cost.seconds / messages * 1000:.0f} ms to evaluate one"
     )

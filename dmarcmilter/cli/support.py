@@ -1,4 +1,4 @@
-"""What several commands share."""
+"""Shared by the commands: the conf file and its options, the resolver, the filter's user, ending with an error."""
 
 import logging
 import os
@@ -20,8 +20,8 @@ from dmarcmilter.postfix.accounts import Account, acting_as
 
 __all__ = ["EXIT_ERROR", "config_option", "fail", "json_option", "load", "make_private", "resolver"]
 
-PROGRAM = (os.__file__, __file__)
-"""Files that whoever runs this program must be able to read: Python's own, and ours."""
+PROGRAM_FILES = (os.__file__, __file__)
+"""One file of Python's library and one of this package: a user who cannot read them cannot run the program."""
 
 config_option = click.option(
     "--config",
@@ -34,18 +34,19 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def make_private() -> None:
-    """What this command makes is nobody else's; its caller's mask comes back when it ends."""
+    """Keep files that this command makes readable by their owner alone; restore the umask when it ends."""
     before = privileges.keep_private()
     click.get_current_context().call_on_close(lambda: os.umask(before))
 
 
 def fail(message: str) -> NoReturn:
+    """Print one line on standard error and end with EXIT_ERROR."""
     click.echo(log_output.with_priority(f"dmarcmilter: {message}", logging.ERROR), err=True)
     raise SystemExit(EXIT_ERROR)
 
 
 def load(path: str) -> Config:
-    """The conf file named, else the one at the default path, else the defaults."""
+    """Load the named conf file, else the one at the default path, else the defaults; `fail` where it is not valid."""
     path = path or default_path()
     try:
         return configuration.load(path) if path else Config()
@@ -55,7 +56,7 @@ def load(path: str) -> Config:
 
 
 def default_path() -> str:
-    """The default conf file; empty: there is none. One that this user may not read is there all the same."""
+    """The path of the default conf file, also where this user may not read it; empty when there is none."""
     try:
         os.stat(configuration.DEFAULT_PATH)  # noqa: PTH116  Path.exists raises for a folder that may not be entered
     except (FileNotFoundError, NotADirectoryError):
@@ -70,22 +71,22 @@ def resolver(config: Config) -> Resolver:
 
 
 def act_as_filters_user(config: Config, path: str) -> None:
-    """Run by root: until the command ends, take the rights of the user that the filter runs as.
+    """Run by root: take the rights of the user that the filter runs as, until the command ends.
 
-    So that no file of root's appears among the filter's own, which the filter could then not write.
+    Otherwise the command would make files of root's among the filter's own, which the filter could not write.
     """
     account = filters_account(config, path)
     with acting_as(account):
-        # A program in a folder of root's could not load the rest of itself.
-        can_load = all(os.access(needed, os.R_OK, effective_ids=True) for needed in PROGRAM)
+        # A program installed where only root may read could not load the rest of its modules.
+        can_load = all(os.access(file, os.R_OK, effective_ids=True) for file in PROGRAM_FILES)
     if account is not None and can_load:
         click.get_current_context().with_resource(acting_as(account))
 
 
 def filters_account(config: Config, path: str) -> Account | None:
-    """The owner of the journal or of the folder that it is in, else the user of the unit; None: stay who we are.
+    """The owner of the journal or of its parent folder, else the user of systemd's unit; None: keep the current user.
 
-    Only root can become another user. The unit counts for the conf file at the default path, which it names.
+    Only root can become another user. The unit is used only with the conf file at the default path, which it names.
     """
     if os.geteuid() != 0:
         return None
