@@ -10,7 +10,7 @@ from dmarcmilter.mail import address_list
 from dmarcmilter.mail import path as smtppath
 from dmarcmilter.mail.domain import LabelBudget
 from dmarcmilter.mail.message import Header
-from dmarcmilter.milter.header_buffer import HeaderCollector
+from dmarcmilter.milter.header_buffer import HeaderBuffer
 
 FIELD = 1_048_576
 """Octets of one field: libmilter's packet limit."""
@@ -184,7 +184,7 @@ def paths(written: list[str]) -> object:
 
 
 def collect(fields: list[tuple[bytes, bytes]]) -> object:
-    collector = HeaderCollector(FIELDS, HEADER, leading_space=True)
+    collector = HeaderBuffer(FIELDS, HEADER, leading_space=True)
     for name, value in fields:
         collector.add(name, value)
     return collector.fields()

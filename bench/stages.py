@@ -22,7 +22,7 @@ from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.history import journal
 from dmarcmilter.mail import message_file
 from dmarcmilter.mail.message import Envelope
-from dmarcmilter.milter.transaction import Examination
+from dmarcmilter.milter.transaction import Evaluating
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.response import plan
 
@@ -34,7 +34,7 @@ STAGES: list[tuple[object, str, str]] = [
     (pipeline, "author_domain", "  Author Domain"),
     (dkim, "read", "  DKIM-Signature fields"),
     (arc, "read", "  ARC fields"),
-    (Examination, "body", "body canonicalized and hashed"),
+    (Evaluating, "body", "body canonicalized and hashed"),
     (pipeline, "process", "process (all below, and the decision)"),
     (pipeline, "discover", "  policy discovery"),
     (spf, "check", "  SPF"),
@@ -87,11 +87,11 @@ def timed(owner: object, name: str, totals: Counter[str]) -> None:
 
 
 def judge(message: message_file.MailFile, envelope: Envelope, receiver: site.Receiver, lookup: ZoneLookup) -> bytes:
-    examination = Examination(envelope, lookup, receiver)  # type: ignore[arg-type]
-    examination.end_of_headers(message.headers, size=1000)
+    transaction = Evaluating(envelope, lookup, receiver)  # type: ignore[arg-type]
+    transaction.end_of_headers(message.headers, size=1000)
     for start in range(0, len(message.body), CHUNK):
-        examination.body(message.body[start : start + CHUNK])
-    outcome = examination.outcome("4BENCH")
+        transaction.body(message.body[start : start + CHUNK])
+    outcome = transaction.outcome("4BENCH")
     settings = receiver.pipeline
     plan.plan(outcome, authserv_id=settings.host_name, settings=settings.response, channel=settings.quarantine)
     outcome.log_line()

@@ -12,7 +12,7 @@ from dmarcmilter.dns.observer import AnswerWord, Origin, Unwatched
 from dmarcmilter.mail.message import UNCLEANABLE
 from dmarcmilter.metrics import families as f
 from dmarcmilter.metrics.board import lone_row
-from dmarcmilter.metrics.families import FAMILIES, LATENCIES, Kind, Why, place
+from dmarcmilter.metrics.families import FAMILIES, LATENCIES, Kind, SkipReason, place
 from dmarcmilter.metrics.worker_metrics import Tally
 from dmarcmilter.outcome import Effort
 from dmarcmilter.policy.types import Mode
@@ -108,7 +108,7 @@ def test_an_outcome_that_is_not_in_the_journal():
 
 def test_messages_that_are_not_judged():
     found = counted(
-        lambda tally: tally.ignored(Why.NETWORK),
+        lambda tally: tally.skipped(SkipReason.NETWORK),
         lambda tally: tally.abandoned(),
         lambda tally: tally.failed("eom"),
         lambda tally: tally.failed("no such callback"),

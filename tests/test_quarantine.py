@@ -8,7 +8,7 @@ import pytest
 from mta.daemon import FilterDaemon
 from mta.running import ZONE, conf
 
-from dmarcmilter.milter.apply import carry_out
+from dmarcmilter.milter.apply import apply
 from dmarcmilter.response.actions import Quarantine, Redirect
 from dmarcmilter.testing import milter_connection
 from dmarcmilter.testing.milter_client import Action, MilterClient
@@ -149,7 +149,7 @@ REDIRECT = Redirect("<q@x.example>", ("<a@y.example>", "<b@y.example>"), Quarant
 )
 def test_redirection_that_fails_is_a_hold(context, calls, caplog):
     with caplog.at_level(logging.WARNING):
-        carry_out((REDIRECT,), context, leading_space=True)
+        apply((REDIRECT,), context, leading_space=True)
     assert context.calls == calls
     assert bool(caplog.records) == bool(context.failing)
     assert all("4ABC: cannot be redirected" in line for line in caplog.messages)

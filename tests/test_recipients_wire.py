@@ -176,7 +176,7 @@ def test_more_recipients_than_are_kept(shared):
 
 
 def test_odd_recipients(shared):
-    # MAX_RECIPIENT_OCTETS
+    # MAX_RECIPIENT_BYTES
     daemon = shared
     for rcpt in (b"", b"@", b"\xff\xfe@rcpt.example", b"a\0b@rcpt.example", b"x" * 100_000 + b"@rcpt.example"):
         assert deliver(daemon, rcpt)[0].action is Action.REJECT

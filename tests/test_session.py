@@ -18,9 +18,10 @@ from dmarcmilter.daemon.worker import _service_of
 from dmarcmilter.mail.message import address_of
 from dmarcmilter.metrics.worker_metrics import Tally
 from dmarcmilter.milter import callbacks
-from dmarcmilter.milter import session as module
-from dmarcmilter.milter.negotiation import SILENT_STEPS
+from dmarcmilter.milter.connection import Connection
+from dmarcmilter.milter.negotiation import ALL_STEPS_WITHOUT_ANSWER
 from dmarcmilter.milter.session import Session
+from dmarcmilter.milter.transaction import Evaluating
 from dmarcmilter.testing import milter_connection
 from dmarcmilter.testing import smtp_envelope as envelope_module
 from dmarcmilter.testing.milter_client import Action, Event, MilterClient
@@ -590,9 +591,9 @@ DELETED = [("delete", "Authentication-Results", 1, None)]
 
 @pytest.mark.parametrize(("where", "step"), [("end_of_headers", "eoh"), ("body", "body"), ("outcome", "eom")])
 @pytest.mark.parametrize("choice", ["tempfail", "accept"])
-@pytest.mark.parametrize("steps", [0, SILENT_STEPS], ids=["answered", "silent"])
+@pytest.mark.parametrize("steps", [0, ALL_STEPS_WITHOUT_ANSWER], ids=["answered", "silent"])
 def test_bug_before_the_verdict(buggy, monkeypatch, caplog, *, where, step, choice, steps):
-    monkeypatch.setattr(module.Examination, where, bug)
+    monkeypatch.setattr(Evaluating, where, bug)
     session, service = buggy(choice, steps)
     on = Milter.NOREPLY if steps else Milter.CONTINUE
     end = Milter.TEMPFAIL if choice == "tempfail" else Milter.CONTINUE
@@ -604,17 +605,19 @@ def test_bug_before_the_verdict(buggy, monkeypatch, caplog, *, where, step, choi
     assert service.in_progress == set()
 
 
-@pytest.mark.parametrize("steps", [0, SILENT_STEPS], ids=["answered", "silent"])
+@pytest.mark.parametrize("steps", [0, ALL_STEPS_WITHOUT_ANSWER], ids=["answered", "silent"])
 def test_bug_at_a_recipient(buggy, monkeypatch, steps):
-    monkeypatch.setattr(module.Examination, "recipient", bug)
+    monkeypatch.setattr(Evaluating, "recipient", bug)
     session, _ = buggy("tempfail", steps)
     on = Milter.NOREPLY if steps else Milter.CONTINUE
     assert [session.envrcpt(b"<b@rcpt.example>"), session.eoh(), session.eom()] == [on, on, Milter.TEMPFAIL]
 
 
-@pytest.mark.parametrize("where", ["_why_ignored", "_end_of_headers", "_own_ids"])
-def test_bug_anywhere(buggy, monkeypatch, where):
-    monkeypatch.setattr(Session, where, bug)
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Connection, "skip_reason"), (Session, "_end_of_headers"), (Connection, "own_ids")]
+)
+def test_bug_anywhere(buggy, monkeypatch, owner, name):
+    monkeypatch.setattr(owner, name, bug)
     session, _ = buggy("tempfail")
     answers = [session.envfrom(b"<a@none.example>"), session.eoh(), session.eom()]
     assert Milter.TEMPFAIL in answers
@@ -633,7 +636,7 @@ def test_bug_while_changing_is_not_doubled(buggy, monkeypatch):
 def test_next_message_after_a_bug(buggy, monkeypatch):
     session, service = buggy("accept")
     with monkeypatch.context() as patch:
-        patch.setattr(module.Examination, "outcome", bug)
+        patch.setattr(Evaluating, "outcome", bug)
         session.eoh()
         session.eom()
     session._context.asked.clear()

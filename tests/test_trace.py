@@ -112,10 +112,9 @@ def test_lines_are_bounded_and_whole(caplog):
     caplog.set_level(logging.DEBUG)
     lines = message_trace.begin()
     lines.queue_id = "4A"
-    for number in range(message_trace.MAX_LINES + 3):
+    for number in range(message_trace.MAX_LINES + 2):
         lines.add(f"{number} \r\nforged\x1b line" + "x" * 5000)
-    lines.write()
-    lines.write()
+    lines.end("end of message")
     messages = [record.getMessage() for record in caplog.records if record.name == "dmarcmilter.milter.message_trace"]
     assert len(messages) == message_trace.MAX_LINES + 1
     assert messages[-1] == "4A: 3 more lines are left out"

@@ -1,6 +1,6 @@
 """Whatever the conf says, and whatever comes: what must hold of the whole way from a message to what the MTA is told.
 
-Each message goes through an Examination, as the daemon's and `check`'s do; DNS is a table.
+Each message goes through an Evaluating transaction, as the daemon's and `check`'s do; DNS is a table.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from zones import Zone
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.explain import replay
 from dmarcmilter.mail.message import Header
-from dmarcmilter.milter.transaction import Examination
+from dmarcmilter.milter.transaction import Evaluating
 from dmarcmilter.policy.recipients.choice import Choice
 from dmarcmilter.policy.recipients.choices_file import ListingFile
 from dmarcmilter.policy.recipients.registry import Recipients
@@ -231,11 +231,11 @@ def judged(found, receiver, recipients=("joe@rcpt.example",)):
         received_at=datetime.fromtimestamp(signing.NOW, UTC),
         recipients=tuple(path.encode() for path in recipients),
     )
-    examination = Examination(envelope, Table(RECORDS, FAILED), receiver)
-    examination.end_of_headers(found.headers, size=100, truncated=found.truncated)
-    examination.body(found.body)
-    outcome = examination.outcome("4WHOLE")
-    examination.close()
+    transaction = Evaluating(envelope, Table(RECORDS, FAILED), receiver)
+    transaction.end_of_headers(found.headers, size=100, truncated=found.truncated)
+    transaction.body(found.body)
+    outcome = transaction.outcome("4WHOLE")
+    transaction.end()
     plan = actions.plan(
         outcome, authserv_id="mx", settings=receiver.pipeline.response, channel=receiver.pipeline.quarantine
     )

@@ -24,8 +24,8 @@ from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail import mbox, message_file, received
 from dmarcmilter.mail.message import Envelope, address_of, path_of
 from dmarcmilter.mail.message_file import MailFile
-from dmarcmilter.milter.header_buffer import HeaderCollector
-from dmarcmilter.milter.transaction import Examination
+from dmarcmilter.milter.header_buffer import HeaderBuffer
+from dmarcmilter.milter.transaction import Evaluating
 from dmarcmilter.outcome import Outcome, shown
 from dmarcmilter.reasons import Language
 from dmarcmilter.receiver import Receiver
@@ -258,13 +258,13 @@ def _built(config: Config) -> Receiver:
 
 def _evaluate(envelope: Envelope, parsed: MailFile, config: Config, receiver: Receiver, dns: Resolver) -> Outcome:
     lookup = MessageLookup(dns, config.dns.message_budget, config.dns.message_queries)
-    header = HeaderCollector(config.milter.max_header_fields, config.milter.max_header_bytes, leading_space=True)
+    header = HeaderBuffer(config.milter.max_header_fields, config.milter.max_header_bytes, leading_space=True)
     for field in parsed.headers:
         header.add(field.name, field.value)
-    examination = Examination(envelope, lookup, receiver)
-    examination.end_of_headers(header.fields(), size=header.size, truncated=header.truncated)
+    transaction = Evaluating(envelope, lookup, receiver)
+    transaction.end_of_headers(header.fields(), size=header.size, truncated=header.truncated)
     for start in range(0, len(parsed.body), CHUNK):
-        examination.body(parsed.body[start : start + CHUNK])
-    outcome = examination.outcome(envelope.queue_id)
-    examination.close()
+        transaction.body(parsed.body[start : start + CHUNK])
+    outcome = transaction.outcome(envelope.queue_id)
+    transaction.end()
     return outcome

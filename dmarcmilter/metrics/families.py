@@ -40,8 +40,8 @@ class Stage(StrEnum):
     JOURNAL = "journal"
 
 
-class Why(StrEnum):
-    """A message that is not judged."""
+class SkipReason(StrEnum):
+    """Why a message is not evaluated."""
 
     AUTHENTICATED = "authenticated"
     NETWORK = "network"
@@ -115,7 +115,7 @@ ARC = _labelled("arc_results_total", "ARC chain results.", "result", ArcWord)
 TEMPERRORS = _labelled(
     "temperrors_total", "Causes of result temperror: which lookup failed, or a limit.", "cause", Trouble
 )
-IGNORED = _labelled("ignored_total", "Messages not judged: [ignore] in the conf file.", "why", Why)
+IGNORED = _labelled("ignored_total", "Messages not judged: [ignore] in the conf file.", "why", SkipReason)
 ABANDONED = Family(PREFIX + "abandoned_total", "Messages that the client or the MTA gave up before their end.")
 LIMITED = _labelled("header_limits_total", "Messages whose header exceeds a limit.", "limit", LIMITS)
 FAILURES = _labelled("internal_errors_total", "Bugs of ours, by the callback they struck in.", "step", STEPS)

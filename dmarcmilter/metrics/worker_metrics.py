@@ -10,7 +10,7 @@ from typing import Final
 from dmarcmilter.dns.observer import AnswerWord, Origin
 from dmarcmilter.metrics import families as f
 from dmarcmilter.metrics.board import Row, State, lone_row
-from dmarcmilter.metrics.families import Stage, Why, place, places
+from dmarcmilter.metrics.families import SkipReason, Stage, place, places
 from dmarcmilter.outcome import Outcome
 
 _VERDICTS: Final = places(f.VERDICTS)
@@ -69,8 +69,8 @@ class Tally:
                 self._observe(start, f.LATENCIES, milliseconds / 1000, int(milliseconds * _MILLI))
             self._observe(_BYTES, f.SIZES, size, size)
 
-    def ignored(self, why: Why) -> None:
-        self._count(place(f.IGNORED, why))
+    def skipped(self, reason: SkipReason) -> None:
+        self._count(place(f.IGNORED, reason))
 
     def abandoned(self) -> None:
         self._count(place(f.ABANDONED))

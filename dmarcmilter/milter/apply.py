@@ -24,7 +24,7 @@ from dmarcmilter.response.actions import (
 log = logging.getLogger(__name__)
 
 
-def carry_out(plan: tuple[MtaAction, ...], context: Any, *, leading_space: bool, queue_id: str = "") -> Applied:
+def apply(plan: tuple[MtaAction, ...], context: Any, *, leading_space: bool, queue_id: str = "") -> Applied:
     """Call libmilter for each action until one fails. Raises nothing but MemoryError.
 
     `leading_space`: the MTA takes header values as they are, else it puts a space in front itself. `queue_id`: for
@@ -35,7 +35,7 @@ def carry_out(plan: tuple[MtaAction, ...], context: Any, *, leading_space: bool,
     error: ApplyError | None = None
     for action in plan:
         try:
-            done = _carry_out(action, context, space, queue_id)
+            done = _apply(action, context, space, queue_id)
         except milter.error as failure:
             log.error("%s: the MTA did not take %s: %s", queue_id or "-", _name(action), failure)  # noqa: TRY400
             return Applied(tuple(taken), ERRORS[type(action)], is_complete=False)
@@ -51,7 +51,7 @@ def carry_out(plan: tuple[MtaAction, ...], context: Any, *, leading_space: bool,
     return Applied(tuple(taken), error)
 
 
-def _carry_out(action: MtaAction, context: Any, space: str, queue_id: str) -> MtaAction | None:
+def _apply(action: MtaAction, context: Any, space: str, queue_id: str) -> MtaAction | None:
     """What the MTA took instead of the action, else the action; None: it gets along without it."""
     match action:
         case DeleteHeader(name, occurrence):

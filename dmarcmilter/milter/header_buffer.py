@@ -1,18 +1,20 @@
-"""The header as the MTA hands it over, field by field, within limits."""
+"""The header of a message as the MTA sends it, field by field, within limits."""
 
 from typing import Final
 
 from dmarcmilter.mail.message import UNCLEANABLE, Header
 
-MAX_LATE_RESULTS: Final = 1024
-"""Octets kept of an Authentication-Results field that comes after a limit was reached."""
+MAX_LATE_RESULTS_BYTES: Final = 1024
+"""Bytes kept of an Authentication-Results field that arrives after a limit was reached; the rest is cut off."""
 MAX_RESULTS_FIELDS: Final = 1000
-"""Authentication-Results fields of one message. Deleting forged ones costs Postfix time that grows with the square of
-their number, and a relay adds one or two, so that more are an attack."""
+"""Authentication-Results fields of one message; a message with more cannot be cleaned and is treated as truncated.
+
+Postfix's time to delete the forged ones grows with the square of their number. A relay adds one or two, so more are an
+attack."""
 
 
-class HeaderCollector:
-    """Keeps fields exactly as they came. Past a limit only the fact, and possibly forged results, are kept."""
+class HeaderBuffer:
+    """Keeps fields exactly as received. Beyond a limit it keeps the limit's name, and Authentication-Results fields."""
 
     def __init__(self, max_fields: int, max_bytes: int, *, leading_space: bool) -> None:
         self._max_fields = max_fields
@@ -21,32 +23,36 @@ class HeaderCollector:
         self._fields: list[Header] = []
         self._results_fields = 0
         self.truncated = ""
-        """The name of the limit that was reached."""
+        """The name of the limit that was reached; empty: none was."""
         self.size = len(b"\r\n")
-        """Octets of the header with the empty line that ends it."""
+        """Bytes of the header, including the empty line that ends it."""
 
     def add(self, name: bytes, value: bytes) -> None:
-        """`value` has LF where the wire had CRLF, and its leading space if the MTA agreed to keep that."""
+        """Add a field. `value` has LF for the wire's CRLF, and its leading space if that was negotiated."""
         if not self._leading_space:
             value = b" " + value
         exact = value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         self.size += len(name) + len(b":") + len(exact) + len(b"\r\n")
         is_results = name.strip().lower() == b"authentication-results"
         self._results_fields += is_results
-        self._note_limits()
+        self._check_limits()
         if not self.truncated:
             self._fields.append(Header(name, exact))
         elif is_results and self.truncated != UNCLEANABLE:
-            # Forged results must still be counted and seen, or the deletions would miss.
-            self._fields.append(Header(name, exact[:MAX_LATE_RESULTS]))
+            # Deletions name a field by its number among those of its name, so every one must be counted.
+            self._fields.append(Header(name, exact[:MAX_LATE_RESULTS_BYTES]))
 
-    def _note_limits(self) -> None:
+    def fields(self) -> tuple[Header, ...]:
+        return tuple(self._fields)
+
+    def clear(self) -> None:
+        """Drop the fields, so that no change is planned from them again."""
+        self._fields.clear()
+
+    def _check_limits(self) -> None:
         if self._results_fields > MAX_RESULTS_FIELDS:
             self.truncated = UNCLEANABLE
         elif len(self._fields) >= self._max_fields:
             self.truncated = self.truncated or "max_header_fields"
         elif self.size > self._max_bytes:
             self.truncated = self.truncated or "max_header_bytes"
-
-    def fields(self) -> tuple[Header, ...]:
-        return tuple(self._fields)

@@ -53,8 +53,9 @@ class Trace:
         clean = "".join(character if character.isprintable() else "?" for character in text[:MAX_LINE])
         self._lines.append(f"+{milliseconds:.0f} ms {clean}")
 
-    def write(self) -> None:
-        """To the log, once."""
+    def end(self, last_line: str) -> None:
+        """Add the last line and write all lines to the log."""
+        self.add(last_line)
         lines, self._lines = self._lines, []
         for line in lines:
             log.debug("%s: %s", self.queue_id or "-", line)

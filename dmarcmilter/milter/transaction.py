@@ -1,34 +1,80 @@
-"""One message on its way in: questions asked early, the body hashed as it comes, then judged.
+"""One message on its way in, as exactly one of three states: Evaluating, Skipped or Failed.
 
-The daemon and `dmarcmilter check` both go through here, so they cannot differ.
+The daemon and `dmarcmilter check` both evaluate through Evaluating, so they cannot differ.
 """
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from dmarcmilter import pipeline
 from dmarcmilter.auth.body_hash import BodyHash, BodyPlan
 from dmarcmilter.dns import Brief, MessageLookup
 from dmarcmilter.mail.domain import LabelBudget
 from dmarcmilter.mail.message import Envelope, Header, Message
+from dmarcmilter.metrics.families import SkipReason
 from dmarcmilter.milter.message_trace import Trace
 from dmarcmilter.outcome import Effort, Outcome
 from dmarcmilter.pipeline import Reading
 from dmarcmilter.receiver import Receiver
 
 MAX_RECIPIENTS = 10_000
-"""Different recipients of one message that are kept; Postfix takes 1,000 of a message unless told otherwise."""
-MAX_RECIPIENT_OCTETS = 4_194_304
-"""Of them all together."""
+"""Different recipients of one message that are kept; further ones are left out, and the envelope says so.
+
+Postfix accepts 1,000 for a message by default."""
+MAX_RECIPIENT_BYTES = 4_194_304
+"""Bytes of all recipients of one message that are kept; further ones are left out, and the envelope says so."""
 
 
-class Examination:
-    """Callbacks of one message may come on different threads, one after another; never two at once."""
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A message that cannot be evaluated because of an internal error: answered by `[milter] on_internal_error`."""
+
+    keep_results: bool
+    """Authentication-Results fields under our authserv-id may stay: the client is in a trusted network."""
+    lookup: MessageLookup | None = None
+    trace: Trace | None = None
+
+    def close(self) -> None:
+        """Release the DNS queries in flight. Safe to call again."""
+        if self.lookup is not None:
+            self.lookup.close()
+
+    def end(self, last_line: str) -> None:
+        """Release everything and write the trace. Safe to call again."""
+        self.close()
+        if self.trace is not None:
+            self.trace.end(last_line)
+
+
+@dataclass(slots=True)
+class Skipped:
+    """A message that is not evaluated, by `[ignore]`."""
+
+    reason: SkipReason
+    keep_results: bool
+    """Authentication-Results fields under our authserv-id may stay: the client is in a trusted network."""
+    failed: Failed = field(init=False)
+    """The state after an internal error. Made in advance: when it is needed, memory may have run out."""
+
+    def __post_init__(self) -> None:
+        self.failed = Failed(self.keep_results)
+
+    def end(self, last_line: str) -> None:
+        """Do nothing: a skipped message has no DNS queries and no trace."""
+
+
+class Evaluating:
+    """A message that is being evaluated: DNS queries started early, the body hashed while it arrives.
+
+    libmilter may run the callbacks of one message on different threads, one after another but never two at once.
+    """
 
     def __init__(
         self, envelope: Envelope, lookup: MessageLookup, receiver: Receiver, trace: Trace | None = None
     ) -> None:
-        self._trace = trace
+        self.trace = trace
+        self.failed = Failed(keep_results=False, lookup=lookup, trace=trace)
+        """The state after an internal error. Made in advance: when it is needed, memory may have run out."""
         self.envelope = replace(envelope, recipients=())
         self._lookup = lookup
         self._receiver = receiver
@@ -37,7 +83,7 @@ class Examination:
         self._size = 0
         self._reading: Reading | None = None
         self._recipients: dict[bytes, None] = {}
-        self._recipient_octets = 0
+        self._recipient_bytes = 0
         self._more_recipients = False
         self._header_seconds = 0.0
         self._body_seconds = 0.0
@@ -46,27 +92,28 @@ class Examination:
             self.recipient(path)
 
     def recipient(self, path: bytes) -> None:
-        """Without angle brackets. Kept only where something asks for it."""
+        """Add a recipient, without angle brackets. Kept only if the configuration uses recipients."""
         if not self._receiver.needs_recipients or path in self._recipients:
             return
-        self._recipient_octets += len(path)
-        if len(self._recipients) >= MAX_RECIPIENTS or self._recipient_octets > MAX_RECIPIENT_OCTETS:
+        self._recipient_bytes += len(path)
+        if len(self._recipients) >= MAX_RECIPIENTS or self._recipient_bytes > MAX_RECIPIENT_BYTES:
             self._more_recipients = True
         else:
             self._recipients[path] = None
 
     def end_of_headers(self, headers: tuple[Header, ...], *, size: int, truncated: str = "") -> None:
-        """Take the whole header; `truncated` names the limit that cut it short."""
+        """Read the whole header; `truncated` names the limit that cut it short."""
         start = time.perf_counter()
         self._headers, self._truncated = headers, truncated
         self._size += size
         self._reading = pipeline.read(headers, truncated=truncated, seal=self._receiver.sealer is not None)
-        if self._trace is not None:
-            self._trace.header(self._reading, fields=len(headers), size=size, truncated=truncated)
+        if self.trace is not None:
+            self.trace.header(self._reading, fields=len(headers), size=size, truncated=truncated)
         self._prefetch(pipeline.names_at_end_of_headers(self._reading, self._receiver.pipeline))
         self._header_seconds += time.perf_counter() - start
 
     def body(self, chunk: bytes) -> None:
+        """Hash the next chunk of the body."""
         start = time.perf_counter()
         self._size += len(chunk)
         if self._reading is not None:
@@ -74,7 +121,7 @@ class Examination:
         self._body_seconds += time.perf_counter() - start
 
     def outcome(self, queue_id: str) -> Outcome:
-        """Judge the message. The queue id is known for sure only at its end."""
+        """Evaluate the message. Only at its end is the queue id sure to be known."""
         start = time.perf_counter()
         reading = self._reading or pipeline.read(())
         envelope = replace(
@@ -85,22 +132,22 @@ class Examination:
         )
         message = Message(envelope, self._headers, self._size, self._truncated)
         strangers = Brief(self._lookup, self._receiver.unaligned_budget)
-        # Names in the envelope have a budget apart from the header's, so that no header can hide a recipient.
+        # The envelope's names have a label budget of their own, so that no header can use up that of the recipients.
         with LabelBudget():
             outcome = pipeline.process(
                 message, reading, self._lookup, self._receiver.pipeline, self._lookup.start, strangers=strangers
             )
-        if self._trace is not None:
-            self._trace.outcome(outcome)
+        if self.trace is not None:
+            self.trace.outcome(outcome)
         return replace(outcome, effort=self._effort(start))
 
     def body_hash(self, plan: BodyPlan) -> BodyHash | None:
-        """After outcome(). None: the MTA never said that the header ended, or nobody planned it."""
+        """The body hash, after outcome(). None: the MTA sent no end of header, or this hash was not planned."""
         return self._reading.body.finish().get(plan) if self._reading is not None else None
 
-    def close(self) -> None:
-        """Give back what DNS still holds. Safe to call again."""
-        self._lookup.close()
+    def end(self, last_line: str = "end of message") -> None:
+        """Release the DNS queries in flight and write the trace. Safe to call again."""
+        self.failed.end(last_line)
 
     def _prefetch(self, names: list[str]) -> None:
         for name in names:
@@ -117,3 +164,7 @@ class Examination:
             body_milliseconds=self._body_seconds * 1000,
             dns_spent=lookup.spent,
         )
+
+
+Transaction = Evaluating | Skipped | Failed
+"""The message between MAIL and its end (RFC 5321 section 3.3), in exactly one state."""

@@ -5,7 +5,7 @@ waits for the database no longer than is allowed, and remembers. docs/recipients
 
     by whom             limit                                    protects from
     message             timeout (seconds, all its recipients)    a database that is slow or down holding up mail
-                        MAX_RECIPIENTS, MAX_RECIPIENT_OCTETS     long lists filling the memory (examination)
+                        MAX_RECIPIENTS, MAX_RECIPIENT_BYTES     long lists filling the memory (examination)
     worker              THREADS                                  a connection for each message in progress
                         MAX_REMEMBERED                           addresses made up to fill the memory
                         HOLD_SECONDS                             waiting again and again for a database that is down
