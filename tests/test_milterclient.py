@@ -131,8 +131,8 @@ def test_raw_packets():
     with ScriptedFilter() as filter_, MilterClient(filter_.address, timeout=5) as client:
         client.connection.send(b"B", b"no transaction")
         assert client.connection.receive() == (b"c", b"")
-        client.connection.send_octets(struct.pack("!I", 3) + b"U")
-        client.connection.send_octets(b"xx")
+        client.connection.send_bytes(struct.pack("!I", 3) + b"U")
+        client.connection.send_bytes(b"xx")
         assert client.connection.receive() == (b"c", b"")
     assert filter_.got[-2] == (b"U", b"xx")
 

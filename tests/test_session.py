@@ -297,7 +297,7 @@ def test_negotiation_within_a_message(running, octets):
     daemon = running()
     with MilterClient(daemon.address, timeout=5) as client:
         OpenMessage(client, FORGED + SPOOF)
-        client.connection.send_octets(octets)
+        client.connection.send_bytes(octets)
         assert serves(daemon)
         daemon.process.terminate()
         assert daemon.process.wait(5) == 0

@@ -1,1 +1,1 @@
-"""A small world to try the filter in: a name server that serves made-up zones."""
+"""The demonstration: sample messages through a real filter, with a name server of made-up domains."""

@@ -1,4 +1,4 @@
-"""The demonstration's messages, and the DNS zone of the domains in them."""
+"""The messages of the demonstration, and the DNS zone of their domains."""
 
 import base64
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 SELECTOR = "demo"
 OUTSIDE = "203.0.113.9"
-"""A client that no domain of the demonstration has authorised."""
+"""Address of a client that no domain of the demonstration authorizes."""
 BANK_SERVER = "192.0.2.10"
 LIST_SERVER = "192.0.2.20"
 LIST_DOMAIN = "lists.example"
@@ -57,7 +57,7 @@ def _key_record() -> str:
 
 
 def zone() -> Mapping[str, Any]:
-    """In the form that nameserver.py serves."""
+    """The DNS zone of the sample domains, as a table for `testing.name_server`."""
     policies = {
         "bank.example": "v=DMARC1; p=reject; sp=quarantine; np=reject; rua=mailto:dmarc@bank.example",
         "shop.example": "v=DMARC1; p=quarantine",
@@ -86,7 +86,7 @@ def _signed(message: bytes, domain: str = "bank.example") -> bytes:
 
 
 def _through_a_list() -> bytes:
-    """Signed by the bank, changed by a mailing list, and sealed by it."""
+    """A message that the bank signed, and a mailing list changed and sealed."""
     original = _signed(_message("Bank <info@bank.example>", "Meeting"))
     changed = original.replace(b"Subject: Meeting", b"Subject: [members] Meeting")
     results = b"Authentication-Results: lists.example; arc=none; dmarc=pass header.from=bank.example\r\n"

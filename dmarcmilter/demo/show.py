@@ -1,4 +1,4 @@
-"""The demonstration: samples go through a real filter over the milter protocol; a table tells what became of them."""
+"""The demonstration: deliver samples to a real filter over the milter protocol, and print a table of the results."""
 
 import json
 import os
@@ -22,6 +22,7 @@ from dmarcmilter.testing.milter_client import MilterClient
 from dmarcmilter.testing.name_server import NameServer
 
 START_SECONDS = 20.0
+"""Seconds to wait for the filter to start or to stop; then the demonstration fails."""
 AUTHSERV_ID = "mx.demo.example"
 
 CONF = """\
@@ -46,7 +47,7 @@ level = "error"
 
 
 def show() -> None:
-    """Print what the filter did with each sample."""
+    """Deliver the samples to a filter with a conf of its own, and print what it did with each."""
     with tempfile.TemporaryDirectory(prefix="dmarcmilter-demo-") as state, NameServer(zone()) as server:
         conf = write_conf(Path(state), server.port)
         with running(conf, Path(state) / "demo.sock"), MilterClient(f"unix:{state}/demo.sock") as client:
@@ -56,7 +57,7 @@ def show() -> None:
 
 
 def write_conf(state: Path, port: int, *, workers: int = 1) -> Path:
-    """A conf file for a filter that keeps all it has in one folder and asks the name server on that port."""
+    """Write the conf file of a filter that keeps all its files in `state` and asks the name server on `port`."""
     conf = state / "demo.toml"
     text = CONF.format(state=state, port=port, authserv_id=AUTHSERV_ID, sealer=LIST_DOMAIN, workers=workers)
     conf.write_text(text, encoding="utf-8")
@@ -65,11 +66,11 @@ def write_conf(state: Path, port: int, *, workers: int = 1) -> Path:
 
 @contextmanager
 def running(conf: Path, socket: Path) -> Iterator[int]:
-    """A filter of its own, in its own process, until the block ends; its process id."""
+    """Run a filter process until the block ends, and give its process id."""
     command = [sys.executable, "-m", "dmarcmilter", "run", "--config", str(conf)]
-    # Wherever this program was found, that one is the same: a package keeps it out of Python's own path.
+    # The process must find the same program: a distribution package keeps it outside of Python's own path.
     environment = os.environ | {"PYTHONPATH": str(Path(dmarcmilter.__file__).parents[1])}
-    filter_process = subprocess.Popen(command, env=environment)  # noqa: S603  our own program
+    filter_process = subprocess.Popen(command, env=environment)  # noqa: S603  the command is our own
     try:
         end = time.monotonic() + START_SECONDS
         while not socket.exists():

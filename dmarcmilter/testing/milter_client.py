@@ -1,10 +1,9 @@
-"""The MTA of the tests: hands messages to a milter as Postfix does and says what would become of them.
+"""A milter client: delivers messages to a milter as Postfix does, and tells what would become of them.
 
     with MilterClient("unix:/run/dmarcmilter/dmarcmilter.sock") as client:
         verdict = client.deliver(message, client_ip="192.0.2.1", helo="mx.example", mail_from="a@b.example")
 
 Messages from one SMTP client share a milter connection; another client address or name opens a new one.
-Only the standard library is imported, so that the demonstration can use this too.
 """
 
 import contextlib
@@ -16,35 +15,35 @@ from typing import Any, Self
 from dmarcmilter.testing.milter_connection import Connection
 from dmarcmilter.testing.milter_protocol import ACCEPTED, Action, Event, MilterError, Protocol, Reply
 from dmarcmilter.testing.postfix_headers import Field, HeaderEdit, apply_edits, as_queued, split_message
-from dmarcmilter.testing.smtp_envelope import Envelope, connect_payload, macro_values, octets, path_payload
+from dmarcmilter.testing.smtp_envelope import Envelope, connect_payload, macro_values, path_payload, to_bytes
 
 __all__ = ["Action", "Envelope", "Event", "MilterClient", "MilterError", "Verdict"]
 
-# libmilter's chunk size.
 CHUNK = 65_535
+"""Bytes of the body in one packet, as libmilter's MTAs send it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the SMTP client is told, and what is delivered if the message is accepted."""
+    """The result of one message: the reply to the SMTP client, and the message that is delivered if it is accepted."""
 
     action: Action
     reply: tuple[int, str]
     stage: Event
-    """The event that was answered so."""
+    """The event that got this answer."""
     queue_id: str
     quarantine: str | None
     headers: tuple[Field, ...]
-    """As delivered, top first: with the MTA's own Received field, folds as CRLF."""
+    """The delivered header fields, top first, with the MTA's own Received field; folds as CRLF."""
     added: tuple[Field, ...]
     deleted: tuple[Field, ...]
     edits: tuple[HeaderEdit, ...]
     """The filter's requests in their order."""
     refused: tuple[str | bytes, ...]
-    """Recipients that the filter did not let in."""
+    """Recipients that the filter refused."""
     rcpts_added: tuple[str, ...] = ()
     rcpts_deleted: tuple[str, ...] = ()
-    """As the filter wrote them."""
+    """Both as the filter wrote them."""
 
     def fields(self, name: str) -> list[str]:
         """Unfolded values of the delivered fields of that name, top first."""
@@ -54,6 +53,8 @@ class Verdict:
 
 
 class MilterClient:
+    """The milter side of an MTA: one connection for each SMTP client, any number of messages on it."""
+
     def __init__(self, address: str, *, timeout: float = 30.0) -> None:
         self.address, self.timeout = address, timeout
         self._connection: Connection | None = None
@@ -70,14 +71,14 @@ class MilterClient:
 
     @property
     def connection(self) -> Connection:
-        """The wire itself, for packets that no MTA would send; connected and negotiated."""
+        """The negotiated connection, for packets that no MTA would send."""
         if self._connection is None:
             self._connection = Connection(self.address, self.timeout)
             self._connection.negotiate()
         return self._connection
 
     def deliver(self, message: bytes, **envelope: Any) -> Verdict:
-        """One message; the keywords are those of Envelope. A broken protocol raises MilterError."""
+        """Deliver one message; the keywords are those of Envelope. MilterError when the milter breaks the protocol."""
         with self._dropped_on_error():
             transaction = self._transaction(message, Envelope(**envelope))
             verdict = transaction.run(self._session_reply)
@@ -85,7 +86,7 @@ class MilterClient:
         return verdict
 
     def abort(self, message: bytes, after: Event, **envelope: Any) -> None:
-        """The same, but the SMTP client goes away after that event (all of it: every field, the whole body)."""
+        """Begin to deliver a message, and abort when all of that event (every field, the whole body) was sent."""
         with self._dropped_on_error():
             for event, step in self._transaction(message, Envelope(**envelope)).steps:
                 step()
@@ -94,7 +95,7 @@ class MilterClient:
             self._end_transaction()
 
     def close(self) -> None:
-        """QUIT, and close."""
+        """Send QUIT and close the connection."""
         if self._connection is None:
             return
         with contextlib.suppress(MilterError):  # the filter may have closed first
@@ -114,12 +115,12 @@ class MilterClient:
             self._peer = envelope.peer
         if self._session_reply is None and envelope.helo not in (None, self._helo):
             connection.macros(Event.HELO, values)
-            self._session_reply = connection.tell(Event.HELO, octets(envelope.helo or "") + b"\0")
+            self._session_reply = connection.tell(Event.HELO, to_bytes(envelope.helo or "") + b"\0")
             self._helo = envelope.helo
         return _Transaction(connection, message, envelope, queue_id, values)
 
     def _end_transaction(self) -> None:
-        """Postfix ends every transaction with ABORT, also after the end of the message."""
+        """Send ABORT: Postfix ends every transaction so, also after the end of the message."""
         if self._session_reply is None:
             self.connection.send(b"A")
 
@@ -138,7 +139,7 @@ class MilterClient:
 
 
 class _Transaction:
-    """MAIL to the end of the message, one method for each step; each returns what ends the transaction, if anything."""
+    """From MAIL to the end of the message: one method for each step; each returns the reply that ends it, or None."""
 
     def __init__(
         self, connection: Connection, message: bytes, envelope: Envelope, queue_id: str, macros: Mapping[str, str]
@@ -187,7 +188,7 @@ class _Transaction:
         )
 
     def _mail(self) -> Reply | None:
-        # Postfix has no queue id before the first recipient was taken.
+        # Postfix has no queue id before the first recipient was accepted.
         self._connection.macros(Event.MAIL, {**self._values, "i": ""})
         arguments = b"".join(argument.encode() + b"\0" for argument in self._envelope.mail_args)
         return self._connection.tell(Event.MAIL, path_payload(self._envelope.mail_from) + arguments)
@@ -196,7 +197,7 @@ class _Transaction:
         reply = None
         for number, rcpt in enumerate(self._envelope.rcpts):
             known = self._values["i"] if number > len(self._refused) else ""
-            values = {**self._values, "i": known, "{rcpt_addr}": octets(rcpt).decode("utf-8", "replace")}
+            values = {**self._values, "i": known, "{rcpt_addr}": to_bytes(rcpt).decode("utf-8", "replace")}
             self._connection.macros(Event.RCPT, values)
             reply = self._connection.tell(Event.RCPT, path_payload(rcpt))
             if reply and reply.action in (Action.ACCEPT, Action.DISCARD):

@@ -26,7 +26,7 @@ from dmarcmilter.testing.postfix_headers import Edit, HeaderEdit
 
 @dataclass(slots=True)
 class Requests:
-    """What the filter asked for at the end of one message."""
+    """The changes that the filter asked for at the end of one message."""
 
     edits: list[HeaderEdit] = field(default_factory=list)
     quarantine: str | None = None
@@ -35,7 +35,7 @@ class Requests:
 
 
 class Connection:
-    """Connects and negotiates; `tell` reports an event and waits for its answer as far as the flags say so."""
+    """A connection to a milter. `tell` sends an event, and waits for the answer where one was negotiated."""
 
     def __init__(self, address: str, timeout: float) -> None:
         self._socket = _connect(address, timeout)
@@ -47,30 +47,30 @@ class Connection:
         self.requests = Requests()
 
     def send(self, code: bytes, payload: bytes = b"") -> None:
-        self.send_octets(struct.pack("!I", len(payload) + 1) + code + payload)
+        self.send_bytes(struct.pack("!I", len(payload) + 1) + code + payload)
 
-    def send_octets(self, octets: bytes) -> None:
-        """Whatever the octets are: for packets that no MTA would send."""
+    def send_bytes(self, data: bytes) -> None:
+        """Send bytes as they are, for packets that no MTA would send."""
         try:
-            self._socket.sendall(octets)
+            self._socket.sendall(data)
         except OSError as error:
             raise MilterError(f"write: {error}") from error
 
     def receive(self) -> tuple[bytes, bytes]:
         (length,) = struct.unpack("!I", self._read(4))
         if not 1 <= length <= PACKET_LIMIT:
-            raise MilterError(f"packet of {length} octets")
+            raise MilterError(f"packet of {length} bytes")
         packet = self._read(length)
         return packet[:1], packet[1:]
 
     def _read(self, count: int) -> bytes:
         try:
-            octets = self._stream.read(count)
+            data = self._stream.read(count)
         except OSError as error:
             raise MilterError(f"read: {error}") from error
-        if len(octets) < count:
+        if len(data) < count:
             raise MilterError("the filter closed the connection")
-        return octets
+        return data
 
     def negotiate(self) -> None:
         self.send(b"O", struct.pack("!III", VERSION, ALL_ACTIONS, OFFERED))
@@ -88,18 +88,18 @@ class Connection:
             rest = after
 
     def begin(self) -> None:
-        """A new message: nothing skipped, nothing asked for."""
+        """Begin a new message: no event is skipped, no change is requested."""
         self._skipped, self.requests = None, Requests()
 
     def macros(self, event: Event, values: Mapping[str, str]) -> None:
-        """Sent also when the event itself is not wanted, as Postfix does."""
+        """Send the macros of an event, also when the event itself is not wanted, as Postfix does."""
         number, names = MACROS[event]
         wanted = self._wanted.get(number, names.split())
         pairs = [f"{name}\0{values[name]}\0" for name in wanted if values.get(name)]
         self.send(b"D", event.code + "".join(pairs).encode())
 
     def tell(self, event: Event, payload: bytes = b"") -> Reply | None:
-        """None: go on."""
+        """Send an event; None when the transaction goes on."""
         code, unwanted, unanswered = event.value
         if self.protocol & unwanted or self._skipped is event:
             return None
@@ -116,7 +116,7 @@ class Connection:
         if answer == b"y":
             return own_reply(data)
         if data:
-            raise MilterError(f"answer {answer!r} with {len(data)} octets of data")
+            raise MilterError(f"answer {answer!r} with {len(data)} bytes of data")
         if answer == b"c":
             return ACCEPTED if event is Event.EOM else None
         if answer == b"s" and self.protocol & Protocol.SKIP and event is not Event.EOM:
@@ -127,7 +127,7 @@ class Connection:
         return FINAL[answer]
 
     def _request(self, code: bytes, data: bytes) -> bool:
-        """Whether the packet was a modification request; it is kept."""
+        """Keep a modification request; False when the packet is none."""
         if code == b"q":
             self.requests.quarantine = data.rstrip(b"\0").decode("utf-8", "replace")
             return True

@@ -1,4 +1,4 @@
-"""The words of the milter protocol, version 6: flags, events, macros, and what an answer means to Postfix."""
+"""The milter protocol, version 6: flags, events, macros, and what each answer makes Postfix reply."""
 
 import re
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from enum import Enum, IntFlag, StrEnum
 
 VERSION = 6
 ALL_ACTIONS = 0x1FF
-# A milter's packets are small; one that announces more than this is out of step.
 PACKET_LIMIT = 1 << 20
-# Modification requests that change recipients, and the action that must have been agreed to.
+"""Largest packet accepted from the milter, in bytes; a longer one is a MilterError."""
 RECIPIENT_EDITS = {b"+": 0x04, b"-": 0x08}
-# All others but header edits and quarantine: a recipient with parameters, body, sender.
+"""Modification requests that change recipients, with the action that must have been negotiated."""
 OTHER_EDITS = b"2be"
+"""Modification requests that this client does not support: recipient with parameters, body, sender."""
 
 
 class MilterError(Exception):
@@ -19,7 +19,7 @@ class MilterError(Exception):
 
 
 class Protocol(IntFlag):
-    """What the filter may ask the MTA not to send (NO_), or not to wait for (NR_)."""
+    """Flags by which a filter asks the MTA not to send an event (NO_), or not to wait for its answer (NR_)."""
 
     NONE = 0
     NO_CONNECT = 0x1
@@ -66,7 +66,6 @@ class Event(Enum):
         return self.value[0]
 
 
-# The macros of each event that Postfix sends when the filter names none, and the number under which it may name them.
 MACROS = {
     Event.CONNECT: (0, "j {daemon_name} {daemon_addr} v _"),
     Event.HELO: (1, "{tls_version} {cipher} {cipher_bits} {cert_subject} {cert_issuer}"),
@@ -76,6 +75,7 @@ MACROS = {
     Event.EOM: (5, "i"),
     Event.EOH: (6, "i"),
 }
+"""For each event its number in a request for macros, and the macros that Postfix sends without a request."""
 
 
 class Action(StrEnum):
@@ -87,7 +87,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What ends the transaction, in the words of Postfix where the filter gave none."""
+    """The SMTP reply that ends the transaction; Postfix's text where the filter gave none."""
 
     action: Action
     code: int
@@ -106,7 +106,7 @@ _REPLY_LINE = re.compile(r"([45]\d\d)[ -]([\x20-\x7e]*)\Z")
 
 
 def own_reply(data: bytes) -> Reply:
-    """The filter's SMTP reply, one line or several; a doubled percent sign is one (Sendmail's convention)."""
+    """Parse the SMTP reply of the filter, one line or several; `%%` is one percent sign (Sendmail's convention)."""
     lines = data.rstrip(b"\0").decode("latin-1").split("\r\n")
     matches = [_REPLY_LINE.match(line) for line in lines]
     codes = {match[1] for match in matches if match}

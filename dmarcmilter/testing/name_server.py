@@ -1,4 +1,4 @@
-"""A small authoritative name server for the tests and the demo: one zone, and every way to misbehave."""
+"""A small authoritative DNS server with one zone, which can misbehave in the ways that a zone asks for."""
 
 import contextlib
 import functools
@@ -24,8 +24,9 @@ import dns.rdatatype
 from dmarcmilter.testing.zone import Zone
 
 MAX_UDP = 1232
+"""Largest UDP reply, in bytes; a longer one is truncated (TC)."""
 BIND_TRIES = 20
-"""The kernel picks a UDP port; the same TCP port may be taken."""
+"""Attempts to find a port that is free for both UDP and TCP; then OSError."""
 
 _RCODES = {
     "servfail": dns.rcode.SERVFAIL,
@@ -40,13 +41,13 @@ Send = Callable[[bytes], None]
 
 
 class NameServer:
-    """Serves a zone over UDP and TCP on one port, in one thread, until closed."""
+    """A server of one zone over UDP and TCP on one port, in one thread, until it is closed."""
 
     def __init__(
         self, zone: Mapping[str, Any], address: str = "127.0.0.1", port: int = 0, *, ttl: int = 0, delay: float = 0.0
     ) -> None:
         self.queries: list[tuple[str, str, str]] = []
-        """(name, type, "udp" or "tcp") in order of arrival, since the zone was loaded."""
+        """Queries since the zone was loaded, in order of arrival: (name, type, "udp" or "tcp")."""
         self.delay = delay
         self._ttl = ttl
         self._zone = Zone(zone, ttl)
@@ -62,13 +63,13 @@ class NameServer:
         self._thread.start()
 
     def load(self, zone: Mapping[str, Any], *, ttl: int | None = None) -> None:
-        """Serve another zone from now on, and forget the queries."""
+        """Replace the zone and clear `queries`."""
         self._ttl = self._ttl if ttl is None else ttl
         self._zone = Zone(zone, self._ttl)
         self.queries = []
 
     def close(self) -> None:
-        """Stop, and close everything. May be called twice."""
+        """Stop the thread and close all sockets. May be called twice."""
         self._closing = True
         if self._thread.is_alive():
             self._wake.send(b"x")
@@ -96,11 +97,11 @@ class NameServer:
                     key.data(key.fileobj)
             while self._later and self._later[0][0] <= time.monotonic():
                 _, _, send, wire = heapq.heappop(self._later)
-                with contextlib.suppress(OSError):  # the client has gone
+                with contextlib.suppress(OSError):  # the client is gone
                     send(wire)
 
     def _on_udp(self, sock: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # ICMP from a client that has gone
+        with contextlib.suppress(OSError):  # ICMP from a client that is gone
             wire, peer = sock.recvfrom(65535)
             self._answer(wire, "udp", functools.partial(_reply_by_udp, sock, peer))
 
@@ -138,7 +139,7 @@ class NameServer:
             connection.close()
 
     def _answer(self, wire: bytes, transport: str, send: Send) -> None:
-        """Reply now or later; never, when the zone says so."""
+        """Queue the reply to a query; none when the zone says `timeout`."""
         try:
             query = dns.message.from_wire(wire)
         except dns.exception.DNSException:
@@ -183,7 +184,7 @@ def _bind(address: str, port: int) -> tuple[socket.socket, socket.socket]:
 def _encode(
     query: dns.message.Message, response: dns.message.Message, behaviour: str, wire: bytes, transport: str
 ) -> bytes:
-    """The reply's bytes, spoilt as the behaviour says. Empty: a TCP connection is closed."""
+    """The bytes of the reply, changed as the behaviour says; empty: close the TCP connection."""
     if behaviour == "garbage":
         return wire[:2] + _GARBAGE
     if behaviour == "short":
@@ -198,7 +199,7 @@ def _encode(
         response.id ^= 1
     if behaviour == "wrongquestion":
         response.question[0] = _renamed(response)
-    # In the order of the zone, so that what depends on it comes out the same each time.
+    # Records in the order of the zone, so that results that depend on the order repeat.
     reply = response.to_wire(max_size=65535, want_shuffle=False)
     limit = min(MAX_UDP, max(512, query.payload)) if query.edns >= 0 else 512
     if transport == "udp" and (behaviour.startswith("truncate") or len(reply) > limit):

@@ -1,7 +1,6 @@
-"""How Postfix takes a message apart for a milter and applies what the milter asks for.
+"""Header fields as Postfix shows them to a milter, and the milter's changes as Postfix applies them.
 
 A header field is `(name, value)`: bytes, the value is all that follows the colon, folds are CRLF.
-Only the standard library is imported, so that the demonstration can use this too.
 """
 
 import re
@@ -11,21 +10,21 @@ from enum import Enum
 
 Field = tuple[bytes, bytes]
 
-# Postfix's own trace field stands first in its queue file. A milter never sees it, but it counts as position 0
-# for insertions and cannot be changed or deleted.
 OWN_RECEIVED: Field = (b"Received", b" from client by mta (Postfix) with ESMTP")
+"""Postfix's own trace field, the first in its queue file. A milter never sees it; it counts as position 0 for
+insertions, and cannot be changed or deleted."""
 
-# What Postfix keeps of a field, name and colon included, folds as LF: below the protocol's 65,535 octets.
 FIELD_LIMIT = 60_000
-# Postfix reads a longer line in pieces of this size.
+"""Bytes of a field that Postfix keeps, with name and colon, folds as LF; the rest is cut off."""
 PIECE = 2048
+"""Bytes in which Postfix reads a longer line, piece by piece."""
 
 _LABEL = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _BARE_CR = re.compile(rb"\r(?!\n)")
 
 
 class Edit(Enum):
-    """What a milter may ask of the header, by the code of the packet."""
+    """The header changes that a milter may request, by the code of the packet."""
 
     ADD = b"h"
     INSERT = b"i"
@@ -38,11 +37,11 @@ class HeaderEdit:
     index: int
     name: bytes
     value: bytes
-    """With the leading space that it will have after the colon; empty: delete."""
+    """Value with the space that will follow the colon; empty: delete the field."""
 
 
 def split_message(message: bytes) -> tuple[list[Field], bytes]:
-    """Header fields and body as the milter is to get them.
+    """Split a message into the header fields and the body that the milter gets.
 
     A bare LF ends a line and a bare CR becomes a space. The first line that is neither a field nor a
     continuation ends the header; unless it is empty it is the first line of the body.
@@ -73,9 +72,9 @@ def _field(lines: list[bytes]) -> Field:
 
 
 def as_queued(field: Field) -> Field:
-    """The field as Postfix keeps and shows it: up to its limit and to the first NUL.
+    """The field as Postfix keeps and shows it: up to FIELD_LIMIT and to the first NUL.
 
-    Of what is over the limit, a continuation line is left out as a whole, but a very long one is cut.
+    A continuation line that crosses the limit is left out as a whole; one longer than PIECE is cut.
     """
     name, value = field
     room = FIELD_LIMIT - len(name) - 1
@@ -91,9 +90,9 @@ def as_queued(field: Field) -> Field:
 
 
 def apply_edits(fields: Iterable[Field], edits: Iterable[HeaderEdit]) -> tuple[list[Field], list[Field], list[Field]]:
-    """The header as delivered (with the MTA's own trace field), what was added, and what was removed.
+    """Apply changes; return the delivered header (with OWN_RECEIVED), the added fields and the deleted fields.
 
-    Positions move at once: of two requests to delete number 1, the second takes the former number 2.
+    Positions move at once: of two requests to delete number 1, the second deletes the former number 2.
     """
     result = [OWN_RECEIVED, *fields]
     added: list[Field] = []
@@ -114,7 +113,7 @@ def apply_edits(fields: Iterable[Field], edits: Iterable[HeaderEdit]) -> tuple[l
 
 
 def _instance(fields: list[Field], edit: HeaderEdit) -> int | None:
-    """Where the wanted instance stands; a field that was inserted at the top a moment ago is counted too."""
+    """Position of the requested instance; a field that was inserted before this request is counted too."""
     same = [
         at for at, field in enumerate(fields) if field is not OWN_RECEIVED and field[0].lower() == edit.name.lower()
     ]
@@ -123,6 +122,6 @@ def _instance(fields: list[Field], edit: HeaderEdit) -> int | None:
 
 
 def _folded(value: bytes) -> bytes:
-    """A line of the value that does not start with white space is made a continuation."""
+    """Make each further line of the value a continuation line."""
     first, *rest = value.split(b"\n")
     return b"\r\n".join([first, *(line if line[:1] in (b" ", b"\t") else b"\t" + line for line in rest)])

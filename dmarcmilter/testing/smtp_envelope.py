@@ -1,4 +1,4 @@
-"""The SMTP session as the MTA knows it, and how it tells a milter about it: paths, addresses, macros."""
+"""The SMTP session as an MTA knows it, and the addresses, paths and macros by which it tells a milter about it."""
 
 import struct
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ CLIENT_PORT = 40_000
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The SMTP session's part, as the MTA knows it."""
+    """Client, HELO name, paths and macros of one message."""
 
     client_ip: str = "192.0.2.1"
-    """`unknown`: no address; `unix`: a local client."""
+    """IPv4 or IPv6 address; `unknown`: none; `unix`: a local client."""
     client_name: str | None = None
-    """None: no PTR record, so the address in brackets."""
+    """Verified name of the client; None: it has none, and the address in brackets is sent."""
     helo: str | None = "client.example"
     mail_from: str | bytes = "sender@client.example"
     """Without angle brackets; empty: the null reverse-path."""
@@ -24,21 +24,21 @@ class Envelope:
     """ESMTP parameters of MAIL."""
     rcpts: tuple[str | bytes, ...] = ("rcpt@rcpt.example",)
     queue_id: str | None = None
-    """None: the next number."""
+    """None: the client makes one."""
     macros: Mapping[str, str] = field(default_factory=dict)
-    """Over what the MTA would send; an empty value is not sent."""
+    """Macros that replace those of the MTA; one with an empty value is not sent."""
 
     @property
     def peer(self) -> tuple[str, str | None]:
         return self.client_ip, self.client_name
 
 
-def octets(text: str | bytes) -> bytes:
+def to_bytes(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
 
 
 def path_payload(address: str | bytes) -> bytes:
-    return b"<" + octets(address) + b">\0"
+    return b"<" + to_bytes(address) + b">\0"
 
 
 def _name(envelope: Envelope) -> str:
@@ -46,7 +46,7 @@ def _name(envelope: Envelope) -> str:
 
 
 def macro_values(envelope: Envelope, queue_id: str) -> dict[str, str]:
-    """Everything the MTA could tell; Connection.macros picks what the event carries."""
+    """All macros that the MTA could send; Connection.macros chooses those of an event."""
     address = f"IPv6:{envelope.client_ip}" if ":" in envelope.client_ip else envelope.client_ip
     values = {
         "j": HOST,
@@ -59,7 +59,7 @@ def macro_values(envelope: Envelope, queue_id: str) -> dict[str, str]:
         "{client_name}": envelope.client_name or "unknown",
         "{client_ptr}": envelope.client_name or "unknown",
         "{client_port}": str(CLIENT_PORT),
-        "{mail_addr}": octets(envelope.mail_from).decode("utf-8", "replace"),
+        "{mail_addr}": to_bytes(envelope.mail_from).decode("utf-8", "replace"),
         "{mail_mailer}": "smtp",
         "{rcpt_mailer}": "smtp",
     }

@@ -1,7 +1,8 @@
-"""A zone as a table: `{owner: {TYPE: [data, ...], "_": behaviour}}`, and what a name server says from it.
+"""A DNS zone as a table, `{owner: {TYPE: [data, ...], "_": behaviour}}`, and its answers.
 
 TXT data is a string or a list of character-strings, MX data `[preference, host]`, everything else text. A character
-U+0000 to U+00FF is one octet. `*.name` is a wildcard. The behaviour is a word, or a table from type to word.
+U+0000 to U+00FF is one byte. `*.name` is a wildcard. The behaviour is a word, or a table from type to word: timeout,
+slow, servfail, refused, formerr, notimp, garbage, short, truncate, truncate-notcp, wrongid, wrongquestion, wrongcase.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,8 +19,10 @@ import dns.rdatatype
 import dns.rrset
 
 MAX_ALIASES = 12
+"""Length of a CNAME chain that is followed in one answer; the answer ends there."""
 
-_MAX_STRING = 255  # RFC 1035 3.3
+_MAX_STRING = 255
+"""Bytes of one character-string (RFC 1035 3.3); longer text is divided."""
 
 
 class Zone:
@@ -34,7 +37,7 @@ class Zone:
         self._soa = dns.rrset.from_text(".", ttl, "IN", "SOA", f"ns.invalid. hostmaster.invalid. 1 1 1 1 {ttl}")
 
     def respond(self, query: dns.message.Message) -> tuple[dns.message.Message, str]:
-        """The response by the book (RFC 1034 4.3.2), and the last behaviour met on the way to it."""
+        """The response to a query (RFC 1034 4.3.2), and the behaviour of the last node on the way to it."""
         response = dns.message.make_response(query, recursion_available=True)
         name, rdtype = query.question[0].name, dns.rdatatype.to_text(query.question[0].rdtype)
         behaviour = ""
@@ -79,7 +82,7 @@ class Zone:
 
 
 def _node(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Types to their data, read now: a mistake in a zone is seen when it is loaded. "NONE" stands for no data."""
+    """Parse the data of each type at once, so that a mistake in a zone raises when it is loaded. "NONE": no data."""
     node = {}
     for rdtype, values in table.items():
         listed = values if isinstance(values, list) else [values]
@@ -104,15 +107,15 @@ def _rdata(rdtype: str, value: Any) -> dns.rdata.Rdata:
 
 
 def _strings(value: str | list[str]) -> Iterator[bytes]:
-    """Character-strings of at most 255 octets; a TXT record has one at least."""
+    """Divide text into character-strings of at most 255 bytes; a TXT record has at least one."""
     for text in [value] if isinstance(value, str) else value or [""]:
-        octets = text.encode("latin-1")
-        for at in range(0, len(octets) or 1, _MAX_STRING):
-            yield octets[at : at + _MAX_STRING]
+        data = text.encode("latin-1")
+        for start in range(0, len(data) or 1, _MAX_STRING):
+            yield data[start : start + _MAX_STRING]
 
 
 def _name(text: str) -> dns.name.Name | None:
-    """Octets stay as they are, without IDNA; None: DNS cannot carry that name."""
+    """Parse a name byte by byte, without IDNA; None: DNS cannot carry it."""
     escaped = "".join(char if char.isascii() else f"\\{ord(char):03d}" for char in text)
     try:
         return dns.name.from_text(escaped.removesuffix(".") + ".").canonicalize()
@@ -127,7 +130,7 @@ def _ancestors(name: dns.name.Name) -> Iterator[dns.name.Name]:
 
 
 def _child(label: bytes, parent: dns.name.Name) -> dns.name.Name:
-    """May be too long for DNS; then no zone holds it."""
+    """The name `label.parent`; the empty name where that is too long for DNS."""
     try:
         return dns.name.Name((label, *parent.labels))
     except dns.exception.DNSException:
