@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC
+from enum import StrEnum
 from typing import Any
 
 from dmarcmilter.auth.results import DkimResult, Evidence
@@ -12,12 +13,26 @@ from dmarcmilter.mail.message import Message
 from dmarcmilter.policy.decision import Decision
 from dmarcmilter.policy.facts import Case, Hop, Unvouched
 from dmarcmilter.policy.types import Mode, Override, QuarantineAction
-from dmarcmilter.response.actions import ApplyError
 
 VERSION = 1
 """Of the outcome object; it grows by new keys, a changed meaning is a new number."""
 MAX_SHOWN = 255
 """Characters of any one value from the wire that are recorded."""
+
+
+class ApplyError(StrEnum):
+    """What the MTA did not take, or did not get because of an internal error."""
+
+    HEADER = "header"
+    """A header field added, changed or deleted."""
+    QUARANTINE = "quarantine"
+    """The hold."""
+    REDIRECT = "redirect"
+    """A change of recipients. The message is held instead; where that failed too, it is answered like the others."""
+    REPLY = "reply"
+    """The text of a rejection or deferral: the MTA uses its own."""
+    INTERNAL = "internal"
+    """An internal error between the changes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import milter
 
+from dmarcmilter.outcome import ApplyError
 from dmarcmilter.response.actions import (
     Applied,
-    ApplyError,
     ChangeHeader,
     DeleteHeader,
     InsertHeader,

@@ -13,11 +13,10 @@ from dmarcmilter.history.journal import Journal
 from dmarcmilter.metrics.worker_metrics import Tally
 from dmarcmilter.milter.message_trace import Trace
 from dmarcmilter.milter.turn_scheduler import Turn, Turns
-from dmarcmilter.outcome import Outcome
+from dmarcmilter.outcome import ApplyError, Outcome
 from dmarcmilter.policy.types import Action
 from dmarcmilter.receiver import Receiver
 from dmarcmilter.reports.failure.capture import Capture
-from dmarcmilter.response.actions import ApplyError
 
 log = logging.getLogger(__name__)
 

@@ -1,14 +1,15 @@
-"""What may be asked of the MTA at the end of a message, and what it took. Values only; execution carries them out."""
+"""The actions that the MTA can be asked for at the end of a message, and which of them it took. Values only."""
 
 from dataclasses import dataclass
-from enum import StrEnum
+
+from dmarcmilter.outcome import ApplyError
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteHeader:
     name: str
     occurrence: int
-    """Counted from 1 at the top among the fields of that name, as received."""
+    """Number of the field among those of this name, from 1 at the top, as received."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class ChangeHeader:
 
 @dataclass(frozen=True, slots=True)
 class InsertHeader:
-    """At the very top of the message (RFC 8601 4.1)."""
+    """Inserted at the very top of the message (RFC 8601 4.1)."""
 
     name: str
     value: str
@@ -35,15 +36,15 @@ class Quarantine:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Another mailbox in the place of the recipients. Paths have their angle brackets, as in RCPT (RFC 5321 4.1.2)."""
+    """The recipients are replaced by a mailbox. Paths have angle brackets, as in RCPT (RFC 5321 4.1.2)."""
 
     mailbox: str
-    """Empty: it is a recipient already."""
+    """Added as a recipient; empty: it is one already."""
     gone: tuple[str, ...]
     otherwise: Quarantine
-    """What is done when the MTA does not take all of it."""
+    """The hold that replaces the redirection when the MTA does not take all of it."""
     queue_id: str
-    """For the log."""
+    """Queue id of the message, for the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,31 +56,16 @@ class Reply:
     text: str
 
 
-class ApplyError(StrEnum):
-    """What the MTA did not take, or did not get for a bug of ours."""
-
-    HEADER = "header"
-    """A header field added, changed or deleted."""
-    QUARANTINE = "quarantine"
-    """The hold."""
-    REDIRECT = "redirect"
-    """A change of recipients. The message is held instead; where that failed too, it is answered as the others."""
-    REPLY = "reply"
-    """The text of a refusal or deferral: the MTA uses its own."""
-    INTERNAL = "internal"
-    """A bug of ours struck between the changes."""
-
-
 MtaAction = DeleteHeader | ChangeHeader | InsertHeader | Quarantine | Redirect | Reply
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What the MTA took of a plan."""
+    """The actions of a plan that the MTA took."""
 
     taken: tuple[MtaAction, ...] = ()
-    """In order; a Redirect that became a hold stands here as its Quarantine."""
+    """In order; a Redirect that became a hold is its Quarantine here."""
     error: ApplyError | None = None
-    """The first thing that was not taken."""
+    """The first action that was not taken; None: all were."""
     is_complete: bool = True
-    """False: an action failed that nothing could stand in for, and those after it were not tried."""
+    """False: an action failed that has no replacement, and those after it were not tried."""

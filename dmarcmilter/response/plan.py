@@ -8,11 +8,11 @@ from dmarcmilter.auth.results import DkimResult, DkimWord, SpfScope
 from dmarcmilter.dmarc.evaluation import DmarcWord
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.mail.message import Header
-from dmarcmilter.outcome import Outcome
+from dmarcmilter.outcome import ApplyError, Outcome
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.types import Action, QuarantineAction
 from dmarcmilter.response import quarantine_marks, reply
-from dmarcmilter.response.actions import Applied, ApplyError, DeleteHeader, InsertHeader, MtaAction
+from dmarcmilter.response.actions import Applied, DeleteHeader, InsertHeader, MtaAction
 from dmarcmilter.response.reply import Texts
 
 AUTHENTICATION_RESULTS = "Authentication-Results"
