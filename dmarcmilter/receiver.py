@@ -19,7 +19,8 @@ from dmarcmilter.policy.recipients.choices_file import ListingFile, UnusableFile
 from dmarcmilter.policy.recipients.database_cache import THREADS, Answers, DatabaseError
 from dmarcmilter.policy.recipients.registry import Recipients
 from dmarcmilter.policy.types import Defer, OnTemperror, Rules
-from dmarcmilter.response import arc_key as sealkey
+from dmarcmilter.response import arc_key
+from dmarcmilter.response.arc_key import SealKeyError
 from dmarcmilter.response.arc_sealing import Sealer
 from dmarcmilter.response.plan import ResponseSettings
 from dmarcmilter.response.reply import Texts
@@ -169,10 +170,13 @@ def _names(texts: tuple[str, ...]) -> tuple[Domain, ...]:
 
 
 def _sealer(seal: Seal) -> Sealer | None:
-    """ConfigError when its key cannot be used."""
+    """The sealer, if one is configured; ConfigError when its key cannot be used."""
     if not seal.domain:
         return None
-    key = sealkey.load(seal.key_file, domain=domains.parse(seal.domain) or "", selector=seal.selector.lower())
+    try:
+        key = arc_key.load(seal.key_file, domain=domains.parse(seal.domain) or "", selector=seal.selector.lower())
+    except SealKeyError as error:
+        raise ConfigError(f"[arc.seal] key_file: {error}") from error
     return Sealer(key, frozenset(map(_recipient, seal.recipients)))
 
 

@@ -23,6 +23,7 @@ from dmarcmilter.receiver import build
 from dmarcmilter.response import arc_key as sealkey
 from dmarcmilter.response import arc_set
 from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader
+from dmarcmilter.response.arc_key import SealKeyError
 
 ARC_FIELDS = ["ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results", "Authentication-Results"]
 LATER = {"client_ip": "192.0.2.20", "mail_from": b"a@author.example"}
@@ -446,7 +447,7 @@ UNUSABLE = {
     "encrypted": (encrypted(), "the key is encrypted"),
     "Ed25519": (other(signing.ed25519_key()), "not an RSA key"),
     "elliptic curve": (other(ec.generate_private_key(ec.SECP256R1())), "not an RSA key"),
-    "too short": (SHORT, "key too short: nobody would accept it"),
+    "too short": (SHORT, "key too short: no verifier would accept it"),
 }
 
 
@@ -454,12 +455,12 @@ UNUSABLE = {
 def test_keys_that_cannot_be_used(tmp_path, name):
     text, reason = UNUSABLE[name]
     (tmp_path / "k").write_bytes(text)
-    with pytest.raises(ConfigError, match=rf"^\[arc\.seal\] key_file: {tmp_path}/k: {reason}"):
+    with pytest.raises(SealKeyError, match=rf"^{tmp_path}/k: {reason}"):
         load(tmp_path / "k")
 
 
 def test_a_key_that_is_not_there(tmp_path):
-    with pytest.raises(ConfigError, match="No such file or directory"):
+    with pytest.raises(SealKeyError, match="No such file or directory"):
         load(tmp_path / "k")
 
 
@@ -468,7 +469,7 @@ def test_a_key_that_all_can_read(tmp_path, caplog):
     (tmp_path / "k").chmod(0o644)
     with caplog.at_level(logging.WARNING):
         load(path)
-    assert "anyone on this machine can read it" in caplog.text
+    assert "anyone on this machine can read this private key" in caplog.text
 
 
 def test_the_daemon_reads_the_key_and_the_check_of_a_file_does_not(tmp_path):
@@ -477,7 +478,7 @@ def test_the_daemon_reads_the_key_and_the_check_of_a_file_does_not(tmp_path):
         '[arc.seal]\ndomain = "Fwd.example"\nselector = "Seal"\nrecipients = ["A@Fwd.example"]\n'
         f'key_file = "{tmp_path}/k"\n'
     )
-    with pytest.raises(ConfigError, match="key_file"):
+    with pytest.raises(ConfigError, match=rf"^\[arc\.seal\] key_file: {tmp_path}/k: No such file"):
         build(parse(conf))
     assert build(parse(conf), keep_key=False).sealer is None
     hops.pem_file(tmp_path / "k")

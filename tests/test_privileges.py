@@ -11,6 +11,7 @@ import pytest
 from mta.daemon import PROJECT, FilterDaemon
 from mta.running import OpenMessage, wait_until
 
+from dmarcmilter.config.permissions import AS_ROOT
 from dmarcmilter.daemon import privileges
 from dmarcmilter.testing.milter_client import MilterClient
 
@@ -118,7 +119,7 @@ def test_a_stop_after_the_sockets_folder_changed_owner_finishes_messages(as_nobo
 @as_root
 def test_root_without_a_user_is_told_in_the_log():
     with FilterDaemon({}) as daemon:
-        assert privileges.AS_ROOT in daemon.log()
+        assert AS_ROOT in daemon.log()
 
 
 def test_only_root_can_become_another(monkeypatch):

@@ -12,7 +12,7 @@ from mta.daemon import PROJECT, FilterDaemon
 from dmarcmilter import receiver
 from dmarcmilter.cli import main
 from dmarcmilter.config import load
-from dmarcmilter.config.endpoint import without_password
+from dmarcmilter.history.database_url import without_password
 from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.policy.recipients.choice import Choice
 from dmarcmilter.policy.recipients.database import Database

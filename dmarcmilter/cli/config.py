@@ -10,13 +10,13 @@ from dmarcmilter import receiver
 from dmarcmilter.cli.from_opendmarc import from_opendmarc
 from dmarcmilter.cli.support import EXIT_ERROR, fail, json_option, load
 from dmarcmilter.config import load as configuration
-from dmarcmilter.config.endpoint import without_password
 from dmarcmilter.config.load import ConfigError
 from dmarcmilter.config.permissions import exposed
 from dmarcmilter.config_check import Finding, Severity, advise, files, in_order
 from dmarcmilter.config_check.environment import gather
 from dmarcmilter.config_check.finding import warning
 from dmarcmilter.daemon import running_config
+from dmarcmilter.history.database_url import without_password
 
 EXIT_FOUND = 1
 

@@ -8,10 +8,6 @@ MAX_SOCKET_PATH = 107
 """sun_path of Linux without its final NUL."""
 
 
-_PASSWORD = re.compile(r"(?<=://)([^:/?]*):.*(?=@)")
-_PARAMETER = re.compile(r"([?&]\w*(?:password|passfile|key|secret)\w*=)[^&]*", re.IGNORECASE)
-
-
 @dataclass(frozen=True, slots=True)
 class Socket:
     """Where the MTA connects: a path, or a host and port."""
@@ -60,14 +56,3 @@ def parse_nameserver(text: str) -> tuple[str, int]:
     if not 0 < port < 65_536:
         raise ValueError(f"{text!r}: port out of range")
     return str(ip_address(address)), port
-
-
-def without_password(url: str) -> str:
-    """The address of a database, to be shown."""
-    return _PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1:***", url))
-
-
-def has_open_at_sign(url: str) -> bool:
-    """Whether the address of a database server has an `@` besides the one before its name."""
-    kind, _, rest = url.partition("://")
-    return not kind.startswith("sqlite") and rest.partition("?")[0].count("@") > 1

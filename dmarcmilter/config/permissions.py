@@ -6,10 +6,14 @@ What we make ourselves is private. But a folder may be there already, made by ha
 import os
 import stat
 from pathlib import Path
+from typing import Final
 
-from dmarcmilter.config.endpoint import without_password
 from dmarcmilter.config.schema import Config
+from dmarcmilter.history.database_url import without_password
 
+AS_ROOT: Final = (
+    "the filter runs as root, and needs no right of root's: start it with `run --user NAME`, or by a unit with User="
+)
 SQLITE = "sqlite:////"
 
 

@@ -5,8 +5,9 @@ from ipaddress import ip_network
 from typing import Any
 
 from dmarcmilter.config import override_entries, report_validation, text_validation
-from dmarcmilter.config.endpoint import has_open_at_sign, parse_listen, parse_nameserver, parse_socket
+from dmarcmilter.config.endpoint import parse_listen, parse_nameserver, parse_socket
 from dmarcmilter.config.schema import IGNORED, Config, Recipients, Seal
+from dmarcmilter.history.database_url import has_open_at_sign
 from dmarcmilter.mail import domain as domains
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from dmarcmilter.config import load as configuration
 from dmarcmilter.config.endpoint import parse_socket
+from dmarcmilter.config.permissions import AS_ROOT
 from dmarcmilter.config.schema import Config
 from dmarcmilter.config_check.environment import Scene
 from dmarcmilter.config_check.finding import Finding, error, ok, warning
-from dmarcmilter.daemon import privileges
 from dmarcmilter.dmarc.public_suffix import KEPT_FRESH, Suffixes, SuffixListError
 from dmarcmilter.postfix import accounts
 from dmarcmilter.postfix.accounts import acting_as
@@ -30,7 +30,7 @@ def judge(config: Config, scene: Scene) -> list[Finding]:
     if scene.user and scene.account is None:
         found.append(warning(f"there is no user {scene.user} on this machine: rights are those of who runs this check"))
     if scene.account is not None and scene.account.uid == 0:
-        found.append(warning(privileges.AS_ROOT))
+        found.append(warning(AS_ROOT))
     return [*found, *_suffixes(config, scene), *_folders(config, scene), *_read(config, scene), *_kept(config, scene)]
 
 

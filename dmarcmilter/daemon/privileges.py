@@ -10,9 +10,6 @@ from typing import Final
 
 PRIVATE: Final = 0o027
 """What we make is our user's, and our group's to read: outcomes tell who wrote to this site."""
-AS_ROOT: Final = (
-    "the filter runs as root, and needs no right of root's: start it with `run --user NAME`, or by a unit with User="
-)
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
 

@@ -16,7 +16,7 @@ from functools import partial
 
 from dmarcmilter.config import load as configuration
 from dmarcmilter.config.load import ConfigError, Loaded
-from dmarcmilter.config.permissions import exposed
+from dmarcmilter.config.permissions import AS_ROOT, exposed
 from dmarcmilter.config.schema import Config
 from dmarcmilter.daemon import child_process as children
 from dmarcmilter.daemon import log_output, privileges, sd_notify, worker
@@ -263,4 +263,4 @@ def _built(loaded: Loaded) -> Receiver:
 
 def _concerns(config: Config, path: str) -> list[str]:
     """What is no reason not to serve, and should not stay so."""
-    return [*([privileges.AS_ROOT] if privileges.is_root() else []), *exposed(config, path)]
+    return [*([AS_ROOT] if privileges.is_root() else []), *exposed(config, path)]

@@ -14,8 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-from dmarcmilter.config.endpoint import without_password
 from dmarcmilter.history import database_engine
+from dmarcmilter.history.database_url import without_password
 
 Connection = sa.Connection
 
