@@ -13,7 +13,7 @@ NAMED = sorted(set(re.findall(r"`(test_\w+\.py)::(test_\w+)`", TEXT)))
 THREATS = [
     line
     for line in TEXT.splitlines()
-    if line.startswith("| ") and not line.startswith(("| what ", "|---"))
+    if line.startswith("| ") and not line.startswith(("| attack ", "|---"))
 ]  # fmt: skip
 
 
