@@ -34,9 +34,9 @@ from dmarcmilter.history import retention  # noqa: E402
 from dmarcmilter.history import statistics as stats  # noqa: E402
 from dmarcmilter.history.ingest import Ingest  # noqa: E402
 from dmarcmilter.history.store import Store, rows  # noqa: E402
+from dmarcmilter.reports.delivery.destination_verification import ReportDns  # noqa: E402
 from dmarcmilter.reports.delivery.dkim_signing import Signer  # noqa: E402
 from dmarcmilter.reports.delivery.relay import Attempt, Mail, Result  # noqa: E402
-from dmarcmilter.reports.delivery.sending import World  # noqa: E402
 from dmarcmilter.reports.run import Run  # noqa: E402
 
 AUTHORS = 100_000
@@ -234,7 +234,7 @@ def reports(url: str) -> None:
     settings = Reports(enabled=True, email="dmarc@receiver.example", max_per_hour=10**9, max_per_domain=10**9)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    world = World(lambda: nullcontext(no_dns), Suffixes.load(""), Method.TREEWALK)
+    dns = ReportDns(lambda: nullcontext(no_dns), Suffixes.load(""), Method.TREEWALK)
     clock = (DAY + timedelta(days=1, hours=3)).timestamp()
     spent: dict[str, float] = {}
     last = time.perf_counter()
@@ -245,9 +245,7 @@ def reports(url: str) -> None:
         spent[step] = spent.get(step, 0.0) + now - last
         last = now
 
-    run = Run(
-        store, settings, world, taker, Signer("receiver.example", "s", pem), clock=lambda: clock, progress=progress
-    )
+    run = Run(store, settings, dns, taker, Signer("receiver.example", "s", pem), clock=lambda: clock, progress=progress)
     done = run.go()
     print(f"  {done.sent} reports sent, {taker.octets / 1e6:.0f} MB, {done.stopped or 'all that was due'}")
     print("  " + ", ".join(f"{step} {seconds:.1f} s" for step, seconds in spent.items()))

@@ -35,7 +35,7 @@ from dmarcmilter.history.table_writer import Advance, Writer  # noqa: E402
 from dmarcmilter.reports.failure.incident import Observed, incident_of  # noqa: E402
 from dmarcmilter.reports.failure.incident_spool import Spool  # noqa: E402
 from dmarcmilter.reports.failure.redaction import Redaction  # noqa: E402
-from dmarcmilter.reports.run import Ask  # noqa: E402
+from dmarcmilter.reports.run import RunRequest  # noqa: E402
 from dmarcmilter.testing.name_server import NameServer  # noqa: E402
 
 crashes.OURS = str(ROOT / "dmarcmilter")
@@ -124,7 +124,7 @@ def main(folder, seed, rounds):
     pristine = prepare(folder)
     with NameServer(ZONE) as dns, Sink() as sink:
         config = conf(folder, dns, sink)
-        work = silent(lambda: reportwork.run(config, Ask(day=BEFORE_YESTERDAY)))
+        work = silent(lambda: reportwork.run(config, RunRequest(day=BEFORE_YESTERDAY)))
 
         def renewed():
             shutil.rmtree(folder / "now", ignore_errors=True)

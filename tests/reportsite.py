@@ -19,11 +19,10 @@ from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.history import migrations, outcome_rows
 from dmarcmilter.history.store import Store
 from dmarcmilter.history.table_writer import Advance, Writer
+from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
+from dmarcmilter.reports.delivery.destination_verification import ReportDns
 from dmarcmilter.reports.delivery.relay import Attempt, Result
-from dmarcmilter.reports.delivery.report_tables import Kind
-from dmarcmilter.reports.delivery.sending import World
-from dmarcmilter.reports.delivery.suppressions import Upkeep
-from dmarcmilter.reports.run import Ask, Run
+from dmarcmilter.reports.run import Run, RunRequest
 
 NOW = datetime(2027, 1, 17, 3, 0, tzinfo=UTC).timestamp()
 YESTERDAY = date(2027, 1, 16)
@@ -125,14 +124,14 @@ class Site:
         assert self.writer.write(lines, Advance(bytes([self.files]), str(self.files), 0, 1, 0))
 
     def run(self, receiver=None):
-        world = World(lambda: nullcontext(self.zone), self.suffixes, Method.TREEWALK)
+        world = ReportDns(lambda: nullcontext(self.zone), self.suffixes, Method.TREEWALK)
         return Run(self.store, self.settings, world, receiver or self.receiver, clock=lambda: self.now)
 
     def go(self, receiver=None, **ask):
-        return self.run(receiver).go(Ask(**ask))
+        return self.run(receiver).go(RunRequest(**ask))
 
-    def states(self, kind=Kind.AGGREGATE):
-        return Upkeep(self.store).counts(kind)
+    def states(self, kind=ReportKind.AGGREGATE):
+        return Deliveries(self.store).counts(kind)
 
 
 def domain(name, **changes):

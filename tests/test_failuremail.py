@@ -13,10 +13,10 @@ from outcomes import fields
 from reporting import outcome
 
 from dmarcmilter.config.schema import ReportFormat
-from dmarcmilter.reports.aggregate.mail_message import Sender
 from dmarcmilter.reports.failure.incident import Incident, Observed, incident_of, kept
 from dmarcmilter.reports.failure.mail_message import MAX_INCIDENTS, addressed, compose
 from dmarcmilter.reports.failure.redaction import Redaction
+from dmarcmilter.reports.sender import Sender
 
 NOW = datetime(2027, 1, 16, 8, 0, 1, tzinfo=UTC)
 SENDER = Sender("Example Receiver", "dmarc@receiver.example")

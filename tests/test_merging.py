@@ -28,11 +28,10 @@ from dmarcmilter.config.schema import FailureReports
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store
-from dmarcmilter.reports.delivery.ledger import Ledger
+from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
 from dmarcmilter.reports.delivery.organization_turns import organization_of
 from dmarcmilter.reports.delivery.relay import Attempt, Result
-from dmarcmilter.reports.delivery.report_tables import Kind
-from dmarcmilter.reports.delivery.suppressions import Standing, bounced
+from dmarcmilter.reports.delivery.suppressions import Suppressions, record_bounce
 from dmarcmilter.reports.failure import planning
 from dmarcmilter.reports.failure.incident import Observed, incident_of
 from dmarcmilter.reports.failure.incident_spool import Spool
@@ -60,7 +59,7 @@ class Failures(Site):
         return len(list(Path(self.settings.failure.spool).glob("*.incident")))
 
     def fail(self, receiver=None):
-        return self.go(receiver, kinds=(Kind.FAILURE,))
+        return self.go(receiver, kinds=(ReportKind.FAILURE,))
 
     def authenticated(self, *names):
         self.ingest(*[passed(**domain(name)) for name in names])
@@ -103,7 +102,7 @@ def test_from_incident_to_mail(anywhere):
     assert mail.mail_from.startswith("b+")
     assert feedback(mail)["Reported-Domain"] == "example.com"
     assert anywhere.left() == 0
-    assert anywhere.states(Kind.FAILURE) == {"sent": 1}
+    assert anywhere.states(ReportKind.FAILURE) == {"sent": 1}
     assert anywhere.states() == {}, "aggregate reports are counted apart"
     assert anywhere.fail().sent == 0
 
@@ -259,11 +258,11 @@ def test_refusals_and_bounces_are_as_those_of_other_reports(world):
     world.incident()
     no = Receiver(answers={"ruf@example.com": Attempt(Result.REFUSED, "550 no such user")})
     assert world.fail(no).failed == 1
-    assert Standing(world.store).pause("example.com", "ruf@example.com", int(world.now))
+    assert Suppressions(world.store).get("example.com", "ruf@example.com", int(world.now))
     world.incident("one.example")
     world.fail()
     token = world.receiver.taken[0].mail_from.partition("+")[2].partition("@")[0]
-    assert bounced(Ledger(world.store), Standing(world.store), token, int(world.now)) == "ruf@one.example"
+    assert record_bounce(Deliveries(world.store), Suppressions(world.store), token, int(world.now)) == "ruf@one.example"
 
 
 def test_a_run_that_ended_before_the_incident_was_removed(world):

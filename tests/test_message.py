@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from reporting import BEGIN, END, outcome, report
 
 from dmarcmilter.config.schema import ReportFormat, Reports
-from dmarcmilter.reports.aggregate.mail_message import Attachment, Sender, compose, compressed, compressed_within
+from dmarcmilter.reports.aggregate.mail_message import Attachment, compose, compressed, compressed_within
 from dmarcmilter.reports.aggregate.xml_report import to_xml
+from dmarcmilter.reports.sender import Sender
 
 NOW = datetime(2027, 1, 17, 1, 2, 3, tzinfo=UTC)
 SENDER = Sender("Example Receiver", "dmarc@receiver.example")

@@ -10,13 +10,16 @@ from reporting import outcome, passed
 from reportsite import YESTERDAY, Crashed, Receiver, Site, counted, domain, parsed, report_id, some, xml
 from zones import Zone
 
+from dmarcmilter.reports import retention
 from dmarcmilter.reports.aggregate import day_outcomes
 from dmarcmilter.reports.aggregate.planning import Withheld, whole_day
-from dmarcmilter.reports.delivery.ledger import BOUNCE_WITHIN, Ledger
+from dmarcmilter.reports.aggregate.reported_days import ReportedDays
+from dmarcmilter.reports.delivery.deliveries import BOUNCE_WITHIN_SECONDS, DAY_SECONDS, Deliveries, ReportKind
+from dmarcmilter.reports.delivery.ledger import ReportLedger
 from dmarcmilter.reports.delivery.relay import Attempt, Relay, Result, SmtpRelay
-from dmarcmilter.reports.delivery.report_tables import Kind
-from dmarcmilter.reports.delivery.suppressions import DAY, LEASE, Lock, Standing, Upkeep, bounced
-from dmarcmilter.reports.run import BUSY, REMEMBERED_DAYS
+from dmarcmilter.reports.delivery.suppressions import Suppressions, record_bounce
+from dmarcmilter.reports.run import BUSY, LEDGER_DAYS
+from dmarcmilter.reports.run_lock import LEASE_SECONDS, RunLock
 
 NO_SUCH_USER = Attempt(Result.REFUSED, "550 no such user", at_rcpt=True)
 
@@ -56,7 +59,7 @@ def test_the_second_run_has_nothing_to_do(world):
     world.go()
     done = world.go()
     assert (done.planned, done.sent) == (0, 0)
-    world.now += DAY
+    world.now += DAY_SECONDS
     assert world.go().sent == 0
     assert len(world.receiver.taken) == 4
 
@@ -66,7 +69,7 @@ def test_late_arrivals_are_a_report_of_their_own(anywhere):
     some(anywhere)
     anywhere.go()
     anywhere.ingest(passed(), outcome(client_ip="192.0.2.99"))
-    anywhere.now += DAY
+    anywhere.now += DAY_SECONDS
     done = anywhere.go()
     assert (done.planned, done.sent) == (1, 1)
     first, late = (mail for mail in anywhere.receiver.taken if mail.rcpt_to == "dmarc@example.com")
@@ -80,7 +83,7 @@ def test_messages_of_another_day_wait_for_theirs(world):
     world.ingest(passed(), passed(time="2027-01-17T00:00:00.000Z"))
     assert world.go().sent == 1
     assert counted(world.receiver.taken[0]) == 1
-    world.now += DAY
+    world.now += DAY_SECONDS
     assert world.go().sent == 1
 
 
@@ -138,7 +141,7 @@ def test_nothing_to_domains_of_which_no_mail_is_authenticated(world):
     done = world.go()
     assert (done.planned, done.withheld) == (0, 2)
     world.ingest(passed(time="2027-01-17T10:00:00.000Z"))
-    world.now += DAY
+    world.now += DAY_SECONDS
     done = world.go()
     assert [mail.rcpt_to for mail in world.receiver.taken] == ["dmarc@example.com"] * 2
     assert [counted(mail) for mail in world.receiver.taken] == [1, 1]
@@ -194,41 +197,46 @@ def test_an_address_that_says_no_is_left_alone(anywhere):
     no = Receiver(answers={"dmarc@one.example": NO_SUCH_USER})
     assert (anywhere.go(no).failed, anywhere.states()["failed"]) == (1, 1)
     anywhere.ingest(passed(time="2027-01-17T10:00:00.000Z", **domain("one.example")))
-    anywhere.now += DAY
+    anywhere.now += DAY_SECONDS
     done = anywhere.go()
     assert (done.sent, done.refused, done.postponed) == (0, 0, 1)
-    (pause,) = Standing(anywhere.store).pauses(int(anywhere.now))
+    (pause,) = Suppressions(anywhere.store).all(int(anywhere.now))
     assert (pause.address, pause.organization, pause.failures) == ("dmarc@one.example", "one.example", 1)
-    anywhere.now += 5 * DAY
+    anywhere.now += 5 * DAY_SECONDS
     assert anywhere.go().sent == 0
-    anywhere.now += 2 * DAY
+    anywhere.now += 2 * DAY_SECONDS
     assert anywhere.go().sent == 1
 
 
 def test_pauses_grow(world):
-    standing = Standing(world.store)
+    suppressions = Suppressions(world.store)
     lengths, now = [], 0
     for _ in range(7):
-        until = standing.refused("example.com", "a@example.com", now, "no", at_rcpt=True)
+        until = suppressions.add_refusal("example.com", "a@example.com", now, "no", at_rcpt=True)
         lengths.append(until - now)
         now = until
     assert lengths == sorted(lengths)
-    assert lengths[0] == 7 * DAY
-    assert lengths[-1] == 180 * DAY
-    assert standing.clear("a@example.com")
-    assert not standing.pauses(0)
+    assert lengths[0] == 7 * DAY_SECONDS
+    assert lengths[-1] == 180 * DAY_SECONDS
+    assert suppressions.remove("a@example.com")
+    assert not suppressions.all(0)
 
 
 def test_pauses_decay(world):
     """Refusals are forgotten one by one while none comes."""
-    standing = Standing(world.store)
+    suppressions = Suppressions(world.store)
     for _ in range(2):
-        until = standing.refused("example.com", "a@example.com", 0, "no", at_rcpt=True)
-    assert until == 14 * DAY
-    later = until + 14 * DAY
-    assert standing.refused("example.com", "a@example.com", later, "no", at_rcpt=True) == later + 14 * DAY
-    much_later = later + 14 * DAY + 2 * 14 * DAY
-    assert standing.refused("example.com", "a@example.com", much_later, "no", at_rcpt=True) == much_later + 7 * DAY
+        until = suppressions.add_refusal("example.com", "a@example.com", 0, "no", at_rcpt=True)
+    assert until == 14 * DAY_SECONDS
+    later = until + 14 * DAY_SECONDS
+    assert (
+        suppressions.add_refusal("example.com", "a@example.com", later, "no", at_rcpt=True) == later + 14 * DAY_SECONDS
+    )
+    much_later = later + 14 * DAY_SECONDS + 2 * 14 * DAY_SECONDS
+    assert (
+        suppressions.add_refusal("example.com", "a@example.com", much_later, "no", at_rcpt=True)
+        == much_later + 7 * DAY_SECONDS
+    )
 
 
 def test_a_delivery_is_given_up_after_days(world):
@@ -238,7 +246,7 @@ def test_a_delivery_is_given_up_after_days(world):
         world.go(later)
         world.now += 43_200
     assert world.states() == {"failed": 1}
-    assert not Standing(world.store).pauses(int(world.now)), "it never said no"
+    assert not Suppressions(world.store).all(int(world.now)), "it never said no"
 
 
 def test_limit_of_an_hour(tmp_path):
@@ -260,7 +268,7 @@ def test_limit_of_a_domain(tmp_path):
     assert world.go().sent == 2
     world.now += 3601
     assert world.go().sent == 0
-    world.now += DAY
+    world.now += DAY_SECONDS
     assert world.go().sent == 1
 
 
@@ -279,27 +287,27 @@ def test_bounces(anywhere):
     anywhere.go()
     mail = anywhere.receiver.taken[0]
     token = mail.mail_from.partition("+")[2].partition("@")[0]
-    ledger, standing = Ledger(anywhere.store), Standing(anywhere.store)
-    assert bounced(ledger, standing, token, int(anywhere.now)) == mail.rcpt_to
-    assert bounced(ledger, standing, "0123456789abcdef", int(anywhere.now)) == ""
+    deliveries, suppressions = Deliveries(anywhere.store), Suppressions(anywhere.store)
+    assert record_bounce(deliveries, suppressions, token, int(anywhere.now)) == mail.rcpt_to
+    assert record_bounce(deliveries, suppressions, "0123456789abcdef", int(anywhere.now)) == ""
     assert anywhere.states()["bounced"] == 1
     organization = mail.rcpt_to.partition("@")[2]
-    first = standing.pause(organization, mail.rcpt_to, int(anywhere.now))
+    first = suppressions.get(organization, mail.rcpt_to, int(anywhere.now))
     assert first.failures == 1
-    assert standing.pause("other.example", mail.rcpt_to, int(anywhere.now)) is None
-    assert bounced(ledger, standing, token, int(anywhere.now)) == mail.rcpt_to
-    assert standing.pause(organization, mail.rcpt_to, int(anywhere.now)) == first, "the same bounce counts once"
+    assert suppressions.get("other.example", mail.rcpt_to, int(anywhere.now)) is None
+    assert record_bounce(deliveries, suppressions, token, int(anywhere.now)) == mail.rcpt_to
+    assert suppressions.get(organization, mail.rcpt_to, int(anywhere.now)) == first, "the same bounce counts once"
 
 
 def test_bounces_of_old_reports_do_not_count(world):
     """Who got a report may send bounces of it for ever."""
     some(world)
     world.go()
-    world.now += BOUNCE_WITHIN + 1
+    world.now += BOUNCE_WITHIN_SECONDS + 1
     for mail in world.receiver.taken:
         token = mail.mail_from.partition("+")[2].partition("@")[0]
-        assert bounced(Ledger(world.store), Standing(world.store), token, int(world.now)) == mail.rcpt_to
-    assert Standing(world.store).pauses(int(world.now)) == []
+        assert record_bounce(Deliveries(world.store), Suppressions(world.store), token, int(world.now)) == mail.rcpt_to
+    assert Suppressions(world.store).all(int(world.now)) == []
 
 
 def test_bounces_do_not_bring_the_hour_up_again(tmp_path):
@@ -309,7 +317,7 @@ def test_bounces_do_not_bring_the_hour_up_again(tmp_path):
     assert world.go().sent == 4
     world.now += 3601
     for mail in world.receiver.taken:
-        bounced(Ledger(world.store), Standing(world.store), mail.mail_from[2:18], int(world.now))
+        record_bounce(Deliveries(world.store), Suppressions(world.store), mail.mail_from[2:18], int(world.now))
     world.ingest(passed(**domain("three.example")))
     assert world.go(day=YESTERDAY).sent == 1
 
@@ -320,7 +328,7 @@ def test_preview_remembers_nothing(world):
     found = list(world.run().preview())
     assert [item.domain for item in found if isinstance(item, Withheld)] == ["spam.example"]
     assert sum(len(item[1]) for item in found if not isinstance(item, Withheld)) == 4
-    assert Ledger(world.store).days() == {}
+    assert ReportedDays(world.store).planned() == {}
     assert world.go().sent == 4
 
 
@@ -343,7 +351,7 @@ def test_more_sources_than_memory_are_several_reports(world, monkeypatch):
 def test_a_day_to_which_nothing_came_is_not_read_again(world, monkeypatch):
     some(world)
     world.go()
-    world.now += DAY
+    world.now += DAY_SECONDS
     world.ingest(passed(time="2027-01-17T10:00:00.000Z"))
     read, whole = [], day_outcomes.DayView.collect
 
@@ -354,7 +362,7 @@ def test_a_day_to_which_nothing_came_is_not_read_again(world, monkeypatch):
     monkeypatch.setattr(day_outcomes.DayView, "collect", collect)
     assert world.go().sent == 1
     assert read == [20270117]
-    world.now += DAY
+    world.now += DAY_SECONDS
     world.ingest(outcome())
     assert world.go().sent == 1
     assert set(read[1:]) == {20270116}
@@ -363,16 +371,16 @@ def test_a_day_to_which_nothing_came_is_not_read_again(world, monkeypatch):
 def test_old_reports_are_forgotten(anywhere):
     some(anywhere)
     anywhere.go()
-    anywhere.now += (REMEMBERED_DAYS + 1) * DAY
+    anywhere.now += (LEDGER_DAYS + 1) * DAY_SECONDS
     anywhere.go()
     assert anywhere.states() == {}
-    assert Ledger(anywhere.store).bounce("0" * 16, int(anywhere.now)) == (None, False)
+    assert Deliveries(anywhere.store).mark_bounced("0" * 16, int(anywhere.now)) == (None, False)
 
 
 def test_whole_day_for_people(world):
     some(world)
     world.go()
-    (found,) = whole_day(world.store, world.settings, YESTERDAY, "example.com")
+    found = whole_day(world.store, world.settings, YESTERDAY, "example.com")
     assert sum(row.count for row in found.rows) == 3
 
 
@@ -387,10 +395,10 @@ def test_archive(tmp_path):
 
 
 def test_one_run_at_a_time(world):
-    lock = Lock(world.store)
+    lock = RunLock(world.store)
     assert lock.take(int(world.now), "elsewhere 1")
     assert world.go().stopped == BUSY
-    world.now += LEASE + 1
+    world.now += LEASE_SECONDS + 1
     assert world.go().stopped == ""
 
 
@@ -400,7 +408,7 @@ def test_the_lock_of_a_dead_process_is_taken(anywhere):
 
     ended = subprocess.Popen(["true"])
     ended.wait()
-    assert Lock(anywhere.store).take(int(anywhere.now), f"{socket.gethostname()} {ended.pid}")
+    assert RunLock(anywhere.store).take(int(anywhere.now), f"{socket.gethostname()} {ended.pid}")
     assert anywhere.go().stopped == ""
 
 
@@ -409,15 +417,15 @@ def test_pruning_keeps_what_is_still_needed(anywhere):
     anywhere.go()
     later = Receiver(answers={"dmarc@example.com": Attempt(Result.LATER, "450")})
     anywhere.ingest(passed(time="2027-01-17T10:00:00.000Z"))
-    anywhere.now += DAY
+    anywhere.now += DAY_SECONDS
     anywhere.go(later)
-    anywhere.now += 20 * DAY
-    Upkeep(anywhere.store).prune(reported_before=20270117, sent_before=int(anywhere.now))
-    ledger = Ledger(anywhere.store)
-    waiting = [ledger.delivery(due.id) for due in ledger.due(Kind.AGGREGATE, int(anywhere.now), 100)]
+    anywhere.now += 20 * DAY_SECONDS
+    retention.prune(anywhere.store, reported_before=20270117, sent_before=int(anywhere.now))
+    ledger, deliveries = ReportLedger(anywhere.store), Deliveries(anywhere.store)
+    waiting = [deliveries.get(due.id) for due in deliveries.due(ReportKind.AGGREGATE, int(anywhere.now), 100)]
     assert [ledger.attachment(found.report) is not None for found in waiting] == [True]
     assert ledger.attachment(1) is None
-    assert ledger.reports_of(YESTERDAY, "x") == 0
+    assert ledger.count(YESTERDAY, "x") == 0
 
 
 def test_over_smtp(world):

@@ -14,12 +14,13 @@ from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.reports import run
 from dmarcmilter.reports.aggregate import day_outcomes, grouping, planning
+from dmarcmilter.reports.aggregate.reported_days import ReportedDays
 from dmarcmilter.reports.delivery import destination_verification
-from dmarcmilter.reports.delivery.destination_verification import VERIFY_AT_ONCE
-from dmarcmilter.reports.delivery.ledger import Ledger
+from dmarcmilter.reports.delivery.deliveries import DAY_SECONDS, Deliveries, ReportKind
+from dmarcmilter.reports.delivery.destination_verification import VERIFY_AT_ONCE, ReportDns
 from dmarcmilter.reports.delivery.relay import Attempt, Result
-from dmarcmilter.reports.delivery.report_tables import Kind
-from dmarcmilter.reports.delivery.suppressions import DAY, ORGANIZATIONS, Lock, Standing
+from dmarcmilter.reports.delivery.suppressions import REFUSING_ORGANIZATIONS, Suppressions
+from dmarcmilter.reports.run_lock import RunLock
 
 HOUR = 3601
 NO_SUCH_USER = Attempt(Result.REFUSED, "550 no such user", at_rcpt=True)
@@ -68,7 +69,7 @@ def test_a_record_that_changes_with_each_message_makes_one_report(anywhere):
     (mail,) = [mail for mail in anywhere.receiver.taken if mail.rcpt_to.endswith("@example.com")]
     assert (mail.rcpt_to, counted(mail)) == ("r23@example.com", 24)
     anywhere.ingest(passed(policy={"rua": ["mailto:late@example.com"]}))
-    anywhere.now += DAY
+    anywhere.now += DAY_SECONDS
     assert anywhere.go().sent == 1
     late = anywhere.receiver.taken[-1]
     assert (late.rcpt_to, counted(late)) == ("r23@example.com", 1), "only what was not counted before"
@@ -97,7 +98,7 @@ def test_many_names_of_one_organization_get_so_many_reports(tmp_path):
     assert done.lines == ["flood.example: 35 domains beyond max_per_organization"]
     assert sum(count for host, count in sent_to(world).items() if host.endswith("flood.example")) == 5
     assert sum(count for host, count in sent_to(world).items() if host.startswith("honest")) == 3
-    world.now += DAY
+    world.now += DAY_SECONDS
     assert world.go().planned == 0, "of this day no more"
 
 
@@ -129,11 +130,13 @@ def test_planning_that_is_out_of_time_goes_on_in_the_next_run(anywhere, monkeypa
     anywhere.ingest(passed(**domain("honest0.example")), passed(**domain("honest9.example")))
     for _ in range(8):
         go()
-    assert Ledger(anywhere.store).planned_of(YESTERDAY) == -1, "looked at again tomorrow, for what arrived late"
+    assert ReportedDays(anywhere.store).outcomes_when_planned(YESTERDAY) == -1, (
+        "looked at again tomorrow, for what arrived late"
+    )
     monkeypatch.setattr(run, "PLAN_SECONDS", 900)
-    anywhere.now += DAY
+    anywhere.now += DAY_SECONDS
     go()
-    assert Ledger(anywhere.store).planned_of(YESTERDAY) == 10
+    assert ReportedDays(anywhere.store).outcomes_when_planned(YESTERDAY) == 10
     totals = Counter()
     for mail in anywhere.receiver.taken:
         totals[mail.rcpt_to.rpartition("@")[2]] += counted(mail)
@@ -148,11 +151,11 @@ def test_looking_again_at_old_days_keeps_no_new_one_waiting(world, monkeypatch):
     world.ingest(*honest(3))
     world.go()
     world.ingest(passed(**domain("late.example")), passed(time="2027-01-17T08:00:00.000Z"))
-    world.now += DAY
+    world.now += DAY_SECONDS
     order = []
-    keep = run.Run._keep_all
+    keep = run.Run._record_reports
     monkeypatch.setattr(
-        run.Run, "_keep_all", lambda self, day, *a, **more: order.append(day.day) or keep(self, day, *a, **more)
+        run.Run, "_record_reports", lambda self, day, *a, **more: order.append(day.day) or keep(self, day, *a, **more)
     )
     world.go()
     assert order == [17, 16]
@@ -223,7 +226,7 @@ def test_newcomers_come_last(tmp_path):
     world = Site(tmp_path, max_per_hour=3)
     world.ingest(*[passed(**domain(f"honest{n}.example")) for n in range(3)])
     world.go()
-    world.now += DAY
+    world.now += DAY_SECONDS
     tomorrow = {"time": "2027-01-17T08:00:00.000Z"}
     world.ingest(*[passed(**domain(f"a{n}.example"), **tomorrow) for n in range(10)])
     world.ingest(*[passed(**domain(f"honest{n}.example"), **tomorrow) for n in range(3)])
@@ -328,7 +331,7 @@ def test_a_bug_for_one_report_keeps_no_other_back(world, monkeypatch):
         return send(mail, committing)
 
     monkeypatch.setattr(world.receiver, "send", broken_relay)
-    world.now += DAY
+    world.now += DAY_SECONDS
     done = world.go()
     assert (done.postponed, done.uncertain) == (1, 1), "what may have arrived is not sent again"
     assert sent_to(world)["more2.example"] == 1
@@ -420,16 +423,14 @@ def test_no_second_report_while_another_s_first_is_asked_for(world):
 
 
 def test_a_bug_for_one_address_keeps_nobody_else_waiting(world, monkeypatch):
-    from dmarcmilter.reports.delivery import sending
+    verify = ReportDns.verify
 
-    whole = sending.asked
-
-    def broken(place, name, uri, kind=Kind.AGGREGATE):
+    def broken(dns, name, uri, kind=ReportKind.AGGREGATE):
         if "honest1" in name:
             raise RuntimeError("a bug")
-        return whole(place, name, uri, kind)
+        return verify(dns, name, uri, kind)
 
-    monkeypatch.setattr(sending, "asked", broken)
+    monkeypatch.setattr(ReportDns, "verify", broken)
     world.ingest(*honest(3))
     done = world.go()
     assert (done.sent, done.postponed) == (2, 1)
@@ -454,75 +455,75 @@ def test_a_refusal_counts_for_the_organization_whose_report_it_was(anywhere):
 
 
 def test_an_address_that_refused_several_organizations_at_rcpt_gets_nothing(anywhere):
-    anywhere.ingest(*vendored(ORGANIZATIONS))
-    assert anywhere.go(Receiver(answers={"x@vendor.example": NO_SUCH_USER})).failed == ORGANIZATIONS
+    anywhere.ingest(*vendored(REFUSING_ORGANIZATIONS))
+    assert anywhere.go(Receiver(answers={"x@vendor.example": NO_SUCH_USER})).failed == REFUSING_ORGANIZATIONS
     anywhere.ingest(passed(**domain("new.example", rua=["mailto:x@vendor.example"])))
     assert anywhere.go(day=YESTERDAY).postponed == 1
-    whole, *others = Standing(anywhere.store).pauses(int(anywhere.now))
-    assert (whole.address, whole.organization, len(others)) == ("x@vendor.example", "", ORGANIZATIONS)
-    assert Standing(anywhere.store).clear("x@vendor.example")
-    assert Ledger(anywhere.store).end_waiting("x@vendor.example", int(anywhere.now)) == 1
+    whole, *others = Suppressions(anywhere.store).all(int(anywhere.now))
+    assert (whole.address, whole.organization, len(others)) == ("x@vendor.example", "", REFUSING_ORGANIZATIONS)
+    assert Suppressions(anywhere.store).remove("x@vendor.example")
+    assert Deliveries(anywhere.store).end_waiting("x@vendor.example", int(anywhere.now)) == 1
     assert anywhere.go().sent == 1
 
 
 def test_refused_messages_do_not_count_for_the_address(world):
     """What a report holds is the sender's to choose, and so is whether a filter refuses it."""
-    world.ingest(*vendored(ORGANIZATIONS + 2))
-    assert world.go(Receiver(answers={"x@vendor.example": NOT_THIS_MESSAGE})).failed == ORGANIZATIONS + 2
+    world.ingest(*vendored(REFUSING_ORGANIZATIONS + 2))
+    assert world.go(Receiver(answers={"x@vendor.example": NOT_THIS_MESSAGE})).failed == REFUSING_ORGANIZATIONS + 2
     world.ingest(passed(**domain("new.example", rua=["mailto:x@vendor.example"])))
     assert world.go(day=YESTERDAY).sent == 1
     world.ingest(*vendored(1, time="2027-01-17T08:00:00.000Z"))
-    world.now += DAY
+    world.now += DAY_SECONDS
     assert world.go().sent == 1, "the report of the next day is tried"
 
 
 def test_an_address_that_took_a_report_is_not_refusing_all(world):
-    standing = Standing(world.store)
-    for number in range(ORGANIZATIONS):
-        standing.refused(f"d{number}.example", "x@vendor.example", int(world.now), "no", at_rcpt=True)
+    suppressions = Suppressions(world.store)
+    for number in range(REFUSING_ORGANIZATIONS):
+        suppressions.add_refusal(f"d{number}.example", "x@vendor.example", int(world.now), "no", at_rcpt=True)
         if number == 1:
-            standing.accepted("x@vendor.example")
-    assert standing.pause("new.example", "x@vendor.example", int(world.now)) is None
-    assert standing.pause("d0.example", "x@vendor.example", int(world.now)).failures == 1
+            suppressions.record_acceptance("x@vendor.example")
+    assert suppressions.get("new.example", "x@vendor.example", int(world.now)) is None
+    assert suppressions.get("d0.example", "x@vendor.example", int(world.now)).failures == 1
 
 
 def test_bounces_do_not_count_for_the_address(world):
     """The receiver of a report can make up a bounce of it."""
-    standing = Standing(world.store)
-    for number in range(2 * ORGANIZATIONS):
-        standing.bounced(f"d{number}.example", "x@vendor.example", int(world.now))
-    assert standing.pause("new.example", "x@vendor.example", int(world.now)) is None
+    suppressions = Suppressions(world.store)
+    for number in range(2 * REFUSING_ORGANIZATIONS):
+        suppressions.add_bounce(f"d{number}.example", "x@vendor.example", int(world.now))
+    assert suppressions.get("new.example", "x@vendor.example", int(world.now)) is None
 
 
 def test_what_waits_is_given_up_after_weeks(world):
     world.ingest(*vendored(1))
     for _ in range(5):
-        Standing(world.store).refused("d0.example", "x@vendor.example", int(world.now), "no", at_rcpt=True)
+        Suppressions(world.store).add_refusal("d0.example", "x@vendor.example", int(world.now), "no", at_rcpt=True)
     for _ in range(run.WAITING_DAYS + 2):
         world.go()
-        world.now += DAY
+        world.now += DAY_SECONDS
     assert world.states() == {"failed": 1}
 
 
 def test_a_report_that_waited_for_long_is_tried_several_times(world):
     """It is older than mail is usually tried; the first busy server is no reason to give it up."""
     world.ingest(*vendored(1))
-    Standing(world.store).refused("d0.example", "x@vendor.example", int(world.now), "no", at_rcpt=True)
+    Suppressions(world.store).add_refusal("d0.example", "x@vendor.example", int(world.now), "no", at_rcpt=True)
     world.go()
-    world.now += 7 * DAY + 1
+    world.now += 7 * DAY_SECONDS + 1
     assert world.go(Receiver(answers={"x@vendor.example": Attempt(Result.LATER, "450 busy")})).postponed == 1
     world.now += HOUR
     assert world.go().sent == 1
 
 
 def test_suppressions_that_count_no_more_are_forgotten(world):
-    standing = Standing(world.store)
+    suppressions = Suppressions(world.store)
     for name, times in (("a.example", 1), ("b.example", 3)):
         for _ in range(times):
-            standing.refused(name, "x@vendor.example", int(world.now), "no", at_rcpt=True)
+            suppressions.add_refusal(name, "x@vendor.example", int(world.now), "no", at_rcpt=True)
     for days, left in ((8, 2), (15, 1), (100, 1), (115, 0)):
-        standing.prune(int(world.now) + days * DAY)
-        (count,) = standing._all("SELECT count(*) AS n FROM report_suppressions")
+        suppressions.prune(int(world.now) + days * DAY_SECONDS)
+        (count,) = world.store.query("SELECT count(*) AS n FROM report_suppressions")
         assert count.n == left, days
 
 
@@ -531,14 +532,14 @@ def test_suppressions_that_count_no_more_are_forgotten(world):
 
 def test_a_lock_of_a_clock_that_was_wrong_is_taken(world):
     """The lease of a run on another machine, which ended years ahead."""
-    assert Lock(world.store).take(int(world.now) + 1000 * DAY, "elsewhere 1")
+    assert RunLock(world.store).take(int(world.now) + 1000 * DAY_SECONDS, "elsewhere 1")
     world.ingest(*honest(1))
     assert world.go().sent == 1
 
 
 def test_a_clock_that_was_wrong_stops_nothing_for_long(world):
     """A run in the far future leaves times behind that no run may wait for."""
-    years = 1000 * DAY
+    years = 1000 * DAY_SECONDS
     world.ingest(*honest(2), *vendored(2), passed(**domain("later.example")))
     world.now += years
     later = Receiver(answers={

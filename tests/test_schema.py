@@ -9,8 +9,7 @@ import sqlalchemy as sa
 from dmarcmilter.history import migrations
 from dmarcmilter.history.migrations import MIGRATIONS, Migration, migrate
 from dmarcmilter.history.store import Store, StoreError, metadata
-from dmarcmilter.reports.delivery.ledger import Ledger
-from dmarcmilter.reports.delivery.report_tables import Kind
+from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
 
 
 def reflected(store):
@@ -127,7 +126,7 @@ def test_suppressions_of_an_older_program_are_dropped(url):
     assert databases.ask(opened, "SELECT id, state FROM report_deliveries ORDER BY id") == [
         (1, "pending"), (2, "refused"), (3, "refused"),
     ]  # fmt: skip
-    [due] = Ledger(opened).due(Kind.AGGREGATE, 1_800_003_600, 10)
+    [due] = Deliveries(opened).due(ReportKind.AGGREGATE, 1_800_003_600, 10)
     assert (due.id, due.organization) == (1, "one.example"), "the policy domain stands for the organization"
     opened.close()
 

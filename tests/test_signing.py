@@ -15,8 +15,9 @@ from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.mail import message_file
 from dmarcmilter.mail.message import Message
 from dmarcmilter.pipeline import process, read
-from dmarcmilter.reports.aggregate.mail_message import Attachment, Sender, compose
+from dmarcmilter.reports.aggregate.mail_message import Attachment, compose
 from dmarcmilter.reports.delivery.dkim_signing import KeyUnusableError, Signer, private_key, signed
+from dmarcmilter.reports.sender import Sender
 
 NOW = datetime(2027, 1, 17, 1, 2, 3, tzinfo=UTC)
 SENDER = Sender("Example Receiver", "dmarc@receiver.example")

@@ -19,12 +19,12 @@ from dmarcmilter.explain import as_text, explain
 from dmarcmilter.policy import quarantine_method
 from dmarcmilter.reasons import Language
 from dmarcmilter.reports.aggregate.grouping import Grouping
-from dmarcmilter.reports.aggregate.mail_message import Sender
-from dmarcmilter.reports.aggregate.planning import made_report
+from dmarcmilter.reports.aggregate.planning import report_of
 from dmarcmilter.reports.aggregate.xml_report import to_xml
 from dmarcmilter.reports.failure.incident import Observed, incident_of
 from dmarcmilter.reports.failure.mail_message import compose
 from dmarcmilter.reports.failure.redaction import Redaction
+from dmarcmilter.reports.sender import Sender
 from dmarcmilter.response import plan, reply
 from dmarcmilter.response.plan import ResponseSettings
 from dmarcmilter.testing.milter_client import MilterClient
@@ -69,8 +69,7 @@ def reported(record):
     if not grouping.groups():
         return []  # deferred
     (group,) = grouping.groups()
-    found = type("Found", (), {"group": group})
-    report = made_report(Reports(org_name="x", email="r@example.net"), found, "1", (1, 2))
+    report = report_of(Reports(org_name="x", email="r@example.net"), group, "1", 1, 2)
     return [to_xml(report, report_format).decode() for report_format in ReportFormat]
 
 

@@ -18,9 +18,9 @@ from dmarcmilter.daemon.watchdog import SILENCE_SECONDS
 from dmarcmilter.reports.aggregate.grouping import MAX_BYTES
 from dmarcmilter.reports.delivery import relay
 from dmarcmilter.reports.delivery.destination_verification import VERIFY_SECONDS
-from dmarcmilter.reports.delivery.suppressions import LEASE
 from dmarcmilter.reports.failure.planning import SPF_SECONDS
 from dmarcmilter.reports.run import PLAN_SECONDS, RUN_SECONDS
+from dmarcmilter.reports.run_lock import LEASE_SECONDS
 
 UNITS = Path(__file__).resolve().parent.parent / "systemd"
 SERVICES = sorted(path.name for path in UNITS.glob("*.service"))
@@ -87,7 +87,7 @@ def test_a_run_of_reports_ends_before_its_unit_is_stopped():
     [timeout] = setting("dmarcmilter-report.service", "TimeoutStartSec")
     assert int(timeout.removesuffix("min")) * 60 >= RUN_SECONDS + 4 * relay.SECONDS
     assert RUN_SECONDS > PLAN_SECONDS + SPF_SECONDS + 2 * VERIFY_SECONDS, "each step has its time"
-    assert LEASE > 4 * relay.SECONDS
+    assert LEASE_SECONDS > 4 * relay.SECONDS
     [memory] = setting("dmarcmilter-report.service", "MemoryMax")
     assert int(memory.removesuffix("M")) * 1_000_000 > 20 * MAX_BYTES
 

@@ -43,13 +43,13 @@ def run(path: str, day: date | None, domain: str, *, dry_run: bool, resend_uncer
     """
     # SQL and SMTP are loaded by those who use them, not by every command.
     from dmarcmilter.cli import reportwork  # noqa: PLC0415
-    from dmarcmilter.reports.run import Ask  # noqa: PLC0415
+    from dmarcmilter.reports.run import RunRequest  # noqa: PLC0415
 
-    ask = Ask(day, domain.lower(), resend_uncertain)
+    request = RunRequest(day, domain.lower(), resend_uncertain)
     config = load(path)
-    if if_on and not reportwork.are_on(config, ask):
+    if if_on and not reportwork.are_on(config, request):
         return
-    raise SystemExit(reportwork.preview(config, ask) if dry_run else reportwork.run(config, ask))
+    raise SystemExit(reportwork.preview(config, request) if dry_run else reportwork.run(config, request))
 
 
 @report.command("show")
@@ -100,17 +100,27 @@ def bounce(path: str, recipient: str) -> None:
     raise SystemExit(reportwork.bounce(load(path), recipient, message))
 
 
-@report.command("forgive")
+@report.command("unsuppress")
 @config_option
 @click.argument("address")
-def forgive(path: str, address: str) -> None:
-    """Send to ADDRESS again, which is suppressed after refusals or bounces, also what waits.
+def unsuppress(path: str, address: str) -> None:
+    """Send reports to ADDRESS again, which was suppressed after refusals or bounces; also those that wait.
 
     Exit status: 0, or 1 when it was not suppressed.
     """
     from dmarcmilter.cli import reportwork  # noqa: PLC0415
 
-    raise SystemExit(reportwork.forgive(load(path), address))
+    raise SystemExit(reportwork.unsuppress(load(path), address))
+
+
+@report.command("forgive", hidden=True)
+@config_option
+@click.argument("address")
+@click.pass_context
+def forgive(context: click.Context, path: str, address: str) -> None:
+    """The older name of `report unsuppress`."""
+    click.echo("warning: `report forgive` is now called `report unsuppress`", err=True)
+    context.invoke(unsuppress, path=path, address=address)
 
 
 @report.group()
@@ -126,10 +136,10 @@ def run_failures(path: str) -> None:
     Exit status: as `report run`.
     """
     from dmarcmilter.cli import reportwork  # noqa: PLC0415
-    from dmarcmilter.reports.delivery.report_tables import Kind  # noqa: PLC0415
-    from dmarcmilter.reports.run import Ask  # noqa: PLC0415
+    from dmarcmilter.reports.delivery.deliveries import ReportKind  # noqa: PLC0415
+    from dmarcmilter.reports.run import RunRequest  # noqa: PLC0415
 
-    raise SystemExit(reportwork.run(load(path), Ask(kinds=(Kind.FAILURE,))))
+    raise SystemExit(reportwork.run(load(path), RunRequest(kinds=(ReportKind.FAILURE,))))
 
 
 @failures.command("show")

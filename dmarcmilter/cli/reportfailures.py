@@ -5,22 +5,22 @@ import click
 from dmarcmilter.cli.reportwork import a_console, a_run, a_store, in_words, show_table, shown_time
 from dmarcmilter.cli.support import fail
 from dmarcmilter.config.schema import Config
-from dmarcmilter.reports.delivery.report_tables import Kind
-from dmarcmilter.reports.delivery.sending import sender_of
-from dmarcmilter.reports.delivery.suppressions import FailureLine, Upkeep
+from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
+from dmarcmilter.reports.delivery.ledger import FailureReportLine, ReportLedger
 from dmarcmilter.reports.failure.incident_spool import Entry
 from dmarcmilter.reports.failure.mail_message import compose
 from dmarcmilter.reports.run import Run
+from dmarcmilter.reports.sender import sender_of
 
 SHOWN = 50
-"""Of the newest reports."""
+"""Failure reports listed, the newest ones; older ones are left out."""
 
 
 def overview(config: Config) -> None:
     with in_words():
-        run, upkeep = a_run(config), Upkeep(a_store(config))
-        waiting = [_waiting(entry, str(judged.fate), judged.reason) for entry, judged in run.incidents()]
-        made, counts = upkeep.failures(SHOWN), upkeep.counts(Kind.FAILURE)
+        run, store = a_run(config), a_store(config)
+        waiting = [_waiting(entry, str(ruling.fate), ruling.reason) for entry, ruling in run.incidents()]
+        made, counts = ReportLedger(store).failure_lines(SHOWN), Deliveries(store).counts(ReportKind.FAILURE)
     console = a_console()
     console.print("failure reports are " + ("on" if config.reports.failure.enabled else "off"))
     show_table(console, ("waits", "from", "client", "times", "what becomes of it", ""), waiting)
@@ -29,19 +29,21 @@ def overview(config: Config) -> None:
 
 
 def _waiting(entry: Entry, fate: str, reason: str) -> tuple[str, ...]:
-    found = entry.incident
-    client = str(found.outcome.get("client_ip") or "")
-    return found.id, str(found.outcome["author_domain"]), client, str(found.count), fate, reason
+    incident = entry.incident
+    client = str(incident.outcome.get("client_ip") or "")
+    return incident.id, str(incident.outcome["author_domain"]), client, str(incident.count), fate, reason
 
 
-def _made(line: FailureLine) -> tuple[str, ...]:
+def _made(line: FailureReportLine) -> tuple[str, ...]:
     return line.id, shown_time(line.created), line.domain, str(line.incidents), line.target, line.state
 
 
 def show(config: Config, identifier: str) -> int:
-    """The message of a report, or what would become it."""
+    """Print the message of a failure report, or the one that an incident of the spool would become."""
     with in_words():
-        content = Upkeep(a_store(config)).failure(identifier) or _of_spool(config, a_run(config), identifier)
+        content = ReportLedger(a_store(config)).failure_message_of(identifier) or _preview(
+            config, a_run(config), identifier
+        )
     if not content:
         click.echo(f"{identifier}: no failure report, or no longer kept", err=True)
         return 1
@@ -49,8 +51,8 @@ def show(config: Config, identifier: str) -> int:
     return 0
 
 
-def _of_spool(config: Config, run: Run, identifier: str) -> bytes:
-    found = [entry.incident for entry, _ in run.incidents() if entry.incident.id == identifier]
-    if found and not config.reports.email:
+def _preview(config: Config, run: Run, identifier: str) -> bytes:
+    incidents = [entry.incident for entry, _ in run.incidents() if entry.incident.id == identifier]
+    if incidents and not config.reports.email:
         fail("[reports] email: needed to make reports")
-    return compose(found[0], sender_of(config.reports), config.reports.format) if found else b""
+    return compose(incidents[0], sender_of(config.reports), config.reports.format) if incidents else b""

@@ -26,29 +26,30 @@ from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.reports.aggregate.planning import Withheld, whole_day
+from dmarcmilter.reports.aggregate.reported_days import ReportedDays
 from dmarcmilter.reports.aggregate.xml_report import to_xml
 from dmarcmilter.reports.delivery.bounces import is_failure
+from dmarcmilter.reports.delivery.deliveries import Deliveries, DeliveryProblem, ReportKind
+from dmarcmilter.reports.delivery.destination_verification import ReportDns
 from dmarcmilter.reports.delivery.destinations import Verification
 from dmarcmilter.reports.delivery.dkim_signing import KeyUnusableError, Signer, private_key
-from dmarcmilter.reports.delivery.ledger import Ledger
 from dmarcmilter.reports.delivery.relay import Relay, Sendmail, SmtpRelay, Transport
-from dmarcmilter.reports.delivery.report_tables import Kind
-from dmarcmilter.reports.delivery.sending import Progress as Told
-from dmarcmilter.reports.delivery.sending import Sum, World
-from dmarcmilter.reports.delivery.suppressions import Pause, Standing, Upkeep, bounced
-from dmarcmilter.reports.run import Ask, Run, no_progress
+from dmarcmilter.reports.delivery.sending import Progress as RunProgress
+from dmarcmilter.reports.delivery.sending import RunResult
+from dmarcmilter.reports.delivery.suppressions import Suppression, Suppressions, record_bounce
+from dmarcmilter.reports.run import Run, RunRequest, no_progress
 
 STOPPED = 1
 DAYS_SHOWN = 7
 PIPE_WIDTH = 400
 
 
-def are_on(config: Config, ask: Ask) -> bool:
-    return any(_is_on(config, kind) for kind in ask.kinds)
+def are_on(config: Config, request: RunRequest) -> bool:
+    return any(_is_on(config, kind) for kind in request.kinds)
 
 
-def run(config: Config, ask: Ask) -> int:
-    kinds = tuple(kind for kind in ask.kinds if _is_on(config, kind))
+def run(config: Config, request: RunRequest) -> int:
+    kinds = tuple(kind for kind in request.kinds if _is_on(config, kind))
     if not kinds:
         fail("reports are off; [reports] enabled turns them on, and --dry-run shows what would be sent")
     with in_words(), Progress(console=Console(stderr=True), disable=not Console(stderr=True).is_terminal) as bar:
@@ -57,44 +58,44 @@ def run(config: Config, ask: Ask) -> int:
         def progress(step: str, done: int, total: int) -> None:
             bar.update(tasks[step], completed=done, total=total)
 
-        done = a_run(config, progress).go(replace(ask, kinds=kinds))
-    _tell(done)
-    return STOPPED if done.stopped else 0
+        result = a_run(config, progress).go(replace(request, kinds=kinds))
+    _show_result(result)
+    return STOPPED if result.stopped else 0
 
 
-def _is_on(config: Config, kind: Kind) -> bool:
-    return config.reports.failure.enabled if kind is Kind.FAILURE else config.reports.enabled
+def _is_on(config: Config, kind: ReportKind) -> bool:
+    return config.reports.failure.enabled if kind is ReportKind.FAILURE else config.reports.enabled
 
 
-def _tell(done: Sum) -> None:
-    for line in done.lines:
+def _show_result(result: RunResult) -> None:
+    for line in result.lines:
         click.echo(line)
-    for word, reason, level in (("stopped", done.stopped, logging.ERROR), ("left", done.left, logging.WARNING)):
+    for word, reason, level in (("stopped", result.stopped, logging.ERROR), ("left", result.left, logging.WARNING)):
         if reason:
             click.echo(log_output.with_priority(f"{word}: {reason}", level), err=True)
     click.echo(
-        f"planned {done.planned}, withheld {done.withheld}, sent {done.sent}, refused {done.refused}, "
-        f"failed {done.failed}, uncertain {done.uncertain}, postponed {done.postponed}"
+        f"planned {result.planned}, withheld {result.withheld}, sent {result.sent}, refused {result.refused}, "
+        f"failed {result.failed}, uncertain {result.uncertain}, postponed {result.postponed}"
     )
 
 
-def preview(config: Config, ask: Ask) -> int:
+def preview(config: Config, request: RunRequest) -> int:
     """Writes nothing, and needs reports not to be enabled."""
     if not config.reports.email:
         fail("[reports] email: needed to make reports")
     table = Table("policy domain", "messages", "size", "destination", "", box=None)
     with in_words():
-        for found in a_run(config).preview(ask):
-            if isinstance(found, Withheld):
-                table.add_row(Text(found.domain), "", "", "", Text(f"withheld: {found.reason}"))
+        for item in a_run(config).preview(request):
+            if isinstance(item, Withheld):
+                table.add_row(Text(item.domain), "", "", "", Text(f"withheld: {item.reason}"))
                 continue
-            planned, destinations = found
+            planned, destinations = item
             attachment = planned.attachment
             for destination in destinations:
                 allowed = destination.verification is Verification.ALLOWED
                 to = ", ".join(destination.addresses) if allowed else destination.uri
                 why = "" if allowed else f"{destination.verification.value}: {destination.reason}"
-                size = f"{len(attachment.content)} octets"
+                size = f"{len(attachment.content)} bytes"
                 table.add_row(Text(attachment.domain), str(attachment.messages), size, Text(to), Text(why))
     a_console().print(table if table.row_count else "Nothing is due.")
     return 0
@@ -102,41 +103,45 @@ def preview(config: Config, ask: Ask) -> int:
 
 def show(config: Config, day: date | None, domain: str) -> int:
     with in_words():
-        found = whole_day(a_store(config), config.reports, day or _yesterday(), domain)
-    for report in found:
-        click.echo(to_xml(report, config.reports.format).decode(), nl=False)
-    if not found:
+        report = whole_day(a_store(config), config.reports, day or _yesterday(), domain)
+    if report is None:
         click.echo(f"nothing to report about {domain} on {day or _yesterday()}", err=True)
-    return 0 if found else 1
+        return 1
+    click.echo(to_xml(report, config.reports.format).decode(), nl=False)
+    return 0
 
 
 def status(config: Config) -> None:
     with in_words():
         store = a_store(config)
-        upkeep, now = Upkeep(store), int(time.time())
-        counts, days, troubles = upkeep.counts(), upkeep.recent_days(DAYS_SHOWN), upkeep.troubles()
-        pauses = Standing(store).pauses(now)
+        deliveries, days = Deliveries(store), ReportedDays(store).recent(DAYS_SHOWN)
+        counts, problems = deliveries.counts(), deliveries.problems()
+        active = Suppressions(store).all(int(time.time()))
     console = a_console()
     console.print("reports are " + ("on" if config.reports.enabled else "off"))
     show_table(console, ("day", "reports", "messages"), [tuple(map(str, row)) for row in days])
     show_table(console, ("deliveries", ""), [(state, str(count)) for state, count in sorted(counts.items())])
-    show_table(console, ("policy domain", "to", "", "why"), troubles)
-    _show_suppressions(console, pauses)
+    show_table(console, ("policy domain", "to", "", "why"), [_columns(problem) for problem in problems])
+    _show_suppressions(console, active)
+
+
+def _columns(problem: DeliveryProblem) -> tuple[str, ...]:
+    return problem.domain, problem.target, problem.state, problem.detail
 
 
 def suppressions(config: Config) -> None:
     with in_words():
-        pauses = Standing(a_store(config)).pauses(int(time.time()))
+        active = Suppressions(a_store(config)).all(int(time.time()))
     console = a_console()
-    _show_suppressions(console, pauses)
-    if not pauses:
+    _show_suppressions(console, active)
+    if not active:
         console.print("No address is suppressed.")
 
 
-def _show_suppressions(console: Console, pauses: Sequence[Pause]) -> None:
+def _show_suppressions(console: Console, active: Sequence[Suppression]) -> None:
     rows = [
-        (found.address, found.organization or "all domains", shown_time(found.until), str(found.failures), found.detail)
-        for found in pauses
+        (line.address, line.organization or "all domains", shown_time(line.until), str(line.failures), line.detail)
+        for line in active
     ]
     show_table(console, ("suppressed", "reports about", "until", "refusals", "the last"), rows)
 
@@ -146,25 +151,25 @@ def bounce(config: Config, recipient: str, message: bytes) -> int:
         click.echo("not a bounce that says that delivery failed: nothing changes")
         return 0
     pattern = re.escape(config.reports.bounce_address).replace(re.escape("{token}"), "([0-9a-f]+)")
-    found = re.fullmatch(pattern, recipient.strip("<>"), re.IGNORECASE)
-    if not found or not found.groups():
+    token = re.fullmatch(pattern, recipient.strip("<>"), re.IGNORECASE)
+    if not token or not token.groups():
         fail(f"{recipient} is not made by [reports] bounce_address with a {{token}}")
     with in_words():
         store = a_store(config)
-        address = bounced(Ledger(store), Standing(store), found[1].lower(), int(time.time()))
+        address = record_bounce(Deliveries(store), Suppressions(store), token[1].lower(), int(time.time()))
     click.echo(
         f"a bounce from {address} is recorded" if address else "no report was sent from this address", err=not address
     )
     return 0 if address else 1
 
 
-def forgive(config: Config, address: str) -> int:
+def unsuppress(config: Config, address: str) -> int:
     with in_words():
         store = a_store(config)
-        known = Standing(store).clear(address)
-        waited = Ledger(store).end_waiting(address, int(time.time())) if known else 0
-    said = f"{address} gets reports again, {waited} of them at the next run"
-    click.echo(said if known else f"{address} was not suppressed", err=not known)
+        known = Suppressions(store).remove(address)
+        waiting = Deliveries(store).end_waiting(address, int(time.time())) if known else 0
+    done = f"{address} gets reports again, {waiting} of them at the next run"
+    click.echo(done if known else f"{address} was not suppressed", err=not known)
     return 0 if known else 1
 
 
@@ -205,11 +210,11 @@ def a_store(config: Config) -> Store:
     return store
 
 
-def a_run(config: Config, progress: Told = no_progress) -> Run:
+def a_run(config: Config, progress: RunProgress = no_progress) -> Run:
     return Run(
         a_store(config),
         config.reports,
-        _world(config),
+        _dns(config),
         _transport(config.reports),
         _signer(config.reports),
         clock=time.time,
@@ -217,7 +222,7 @@ def a_run(config: Config, progress: Told = no_progress) -> Run:
     )
 
 
-def _world(config: Config) -> World:
+def _dns(config: Config) -> ReportDns:
     shared = resolver(config)
 
     @contextmanager
@@ -228,7 +233,7 @@ def _world(config: Config) -> World:
         finally:
             session.close()
 
-    return World(lookups, Suffixes.load(config.dmarc.psl_file), config.dmarc.discovery)
+    return ReportDns(lookups, Suffixes.load(config.dmarc.psl_file), config.dmarc.discovery)
 
 
 def _transport(settings: Reports) -> Transport:

@@ -226,6 +226,16 @@ class Store:
             if self._unlocked_state() != before:
                 raise StoreError(self._said("it changed while it was read: run this command again"))
 
+    def query(self, sql: str, **values: Any) -> list[Any]:
+        """The rows of one query, in a transaction of its own."""
+        with self.reading() as connection:
+            return rows(connection, sql, **values)
+
+    def change(self, sql: str, **values: Any) -> int:
+        """Run one statement in a transaction of its own; returns the number of rows changed."""
+        with self.writing() as connection:
+            return execute(connection, sql, **values)
+
     def _unlocked_state(self) -> tuple[int, int, bool] | None:
         """What shows that a file which is read without locks was written to; None: it is read with locks."""
         if self._file is None or not database_engine.only_readable(str(self._file)):

@@ -1,67 +1,77 @@
-"""One run of reports: plan, compose, archive, verify, send. Each step is remembered, and a crashed run is taken up."""
+"""One run of reports: plan, compose, archive, verify, send.
+
+Each step is recorded before the next begins, so that a run that ended anywhere is continued by the next one.
+"""
 
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 from dmarcmilter.config.schema import Reports
 from dmarcmilter.history.store import Store
-from dmarcmilter.reports.aggregate.day_outcomes import number
-from dmarcmilter.reports.aggregate.days import NEVER, PARTLY
+from dmarcmilter.reports import archive, retention
+from dmarcmilter.reports.aggregate.day_outcomes import count_outcomes, newest_day, number
 from dmarcmilter.reports.aggregate.planning import AUTHENTICATED, LATE_DAYS, Planner, Withheld, due_days, plannable
-from dmarcmilter.reports.delivery.destination_verification import VERIFY_SECONDS
+from dmarcmilter.reports.aggregate.reported_days import NEVER, PARTLY, ReportedDays
+from dmarcmilter.reports.aggregate.withheld_reports import WithheldReports
+from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
+from dmarcmilter.reports.delivery.destination_verification import VERIFY_SECONDS, ReportDns
 from dmarcmilter.reports.delivery.destinations import Destination, Verification
 from dmarcmilter.reports.delivery.dkim_signing import Signer
-from dmarcmilter.reports.delivery.ledger import Ledger
+from dmarcmilter.reports.delivery.ledger import PlannedReport, ReportLedger
 from dmarcmilter.reports.delivery.organization_turns import organization_of
 from dmarcmilter.reports.delivery.relay import Transport
-from dmarcmilter.reports.delivery.report_tables import Kind, Planned
-from dmarcmilter.reports.delivery.sending import Progress, Sending, Sum, World, asked
-from dmarcmilter.reports.delivery.suppressions import Lock, Standing, Upkeep
+from dmarcmilter.reports.delivery.sending import Progress, RunResult, Sending
+from dmarcmilter.reports.delivery.suppressions import Suppressions
 from dmarcmilter.reports.failure.incident_spool import Entry, Spool
-from dmarcmilter.reports.failure.planning import Fate, Judged, Merging
+from dmarcmilter.reports.failure.planning import FailurePlanner, Fate, Ruling
+from dmarcmilter.reports.run_lock import RunLock
 
 log = logging.getLogger(__name__)
 
-KEPT_DAYS = 7
-"""Days that the content of a report is kept after the last of its messages was done with."""
-REMEMBERED_DAYS = 60
-"""Days that it is remembered what was sent: longer than any day is looked at, and any bounce takes."""
+CONTENT_DAYS = 7
+"""Days that the content of a report is kept after the report was made, or longer until its last message is sent."""
+LEDGER_DAYS = 60
+"""Days that the ledger keeps a report. Longer than any day is planned again, and than any bounce takes."""
 WAITING_DAYS = 30
-"""Days after which a report that could not be sent is given up: longer than the second suppression of its address."""
+"""Days after which a report that could not be sent is given up. Longer than the second suppression of its address."""
 PLAN_SECONDS = 900.0
-"""Seconds of one run for planning aggregate reports. The next run goes on with what is left."""
+"""Seconds of one run for planning aggregate reports. The next run continues with what is left."""
 RUN_SECONDS = 2400.0
-"""Seconds after which a run starts no further delivery; below TimeoutStartSec of its unit, so that it ends in order."""
+"""Seconds after which a run starts no further delivery. Below TimeoutStartSec of its unit, so that it ends in order."""
 BUSY = "another run of reports is going on"
 
 
 def no_progress(step: str, done: int, total: int) -> None:
-    """For a run that nobody watches."""
+    """Progress that nothing shows."""
+
+
+def never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """What a run is asked for beyond what is due."""
+class RunRequest:
+    """What a run is asked to do beyond what is due."""
 
     day: date | None = None
     domain: str = ""
     resend_uncertain: bool = False
-    kinds: tuple[Kind, ...] = (Kind.FAILURE, Kind.AGGREGATE)
+    kinds: tuple[ReportKind, ...] = (ReportKind.FAILURE, ReportKind.AGGREGATE)
     """In the order of sending: the fewer and more urgent ones first."""
 
 
 class Run:
+    """Everything that one run of reports works with."""
+
     def __init__(
         self,
         store: Store,
         settings: Reports,
-        world: World,
+        dns: ReportDns,
         transport: Transport,
         signer: Signer | None = None,
         *,
@@ -69,77 +79,93 @@ class Run:
         timer: Callable[[], float] = time.monotonic,
         progress: Progress = no_progress,
     ) -> None:
-        self.ledger = Ledger(store)
-        self.standing = Standing(store)
-        self.lock = Lock(store)
-        self._upkeep = Upkeep(store)
-        self._planner = Planner(store, self.ledger, settings, world.suffixes)
-        self._sending = Sending(self.ledger, self.standing, self.lock, settings, signer, world)
-        self._spool = Spool(settings.failure.spool, lambda domain: organization_of(world.suffixes, domain))
-        self._merging = Merging(self._spool, self.ledger, settings, world)
+        self._store = store
         self._settings = settings
-        self._world = world
+        self._dns = dns
         self._transport = transport
         self._clock = clock
         self._timer = timer
         self._began = timer()
         self._progress = progress
+        self._ledger = ReportLedger(store)
+        self._deliveries = Deliveries(store)
+        self._days = ReportedDays(store)
+        self._withheld = WithheldReports(store)
+        self._suppressions = Suppressions(store)
+        self._lock = RunLock(store)
+        self._spool = Spool(settings.failure.spool, lambda domain: organization_of(dns.suffixes, domain))
+        self._planner = Planner(store, self._ledger, self._withheld, settings, dns.suffixes)
+        self._failure_planner = FailurePlanner(store, self._spool, self._ledger, settings, dns)
+        self._sending = Sending(
+            ledger=self._ledger,
+            deliveries=self._deliveries,
+            suppressions=self._suppressions,
+            lock=self._lock,
+            settings=settings,
+            signer=signer,
+            dns=dns,
+            transport=transport,
+            clock=self._now,
+            progress=progress,
+        )
 
-    def go(self, ask: Ask = Ask()) -> Sum:
-        """All that is due."""
-        done = Sum()
+    def go(self, request: RunRequest = RunRequest()) -> RunResult:
+        """Plan and send what is due, unless another run is doing so."""
+        result = RunResult()
         self._began = self._timer()
-        if not self.lock.take(self._now()):
-            done.stopped = BUSY
-            return done
+        if not self._lock.take(self._now()):
+            result.stopped = BUSY
+            return result
         try:
-            self._go(ask, done)
+            self._go(request, result)
         finally:
             self._transport.close()
-        self.lock.leave()
-        return done
+        self._lock.release()
+        return result
 
-    def _go(self, ask: Ask, done: Sum) -> None:
-        self.ledger.interrupted(self._now())
-        if ask.resend_uncertain:
-            self.ledger.resend_uncertain(self._now())
-        if Kind.FAILURE in ask.kinds:
-            self._plan_failures(done)
-        if Kind.AGGREGATE in ask.kinds:
-            self._plan(ask, done)
-        if not done.stopped:
-            self._deliver(ask.kinds, done)
-            self._forget()
-        if done.troubles and not (done.sent or done.stopped):
-            trouble = f"the relay does not take reports now: it ended {done.troubles} connections and took none"
-            done.left = "; ".join(filter(None, (trouble, done.left)))
+    def _go(self, request: RunRequest, result: RunResult) -> None:
+        self._deliveries.mark_interrupted(self._now())
+        if request.resend_uncertain:
+            self._deliveries.resend_uncertain(self._now())
+        if ReportKind.FAILURE in request.kinds:
+            self._plan_failure_reports(result)
+        if ReportKind.AGGREGATE in request.kinds:
+            self._plan_aggregate_reports(request, result)
+        if not result.stopped:
+            self._send(request.kinds, result)
+            self._prune()
+        if result.unavailable and not (result.sent or result.stopped):
+            problem = f"the relay does not take reports now: it ended {result.unavailable} connections and took none"
+            result.left = "; ".join(filter(None, (problem, result.left)))
 
-    def _deliver(self, kinds: Iterable[Kind], done: Sum) -> None:
+    def _send(self, kinds: Iterable[ReportKind], result: RunResult) -> None:
         for kind in kinds:
-            if not self._sending.deliver(kind, self._transport, self._now, done, self._progress, self._is_over):
+            if not self._sending.send_due(kind, result, self._is_over):
                 return
 
     def _is_over(self) -> bool:
         return self._timer() >= self._began + RUN_SECONDS
 
-    def incidents(self) -> list[tuple[Entry, Judged]]:
-        """What the spool holds, and what a run would do with it."""
-        return list(self._merging.judged(self._now()))
+    def incidents(self) -> list[tuple[Entry, Ruling]]:
+        """The incidents in the spool, and what a run would do with each."""
+        return list(self._failure_planner.rulings(self._now()))
 
-    def preview(self, ask: Ask = Ask()) -> Iterator[Withheld | tuple[Planned, list[Destination]]]:
-        """What `go` would plan, and what the destinations say; nothing is remembered."""
+    def preview(
+        self, request: RunRequest = RunRequest()
+    ) -> Iterator[Withheld | tuple[PlannedReport, list[Destination]]]:
+        """What `go` would plan, and what the destinations say; records nothing."""
         end = self._timer() + VERIFY_SECONDS
-        for day in self._days(ask)[0]:
-            for planned in self._planner.plan(day, domain=ask.domain, dry=True):
+        for day in self._days_to_plan(request)[0]:
+            for planned in self._planner.plan(day, domain=request.domain, dry=True):
                 if isinstance(planned, Withheld):
                     yield planned
                 else:
-                    yield planned, [self._previewed(planned, uri, end) for uri in planned.uris]
+                    yield planned, [self._previewed_destination(planned, uri, end) for uri in planned.uris]
 
-    def _previewed(self, planned: Planned, uri: str, end: float) -> Destination:
+    def _previewed_destination(self, planned: PlannedReport, uri: str, end: float) -> Destination:
         if self._timer() >= end:
             return Destination(uri, Verification.UNKNOWN, reason="not asked: the time for it is over")
-        return asked(self._world, planned.attachment.domain, uri)
+        return self._dns.verify(planned.attachment.domain, uri)
 
     def _now(self) -> int:
         return int(self._clock())
@@ -147,58 +173,64 @@ class Run:
     def _today(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)
 
-    def _days(self, ask: Ask) -> tuple[list[date], str]:
-        known = self.ledger.days()
-        if ask.day is None:
-            return due_days(known, self._today()), ""
-        problem = plannable(ask.day, known, self._today())
-        return ([] if problem else [ask.day]), problem
+    def _days_to_plan(self, request: RunRequest) -> tuple[list[date], str]:
+        """Days to plan, or why the day that was asked for cannot be planned."""
+        planned = self._days.planned()
+        if request.day is None:
+            return due_days(planned, self._today()), ""
+        problem = plannable(request.day, planned, self._today())
+        return ([] if problem else [request.day]), problem
 
-    def _plan(self, ask: Ask, done: Sum) -> None:
-        """Days that were not planned yet come first: looking again at older ones must not keep them waiting."""
-        days, done.stopped = self._days(ask)
+    def _plan_aggregate_reports(self, request: RunRequest, result: RunResult) -> None:
+        """Days that were never planned come first: planning older days again must not delay them."""
+        days, result.stopped = self._days_to_plan(request)
         end = self._timer() + PLAN_SECONDS
-        planned = {day: self.ledger.planned_of(day) for day in days}
+        planned = {day: self._days.outcomes_when_planned(day) for day in days}
         ordered = sorted(days, key=lambda day: planned[day] >= 0)
         for count, day in enumerate(ordered, start=1):
-            self._plan_day(day, planned[day], ask, done, lambda: self._timer() >= end)
+            self._plan_day(day, planned[day], request, result, lambda: self._timer() >= end)
             self._progress("planning", count, len(days))
 
-    def _plan_day(self, day: date, planned: int, ask: Ask, done: Sum, stop: Callable[[], bool]) -> None:
-        outcomes = self.ledger.outcomes(day)
-        if ask.day is None and outcomes == planned:
-            self._plan_released(day, done)
+    def _plan_day(
+        self, day: date, planned: int, request: RunRequest, result: RunResult, stop: Callable[[], bool]
+    ) -> None:
+        """Plan one day, and record how far; `planned`: ReportedDays.outcomes_when_planned."""
+        outcomes = count_outcomes(self._store, day)
+        if request.day is None and outcomes == planned:
+            self._plan_released(day, result)
             is_whole = True
         else:
-            is_whole = self._keep_all(day, ask.domain, done, go_on=planned == PARTLY and not ask.domain, stop=stop)
-        if ask.domain:
+            skip_planned = planned == PARTLY and not request.domain
+            is_whole = self._record_reports(day, request.domain, result, skip_planned=skip_planned, stop=stop)
+        if request.domain:
             return
+        today = self._today().date()
         if is_whole:
-            # What arrived late for domains that were planned before is found when the day is looked at again.
-            self.ledger.examined(day, self._today().date(), NEVER if planned == PARTLY else outcomes)
+            # After a day was planned partly, late outcomes of the domains planned first are found tomorrow.
+            self._days.set_planned(day, today, NEVER if planned == PARTLY else outcomes)
         elif planned < 0:
-            self.ledger.examined(day, date.min, PARTLY)
-            done.lines.append(f"{day}: not all reports were planned in time, the next run goes on")
+            self._days.set_planned(day, date.min, PARTLY)
+            result.lines.append(f"{day}: not all reports were planned in time, the next run continues")
         else:
-            self.ledger.examined(day, self._today().date(), planned)
-            done.lines.append(f"{day}: not all of it was looked at again in time")
+            self._days.set_planned(day, today, planned)
+            result.lines.append(f"{day}: there was no time to look for all late arrivals")
 
-    def _plan_released(self, day: date, done: Sum) -> None:
-        """Nothing more came of that day; but mail of another may have shown that a domain is somebody's."""
-        for domain in self.ledger.released(day, AUTHENTICATED):
-            self._keep_all(day, domain, done)
-            self.ledger.release(domain, day)
+    def _plan_released(self, day: date, result: RunResult) -> None:
+        """Make the withheld reports of a day without late arrivals, for domains of which other mail has passed."""
+        for domain in self._withheld.released(day, AUTHENTICATED):
+            self._record_reports(day, domain, result)
+            self._withheld.remove(domain, day)
 
-    def _keep_all(
+    def _record_reports(
         self,
         day: date,
         domain: str,
-        done: Sum,
+        result: RunResult,
         *,
-        go_on: bool = False,
-        stop: Callable[[], bool] = lambda: False,
+        skip_planned: bool = False,
+        stop: Callable[[], bool] = never,
     ) -> bool:
-        """False: it was stopped before all was planned."""
+        """Plan the reports of a day, and archive and record each; False if it was stopped before the end."""
         stopped = False
 
         def is_over() -> bool:
@@ -206,70 +238,65 @@ class Run:
             stopped = stop()
             return stopped
 
-        beyond: Counter[str] = Counter()
-        for planned in self._planner.plan(day, domain=domain, go_on=go_on, stop=is_over):
-            self.lock.refresh(self._now())
+        beyond_limit: Counter[str] = Counter()
+        for planned in self._planner.plan(day, domain=domain, skip_planned=skip_planned, stop=is_over):
+            self._lock.renew(self._now())
             if isinstance(planned, Withheld):
-                done.withheld += 1
-                beyond[planned.beyond_limit_of] += 1
+                result.withheld += 1
+                if planned.beyond_limit_of:
+                    beyond_limit[planned.beyond_limit_of] += 1
                 continue
-            # The file first: a report that is planned is never composed again.
-            self._archive(planned)
-            self.ledger.keep(planned, self._now())
-            done.planned += 1
-        del beyond[""]
-        done.lines += [f"{name}: {count} domains beyond max_per_organization" for name, count in beyond.items()]
+            # The file first: a report that is recorded is never composed again.
+            self._archive(day, planned.attachment.file_name, planned.attachment.content)
+            self._ledger.add(planned, self._now())
+            result.planned += 1
+        result.lines += [f"{name}: {count} domains beyond max_per_organization" for name, count in beyond_limit.items()]
         return not stopped
 
-    def _plan_failures(self, done: Sum) -> None:
-        """A report is remembered before its incident is removed, and known by the incident's id: made once."""
+    def _plan_failure_reports(self, result: RunResult) -> None:
+        """Make failure reports of the incidents that are due, and remove these from the spool."""
         reported = []
-        for count, (entry, judged) in enumerate(self._merging.judged(self._now()), start=1):
-            self.lock.refresh(self._now())
-            if judged.fate is Fate.REPORT:
+        for count, (entry, ruling) in enumerate(self._failure_planner.rulings(self._now()), start=1):
+            self._lock.renew(self._now())
+            if ruling.fate is Fate.REPORT:
                 reported.append(entry)
-            elif judged.fate is not Fate.WAIT:
-                done.withheld += judged.fate is Fate.DROP
+            elif ruling.fate is not Fate.WAIT:
+                result.withheld += ruling.fate is Fate.DROP
                 entry.path.unlink(missing_ok=True)
             self._progress("planning", count, count)
-        records = self._merging.spf_records([entry.incident for entry in reported])
+        spf_records = self._failure_planner.spf_records([entry.incident for entry in reported])
         for entry in reported:
-            self.lock.refresh(self._now())
-            try:
-                planned = self._merging.planned(entry.incident, records.get(entry.incident.id, ()), self._now())
-            except Exception:
-                # A bug for one incident must not keep all others from being reported.
-                log.exception("reports: %s: internal error", entry.path.name)
-                done.withheld += 1
-                entry.path.unlink(missing_ok=True)
-                continue
-            self._archive_file(planned.day, f"{planned.report_id}.eml", planned.content)
-            self.ledger.keep_failure(planned, self._now())
-            done.planned += 1
+            self._lock.renew(self._now())
+            self._record_failure_report(entry, spf_records.get(entry.incident.id, ()), result)
+            # If the run ends before this line, the next one recognizes the report by the incident's id.
             entry.path.unlink(missing_ok=True)
         self._spool.tidy(self._clock())
 
-    def _archive(self, planned: Planned) -> None:
-        self._archive_file(planned.day, planned.attachment.file_name, planned.attachment.content)
-
-    def _archive_file(self, day: date, name: str, content: bytes) -> None:
-        if not self._settings.archive:
+    def _record_failure_report(self, entry: Entry, spf_records: Iterable[tuple[str, str]], result: RunResult) -> None:
+        try:
+            planned = self._failure_planner.plan(entry.incident, tuple(spf_records), self._now())
+        except Exception:
+            # A bug for one incident must not keep all others from being reported.
+            log.exception("reports: %s: internal error", entry.path.name)
+            result.withheld += 1
             return
-        folder = Path(self._settings.archive) / day.isoformat()
-        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        target = folder / name
-        half = target.with_suffix(".part")
-        half.write_bytes(content)
-        os.replace(half, target)  # noqa: PTH105  the same as Path.replace
+        self._archive(planned.day, f"{planned.report_id}.eml", planned.content)
+        self._ledger.add_failure(planned, self._now())
+        result.planned += 1
 
-    def _forget(self) -> None:
+    def _archive(self, day: date, name: str, content: bytes) -> None:
+        archive.write(self._settings.archive, day, name, content)
+
+    def _prune(self) -> None:
+        """Give up what waited too long, and delete what is no longer needed."""
         now = self._today()
-        self.ledger.give_up(int((now - timedelta(days=WAITING_DAYS)).timestamp()), self._now())
-        self.standing.prune(self._now())
-        # By the outcomes' own time: a run whose clock is ahead must not forget what was counted.
-        today = min(now.date(), self.ledger.newest() or now.date())
-        self._upkeep.prune(
+        self._deliveries.give_up(int((now - timedelta(days=WAITING_DAYS)).timestamp()), self._now())
+        self._suppressions.prune(self._now())
+        # By the outcomes' own time: a run whose clock is ahead must not delete what was counted.
+        today = min(now.date(), newest_day(self._store) or now.date())
+        retention.prune(
+            self._store,
             reported_before=number(today - timedelta(days=LATE_DAYS + 1)),
-            sent_before=int((now - timedelta(days=KEPT_DAYS)).timestamp()),
-            made_before=int((now - timedelta(days=REMEMBERED_DAYS)).timestamp()),
+            sent_before=int((now - timedelta(days=CONTENT_DAYS)).timestamp()),
+            made_before=int((now - timedelta(days=LEDGER_DAYS)).timestamp()),
         )

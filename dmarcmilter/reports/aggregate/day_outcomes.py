@@ -90,6 +90,24 @@ def date_of(day: int) -> date:
     return date(day // 10_000, day // 100 % 100, day % 100)
 
 
+def count_outcomes(store: Store, day: date) -> int:
+    """How many outcomes the store holds of this day now."""
+    return int(store.query("SELECT count(*) AS n FROM outcomes WHERE day = :day", day=number(day))[0].n)
+
+
+def newest_day(store: Store) -> date | None:
+    """The last day of which the store holds outcomes."""
+    newest = store.query("SELECT max(day) AS day FROM outcomes")[0].day
+    return None if newest is None else date_of(newest)
+
+
+def has_passing_mail(store: Store, domain: str) -> bool:
+    """Whether some mail under the policy of this domain passed, as far back as the store goes."""
+    sql = """SELECT v.id FROM verdicts v JOIN policies p ON p.id = v.policy_id
+        WHERE p.domain = :domain AND v.dmarc_result = 'pass' LIMIT 1"""
+    return bool(store.query(sql, domain=domain))
+
+
 @contextmanager
 def day_of(store: Store, day: date, domain: str = "") -> Iterator["DayView"]:
     """One day, of one policy domain if given. What the day has no part in is not looked at, however much there is."""

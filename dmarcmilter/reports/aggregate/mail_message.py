@@ -9,6 +9,7 @@ from email.utils import format_datetime, formataddr
 
 from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.reports.aggregate.xml_report import Report, pieces
+from dmarcmilter.reports.sender import Sender
 
 CRLF = "\r\n"
 BASE64_LINE = 76
@@ -18,14 +19,6 @@ ENCODED_SHARE = 0.73
 """Of an attachment's octets in base64 with its line ends, those before (RFC 2045 6.8)."""
 AROUND = 4096
 """Octets of a message beside the attachment: header, signature, the words for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """Who we are in our reports."""
-
-    org_name: str
-    email: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Which days are due, and what reports a day makes. Nothing is sent here."""
+"""Which days are due, and which aggregate reports a day makes. Nothing is sent here."""
 
 import logging
 from collections import Counter
@@ -12,24 +12,25 @@ from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.reports.aggregate.day_outcomes import DayView, Found, date_of, day_of, number
-from dmarcmilter.reports.aggregate.grouping import period, report_id
+from dmarcmilter.reports.aggregate.grouping import Group, period, report_id
 from dmarcmilter.reports.aggregate.mail_message import Attachment, compressed_within, report_id_text
+from dmarcmilter.reports.aggregate.withheld_reports import WithheldReports
 from dmarcmilter.reports.aggregate.xml_report import Report, ReportMetadata
 from dmarcmilter.reports.delivery.destinations import MAX_DESTINATIONS, excluded
-from dmarcmilter.reports.delivery.ledger import Ledger
+from dmarcmilter.reports.delivery.ledger import PlannedReport, ReportLedger
 from dmarcmilter.reports.delivery.organization_turns import organization_of, provider_of, turns_within_providers
-from dmarcmilter.reports.delivery.report_tables import Planned
+from dmarcmilter.reports.sender import submitter_of
 
 log = logging.getLogger(__name__)
 
 SETTLE = timedelta(hours=1)
-"""After the end of a day, for the journal to be drained. What comes later is a supplement."""
+"""Time after the end of a day in which the store takes in its last outcomes. Later ones make a supplement."""
 LATE_DAYS = 7
-"""So long a day is looked at again, once a day, for outcomes that arrived late."""
+"""Days for which a day is planned again, once a day, for outcomes that arrived late. Later ones are not reported."""
 CATCH_UP_DAYS = 31
-"""Days that are made up for after a time without runs."""
+"""Days that are planned after a time without runs; older ones are not reported."""
 AUTHENTICATED = timedelta(days=30)
-"""Mail of so long decides whether a domain's mail is ever authenticated."""
+"""How long a passing message counts as evidence that the domain's mail is authenticated."""
 
 GENERATOR = f"dmarcmilter {version('dmarcmilter')}"
 _DAY = timedelta(days=1)
@@ -42,44 +43,45 @@ class Withheld:
     domain: str
     reason: str
     beyond_limit_of: str = ""
-    """The organization that has its reports of the day."""
+    """The organization that already got its reports of the day."""
 
 
-def submitter_of(settings: Reports) -> str:
-    return settings.submitter or settings.email.rpartition("@")[2]
+def due_days(planned: Mapping[int, int], now: datetime) -> list[date]:
+    """Days to plan, oldest first; `planned` is ReportedDays.planned().
 
-
-def due_days(known: Mapping[int, int], now: datetime) -> list[date]:
-    """Days to plan, oldest first; `known`: day to the day on which it was last looked at (both YYYYMMDD).
-
-    The first run of all starts with yesterday: whoever turns reports on does not send those of last month.
+    The very first run plans yesterday: an operator who turns reports on does not want to send those of last month.
     """
     last = (now - SETTLE).date() - _DAY
-    if not known:
+    if not planned:
         return [last]
-    newest = date_of(max(known))
+    newest = date_of(max(planned))
     start = max(
-        date_of(min(known)),
+        date_of(min(planned)),
         min(newest + _DAY, last - (LATE_DAYS - 1) * _DAY),
         last - (CATCH_UP_DAYS - 1) * _DAY,
     )
     days = (start + offset * _DAY for offset in range((last - start).days + 1))
-    return [day for day in days if known.get(number(day), 0) < number(now.date())]
+    return [day for day in days if planned.get(number(day), 0) < number(now.date())]
 
 
-def plannable(day: date, known: Mapping[int, int], now: datetime) -> str:
-    """Why a day that was asked for cannot be planned; empty: it can."""
+def plannable(day: date, planned: Mapping[int, int], now: datetime) -> str:
+    """Why a day that was asked for cannot be planned; empty if it can."""
     if day >= now.date():
         return f"{day} has not ended"
-    if number(day) in known and day <= now.date() - LATE_DAYS * _DAY:
+    if number(day) in planned and day <= now.date() - LATE_DAYS * _DAY:
         return f"{day} was reported, and is too long ago to tell what arrived late"
     return ""
 
 
 class Planner:
-    def __init__(self, store: Store, ledger: Ledger, settings: Reports, suffixes: Suffixes) -> None:
+    """Composes the aggregate reports of a day."""
+
+    def __init__(
+        self, store: Store, ledger: ReportLedger, withheld: WithheldReports, settings: Reports, suffixes: Suffixes
+    ) -> None:
         self._store = store
         self._ledger = ledger
+        self._withheld = withheld
         self._settings = settings
         self._suffixes = suffixes
 
@@ -89,30 +91,29 @@ class Planner:
         *,
         domain: str = "",
         dry: bool = False,
-        go_on: bool = False,
+        skip_planned: bool = False,
         stop: Callable[[], bool] = lambda: False,
-    ) -> Iterator[Planned | Withheld]:
-        """One by one; what was planned before is not planned again.
+    ) -> Iterator[PlannedReport | Withheld]:
+        """The reports of a day, one by one, without what was reported before.
 
-        Organizations take turns: each gets its first report before any gets a second, so that one of many names keeps
-        nobody waiting. Ends early when told to `stop`; to `go_on` leaves out the domains that were planned until then.
+        Organizations take turns: each gets its first report before any gets a second, so that one with many names
+        delays no other. Ends early when `stop` says so; `skip_planned` leaves out domains that were planned before.
         """
-        made = Counter(self._ledger.made_of_organizations(day))
-        known = self._ledger.planned_domains(day)
+        made = Counter(self._ledger.counts_by_organization(day))
+        known = self._ledger.domains(day) | self._withheld.domains(day)
         with day_of(self._store, day, domain) as view:
-            names = [name for name in view.domains() if not go_on or name not in known]
+            names = [name for name in view.domains() if not skip_planned or name not in known]
             for _, name in turns_within_providers(names, self._organization, self._provider):
                 if stop():
                     return
                 organization = self._organization(name)
                 if made[organization] >= self._settings.max_per_organization:
-                    yield Withheld(
-                        name, f"{organization} has its {made[organization]} reports of the day", organization
-                    )
+                    reason = f"{organization} has its {made[organization]} reports of the day"
+                    yield Withheld(name, reason, organization)
                     continue
-                for found in self._plan_safely(view, day, name, known=name in known, dry=dry):
-                    made[organization] += isinstance(found, Planned)
-                    yield found
+                for planned in self._plan_safely(view, day, name, known=name in known, dry=dry):
+                    made[organization] += isinstance(planned, PlannedReport)
+                    yield planned
 
     def _organization(self, domain: str) -> str:
         return organization_of(self._suffixes, domain)
@@ -122,34 +123,30 @@ class Planner:
 
     def _plan_safely(
         self, view: DayView, day: date, name: str, *, known: bool, dry: bool
-    ) -> Iterator[Planned | Withheld]:
+    ) -> Iterator[PlannedReport | Withheld]:
         """A bug for one domain must not keep all others from their reports."""
-        planned = self._plan_one(view, day, name, known=known, dry=dry)
-        while True:
-            try:
-                found = next(planned, None)
-            except (StoreError, OSError):
-                raise
-            except Exception as error:
-                log.exception("reports: %s: internal error", name)
-                found = Withheld(name, f"internal error: {type(error).__name__}")
-                planned = iter(())
-            if found is None:
-                return
-            yield found
+        try:
+            yield from self._plan_domain(view, day, name, known=known, dry=dry)
+        except (StoreError, OSError):
+            raise
+        except Exception as error:
+            log.exception("reports: %s: internal error", name)
+            yield Withheld(name, f"internal error: {type(error).__name__}")
 
-    def _plan_one(self, view: DayView, day: date, name: str, *, known: bool, dry: bool) -> Iterator[Planned | Withheld]:
+    def _plan_domain(
+        self, view: DayView, day: date, name: str, *, known: bool, dry: bool
+    ) -> Iterator[PlannedReport | Withheld]:
         """The report of one policy domain, and as many more as it takes to count all its sources.
 
         `known`: one was made or withheld before.
         """
-        has_more = True
         entry = excluded(name, f"x@{name}", self._settings.exclude)
         if entry:
             yield Withheld(name, f"{entry} is excluded")
             return
+        has_more = True
         while has_more:
-            supplement = self._ledger.reports_of(day, name) if known else 0
+            supplement = self._ledger.count(day, name) if known else 0
             known = True
             collected = view.collect(name, beyond_reported=supplement > 0)
             view.pause()
@@ -157,7 +154,7 @@ class Planner:
                 return
             if self._is_unauthenticated(collected, day):
                 if not dry:
-                    self._ledger.withheld(name, day)
+                    self._withheld.add(name, day)
                 yield Withheld(name, "no authenticated mail came from it")
                 return
             yield self.composed(collected, day, supplement)
@@ -167,19 +164,25 @@ class Planner:
         if not self._settings.only_authenticated or found.group.passed:
             return False
         domain = found.group.configuration.policy.domain
-        return not self._ledger.passed_since(domain, day - AUTHENTICATED)
+        return not self._withheld.passed_since(domain, day - AUTHENTICATED)
 
-    def composed(self, found: Found, day: date, supplement: int = 0) -> Planned:
+    def composed(self, found: Found, day: date, supplement: int = 0) -> PlannedReport:
         settings, configuration = self._settings, found.group.configuration
         domain, submitter = Domain(configuration.policy.domain), submitter_of(settings)
         begin, end = period(day)
-        unique = report_id(submitter, domain, begin, supplement)
-        made = made_report(settings, found, report_id_text(unique, submitter, settings.format), (begin, end))
-        content = compressed_within(made, settings.format, settings.max_message_bytes)
+        unique_id = report_id(submitter, domain, begin, supplement)
+        report = report_of(settings, found.group, report_id_text(unique_id, submitter, settings.format), begin, end)
         attachment = Attachment(
-            unique, domain, begin, end, settings.format, submitter, content, found.group.messages
-        )  # fmt: skip
-        return Planned(
+            report_id=unique_id,
+            domain=domain,
+            begin=begin,
+            end=end,
+            shape=settings.format,
+            submitter=submitter,
+            content=compressed_within(report, settings.format, settings.max_message_bytes),
+            messages=found.group.messages,
+        )
+        return PlannedReport(
             attachment=attachment,
             organization=self._organization(domain),
             day=day,
@@ -192,25 +195,27 @@ class Planner:
         )
 
 
-def made_report(settings: Reports, found: Found, identifier: str, when: tuple[int, int]) -> Report:
+def report_of(settings: Reports, group: Group, identifier: str, begin: int, end: int) -> Report:
     metadata = ReportMetadata(
         org_name=settings.org_name or submitter_of(settings),
         email=settings.email,
         extra_contact_info=settings.contact,
         report_id=identifier,
-        begin=when[0],
-        end=when[1],
-        errors=found.group.notes,
+        begin=begin,
+        end=end,
+        errors=group.notes,
         generator=GENERATOR,
     )
-    return Report(metadata, found.group.configuration.policy, found.group.rows)
+    return Report(metadata, group.configuration.policy, group.rows)
 
 
-def whole_day(store: Store, settings: Reports, day: date, domain: str) -> list[Report]:
-    """All that the store holds of one policy domain and day, whatever was sent of it: for people."""
+def whole_day(store: Store, settings: Reports, day: date, domain: str) -> Report | None:
+    """One report of everything that the store holds of a policy domain and day, whatever was sent of it; None if
+    there is nothing to report.
+    """
     with day_of(store, day, domain) as view:
         found = view.collect(domain, beyond_reported=False)
     if found is None:
-        return []
+        return None
     begin, end = period(day)
-    return [made_report(settings, found, report_id(submitter_of(settings), domain, begin, 0), (begin, end))]
+    return report_of(settings, found.group, report_id(submitter_of(settings), domain, begin, 0), begin, end)

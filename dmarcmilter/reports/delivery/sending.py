@@ -1,27 +1,18 @@
-"""Verify the destinations of reports that are due, and send these, organizations taking turns within the limits."""
+"""Send the reports that are due: verify their destinations, hand them to the relay, record what came of it."""
 
 import logging
-from collections import Counter, deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from heapq import heappop, heappush
-from itertools import islice
 
 from dmarcmilter.config.schema import ReportFormat, Reports
-from dmarcmilter.dmarc.discovery import Method, discover
-from dmarcmilter.dmarc.public_suffix import Suffixes
-from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.history.store import StoreError
-from dmarcmilter.mail.domain import Domain
-from dmarcmilter.reports.aggregate.mail_message import Sender, compose
-from dmarcmilter.reports.aggregate.planning import submitter_of
-from dmarcmilter.reports.delivery.destination_verification import Asked, Verifier
-from dmarcmilter.reports.delivery.destinations import Destination, Verification, excluded, size_limit, verify
+from dmarcmilter.reports.aggregate import mail_message as aggregate_message
+from dmarcmilter.reports.delivery.deliveries import DAY_SECONDS, Deliveries, Delivery, DeliveryState, ReportKind
+from dmarcmilter.reports.delivery.destination_verification import TAGS, Answer, ReportDns, Verifier
+from dmarcmilter.reports.delivery.destinations import Verification, excluded, size_limit
 from dmarcmilter.reports.delivery.dkim_signing import Signer, signed
-from dmarcmilter.reports.delivery.ledger import Ledger
-from dmarcmilter.reports.delivery.organization_turns import organization_of, provider_of, turns_within_providers
+from dmarcmilter.reports.delivery.ledger import ReportLedger
 from dmarcmilter.reports.delivery.relay import (
     GIVE_UP_AFTER,
     LEAST_ATTEMPTS,
@@ -31,37 +22,24 @@ from dmarcmilter.reports.delivery.relay import (
     Transport,
     retry_seconds,
 )
-from dmarcmilter.reports.delivery.report_tables import Delivery, Due, Kind, State
-from dmarcmilter.reports.delivery.suppressions import Lock, Standing
-from dmarcmilter.reports.failure.mail_message import addressed
+from dmarcmilter.reports.delivery.send_queue import HOUR_SECONDS, SendQueue
+from dmarcmilter.reports.delivery.suppressions import Suppression, Suppressions
+from dmarcmilter.reports.failure import mail_message as failure_message
+from dmarcmilter.reports.run_lock import RunLock
+from dmarcmilter.reports.sender import sender_of
 
 log = logging.getLogger(__name__)
 
-HOUR = 3600
-DAY = 86_400
 WAIT_SECONDS = 1.0
-"""Seconds to wait for the answer of a destination before the lock of the run is refreshed."""
-
-Turn = tuple[int, int, int]
-"""Turn of the organization, rank within the turn, id of the delivery: what sorts first is done first."""
+"""Longest wait for a verification, in seconds, before the lock of the run is renewed."""
 
 Progress = Callable[[str, int, int], None]
-"""What is done, how much of it, of how much."""
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What destinations are looked up with."""
-
-    lookups: Callable[[], AbstractContextManager[Lookup]]
-    """One for each report: each has the budget of one message."""
-    suffixes: Suffixes
-    method: Method
+"""Called with the name of a step, how much of it is done, and how much there is."""
 
 
 @dataclass(slots=True)
-class Sum:
-    """What a run did."""
+class RunResult:
+    """What a run did, as counts of reports and deliveries."""
 
     planned: int = 0
     withheld: int = 0
@@ -73,337 +51,212 @@ class Sum:
     stopped: str = ""
     """Why the run could not do its work; an operator has to look."""
     left: str = ""
-    """Why something is left for the next run, which will go on: a limit is reached, or the time is over."""
-    troubles: int = 0
+    """Why something is left for the next run: a limit is reached, or the time is over."""
+    unavailable: int = 0
     """Deliveries at which the relay ended the connection or did not answer."""
     lines: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    per_hour: int
-    per_domain: int
-    """To the addresses of one organization."""
-    seconds: int
-    """Within which the second one holds."""
-
-
-def limits_of(settings: Reports, kind: Kind) -> Limits:
-    if kind is Kind.FAILURE:
-        return Limits(settings.failure.max_per_hour, settings.failure.max_per_domain, HOUR)
-    return Limits(settings.max_per_hour, settings.max_per_domain, DAY)
-
-
-TAGS = {Kind.AGGREGATE: "rua", Kind.FAILURE: "ruf"}
-
-
-def asked(world: World, domain: str, uri: str, kind: Kind = Kind.AGGREGATE) -> Destination:
-    """One destination, looked up."""
-    with world.lookups() as lookup:
-
-        def organization(name: Domain) -> Domain | None:
-            return discover(name, lookup, method=world.method, suffixes=world.suffixes).organizational_domain
-
-        return verify(Domain(domain), uri, lookup, organization, tag=TAGS[kind])
-
-
-def sender_of(settings: Reports) -> Sender:
-    return Sender(settings.org_name or submitter_of(settings), settings.email)
+    """Details for the operator."""
 
 
 def refusal(settings: Reports, domain: str, address: str) -> str:
-    """Why we send nothing there, whatever the destination says."""
+    """Why nothing is sent there whatever the destination says; empty if reports may be sent."""
     if address.lower() == settings.email.lower():
         return "it is the address that our reports come from"
     entry = excluded(domain, address, settings.exclude)
     return f"{entry} is excluded" if entry else ""
 
 
-@dataclass(slots=True)
-class _Quota:
-    """What may still be sent."""
-
-    left: int
-    """Of this hour."""
-    per_host: int
-    lately: Counter[str]
-    """Sent within the period of the limit, by organization of the address."""
-
-
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sending:
-    def __init__(  # noqa: PLR0917  what a run is made of
-        self, ledger: Ledger, standing: Standing, lock: Lock, settings: Reports, signer: Signer | None, world: World
-    ) -> None:
-        self._ledger = ledger
-        self._standing = standing
-        self._lock = lock
-        self._settings = settings
-        self._signer = signer
-        self._world = world
+    """Sends what is due, with everything that it needs for it."""
 
-    def deliver(  # noqa: PLR0917  what a run is made of
-        self,
-        kind: Kind,
-        transport: Transport,
-        now: Callable[[], int],
-        done: Sum,
-        progress: Progress,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> bool:
-        """Verify and send what is due, organizations taking turns. False: the relay takes nothing for now.
+    ledger: ReportLedger
+    deliveries: Deliveries
+    suppressions: Suppressions
+    lock: RunLock
+    settings: Reports
+    signer: Signer | None
+    dns: ReportDns
+    transport: Transport
+    clock: Callable[[], int]
+    """Seconds since 1970."""
+    progress: Progress
 
-        What is verified is sent while the rest is asked; but no organization gets another report while a
-        destination of one that had fewer is still being asked.
+    def send_due(self, kind: ReportKind, result: RunResult, is_over: Callable[[], bool]) -> bool:
+        """Verify and send the reports of one kind that are due, until the run `is_over`.
+
+        False: the relay takes nothing for now.
         """
-        quota = self._quota(kind, now())
-        unverified, ready = self._queues(kind, now())
-        if unverified or ready:
-            verifier = Verifier(lambda delivery: asked(self._world, delivery.domain, delivery.uri, delivery.kind))
-            work = _Work(verifier, unverified, ready, quota)
-            try:
-                return self._work(kind, work, transport, now, done, _Told(progress, work), stop)
-            finally:
-                verifier.close()
-        return True
+        queue = SendQueue(kind, self.deliveries, self.settings, self.dns.suffixes, self.clock())
+        if queue.is_empty:
+            return True
+        verifier = Verifier(lambda delivery: self.dns.verify(delivery.domain, delivery.uri, delivery.kind))
+        try:
+            return self._work(queue, verifier, result, is_over)
+        finally:
+            verifier.close()
 
-    def _quota(self, kind: Kind, now: int) -> _Quota:
-        limits = limits_of(self._settings, kind)
-        left = limits.per_hour - sum(count for _, _, count in self._ledger.sent_since(kind, now - HOUR, now))
-        lately: Counter[str] = Counter()
-        for _, host, count in self._ledger.sent_since(kind, now - limits.seconds, now):
-            lately[self._organization(host)] += count
-        return _Quota(left, limits.per_domain, lately)
-
-    def _organization(self, host: str) -> str:
-        return organization_of(self._world.suffixes, host)
-
-    def _provider(self, organization: str) -> str:
-        return provider_of(self._world.suffixes, organization)
-
-    def _queues(self, kind: Kind, now: int) -> tuple[deque[Turn], list[Turn]]:
-        """What is to be verified, in the order of turns, and a heap of what is to be sent."""
-        limits = limits_of(self._settings, kind)
-        # What was tried in vain counts as a turn: otherwise addresses that fail would come first in each run.
-        had = Counter(self._ledger.tried_since(kind, now - limits.seconds, now))
-        for organization, _, count in self._ledger.sent_since(kind, now - limits.seconds, now):
-            had[organization] += count
-        due = self._ledger.due(kind, now, limits.per_hour + 1)  # one more tells that something is left
-        numbered = turns_within_providers(due, _organization, self._provider, had)
-        ordered = sorted((turn, item.rank, item.id, item.state) for turn, item in numbered)
-        unverified = deque(found[:3] for found in ordered if found[3] is State.UNVERIFIED)
-        return unverified, [found[:3] for found in ordered if found[3] is State.PENDING]
-
-    def _work(  # noqa: PLR0917
-        self,
-        kind: Kind,
-        work: "_Work",
-        transport: Transport,
-        now: Callable[[], int],
-        done: Sum,
-        told: "_Told",
-        stop: Callable[[], bool],
-    ) -> bool:
-        while work.quota.left > 0 and not stop():
-            self._ask_more(work)
-            answer = work.verifier.answered(0 if work.may_send() else WAIT_SECONDS) if work.verifier.waiting else None
+    def _work(self, queue: SendQueue, verifier: Verifier, result: RunResult, is_over: Callable[[], bool]) -> bool:
+        verified = sent = 0
+        while queue.left > 0 and not is_over():
+            self._start_verifying(queue, verifier)
+            seconds = 0 if queue.may_send(verifier) else WAIT_SECONDS
+            answer = verifier.next_answer(seconds) if verifier.waiting else None
             if answer:
-                self._record_answer(work, answer, now(), done)
-                told.verified()
-            elif work.may_send():
-                attempt = self._send_next(work, transport, now, done)
-                told.sent()
+                self._record_answer(queue, answer, result)
+                verified += 1
+                left = queue.unverified + verifier.waiting
+                self.progress("verifying destinations", verified, verified + left)
+            elif queue.may_send(verifier):
+                attempt = self._send_next(queue, result)
+                sent += 1
+                self.progress("sending", sent, sent + queue.ready)
                 if attempt and attempt.result is Result.UNAVAILABLE and not attempt.after_connecting:
-                    done.stopped = f"the relay does not take reports now: {attempt.detail}"
+                    result.stopped = f"the relay does not take reports now: {attempt.detail}"
                     return False
-            elif not work.is_verifying():
+            elif not queue.is_verifying(verifier):
                 break
-            self._lock.refresh(now())
-        done.left = done.left or _reason(kind, work, limits_of(self._settings, kind))
+            self.lock.renew(self.clock())
+        result.left = result.left or queue.left_over(verifier)
         return True
 
-    def _ask_more(self, work: "_Work") -> None:
-        while work.unverified and work.verifier.has_room:
-            turn = work.unverified.popleft()
-            delivery = self._ledger.delivery(turn[2])
+    def _start_verifying(self, queue: SendQueue, verifier: Verifier) -> None:
+        while queue.unverified and verifier.has_room:
+            turn = queue.next_unverified()
+            delivery = self.deliveries.get(turn[2])
             if delivery:
-                work.verifier.start(turn, delivery)
+                verifier.start(turn, delivery)
 
-    def _record_answer(self, work: "_Work", answer: Asked, now: int, done: Sum) -> None:
-        (turn, rank, _), delivery, found = answer
-        if found.verification is Verification.UNKNOWN:
-            self._again_or_never(delivery, State.UNVERIFIED, now, found.reason, done)
+    def _record_answer(self, queue: SendQueue, answer: Answer, result: RunResult) -> None:
+        """Put the addresses of a verified destination into the queue, or record why it gets no report."""
+        (turn, rank, _), delivery, destination = answer
+        if destination.verification is Verification.UNKNOWN:
+            self._retry_or_give_up(delivery, DeliveryState.UNVERIFIED, destination.reason, result)
             return
-        reasons = {address: refusal(self._settings, delivery.domain, address) for address in found.addresses}
-        welcome = [address for address, reason in reasons.items() if not reason]
-        if welcome:
-            for place, identifier in enumerate(self._ledger.verified(delivery, welcome, now)):
-                heappush(work.ready, (turn + place, rank, identifier))
+        reasons = {address: refusal(self.settings, delivery.domain, address) for address in destination.addresses}
+        allowed = [address for address, reason in reasons.items() if not reason]
+        if allowed:
+            identifiers = self.deliveries.replace_by_addresses(delivery, allowed, self.clock())
+            for place, identifier in enumerate(identifiers):
+                queue.add_ready((turn + place, rank, identifier))
             return
-        reason = found.reason or next(iter(reasons.values()))
-        done.refused += 1
-        done.lines.append(f"{delivery.domain}: nothing to {delivery.uri}: {reason}")
-        self._ledger.set_state(delivery, State.REFUSED, now, reason)
+        reason = destination.reason or next(iter(reasons.values()))
+        result.lines.append(f"{delivery.domain}: nothing to {delivery.uri}: {reason}")
+        self._refuse(delivery, reason, result)
 
-    def _send_next(self, work: "_Work", transport: Transport, now: Callable[[], int], done: Sum) -> Attempt | None:
-        """None: there was nothing to hand over."""
-        quota = work.quota
-        delivery = self._ledger.delivery(heappop(work.ready)[2])
+    def _send_next(self, queue: SendQueue, result: RunResult) -> Attempt | None:
+        """Send the next delivery, within the limits; None if nothing was handed to the relay."""
+        delivery = self.deliveries.get(queue.next_ready()[2])
         if delivery is None:
             return None
-        host = self._organization(delivery.address.rpartition("@")[2])
-        if quota.lately[host] >= quota.per_host:
-            reason = f"{quota.per_host} reports were sent to addresses of {host}, the rest waits"
-            self._ledger.wait(delivery, now() + HOUR, now(), reason)
-            done.postponed += 1
+        organization = queue.organization_of_host(delivery.address.rpartition("@")[2])
+        if queue.is_full(organization):
+            limit = queue.limits.per_domain
+            reason = f"{limit} reports were sent to addresses of {organization}, the rest waits"
+            self._wait(delivery, self.clock() + HOUR_SECONDS, reason, result)
             return None
-        attempt = self._send_safely(delivery, transport, now, done)
+        attempt = self._send_safely(delivery, result)
         if attempt:
-            quota.left -= 1
-            quota.lately[host] += 1
+            queue.count(organization)
         return attempt
 
-    def _send_safely(
-        self, delivery: Delivery, transport: Transport, now: Callable[[], int], done: Sum
-    ) -> Attempt | None:
+    def _send_safely(self, delivery: Delivery, result: RunResult) -> Attempt | None:
         """A bug for one report must not keep all others from being sent."""
         try:
-            return self._send(delivery, transport, now, done)
+            return self._send(delivery, result)
         except (StoreError, OSError):
             raise
         except Exception as error:
             log.exception("reports: %s: internal error", delivery.address)
             reason = f"internal error: {type(error).__name__}"
-            done.lines.append(f"{delivery.domain}: {delivery.address}: {reason}")
-            if self._ledger.is_sending(delivery):
-                self._ledger.set_state(delivery, State.UNCERTAIN, now(), reason)
-                done.uncertain += 1
+            result.lines.append(f"{delivery.domain}: {delivery.address}: {reason}")
+            if self.deliveries.is_sending(delivery):
+                self.deliveries.set_state(delivery, DeliveryState.UNCERTAIN, self.clock(), reason)
+                result.uncertain += 1
             else:
-                self._again_or_never(delivery, State.PENDING, now(), reason, done)
+                self._retry_or_give_up(delivery, DeliveryState.PENDING, reason, result)
             return None
 
-    def _send(self, delivery: Delivery, transport: Transport, now: Callable[[], int], done: Sum) -> Attempt | None:
-        """None: there was nothing to hand over."""
-        pause = self._standing.pause(delivery.organization, delivery.address, now())
-        if pause:
-            reason = f"waits until {_date(pause.until)}: {pause.failures} refusals, the last: {pause.detail}"
-            self._ledger.wait(delivery, min(pause.until, now() + DAY), now(), reason)
-            done.postponed += 1
+    def _send(self, delivery: Delivery, result: RunResult) -> Attempt | None:
+        """Hand one message to the relay; None if there is a reason not to."""
+        suppression = self.suppressions.get(delivery.organization, delivery.address, self.clock())
+        if suppression:
+            due = min(suppression.until, self.clock() + DAY_SECONDS)
+            self._wait(delivery, due, _reason_of(suppression), result)
             return None
-        message = self._message(delivery, now())
+        message = self._message(delivery)
         if message is None:
-            self._ledger.set_state(delivery, State.REFUSED, now(), "no longer kept")
-            done.refused += 1
+            self._refuse(delivery, "no longer kept", result)
             return None
         limit = size_limit(delivery.record, delivery.uri, tag=TAGS[delivery.kind])
         if delivery.shape is ReportFormat.RFC7489 and limit is not None and len(message) > limit:
-            self._ledger.set_state(delivery, State.REFUSED, now(), f"larger than the {limit} octets of its record")
-            done.refused += 1
+            self._refuse(delivery, f"larger than the {limit} bytes that the DMARC record allows", result)
             return None
 
         def committing() -> None:
-            self._ledger.set_state(delivery, State.SENDING, now())
-            self._lock.refresh(now())
+            self.deliveries.set_state(delivery, DeliveryState.SENDING, self.clock())
+            self.lock.renew(self.clock())
 
-        mail_from = self._settings.bounce_address.replace("{token}", delivery.token)
-        attempt = transport.send(Mail(mail_from, delivery.address, message), committing)
-        self._record(delivery, attempt, now(), done)
+        mail_from = self.settings.bounce_address.replace("{token}", delivery.token)
+        attempt = self.transport.send(Mail(mail_from, delivery.address, message), committing)
+        self._record_attempt(delivery, attempt, result)
         return attempt
 
-    def _message(self, delivery: Delivery, now: int) -> bytes | None:
-        """As it goes to this address; None: the report is no longer kept."""
-        when = datetime.fromtimestamp(now, UTC)
-        if delivery.kind is Kind.FAILURE:
-            content = self._ledger.failure(delivery.report)
-            message = addressed(content, delivery.address, when) if content else None
+    def _message(self, delivery: Delivery) -> bytes | None:
+        """The signed message to this address; None if the report is no longer kept."""
+        date = datetime.fromtimestamp(self.clock(), UTC)
+        message = None
+        if delivery.kind is ReportKind.FAILURE:
+            content = self.ledger.failure_message(delivery.report)
+            message = failure_message.addressed(content, delivery.address, date) if content else None
         else:
-            attachment = self._ledger.attachment(delivery.report)
-            message = compose(attachment, sender_of(self._settings), delivery.address, when) if attachment else None
-        return signed(message, self._signer) if message and self._signer else message
+            attachment = self.ledger.attachment(delivery.report)
+            if attachment:
+                message = aggregate_message.compose(attachment, sender_of(self.settings), delivery.address, date)
+        return signed(message, self.signer) if message and self.signer else message
 
-    def _record(self, delivery: Delivery, attempt: Attempt, now: int, done: Sum) -> None:
-        """The relay's answer, in one step."""
+    def _record_attempt(self, delivery: Delivery, attempt: Attempt, result: RunResult) -> None:
+        """Record the relay's answer."""
+        now = self.clock()
         match attempt.result:
             case Result.SENT:
-                self._ledger.set_state(delivery, State.SENT, now, attempt.detail)
-                self._standing.accepted(delivery.address)
-                done.sent += 1
+                self.deliveries.set_state(delivery, DeliveryState.SENT, now, attempt.detail)
+                self.suppressions.record_acceptance(delivery.address)
+                result.sent += 1
             case Result.UNCERTAIN:
-                self._ledger.set_state(delivery, State.UNCERTAIN, now, attempt.detail)
-                done.uncertain += 1
+                self.deliveries.set_state(delivery, DeliveryState.UNCERTAIN, now, attempt.detail)
+                result.uncertain += 1
             case Result.REFUSED:
-                # The pause first: after a crash between the two the next try finds it.
-                self._standing.refused(
+                # The suppression first: after a crash between the two the next attempt finds it.
+                self.suppressions.add_refusal(
                     delivery.organization, delivery.address, now, attempt.detail, at_rcpt=attempt.at_rcpt
                 )
-                self._ledger.set_state(delivery, State.FAILED, now, attempt.detail)
-                done.failed += 1
+                self.deliveries.set_state(delivery, DeliveryState.FAILED, now, attempt.detail)
+                result.failed += 1
             case Result.LATER | Result.UNAVAILABLE:
-                done.troubles += attempt.result is Result.UNAVAILABLE
-                self._again_or_never(delivery, State.PENDING, now, attempt.detail, done)
+                result.unavailable += attempt.result is Result.UNAVAILABLE
+                self._retry_or_give_up(delivery, DeliveryState.PENDING, attempt.detail, result)
         if attempt.result is not Result.SENT:
-            done.lines.append(f"{delivery.domain}: {delivery.address}: {attempt.detail}")
+            result.lines.append(f"{delivery.domain}: {delivery.address}: {attempt.detail}")
 
-    def _again_or_never(self, delivery: Delivery, state: State, now: int, detail: str, done: Sum) -> None:
+    def _refuse(self, delivery: Delivery, reason: str, result: RunResult) -> None:
+        self.deliveries.set_state(delivery, DeliveryState.REFUSED, self.clock(), reason)
+        result.refused += 1
+
+    def _wait(self, delivery: Delivery, due: int, reason: str, result: RunResult) -> None:
+        self.deliveries.wait(delivery, due, self.clock(), reason)
+        result.postponed += 1
+
+    def _retry_or_give_up(self, delivery: Delivery, state: DeliveryState, detail: str, result: RunResult) -> None:
+        now = self.clock()
         if now - delivery.created > GIVE_UP_AFTER and delivery.attempts >= LEAST_ATTEMPTS:
-            self._ledger.set_state(delivery, State.FAILED, now, f"given up: {detail}")
-            done.failed += 1
+            self.deliveries.set_state(delivery, DeliveryState.FAILED, now, f"given up: {detail}")
+            result.failed += 1
             return
-        self._ledger.postpone(delivery, state, now + retry_seconds(delivery.attempts), now, detail)
-        done.postponed += 1
+        self.deliveries.postpone(delivery, state, now + retry_seconds(delivery.attempts), now, detail)
+        result.postponed += 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What is left to do for one kind of report."""
-
-    verifier: Verifier
-    unverified: deque[Turn]
-    ready: list[Turn]
-    """A heap: what is to be sent."""
-    quota: _Quota
-
-    def is_verifying(self) -> bool:
-        return bool(self.verifier.waiting or self.unverified) and not self.verifier.is_over
-
-    def may_send(self) -> bool:
-        """Something is ready, and nothing of an earlier turn is still to be verified."""
-        if not self.ready or not self.is_verifying():
-            return bool(self.ready)
-        earliest = [turn for turn, *_ in [*islice(self.unverified, 1), *self.verifier.turns]]
-        return self.ready[0][0] <= min(earliest)
-
-
-class _Told:
-    """Tells how far the work is."""
-
-    def __init__(self, progress: Progress, work: _Work) -> None:
-        self._progress = progress
-        self._work = work
-        self._verified = self._sent = 0
-
-    def verified(self) -> None:
-        self._verified += 1
-        left = len(self._work.unverified) + self._work.verifier.waiting
-        self._progress("verifying destinations", self._verified, self._verified + left)
-
-    def sent(self) -> None:
-        self._sent += 1
-        self._progress("sending", self._sent, self._sent + len(self._work.ready))
-
-
-def _organization(item: Due) -> str:
-    return item.organization
-
-
-def _reason(kind: Kind, work: _Work, limits: Limits) -> str:
-    """Why something is left; empty: nothing is."""
-    unasked = len(work.unverified) + work.verifier.waiting
-    if work.quota.left <= 0 and (work.ready or unasked):
-        return f"{limits.per_hour} {kind} reports were sent within the hour, the rest waits"
-    if unasked:
-        return f"{unasked} destinations were not verified in time and wait for the next run"
-    return "the time of a run is over, the rest waits" if work.ready else ""
-
-
-def _date(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+def _reason_of(suppression: Suppression) -> str:
+    until = datetime.fromtimestamp(suppression.until, UTC).strftime("%Y-%m-%d %H:%M")
+    return f"waits until {until}: {suppression.failures} refusals, the last: {suppression.detail}"

@@ -5,9 +5,10 @@ from datetime import datetime
 from email.utils import format_datetime, formataddr
 
 from dmarcmilter.config.schema import ReportFormat
-from dmarcmilter.reports.aggregate.mail_message import CRLF, Sender
+from dmarcmilter.reports.aggregate.mail_message import CRLF
 from dmarcmilter.reports.failure.incident import Incident, Outcome
 from dmarcmilter.reports.failure.redaction import safe
+from dmarcmilter.reports.sender import Sender
 
 MAX_INCIDENTS = 2**32 - 1
 """RFC 5965 3.2."""

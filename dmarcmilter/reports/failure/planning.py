@@ -1,4 +1,4 @@
-"""From the spool's incidents to failure reports, within the limits (RFC 9991 2 and 8.1).
+"""Decide which incidents of the spool become failure reports now, within the limits (RFC 9991 2 and 8.1).
 
 One report of a kind an hour; what comes meanwhile waits in the spool and is counted in the next (Incidents). What is
 beyond the limits of an organization or of all waits too, and is dropped after a day: the aggregate report counts it.
@@ -14,21 +14,22 @@ from enum import StrEnum
 
 from dmarcmilter.config.schema import Reports
 from dmarcmilter.dns.lookup import Status
-from dmarcmilter.reports.aggregate.planning import submitter_of
-from dmarcmilter.reports.delivery.destination_verification import VERIFY_AT_ONCE
+from dmarcmilter.history.store import Store
+from dmarcmilter.reports.aggregate.day_outcomes import has_passing_mail
+from dmarcmilter.reports.delivery.destination_verification import VERIFY_AT_ONCE, ReportDns
 from dmarcmilter.reports.delivery.destinations import MAX_DESTINATIONS, excluded
-from dmarcmilter.reports.delivery.ledger import Ledger
+from dmarcmilter.reports.delivery.ledger import PlannedFailureReport, ReportLedger
 from dmarcmilter.reports.delivery.organization_turns import organization_of
-from dmarcmilter.reports.delivery.report_tables import PlannedFailure
-from dmarcmilter.reports.delivery.sending import HOUR, World, sender_of
+from dmarcmilter.reports.delivery.send_queue import HOUR_SECONDS
 from dmarcmilter.reports.failure.incident import Incident, kind
 from dmarcmilter.reports.failure.incident_spool import MAX_AGE, Entry, Spool
 from dmarcmilter.reports.failure.mail_message import compose
+from dmarcmilter.reports.sender import sender_of, submitter_of
 
 SPF_SECONDS = 60.0
-"""Seconds of one run for the SPF records that its failure reports show."""
+"""Seconds of one run for the SPF records that its failure reports show. Reports go without those that come later."""
 MAX_SPF_RECORDS = 3
-"""Shown: there should be one."""
+"""SPF records shown of one domain. There should be one; further ones are left out."""
 
 
 class Fate(StrEnum):
@@ -38,123 +39,131 @@ class Fate(StrEnum):
     WAIT = "wait"
     DROP = "drop"
     DONE = "done"
-    """A report was made, by a run that ended before it could say so."""
+    """A report of it exists, made by a run that ended before it removed the incident."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Ruling:
+    """What becomes of an incident, and why."""
+
     fate: Fate
     reason: str = ""
 
 
-class Lately:
-    """What was reported within the hour: read once a run, and added to."""
+class HourlyLimits:
+    """The failure reports of the last hour, counted against the limits. Read once a run, and added to."""
 
-    def __init__(self, made: Iterable[tuple[str, str]], organization: Callable[[str], str]) -> None:
-        """`made`: policy domain and kind of each report."""
-        self._organization = organization
+    def __init__(
+        self, made: Iterable[tuple[str, str]], settings: Reports, organization_of: Callable[[str], str]
+    ) -> None:
+        """`made`: policy domain and kind of each report of the last hour."""
+        self._settings = settings
+        self._organization_of = organization_of
         self._kinds: set[str] = set()
-        self.organizations: Counter[str] = Counter()
+        self.by_organization: Counter[str] = Counter()
         for domain, digest in made:
             self.add(domain, digest)
 
     def add(self, domain: str, digest: str) -> None:
         self._kinds.add(digest)
-        self.organizations[self._organization(domain)] += 1
+        self.by_organization[self._organization_of(domain)] += 1
 
-    def full(self, domain: str, digest: str, settings: Reports) -> str:
-        """The limit that is reached; empty: none."""
+    def reached(self, domain: str, digest: str) -> str:
+        """The limit that another report would exceed; empty if none."""
         if digest in self._kinds:
             return "one like it was reported within the hour"
-        if self.organizations[self._organization(domain)] >= settings.failure.max_per_domain:
-            return "its organization has had its reports of the hour"
-        if self.organizations.total() >= settings.failure.max_per_hour:
-            return "the reports of the hour are made"
+        if self.by_organization[self._organization_of(domain)] >= self._settings.failure.max_per_domain:
+            return "its organization got its reports of this hour"
+        if self.by_organization.total() >= self._settings.failure.max_per_hour:
+            return "all reports of this hour are made"
         return ""
 
 
-class Merging:
-    def __init__(self, spool: Spool, ledger: Ledger, settings: Reports, world: World) -> None:
+class FailurePlanner:
+    """Makes failure reports of the incidents in the spool."""
+
+    def __init__(self, store: Store, spool: Spool, ledger: ReportLedger, settings: Reports, dns: ReportDns) -> None:
+        self._store = store
         self._spool = spool
         self._ledger = ledger
         self._settings = settings
-        self._world = world
+        self._dns = dns
         self._authenticated: dict[str, bool] = {}
+        """Whether some mail of a policy domain passed, asked once a run."""
 
-    def judged(self, now: int) -> Iterator[tuple[Entry, Judged]]:
-        """Each incident and what becomes of it; a report that is made of one counts for those that follow."""
+    def rulings(self, now: int) -> Iterator[tuple[Entry, Ruling]]:
+        """Each incident and what becomes of it. A report that is made of one counts for those that follow."""
         self._authenticated.clear()
-        lately = Lately(self._ledger.failures_since(now - HOUR, now), self._organization)
-        for entry in self._spool.entries(dict(lately.organizations)):
+        limits = HourlyLimits(self._ledger.failures_since(now - HOUR_SECONDS, now), self._settings, self._organization)
+        for entry in self._spool.entries(dict(limits.by_organization)):
             if not isinstance(entry, Entry):
                 continue
-            found = self._judge(entry.incident, lately, now)
-            if found.fate is Fate.REPORT:
+            ruling = self._ruling(entry.incident, limits, now)
+            if ruling.fate is Fate.REPORT:
                 outcome = entry.incident.outcome
-                lately.add(outcome["policy"]["domain"], kind(outcome))
-            yield entry, found
+                limits.add(outcome["policy"]["domain"], kind(outcome))
+            yield entry, ruling
 
     def _organization(self, domain: str) -> str:
-        return organization_of(self._world.suffixes, domain)
+        return organization_of(self._dns.suffixes, domain)
 
     def _is_authenticated(self, domain: str) -> bool:
-        """Asked once a run for each domain."""
         if domain not in self._authenticated:
-            self._authenticated[domain] = self._ledger.is_authenticated(domain)
+            self._authenticated[domain] = has_passing_mail(self._store, domain)
         return self._authenticated[domain]
 
-    def _judge(self, incident: Incident, lately: Lately, now: int) -> Judged:
+    def _ruling(self, incident: Incident, limits: HourlyLimits, now: int) -> Ruling:
         domain = incident.outcome["policy"]["domain"]
         if self._ledger.is_known(incident.id):
-            return Judged(Fate.DONE)
-        if datetime.fromtimestamp(now, UTC) - datetime.fromisoformat(incident.outcome["time"]) > timedelta(
-            seconds=MAX_AGE
-        ):
-            return Judged(Fate.DROP, "it waited for a day")
+            return Ruling(Fate.DONE)
+        age = datetime.fromtimestamp(now, UTC) - datetime.fromisoformat(incident.outcome["time"])
+        if age > timedelta(seconds=MAX_AGE):
+            return Ruling(Fate.DROP, "it waited for a day")
         entry = excluded(domain, f"x@{domain}", self._settings.exclude)
         if entry:
-            return Judged(Fate.DROP, f"{entry} is excluded")
+            return Ruling(Fate.DROP, f"{entry} is excluded")
         if self._settings.only_authenticated and not self._is_authenticated(domain):
-            return Judged(Fate.DROP, "no authenticated mail came from it")
-        reason = lately.full(domain, kind(incident.outcome), self._settings)
-        return Judged(Fate.WAIT, reason) if reason else Judged(Fate.REPORT)
+            return Ruling(Fate.DROP, "no authenticated mail came from it")
+        reason = limits.reached(domain, kind(incident.outcome))
+        return Ruling(Fate.WAIT, reason) if reason else Ruling(Fate.REPORT)
 
-    def planned(self, incident: Incident, spf_records: Sequence[tuple[str, str]], now: int) -> PlannedFailure:
+    def plan(self, incident: Incident, spf_records: Sequence[tuple[str, str]], now: int) -> PlannedFailureReport:
+        """The report of one incident."""
         outcome, shape = incident.outcome, self._settings.format
-        whole = replace(incident, spf_records=spf_records)
-        return PlannedFailure(
+        policy = outcome["policy"]
+        return PlannedFailureReport(
             report_id=incident.id,
-            domain=outcome["policy"]["domain"],
-            organization=self._organization(outcome["policy"]["domain"]),
+            domain=policy["domain"],
+            organization=self._organization(policy["domain"]),
             day=datetime.fromtimestamp(now, UTC).date(),
             digest=kind(outcome),
             shape=shape,
             submitter=submitter_of(self._settings),
             incidents=incident.count,
-            record=outcome["policy"]["record"],
-            content=compose(whole, sender_of(self._settings), shape),
-            uris=tuple(outcome["policy"]["ruf"][:MAX_DESTINATIONS]),
+            record=policy["record"],
+            content=compose(replace(incident, spf_records=spf_records), sender_of(self._settings), shape),
+            uris=tuple(policy["ruf"][:MAX_DESTINATIONS]),
         )
 
     def spf_records(self, incidents: Sequence[Incident]) -> dict[str, list[tuple[str, str]]]:
-        """The SPF records of these incidents by id, asked at once and only for so long.
+        """The SPF records for these incidents, by incident id, looked up at once and within SPF_SECONDS.
 
-        They are as they are now, within the hour of the message: the filter keeps the result, and not the record. A
-        report of which the name server is silent goes without.
+        They are those of now, within an hour of the message: an outcome holds the SPF result and not the record. A
+        report whose name server does not answer goes without.
         """
         if not any(map(_spf_domain, incidents)):
             return {}
         threads = ThreadPoolExecutor(VERIFY_AT_ONCE, thread_name_prefix="spf")
-        asked = {threads.submit(self._spf_record, incident): incident.id for incident in incidents}
-        answered = wait(asked, timeout=SPF_SECONDS).done
+        lookups = {threads.submit(self._spf_record, incident): incident.id for incident in incidents}
+        done = wait(lookups, timeout=SPF_SECONDS).done
         threads.shutdown(wait=False, cancel_futures=True)
-        return {asked[future]: future.result() for future in answered if future.exception() is None}
+        return {lookups[future]: future.result() for future in done if future.exception() is None}
 
     def _spf_record(self, incident: Incident) -> list[tuple[str, str]]:
         domain = _spf_domain(incident)
         if not domain:
             return []
-        with self._world.lookups() as lookup:
+        with self._dns.lookups() as lookup:
             answer = lookup(domain, "TXT")
         if answer.status is not Status.FOUND:
             return []
@@ -163,6 +172,6 @@ class Merging:
 
 
 def _spf_domain(incident: Incident) -> str:
-    """Whose SPF record is shown; empty: nobody's."""
+    """The domain whose SPF record the report shows; empty if it shows none."""
     spf = incident.outcome["spf"]
     return "" if spf["result"] in {"pass", "none"} else str(spf["domain"] or "")

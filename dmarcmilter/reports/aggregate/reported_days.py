@@ -1,0 +1,41 @@
+"""Table report_days: which days were planned, when, and how many outcomes each had then."""
+
+from datetime import date
+
+from dmarcmilter.history.store import Store
+from dmarcmilter.reports.aggregate.day_outcomes import number
+
+NEVER, PARTLY = -1, -2
+"""In place of the number of outcomes of a day: it was not planned, or only some of its domains were."""
+
+_SET = """
+    INSERT INTO report_days (day, examined, outcomes) VALUES (:day, :today, :outcomes)
+    ON CONFLICT (day) DO UPDATE SET examined = excluded.examined, outcomes = excluded.outcomes"""
+_RECENT = """
+    SELECT d.day, count(r.id) AS reports, coalesce(sum(r.messages), 0) AS messages
+    FROM report_days d LEFT JOIN reports r ON r.day = d.day AND r.kind = 'aggregate'
+    GROUP BY d.day ORDER BY d.day DESC LIMIT :limit"""
+
+
+class ReportedDays:
+    """The days of which aggregate reports were planned. Each method is one transaction."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def planned(self) -> dict[int, int]:
+        """Each planned day, and the day on which it was last planned (both YYYYMMDD)."""
+        return {row.day: row.examined for row in self._store.query("SELECT day, examined FROM report_days")}
+
+    def outcomes_when_planned(self, day: date) -> int:
+        """How many outcomes the day had when it was last planned, or NEVER, or PARTLY."""
+        planned = self._store.query("SELECT outcomes FROM report_days WHERE day = :day", day=number(day))
+        return int(planned[0].outcomes) if planned else NEVER
+
+    def set_planned(self, day: date, today: date, outcomes: int) -> None:
+        """Record that `day` was planned `today`, when it had so many outcomes (or PARTLY, or NEVER)."""
+        self._store.change(_SET, day=number(day), today=number(today), outcomes=outcomes)
+
+    def recent(self, limit: int = 7) -> list[tuple[int, int, int]]:
+        """(day, reports, messages), newest first."""
+        return [(row.day, row.reports, int(row.messages)) for row in self._store.query(_RECENT, limit=limit)]

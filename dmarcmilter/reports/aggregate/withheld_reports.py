@@ -1,0 +1,53 @@
+"""Tables report_withheld and report_domains: reports withheld because no mail of the domain ever passed DMARC.
+
+A domain of which no mail passes is likely to be forged only, or made up, and its owner learns nothing from a report.
+When some mail of it passes later, the reports withheld for it are made.
+"""
+
+from datetime import date, timedelta
+
+from dmarcmilter.history.store import Connection, Store, execute
+from dmarcmilter.reports.aggregate.day_outcomes import number
+
+_RECORD_PASS = """
+    INSERT INTO report_domains (domain, passed_day) VALUES (:domain, :day) ON CONFLICT (domain) DO UPDATE
+    SET passed_day = excluded.passed_day WHERE report_domains.passed_day < excluded.passed_day"""
+_PASSED_DAY = "SELECT passed_day FROM report_domains WHERE domain = :domain"
+_WITHHOLD = "INSERT INTO report_withheld (day, domain) VALUES (:day, :domain) ON CONFLICT (day, domain) DO NOTHING"
+_DOMAINS = "SELECT domain FROM report_withheld WHERE day = :day"
+_RELEASED = """
+    SELECT w.domain FROM report_withheld w JOIN report_domains d ON d.domain = w.domain
+    WHERE w.day = :day AND d.passed_day >= :since ORDER BY w.domain"""
+_REMOVE = "DELETE FROM report_withheld WHERE day = :day AND domain = :domain"
+
+
+def record_pass(connection: Connection, domain: str, day: date) -> None:
+    """Record the last day on which some mail of this policy domain passed, in the transaction of its report."""
+    execute(connection, _RECORD_PASS, domain=domain, day=number(day))
+
+
+class WithheldReports:
+    """Aggregate reports that wait for authenticated mail of their domain. Each method is one transaction."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def passed_since(self, domain: str, day: date) -> bool:
+        """Whether some mail of this policy domain passed on this day or later."""
+        passed = self._store.query(_PASSED_DAY, domain=domain)
+        return bool(passed) and passed[0].passed_day >= number(day)
+
+    def add(self, domain: str, day: date) -> None:
+        self._store.change(_WITHHOLD, day=number(day), domain=domain)
+
+    def domains(self, day: date) -> set[str]:
+        """Policy domains whose reports of this day are withheld."""
+        return {row.domain for row in self._store.query(_DOMAINS, day=number(day))}
+
+    def released(self, day: date, window: timedelta) -> list[str]:
+        """Policy domains whose reports of this day are withheld, though some mail has passed by now."""
+        released = self._store.query(_RELEASED, day=number(day), since=number(day - window))
+        return [row.domain for row in released]
+
+    def remove(self, domain: str, day: date) -> None:
+        self._store.change(_REMOVE, day=number(day), domain=domain)

@@ -1,0 +1,22 @@
+"""Who sends the reports: the organization, its address, and the Mail Receiver's domain name."""
+
+from dataclasses import dataclass
+
+from dmarcmilter.config.schema import Reports
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """The author of a report message."""
+
+    org_name: str
+    email: str
+
+
+def sender_of(settings: Reports) -> Sender:
+    return Sender(settings.org_name or submitter_of(settings), settings.email)
+
+
+def submitter_of(settings: Reports) -> str:
+    """The domain name of the Mail Receiver, as Subject and file name of a report show it (RFC 9990 3.5.2)."""
+    return settings.submitter or settings.email.rpartition("@")[2]
