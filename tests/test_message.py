@@ -62,6 +62,14 @@ def test_lines_are_short_ascii_and_end_in_crlf():
     assert parsed(whole)["bcc"] is None
 
 
+def test_the_name_of_our_organization_stays_one_name():
+    for name in ("Größe, Inc.", "Example, Inc.", "A\r\nBcc: x@example.org", 'The "Best"'):
+        message = parsed(compose(attachment(), Sender(name, "dmarc@receiver.example"), "rua@example.com", NOW))
+        (address,) = message["from"].addresses
+        assert (address.display_name, address.addr_spec) == (" ".join(name.split()), "dmarc@receiver.example")
+        assert message["bcc"] is None
+
+
 def test_compression_is_repeatable():
     assert compressed(FOUND, ReportFormat.RFC9990) == compressed(FOUND, ReportFormat.RFC9990)
 

@@ -1,29 +1,31 @@
-"""A report as a mail message (RFC 9990 3.5.2)."""
+"""An aggregate report as a mail message (RFC 9990 3.5.2)."""
 
-import base64
 import gzip
 import io
 from dataclasses import dataclass, replace
 from datetime import datetime
-from email.utils import format_datetime, formataddr
+from email.message import Message
+from email.mime.application import MIMEApplication
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
 
 from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.reports.aggregate.xml_report import Report, pieces
+from dmarcmilter.reports.mail_header import POLICY, add_address_and_date, add_header
 from dmarcmilter.reports.sender import Sender
 
-CRLF = "\r\n"
-BASE64_LINE = 76
 GZIP_LEVEL = 6
 MIN_ROWS = 1
+"""Rows that stay in a report even if it is larger than its limit."""
 ENCODED_SHARE = 0.73
-"""Of an attachment's octets in base64 with its line ends, those before (RFC 2045 6.8)."""
-AROUND = 4096
-"""Octets of a message beside the attachment: header, signature, the words for people."""
+"""Bytes of an attachment for each byte of its base64 form with line ends (RFC 2045 6.8)."""
+AROUND_BYTES = 4096
+"""Bytes of a message beside the attachment, at most: header, signature, text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A composed report, ready for any number of addresses."""
+    """A composed report, the same for all its addresses."""
 
     report_id: str
     domain: str
@@ -32,11 +34,11 @@ class Attachment:
     end: int
     shape: ReportFormat
     submitter: str
-    """The domain name of the Mail Receiver, in Subject and file name; kept, so that each try has the same name."""
+    """The domain name of the Mail Receiver, in Subject and file name. Stored, so that each attempt has the same."""
     content: bytes
     """The XML, compressed."""
     messages: int
-    """How many it counts."""
+    """Messages that the report counts."""
 
     @property
     def file_name(self) -> str:
@@ -45,25 +47,27 @@ class Attachment:
 
 
 def report_id_text(report_id: str, submitter: str, shape: ReportFormat) -> str:
-    """As Subject and XML have it. RFC 7489 7.2.1.1 wants the form of a Message-ID, RFC 9990 3.5.1 does not."""
+    """The id in Subject and XML. RFC 7489 7.2.1.1 requires the form of a Message-ID, RFC 9990 3.5.1 does not."""
     return report_id if shape is ReportFormat.RFC9990 else f"{report_id}@{submitter}"
 
 
 def compressed(report: Report, shape: ReportFormat) -> bytes:
-    """The same octets for the same report: no time of compression in it."""
-    whole = io.BytesIO()
-    with gzip.GzipFile(fileobj=whole, mode="wb", compresslevel=GZIP_LEVEL, mtime=0) as stream:
+    """The XML, compressed: the same bytes for the same report, as it holds no time of compression."""
+    compressed_xml = io.BytesIO()
+    with gzip.GzipFile(fileobj=compressed_xml, mode="wb", compresslevel=GZIP_LEVEL, mtime=0) as stream:
         for piece in pieces(report, shape):
             stream.write(piece)
-    return whole.getvalue()
+    return compressed_xml.getvalue()
 
 
 def compressed_within(report: Report, shape: ReportFormat, max_message: int) -> bytes:
-    """So that the message has at most so many octets: the rows with most messages stay, the rest is told in a note."""
+    """The XML, compressed, for a message of at most `max_message` bytes. Beyond that the rows with most messages stay,
+    and a note counts the messages of the others.
+    """
     content = compressed(report, shape)
     total = sum(row.count for row in report.rows)
     notes, rows = report.metadata.errors, report.rows
-    while len(content) > (max_message - AROUND) * ENCODED_SHARE and len(rows) > MIN_ROWS:
+    while len(content) > (max_message - AROUND_BYTES) * ENCODED_SHARE and len(rows) > MIN_ROWS:
         kept = set(sorted(rows, key=lambda row: -row.count)[: max(MIN_ROWS, len(rows) // 2)])
         rows = tuple(row for row in rows if row in kept)
         note = f"the report was cut to its size limit; {total - sum(row.count for row in rows)} messages are not listed"
@@ -72,57 +76,33 @@ def compressed_within(report: Report, shape: ReportFormat, max_message: int) -> 
     return content
 
 
-def compose(attachment: Attachment, sender: Sender, address: str, now: datetime) -> bytes:
-    """The whole message with CRLF line ends, ASCII only, not yet signed."""
-    boundary = f"=_{attachment.report_id}"
-    rid = report_id_text(attachment.report_id, attachment.submitter, attachment.shape)
-    rid = rid if attachment.shape is ReportFormat.RFC9990 else f"<{rid}>"
-    header = [
-        f"From: {formataddr((sender.org_name, sender.email))}",
-        f"To: {address}",
-        # Folded where the grammar of dmarc-subject has FWS.
-        f"Subject: Report Domain: {attachment.domain}",
-        f" Submitter: {attachment.submitter}",
-        f" Report-ID: {rid}",
-        f"Date: {format_datetime(now)}",
-        # The same for each try, so that a second copy is known as one (RFC 9990 3.5.2).
-        f"Message-ID: <{attachment.report_id}@{sender.email.rpartition('@')[2]}>",
-        "Auto-Submitted: auto-generated",
-        "MIME-Version: 1.0",
-        f'Content-Type: multipart/mixed; boundary="{boundary}"',
-    ]
+def compose(attachment: Attachment, sender: Sender, address: str, date: datetime) -> bytes:
+    """The whole message to one address, with CRLF line ends, ASCII only, not yet signed."""
+    report_id = report_id_text(attachment.report_id, attachment.submitter, attachment.shape)
+    if attachment.shape is ReportFormat.RFC7489:
+        report_id = f"<{report_id}>"
+    message = MIMEMultipart("mixed", f"=_{attachment.report_id}", policy=POLICY)
+    subject = f"Report Domain: {attachment.domain} Submitter: {attachment.submitter} Report-ID: {report_id}"
+    add_header(message, sender, subject, attachment.report_id)
+    add_address_and_date(message, address, date)
+    message.attach(MIMEText(_text(attachment), "plain", "us-ascii", policy=POLICY))
+    message.attach(_part(attachment))
+    return message.as_bytes()
+
+
+def _part(attachment: Attachment) -> Message:
     name = attachment.file_name
-    body = [
-        "",
-        f"--{boundary}",
-        "Content-Type: text/plain; charset=us-ascii",
-        "Content-Transfer-Encoding: 7bit",
-        "",
-        *_words(attachment),
-        "",
-        f"--{boundary}",
-        f'Content-Type: application/gzip;{CRLF} name="{name}"',
-        "Content-Transfer-Encoding: base64",
-        f'Content-Disposition: attachment;{CRLF} filename="{name}"',
-        "",
-        *_base64(attachment.content),
-        f"--{boundary}--",
-        "",
-    ]
-    return CRLF.join(header + body).encode("ascii")
+    part = MIMEApplication(attachment.content, "gzip", name=name, policy=POLICY)
+    part.add_header("Content-Disposition", "attachment", filename=name)
+    return part
 
 
-def _words(attachment: Attachment) -> list[str]:
-    """For a person who opens it."""
-    return [
-        f"This is a DMARC aggregate report for {attachment.domain}",
-        f"by {attachment.submitter}, about {attachment.messages} messages",
-        f"of the day that began at {attachment.begin} seconds since 1970 (UTC).",
-        "",
-        f"It was sent because the DMARC record of {attachment.domain} asks for it with its rua tag.",
-    ]
-
-
-def _base64(content: bytes) -> list[str]:
-    text = base64.b64encode(content).decode("ascii")
-    return [text[start : start + BASE64_LINE] for start in range(0, len(text), BASE64_LINE)]
+def _text(attachment: Attachment) -> str:
+    """The text for a person who opens the message."""
+    return (
+        f"This is a DMARC aggregate report for {attachment.domain}\n"
+        f"by {attachment.submitter}, about {attachment.messages} messages\n"
+        f"of the day that began at {attachment.begin} seconds since 1970 (UTC).\n"
+        f"\n"
+        f"It was sent because the DMARC record of {attachment.domain} asks for it with its rua tag.\n"
+    )

@@ -1,63 +1,59 @@
 """A failure report as a mail message (RFC 9991 4, RFC 6591 3, RFC 5965 2). Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from email.utils import format_datetime, formataddr
+from email.message import Message
+from email.mime.multipart import MIMEMultipart
+from email.utils import format_datetime
 
 from dmarcmilter.config.schema import ReportFormat
-from dmarcmilter.reports.aggregate.mail_message import CRLF
 from dmarcmilter.reports.failure.incident import Incident, Outcome
 from dmarcmilter.reports.failure.redaction import safe
+from dmarcmilter.reports.mail_header import POLICY, add_address_and_date, add_header
 from dmarcmilter.reports.sender import Sender
 
 MAX_INCIDENTS = 2**32 - 1
-"""RFC 5965 3.2."""
+"""Largest value of the field Incidents (RFC 5965 3.2). A higher count is given as this one."""
 MAX_SPF = 700
-"""Characters shown of an SPF record: with name and quotes it stays within one line."""
-_DELIVERY = {"accept": "delivered", "quarantine": "policy", "reject": "reject"}
-"""RFC 6591 3.2.2."""
+"""Characters shown of an SPF record: with name and quotes it stays within one line. The rest is left out."""
+_DELIVERY_RESULTS = {"accept": "delivered", "quarantine": "policy", "reject": "reject"}
+"""Delivery-Result for each action (RFC 6591 3.2.2); "other" for any other."""
 
 
 def compose(incident: Incident, sender: Sender, shape: ReportFormat = ReportFormat.RFC9990) -> bytes:
-    """The message with CRLF line ends but for To and Date: these are of each delivery."""
-    boundary = f"=_{incident.id}"
+    """The message with CRLF line ends, without To and Date: these are added for each delivery."""
     outcome, host = incident.outcome, sender.email.rpartition("@")[2]
     domain = safe(outcome["author_domain"])
-    lines = [
-        f"From: {formataddr((sender.org_name, sender.email))}",
-        # The message's own subject is redacted, so it cannot be ours (RFC 5965 2, f).
-        f"Subject: DMARC failure report for {domain}",
-        # The same for each try, so that a second copy is known as one.
-        f"Message-ID: <{incident.id}@{host}>",
-        "Auto-Submitted: auto-generated",
-        "MIME-Version: 1.0",
-        f'Content-Type: multipart/report; report-type=feedback-report;{CRLF} boundary="{boundary}"',
-        "",
-        f"--{boundary}",
-        "Content-Type: text/plain; charset=us-ascii",
-        "",
+    message = MIMEMultipart("report", f"=_{incident.id}", report_type="feedback-report", policy=POLICY)
+    # The message's own subject is redacted, so it cannot be that of the report (RFC 5965 2, f).
+    add_header(message, sender, f"DMARC failure report for {domain}", incident.id)
+    text = (
         f"A message from {safe(outcome['client_ip'])} that names {domain} as its author",
         "failed authentication. Local-parts and subject are replaced by keyed hashes.",
-        "",
-        f"--{boundary}",
-        "Content-Type: message/feedback-report",
-        "",
-        *(f"{name}: {safe(value)}" for name, value in feedback(incident, host, shape)),
-        "",
-        f"--{boundary}",
-        "Content-Type: text/rfc822-headers",
-        "",
-        *(f"{safe(name)}: {safe(value)}" for name, value in incident.fields),
-        "",
-        f"--{boundary}--",
-        "",
-    ]
-    return CRLF.join(lines).encode("ascii", "replace")
+    )
+    message.attach(_part("text/plain; charset=us-ascii", text))
+    message.attach(_part("message/feedback-report", _lines(feedback(incident, host, shape))))
+    message.attach(_part("text/rfc822-headers", _lines(incident.fields)))
+    return message.as_bytes()
 
 
-def addressed(message: bytes, address: str, now: datetime) -> bytes:
-    """The whole message to one address, not yet signed."""
-    return f"To: {address}{CRLF}Date: {format_datetime(now)}{CRLF}".encode("ascii") + message
+def _part(content_type: str, lines: Iterable[str]) -> Message:
+    part = Message(policy=POLICY)
+    part["Content-Type"] = content_type
+    # CRLF already here: the email package writes the text of a message/* part as it is.
+    part.set_payload("".join(f"{line}\r\n" for line in lines))
+    return part
+
+
+def _lines(fields: Iterable[tuple[str, object]]) -> Iterator[str]:
+    return (f"{safe(name)}: {safe(value)}" for name, value in fields)
+
+
+def addressed(message: bytes, address: str, date: datetime) -> bytes:
+    """The whole message to one address, not yet signed: To and Date are put before the stored message."""
+    header = Message(policy=POLICY)
+    add_address_and_date(header, address, date)
+    return header.as_bytes().removesuffix(b"\r\n") + message
 
 
 def feedback(incident: Incident, host: str, shape: ReportFormat) -> Iterator[tuple[str, object]]:
@@ -74,7 +70,7 @@ def feedback(incident: Incident, host: str, shape: ReportFormat) -> Iterator[tup
     if outcome.get("client_ip"):
         yield "Source-IP", outcome["client_ip"]
     yield "Arrival-Date", format_datetime(datetime.fromisoformat(outcome["time"]))
-    yield "Delivery-Result", _DELIVERY.get(outcome["action"], "other")
+    yield "Delivery-Result", _DELIVERY_RESULTS.get(outcome["action"], "other")
     if outcome.get("queue_id"):
         yield "Original-Envelope-Id", outcome["queue_id"]
     yield "Original-Mail-From", f"<{incident.mail_from}>"
