@@ -2,6 +2,7 @@
 
 import socket
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from dmarcmilter.config import override_entries, schema, secret_file
@@ -18,12 +19,42 @@ from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.recipients.choices_file import ListingFile, UnusableFileError
 from dmarcmilter.policy.recipients.database_cache import THREADS, Answers, DatabaseError
 from dmarcmilter.policy.recipients.registry import Recipients
-from dmarcmilter.policy.types import Defer, OnTemperror, Rules
+from dmarcmilter.policy.types import Action, Defer, OnTemperror, Rules
 from dmarcmilter.response import arc_key
 from dmarcmilter.response.arc_key import SealKeyError
 from dmarcmilter.response.arc_sealing import Sealer
 from dmarcmilter.response.plan import ResponseSettings
 from dmarcmilter.response.reply import Texts
+
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class SkipSettings:
+    """Which messages are not evaluated, and in which of them Authentication-Results under our name may stay."""
+
+    authenticated: bool
+    """Skip messages of clients that logged in (SMTP AUTH)."""
+    networks: tuple[Network, ...]
+    """Skip messages of clients in these networks."""
+    trusted_networks: tuple[Network, ...]
+    """Clients whose Authentication-Results under our authserv-id may stay in skipped messages (RFC 8601 section 5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageLimits:
+    """The most that is kept of one message, and the most that is spent on it."""
+
+    max_header_fields: int
+    """Header fields; beyond it the header counts as malformed."""
+    max_header_bytes: int
+    """Bytes of the header; beyond it the header counts as malformed."""
+    dns_seconds: float
+    """Seconds of waiting for DNS; beyond it lookups fail."""
+    dns_queries: int
+    """DNS queries; beyond it lookups fail."""
+    unaligned_dns_seconds: float
+    """Seconds, of dns_seconds, for names that cannot change what is done with the message; beyond it these fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +62,16 @@ class Receiver:
     """Everything that one configuration means to a message. Frozen; a reload makes a new one."""
 
     pipeline: Settings
-    sealer: Sealer | None = None
+    sealer: Sealer | None
     """None: nothing is sealed."""
-    redaction_key: bytes = field(default=b"", repr=False)
+    redaction_key: bytes = field(repr=False)
     """Key of the hashes in failure reports; empty: no failure reports are sent."""
-    unaligned_budget: float = 0.0
-    """Seconds of the message's DNS budget for names that cannot change what is done with it."""
+    authserv_id: str
+    """Name in our Authentication-Results; empty: the MTA's name, else the host's."""
+    skipping: SkipSettings
+    limits: MessageLimits
+    on_internal_error: Action
+    """ACCEPT or TEMPFAIL, for a message that an error of ours, or of the MTA, keeps from being handled as decided."""
 
     @property
     def needs_recipients(self) -> bool:
@@ -75,7 +110,20 @@ def build(config: Config, *, keep_key: bool = True) -> Receiver:
         pipeline_settings,
         sealer=sealer,
         redaction_key=_redaction_key(config, keep=keep_key),
-        unaligned_budget=config.dns.unaligned_budget,
+        authserv_id=config.identity.authserv_id,
+        skipping=SkipSettings(
+            authenticated=config.ignore.authenticated,
+            networks=config.ignore.parsed(),
+            trusted_networks=config.identity.trusted(config.ignore.parsed()),
+        ),
+        limits=MessageLimits(
+            max_header_fields=config.milter.max_header_fields,
+            max_header_bytes=config.milter.max_header_bytes,
+            dns_seconds=config.dns.message_budget,
+            dns_queries=config.dns.message_queries,
+            unaligned_dns_seconds=config.dns.unaligned_budget,
+        ),
+        on_internal_error=Action(config.milter.on_internal_error),
     )
 
 

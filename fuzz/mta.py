@@ -1,15 +1,14 @@
 """An MTA without a socket: it does what a Session tells it, with the checks that a real one has."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import Milter
 from zones import Zone
 
-from dmarcmilter.config.schema import InternalError
 from dmarcmilter.dns.lookup import Answer
+from dmarcmilter.metrics.worker_metrics import Tally
 from dmarcmilter.milter.session import Session
-from dmarcmilter.milter.worker_context import Service
+from dmarcmilter.milter.worker_context import WorkerContext
 from dmarcmilter.receiver import Receiver
 
 RESULTS = b"authentication-results"
@@ -48,12 +47,12 @@ class Resolver:
         self.lookups: list[Lookup] = []
 
 
-class ServiceOfZone(Service):
+class ContextOfZone(WorkerContext):
     """DNS from a table instead of a wire."""
 
     resolver: Resolver  # type: ignore[assignment]
 
-    def lookup(self, _turn: object, _trace: object = None) -> Lookup:  # type: ignore[override]
+    def lookup(self, _turn: object, _trace: object) -> Lookup:  # type: ignore[override]
         lookup = Lookup(self.resolver.zone)
         self.resolver.lookups.append(lookup)
         return lookup
@@ -121,20 +120,13 @@ class WatchedSession(Session):
         raise  # noqa: PLE0704  called while the exception is handled
 
 
-def service(zone: Zone, receiver: Receiver, *, own_id: str, limits: Sequence[int] = (60, 20_000)) -> Service:
-    return ServiceOfZone(
+def worker_context(zone: Zone, receiver: Receiver) -> WorkerContext:
+    return ContextOfZone(
         receiver=receiver,
         resolver=Resolver(zone),  # type: ignore[arg-type]
         journal=Journal(),  # type: ignore[arg-type]
-        authserv_id=own_id,
-        ignored_networks=(),
-        trusted_networks=(),
-        ignore_authenticated=True,
-        dns_budget=20.0,
-        dns_queries=150,
-        max_header_fields=limits[0],
-        max_header_bytes=limits[1],
-        on_internal_error=InternalError.TEMPFAIL,
+        capture=None,
+        tally=Tally(),
     )
 
 

@@ -97,16 +97,15 @@ def envelope_text(vector: dict[str, Any]) -> bytes:
 def receiver(method: Method, **rules: Any) -> Receiver:
     policy = Policy()
     texts = Texts(policy.reject_text, policy.author_text, policy.defer_text, "https://example.net/why")
-    return Receiver(
-        outcomes.settings(
-            rules=outcomes.rules(**rules),
-            texts=texts,
-            further_ids=("b\u00fccher.example",),
-            method=method,
-            sampling_key=b"k" * 32,
-            host_name="mx.test.example",
-        )
+    settings = outcomes.settings(
+        rules=outcomes.rules(**rules),
+        texts=texts,
+        further_ids=("b\u00fccher.example",),
+        method=method,
+        sampling_key=b"k" * 32,
+        host_name="mx.test.example",
     )
+    return outcomes.receiver(settings, authserv_id="mx.test.example")
 
 
 def counted(lookup: Lookup, limit: int) -> Callable[[str, str], Answer]:

@@ -34,6 +34,7 @@ from dmarcmilter.policy import mitigations
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.recipients.registry import NOBODY_ASKED
 from dmarcmilter.policy.types import (
+    Action,
     AuthorAction,
     Defer,
     DuplicateAction,
@@ -45,6 +46,7 @@ from dmarcmilter.policy.types import (
     TracesAction,
     TrustedHops,
 )
+from dmarcmilter.receiver import MessageLimits, Receiver, SkipSettings
 from dmarcmilter.response.plan import ResponseSettings
 from dmarcmilter.response.reply import Texts
 
@@ -71,6 +73,19 @@ def settings(**changes):
     )
     response = ResponseSettings(values.pop("texts", Texts("", "", "", "")), values.pop("further_ids", ()))
     return Settings(discovery=discovery, facts=facts, response=response, **values)
+
+
+def receiver(settings, **changes):
+    """A Receiver with these settings of the pipeline; its limits are small, for hostile input."""
+    values = {
+        "sealer": None,
+        "redaction_key": b"",
+        "authserv_id": "",
+        "skipping": SkipSettings(authenticated=True, networks=(), trusted_networks=()),
+        "limits": MessageLimits(60, 20_000, dns_seconds=20.0, dns_queries=150, unaligned_dns_seconds=3.0),
+        "on_internal_error": Action.TEMPFAIL,
+    }
+    return Receiver(settings, **values | changes)
 
 
 SUFFIXES = Suffixes.of_text("com\nnet\norg\nexample\n")

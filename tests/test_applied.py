@@ -17,7 +17,7 @@ from mta.running import PLAIN, SPOOF, ZONE, conf
 import dmarcmilter
 from dmarcmilter import receiver
 from dmarcmilter.config.load import parse
-from dmarcmilter.daemon.worker import _service_of
+from dmarcmilter.daemon.worker import make_context
 from dmarcmilter.explain import replay_comparison
 from dmarcmilter.metrics.worker_metrics import Tally
 from dmarcmilter.milter.session import Session
@@ -94,7 +94,7 @@ def at_end(tmp_path):
             f'[quarantine]\nmailbox = "{MAILBOX}"\nrecord_recipients = true\n'
             f'[defer]\ndirectory = "{tmp_path}/deferred"\n[history]\njournal = "{tmp_path}/journal{number}"\n'
         )
-        made = _service_of(config, receiver.build(config), Tally())
+        made = make_context(config, receiver.build(config), Tally())
         session = Session(context or Context(), made)
         opened.append((session, made))
         session.negotiate([0xFFFF, Milter.P_HDR_LEADSPC, 0, 0])
@@ -182,7 +182,7 @@ def test_each_call_fails_in_turn(at_end, caplog, *, way, choice, error):
             assert record["action"] == {"refused": "reject", "deferred": "tempfail"}[way]
         else:
             assert record["action"] == choice
-        assert session._service.in_progress == set()
+        assert session._worker.in_progress == set()
     assert failures >= {"refused": 1, "deferred": 1}.get(way, 4)
 
 
@@ -216,7 +216,7 @@ def test_bug_after_the_outcome_is_recorded_changes_no_answer(at_end, monkeypatch
     def bug(*_args, **_keywords):
         raise AssertionError("a bug")
 
-    monkeypatch.setattr(session._service.tally, where, bug)
+    monkeypatch.setattr(session._worker.tally, where, bug)
     assert session.eom() == Milter.REJECT
     assert [record["action"] for record in records(journal)] == ["reject"]
     assert "4FAKE: internal error after the outcome was recorded" in caplog.text
@@ -227,7 +227,7 @@ def test_bug_after_the_outcome_is_recorded_changes_no_answer(at_end, monkeypatch
 def test_bug_in_making_the_record(at_end, monkeypatch, choice):
     """Before the line is written: no record, and the operator's answer."""
     session, journal = at_end("refused", choice)
-    monkeypatch.setattr(type(session._service.journal), "append", lambda *_: 1 / 0)
+    monkeypatch.setattr(type(session._worker.journal), "append", lambda *_: 1 / 0)
     assert session.eom() == (Milter.TEMPFAIL if choice == "tempfail" else Milter.CONTINUE)
     assert records(journal) == []
 
@@ -237,7 +237,15 @@ def test_bug_in_making_the_record(at_end, monkeypatch, choice):
 
 PACKAGE = str(Path(dmarcmilter.__file__).parent)
 WHERE = tuple(
-    f"{PACKAGE}/{name}.py" for name in ("session", "execution", "actions", "service", "outcome", "history/journal")
+    f"{PACKAGE}/{name}.py"
+    for name in (
+        "milter/session",
+        "milter/apply",
+        "milter/worker_context",
+        "response/plan",
+        "outcome",
+        "history/journal",
+    )
 )
 
 
@@ -327,7 +335,7 @@ def test_replay_does_not_take_a_failure_for_a_change_of_rules(at_end):
     session.eom()
     [record] = records(journal)
     assert record["action"] == "tempfail"
-    settings = session._service.receiver.pipeline
+    settings = session._worker.receiver.pipeline
     discovery = settings.discovery
     tally = replay_comparison.Tally(replay_comparison.Terms(settings.rules, discovery.method, True, discovery.suffixes))
     tally.add(record)

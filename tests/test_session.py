@@ -14,7 +14,7 @@ from mta.running import PLAIN, SPOOF, ZONE, OpenMessage, conf, wait_until, worke
 
 from dmarcmilter import receiver
 from dmarcmilter.config.load import parse
-from dmarcmilter.daemon.worker import _service_of
+from dmarcmilter.daemon.worker import make_context
 from dmarcmilter.mail.message import address_of
 from dmarcmilter.metrics.worker_metrics import Tally
 from dmarcmilter.milter import callbacks
@@ -306,20 +306,20 @@ def test_negotiation_within_a_message(running, octets):
 
 def test_negotiated_again(buggy, monkeypatch):
     """As after XCLIENT: another client on the same connection, and nothing of the one before."""
-    session, service = buggy("tempfail")
+    session, worker = buggy("tempfail")
     registered = {}
     monkeypatch.setattr(milter, "register", lambda _name, **callbacks: registered.update(callbacks))
-    callbacks.register(service)
+    callbacks.register(worker)
     context = session._context
     context.setpriv(session)
-    assert service.in_progress == {session}
+    assert worker.in_progress == {session}
     registered["negotiate"](context, [0, 0, 0, 0])
-    assert service.in_progress == set()
+    assert worker.in_progress == set()
     again = context.getpriv()
     assert again is not session
     again.connect("host", 2, ("192.0.2.77", 4000))
     again.envfrom(b"<a@none.example>")
-    assert service.in_progress == {again}
+    assert worker.in_progress == {again}
     again.close()
 
 
@@ -563,7 +563,7 @@ def buggy(tmp_path):
             f'[dns]\nnameservers = ["127.0.0.1:9"]\ntimeout = 0.1\nmessage_budget = 0.1\n'
             f'[policy]\nmode = "enforce"\nsampling_key = "{tmp_path}/key"\n[history]\njournal = "{tmp_path}/journal"\n'
         )
-        made.append(_service_of(config, receiver.build(config), Tally()))
+        made.append(make_context(config, receiver.build(config), Tally()))
         session = Session(Context(), made[-1])
         sessions.append(session)
         session.negotiate([milter.ADDHDRS | milter.CHGHDRS, Milter.P_HDR_LEADSPC | steps, 0, 0])
@@ -578,8 +578,8 @@ def buggy(tmp_path):
     yield start
     for session in sessions:
         session.close()
-    for service in made:
-        service.journal.close()
+    for worker in made:
+        worker.journal.close()
 
 
 def bug(*_args, **_keywords):
@@ -594,7 +594,7 @@ DELETED = [("delete", "Authentication-Results", 1, None)]
 @pytest.mark.parametrize("steps", [0, ALL_STEPS_WITHOUT_ANSWER], ids=["answered", "silent"])
 def test_bug_before_the_verdict(buggy, monkeypatch, caplog, *, where, step, choice, steps):
     monkeypatch.setattr(Evaluating, where, bug)
-    session, service = buggy(choice, steps)
+    session, worker = buggy(choice, steps)
     on = Milter.NOREPLY if steps else Milter.CONTINUE
     end = Milter.TEMPFAIL if choice == "tempfail" else Milter.CONTINUE
     # An answer where none is awaited would be taken for the answer to the next step that has one.
@@ -602,7 +602,7 @@ def test_bug_before_the_verdict(buggy, monkeypatch, caplog, *, where, step, choi
     assert f"4FAKE: internal error in {step}" in caplog.text
     assert "a bug" in caplog.text
     assert session._context.asked == ([] if choice == "tempfail" else DELETED)
-    assert service.in_progress == set()
+    assert worker.in_progress == set()
 
 
 @pytest.mark.parametrize("steps", [0, ALL_STEPS_WITHOUT_ANSWER], ids=["answered", "silent"])
@@ -614,7 +614,7 @@ def test_bug_at_a_recipient(buggy, monkeypatch, steps):
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(Connection, "skip_reason"), (Session, "_end_of_headers"), (Connection, "own_ids")]
+    ("owner", "name"), [(Connection, "skip_reason"), (Session, "_end_of_headers"), (Session, "_apply")]
 )
 def test_bug_anywhere(buggy, monkeypatch, owner, name):
     monkeypatch.setattr(owner, name, bug)
@@ -634,14 +634,14 @@ def test_bug_while_changing_is_not_doubled(buggy, monkeypatch):
 
 
 def test_next_message_after_a_bug(buggy, monkeypatch):
-    session, service = buggy("accept")
+    session, worker = buggy("accept")
     with monkeypatch.context() as patch:
         patch.setattr(Evaluating, "outcome", bug)
         session.eoh()
         session.eom()
     session._context.asked.clear()
     session.envfrom(b"<a@none.example>")
-    assert len(service.in_progress) == 1
+    assert len(worker.in_progress) == 1
     session.header("From", b" a@none.example, b@reject.example")
     session.eoh()
     assert session.eom() == Milter.REJECT
@@ -659,11 +659,11 @@ def test_macro_that_cannot_be_decoded(buggy, monkeypatch):
 
 
 def test_callbacks_without_a_message(buggy):
-    session, service = buggy("tempfail")
+    session, worker = buggy("tempfail")
     session.abort()
     # An end of message without a MAIL: it may have got lost on the way to us, so nothing is let through.
     on = Milter.CONTINUE
     assert [session.eoh(), session.body(b"x"), session.eom(), session.abort()] == [on, on, Milter.TEMPFAIL, on]
     assert session.close() == on
     assert session._context.asked == []
-    assert service.in_progress == set()
+    assert worker.in_progress == set()

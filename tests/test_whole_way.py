@@ -23,7 +23,6 @@ from dmarcmilter.policy.recipients.choice import Choice
 from dmarcmilter.policy.recipients.choices_file import ListingFile
 from dmarcmilter.policy.recipients.registry import Recipients
 from dmarcmilter.policy.types import Action, Exempt, Mode, QuarantineAction, RejectAction
-from dmarcmilter.receiver import Receiver
 from dmarcmilter.response import plan as actions
 from dmarcmilter.response.actions import InsertHeader, Quarantine, Redirect, Reply
 
@@ -219,7 +218,7 @@ def receiver_of(words, listing=None):
     rules = outcomes.rules(**words)
     channel = replace(outcomes.CHANNEL, method=rules.quarantine_action, mailbox="q@rcpt.example")
     recipients = {"recipients": listing} if listing else {}
-    return Receiver(outcomes.settings(rules=rules, quarantine=channel, **recipients))
+    return outcomes.receiver(outcomes.settings(rules=rules, quarantine=channel, **recipients))
 
 
 def judged(found, receiver, recipients=("joe@rcpt.example",)):

@@ -131,7 +131,6 @@ class _Checker:
         self._config = config
         self._lang = lang
         self._as_json = as_json
-        self._ignored = config.ignore.parsed()
         self._receiver = _built(config)
         self._resolver = resolver(config)
         names = (config.identity.authserv_id, *config.identity.remove_authserv_ids, self._receiver.pipeline.host_name)
@@ -148,7 +147,7 @@ class _Checker:
         envelope, source = self._envelope(parsed, stored, given)
         if envelope.client_ip is not None and self._is_ignored(envelope.client_ip):
             click.echo(f"note: the daemon does not judge {envelope.client_ip}: it is in [ignore] networks", err=True)
-        record = _evaluate(envelope, parsed, self._config, self._receiver, self._resolver).record()
+        record = _evaluate(envelope, parsed, self._receiver, self._resolver).record()
         result = record["dmarc"]["result"]
         self._print(record, source, number if is_one_of_many else 0)
         return {"pass": 0, "none": 0, "fail": 1}.get(result, EXIT_ERROR)
@@ -165,7 +164,7 @@ class _Checker:
         say(as_text(explain(record, self._lang), self._lang))
 
     def _is_ignored(self, address: IPv4Address | IPv6Address) -> bool:
-        return any(address in network for network in self._ignored)
+        return any(address in network for network in self._receiver.skipping.networks)
 
     def _envelope(self, parsed: MailFile, stored: mbox.Stored, given: Given) -> tuple[Envelope, Source]:
         entry = received.entry(parsed.headers, self._own_names, self._is_ignored)
@@ -246,7 +245,7 @@ def _source_text(envelope: Envelope, entry: received.Entry | None, client_source
 
 
 def judge(envelope: Envelope, raw: bytes, config: Config) -> Outcome:
-    return _evaluate(envelope, message_file.parse(raw), config, _built(config), resolver(config))
+    return _evaluate(envelope, message_file.parse(raw), _built(config), resolver(config))
 
 
 def _built(config: Config) -> Receiver:
@@ -256,9 +255,10 @@ def _built(config: Config) -> Receiver:
         fail(str(error))
 
 
-def _evaluate(envelope: Envelope, parsed: MailFile, config: Config, receiver: Receiver, dns: Resolver) -> Outcome:
-    lookup = MessageLookup(dns, config.dns.message_budget, config.dns.message_queries)
-    header = HeaderBuffer(config.milter.max_header_fields, config.milter.max_header_bytes, leading_space=True)
+def _evaluate(envelope: Envelope, parsed: MailFile, receiver: Receiver, dns: Resolver) -> Outcome:
+    limits = receiver.limits
+    lookup = MessageLookup(dns, limits.dns_seconds, limits.dns_queries)
+    header = HeaderBuffer(limits.max_header_fields, limits.max_header_bytes, leading_space=True)
     for field in parsed.headers:
         header.add(field.name, field.value)
     transaction = Evaluating(envelope, lookup, receiver)

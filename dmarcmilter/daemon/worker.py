@@ -24,7 +24,7 @@ from dmarcmilter.history.journal import Journal
 from dmarcmilter.metrics.board import Row, State
 from dmarcmilter.metrics.worker_metrics import Tally
 from dmarcmilter.milter import callbacks
-from dmarcmilter.milter.worker_context import Service
+from dmarcmilter.milter.worker_context import WorkerContext
 from dmarcmilter.receiver import Receiver
 from dmarcmilter.reports.delivery.organization_turns import organization_of
 from dmarcmilter.reports.failure.capture import Capture
@@ -59,8 +59,8 @@ def run(config: Config, receiver: Receiver, listener: socket.socket, row: Row, r
     for number in (*STOP, RETIRE):
         signal.signal(number, on_signal)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    service = _service_of(config, receiver, Tally(row))
-    callbacks.register(service)
+    context = make_context(config, receiver, Tally(row))
+    callbacks.register(context)
     fd = _hand_over(listener)
     listener.close()  # libmilter has its own descriptor; when that one is given up, nothing here listens
     thread = threading.Thread(target=_serve, args=(wake,), name="libmilter", daemon=True)
@@ -69,12 +69,12 @@ def run(config: Config, receiver: Receiver, listener: socket.socket, row: Row, r
     while not asked and thread.is_alive():
         # A signal sets the event; the timeout is for a libmilter that ends by itself.
         wake.wait(BEAT_SECONDS)
-        _beat(service, State.SERVING)
+        _beat(context, State.SERVING)
     if asked:
-        _drain(service, fd, config.milter.drain_timeout, asked)
-    service.journal.close()
-    if service.failures is not None:
-        service.failures.close()
+        _drain(context, fd, config.milter.drain_timeout, asked)
+    context.journal.close()
+    if context.capture is not None:
+        context.capture.close()
     logging.shutdown()
     os._exit(0 if asked else 1)
 
@@ -87,13 +87,14 @@ def _serve(wake: threading.Event) -> None:
     wake.set()
 
 
-def _beat(service: Service, state: State) -> None:
-    service.tally.beat(state, milter.getdiag(), service.resolver.cached())
+def _beat(context: WorkerContext, state: State) -> None:
+    context.tally.beat(state, milter.getdiag(), context.resolver.cached())
 
 
-def _service_of(config: Config, receiver: Receiver, tally: Tally) -> Service:
+def make_context(config: Config, receiver: Receiver, tally: Tally) -> WorkerContext:
+    """Open what the sessions of this worker share."""
     nameservers = config.dns.servers() or system_nameservers()
-    return Service(
+    return WorkerContext(
         receiver=receiver,
         resolver=Resolver(
             nameservers,
@@ -103,16 +104,7 @@ def _service_of(config: Config, receiver: Receiver, tally: Tally) -> Service:
             watch=tally,
         ),
         journal=Journal(config.history.journal),
-        failures=_capture_of(config, receiver),
-        authserv_id=config.identity.authserv_id,
-        ignored_networks=config.ignore.parsed(),
-        trusted_networks=config.identity.trusted(config.ignore.parsed()),
-        ignore_authenticated=config.ignore.authenticated,
-        dns_budget=config.dns.message_budget,
-        dns_queries=config.dns.message_queries,
-        max_header_fields=config.milter.max_header_fields,
-        max_header_bytes=config.milter.max_header_bytes,
-        on_internal_error=config.milter.on_internal_error,
+        capture=_capture_of(config, receiver),
         tally=tally,
     )
 
@@ -169,7 +161,7 @@ def _listens(fd: int) -> bool:
         return False
 
 
-def _drain(service: Service, fd: int, timeout: float, asked: Sequence[int]) -> None:
+def _drain(context: WorkerContext, fd: int, timeout: float, asked: Sequence[int]) -> None:
     """Take no new connection, then wait until nothing is left to wait for. STOP may come while RETIRE is waiting."""
     nobody = socket.socket(socket.AF_UNIX)
     nobody.bind("")  # a name of the kernel's choice, in no file system
@@ -179,10 +171,10 @@ def _drain(service: Service, fd: int, timeout: float, asked: Sequence[int]) -> N
     end = time.monotonic() + timeout
     quiet_since = None
     while time.monotonic() < end:
-        _beat(service, State.LEAVING)
+        _beat(context, State.LEAVING)
         opened, closed = milter.getdiag()
         stopping = any(number in STOP for number in asked)
-        busy = bool(service.in_progress) if stopping else opened != closed
+        busy = bool(context.in_progress) if stopping else opened != closed
         if busy:
             quiet_since = None
         elif quiet_since is None:
@@ -190,4 +182,4 @@ def _drain(service: Service, fd: int, timeout: float, asked: Sequence[int]) -> N
         elif time.monotonic() - quiet_since >= SETTLE_SECONDS:
             return
         time.sleep(POLL_SECONDS)
-    log.warning("drain_timeout is over: %d messages in progress are given up", len(service.in_progress))
+    log.warning("drain_timeout is over: %d messages in progress are given up", len(context.in_progress))

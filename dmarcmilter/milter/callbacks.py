@@ -12,7 +12,7 @@ import milter
 
 from dmarcmilter.milter.negotiation import actions_for
 from dmarcmilter.milter.session import Session
-from dmarcmilter.milter.worker_context import Service
+from dmarcmilter.milter.worker_context import WorkerContext
 
 log = logging.getLogger(__name__)
 
@@ -21,14 +21,14 @@ MAX_PACKET = 1_048_575
 connection, and the MTA defer the message, for one long header field, which Sendmail may be set to allow."""
 
 
-def register(service: Service) -> None:
+def register(worker: WorkerContext) -> None:
     """Connect libmilter's callbacks to Sessions, a new one for each negotiation (XCLIENT negotiates anew)."""
 
     def negotiate(context: Any, options: list[int]) -> int:
         before = context.getpriv()
         if before:
             before.close()
-        session = Session(context, service)
+        session = Session(context, worker)
         context.setpriv(session)
         return session.negotiate(options)
 
@@ -44,14 +44,14 @@ def register(service: Service) -> None:
             milter.set_exception_policy(Milter.TEMPFAIL)
             session = context.getpriv()
             if session is None:  # an MTA too old to negotiate
-                session = Session(context, service)
+                session = Session(context, worker)
                 context.setpriv(session)
             return int(method(session, *args))
 
         return callback
 
     _take_large_fields()
-    milter.set_flags(actions_for(service.receiver.pipeline.quarantine.method))
+    milter.set_flags(actions_for(worker.receiver.pipeline.quarantine.method))
     for name in ("connect", "envfrom", "envrcpt", "header", "eoh", "body", "eom", "abort"):
         getattr(milter, f"set_{name}_callback")(forward(name))
     milter.set_helo_callback(forward("hello"))

@@ -12,7 +12,7 @@ import milter
 from dmarcmilter.mail.message import Envelope, address_of, path_of
 from dmarcmilter.metrics.families import SkipReason
 from dmarcmilter.milter.negotiation import MACROS, STEPS_WITHOUT_ANSWER, agree
-from dmarcmilter.milter.worker_context import Service
+from dmarcmilter.receiver import Receiver
 
 UNQUOTED_AUTHSERV_ID = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 """An authserv-id that needs no quoting."""
@@ -21,9 +21,9 @@ UNQUOTED_AUTHSERV_ID = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 class Connection:
     """The facts that hold for all messages of one connection, and the macros of the current message."""
 
-    def __init__(self, context: Any, service: Service) -> None:
+    def __init__(self, context: Any, receiver: Receiver) -> None:
         self._context = context
-        self._service = service
+        self._receiver = receiver
         self._client_ip: IPv4Address | IPv6Address | None = None
         self._client_port = 0
         """0: unknown. Postfix sends 0 for mail that a local user submits with its sendmail command."""
@@ -32,15 +32,16 @@ class Connection:
         self._unanswered_steps = 0
         self.leading_space = True
         """Header values come, and go, with the space behind the colon."""
-        self.authserv_id = service.authserv_id or service.receiver.pipeline.host_name
+        self.authserv_id = receiver.authserv_id or receiver.pipeline.host_name
         self.failed = False
         """An internal error struck before the first MAIL: no message of this connection can be evaluated."""
 
     def negotiate(self, options: list[int]) -> None:
         """Choose from the actions and steps that the MTA offers; changes `options` in place."""
         offered_actions, offered_steps = options[0], options[1]
+        receiver = self._receiver
         self._unanswered_steps = agree(
-            options, self._service.receiver.pipeline.quarantine.method, recipients=self._service.needs_recipients
+            options, receiver.pipeline.quarantine.method, recipients=receiver.needs_recipients
         )
         self.leading_space = bool(offered_steps & Milter.P_HDR_LEADSPC)
         if offered_actions & milter.SETSYMLIST:
@@ -52,10 +53,10 @@ class Connection:
         self._client_name = name
         self._client_ip = address_of(address[0]) if isinstance(address, tuple) else None
         self._client_port = address[1] if isinstance(address, tuple) else 0
-        if not self._service.authserv_id:
+        if not self._receiver.authserv_id:
             mta_name = self.macro("j")
             is_usable = UNQUOTED_AUTHSERV_ID.fullmatch(mta_name)
-            self.authserv_id = mta_name if is_usable else self._service.receiver.pipeline.host_name
+            self.authserv_id = mta_name if is_usable else self._receiver.pipeline.host_name
 
     def hello(self, name: str) -> None:
         self._helo = name.encode("utf-8", "surrogateescape")
@@ -77,9 +78,10 @@ class Connection:
 
     def skip_reason(self, sender: bytes) -> SkipReason | None:
         """Why `[ignore]` exempts the message from evaluation; None: it does not."""
-        if _is_whole(sender) and self._service.ignore_authenticated and self.macro("{auth_authen}"):
+        skipping = self._receiver.skipping
+        if _is_whole(sender) and skipping.authenticated and self.macro("{auth_authen}"):
             return SkipReason.AUTHENTICATED
-        if self._client_ip is not None and any(self._client_ip in net for net in self._service.ignored_networks):
+        if self._client_ip is not None and any(self._client_ip in network for network in skipping.networks):
             return SkipReason.NETWORK
         return None
 
@@ -91,11 +93,11 @@ class Connection:
         """
         if self._client_ip is None or not self._client_port or not _is_whole(sender) or self.macro("{auth_authen}"):
             return False
-        return any(self._client_ip in network for network in self._service.trusted_networks)
+        return any(self._client_ip in network for network in self._receiver.skipping.trusted_networks)
 
     def own_ids(self) -> Collection[str]:
         """The authserv-ids that only this ADMD may use."""
-        return self._service.receiver.pipeline.response.own_ids(self.authserv_id)
+        return self._receiver.pipeline.response.own_ids(self.authserv_id)
 
     def macro(self, name: str) -> str:
         """The value of a macro; empty if the MTA did not send it, or sent something other than UTF-8."""

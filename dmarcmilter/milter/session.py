@@ -19,7 +19,7 @@ from dmarcmilter.milter.failsafe import failsafe
 from dmarcmilter.milter.header_buffer import HeaderBuffer
 from dmarcmilter.milter.transaction import Evaluating, Failed, Skipped, Transaction
 from dmarcmilter.milter.turn_scheduler import Turn
-from dmarcmilter.milter.worker_context import Service
+from dmarcmilter.milter.worker_context import WorkerContext
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.policy.types import Action
 from dmarcmilter.response import arc_sealing
@@ -35,11 +35,11 @@ GIVEN_UP = "end: given up by the MTA"
 class Session:
     """The libmilter callbacks of one connection. Each changes the state of the current transaction and answers."""
 
-    def __init__(self, context: Any, service: Service) -> None:
+    def __init__(self, context: Any, worker: WorkerContext) -> None:
         self._context = context
-        self._service = service
-        self._connection = Connection(context, service)
-        self._turn = Turn(service.turns)
+        self._worker = worker
+        self._connection = Connection(context, worker.receiver)
+        self._turn = Turn(worker.turns)
         self._transaction: Transaction | None = None
         """None: no MAIL since the end of the message before."""
         self._header = self._new_header()
@@ -67,7 +67,7 @@ class Session:
         # libmilter does not guarantee eom, abort or close for the message before, nor a MAIL before other callbacks.
         self._end_transaction(GIVEN_UP)
         self._transaction = Failed(keep_results=False)  # for an internal error in the lines below
-        self._service.began(self)
+        self._worker.began(self)
         self._transaction = self._new_transaction(sender)
         return self._connection.answer("envfrom")
 
@@ -132,7 +132,7 @@ class Session:
         if isinstance(self._transaction, Failed):
             self._transaction.close()
         self._release()
-        self._service.tally.failed(step)
+        self._worker.tally.failed(step)
         if step == "eom":
             return self._answer_to_failed()
         return self._connection.answer(step)
@@ -153,7 +153,7 @@ class Session:
         lines = message_trace.begin()
         if lines is not None:
             lines.envelope(envelope, spf.identity(envelope)[0] if envelope.mail_from else None)
-        return Evaluating(envelope, self._service.lookup(self._turn, lines), self._service.receiver, lines)
+        return Evaluating(envelope, self._worker.lookup(self._turn, lines), self._worker.receiver, lines)
 
     def _end_of_headers(self, transaction: Evaluating) -> None:
         if transaction.trace is not None:
@@ -163,7 +163,7 @@ class Session:
     def _end(self, *, given_up: bool = False) -> None:
         """End the transaction, if there is one. Safe to call again."""
         if self._transaction is not None and given_up:
-            self._service.tally.abandoned()
+            self._worker.tally.abandoned()
         self._end_transaction(GIVEN_UP if given_up else "end of message")
 
     def _end_transaction(self, last_trace_line: str) -> None:
@@ -175,20 +175,19 @@ class Session:
 
     def _release(self) -> None:
         """Nothing is in progress: other sessions may work, and the worker may stop."""
-        self._service.ended(self)
+        self._worker.ended(self)
         self._turn.give()
 
     def _new_header(self) -> HeaderBuffer:
+        limits = self._worker.receiver.limits
         return HeaderBuffer(
-            self._service.max_header_fields,
-            self._service.max_header_bytes,
-            leading_space=self._connection.leading_space,
+            limits.max_header_fields, limits.max_header_bytes, leading_space=self._connection.leading_space
         )
 
     # -- answers to the end of message -------------------------------------------------------------------------
 
     def _answer_to_evaluated(self, transaction: Evaluating) -> int:
-        receiver = self._service.receiver
+        receiver = self._worker.receiver
         quarantine = receiver.pipeline.quarantine
         queue_id = self.queue_id()
         if transaction.trace is not None:
@@ -206,8 +205,10 @@ class Session:
         if transaction.trace is not None:
             transaction.trace.changes(plan, applied)
         if not applied.is_complete:
-            self._service.tally.failed("eom")
-        return self._record(actions.as_taken(outcome, applied, channel=quarantine, otherwise=self._service.on_failure))
+            self._worker.tally.failed("eom")
+        return self._record(
+            actions.as_taken(outcome, applied, channel=quarantine, otherwise=receiver.on_internal_error)
+        )
 
     def _record(self, outcome: Outcome) -> int:
         """Append the outcome to the journal and return the answer that it records.
@@ -215,7 +216,7 @@ class Session:
         Whatever may fail comes before the line is written, or fails without changing the answer.
         """
         line, answer = outcome.log_line(), ANSWERS[outcome.decision.action]
-        self._service.keep(outcome)
+        self._worker.record(outcome)
         log.info("%s", line)
         try:
             self._end()
@@ -226,7 +227,7 @@ class Session:
     def _answer_to_skipped(self, transaction: Skipped) -> int:
         log.debug("%s: not evaluated: %s", self.queue_id() or "-", transaction.reason)
         applied = Applied() if transaction.keep_results else self._remove_forged()
-        self._service.tally.skipped(transaction.reason)
+        self._worker.tally.skipped(transaction.reason)
         if not applied.is_complete:
             return self._answer_to_failed()
         self._end()
@@ -235,10 +236,11 @@ class Session:
     def _answer_to_failed(self) -> int:
         """The answer of `[milter] on_internal_error`. Before the message is accepted, forged results are removed."""
         keep_results = isinstance(self._transaction, Failed) and self._transaction.keep_results
-        if self._service.on_failure is Action.ACCEPT and not keep_results:
+        action = self._worker.receiver.on_internal_error
+        if action is Action.ACCEPT and not keep_results:
             self._remove_forged()
         self._end()
-        return ANSWERS[self._service.on_failure]
+        return ANSWERS[action]
 
     def _remove_forged(self) -> Applied:
         return self._apply(actions.forged_fields(self._header.fields(), self._connection.own_ids()))

@@ -131,7 +131,7 @@ class Evaluating:
             more_recipients=self._more_recipients,
         )
         message = Message(envelope, self._headers, self._size, self._truncated)
-        strangers = Brief(self._lookup, self._receiver.unaligned_budget)
+        strangers = Brief(self._lookup, self._receiver.limits.unaligned_dns_seconds)
         # The envelope's names have a label budget of their own, so that no header can use up that of the recipients.
         with LabelBudget():
             outcome = pipeline.process(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import Milter
 
 from dmarcmilter.auth.authentication_results import forged
+from dmarcmilter.dmarc.discovery import Method
 from fuzz import mta, world
 from fuzz.material import BETWEEN, message_of, parts, vectors
 from fuzz.targets.message import seeds as message_seeds
@@ -24,9 +25,9 @@ class Driver:
     """Turns lines into callbacks, and keeps the books that the filter's answer is held against."""
 
     def __init__(self, zone: bytes) -> None:
-        self.service = mta.service(world.zone(zone), world.receiver(world.envelope(b"")[1]), own_id=OWN_ID)
+        self.worker = mta.worker_context(world.zone(zone), world.receiver(Method.TREEWALK))
         self.context = mta.Context({"j": "mta.example", "i": "4XYZ"})
-        self.session = mta.WatchedSession(self.context, self.service)
+        self.session = mta.WatchedSession(self.context, self.worker)
         self.leading_space = True
         self.silent = 0
         self.received: list[tuple[bytes, bytes]] = []
@@ -45,7 +46,7 @@ class Driver:
         """The octet says what the MTA offers. As in callbacks.py, it is a new Session's."""
         self.session.close()
         self._forget()
-        self.session = mta.WatchedSession(self.context, self.service)
+        self.session = mta.WatchedSession(self.context, self.worker)
         offered = OFFERS[data[0] % len(OFFERS)] if data else OFFERS[0]
         options = [0x1FF, offered, 0, 0]
         answer = self.session.negotiate(options)
@@ -86,10 +87,10 @@ class Driver:
     def eom(self, _: bytes) -> int:
         self.context.fields = list(self.received)
         self.context.may_change = True
-        before = len(self.service.journal.records)  # type: ignore[attr-defined]
+        before = len(self.worker.journal.records)  # type: ignore[attr-defined]
         answer = self.session.eom()
         self.context.may_change = False
-        added = len(self.service.journal.records) - before  # type: ignore[attr-defined]
+        added = len(self.worker.journal.records) - before  # type: ignore[attr-defined]
         assert added == self.is_judged
         if self.is_judged:
             self._check_answer(answer)
@@ -116,7 +117,7 @@ class Driver:
         self.is_in_order = True
 
     def _check_answer(self, answer: int) -> None:
-        record = self.service.journal.records[-1]  # type: ignore[attr-defined]
+        record = self.worker.journal.records[-1]  # type: ignore[attr-defined]
         expected = {"reject": Milter.REJECT, "tempfail": Milter.TEMPFAIL}.get(record["action"], Milter.CONTINUE)
         assert answer == expected
         assert (self.context.reply is not None) == (answer != Milter.CONTINUE)
@@ -167,8 +168,8 @@ def check(data: bytes) -> None:
     for line in script.split(b"\0", MAX_STEPS)[:MAX_STEPS]:
         driver.step(line)
     driver.close(b"")
-    assert not driver.service.in_progress
-    assert all(lookup.is_closed for lookup in driver.service.resolver.lookups)  # type: ignore[attr-defined]
+    assert not driver.worker.in_progress
+    assert all(lookup.is_closed for lookup in driver.worker.resolver.lookups)  # type: ignore[attr-defined]
 
 
 def _script(line: bytes, message: bytes) -> bytes:
