@@ -1,8 +1,7 @@
-# What dmarcmilter marked goes to the Junk folder: [policy] quarantine_action = "header" or "subject".
+# Files mail that dmarcmilter marked into the Junk folder, for [policy] quarantine_action = "header" or "subject".
 #
-# The mark can be relied on: dmarcmilter removes the field from all mail that it judges, whoever wrote it, before it
-# puts its own in. Mail that it does not judge ([ignore] networks, and clients that log in) must come from people whose
-# marks you believe. Change the name here with [quarantine] header_name.
+# The mark is reliable: dmarcmilter removes the field from all mail that it evaluates before it adds its own. Other mail
+# ([ignore] networks, and clients that log in) keeps the field. If you change [quarantine] header_name, change it here.
 #
 # Dovecot, for all users: put this where `sieve_before` looks (conf.d/90-sieve.conf), for instance
 #     sieve_before = /etc/dovecot/sieve-before.d
@@ -11,6 +10,6 @@ require ["fileinto", "mailbox"];
 
 if header :is "X-DMARC-Quarantine" "yes" {
     fileinto :create "Junk";
-    # A rule of the user's own cannot bring it back into the inbox.
+    # The user's own rules cannot bring it back into the inbox.
     stop;
 }
