@@ -51,7 +51,7 @@ fuzz:
 chaos:
 	@scripts/bootstrap test
 	@scripts/bootstrap chaos
-	PYTHONPATH=.:tests .venv/bin/python -m chaos.run $(CHAOS_ARGS)
+	PYTHONPATH=. .venv/bin/python -m chaos.run $(CHAOS_ARGS)
 
 bench:
 	@scripts/bootstrap run

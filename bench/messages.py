@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-import outcomes
-import signing
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bench.case import Case
@@ -16,6 +14,7 @@ from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Header
 from dmarcmilter.policy import sampling
+from tests.support import outcomes, signing
 
 BODY = 10_485_760
 """Octets: Postfix's default limit of a message."""

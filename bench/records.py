@@ -4,8 +4,6 @@ import struct
 from collections.abc import Callable, Iterator
 from functools import partial
 
-import outcomes
-
 from bench.case import Case
 from bench.headers import U_LABEL_OCTETS, u_labels
 from dmarcmilter.auth import key_record, spf
@@ -13,6 +11,7 @@ from dmarcmilter.dmarc import record, tree_walk
 from dmarcmilter.dns import names, wire_format
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.mail import domain
+from tests.support import outcomes
 
 TXT = 65_000
 """Octets of the largest TXT data that a DNS message can carry."""

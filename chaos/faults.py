@@ -84,7 +84,7 @@ def _another_clock(stack: contextlib.ExitStack) -> Needs:
 
 
 def _server(stack: contextlib.ExitStack) -> Needs:
-    import databases  # noqa: PLC0415  it needs what only the tests install
+    from tests.support import databases  # noqa: PLC0415  it needs what only the tests install
 
     server: Any = databases.Server(databases.binaries())
     stack.callback(server.remove)

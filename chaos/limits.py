@@ -7,10 +7,9 @@ import resource
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from mta.running import workers
-
 from chaos.repeating import repeating
 from chaos.stand import Stand
+from tests.support.running_daemon import workers
 
 CHANGE_SECONDS = 0.7
 DESCRIPTORS = (0, 1, 2, 3, 5, 8, 12, 20)

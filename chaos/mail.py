@@ -10,9 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mta.chain import SENDER, SPAMMER, ZONE, domain, signed
-
 from chaos.account import Attempt, Fate, Sent
+from tests.support.mta.mail_chain import SENDER, SPAMMER, ZONE, domain, signed
 
 CLIENTS = 6
 AT_ONCE = 4

@@ -8,11 +8,10 @@ import signal
 import threading
 from collections.abc import Iterator
 
-from mta.running import workers
-
 from chaos.clients import connected
 from chaos.repeating import repeating
 from chaos.stand import Stand
+from tests.support.running_daemon import workers
 
 WORKER_SECONDS = 0.7
 ALL_SECONDS = 2.5

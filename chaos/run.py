@@ -12,11 +12,10 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mta.postfix import missing_postfix
-
 from chaos.account import Fate, Seen, Sent, deferrals, violations
 from chaos.faults import FAULTS, Fault
 from chaos.stand import Stand, standing
+from tests.support.mta.postfix import missing_postfix
 
 BEFORE, AFTER = 0.15, 0.15
 """Parts of the load before and after the fault."""

@@ -14,16 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from mta.daemon import PROJECT, FilterDaemon
-from mta.postfix import PostfixServer
-from mta.running import workers
-from mta.sink import Sink
-
 from chaos.account import Fate, Seen
 from chaos.mail import ZONE, Traffic
 from dmarcmilter.history.ingest import Ingest
 from dmarcmilter.history.store import Store, rows
 from dmarcmilter.testing.name_server import NameServer
+from tests.support.filter_daemon import PROJECT, FilterDaemon
+from tests.support.mta.postfix import PostfixServer
+from tests.support.mta.smtp_sink import Sink
+from tests.support.running_daemon import workers
 
 WORKERS = 2
 RESTART_SECONDS = 2.0

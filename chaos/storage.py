@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
-from mta.daemon import PROJECT
-from mta.running import workers
 
 from chaos.repeating import repeating
 from chaos.stand import LOOK_SECONDS, Stand
+from tests.support.filter_daemon import PROJECT
+from tests.support.running_daemon import workers
 
 SMALL_DISK = "size=512k"
 FILL_SECONDS = 0.5

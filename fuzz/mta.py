@@ -3,13 +3,13 @@
 from typing import Any
 
 import Milter
-from zones import Zone
 
 from dmarcmilter.dns.lookup import Answer
 from dmarcmilter.metrics.worker_metrics import Tally
 from dmarcmilter.milter.session import Session
 from dmarcmilter.milter.worker_context import WorkerContext
 from dmarcmilter.receiver import Receiver
+from tests.support.zone import Zone
 
 RESULTS = b"authentication-results"
 

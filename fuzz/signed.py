@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-import signing
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dmarcmilter.mail.message import Header
 from fuzz import TESTS
+from tests.support import signing
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 HEADERS = [Header(b"From", b" Joe <joe@example.org>"), Header(b"To", b" you@example.net"), Header(b"Subject", b" Hi")]

@@ -8,15 +8,14 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
-import outcomes
-from zones import Zone
-
 from dmarcmilter.config.schema import Policy
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dns.lookup import Answer, Lookup
 from dmarcmilter.mail.message import Envelope
 from dmarcmilter.receiver import Receiver
 from dmarcmilter.response.reply import Texts
+from tests.support import outcomes
+from tests.support.zone import Zone
 
 FAILURE = "!"
 MAX_RECORDS = 60

@@ -35,7 +35,7 @@ def _logging_restored():
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request, tmp_path):
     """Of an empty database."""
-    import databases
+    from tests.support import databases
 
     return databases.new_url(request.param, tmp_path)
 

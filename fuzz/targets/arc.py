@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-import signing
-
 from dmarcmilter.auth import arc
 from dmarcmilter.auth.body_hash import BodyHasher
 from dmarcmilter.auth.results import ArcResult, ArcWord
@@ -11,6 +9,7 @@ from dmarcmilter.mail import message_file
 from dmarcmilter.mail.domain import parse
 from fuzz import signed
 from fuzz.material import message_of, vectors
+from tests.support import signing
 
 SIGNED = {signed.content(mail.headers, mail.body) for mail in map(message_file.parse, signed.by_arc())}
 MAX_QUESTIONS = arc.MAX_SETS + arc.MAX_OLDER + 1

@@ -4,12 +4,11 @@ import hashlib
 import re
 from collections.abc import Iterator
 
-import signing
-
 from dmarcmilter.auth import canonicalization
 from dmarcmilter.auth.body_hash import BodyHasher, BodyPlan
 from dmarcmilter.mail.message import Header
 from fuzz.material import message_of, parts, vectors
+from tests.support import signing
 
 
 def check(data: bytes) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator
 
-import signing
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from dmarcmilter.auth import key_record
@@ -11,6 +10,7 @@ from dmarcmilter.auth.key_record import Algorithm, KeyRecord
 from dmarcmilter.auth.results import DkimWord
 from dmarcmilter.auth.signature_fault import Fault
 from fuzz.material import rows, vectors
+from tests.support import signing
 
 DIGEST = hashlib.sha256(b"").digest()
 

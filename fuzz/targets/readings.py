@@ -3,15 +3,14 @@
 import re
 from collections.abc import Iterator
 
-from test_readings import ADDRESS, QUOTED, READERS
-from test_readings import decoded as decoded_by_python
-
 from dmarcmilter.dmarc.author import author_domain
 from dmarcmilter.mail.domain import parse
 from dmarcmilter.mail.encoded_words import View, decoded
 from dmarcmilter.mail.header_tokens import unfold
 from dmarcmilter.mail.message import Header
 from fuzz.material import fields_of, message_of, octets, rows, vectors
+from tests.support.lenient_readers import ADDRESS, QUOTED, READERS
+from tests.support.lenient_readers import decoded as decoded_by_python
 
 MAX_READ = 500
 """Bytes that the readers here look at: some are slow."""

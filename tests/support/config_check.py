@@ -1,0 +1,8 @@
+"""The surroundings of `config check` for tests: a machine of which nothing is known."""
+
+from datetime import date
+
+from dmarcmilter.config_check.environment import Scene
+
+TODAY = date(2027, 1, 15)
+NOWHERE = Scene(today=TODAY, hostname="mx.example.net", user="", account=None, unit=None, postfix=None)

@@ -1,0 +1,1 @@
+"""Real mail servers, an SMTP client and a next hop for tests."""

@@ -1,0 +1,230 @@
+"""Messages, evidence and whole outcomes for tests, from a few words each."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from ipaddress import ip_address, ip_network
+
+import msgspec
+
+from dmarcmilter.auth.results import (
+    ArcResult,
+    ArcSet,
+    ArcWord,
+    DkimResult,
+    DkimWord,
+    Evidence,
+    SpfResult,
+    SpfScope,
+    SpfWord,
+)
+from dmarcmilter.config import override_entries
+from dmarcmilter.dmarc.author import Author, AuthorProblem
+from dmarcmilter.dmarc.discovery import DiscoverySettings, Method, discover, organizational_domains, with_existence
+from dmarcmilter.dmarc.discovery_comparison import KeptAnswers, other_discovery
+from dmarcmilter.dmarc.evaluation import assessment_policy, evaluate
+from dmarcmilter.dmarc.public_suffix import Suffixes
+from dmarcmilter.mail.domain import Domain
+from dmarcmilter.mail.message import Envelope, Header, Message
+from dmarcmilter.outcome import Outcome
+from dmarcmilter.pipeline import FactSources, Settings
+from dmarcmilter.policy import decision as policy
+from dmarcmilter.policy import facts as cases
+from dmarcmilter.policy import mitigations
+from dmarcmilter.policy.quarantine_method import QuarantineSettings
+from dmarcmilter.policy.recipients.registry import NOBODY_ASKED
+from dmarcmilter.policy.types import (
+    Action,
+    AuthorAction,
+    Defer,
+    DuplicateAction,
+    Mode,
+    OnTemperror,
+    QuarantineAction,
+    RejectAction,
+    Rules,
+    TracesAction,
+    TrustedHops,
+)
+from dmarcmilter.receiver import MessageLimits, Receiver, SkipSettings
+from dmarcmilter.response.plan import ResponseSettings
+from dmarcmilter.response.reply import Texts
+from tests.support.zone import Zone
+
+CHANNEL = QuarantineSettings(
+    method=QuarantineAction.HOLD,
+    header_name="X-DMARC-Quarantine",
+    header_value="yes",
+    subject_tag="[Suspected forgery]",
+    mailbox="",
+    record_recipients=False,
+)
+
+
+def settings(**changes):
+    """Settings of the pipeline with these values, wherever in it they belong."""
+    values = {"rules": RULES, "quarantine": CHANNEL, "host_name": "mx.example.net", "seals": False} | changes
+    discovery = DiscoverySettings(
+        values.pop("method", Method.TREEWALK), values.pop("suffixes", SUFFIXES), values.pop("honour_pct", True)
+    )
+    facts = FactSources(
+        values.pop("sampling_key", bytes(32)),
+        values.pop("recipients", NOBODY_ASKED),
+        values.pop("deferrals", None),
+    )
+    response = ResponseSettings(values.pop("texts", Texts("", "", "", "")), values.pop("further_ids", ()))
+    return Settings(discovery=discovery, facts=facts, response=response, **values)
+
+
+def receiver(settings, **changes):
+    """A Receiver with these settings of the pipeline; its limits are small, for hostile input."""
+    values = {
+        "sealer": None,
+        "redaction_key": b"",
+        "authserv_id": "",
+        "skipping": SkipSettings(authenticated=True, networks=(), trusted_networks=()),
+        "limits": MessageLimits(60, 20_000, dns_seconds=20.0, dns_queries=150, unaligned_dns_seconds=3.0),
+        "on_internal_error": Action.TEMPFAIL,
+    }
+    return Receiver(settings, **values | changes)
+
+
+SUFFIXES = Suffixes.of_text("com\nnet\norg\nexample\n")
+RECEIVED_AT = datetime(2027, 1, 15, 8, 0, 0, 123456, tzinfo=UTC)
+
+
+def envelope(**changes):
+    defaults = {
+        "queue_id": "4ABC",
+        "received_at": RECEIVED_AT,
+        "client_ip": ip_address("192.0.2.1"),
+        "client_name": "mta.example.net",
+        "helo": b"mta.example.net",
+        "mail_from": b"sender@bounce.example.com",
+    }
+    return Envelope(**defaults | changes)
+
+
+def fields(*lines):
+    """Header fields from "Name: value" lines."""
+    pairs = (line.encode("utf-8", "surrogateescape").partition(b":") for line in lines)
+    return tuple(Header(name, value) for name, _, value in pairs)
+
+
+def message(*lines, **changes):
+    return Message(envelope(**changes), fields(*lines), size=1000)
+
+
+RULES = Rules(
+    mode=Mode.ENFORCE,
+    reject_action=RejectAction.REJECT,
+    quarantine_action=QuarantineAction.HOLD,
+    mailing_list_traces=TracesAction.QUARANTINE,
+    temperror=OnTemperror.ACCEPT,
+    on_missing=AuthorAction.REJECT,
+    on_multiple=AuthorAction.REJECT,
+    on_malformed=AuthorAction.REJECT,
+    trusted_sealers=frozenset(),
+)
+
+_RULE_TYPES = {
+    "mode": Mode,
+    "reject_action": RejectAction,
+    "quarantine_action": QuarantineAction,
+    "mailing_list_traces": TracesAction,
+    "temperror": OnTemperror,
+    "on_missing": AuthorAction,
+    "on_multiple": AuthorAction,
+    "on_malformed": AuthorAction,
+    "on_unsigned_duplicate": DuplicateAction,
+    "trusted_sealers": lambda names: frozenset(map(Domain, names)),
+    "trusted_hops": TrustedHops,
+    "forwarder_networks": lambda texts: tuple(map(ip_network, texts)),
+    "forwarder_names": lambda names: tuple(map(Domain, names)),
+    "mailing_lists": lambda names: tuple(map(Domain, names)),
+    "rollout_percent": int,
+    "rollout_domains": lambda names: tuple(map(Domain, names)),
+    "overrides": lambda found: override_entries.parsed(
+        [msgspec.convert(entry, override_entries.OverrideEntry) for entry in found]
+    ),
+    "defer": lambda words: Defer(**{k: v if k == "cap" else OnTemperror(v) for k, v in words.items()}),
+}
+
+
+def rules(**words):
+    """Differences from RULES, in the words of the conf file."""
+    typed = {name: _RULE_TYPES[name](word) for name, word in words.items()}
+    return replace(RULES, **typed)
+
+
+def spf(text="none"):
+    """`result [domain [scope]]`"""
+    word, name, scope = [*text.split(), "", ""][:3]
+    return SpfResult(SpfWord(word), Domain(name) if name else None, SpfScope(scope or "mfrom"))
+
+
+def dkim(text):
+    """`result domain [unsigned,duplicates]`"""
+    word, name, names = [*text.split(), "", ""][:3]
+    duplicates = tuple(names.split(",")) if names else ()
+    return DkimResult(DkimWord(word), Domain(name) if name else None, unsigned_duplicates=duplicates)
+
+
+def arc(word, sets=()):
+    """sets: (sealer, results) newest first."""
+    found = tuple(
+        ArcSet(len(sets) - number, Domain(sealer), "s1", results.encode())
+        for number, (sealer, results) in enumerate(sets)
+    )
+    return ArcResult(ArcWord(word), found, 0 if found else None, "" if word != "fail" else "seal mismatch")
+
+
+def evidence(author="example.com", problem="", record="v=DMARC1; p=reject", zone=None, **found):
+    """As the pipeline gathers it, from results instead of a message. `author=None` with a problem."""
+    spf_result = found.get("spf") or spf()
+    dkim_results = tuple(found.get("dkim", ()))
+    arc_result = found.get("arc") or arc("none")
+    if problem:
+        domains = tuple(map(Domain, found.get("domains", ())))
+        reason = f"{problem} From field"
+        who = Author(None, AuthorProblem(problem), domains, reason=reason, unread=found.get("unread", False))
+        return Evidence(who, spf_result, dkim_results, arc_result, None, {})
+    records = {"_dmarc.example.com": record} if record else {}
+    lookup = KeptAnswers(Zone(records | (zone or {}), found.get("failed", ())))
+    discovery = discover(Domain(author), lookup, method=found.get("method", Method.TREEWALK), suffixes=SUFFIXES)
+    discovery = with_existence(discovery, lookup)
+    names = [result.domain for result in (spf_result, *dkim_results) if result.domain]
+    organizational = organizational_domains(names, discovery, lookup, suffixes=SUFFIXES)
+    other = other_discovery(discovery, organizational, names, lookup, SUFFIXES)
+    who = Author(Domain(author), None)
+    return Evidence(who, spf_result, dkim_results, arc_result, discovery, organizational, other)
+
+
+def outcome(found=None, mail=None, rules=RULES, *, draw=0, mail_from_domain="bounce.example.com", **facts):
+    """The whole way from evidence to decision, as pipeline.process goes it."""
+    found = found or evidence()
+    mail = mail or message()
+    evaluation = evaluate(found)
+    facts = {"likely_aligned": cases.likely_aligned(found.author.domain, evaluation.possibly_aligned, SUFFIXES)} | facts
+    assessment = assessment_policy(found.discovery, honour_pct=True, draw=draw) if found.discovery else None
+    known = case(mail, found, **facts)
+    decision = policy.decide(known, rules, evaluation, assessment)
+    domain = Domain(mail_from_domain) if mail_from_domain else None
+    unvouched = mitigations.why_unvouched(known, rules)
+    return Outcome(mail, domain, found, evaluation, assessment, decision, rules.mode, known, unvouched=unvouched)
+
+
+def case(mail, found, **facts):
+    """What the pipeline finds in a message that fails, and `facts`: whatever else it may have found."""
+    author = found.author.domain
+    known = cases.of_message(mail, found)
+    return replace(
+        known,
+        **{
+            "list_ids": cases.list_ids(mail),
+            "list_traces": cases.list_traces(mail),
+            "organization": cases.organization(author, found.discovery, SUFFIXES) if author else None,
+            "hops": cases.hops(found.arc, author),
+            "arc_origin": cases.arc_origin(found.arc),
+        }
+        | facts,
+    )

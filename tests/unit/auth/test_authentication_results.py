@@ -1,0 +1,258 @@
+import sys
+import time
+import tomllib
+
+import authres as oracle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dmarcmilter.auth.authentication_results import (
+    LEFT_OUT,
+    MAX_COMMENTS,
+    MAX_FIELD,
+    MAX_MAPPED,
+    MAX_VALUE,
+    Result,
+    forged,
+    render,
+)
+from dmarcmilter.auth.authentication_results_reader import parse
+from tests.support.paths import CASES, PROJECT
+
+ID = "mx.example.net"
+OURS = ("mx.test.example", "bücher.example")
+RENDER = tomllib.loads((CASES / "authres_render.toml").read_text("utf-8"))["case"]
+FORGED = tomllib.loads((CASES / "authres_forged.toml").read_text("utf-8"))["case"]
+TOOLS = PROJECT.parent / "shared" / "tools"
+
+
+def result_of(row):
+    return Result(
+        row["method"],
+        row["result"],
+        row.get("reason", ""),
+        row.get("comment", ""),
+        tuple((name, value) for name, value in row.get("properties", ())),
+    )
+
+
+def unfold(field):
+    return field.replace("\n\t", " ")
+
+
+def assert_well_formed(field):
+    assert all(" " <= char <= "~" for char in field.replace("\n\t", ""))
+    assert len(field) <= MAX_FIELD
+    assert all(len(line) < 998 for line in field.split("\n"))
+    assert all(line.strip() for line in field.split("\n"))
+
+
+@pytest.mark.parametrize("case", RENDER, ids=lambda case: case["name"])
+def test_render_case(case):
+    field = render(ID, [result_of(row) for row in case["results"]])
+    assert unfold(field) == case["expected"]
+    assert_well_formed(field)
+    read = oracle.AuthenticationResultsHeader.parse_value(unfold(field))
+    assert [(item.method, item.result) for item in read.results] == [
+        (row["method"], row["result"]) for row in case["results"]
+    ]
+
+
+def test_folds_at_results_and_keeps_lines_short():
+    # AR-22
+    properties = (("header.d", "a" * 40 + ".example"), ("header.s", "b" * 40), ("header.a", "rsa-sha256"))
+    field = render(ID, [Result("spf", "pass"), Result("dkim", "pass", properties=properties)])
+    assert field.split("\n\t") == [
+        f"{ID};",
+        "spf=pass;",
+        f"dkim=pass header.d={'a' * 40}.example",
+        f"header.s={'b' * 40} header.a=rsa-sha256",
+    ]
+
+
+@pytest.mark.parametrize("value", ["a" * 256, "a\0b", "a\x7fb", "\ud800", "\u2028", "é"])
+def test_value_that_is_not_fit_is_left_out(value):
+    # AR-22
+    assert render(ID, [Result("dkim", "pass", properties=(("header.d", value),))]) == f"{ID};\n\tdkim=pass"
+
+
+def test_later_signatures_give_way():
+    value = '"' * MAX_VALUE
+    signatures = [Result("dkim", "fail", properties=(("header.s", value), ("header.b", str(i)))) for i in range(500)]
+    results = [Result("spf", "pass"), *signatures, Result("dmarc", "fail", properties=(("header.from", "a.example"),))]
+    field = render(ID, results)
+    assert_well_formed(field)
+    read = parse(field.replace("\n", "\r\n").encode())
+    assert [item.method for item in read.results if item.method != "dkim"] == ["spf", "dmarc"]
+    numbers = [dict(item.properties)["header.b"] for item in read.results if item.method == "dkim"]
+    assert numbers == [str(i) for i in range(len(numbers))]
+    assert len(numbers) > 5
+    assert f"({LEFT_OUT})" in field
+    assert field.count(LEFT_OUT) == 1
+
+
+def test_many_equal_signatures_leave_room_for_the_rest():
+    field = render(ID, [Result("dkim", "fail")] * 300 + [Result("dmarc", "fail")])
+    assert field.endswith("dmarc=fail")
+    assert LEFT_OUT in field
+
+
+def test_other_results_lose_their_details_before_the_field_grows():
+    row = Result("spf", "fail", '"' * 999, "(" * 999, (("smtp.mailfrom", '"' * MAX_VALUE),) * 20)
+    field = render(ID, [row, row, row])
+    assert unfold(field) == f"{ID}; spf=fail; spf=fail; spf=fail"
+
+
+@pytest.mark.parametrize("identifier", ["", "a\nb", "é", "a" * 256])
+def test_an_unfit_identifier_is_a_bug(identifier):
+    with pytest.raises(ValueError, match="authserv-id"):
+        render(identifier, [])
+
+
+@pytest.mark.parametrize(
+    "row", [Result("dk im", "pass"), Result("dkim", "pass;"), Result("dkim", "pass\n"), Result("", "x")]
+)
+def test_a_word_that_is_no_keyword_is_a_bug(row):
+    with pytest.raises(ValueError, match="keyword"):
+        render(ID, [row])
+
+
+def test_a_property_without_type_is_a_bug():
+    with pytest.raises(ValueError, match="property"):
+        render(ID, [Result("dkim", "pass", properties=(("reason", "x"),))])
+
+
+def test_identifier_that_is_no_token_is_quoted():
+    assert render("a b", []) == '"a b"; none'
+
+
+hostile = st.text(max_size=40) | st.text("\"\\();=@. \ta\r\n\0é/'", max_size=30)
+properties = st.lists(
+    st.tuples(st.sampled_from(["header.d", "header.i", "smtp.mailfrom", "header.b"]), hostile), max_size=4
+)
+results = st.lists(
+    st.builds(
+        Result, st.sampled_from(["spf", "dkim", "dmarc"]), st.just("fail"), hostile, hostile, properties.map(tuple)
+    ),
+    max_size=5,
+)
+
+
+def fit(value):
+    return bool(value) and all(" " <= char <= "~" for char in value)
+
+
+def expected(rows):
+    return [(row.method, "fail", [pair for pair in row.properties if fit(pair[1])]) for row in rows]
+
+
+@given(results)
+@settings(max_examples=300, deadline=None)
+def test_values_come_back_equal(rows):
+    field = render(ID, rows)
+    assert_well_formed(field)
+    read = parse(field.replace("\n", "\r\n").encode())
+    assert read.authserv_id == ID
+    assert [(item.method, item.result, list(item.properties)) for item in read.results] == expected(rows)
+
+
+@given(results)
+@settings(max_examples=200, deadline=None)
+def test_a_strict_parser_agrees(rows):
+    if not (TOOLS / "authresparse.py").exists():
+        pytest.skip("../shared/tools/authresparse.py is missing: the strict parser was not asked")
+    sys.path.insert(0, str(TOOLS))
+    try:
+        import authresparse
+    finally:
+        sys.path.remove(str(TOOLS))
+    identifier, read = authresparse.parse_strict(render(ID, rows).replace("\n", "\r\n"))
+    found = [(method, result, [pair for pair in pairs if pair[0] != "reason"]) for method, result, pairs in read]
+    assert (identifier, found) == (ID, expected(rows))
+
+
+@given(results.filter(bool))
+@settings(max_examples=200, deadline=None)
+def test_the_package_authres_agrees(rows):
+    """It loses quoted values that do not stand last, but must see the same results and no other."""
+    read = oracle.AuthenticationResultsHeader.parse_value(unfold(render(ID, rows)))
+    assert (read.authserv_id, [(item.method, item.result) for item in read.results]) == (
+        ID,
+        [(row.method, "fail") for row in rows],
+    )
+
+
+@pytest.mark.parametrize("case", FORGED, ids=lambda case: case["name"])
+def test_forged_case(case):
+    value = case["value"].encode("latin-1" if case.get("latin1") else "utf-8")
+    assert forged([value], OURS) == ((1,) if case["forged"] else ())
+
+
+def test_occurrences_are_numbered_from_the_top_and_come_last_first():
+    ours, other = b" mx.test.example; dmarc=pass", b" mx.other.example; dmarc=pass"
+    assert forged([ours, other, ours, ours, other], OURS) == (4, 3, 1)
+    assert forged([], OURS) == ()
+
+
+def test_without_identifiers_only_the_unreadable_go():
+    assert forged([b" a.example; x=y", b" (", b" spf=pass"], ()) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b" mx.test.example;" + b" dkim=pass header.d=x.example;" * 7000,
+        b"(" * 200_000,
+        b"(" * 100_000 + b")" * 100_000 + b"mx.test.example; x=y",
+        b'"' + b"\\a" * 100_000,
+        b"a" * 200_000 + b"/",
+        b" (\\" * 70_000,
+    ],
+    ids=["results", "open", "nested", "quoted", "token", "pairs"],
+)
+def test_long_fields_take_linear_time(value):
+    start = time.perf_counter()
+    assert forged([value], OURS) == (1,)
+    assert time.perf_counter() - start < 5
+
+
+@given(st.binary(max_size=80) | st.text('mx.test.example ";()\\/1\0é', max_size=40).map(str.encode))
+@settings(max_examples=400, deadline=None)
+def test_any_octets_get_an_answer(value):
+    found = forged([value], OURS)
+    read = parse(value)
+    if read and read.authserv_id.lower() == OURS[0]:
+        assert found == (1,)
+
+
+@given(st.lists(st.sampled_from([b" ", b"\r\n ", b"(x)", b"(\\))", b"((a)b)", b"\t"]), max_size=6).map(b"".join))
+@settings(max_examples=100, deadline=None)
+def test_white_space_and_comments_hide_nothing(cfws):
+    assert forged([cfws + b"mx.test.example" + cfws + b"; dmarc=pass"], OURS) == (1,)
+
+
+def test_of_many_fields_that_need_mapping_the_rest_goes_unread():
+    foreign = "b\u00fccher.example.net; dmarc=pass".encode()
+    assert forged([foreign] * MAX_MAPPED, OURS) == ()
+    assert forged([foreign] * (MAX_MAPPED + 2), OURS) == (MAX_MAPPED + 2, MAX_MAPPED + 1)
+    assert forged([foreign] * MAX_MAPPED + [b" mx.other.example; none"], OURS) == ()
+
+
+def test_comments_beyond_the_limit_are_not_read():
+    """Such a field is removed, whosever it is; a thousand of them take no time."""
+    foreign = b" mx.other.example; spf=pass" + b" (x)" * MAX_COMMENTS
+    assert forged([foreign], OURS) == ()
+    assert forged([foreign + b" (x)"], OURS) == (1,)
+    hostile = [b"(" * 4096] * 1000
+    began = time.perf_counter()
+    assert len(forged(hostile, OURS)) == 1000
+    assert time.perf_counter() - began < 0.2
+
+
+@pytest.mark.parametrize(
+    "odd", ["'mx.test.example'", "`mx.test.example", "\u00fcmx.test.example", "mx.test.ex\u00e4ample"]
+)
+def test_our_name_with_characters_that_some_reader_may_drop(odd):
+    assert forged([f" {odd}; dmarc=pass".encode()], OURS) == (1,)
+    assert forged([f" {odd}a; dmarc=pass".encode()], OURS) == ()

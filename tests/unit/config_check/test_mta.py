@@ -1,0 +1,256 @@
+"""Postfix's side: what postconf says of configurations made for it, and whether the conf fits them."""
+
+import grp
+import pwd
+from dataclasses import replace
+
+import pytest
+
+from dmarcmilter.config import load
+from dmarcmilter.config.endpoint import parse_socket
+from dmarcmilter.config_check import Severity, mta
+from dmarcmilter.config_check.systemd_unit import Unit
+from dmarcmilter.postfix import accounts, postconf
+from dmarcmilter.postfix.postconf import Postfix, Service
+from tests.support.config_check import NOWHERE
+from tests.support.mta import postfix as mta_postfix
+
+SERVICES = (Service("smtp/inet", chrooted=True, milters=("unix:dm/dm.sock",)),)
+POSTFIX = Postfix("mx.example.net", "/var/spool/postfix", "postfix", "6", "tempfail", 300.0, SERVICES)
+SCENE = replace(NOWHERE, postfix=POSTFIX)
+INSIDE = 'socket = "unix:/var/spool/postfix/dm/dm.sock"\nsocket_mode = "0660"'
+
+
+@pytest.fixture(autouse=True)
+def _no_postfix(monkeypatch, tmp_path):
+    monkeypatch.setattr(mta, "POSTFIX_QUEUE", str(tmp_path / "nowhere"))
+
+
+def said(milter, scene=SCENE, more="", *, live=False):
+    conf = load.parse(f"[milter]\n{milter}\n{more}")
+    found = mta.judge_live(conf, scene) if live else mta.judge(conf, scene)
+    return [one.text for one in found if one.severity is not Severity.OK]
+
+
+def test_what_fits():
+    assert said(INSIDE) == []
+    assert said(INSIDE, live=True) == []
+    assert said('socket = "inet:8893@127.0.0.1"') == []
+
+
+def test_a_socket_outside_of_the_chroot():
+    (text,) = said('socket = "unix:/run/f.sock"\nsocket_mode = "0660"')
+    assert "outside /var/spool/postfix" in text
+    assert "smtp/inet" in text
+    free = replace(POSTFIX, services=(replace(SERVICES[0], chrooted=False),))
+    assert said('socket = "unix:/run/f.sock"\nsocket_mode = "0660"', replace(SCENE, postfix=free)) == []
+
+
+def test_without_postconf_the_usual_queue_directory_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(mta, "POSTFIX_QUEUE", str(tmp_path))
+    assert "chroot" in said('socket = "unix:/run/f.sock"', NOWHERE)[0]
+    assert said(f'socket = "unix:{tmp_path}/f.sock"', NOWHERE) == []
+    assert len(said(f'socket = "unix:{tmp_path}x/f.sock"', NOWHERE)) == 1
+
+
+def test_rights_of_the_socket():
+    assert "nobody but" in said('socket = "unix:/run/f.sock"\nsocket_mode = "0600"', NOWHERE)[0]
+    for mode in ("0660", "0620"):
+        assert said(f'socket = "unix:/run/f.sock"\nsocket_mode = "{mode}"', NOWHERE) == []
+    for mode in ("0666", "0606", "0622"):
+        (text,) = said(f'socket = "unix:/run/f.sock"\nsocket_mode = "{mode}"', NOWHERE)
+        assert "every user of this machine" in text
+    assert "no group 'no-such'" in said('socket = "unix:/run/f.sock"\nsocket_group = "no-such"', NOWHERE)[0]
+    group = grp.getgrall()[0].gr_name
+    assert said(f'socket = "unix:/run/f.sock"\nsocket_group = "{group}"', NOWHERE) == []
+
+
+def test_the_mtas_user_is_not_in_the_sockets_group():
+    scene = replace(SCENE, account=accounts.account("daemon"), postfix=replace(POSTFIX, owner="nobody"))
+    inside = INSIDE
+    assert "usermod -aG daemon nobody" in said(inside, scene)[0]
+    # Another group gives its members more than the filter's socket.
+    (told,) = said(inside + '\nsocket_group = "mail"', scene)
+    assert "usermod" not in told
+    assert "chgrp nogroup /var/spool/postfix/dm && chmod 2750 /var/spool/postfix/dm" in told
+    assert said(inside, replace(scene, postfix=replace(POSTFIX, owner="daemon"))) == []
+
+
+def test_a_socket_gets_the_group_of_its_folder(tmp_path):
+    """Of the set-group-ID bit; the filter's user need not be a member then."""
+    mine = pwd.getpwuid(tmp_path.stat().st_uid).pw_name  # whose group the folder has
+    near = replace(POSTFIX, queue_directory=str(tmp_path), owner=mine)
+    scene = replace(SCENE, account=accounts.account("daemon"), postfix=near)
+    socket = f'socket = "unix:{tmp_path}/f.sock"'
+    tmp_path.chmod(0o750)
+    assert "lets only the group daemon connect" in said(socket, scene)[0]
+    tmp_path.chmod(0o2750)
+    assert said(socket, scene) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "scene", "warned"),
+    [
+        ("mx.example.net", SCENE, False),
+        ("MX.example.net", SCENE, False),
+        ("other.example.net", SCENE, True),
+        ("mx.example.net", replace(NOWHERE, hostname="mx"), False),
+        ("other.example.net", replace(NOWHERE, hostname="mx"), True),
+    ],
+)
+def test_the_name_in_authentication_results(name, scene, warned):
+    found = said(INSIDE, scene, f'[identity]\nauthserv_id = "{name}"')
+    assert bool(found) == warned
+    assert not warned or "authserv_id" in found[0]
+
+
+def test_patience():
+    slow = "[dns]\nmessage_budget = 240.0"
+    assert said(INSIDE, more=slow) == []
+    hasty = replace(SCENE, postfix=replace(POSTFIX, content_timeout=60.0))
+    assert said(INSIDE, hasty) == []
+    assert "milter_content_timeout (60 s)" in said(INSIDE, hasty, slow)[0]
+    assert said(INSIDE, replace(SCENE, postfix=replace(POSTFIX, content_timeout=None)), slow) == []
+
+
+def test_the_unit_must_let_messages_end():
+    unit = Unit("/x", "u", "", (), (), (), closed=False, stop_seconds=90.0)
+    scene = replace(SCENE, unit=unit)
+    assert said(INSIDE + "\ndrain_timeout = 89.0", scene) == []
+    assert "TimeoutStopSec (90 s)" in said(INSIDE + "\ndrain_timeout = 90.0", scene)[0]
+
+
+def test_mail_that_does_not_come_to_us():
+    (text,) = said('socket = "inet:8893@127.0.0.1"', live=True)
+    assert "smtp/inet is unix:dm/dm.sock, not our socket" in text
+    none = replace(SCENE, postfix=replace(POSTFIX, services=(replace(SERVICES[0], milters=()),)))
+    assert "is nothing" in said(INSIDE, none, live=True)[0]
+    assert "no smtpd" in said(INSIDE, replace(SCENE, postfix=replace(POSTFIX, services=())), live=True)[0]
+
+
+@pytest.mark.parametrize(("value", "fine"), [("6", True), ("7", True), ("2", False), ("", False), ("x", False)])
+def test_protocol(value, fine):
+    assert (said(INSIDE, replace(SCENE, postfix=replace(POSTFIX, protocol=value)), live=True) == []) == fine
+
+
+@pytest.mark.parametrize(("value", "fine"), [("yes", True), ("", True), ("no", False)])
+def test_redirection_needs_original_recipients(value, fine):
+    scene = replace(SCENE, postfix=replace(POSTFIX, main={"enable_original_recipient": value}))
+    redirect = '[policy]\nquarantine_action = "redirect"\n[quarantine]\nmailbox = "forged@rcpt.example"'
+    found = said(INSIDE, scene, redirect, live=True)
+    assert [text for text in found if "enable_original_recipient = yes" in text] == found
+    assert (not found) == fine
+    assert said(INSIDE, scene, live=True) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "fine"),
+    [("tempfail", True), ("", True), ("accept", False), ("reject", False), ("quarantine", False), ("odd", False)],
+)
+def test_default_action(value, fine):
+    found = said(INSIDE, replace(SCENE, postfix=replace(POSTFIX, default_action=value)), live=True)
+    assert (found == []) == fine
+
+
+def test_without_postfix_its_side_is_not_checked():
+    assert said(INSIDE, NOWHERE, live=True) == []
+
+
+@pytest.mark.parametrize(
+    ("milter", "ours", "chrooted", "same"),
+    [
+        ("unix:dm/s", "unix:/q/dm/s", True, True),
+        ("unix:/dm/s", "unix:/q/dm/s", True, True),
+        ("unix:/q/dm/s", "unix:/q/dm/s", True, False),
+        ("unix:/q/dm/s", "unix:/q/dm/s", False, True),
+        ("unix:dm/s", "unix:/q/dm/s", False, True),
+        ("unix:/dm/s", "unix:/q/dm/s", False, False),
+        ("inet:localhost:8893", "inet:8893@127.0.0.1", False, True),
+        ("inet:127.0.0.1:8893", "inet:8893@127.0.0.1", False, True),
+        ("inet:127.0.0.1:8894", "inet:8893@127.0.0.1", False, False),
+        ("inet:127.0.0.2:8893", "inet:8893@127.0.0.1", False, False),
+        ("inet:192.0.2.1:8893", "inet:8893@0.0.0.0", False, True),
+        ("inet:[::1]:8893", "inet6:8893@::1", False, True),
+        ("inet:localhost:8893", "inet:8893@192.0.2.1", False, False),
+        ("inet:mx.example.net:8893", "inet:8893@192.0.2.1", False, True),
+        ("unix:dm/s", "inet:8893@127.0.0.1", False, False),
+        ("inet:localhost:8893", "unix:/q/s", False, False),
+        ("nonsense", "unix:/q/s", False, False),
+    ],
+)
+def test_names(milter, ours, chrooted, same):
+    assert postconf.names(milter, parse_socket(ours), "/q", chrooted=chrooted) == same
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", ()),
+        ("unix:a, inet:h:1", ("unix:a", "inet:h:1")),
+        ("{ unix:a, connect_timeout=5s } inet:h:1", ("unix:a", "inet:h:1")),
+        ("{unix:a,default_action=accept},{inet:h:1}", ("unix:a", "inet:h:1")),
+        ("{{{", ()),
+        ("{}", ()),
+    ],
+)
+def test_milter_names(text, found):
+    assert postconf.milter_names(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("300s", 300), ("5m", 300), ("2", 2), ("1h", 3600), ("x", None), ("", None)]
+)
+def test_seconds(text, found):
+    assert postconf.seconds(text) == found
+
+
+MASTER = """\
+smtp      inet n - y - - smtpd
+  -o smtpd_milters={unix:dm/dm.sock,default_action=accept},inet:localhost:8893
+25        inet n - n - 1 postscreen
+smtpd     pass - - - - - smtpd
+submission inet n - n - - smtpd
+127.0.0.1:587 inet n - n - - smtpd
+"""
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """A main.cf and master.cf that no Postfix runs with."""
+    missing = mta_postfix.missing_postfix()
+    if "not installed" in missing:
+        pytest.skip(missing)
+    text = mta_postfix.MAIN_CF.format(directory=tmp_path, sink=1, milter="unix:/x/y.sock", default_action="accept")
+    (tmp_path / "main.cf").write_text(text)
+    (tmp_path / "master.cf").write_text(MASTER)
+    return tmp_path
+
+
+def test_what_postconf_says(directory):
+    found = postconf.find(str(directory))
+    assert (found.hostname, found.owner, found.protocol) == ("mx.test.example", "postfix", "6")
+    assert (found.default_action, found.content_timeout) == ("accept", 60.0)
+    assert found.queue_directory == f"{directory}/spool"
+    assert found.services == (
+        Service("smtp/inet", chrooted=True, milters=("unix:dm/dm.sock", "inet:localhost:8893")),
+        Service("smtpd/pass", chrooted=False, milters=("unix:/x/y.sock",)),
+    )
+
+
+def test_before_postfix_3_a_service_without_a_word_is_chrooted(directory):
+    main = directory / "main.cf"
+    main.write_text(main.read_text().replace("compatibility_level = 3.6", "compatibility_level = 0"))
+    assert postconf.find(str(directory)).services[1].chrooted
+
+
+def test_a_postfix_that_cannot_be_asked(tmp_path):
+    assert postconf.find(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.1", "10.0.0.1"])
+def test_a_port_that_others_can_reach(address):
+    """Who connects is taken for the MTA."""
+    (text,) = said(f'socket = "inet:8893@{address}"')
+    assert "only the MTA may reach port 8893" in text
+    assert said('socket = "inet6:8893@::1"') == []
+    assert len(said('socket = "inet6:8893@::"')) == 1

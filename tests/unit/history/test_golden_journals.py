@@ -1,0 +1,35 @@
+"""Journals of all versions so far are read for ever, and mean to every reader what they always meant."""
+
+import json
+
+import pytest
+
+from dmarcmilter.reasons import Language
+from tests.support import golden_journals
+
+REWORDED = "a sentence of the catalogue was reworded: `python -m tests.support.golden_journals` writes the new texts"
+
+
+def test_there_are_journals():
+    assert len(golden_journals.NAMES) >= 16
+
+
+@pytest.mark.parametrize("name", golden_journals.NAMES)
+def test_each_line_decodes_to_what_was_written(name):
+    for line in golden_journals.lines_of(name):
+        assert golden_journals.as_json(golden_journals.read(line)) == json.loads(line)
+
+
+@pytest.mark.parametrize("name", golden_journals.NAMES)
+def test_readers_make_of_it_what_they_always_made(name):
+    told, expected = golden_journals.told(name), golden_journals.expected(name)
+    for line, of_line in zip(told.pop("lines"), expected.pop("lines"), strict=True):
+        assert line == of_line
+    assert told == expected
+
+
+@pytest.mark.parametrize("name", golden_journals.NAMES)
+@pytest.mark.parametrize("language", Language)
+def test_sentences(name, language):
+    text = (golden_journals.FOLDER / f"{name}.{language}.txt").read_text(encoding="utf-8")
+    assert golden_journals.texts(name, language) == text, REWORDED

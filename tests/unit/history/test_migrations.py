@@ -1,0 +1,135 @@
+"""Migrations: they make the tables that store.py knows, all or nothing, on both databases."""
+
+import threading
+
+import pytest
+import sqlalchemy as sa
+
+from dmarcmilter.history import migrations
+from dmarcmilter.history.migrations import MIGRATIONS, Migration, migrate
+from dmarcmilter.history.store import Store, StoreError, metadata
+from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
+from tests.support import databases
+
+
+def reflected(store):
+    found = sa.MetaData()
+    with store.reading() as connection:
+        found.reflect(connection)
+    return found
+
+
+def shape(tables):
+    return {
+        name: {
+            "columns": {
+                column.name: (column.nullable, column.type.__class__._type_affinity) for column in table.columns
+            },
+            "key": [column.name for column in table.primary_key],
+            "indexes": {tuple(index.columns.keys()) for index in table.indexes if not index.unique},
+        }
+        for name, table in tables.items()
+    }
+
+
+def test_tables_are_those_of_the_store(store):
+    found, known = shape(reflected(store).tables), shape(metadata.tables)
+    assert set(known) <= set(found)
+    for name, table in known.items():
+        made = found[name]
+        assert made["key"] == table["key"], name
+        assert made["indexes"] == table["indexes"], name
+        assert set(made["columns"]) == set(table["columns"]), name
+        for column, (nullable, _) in table["columns"].items():
+            if column not in table["key"]:
+                assert made["columns"][column][0] == nullable, (name, column)
+
+
+def test_numbers_follow_each_other():
+    assert [found.number for found in MIGRATIONS] == list(range(1, len(MIGRATIONS) + 1))
+
+
+def test_second_time_nothing_is_done(url):
+    opened = Store(url)
+    assert migrate(opened) == len(MIGRATIONS)
+    assert migrate(opened) == 0
+    opened.close()
+
+
+def test_newer_schema_is_refused(store):
+    with store.writing() as connection:
+        connection.execute(sa.text("INSERT INTO schema_version (number) VALUES (999)"))
+    with pytest.raises(StoreError, match="schema 999, this program knows up to"):
+        migrate(store)
+
+
+def test_a_migration_that_fails_leaves_nothing(store):
+    number = len(MIGRATIONS) + 1
+    broken = Migration(
+        number, ("CREATE TABLE half (a INTEGER)", "INSERT INTO half VALUES (1)", "CREATE TABLE half (b INTEGER)")
+    )
+    with pytest.raises(StoreError):
+        migrate(store, (*MIGRATIONS, broken))
+    assert "half" not in reflected(store).tables
+    assert databases.ask(store, "SELECT max(number) FROM schema_version") == [(number - 1,)]
+    whole = Migration(number, ("CREATE TABLE half (id {id}, b {bytes})",))
+    assert migrate(store, (*MIGRATIONS, whole)) == 1
+    assert "half" in reflected(store).tables
+
+
+def test_two_at_the_same_time(url):
+    stores = [Store(url) for _ in range(4)]
+    applied, errors = [], []
+
+    def run(mine):
+        try:
+            applied.append(migrate(mine))
+        except StoreError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(mine,)) for mine in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not errors
+    assert sum(applied) == len(MIGRATIONS)
+    for mine in stores:
+        mine.close()
+
+
+def test_suppressions_of_an_older_program_are_dropped(url):
+    """They silenced an address for everybody, and did not say whose report was refused; what they refused is due."""
+    opened = Store(url)
+    migrate(opened, MIGRATIONS[:5])
+    with opened.writing() as connection:
+        for number, content in ((1, "x'00'"), (2, "NULL")):
+            literal = content if opened.is_sqlite else content.replace("x'00'", "'\\x00'::bytea")
+            connection.exec_driver_sql(
+                "INSERT INTO reports (id, report_id, day, domain, digest, supplement, shape, submitter, messages, "
+                f"record, content, created) VALUES ({number}, 'r{number}', 20270116, 'one.example', 'd{number}', 0, "
+                f"'rfc9990', 'mx.example', 1, 'v=DMARC1', {literal}, 1800000000)"
+            )
+        for number, report, detail in (
+            (1, 1, "left alone after 1 refusals: 550"),
+            (2, 1, "not a mail address"),
+            (3, 2, "left alone after 1 refusals: 550"),
+        ):
+            connection.exec_driver_sql(
+                "INSERT INTO report_deliveries (id, report, uri, address, state, attempts, due, token, changed, detail)"
+                f" VALUES ({number}, {report}, 'mailto:a@one.example', 'a@one.example', 'refused', 0, 1800000000, "
+                f"'t{number}', 1800000000, '{detail}')"
+            )
+        connection.exec_driver_sql("INSERT INTO report_addresses VALUES ('a@one.example', 1, 1, 2000000000, '550')")
+    assert migrate(opened) == len(MIGRATIONS) - 5
+    assert "report_addresses" not in reflected(opened).tables
+    assert databases.ask(opened, "SELECT id, state FROM report_deliveries ORDER BY id") == [
+        (1, "pending"), (2, "refused"), (3, "refused"),
+    ]  # fmt: skip
+    [due] = Deliveries(opened).due(ReportKind.AGGREGATE, 1_800_003_600, 10)
+    assert (due.id, due.organization) == (1, "one.example"), "the policy domain stands for the organization"
+    opened.close()
+
+
+def test_words_are_for_both_databases():
+    assert migrations.WORDS["sqlite"].keys() == migrations.WORDS["postgresql"].keys()

@@ -1,0 +1,274 @@
+"""What a worker counts of its messages and of its resolver."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from dmarcmilter.auth.results import DkimWord
+from dmarcmilter.dns import MessageLookup, Resolver
+from dmarcmilter.dns.observer import AnswerWord, Origin, Unwatched
+from dmarcmilter.mail.message import UNCLEANABLE
+from dmarcmilter.metrics import families as f
+from dmarcmilter.metrics.board import lone_row
+from dmarcmilter.metrics.families import FAMILIES, LATENCIES, Kind, SkipReason, place
+from dmarcmilter.metrics.worker_metrics import Tally
+from dmarcmilter.outcome import Effort
+from dmarcmilter.policy.types import Mode
+from dmarcmilter.testing.name_server import NameServer
+from tests.support import outcomes
+
+EFFORT = Effort(
+    dns_queries=4,
+    dns_milliseconds=40.0,
+    milliseconds=2.0,
+    header_milliseconds=0.4,
+    body_milliseconds=11_000.0,
+    dns_spent=True,
+)
+FAILED = replace(
+    outcomes.outcome(
+        outcomes.evidence(
+            record="v=DMARC1; p=reject",
+            spf=outcomes.spf("softfail bounce.example.net"),
+            dkim=[outcomes.dkim("fail example.com"), outcomes.dkim("fail example.com")],
+        )
+    ),
+    effort=EFFORT,
+)
+PASSED = outcomes.outcome(outcomes.evidence(spf=outcomes.spf("pass example.com")))
+AUTHORLESS = outcomes.outcome(outcomes.evidence(problem="several-domains"))
+UNKNOWN = outcomes.outcome(
+    outcomes.evidence(dkim=[outcomes.dkim("temperror example.com")], spf=outcomes.spf("temperror example.com"))
+)
+
+
+def counted(*happenings):
+    """(name, label value): number, of all counters that are not zero."""
+    tally = Tally()
+    for happening in happenings:
+        happening(tally)
+    return {
+        (family.name.removeprefix("dmarcmilter_"), value): tally.row.words[place(family, value)]
+        for family in FAMILIES
+        if family.kind is Kind.COUNTER
+        for value in family.values
+        if tally.row.words[place(family, value)]
+    }
+
+
+def judged(outcome, *, written=True):
+    return lambda tally: tally.judged(outcome, journal_seconds=0.003, written=written)
+
+
+def test_a_message_that_fails():
+    assert counted(judged(FAILED)) == {
+        ("messages_total", "fail"): 1,
+        ("dispositions_total", "reject"): 1,
+        ("actions_total", "reject"): 1,
+        ("would_actions_total", "reject"): 1,
+        ("spf_results_total", "softfail"): 1,
+        ("dkim_results_total", "fail"): 2,
+        ("arc_results_total", "none"): 1,
+        ("dns_budget_spent_total", ""): 1,
+    }
+
+
+def test_monitor_mode_shows_what_would_be():
+    found = counted(judged(outcomes.outcome(FAILED.evidence, rules=outcomes.rules(mode=Mode.MONITOR))))
+    assert found["actions_total", "accept"] == 1
+    assert found["would_actions_total", "reject"] == 1
+    assert sum(number for (name, _), number in found.items() if name == "overrides_total") == 1
+
+
+def test_a_message_without_author_domain():
+    found = counted(judged(AUTHORLESS))
+    assert found["messages_total", "permerror"] == 1
+    assert found["author_problems_total", "several-domains"] == 1
+
+
+def test_temperror_by_what_was_kept_from_us():
+    found = counted(judged(UNKNOWN))
+    assert found["messages_total", "temperror"] == 1
+    assert found["temperrors_total", "spf"] == 1
+    assert found["temperrors_total", "dkim_key"] == 1
+    assert found["dkim_results_total", DkimWord.TEMPERROR] == 1
+
+
+@pytest.mark.parametrize("limit", ["max_header_fields", "max_header_bytes", UNCLEANABLE])
+def test_headers_beyond_a_limit(limit):
+    outcome = replace(PASSED, message=replace(PASSED.message, truncated=limit))
+    assert counted(judged(outcome))["header_limits_total", limit] == 1
+
+
+def test_an_outcome_that_is_not_in_the_journal():
+    assert ("journal_failures_total", "") not in counted(judged(PASSED))
+    assert counted(judged(PASSED, written=False))["journal_failures_total", ""] == 1
+
+
+def test_messages_that_are_not_judged():
+    found = counted(
+        lambda tally: tally.skipped(SkipReason.NETWORK),
+        lambda tally: tally.abandoned(),
+        lambda tally: tally.failed("eom"),
+        lambda tally: tally.failed("no such callback"),
+    )
+    assert found == {
+        ("ignored_total", "network"): 1,
+        ("abandoned_total", ""): 1,
+        ("internal_errors_total", "eom"): 1,
+        ("internal_errors_total", "other"): 1,
+    }
+
+
+def observed(tally, family, value=""):
+    start = place(family, value)
+    words = tally.row.words[start : start + family.width].tolist()
+    [bucket] = [number for number, count in enumerate(words[:-1]) if count]
+    return bucket, words[-1]
+
+
+def test_histograms():
+    tally = Tally()
+    judged(FAILED)(tally)
+    assert observed(tally, f.STAGES, "header") == (0, 400)
+    assert observed(tally, f.STAGES, "body") == (LATENCIES.index(30.0), 11_000_000)
+    assert observed(tally, f.STAGES, "judgement") == (LATENCIES.index(0.0025), 2000)
+    assert observed(tally, f.STAGES, "journal") == (LATENCIES.index(0.005), 3000)
+    assert observed(tally, f.DNS_WAIT) == (LATENCIES.index(0.05), 40_000)
+    size = FAILED.message.size
+    assert observed(tally, f.MESSAGE_BYTES) == (0, size)
+
+
+def test_beyond_the_last_bound():
+    tally = Tally()
+    judged(replace(FAILED, effort=replace(EFFORT, milliseconds=99_000.0)))(tally)
+    assert observed(tally, f.STAGES, "judgement") == (len(LATENCIES), 99_000_000)
+
+
+def test_a_clock_that_jumps_back_is_no_error():
+    tally = Tally()
+    judged(replace(FAILED, effort=replace(EFFORT, milliseconds=-5.0)))(tally)
+    assert observed(tally, f.STAGES, "judgement") == (0, 0)
+
+
+def test_threads_lose_nothing():
+    tally = Tally(lone_row())
+    threads = [threading.Thread(target=lambda: [judged(FAILED)(tally) for _ in range(200)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert tally.row.words[place(f.VERDICTS, "fail")] == 1600
+    assert tally.row.words[place(f.DKIM, "fail")] == 3200
+
+
+def test_connections_are_added_up_from_what_libmilter_tells():
+    tally = Tally()
+    for told in ((3, 1), (3, 3), (10, 4)):
+        tally.beat(0, told, (5, 600))
+    assert tally.row.words[place(f.CONNECTIONS_OPENED)] == 10
+    assert tally.row.words[place(f.CONNECTIONS)] == 6
+    assert tally.row.words[place(f.CACHE_ENTRIES)] == 5
+
+
+# --- the resolver
+
+
+@pytest.fixture
+def watched():
+    """A name server, and how to look names up, by what is then counted."""
+    zone = {"a.example": {"TXT": ["a"]}, "nodata.example": {"MX": [(1, "mx.example")]}}
+    with NameServer(zone, ttl=60) as server:
+        tally = Tally()
+        yield server, Resolver([("127.0.0.1", server.port)], timeout=0.4, watch=tally), tally
+
+
+def of_dns(tally):
+    asked = {str(origin): tally.row.words[place(f.DNS_LOOKUPS, origin)] for origin in Origin}
+    ended = {str(word): tally.row.words[place(f.DNS_ANSWERS, word)] for word in AnswerWord}
+    return {name: number for name, number in (asked | ended).items() if number}
+
+
+def test_answers(watched):
+    _, resolver, tally = watched
+    first, second = MessageLookup(resolver, 5.0, 10), MessageLookup(resolver, 5.0, 10)
+    for lookup in (first, second):
+        for name in ("a.example", "a.example", "nodata.example", "none.example"):
+            lookup(name, "TXT")
+    assert of_dns(tally) == {"query": 3, "cache": 3, "found": 1, "nodata": 1, "nxdomain": 1}
+    assert sum(tally.row.words[place(f.DNS_QUERY) : place(f.DNS_QUERY) + len(LATENCIES) + 1]) == 3
+
+
+def test_an_answer_that_nobody_waited_for_has_no_latency(watched):
+    server, resolver, tally = watched
+    lookup = MessageLookup(resolver, 5.0, 10)
+    lookup.start("a.example", "TXT")
+    while not server.queries:
+        pass
+    threading.Event().wait(0.1)
+    lookup("a.example", "TXT")
+    assert of_dns(tally) == {"query": 1, "found": 1}
+    assert sum(tally.row.words[place(f.DNS_QUERY) : place(f.DNS_QUERY) + f.DNS_QUERY.width]) == 0
+
+
+def test_a_query_of_another_message(watched):
+    server, resolver, tally = watched
+    server.delay = 0.05
+    first, second = MessageLookup(resolver, 5.0, 10), MessageLookup(resolver, 5.0, 10)
+    first.start("a.example", "TXT")
+    second("a.example", "TXT")
+    first("a.example", "TXT")
+    assert of_dns(tally) == {"query": 1, "other_message": 1, "found": 1}
+
+
+def test_silence(watched):
+    server, resolver, tally = watched
+    server.delay = 5.0
+    lookup = MessageLookup(resolver, 5.0, 10)
+    lookup("a.example", "TXT")
+    assert of_dns(tally) == {"query": 1, "timeout": 1}
+    bucket, microseconds = observed(tally, f.DNS_QUERY)
+    assert bucket == LATENCIES.index(0.5)
+    assert 350_000 < microseconds < 500_000
+
+
+@pytest.mark.parametrize(("rcode", "word"), [(2, "servfail"), (5, "rcode"), (4, "rcode")])
+def test_servers_that_do_not_say(rcode, word):
+    import socket
+
+    tally = Tally()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+
+        def answer():
+            wire, peer = server.recvfrom(512)
+            server.sendto(wire[:2] + bytes([0x81, 0x80 | rcode]) + wire[4:6] + bytes(6) + wire[12:-11], peer)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        MessageLookup(Resolver([server.getsockname()], timeout=2.0, watch=tally), 5.0, 10)("a.example", "TXT")
+        thread.join()
+    assert of_dns(tally) == {"query": 1, word: 1}
+
+
+def test_nobody_listens():
+    tally = Tally()
+    MessageLookup(Resolver([("127.0.0.1", 9)], timeout=0.5, watch=tally), 5.0, 10)("a.example", "TXT")
+    assert of_dns(tally) == {"query": 1, "unreachable": 1}
+
+
+def test_a_budget_that_is_spent(watched):
+    _, resolver, _ = watched
+    lookup = MessageLookup(resolver, 5.0, 1)
+    lookup("a.example", "TXT")
+    assert not lookup.spent
+    lookup("b.example", "TXT")
+    assert lookup.spent
+
+
+def test_unwatched_takes_what_a_tally_takes():
+    for watch in (Unwatched(), Tally()):
+        watch.asked(Origin.CACHE)
+        watch.ended(AnswerWord.TCP, 1.0)
+        watch.strays(3)

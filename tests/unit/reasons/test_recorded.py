@@ -1,0 +1,93 @@
+"""Reasons in records: by code and parameters; by their texts in records of versions that had no codes."""
+
+import json
+import time
+
+import pytest
+
+from dmarcmilter.reasons import Code, Reason
+from dmarcmilter.reasons.recorded import MAX_TEXT, read, reason_in, reasons_in, recognized, spf_reason
+from tests.support.paths import TESTS
+
+GOLDEN = (TESTS / "golden" / "reason_texts.jsonl").read_text(encoding="utf-8").splitlines()
+"""Every text that versions without codes recorded, with its code and parameters. Frozen: nothing is changed here."""
+NESTED = Reason(
+    Code.SPF_AT_TERM,
+    reason=Reason(Code.SPF_DNS_FAILED, rdtype="TXT", reason=Reason(Code.DNS_RCODE, rcode="SERVFAIL")),
+    term="include:a.example",
+)
+
+
+@pytest.mark.parametrize("line", GOLDEN)
+def test_old_texts(line):
+    expected = json.loads(line)
+    text = expected.pop("text")
+    reason = recognized(text)
+    assert reason.recorded() == expected
+    assert str(reason) == text, "records and reports have the same text as before"
+
+
+def test_what_is_recorded_is_read_again():
+    part = {
+        "reason": str(NESTED),
+        "reason_code": str(NESTED.code),
+        "reason_parameters": json.loads(json.dumps(NESTED.recorded_parameters())),
+    }
+    assert reason_in(part) == NESTED
+    assert reason_in({"reason": "no key", "reason_code": "key_missing"}) == Reason(Code.KEY_MISSING)
+
+
+def test_the_code_decides_and_not_the_text():
+    assert read("no key", "key_revoked", None) == Reason(Code.KEY_REVOKED)
+
+
+@pytest.mark.parametrize(
+    ("code", "parameters"),
+    [
+        ("of_a_newer_version", {}),
+        ("key_missing", {"more": 1}),
+        ("arc_seal", {"number": 1}),
+        ("arc_seal", {"number": [1], "reason": "x"}),
+        ("arc_seal", {"number": 1, "reason": {"code": "of_a_newer_version"}}),
+        ("arc_seal", {"number": 1, "reason": {"code": "key_missing", "parameters": [1]}}),
+    ],
+)
+def test_codes_that_are_not_known_leave_the_text(code, parameters):
+    assert read("key revoked", code, parameters) == Reason(Code.KEY_REVOKED)
+    assert read("words", code, parameters) == Reason(Code.UNRECOGNIZED, text="words")
+    assert read("", code, parameters) is None
+
+
+def test_reasons_within_reasons_are_bounded():
+    value = {"code": "key_missing"}
+    for _ in range(100):
+        value = {"code": "seal_would_not_verify", "parameters": {"reason": value}}
+    assert read("x", value["code"], value["parameters"]) == Reason(Code.UNRECOGNIZED, text="x")
+
+
+def test_lists_of_reasons():
+    text = "several DMARC records at _dmarc.a.example: none of them counts"
+    reason = Reason(Code.SEVERAL_POLICY_RECORDS, name="_dmarc.a.example")
+    assert reasons_in({"notes": [text]}, "notes") == (reason,)
+    assert reasons_in({"notes": ["x"], "notes_codes": [reason.recorded()]}, "notes") == (reason,)
+    assert reasons_in({"notes": [text], "notes_codes": []}, "notes") == (reason,)
+    assert reasons_in({}, "notes") == ()
+
+
+def test_the_term_that_decided_spf():
+    term = Reason(Code.SPF_MATCHED_TERM, term="no key")
+    assert spf_reason({"result": "fail", "reason": "no key"}) == term
+    assert spf_reason({"result": "fail", "reason": ""}) is None
+    assert spf_reason({"result": "none", "reason": "no key"}) == Reason(Code.KEY_MISSING)
+    coded = {"reason": "-all", "reason_code": "spf_matched_term", "reason_parameters": {"term": "-all"}}
+    assert spf_reason({"result": "fail", **coded}) == Reason(Code.SPF_MATCHED_TERM, term="-all")
+
+
+@pytest.mark.parametrize(
+    "piece", ["ARC-Seal 1: ", "TXT a: ", "DNS TXT a: ", "spf of a ", "x: ", "it would not verify: "]
+)
+def test_recognition_is_quick_for_any_text(piece):
+    start = time.perf_counter()
+    for number in range(20):
+        recognized(f"{piece * 500}"[: MAX_TEXT - 20] + str(number))
+    assert time.perf_counter() - start < 2
