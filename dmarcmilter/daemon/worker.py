@@ -101,7 +101,7 @@ def make_context(config: Config, receiver: Receiver, tally: Tally) -> WorkerCont
             timeout=config.dns.timeout,
             cache_entries=config.dns.cache_entries,
             cache_bytes=config.dns.cache_megabytes * 1_048_576,
-            watch=tally,
+            observer=tally,
         ),
         journal=Journal(config.history.journal),
         capture=_capture_of(config, receiver),

@@ -1,4 +1,4 @@
-"""Answers that may be used again: least recently used goes first, bounded by entries and by memory."""
+"""The cache of answers, bounded by entries and by bytes; the least recently used answer is removed first."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from dmarcmilter.dns.lookup import Answer
 
 Key = tuple[bytes, int]
-"""Name in wire form and lower case, type."""
+"""A name in wire form and lower case, and the number of the type."""
 
 _ENTRY_COST = 600
-"""Octets that an entry takes besides its data: objects, key, place in the table."""
+"""Bytes of memory for an entry besides its data: objects, key, place in the table."""
 _RECORD_COST = 80
+"""Bytes of memory for a record besides its data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class _Entry:
 
 
 class AnswerCache:
-    """Not locked: the resolver's lock guards it, together with the table of queries in flight."""
+    """The cache. It has no lock of its own: the resolver's lock guards it with the table of queries in flight."""
 
     def __init__(self, entries: int, size: int, clock: Callable[[], float]) -> None:
         self._max_entries = entries
@@ -30,7 +31,7 @@ class AnswerCache:
         self._clock = clock
         self._entries: OrderedDict[Key, _Entry] = OrderedDict()
         self.size = 0
-        """Octets, roughly."""
+        """Estimated memory, in bytes."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -46,7 +47,7 @@ class AnswerCache:
         return entry.answer
 
     def put(self, key: Key, answer: Answer, seconds: float) -> None:
-        """Keep an answer for so long; zero: not at all (RFC 1035 3.2.1)."""
+        """Keep an answer for that time; 0: not at all (RFC 1035 3.2.1). One larger than the cache is not kept."""
         if seconds <= 0:
             return
         if key in self._entries:

@@ -1,6 +1,6 @@
-"""One question in flight: its sockets, its attempts at one server after the other, its reply.
+"""One query in flight: its sockets, its attempts at one server after the other, its reply.
 
-Sending never blocks. Waiting is done by whoever needs the answer, inside `collect`.
+Sending never blocks. The caller that needs the answer waits for it, inside `collect`.
 """
 
 import logging
@@ -22,46 +22,48 @@ log = logging.getLogger(__name__)
 
 UNREACHABLE = "a name server cannot be reached"
 NO_TCP = "a name server gave no answer by TCP"
-"""Reasons are recorded and may be reported, so they never name the server: the log does, at level debug."""
+"""Reasons of failures. They are recorded and may be reported, so only the log (level debug) names the server."""
 
 ATTEMPT_GAPS = (0.25, 0.25)
-"""Parts of the timeout between attempts. The sockets of earlier ones stay open: a late answer is taken, too."""
+"""Time between attempts, as parts of the timeout. Sockets of earlier attempts stay open for a late answer."""
 MAX_STRAYS = 32
-"""Datagrams that are no reply, passed over before looking at the clock and the other sockets again."""
+"""Datagrams that are no reply and are skipped in a row; then the clock and the other sockets are looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
+    """The end of a query."""
+
     answer: Answer
     ttl: int
-    """Seconds; of no meaning when the answer is FAILED."""
+    """Seconds; without meaning when the answer is FAILED."""
     word: AnswerWord
 
 
 class _Taken(Enum):
     STRAY = "stray"
-    """No reply to our question: there may be more behind it."""
+    """The datagram was no reply to the question; there may be another behind it."""
     ENOUGH = "enough"
-    """A reply, or nothing."""
+    """There was a reply, or no datagram."""
 
 
 class Query:
-    """`lock` is held around every method by its caller; `users` belongs to the resolver and its lock."""
+    """A query. The caller of each method holds `lock`; `users` is guarded by the lock of the resolver."""
 
     def __init__(self, key: Key, starter: object, servers: Servers, timeout: float) -> None:
         self.key = key
         self.lock = threading.Lock()
         self.starter = starter
-        """The message that pays for it."""
+        """The message whose budget pays for it."""
         self.users: set[object] = {starter}
         self.result: Result | None = None
         self.begun = time.monotonic()
         self.dropped = False
-        """Given up without a result: whoever needs one asks anew."""
+        """Given up without a result: a message that needs one starts another query."""
         self.ignored = 0
         """Datagrams that were no reply to this question."""
         self.waited: float | None = None
-        """Seconds from the question to its end; None: nobody was waiting when that came."""
+        """Seconds from the question to its result; None: no message was waiting when it came."""
         self.settled = False
         """The resolver has taken the result over."""
         self._name, self._rdtype = key
@@ -74,27 +76,27 @@ class Query:
         self._ask(self._name)
 
     def _ask(self, name: bytes) -> None:
-        """Begin with a name: the one asked for, or the one that its CNAMEs lead to."""
+        """Start to ask for a name: the queried one, or the one to which its CNAMEs lead."""
         self.close()
         self._name = name
         self._ranked = self._servers.ranked()
         self._asked: set[Server] = set()
         self._refused: set[Server] = set()
         self._by_tcp: list[Server] = []
-        """Still to be asked by TCP; none: no answer was truncated."""
+        """Servers still to be asked by TCP; empty: no answer was truncated."""
         self._slow_by_tcp: list[Server] = []
         self._turns = 0
         self._next_turn = 0.0
 
     def send(self) -> None:
-        """The first attempt, if there was none."""
+        """Make the first attempt, if there was none yet."""
         if self.result is None and not self.dropped and self._turns == 0:
             self._take_turn(time.monotonic())
 
     def collect(self, until: float) -> None:
-        """Wait for the result, not beyond that time (monotonic). There may be none yet afterwards.
+        """Wait for the result until a time (monotonic) at most; afterwards there may still be none.
 
-        What has arrived is taken even when there is no time left to wait.
+        Datagrams that have arrived are read even when no time is left to wait.
         """
         self.drain()
         if self.result is None:
@@ -104,7 +106,7 @@ class Query:
     def _await(self, until: float) -> None:
         now = time.monotonic()
         if not self._deadline:
-            # Asked ahead of need and unanswered: nobody was there to ask again, so half the time is given for that.
+            # A prefetched query made one attempt only: leave at least half of the timeout for the others.
             self._deadline = max(self.begun + self._timeout, now + self._timeout / 2)
         until = min(until, self._deadline)
         while self.result is None and now < until:
@@ -121,16 +123,16 @@ class Query:
             self._fail("no answer in time", AnswerWord.TIMEOUT)
 
     def drain(self) -> None:
-        """Take what has arrived, without waiting."""
+        """Read the datagrams that have arrived, without waiting."""
         for tried in tuple(self._attempts):
             strays = 0
-            # Taking one may close the others.
+            # Reading one may close the other attempts.
             while tried in self._attempts and strays < MAX_STRAYS and self._take(tried) is _Taken.STRAY:
                 strays += 1
             self.ignored += strays
 
     def drop(self) -> None:
-        """Give up what nobody waits for; a result that is there stays good."""
+        """Give the query up because no message waits for it; a result that is there stays valid."""
         self.dropped = self.result is None
         self.close()
 
@@ -140,7 +142,7 @@ class Query:
         self._attempts = []
 
     def _take_turn(self, now: float) -> None:
-        """One more attempt, at the next server that has not refused."""
+        """Make one more attempt, at the next server that has not refused."""
         if self._attempts and len(self._ranked) > 1:
             for tried in self._attempts:
                 self._servers.was_silent(tried.server)
@@ -160,7 +162,7 @@ class Query:
         return sent is not None
 
     def _take(self, tried: Attempt) -> _Taken:
-        """One datagram. What is no reply to our question ends nothing (RFC 5452 3, 9.1)."""
+        """Read one datagram. One that is no reply to the question changes nothing (RFC 5452 3, 9.1)."""
         try:
             wire = tried.receive()
         except OSError:
@@ -185,7 +187,7 @@ class Query:
         return _Taken.ENOUGH
 
     def _not_answered(self, tried: Attempt, rcode: int) -> None:
-        """The server replied, but with no answer."""
+        """Handle a reply that is no answer (RCODE)."""
         if rcode == dnswire.FORMERR and tried.edns is Edns.YES:
             if not self._send_to(tried.server, Edns.NO):
                 self._go_on(tried.server, UNREACHABLE, AnswerWord.UNREACHABLE)
@@ -200,7 +202,7 @@ class Query:
         return dnswire.read_reply(wire, self._name, self._rdtype)
 
     def _go_on(self, server: Server, reason: str, word: AnswerWord) -> None:
-        """After an attempt that came to nothing: the next server at once; nobody left to hope for: failed."""
+        """After a failed attempt: ask the next server at once; fail when no other may still answer."""
         log.debug("DNS: %s: %s", server.label, reason)
         for other in self._ranked:
             if other not in self._asked and self._send_to(other, Edns.YES):
@@ -210,7 +212,7 @@ class Query:
             self._fail(reason, word)
 
     def _use(self, reply: dnswire.Reply) -> None:
-        """A complete reply. The three kinds of "no" and "not known" part here."""
+        """Turn a complete reply into the result: FOUND, NXDOMAIN, NODATA, FAILED, or another question after a CNAME."""
         self._aliases += reply.aliases
         self._ttl = min(self._ttl, reply.ttl)
         if reply.overfull:
@@ -224,14 +226,14 @@ class Query:
         elif reply.denied or not reply.aliases:
             self._finish(Status.NODATA)
         else:
-            # The CNAMEs lead out of this reply (RFC 1034 5.2.2): its emptiness says nothing of where they lead.
+            # The CNAMEs lead out of this reply (RFC 1034 5.2.2): it says nothing about the name at their end.
             self._ask(reply.target)
             self.send()
 
     def _ask_by_tcp(self, now: float, until: float) -> None:
-        """RFC 7766 5: a truncated answer is asked for again, of one server after the other; each has its share of time.
+        """Ask the next server by TCP after a truncated answer (RFC 7766 5); each gets its share of the time.
 
-        Cut short by the caller's patience is not failed: there may be a caller with more of it.
+        A server cut short by the caller's time limit has not failed: another caller may have more time.
         """
         server = self._by_tcp.pop(0)
         share = now + (until - now) / (1 + len(self._by_tcp))

@@ -1,6 +1,6 @@
-"""All the DNS that the core knows: a function from name and type to an Answer.
+"""Lookup, the interface through which the program asks DNS: from a name and a type to an Answer.
 
-"DNS says no" and "DNS did not say" are different values, and nothing may fold one into the other.
+"There is no such record" and "there was no answer" are different values, and are never mixed up.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Status(Enum):
 
 
 class LocalPartName(str):
-    """A name that may hold the local-part of MAIL FROM (SPF macros, RFC 7208 7): it is asked for, and never shown."""
+    """A name that may hold the local-part of MAIL FROM (SPF macros, RFC 7208 7): queried, but never shown or logged."""
 
     __slots__ = ()
 
@@ -31,17 +31,17 @@ Record = bytes | str | tuple[int, str]
 class Answer:
     status: Status
     records: tuple[Record, ...] = ()
-    """The data under the asked name, CNAMEs followed. Empty unless FOUND."""
+    """Data of the queried name, CNAMEs followed. Empty unless FOUND."""
     reason: str = ""
-    """Why it FAILED, for people."""
+    """Why it FAILED, for people; empty otherwise."""
     is_alias: bool = False
-    """The asked name is an alias (CNAME, or below a DNAME), so it exists whatever the status says: NODATA, NXDOMAIN and
-    FAILED then speak of the name that it leads to (RFC 6604 3, RFC 8020 2).
+    """The queried name is an alias (CNAME, or below a DNAME), so it exists whatever the status is: NODATA, NXDOMAIN and
+    FAILED are then about the name to which it leads (RFC 6604 3, RFC 8020 2).
     """
 
     @property
     def proves_existence(self) -> bool:
-        """The asked name exists."""
+        """Whether the queried name exists for sure."""
         return self.is_alias or self.status in (Status.FOUND, Status.NODATA)
 
     @property
@@ -50,21 +50,21 @@ class Answer:
 
     @property
     def missing(self) -> bool:
-        """DNS said no."""
+        """Whether DNS says that there is no such record."""
         return self.status in (Status.NODATA, Status.NXDOMAIN)
 
 
 class Lookup(Protocol):
-    """Names come without a final dot and may hold anything (SPF macros): one that DNS cannot carry is NXDOMAIN."""
+    """Look up a name without a final dot. It may hold anything (SPF macros); one that DNS cannot carry is NXDOMAIN."""
 
     def __call__(self, name: str, rdtype: str) -> Answer: ...
 
 
 class Hint(Protocol):
-    """Says that a name and type will probably be looked up; may do nothing."""
+    """Announce a name and type that will probably be looked up; the implementation may ignore it."""
 
     def __call__(self, name: str, rdtype: str) -> None: ...
 
 
 def no_hint(name: str, rdtype: str) -> None:
-    """For a Lookup that cannot look ahead."""
+    """A Hint that does nothing, for a Lookup without prefetch."""

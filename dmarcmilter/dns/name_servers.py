@@ -1,4 +1,4 @@
-"""The name servers: which of them to ask first, and how to ask one by TCP."""
+"""The name servers: their order, and one question by TCP."""
 
 import contextlib
 import socket
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 SILENCE_REMEMBERED = 30.0
-"""Seconds for which a server that did not answer is asked last."""
+"""Seconds for which a server that gave no answer comes last in the order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Server:
 
 
 class Servers:
-    """Those first that answer. Shared by threads without a lock: each step is one operation on a dictionary."""
+    """The servers, those that answer first. Threads share it without a lock: each step is one dictionary operation."""
 
     def __init__(self, addresses: Sequence[tuple[str, int]]) -> None:
         if not addresses:
@@ -41,13 +41,13 @@ class Servers:
 
 
 def _server(address: str, port: int) -> Server:
-    """Literal addresses only: a name server's name would need a name server."""
+    """Make a Server of a literal address; names are not accepted, because looking them up would need a name server."""
     family, _, _, _, where = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[0]
     return Server(int(family), where, f"{address} port {port}")
 
 
 def exchange(server: Server, wire: bytes, until: float) -> bytes | None:
-    """One question and one reply by TCP (RFC 1035 4.2.2), None when it fails. The length prefix bounds the reply."""
+    """Ask one question by TCP (RFC 1035 4.2.2); None when that fails. The length prefix bounds the reply."""
     with contextlib.suppress(OSError), socket.socket(server.family, socket.SOCK_STREAM) as sock:
         sock.settimeout(_left(until))
         sock.connect(server.address)
@@ -69,7 +69,7 @@ def _read_exactly(sock: socket.socket, count: int, until: float) -> bytes:
 
 
 def _left(until: float) -> float:
-    """Seconds left; none left is a timeout, not a socket that does not block."""
+    """Seconds left; TimeoutError when there are none (a timeout of 0 would make the socket non-blocking)."""
     left = until - time.monotonic()
     if left <= 0:
         raise TimeoutError

@@ -1,39 +1,36 @@
-"""Domain names as DNS messages carry them (RFC 1035 3.1).
-
-Here they are always uncompressed and in lower case: that form compares and hashes by itself.
-"""
+"""Domain names in wire form (RFC 1035 3.1), uncompressed and in lower case, so that equal names are equal bytes."""
 
 import re
 from collections.abc import Iterator
 from functools import lru_cache
 
 MAX_POINTERS = 32
-"""Compression pointers in one name: a name of 127 labels needs one; chains of them only burn time."""
+"""Compression pointers followed in one name (127 labels need one); with more the reply does not parse."""
 
 REMEMBERED = 4096
-"""Names whose wire form is kept: each is needed several times for a message."""
+"""Names whose wire form is kept in memory, because a message needs each several times; the oldest is dropped."""
 
 Known = dict[int, tuple[bytes, int]]
-"""Names of one DNS message that have been read: where they begin, to what read_name() said of them."""
+"""Names already read from one DNS message: the position of each, and what read_name() returned."""
 
 MAX_NAME = 255
-"""Bytes of a name in wire form (RFC 1035 2.3.4)."""
+"""Largest name in wire form, in bytes (RFC 1035 2.3.4)."""
 _MAX_LABEL = 63
-_PLAIN = re.compile(rb"[a-z0-9_.-]+")  # what needs no escape: a reply may hold hundreds of names
+_PLAIN = re.compile(rb"[a-z0-9_.-]+")
+"""Names that need no escape: the fast path, because a reply may hold hundreds of names."""
 _SPECIAL = frozenset(b'"().;\\@$')
 _ESCAPED = tuple(
-    f"\\{chr(octet)}" if octet in _SPECIAL else chr(octet) if 0x20 < octet < 0x7F else f"\\{octet:03}"
-    for octet in range(256)
+    f"\\{chr(byte)}" if byte in _SPECIAL else chr(byte) if 0x20 < byte < 0x7F else f"\\{byte:03}" for byte in range(256)
 )
-"""As dnspython writes octets."""
+"""Text of each byte in a name, as dnspython writes it."""
 
 
 def name_to_wire(name: str) -> bytes | None:
-    """The name as DNS carries it (RFC 1035 3.1), or None when it cannot.
+    """Convert text to wire form (RFC 1035 3.1); None: DNS cannot carry it.
 
-    No escapes, no IDNA: labels are whatever stands between the dots (RFC 2181 11).
+    There are no escapes and no IDNA: labels are the bytes between the dots (RFC 2181 11).
     """
-    return _remembered_wire(name) if len(name) <= MAX_NAME else None  # a character is at least an octet
+    return _remembered_wire(name) if len(name) <= MAX_NAME else None  # a character is at least one byte
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -51,16 +48,16 @@ def _remembered_wire(name: str) -> bytes | None:
 
 
 def name_to_text(name: bytes) -> str:
-    """For people and for asking again: no final dot, what is not printable escaped (RFC 1035 5.1)."""
+    """Convert wire form to text without a final dot; bytes that are not printable are escaped (RFC 1035 5.1)."""
     labels = list(_labels(name))
     text = b".".join(labels)
     if _PLAIN.fullmatch(text) and text.count(b".") == len(labels) - 1:
         return text.decode("ascii")
-    return ".".join(["".join([_ESCAPED[octet] for octet in label]) for label in labels]) or "."
+    return ".".join(["".join([_ESCAPED[byte] for byte in label]) for label in labels]) or "."
 
 
 def _labels(name: bytes) -> Iterator[bytes]:
-    """Of an uncompressed name."""
+    """Labels of an uncompressed name."""
     at = 0
     while length := name[at]:
         yield name[at + 1 : at + 1 + length]
@@ -68,11 +65,10 @@ def _labels(name: bytes) -> Iterator[bytes]:
 
 
 def read_name(wire: bytes, at: int, known: Known | None = None) -> tuple[bytes, int]:
-    """A name that may be compressed (RFC 1035 4.1.4), and where it ends.
+    """Read a name that may be compressed (RFC 1035 4.1.4); return it and its end. ValueError if malformed.
 
-    A pointer leads to a *prior* occurrence: to what ends before the name begins that has the pointer (RFC 9267 2 tells
-    of those who did not ask for that). So there are no loops, and no octet is read as two things. What a pointer leads
-    to is decoded once for all the names of a message that share `known`.
+    A pointer must lead to a *prior* occurrence, one that ends before the name with the pointer begins (RFC 9267 2).
+    This excludes loops. The target of a pointer is decoded once for all names of a message that share `known`.
     """
     return _read_name(wire, at, {} if known is None else known, MAX_POINTERS)
 
@@ -97,14 +93,14 @@ def _read_name(wire: bytes, at: int, known: Known, pointers: int) -> tuple[bytes
 
 
 def _pointed_at(wire: bytes, at: int, begin: int, known: Known, pointers: int) -> bytes:
-    """The rest of a name that began at `begin`."""
+    """Read the rest of a name that began at `begin`, at the target of the pointer at `at`."""
     target = (wire[at] << 8 | wire[at + 1]) - 0xC000
     if not 0 <= target < begin or not pointers:
         raise ValueError("bad pointer")
-    found = known.get(target)
-    if found is None:
-        found = known[target] = _read_name(wire, target, known, pointers - 1)
-    tail, end = found
+    name = known.get(target)
+    if name is None:
+        name = known[target] = _read_name(wire, target, known, pointers - 1)
+    tail, end = name
     if end > begin:
         raise ValueError("pointer into the name itself")
     return tail

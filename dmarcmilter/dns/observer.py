@@ -1,4 +1,4 @@
-"""What may be counted of the resolver's work. Who counts it is not the resolver's business."""
+"""Observer: the events of the resolver that metrics count."""
 
 from enum import StrEnum
 from typing import Protocol
@@ -8,10 +8,10 @@ class Origin(StrEnum):
     """Where the answer to a message's question came from."""
 
     QUERY = "query"
-    """Sent for it."""
+    """A query was sent for it."""
     CACHE = "cache"
     OTHER_MESSAGE = "other_message"
-    """A query that another message had under way."""
+    """A query of another message was in flight."""
 
 
 class AnswerWord(StrEnum):
@@ -23,27 +23,27 @@ class AnswerWord(StrEnum):
     TIMEOUT = "timeout"
     SERVFAIL = "servfail"
     RCODE = "rcode"
-    """REFUSED, NOTIMP and all other answers that are none."""
+    """REFUSED, NOTIMP and all other codes that are no answer."""
     UNREACHABLE = "unreachable"
     TCP = "tcp"
-    """The answer did not fit in a datagram, and did not come by TCP."""
+    """The answer did not fit into a datagram, and did not come by TCP."""
     BOUND = "bound"
-    """A limit of ours: too many records, CNAMEs that loop."""
+    """A limit of this program was reached: too many records, a CNAME loop."""
 
 
-class Watch(Protocol):
-    """Its methods are called with the resolver's lock held: they must be quick and need no lock."""
+class Observer(Protocol):
+    """Called with the resolver's lock held: the methods must be quick and take no lock."""
 
     def asked(self, origin: Origin) -> None: ...
 
     def ended(self, how: AnswerWord, waited: float | None) -> None:
-        """`waited`: seconds from the question to the answer; None: nobody waited, so nobody saw it come."""
+        """`waited`: seconds from the question to the result; None: no message waited for it."""
 
     def strays(self, count: int) -> None: ...
 
 
-class Unwatched:
-    """For a resolver that nobody counts."""
+class NoObserver:
+    """An observer that counts nothing."""
 
     def asked(self, origin: Origin) -> None:
         pass

@@ -1,8 +1,8 @@
-"""The only resolver: one for each worker process, its cache shared by all messages there.
+"""The resolver of a worker process; all its messages share the cache and the queries in flight.
 
-There is no thread behind it. `start` sends a question and returns; the first caller that needs the answer waits
-for the reply itself; whoever wants the same name meanwhile waits with it. Make a Resolver after the fork: one that
-was made before would share locks and sockets with its siblings.
+There is no thread behind it. `send` sends a query and returns; the first caller that needs the answer waits for the
+reply, and others that want the same name wait with it. Make a Resolver after the fork: one made before would share
+locks and sockets with the other workers.
 """
 
 import itertools
@@ -17,19 +17,22 @@ from dmarcmilter.dns.cache import AnswerCache, Key
 from dmarcmilter.dns.in_flight import Query, Result
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.dns.name_servers import Servers
-from dmarcmilter.dns.observer import Origin, Unwatched, Watch
+from dmarcmilter.dns.observer import NoObserver, Observer, Origin
 
 MAX_TTL = 3600
-"""Seconds for which an answer is kept at most: a changed policy is seen within the hour."""
+"""Longest time to keep an answer, in seconds; a longer TTL is cut to it, so a changed policy is seen within an hour."""
 MAX_NEGATIVE_TTL = 300
+"""The same for NODATA and NXDOMAIN."""
 CACHE_ENTRIES = 20_000
+"""Answers in the cache; with more the least recently used is removed."""
 CACHE_BYTES = 32 * 1024 * 1024
+"""Bytes of the cache; the same."""
 FAILURE_HOLD = 5.0
-"""Seconds for which a failure is believed (RFC 2308 7 allows 300): spares a server in trouble and those who wait."""
+"""Seconds for which a failure is kept (RFC 2308 7 allows 300), to spare a failing server and waiting messages."""
 
 
 def system_nameservers() -> list[tuple[str, int]]:
-    """The name servers of /etc/resolv.conf; without any, the one of this host."""
+    """The name servers of /etc/resolv.conf; 127.0.0.1 when there are none."""
     try:
         system = dns.resolver.Resolver()
     except (dns.exception.DNSException, OSError):
@@ -38,7 +41,7 @@ def system_nameservers() -> list[tuple[str, int]]:
 
 
 class Resolver:
-    """Cache and queries in flight. Its methods but `clear` are for MessageLookup."""
+    """The cache and the queries in flight; used through MessageLookup."""
 
     def __init__(
         self,
@@ -49,26 +52,26 @@ class Resolver:
         cache_bytes: int = CACHE_BYTES,
         failure_hold: float = FAILURE_HOLD,
         clock: Callable[[], float] = time.monotonic,
-        watch: Watch | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.ignored = 0
-        """Datagrams that were no reply to a question of ours: strays, or somebody who spoofs."""
+        """Datagrams that were no reply to any query: late or spoofed ones."""
         self._servers = Servers(nameservers)
         self._timeout = timeout
         self._failure_hold = failure_hold
-        self._watch = watch or Unwatched()
+        self._observer = observer or NoObserver()
         self._cache = AnswerCache(cache_entries, cache_bytes, clock)
         self._in_flight: dict[Key, Query] = {}
         self._room = threading.Condition(threading.Lock())
-        """Guards the two above; taken after a query's own lock, never before it."""
+        """Guards the cache and the table of queries; taken after the lock of a query, never before it."""
 
     def clear(self) -> None:
-        """Forget all answers."""
+        """Empty the cache."""
         with self._room:
             self._cache.clear()
 
     def cached(self) -> tuple[int, int]:
-        """Answers in the cache, and their octets."""
+        """Number of answers in the cache, and their bytes."""
         with self._room:
             return len(self._cache), self._cache.size
 
@@ -77,25 +80,25 @@ class Resolver:
             return len(self._in_flight)
 
     def find(self, key: Key, user: object, *, places: int, until: float) -> Answer | Query | None:
-        """An answer, or a query that another message began, or a new one, not sent yet.
+        """Get an answer from the cache, the query of another message, or a new query that is not sent yet.
 
-        None: no place for one until then; with no places, what is there already is all.
+        None: all `places` for queries were taken until then; with 0 places no new query is made.
         """
         self.drop_outdated()
         with self._room:
-            while (found := self._find(key, user)) is None and len(self._in_flight) >= places:
+            while (known := self._find(key, user)) is None and len(self._in_flight) >= places:
                 left = until - time.monotonic()
                 if left <= 0 or not self._room.wait(left):
                     return None
-            if found is None:
-                self._watch.asked(Origin.QUERY)
-                found = self._in_flight[key] = Query(key, user, self._servers, self._timeout)
-            else:
-                self._watch.asked(Origin.CACHE if isinstance(found, Answer) else Origin.OTHER_MESSAGE)
-            return found
+            if known is not None:
+                self._observer.asked(Origin.CACHE if isinstance(known, Answer) else Origin.OTHER_MESSAGE)
+                return known
+            self._observer.asked(Origin.QUERY)
+            query = self._in_flight[key] = Query(key, user, self._servers, self._timeout)
+            return query
 
     def send(self, query: Query) -> None:
-        """Ask ahead of need, without waiting: who collects the query meanwhile sends it, too."""
+        """Send a query without waiting; a message that already collects it sends it itself."""
         if not query.lock.acquire(blocking=False):
             return
         try:
@@ -105,9 +108,9 @@ class Resolver:
             query.lock.release()
 
     def wait(self, query: Query, user: object, until: float) -> Result | None:
-        """The result, waited for until then at most. The first to come does the waiting for all.
+        """Wait for the result until a time at most; the first caller does the waiting for all. None: there is none yet.
 
-        There is none from a query that was dropped.
+        A query that was dropped has none.
         """
         if not query.lock.acquire(timeout=max(0.0, until - time.monotonic())):
             return None
@@ -118,19 +121,19 @@ class Resolver:
             result = query.result
         finally:
             query.lock.release()
-        if not query.users:  # the message ended meanwhile
+        if not query.users:  # all its messages ended meanwhile
             self.leave(query, user)
         return result
 
     def leave(self, query: Query, user: object) -> None:
-        """The message ends. A query that nobody waits for is dropped, but what has arrived for it was paid for."""
+        """A message no longer needs a query. One without users is dropped, after reading what has arrived."""
         with self._room:
             query.users.discard(user)
             if query.users:
                 return
             self._forget(query)
         if not query.lock.acquire(blocking=False):
-            return  # somebody is collecting, and comes here afterwards
+            return  # a caller of wait() holds it, and calls leave() afterwards
         try:
             if query.result is None:
                 query.drain()
@@ -140,9 +143,10 @@ class Resolver:
             query.lock.release()
 
     def drop_outdated(self) -> None:
-        """An SMTP client that idles must not hold places and sockets: whoever comes next clears up, no thread does.
+        """Drop queries older than the timeout, so that idle SMTP clients do not hold places and sockets.
 
-        What has arrived is kept. Who collects holds the query's lock, and has a deadline.
+        Each new lookup does this; there is no thread for it. Results that have arrived are kept. A query that is being
+        collected is locked and has a deadline of its own.
         """
         with self._room:
             began = time.monotonic() - self._timeout
@@ -158,7 +162,7 @@ class Resolver:
                 query.lock.release()
 
     def _in_flight_since(self, began: float) -> Iterator[Query]:
-        """Those begun before; the oldest come first in the table."""
+        """Queries that began before a time; the oldest come first in the table."""
         return itertools.takewhile(lambda query: query.begun <= began, self._in_flight.values())
 
     def _find(self, key: Key, user: object) -> Answer | Query | None:
@@ -169,15 +173,15 @@ class Resolver:
         return self._cache.get(key)
 
     def _settle(self, query: Query) -> None:
-        """Make a result known: into the cache, out of the table."""
+        """Move a result from the table of queries to the cache."""
         result = query.result
         if result is None or query.settled:
             return
         query.settled = True
         with self._room:
             self.ignored += query.ignored
-            self._watch.strays(query.ignored)
-            self._watch.ended(result.word, query.waited)
+            self._observer.strays(query.ignored)
+            self._observer.ended(result.word, query.waited)
             self._cache.put(query.key, result.answer, self._hold(result))
             self._forget(query)
 

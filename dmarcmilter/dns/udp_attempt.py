@@ -1,4 +1,4 @@
-"""One question to one server by UDP, from a socket of its own. Nothing here blocks but `wait_for`."""
+"""One question to one server by UDP, from a socket of its own. Only `wait_for` blocks."""
 
 import math
 import secrets
@@ -13,10 +13,12 @@ from dmarcmilter.dns.cache import Key
 from dmarcmilter.dns.name_servers import Server
 
 _MAX_DATAGRAM = 4096
-"""We announce 1,232; what is longer than this is cut and then does not parse."""
+"""Bytes read of a datagram; 1,232 are announced, and a longer one is cut and then does not parse."""
 
 
 class Edns(Enum):
+    """Whether the question has an OPT record."""
+
     YES = "yes"
     NO = "no"
     """The server did not understand the OPT record (RFC 6891 7)."""
@@ -30,7 +32,7 @@ class Attempt:
     _sock: socket.socket
 
     def receive(self) -> bytes | None:
-        """A datagram, if there is one. OSError: ICMP says that nobody listens."""
+        """Read a datagram; None when there is none. OSError: ICMP says that nothing listens there."""
         try:
             return self._sock.recv(_MAX_DATAGRAM)
         except BlockingIOError:
@@ -44,7 +46,7 @@ class Attempt:
 
 
 def attempt(server: Server, key: Key, edns: Edns) -> Attempt | None:
-    """Ask; the kernel picks the port, we the identifier (RFC 5452 4.4, 9.2). None: it cannot be sent."""
+    """Send a question with a random identifier and a port from the kernel (RFC 5452 4.4, 9.2); None: not sent."""
     identifier = secrets.randbits(16)
     try:
         sock = socket.socket(server.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -60,8 +62,8 @@ def attempt(server: Server, key: Key, edns: Edns) -> Attempt | None:
 
 
 def wait_for(attempts: Iterable[Attempt], seconds: float) -> None:
-    """Until there is something to receive."""
+    """Wait until there is something to receive."""
     poller = select.poll()
-    for each in attempts:
-        poller.register(each.fileno(), select.POLLIN)
+    for waiting in attempts:
+        poller.register(waiting.fileno(), select.POLLIN)
     poller.poll(max(0, math.ceil(seconds * 1000)))

@@ -1,7 +1,7 @@
-"""DNS messages as bytes (RFC 1035 4): build a question, recognise its reply, read the answer out of it.
+"""DNS messages in wire format (RFC 1035 4): build a question, recognize its reply, read the answer from it.
 
-Written by hand because every message waits for several of these, and so that what a hostile reply costs is
-bounded. Tests hold it against dnspython.
+Written for speed, since every message waits for several replies, and so that the cost of a hostile reply is bounded.
+Tests compare it with dnspython.
 """
 
 import socket
@@ -22,11 +22,11 @@ from dmarcmilter.dns.names import MAX_NAME, Known, name_to_text, read_name
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, REFUSED = 0, 1, 2, 3, 5  # RFC 1035 4.1.1
 RDTYPES = {rdtype.name: int(rdtype) for rdtype in dns.rdatatype.RdataType}
 EDNS_PAYLOAD = 1232
-"""What fits into one packet everywhere (RFC 9715 3.2); longer answers come by TCP."""
+"""Bytes of a reply that fit into one packet everywhere (RFC 9715 3.2); longer ones come by TCP."""
 MAX_RECORDS = 256
-"""Records in a section of a reply. One by TCP may hold 4,000, a second of work; real ones hold fewer than a hundred."""
+"""Records in a section of a reply (real ones hold fewer than 100; 4,000 cost a second); more make the query FAILED."""
 MAX_CHAIN = 16
-"""CNAMEs followed for one question; real chains have fewer than five."""
+"""CNAMEs followed for one question (real chains have fewer than five); more make the query FAILED."""
 
 _HEADER = struct.Struct("!HHHHHH")
 _ASKED = struct.Struct("!HH")  # type and class of a question (RFC 1035 4.1.2)
@@ -38,37 +38,37 @@ _IN = int(dns.rdataclass.IN)
 _A, _AAAA, _TXT, _MX = (RDTYPES[name] for name in ("A", "AAAA", "TXT", "MX"))
 _CNAME, _NS, _PTR, _SOA, _OPT_TYPE = (RDTYPES[name] for name in ("CNAME", "NS", "PTR", "SOA", "OPT"))
 _DNAME = RDTYPES["DNAME"]
-_SOA_MINIMUM_AT = 22  # two names of at least one octet, then five numbers (RFC 1035 3.3.13)
+_SOA_MINIMUM_AT = 22  # two names of at least one byte, then five numbers (RFC 1035 3.3.13)
 _MAX_TTL = 0x7FFFFFFF
 _COMPLETE = frozenset({NOERROR, NXDOMAIN})
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one reply says. Records, or a name at which the CNAMEs in it end without any."""
+    """The content of a reply: records, or the name at which its CNAMEs end without any."""
 
     rcode: int
     truncated: bool = False
     records: tuple[Record, ...] = ()
     ttl: int = 0
-    """Seconds; of an empty answer: how long "no" may be believed (RFC 2308 5)."""
+    """Seconds; for an empty answer the negative TTL (RFC 2308 5)."""
     target: bytes = b""
-    """Where the aliases ended."""
+    """The name at which the aliases end."""
     aliases: int = 0
-    """How many aliases (CNAME, DNAME) were followed; more than MAX_CHAIN: they loop, or might as well."""
+    """Number of aliases (CNAME, DNAME) followed; more than MAX_CHAIN: treated as a loop."""
     denied: bool = False
-    """An SOA record stands for the emptiness (RFC 2308 2.2)."""
+    """An SOA record proves that the answer is empty (RFC 2308 2.2)."""
     overfull: bool = False
-    """A section has more than MAX_RECORDS: nothing in it was looked at."""
+    """A section has more than MAX_RECORDS records; none of them was read."""
 
     @property
     def complete(self) -> bool:
-        """It answers the question, be it with "no" (RFC 2308 2)."""
+        """Whether it answers the question, also with "no" (RFC 2308 2)."""
         return self.rcode in _COMPLETE and not self.truncated
 
 
 class _Resource(NamedTuple):
-    """Where a record lies in the message; its data is read only when it is part of the answer."""
+    """Position of a record in the message; its data is read only when it is part of the answer."""
 
     owner: bytes
     rdtype: int
@@ -79,7 +79,7 @@ class _Resource(NamedTuple):
 
 
 def question(identifier: int, name: bytes, rdtype: int, *, edns: bool) -> bytes:
-    """A query for one name (RFC 1035 4.1), with an OPT record unless the server choked on one."""
+    """Build a query for one name (RFC 1035 4.1), with or without an OPT record."""
     header = _HEADER.pack(identifier, _QUERY | _RECURSION_DESIRED, 1, 0, 0, int(edns))
     return header + name + _ASKED.pack(rdtype, _IN) + (_OPT if edns else b"")
 
@@ -89,9 +89,9 @@ def rcode_to_text(rcode: int) -> str:
 
 
 def is_reply(wire: bytes, identifier: int, name: bytes, rdtype: int) -> bool:
-    """Whether this answers that question: everything that a spoofer has to guess (RFC 5452 9.1).
+    """Whether the bytes are a reply to that question: all that a spoofer would have to guess agrees (RFC 5452 9.1).
 
-    A server that refuses may leave the question out (RFC 6891 7): such a reply can only say that it failed.
+    A server that refuses may leave the question out (RFC 6891 7); such a reply counts only as a failure.
     """
     if len(wire) < _HEADER.size:
         return False
@@ -101,13 +101,13 @@ def is_reply(wire: bytes, identifier: int, name: bytes, rdtype: int) -> bool:
     if questions == 0:
         return flags & _RCODE not in _COMPLETE
     end = _HEADER.size + len(name)
-    # Lower case leaves the lengths of labels alone: they are below "A".
+    # lower() does not change the lengths of labels: they are below "A".
     same_name = wire[_HEADER.size : end].lower() == name
     return questions == 1 and same_name and wire[end : end + _ASKED.size] == _ASKED.pack(rdtype, _IN)
 
 
 def read_reply(wire: bytes, name: bytes, rdtype: int) -> Reply | None:
-    """The answer in a reply for which `is_reply` holds; None when it does not parse."""
+    """Read the answer from a reply for which `is_reply` is true; None when it does not parse."""
     try:
         return _read(wire, name, rdtype)
     except (IndexError, ValueError, struct.error, dns.exception.DNSException):
@@ -140,9 +140,9 @@ def _read(wire: bytes, name: bytes, rdtype: int) -> Reply:
 
 
 def _follow(wire: bytes, answers: list[_Resource], name: bytes, rdtype: int, known: Known) -> Reply:
-    """The records at the end of the CNAMEs (RFC 1034 3.6.2); their TTL is the least on the way.
+    """Follow the CNAMEs to the records (RFC 1034 3.6.2); their TTL is the smallest on the way.
 
-    A DNAME counts where the CNAME that should come with it (RFC 6672 3.1) is missing.
+    A DNAME is used where the CNAME that should come with it (RFC 6672 3.1) is missing.
     """
     # Keyed by the raw data: the same record twice is one (RFC 2181 5).
     records: dict[bytes, dict[bytes, _Resource]] = {}
@@ -174,8 +174,8 @@ def _follow(wire: bytes, answers: list[_Resource], name: bytes, rdtype: int, kno
         else:
             break
         followed += 1
-    found = tuple([_record(wire, resource, known) for resource in records.get(name, {}).values()])
-    return Reply(NOERROR, records=found, ttl=min(ttl, ttls.get(name, ttl)), target=name, aliases=followed)
+    data = tuple([_record(wire, resource, known) for resource in records.get(name, {}).values()])
+    return Reply(NOERROR, records=data, ttl=min(ttl, ttls.get(name, ttl)), target=name, aliases=followed)
 
 
 def _redirected_at(name: bytes, redirected: dict[bytes, _Resource]) -> int:
@@ -189,15 +189,15 @@ def _redirected_at(name: bytes, redirected: dict[bytes, _Resource]) -> int:
 
 
 def _is_referral(flags: int, answers: list[_Resource], authority: list[_Resource]) -> bool:
-    """RFC 2308 2.2: a server that does not recurse points elsewhere. That is not a "no"."""
+    """Whether the reply is a referral of a server that does not recurse (RFC 2308 2.2): no answer, and no "no"."""
     types = {resource.rdtype for resource in authority}
     return not answers and not flags & _AUTHORITATIVE and _NS in types and _SOA not in types
 
 
 def _denial(wire: bytes, rcode: int, reply: Reply, authority: list[_Resource]) -> Reply:
-    """RFC 2308 5: "no" is good for the lesser of the SOA record's TTL and MINIMUM; without one, for now only."""
+    """A negative answer; its TTL is the smaller of the SOA record's TTL and MINIMUM, or 0 without SOA (RFC 2308 5)."""
     soa = next((resource for resource in authority if resource.rdtype == _SOA and resource.rdclass == _IN), None)
-    # CNAMEs that lead out of the reply are no "no": they keep their own TTL.
+    # CNAMEs that lead out of the reply are no negative answer: they keep their own TTL.
     ttl = reply.ttl if reply.aliases and rcode == NOERROR and soa is None else 0
     if soa is not None and soa.end - soa.start >= _SOA_MINIMUM_AT:
         ttl = min(reply.ttl, soa.ttl, int.from_bytes(wire[soa.end - 4 : soa.end], "big"))
@@ -205,7 +205,7 @@ def _denial(wire: bytes, rcode: int, reply: Reply, authority: list[_Resource]) -
 
 
 def _resources(wire: bytes, at: int, count: int, known: Known) -> Iterator[_Resource]:
-    """Resource records one after the other."""
+    """Read resource records one after the other; ValueError when malformed."""
     for _ in range(count):
         owner, at = read_name(wire, at, known)
         rdtype, rdclass, ttl, length = _FIXED.unpack_from(wire, at)
@@ -235,7 +235,7 @@ def _record(wire: bytes, resource: _Resource, known: Known) -> Record:
 
 
 def _strings(data: bytes) -> Iterator[bytes]:
-    """Character-strings (RFC 1035 3.3.14): one or more."""
+    """Read one or more character-strings (RFC 1035 3.3.14); ValueError when there is none."""
     if not data:
         raise ValueError("no character-string")
     at = 0
@@ -248,7 +248,7 @@ def _strings(data: bytes) -> Iterator[bytes]:
 
 
 def _name_in(wire: bytes, resource: _Resource, at: int, known: Known) -> bytes:
-    """The name that fills the rest of the record's data."""
+    """Read the name that fills the rest of a record's data; ValueError when it does not."""
     name, after = read_name(wire, at, known)
     if after != resource.end:
         raise ValueError("name does not fill its record")

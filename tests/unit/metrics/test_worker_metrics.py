@@ -7,7 +7,7 @@ import pytest
 
 from dmarcmilter.auth.results import DkimWord
 from dmarcmilter.dns import MessageLookup, Resolver
-from dmarcmilter.dns.observer import AnswerWord, Origin, Unwatched
+from dmarcmilter.dns.observer import AnswerWord, NoObserver, Origin
 from dmarcmilter.mail.message import UNCLEANABLE
 from dmarcmilter.metrics import families as f
 from dmarcmilter.metrics.board import lone_row
@@ -181,7 +181,7 @@ def watched():
     zone = {"a.example": {"TXT": ["a"]}, "nodata.example": {"MX": [(1, "mx.example")]}}
     with NameServer(zone, ttl=60) as server:
         tally = Tally()
-        yield server, Resolver([("127.0.0.1", server.port)], timeout=0.4, watch=tally), tally
+        yield server, Resolver([("127.0.0.1", server.port)], timeout=0.4, observer=tally), tally
 
 
 def of_dns(tally):
@@ -247,14 +247,14 @@ def test_servers_that_do_not_say(rcode, word):
 
         thread = threading.Thread(target=answer)
         thread.start()
-        MessageLookup(Resolver([server.getsockname()], timeout=2.0, watch=tally), 5.0, 10)("a.example", "TXT")
+        MessageLookup(Resolver([server.getsockname()], timeout=2.0, observer=tally), 5.0, 10)("a.example", "TXT")
         thread.join()
     assert of_dns(tally) == {"query": 1, word: 1}
 
 
 def test_nobody_listens():
     tally = Tally()
-    MessageLookup(Resolver([("127.0.0.1", 9)], timeout=0.5, watch=tally), 5.0, 10)("a.example", "TXT")
+    MessageLookup(Resolver([("127.0.0.1", 9)], timeout=0.5, observer=tally), 5.0, 10)("a.example", "TXT")
     assert of_dns(tally) == {"query": 1, "unreachable": 1}
 
 
@@ -268,7 +268,7 @@ def test_a_budget_that_is_spent(watched):
 
 
 def test_unwatched_takes_what_a_tally_takes():
-    for watch in (Unwatched(), Tally()):
-        watch.asked(Origin.CACHE)
-        watch.ended(AnswerWord.TCP, 1.0)
-        watch.strays(3)
+    for observer in (NoObserver(), Tally()):
+        observer.asked(Origin.CACHE)
+        observer.ended(AnswerWord.TCP, 1.0)
+        observer.strays(3)
