@@ -1,24 +1,22 @@
-"""The schema's history: numbered migrations, each in one transaction. A migration is never changed once released.
+"""The tables of the database, as numbered migrations, each run in one transaction. Never change one that was released.
 
-To change the tables: append a Migration, and change store.py to match (a test holds the two together).
+To change the tables, append a Migration. Columns of outcomes are filled by outcome_rows.py (a test compares the two).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
-from dmarcmilter.history.store import Store, StoreError
+from dmarcmilter.history.store import Connection, Store, StoreError, execute, rows
 
 LOCK = 0x646D6172
-"""Of PostgreSQL's advisory locks: one process migrates, the others wait."""
+"""Key of PostgreSQL's advisory lock: one process migrates, others wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
     number: int
     statements: tuple[str, ...]
-    """In SQL that both databases know, but for {id}, {bytes} and {flag}."""
+    """SQL that both databases understand once {id}, {bytes} and {flag} are replaced: see WORDS."""
 
 
 WORDS = {
@@ -127,7 +125,7 @@ MIGRATIONS: tuple[Migration, ...] = (
                 until BIGINT NOT NULL, at_rcpt INTEGER NOT NULL, detail TEXT NOT NULL,
                 PRIMARY KEY (organization, address))""",
             "CREATE INDEX ix_report_suppressions_address ON report_suppressions (address)",
-            # One refusal to anybody stood there for everybody: no entry says whose reports were refused.
+            # Its entries suppressed the reports of all organizations, and do not say whose were refused.
             "DROP TABLE report_addresses",
             """UPDATE report_deliveries SET state = 'pending', due = 0
                 WHERE state = 'refused' AND address IS NOT NULL AND substr(detail, 1, 17) = 'left alone after '
@@ -138,48 +136,47 @@ MIGRATIONS: tuple[Migration, ...] = (
 
 
 def migrate(store: Store, migrations: Sequence[Migration] = MIGRATIONS) -> int:
-    """Bring the database to the newest schema; the number of migrations applied.
+    """Bring the database to the newest schema; returns the number of migrations applied.
 
-    StoreError for a database that a newer program has changed: what it means is not known here.
+    StoreError for a database that a newer version of this program has changed.
     """
     if _is_newest(store, migrations):
         return 0
     applied = 0
-    while _one_step(store, migrations):
+    while _apply_next(store, migrations):
         applied += 1
     return applied
 
 
 def _is_newest(store: Store, migrations: Sequence[Migration]) -> bool:
-    """Asked first by reading, so that a command which only reads need not wait for writers."""
+    """Checked first by reading, so that a command that only reads need not wait for writers."""
     try:
-        with store.reading() as connection:
-            found = connection.execute(sa.text("SELECT max(number) FROM schema_version")).scalar()
-    except StoreError:  # no table yet, or no database: writing will tell
+        newest = store.query("SELECT max(number) AS number FROM schema_version")[0].number
+    except StoreError:  # no table yet, or no database: the writing transaction will tell
         return False
-    return bool(found == migrations[-1].number)
+    return bool(newest == migrations[-1].number)
 
 
-def _one_step(store: Store, migrations: Sequence[Migration]) -> bool:
-    """Apply the next migration, if there is one."""
+def _apply_next(store: Store, migrations: Sequence[Migration]) -> bool:
+    """Apply the next migration; False if there is none."""
     with store.writing() as connection:
-        _lock(connection)
-        connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS schema_version (number INTEGER NOT NULL PRIMARY KEY)")
-        current = connection.execute(sa.text("SELECT coalesce(max(number), 0) FROM schema_version")).scalar_one()
+        _lock(connection, store)
+        execute(connection, "CREATE TABLE IF NOT EXISTS schema_version (number INTEGER NOT NULL PRIMARY KEY)")
+        current = rows(connection, "SELECT coalesce(max(number), 0) AS number FROM schema_version")[0].number
         newest = migrations[-1].number
         if current > newest:
             raise StoreError(f"the database has schema {current}, this program knows up to {newest}: upgrade it")
-        following = next((found for found in migrations if found.number > current), None)
-        if following is None:
+        migration = next((migration for migration in migrations if migration.number > current), None)
+        if migration is None:
             return False
-        words = WORDS[connection.dialect.name]
-        for statement in following.statements:
-            connection.exec_driver_sql(statement.format_map(words))
-        connection.execute(sa.text("INSERT INTO schema_version (number) VALUES (:n)"), {"n": following.number})
+        words = WORDS["sqlite" if store.is_sqlite else "postgresql"]
+        for statement in migration.statements:
+            execute(connection, statement.format_map(words))
+        execute(connection, "INSERT INTO schema_version (number) VALUES (:number)", number=migration.number)
     return True
 
 
-def _lock(connection: sa.Connection) -> None:
-    """SQLite's writers are one at a time anyway."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+def _lock(connection: Connection, store: Store) -> None:
+    """Let other processes wait. SQLite has one writer at a time anyway."""
+    if not store.is_sqlite:
+        rows(connection, "SELECT pg_advisory_xact_lock(:key)", key=LOCK)

@@ -1,14 +1,16 @@
-"""Retention: what is older than the operator wants goes, and with it the shared rows that nobody uses any more."""
+"""Delete outcomes that are older than the operator wants, and the shared rows that only they used."""
 
 from datetime import datetime, timedelta
 
 from dmarcmilter.history.store import Store, execute
 
 ROWS_AT_ONCE = 20_000
-"""Outcomes deleted in one transaction: the ingest of a SQLite store waits no longer than for these."""
+"""Outcomes deleted in one transaction. The ingest of a SQLite database waits no longer than for these."""
 
-# In this order: each removes what the one before it left unused.
-UNUSED = (
+_DELETE_OUTCOMES = "DELETE FROM outcomes WHERE id IN (SELECT id FROM outcomes WHERE day < :day LIMIT :rows)"
+_NEXT_GENERATION = "UPDATE state SET value = value + 1 WHERE name = 'generation'"
+# In this order: each deletes what the one before it left unused.
+_DELETE_UNUSED = (
     "DELETE FROM verdicts WHERE id IN (SELECT id FROM verdicts EXCEPT SELECT verdict_id FROM outcomes)",
     "DELETE FROM signatures WHERE verdict_id IN (SELECT verdict_id FROM signatures EXCEPT SELECT id FROM verdicts)",
     "DELETE FROM overrides WHERE verdict_id IN (SELECT verdict_id FROM overrides EXCEPT SELECT id FROM verdicts)",
@@ -18,34 +20,27 @@ UNUSED = (
 
 
 def first_day_kept(now: datetime, days: int) -> int:
-    """The day number of today less `days`."""
+    """The day (YYYYMMDD) that is `days` before today."""
     day = now.date() - timedelta(days=days)
     return day.year * 10_000 + day.month * 100 + day.day
 
 
 def purge(store: Store, first_day: int) -> int:
-    """Remove outcomes of the days before `first_day` (YYYYMMDD); how many there were. StoreError."""
+    """Delete outcomes of the days before `first_day` (YYYYMMDD); returns their number. StoreError."""
     total = 0
-    while deleted := _some(store, first_day):
+    while deleted := store.change(_DELETE_OUTCOMES, day=first_day, rows=ROWS_AT_ONCE):
         total += deleted
     if total:
-        _remove_unused(store)
+        _delete_unused(store)
     return total
 
 
-def _some(store: Store, first_day: int) -> int:
-    with store.writing() as connection:
-        return execute(
-            connection,
-            "DELETE FROM outcomes WHERE id IN (SELECT id FROM outcomes WHERE day < :day LIMIT :rows)",
-            day=first_day,
-            rows=ROWS_AT_ONCE,
-        )
+def _delete_unused(store: Store) -> None:
+    """Delete shared rows that no outcome uses.
 
-
-def _remove_unused(store: Store) -> None:
-    """Writers remember ids of shared rows. The new generation makes them forget; taken first, it keeps them out."""
+    Raising the generation first keeps writers out, and makes them forget the ids that they remember.
+    """
     with store.writing() as connection:
-        execute(connection, "UPDATE state SET value = value + 1 WHERE name = 'generation'")
-        for statement in UNUSED:
+        execute(connection, _NEXT_GENERATION)
+        for statement in _DELETE_UNUSED:
             execute(connection, statement)

@@ -1,7 +1,7 @@
-"""The store: the tables as SQLAlchemy Core sees them, and connections to SQLite or PostgreSQL.
+"""The database: connections to SQLite or PostgreSQL, and the functions that run SQL on them.
 
-docs/history.md explains the tables; schema.py makes them. A message is one row of `outcomes`; what many messages have
-in common (the verdict with its identifiers, the policy record, the client) is stored once and shared.
+SQL is written as text with named values (:name) that both databases understand. docs/history.md explains the tables;
+migrations.py creates them, and outcome_rows.py says which column holds what of an outcome.
 """
 
 import os
@@ -20,142 +20,19 @@ from dmarcmilter.history.database_url import without_password
 Connection = sa.Connection
 
 STREAM_ROWS = 1000
-"""Held in memory at once when a result is streamed."""
-
-metadata = sa.MetaData()
-
-policies = sa.Table(
-    "policies",
-    metadata,
-    sa.Column("id", sa.BigInteger, primary_key=True),
-    sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
-    sa.Column("domain", sa.Text, nullable=False, index=True),
-    sa.Column("record", sa.Text, nullable=False),
-    sa.Column("discovery", sa.Text, nullable=False),
-    sa.Column("usable", sa.Boolean, nullable=False),
-    sa.Column("p", sa.Text, nullable=False),
-    sa.Column("sp", sa.Text),
-    sa.Column("np", sa.Text),
-    sa.Column("adkim", sa.Text, nullable=False),
-    sa.Column("aspf", sa.Text, nullable=False),
-    sa.Column("pct", sa.Integer),
-    sa.Column("t", sa.Text),
-    sa.Column("psd", sa.Text, nullable=False),
-    sa.Column("fo", sa.Text, nullable=False),
-    sa.Column("rua", sa.Text, nullable=False),
-    sa.Column("ruf", sa.Text, nullable=False),
-)
-
-verdicts = sa.Table(
-    "verdicts",
-    metadata,
-    sa.Column("id", sa.BigInteger, primary_key=True),
-    sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
-    sa.Column("policy_id", sa.BigInteger, index=True),
-    sa.Column("author_domain", sa.Text),
-    sa.Column("author_problem", sa.Text),
-    sa.Column("organizational_domain", sa.Text),
-    sa.Column("mail_from_domain", sa.Text),
-    sa.Column("spf_result", sa.Text, nullable=False),
-    sa.Column("spf_domain", sa.Text),
-    sa.Column("spf_scope", sa.Text, nullable=False),
-    sa.Column("spf_aligned", sa.Boolean, nullable=False),
-    sa.Column("dkim_aligned", sa.Boolean, nullable=False),
-    sa.Column("arc_result", sa.Text, nullable=False),
-    sa.Column("dmarc_result", sa.Text, nullable=False),
-    sa.Column("tag", sa.Text),
-    sa.Column("published", sa.Text),
-    sa.Column("requested", sa.Text),
-    sa.Column("sampled_out", sa.Boolean, nullable=False),
-    sa.Column("mode", sa.Text, nullable=False),
-    sa.Column("disposition", sa.Text, nullable=False),
-    sa.Column("action", sa.Text, nullable=False),
-    sa.Column("would", sa.Text, nullable=False),
-    sa.Column("detail", sa.Text, nullable=False),
-)
-
-signatures = sa.Table(
-    "signatures",
-    metadata,
-    sa.Column("verdict_id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("result", sa.Text, nullable=False),
-    sa.Column("domain", sa.Text),
-    sa.Column("selector", sa.Text),
-    sa.Column("algorithm", sa.Text),
-    sa.Column("testing", sa.Boolean, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-)
-
-overrides = sa.Table(
-    "overrides",
-    metadata,
-    sa.Column("verdict_id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("type", sa.Text, nullable=False),
-    sa.Column("rfc7489", sa.Text, nullable=False),
-    sa.Column("comment", sa.Text, nullable=False),
-    sa.Column("entry", sa.Text),
-)
-
-clients = sa.Table(
-    "clients",
-    metadata,
-    sa.Column("id", sa.BigInteger, primary_key=True),
-    sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
-    sa.Column("ip", sa.Text),
-    sa.Column("helo", sa.Text),
-)
-
-outcomes = sa.Table(
-    "outcomes",
-    metadata,
-    sa.Column("id", sa.BigInteger, primary_key=True),
-    sa.Column("day", sa.Integer, nullable=False),
-    sa.Column("time", sa.BigInteger, nullable=False, index=True),
-    sa.Column("queue_id", sa.Text, index=True),
-    sa.Column("verdict_id", sa.BigInteger, nullable=False),
-    sa.Column("client_id", sa.BigInteger, nullable=False),
-    sa.Column("size", sa.BigInteger, nullable=False),
-    sa.Column("dns_queries", sa.Integer, nullable=False),
-    sa.Column("dns_cache_hits", sa.Integer, nullable=False),
-    sa.Column("dns_microseconds", sa.BigInteger, nullable=False),
-    sa.Column("microseconds", sa.BigInteger, nullable=False),
-    sa.Column("message_id_hash", sa.BigInteger, index=True),
-    sa.Column("detail", sa.Text),
-    sa.Index("ix_outcomes_day", "day", "verdict_id", "client_id"),
-)
-
-journal_files = sa.Table(
-    "journal_files",
-    metadata,
-    sa.Column("digest", sa.LargeBinary, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("position", sa.BigInteger, nullable=False),
-    sa.Column("outcomes", sa.BigInteger, nullable=False),
-    sa.Column("unreadable", sa.BigInteger, nullable=False),
-)
-
-state = sa.Table(
-    "state",
-    metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("value", sa.BigInteger, nullable=False),
-)
-
-schema_version = sa.Table("schema_version", metadata, sa.Column("number", sa.Integer, primary_key=True))
+"""Rows of a streamed result held in memory at once."""
 
 
 class StoreError(Exception):
-    """The database cannot be used now: it is down, full, locked, or not the one we know. Trying again may help."""
+    """The database cannot be used now: it is down, full, locked, or of another version. Trying again may help."""
 
 
 class UnacceptableError(Exception):
-    """The database refuses these values, now and always."""
+    """The database refuses these values, and always will."""
 
 
 class Store:
-    """One database. Short transactions; nothing of it is in the way of mail."""
+    """One database, used in short transactions. Mail never waits for it."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -163,11 +40,11 @@ class Store:
         except (exc.ArgumentError, ImportError) as error:
             raise StoreError(f"[history] database: {_one_line(error)}") from error
         except ValueError:
-            # A port that is none, where a part of the password may stand: its text is not repeated, nor is its cause.
+            # Not a port number: it may be part of a password, so neither the text nor the cause is shown.
             raise StoreError("[history] database: not an address of a database") from None
         self._url = without_password(url)
         self._opened: tuple[int, int] | None = None
-        """Which file a connection is to, for SQLite."""
+        """Device and inode of the SQLite file that connections have open."""
         if self.is_sqlite:
             event.listen(self._engine, "connect", self._on_connect)
 
@@ -177,14 +54,14 @@ class Store:
 
     @property
     def is_missing(self) -> bool:
-        """A SQLite file that nobody has made yet; opening it would make it. StoreError when that cannot be seen."""
+        """Whether the SQLite file does not exist; opening it would create it. StoreError if that cannot be seen."""
         try:
             if self._file is not None:
                 self._file.stat()
         except (FileNotFoundError, NotADirectoryError):
             return True
         except OSError as error:
-            raise StoreError(self._said(error.strerror or str(error))) from error
+            raise StoreError(self._message(error.strerror or str(error))) from error
         return False
 
     @property
@@ -196,8 +73,8 @@ class Store:
         self._opened = _inode(self._file)
 
     def must_be_the_same(self) -> None:
-        """StoreError for a SQLite file that was removed or replaced: what is open still takes rows, and nobody would
-        ever see them.
+        """StoreError if the SQLite file was removed or replaced: an open connection would still accept rows, and they
+        would be lost.
         """
         if self._opened is not None and _inode(self._file) != self._opened:
             self._opened = None
@@ -206,25 +83,25 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """A transaction: all of it or nothing. StoreError or UnacceptableError."""
+        """A transaction that is committed as a whole or not at all. StoreError or UnacceptableError."""
         self.must_be_the_same()
         try:
-            with self._trouble(), self._engine.begin() as connection:
+            with self._translated_errors(), self._engine.begin() as connection:
                 yield connection
         except (ValueError, OverflowError, TypeError, KeyError) as error:
-            # What drivers raise for values that they cannot send, and we for records without what we need.
+            # Drivers raise these for values that they cannot send, and we for records that lack a key.
             raise UnacceptableError(f"{type(error).__name__}: {error}") from error
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A view of one moment, that waits for no writer and holds none up. StoreError."""
+        """A view of one moment. It waits for no writer, and no writer waits for it. StoreError."""
         self.must_be_the_same()
-        with self._trouble():
+        with self._translated_errors():
             with self._engine.connect().execution_options(**self._reader()) as connection:
                 before = self._unlocked_state()
                 yield connection
             if self._unlocked_state() != before:
-                raise StoreError(self._said("it changed while it was read: run this command again"))
+                raise StoreError(self._message("it changed while it was read: run this command again"))
 
     def query(self, sql: str, **values: Any) -> list[Any]:
         """The rows of one query, in a transaction of its own."""
@@ -237,30 +114,30 @@ class Store:
             return execute(connection, sql, **values)
 
     def _unlocked_state(self) -> tuple[int, int, bool] | None:
-        """What shows that a file which is read without locks was written to; None: it is read with locks."""
+        """Values that change when a file that is read without locks is written to; None if it is read with locks."""
         if self._file is None or not database_engine.only_readable(str(self._file)):
             return None
         try:
-            found = self._file.stat()
+            status = self._file.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size, os.path.exists(f"{self._file}-wal")  # noqa: PTH110
+        return status.st_mtime_ns, status.st_size, os.path.exists(f"{self._file}-wal")  # noqa: PTH110
 
     @contextmanager
-    def _trouble(self) -> Iterator[None]:
-        """What the database says, sorted into values that it will never take, and all else, which may pass.
+    def _translated_errors(self) -> Iterator[None]:
+        """Turn SQLAlchemy's errors into UnacceptableError for values that the database never accepts, else StoreError.
 
-        When in doubt it passes: what is tried again is not lost.
+        In doubt StoreError: what is tried again is not lost.
         """
         try:
             yield
         except (exc.DataError, exc.IntegrityError) as error:
             raise UnacceptableError(_one_line(error)) from error
         except exc.SQLAlchemyError as error:
-            raise StoreError(self._said(_one_line(error))) from error
+            raise StoreError(self._message(_one_line(error))) from error
 
-    def _said(self, text: str) -> str:
-        """With the database's file or address, and what can be done."""
+    def _message(self, text: str) -> str:
+        """An error with the database's file or address, and what can be done."""
         return f"{self._file or self._url}: {text}{_advice(text, self._file)}"
 
     def _reader(self) -> dict[str, Any]:
@@ -272,36 +149,46 @@ class Store:
 
 @lru_cache(maxsize=1024)
 def _text(sql: str) -> sa.TextClause:
-    """Parsed once: statements are few and called often."""
+    """A statement, parsed once: there are few, and they are run often."""
     return sa.text(sql)
 
 
+@lru_cache(maxsize=64)
+def _text_with_lists(sql: str, names: tuple[str, ...]) -> sa.TextClause:
+    return sa.text(sql).bindparams(*(sa.bindparam(name, expanding=True) for name in names))
+
+
 def rows(connection: sa.Connection, sql: str, **values: Any) -> list[Any]:
-    """The rows of a query, for modules that need no more of SQLAlchemy than this."""
+    """The rows of a query."""
     return list(connection.execute(_text(sql), values))
 
 
+def rows_in(connection: sa.Connection, sql: str, **lists: Sequence[Any]) -> list[Any]:
+    """The rows of a query with `column IN :name`, for lists of values."""
+    return list(connection.execute(_text_with_lists(sql, tuple(lists)), lists))
+
+
 def execute(connection: sa.Connection, sql: str, **values: Any) -> int:
-    """The number of rows that a statement changed."""
+    """Run a statement; returns the number of rows that it changed."""
     return connection.execute(_text(sql), values).rowcount
 
 
 def execute_many(connection: sa.Connection, sql: str, values: Sequence[Mapping[str, Any]]) -> None:
-    """One statement with many sets of values."""
+    """Run one statement once for each set of values."""
     if values:
         connection.execute(_text(sql), values)
 
 
 def stream(connection: sa.Connection, sql: str, *, at_once: int = STREAM_ROWS, **values: Any) -> Iterator[Any]:
-    """The same for results that may not fit into memory: at most `at_once` rows are held."""
+    """The rows of a query that may not fit into memory: at most `at_once` are held."""
     # An option of this statement alone: the connection's own would hold for all that follow.
-    with connection.execute(_text(sql), values, execution_options={"yield_per": at_once}) as found:
-        yield from found
+    with connection.execute(_text(sql), values, execution_options={"yield_per": at_once}) as result:
+        yield from result
 
 
 def _advice(text: str, file: Path | None) -> str:
     if "readonly database" in text:
-        return " (only root and the filter's user may write it; an older schema is renewed by `history ingest`)"
+        return " (only root and the filter's user may write to it; `history ingest` upgrades an older schema)"
     if file is not None and "unable to open" in text:
         return " (not readable for this user, or its folder does not exist)"
     return " (only root, the filter's user and members of its group may read it)" if "ermission denied" in text else ""
@@ -309,10 +196,10 @@ def _advice(text: str, file: Path | None) -> str:
 
 def _inode(path: Path | None) -> tuple[int, int] | None:
     try:
-        found = path.stat() if path else None
+        status = path.stat() if path else None
     except OSError:
         return None
-    return (found.st_dev, found.st_ino) if found else None
+    return (status.st_dev, status.st_ino) if status else None
 
 
 def _one_line(error: Exception) -> str:

@@ -1,74 +1,82 @@
-"""Lines of the journal into the store: rows and the position in the file in one transaction, so exactly once."""
+"""Write outcomes and the position in their journal file in one transaction, so that each outcome is written once.
 
-from collections.abc import Iterable, Sequence
+The columns of the tables and how they follow from an outcome are in outcome_rows.py; rows are inserted by their names.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
-from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-
-from dmarcmilter.history import outcome_rows, store
+from dmarcmilter.history import outcome_rows
 from dmarcmilter.history.outcome_rows import Line, Row
-from dmarcmilter.history.store import Store, UnacceptableError
+from dmarcmilter.history.store import Connection, Store, UnacceptableError, execute, execute_many, rows, rows_in
 
 MAX_REMEMBERED = 200_000
-"""Ids of shared rows kept in memory, for each table; beyond it they are asked for again."""
-ASKED_AT_ONCE = 500
-"""Digests in one query: old SQLite takes 999 parameters."""
+"""Ids of shared rows kept in memory, for each table. Beyond it the oldest are read from the database again."""
+DIGESTS_AT_ONCE = 500
+"""Digests in one query: old versions of SQLite take 999 parameters."""
 
 Ids = dict[bytes, int]
+"""Ids of the rows of one table, by their digest."""
+
+_POSITION = "SELECT position, unreadable FROM journal_files WHERE digest = :digest"
+# Moves only from where this reading started.
+_ADVANCE = """
+    UPDATE journal_files SET position = :end, outcomes = outcomes + :outcomes, unreadable = unreadable + :unreadable
+    WHERE digest = :digest AND position = :start"""
+_GENERATION = "SELECT value FROM state WHERE name = 'generation'"
 
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """Of one journal file, from where it was read to where the next reading starts."""
+    """A part of a journal file that is written: from `start` to `end`, where the next reading starts."""
 
     digest: bytes
     name: str
     start: int
     end: int
     unreadable: int
+    """Lines that could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
+    """How far a journal file was read."""
+
     position: int
     unreadable: int
-    """Lines."""
+    """Lines that could not be read."""
 
 
 class Writer:
-    """Keeps the ids of shared rows that it has seen, for as long as no purge may have taken them."""
+    """Writes outcomes. Remembers the ids of shared rows until rows are deleted."""
 
-    def __init__(self, target: Store) -> None:
-        self._store = target
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._verdicts: Ids = {}
         self._clients: Ids = {}
         self._generation = -1
 
     def reached(self, digest: bytes) -> Reached:
-        """How far this journal file has been read."""
-        files = store.journal_files
-        with self._store.reading() as connection:
-            query = sa.select(files.c.position, files.c.unreadable).where(files.c.digest == digest)
-            found = connection.execute(query).one_or_none()
-        return Reached(found.position, found.unreadable) if found else Reached(0, 0)
+        """How far this journal file was read."""
+        files = self._store.query(_POSITION, digest=digest)
+        return Reached(files[0].position, files[0].unreadable) if files else Reached(0, 0)
 
     def write(self, lines: Sequence[Line], advance: Advance) -> bool:
-        """All or nothing; False: another process has read these lines already."""
+        """Write all lines or none; False if another process has read them already."""
         with self._store.writing() as connection:
             self._forget_if_purged(connection)
             if not _advanced(connection, advance, len(lines)):
                 return False
             verdicts, clients = self._insert(connection, lines)
-        # Only now: what a failed transaction was told may never have been.
+        # Only after the commit: ids of a transaction that failed may never have existed.
         _remember(self._verdicts, verdicts)
         _remember(self._clients, clients)
         return True
 
     def refusal(self, line: Line) -> str:
-        """Why the database would not take this line; empty: it would. Nothing is written."""
+        """Why the database refuses this line; empty if it does not. Writes nothing."""
         try:
             with self._store.writing() as connection:
                 self._insert(connection, [line])
@@ -77,37 +85,38 @@ class Writer:
             return str(error)
         return ""
 
-    def _insert(self, connection: sa.Connection, lines: Sequence[Line]) -> tuple[Ids, Ids]:
+    def _insert(self, connection: Connection, lines: Sequence[Line]) -> tuple[Ids, Ids]:
         verdicts = self._verdict_ids(connection, lines)
         clients = self._client_ids(connection, lines)
-        found = [
+        outcomes = [
             line.outcome | {"verdict_id": verdicts[line.verdict_digest], "client_id": clients[line.client_digest]}
             for line in lines
         ]
-        if found:
-            connection.execute(sa.insert(store.outcomes), found)
+        _insert(connection, "outcomes", outcomes)
         return verdicts, clients
 
-    def _forget_if_purged(self, connection: sa.Connection) -> None:
-        """A purge removes shared rows; it and this transaction wait for each other on this row."""
-        state = store.state
-        generation = connection.execute(
-            sa.select(state.c.value).where(state.c.name == "generation").with_for_update(read=True)
-        ).scalar_one()
+    def _forget_if_purged(self, connection: Connection) -> None:
+        """Forget all ids if shared rows were deleted since they were read.
+
+        On PostgreSQL the lock of this row makes this transaction and a deletion wait for each other. SQLite has one
+        writer at a time anyway.
+        """
+        lock = "" if self._store.is_sqlite else " FOR SHARE"
+        generation = rows(connection, _GENERATION + lock)[0].value
         if generation != self._generation:
             self._verdicts.clear()
             self._clients.clear()
             self._generation = generation
 
-    def _client_ids(self, connection: sa.Connection, lines: Sequence[Line]) -> Ids:
+    def _client_ids(self, connection: Connection, lines: Sequence[Line]) -> Ids:
         wanted = {line.client_digest: line for line in lines}
-        known, missing = _known(connection, store.clients, wanted, self._clients)
+        known, missing = _known(connection, "clients", wanted, self._clients)
         new = [outcome_rows.client(wanted[digest].record) | {"digest": digest} for digest in missing]
-        return known | _added(connection, store.clients, new)
+        return known | _added(connection, "clients", new)
 
-    def _verdict_ids(self, connection: sa.Connection, lines: Sequence[Line]) -> Ids:
+    def _verdict_ids(self, connection: Connection, lines: Sequence[Line]) -> Ids:
         wanted = {line.verdict_digest: line for line in lines}
-        known, missing = _known(connection, store.verdicts, wanted, self._verdicts)
+        known, missing = _known(connection, "verdicts", wanted, self._verdicts)
         records = {digest: wanted[digest].record for digest in missing}
         policies = _policy_ids(connection, records.values())
         new = []
@@ -115,72 +124,75 @@ class Writer:
             policy = outcome_rows.policy(record)
             policy_id = policies[policy[0]] if policy else None
             new.append(outcome_rows.verdict(record) | {"digest": digest, "policy_id": policy_id})
-        ids = _added(connection, store.verdicts, new)
-        for table, columns in ((store.signatures, outcome_rows.signatures), (store.overrides, outcome_rows.overrides)):
+        ids = _added(connection, "verdicts", new)
+        for table, columns in (("signatures", outcome_rows.signatures), ("overrides", outcome_rows.overrides)):
             parts = [row | {"verdict_id": ids[digest]} for digest in missing for row in columns(records[digest])]
-            _insert_if_new(connection, table, parts)
+            _insert(connection, table, parts)
         return known | ids
 
 
-def _advanced(connection: sa.Connection, advance: Advance, outcomes: int) -> bool:
-    """Move the position, if it still is where this reading started."""
-    files = store.journal_files
-    start = {"digest": advance.digest, "name": advance.name, "position": 0, "outcomes": 0, "unreadable": 0}
+def _advanced(connection: Connection, advance: Advance, outcomes: int) -> bool:
+    """Move the position in the journal file; False if it is not where this reading started."""
     if advance.start == 0:
-        _insert_if_new(connection, files, [start])
-    moved = connection.execute(
-        sa.update(files)
-        .where(files.c.digest == advance.digest, files.c.position == advance.start)
-        .values(
-            position=advance.end,
-            outcomes=files.c.outcomes + outcomes,
-            unreadable=files.c.unreadable + advance.unreadable,
-        )
+        start = {"digest": advance.digest, "name": advance.name, "position": 0, "outcomes": 0, "unreadable": 0}
+        _insert(connection, "journal_files", [start])
+    moved = execute(
+        connection,
+        _ADVANCE,
+        digest=advance.digest,
+        start=advance.start,
+        end=advance.end,
+        outcomes=outcomes,
+        unreadable=advance.unreadable,
     )
-    return moved.rowcount == 1
+    return moved == 1
 
 
-def _policy_ids(connection: sa.Connection, records: Iterable[outcome_rows.Record]) -> Ids:
+def _policy_ids(connection: Connection, records: Iterable[outcome_rows.Record]) -> Ids:
     wanted = dict(filter(None, map(outcome_rows.policy, records)))
-    known, missing = _known(connection, store.policies, wanted, {})
-    return known | _added(connection, store.policies, [wanted[digest] | {"digest": digest} for digest in missing])
+    known, missing = _known(connection, "policies", wanted, {})
+    return known | _added(connection, "policies", [wanted[digest] | {"digest": digest} for digest in missing])
 
 
-def _known(
-    connection: sa.Connection, table: sa.Table, wanted: Iterable[bytes], remembered: Ids
-) -> tuple[Ids, list[bytes]]:
-    """The ids that are there, and the digests that are not.
+def _known(connection: Connection, table: str, wanted: Iterable[bytes], remembered: Ids) -> tuple[Ids, list[bytes]]:
+    """The ids of rows that exist, and the digests of those that do not.
 
-    These are sorted: all writers insert in the same order, so none waits for one that waits for it.
+    These are sorted: all writers insert in the same order, so that no two wait for each other.
     """
     known = {digest: remembered[digest] for digest in wanted if digest in remembered}
-    known |= _asked(connection, table, [digest for digest in wanted if digest not in known])
+    known |= _ids(connection, table, [digest for digest in wanted if digest not in known])
     return known, sorted(digest for digest in wanted if digest not in known)
 
 
-def _asked(connection: sa.Connection, table: sa.Table, digests: list[bytes]) -> Ids:
-    found: Ids = {}
-    for start in range(0, len(digests), ASKED_AT_ONCE):
-        some = digests[start : start + ASKED_AT_ONCE]
-        query = sa.select(table.c.digest, table.c.id).where(table.c.digest.in_(some))
-        found.update((bytes(digest), number) for digest, number in connection.execute(query))
-    return found
+def _ids(connection: Connection, table: str, digests: Sequence[bytes]) -> Ids:
+    ids: Ids = {}
+    for start in range(0, len(digests), DIGESTS_AT_ONCE):
+        batch = digests[start : start + DIGESTS_AT_ONCE]
+        sql = f"SELECT digest, id FROM {table} WHERE digest IN :digests"  # noqa: S608  tables of this module
+        ids.update((bytes(row.digest), row.id) for row in rows_in(connection, sql, digests=batch))
+    return ids
 
 
-def _added(connection: sa.Connection, table: sa.Table, new: list[Row]) -> Ids:
-    """Insert what nobody else has inserted meanwhile, and ask for the ids of all."""
-    _insert_if_new(connection, table, new)
-    return _asked(connection, table, [row["digest"] for row in new])
+def _added(connection: Connection, table: str, new: Sequence[Row]) -> Ids:
+    """Insert the rows that no other writer has inserted meanwhile, and read the ids of all."""
+    _insert(connection, table, new)
+    return _ids(connection, table, [row["digest"] for row in new])
 
 
-def _insert_if_new(connection: sa.Connection, table: sa.Table, new: list[Row]) -> None:
-    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
+def _insert(connection: Connection, table: str, new: Sequence[Mapping[str, object]]) -> None:
+    """Insert rows of the same columns. Those whose key exists already are left out."""
     if new:
-        connection.execute(dialect.insert(table).on_conflict_do_nothing(), new)
+        execute_many(connection, _insert_sql(table, tuple(new[0])), new)
+
+
+@lru_cache(maxsize=64)
+def _insert_sql(table: str, columns: tuple[str, ...]) -> str:
+    values = ", ".join(f":{column}" for column in columns)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values}) ON CONFLICT DO NOTHING"  # noqa: S608
 
 
 def _remember(memory: Ids, ids: Ids) -> None:
-    """The oldest go first, when it is full."""
+    """Add ids; when there are too many, the oldest go first."""
     memory.update(ids)
     for digest in list(islice(memory, max(0, len(memory) - MAX_REMEMBERED))):
         del memory[digest]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dmarcmilter.history.store import metadata, rows
+from dmarcmilter.history.store import rows
 
 SETTINGS = "-c listen_addresses='' -c fsync=off -c shared_buffers=16MB -c max_connections=30"
 """On a socket in its own folder only. No power failure is tested."""
@@ -109,7 +109,3 @@ def new_url(kind, folder):
 def ask(store, sql, **values):
     with store.reading() as connection:
         return [tuple(row) for row in rows(connection, sql, **values)]
-
-
-def metadata_of(table):
-    return metadata.tables[table]
