@@ -60,11 +60,16 @@ class Source:
 
 @click.command()
 @config_option
-@click.option("--ip", "client", metavar="ADDRESS", help="The SMTP client's address; default: see above.")
-@click.option("--helo", metavar="NAME", help="Default: see above.")
-@click.option("--mail-from", "mail_from", metavar="ADDRESS", help='"" is the null sender; default: see above.')
+@click.option("--ip", "client", metavar="ADDRESS", help="The SMTP client's address; default: from the message.")
+@click.option("--helo", metavar="NAME", help="The client's HELO name; default: from the message.")
+@click.option(
+    "--mail-from",
+    "mail_from",
+    metavar="ADDRESS",
+    help='The envelope sender, "" is the null one; default: from the message.',
+)
 @click.option("--rcpt", "recipients", multiple=True, metavar="ADDRESS")
-@click.option("--queue-id", default="-", metavar="ID", help="To be shown in the result.")
+@click.option("--queue-id", default="-", metavar="ID", help="A queue id to show in the result.")
 @language_option
 @json_option
 @click.argument("message", metavar="MESSAGE.eml")
@@ -80,13 +85,13 @@ def check(
     *,
     as_json: bool,
 ) -> None:
-    """Evaluate a message (- is standard input) as the daemon would, and explain.
+    """Evaluate a message (- is standard input) as the filter would, and explain the result.
 
     An mbox file is read message by message. What --ip, --helo and --mail-from do not give is taken from the message:
-    the client from the newest Received field about one outside of [ignore] networks, the sender from Return-Path. The
-    output says so, and where it is a guess: fields that no host of yours wrote are the sender's own.
+    the client from the newest Received field about one outside [ignore] networks, the sender from Return-Path. The
+    output says so, and marks guesses: a sender can write any field that no host of yours wrote.
 
-    Exit status: 0 for pass or no policy, 1 when it fails a policy, 2 for an error; of an mbox file the worst.
+    Exit status: 0 for pass or no policy, 1 when it fails a policy, 2 for an error; the highest for an mbox file.
     """
     config = load(path)
     address = None

@@ -23,7 +23,7 @@ EXIT_FOUND = 1
 
 @click.group()
 def config() -> None:
-    """Check, show or make a conf file."""
+    """Check, show or convert a conf file."""
 
 
 config.add_command(from_opendmarc)
@@ -31,13 +31,13 @@ config.add_command(from_opendmarc)
 
 @config.command("check")
 @click.argument("path", metavar="[FILE]", default="")
-@click.option("--live", is_flag=True, help="Also try: name servers, journal, database, relay, Postfix, the filter.")
-@click.option("--strict", is_flag=True, help="Warnings, too, make the exit status 1.")
+@click.option("--live", is_flag=True, help="Also test name servers, journal, database, relay, Postfix and the filter.")
+@click.option("--strict", is_flag=True, help="Exit with 1 for warnings, too.")
 @click.option(
     "--user",
     default="",
     metavar="NAME",
-    help="The user that the filter runs as; default: as systemd's unit says. Its rights are tried when run as root.",
+    help="The user that the filter runs as, whose rights are tested when run by root; default: the systemd unit's.",
 )
 @click.option("--postfix", "postfix_directory", default="", metavar="DIR", help="Postfix's configuration directory.")
 @click.option(
@@ -45,13 +45,13 @@ config.add_command(from_opendmarc)
     "pid",
     type=int,
     metavar="PID",
-    help="Check the conf file of the filter with this process id, and only whether a reload would take it over.",
+    help="Check only whether the filter with this process id would accept its conf file on reload.",
 )
 @json_option
 def check(
     path: str, user: str, postfix_directory: str, pid: int | None, *, live: bool, strict: bool, as_json: bool
 ) -> None:
-    """Validate FILE, and warn of settings that silently do not enforce, or do not fit this machine.
+    """Validate FILE, and warn of settings that do not enforce or do not fit this machine.
 
     FILE is /etc/dmarcmilter/dmarcmilter.toml unless given. One line for each finding: error, warning or ok. Without
     --live nothing is sent and nothing written.
@@ -118,7 +118,7 @@ def _tell(path: str, found: list[Finding], *, as_json: bool) -> None:
 
 @config.command("show")
 @click.argument("path", metavar="[FILE]", default="")
-@click.option("-n", "--changed", "only_changed", is_flag=True, help="Only what differs from the defaults.")
+@click.option("-n", "--changed", "only_changed", is_flag=True, help="Only settings that differ from the defaults.")
 def show(path: str, *, only_changed: bool) -> None:
     """Print the effective settings as TOML. Passwords of databases are left out.
 

@@ -25,11 +25,16 @@ database = "sqlite:///{state}/history.db"
 
 
 @click.command()
-@click.option("--stay", is_flag=True, help="Then start a filter with its state in a folder, and keep it running.")
+@click.option("--stay", is_flag=True, help="Afterwards start a filter and keep it running.")
 @click.option("--state", default="state", show_default=True, metavar="FOLDER")
-@click.option("--socket", default="inet:8893@127.0.0.1", show_default=True, help="For --stay.")
+@click.option(
+    "--socket",
+    default="inet:8893@127.0.0.1",
+    show_default=True,
+    help="The socket of the filter that --stay keeps running.",
+)
 def demo(state: str, socket: str, *, stay: bool) -> None:
-    """Show the filter doing its job on sample messages."""
+    """Show the filter at work on sample messages."""
     try:
         show()
     except RuntimeError as error:

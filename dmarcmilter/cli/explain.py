@@ -16,18 +16,18 @@ QUEUE_ID = re.compile(r"[A-Za-z0-9._+-]{1,100}")
 
 @click.command()
 @config_option
-@click.option("--since", type=When(), metavar="WHEN", help=f"Not before: {FORMS}; default: no limit.")
-@click.option("--all", "everywhere", is_flag=True, help="Search on where something was found: ids are used again.")
+@click.option("--since", type=When(), metavar="WHEN", help=f"Earliest time: {FORMS}; default: no limit.")
+@click.option("--all", "everywhere", is_flag=True, help="Search all places, also after a match: MTAs reuse ids.")
 @language_option
 @json_option
 @click.argument("identifier", metavar="QUEUE_ID|MESSAGE-ID")
 def explain(
     path: str, since: datetime | None, lang: Language, identifier: str, *, everywhere: bool, as_json: bool
 ) -> None:
-    """Tell what was found in a message, which rule decided, and what its sender or you can do.
+    """Explain what was found in a message, which rule decided, and what its sender or you can do.
 
-    Looked for in the journal of the last two days, then in the database, then in the older journal; newest first.
-    A Message-ID is known by the "@" or "<" in it. Exit status: 0 found, 1 not found, 2 for an error.
+    The search goes through the journal of the last two days, then the database, then the older journal, newest first.
+    An id with "@" or "<" in it is a Message-ID. Exit status: 0 found, 1 not found, 2 for an error.
     """
     # SQL is loaded by those who use it, not by every command.
     from dmarcmilter.cli import explainwork  # noqa: PLC0415

@@ -19,7 +19,9 @@ DEFAULT_PATH = "/etc/opendmarc.conf"
 @click.command("from-opendmarc")
 @click.argument("path", metavar="[FILE]", default=DEFAULT_PATH)
 @click.option("-o", "--output", default="", metavar="FILE", help="Write to FILE, which must not exist; default: print.")
-@click.option("--socket", default="", metavar="ADDRESS", help="Instead of OpenDMARC's socket: for a trial beside it.")
+@click.option(
+    "--socket", default="", metavar="ADDRESS", help="Another socket than OpenDMARC's, to run both side by side."
+)
 def from_opendmarc(path: str, output: str, socket: str) -> None:
     """Convert OpenDMARC's conf file, with a note for each setting.
 

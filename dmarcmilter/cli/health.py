@@ -17,15 +17,17 @@ from dmarcmilter.health.finding import Finding, line, worst
     "--skip",
     multiple=True,
     type=click.Choice(list(checks.CHECKS)),
-    help="Leave that check out (may be repeated); `--skip ingest` where no database is used.",
+    help="Leave out this check (may be repeated); use `--skip ingest` without a database.",
 )
-@click.option("--user", default="", metavar="NAME", help="The user that the filter runs as; default: whoever does.")
+@click.option(
+    "--user", default="", metavar="NAME", help="The user that the filter runs as; default: that of the running filter."
+)
 @click.option("--postfix", "postfix_directory", default="", metavar="DIR", help="Postfix's configuration directory.")
 def health(path: str, user: str, postfix_directory: str, *, as_json: bool, skip: tuple[str, ...]) -> None:
-    """Whether the filter works: socket, workers, name servers, journal, ingest, its files, and Postfix beside it.
+    """Check that the filter works: socket, workers, name servers, journal, ingest, files, and Postfix.
 
     Run by root it tries the rights of the filter's user and of Postfix's. Prints one line. Exit status: 0 healthy, 1
-    degraded (mail flows, something else does not), 2 down (mail is deferred or not judged).
+    degraded (mail flows, something else does not), 2 down (mail is deferred or not evaluated).
     """
     config = load(path)
     scene = of_running_filter(config.milter.socket, path or default_path(), user, postfix_directory=postfix_directory)

@@ -23,17 +23,15 @@ EXIT_NO_HISTORY = 1
 
 @click.group()
 def history() -> None:
-    """Fill and tidy the database of outcomes."""
+    """Fill and clean the database of outcomes."""
     make_private()
 
 
 @history.command("ingest")
 @config_option
-@click.option(
-    "--follow", is_flag=True, help="Go on with what is written from now on; wait for a database that is down."
-)
+@click.option("--follow", is_flag=True, help="Keep running for new outcomes; wait while the database is down.")
 def ingest(path: str, *, follow: bool) -> None:
-    """Take the journal's outcomes into the database, each exactly once.
+    """Copy the journal's outcomes into the database, each exactly once.
 
     Exit status: 0 done, 2 the database cannot be used (--follow waits for it).
     """
@@ -62,7 +60,7 @@ def ingest(path: str, *, follow: bool) -> None:
     "--older-than", "days", type=Days(), required=True, metavar="DAYS", help=f"UTC days before today; or {FORMS}."
 )
 def purge(path: str, days: int) -> None:
-    """Remove outcomes of before the last DAYS days from the database."""
+    """Remove outcomes older than DAYS days from the database."""
     config = load(path)
     act_as_filters_user(config, path)
     store = _store(config.history.database)
@@ -79,12 +77,12 @@ def purge(path: str, days: int) -> None:
 @config_option
 @click.option("-n", "--dry-run", "dry_run", is_flag=True, help="Count only; write nothing.")
 def import_opendmarc(file: str, path: str, *, dry_run: bool) -> None:
-    """Take the outcomes of OpenDMARC's history FILE into the database, each exactly once.
+    """Import the outcomes of OpenDMARC's history FILE into the database, each exactly once.
 
     OpenDMARC may still be writing to FILE: a second import takes what is new. Imported outcomes count in statistics;
     they are never reported to domains, because reporting them was OpenDMARC's task.
 
-    Exit status: 0 done, 1 FILE is no history file of OpenDMARC, 2 FILE or the database cannot be used.
+    Exit status: 0 done, 1 FILE is not a history file of OpenDMARC, 2 FILE or the database cannot be used.
     """
     config = load(path)
     log_output.configure(config.log)

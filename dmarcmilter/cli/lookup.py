@@ -28,7 +28,7 @@ SELECTED, NOT_SELECTED = 0, 99
 @json_option
 @click.argument("domain")
 def lookup(path: str, domain: str, *, as_json: bool) -> None:
-    """Show the policy that a message From DOMAIN would meet.
+    """Show the policy that applies to mail From DOMAIN.
 
     By both ways of discovery, with every fault of the record and what to write instead. DOMAIN may also be an address,
     a URL, or the name of a record such as _dmarc.example.com.

@@ -10,7 +10,10 @@ from dmarcmilter.cli.support import config_option, json_option, load
 from dmarcmilter.cli.time_arguments import FORMS, When
 
 queue_option = click.option(
-    "--config-dir", default="", metavar="DIRECTORY", help="Postfix's; default: of the system's Postfix."
+    "--config-dir",
+    default="",
+    metavar="DIRECTORY",
+    help="Postfix's configuration directory; default: that of the system's Postfix.",
 )
 
 
@@ -18,9 +21,11 @@ def selection(command: Callable[..., Any]) -> Callable[..., Any]:
     """Which messages, and whether to ask first."""
     for decorate in (
         click.argument("queue_ids", nargs=-1, metavar="[QUEUE_ID]..."),
-        click.option("--all", "everything", is_flag=True, help="All that we held."),
-        click.option("--domain", "domains", multiple=True, metavar="DOMAIN", help="Of this Author Domain."),
-        click.option("--older-than", "before", type=When(), metavar="WHEN", help=f"That arrived before {FORMS}."),
+        click.option("--all", "everything", is_flag=True, help="All messages that the filter held."),
+        click.option("--domain", "domains", multiple=True, metavar="DOMAIN", help="Messages of this Author Domain."),
+        click.option(
+            "--older-than", "before", type=When(), metavar="WHEN", help=f"Messages that arrived before {FORMS}."
+        ),
         click.option("--yes", is_flag=True, help="Do not ask."),
         queue_option,
         config_option,
@@ -31,7 +36,7 @@ def selection(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def quarantine() -> None:
-    """See to the messages that Postfix has on hold because of their DMARC policy."""
+    """List, show, release or delete messages that the filter put into Postfix's hold queue."""
 
 
 @quarantine.command("list")
@@ -39,7 +44,7 @@ def quarantine() -> None:
 @queue_option
 @json_option
 def list_(path: str, config_dir: str, *, as_json: bool) -> None:
-    """List what we had put on hold, oldest first; what others hold is left out.
+    """List the messages that the filter put on hold, oldest first, and no others.
 
     Exit status: 0 listed (also when there is nothing), 2 the queue cannot be read.
     """
@@ -55,7 +60,7 @@ def list_(path: str, config_dir: str, *, as_json: bool) -> None:
 def show(path: str, config_dir: str, queue_id: str) -> None:
     """Explain why a message is on hold, and show its header.
 
-    Exit status: 0 shown, 1 we hold no such message, 2 the queue cannot be read.
+    Exit status: 0 shown, 1 the filter holds no such message, 2 the queue cannot be read.
     """
     from dmarcmilter.cli import quarantinework  # noqa: PLC0415
 
@@ -74,9 +79,9 @@ def release(
     everything: bool,
     yes: bool,
 ) -> None:
-    """Let messages go to their recipients after all. They are not judged again.
+    """Deliver held messages to their recipients. They are not evaluated again.
 
-    Exit status: 0 done, also when there is nothing to do; 1 not all of it, 2 the queue cannot be used.
+    Exit status: 0 done, also when there is nothing to do; 1 some failed, 2 the queue cannot be used.
     """
     from dmarcmilter.cli import quarantinework  # noqa: PLC0415
 
@@ -96,9 +101,9 @@ def delete(
     everything: bool,
     yes: bool,
 ) -> None:
-    """Remove messages for good. Nobody is told.
+    """Delete held messages. Neither senders nor recipients are told.
 
-    Exit status: 0 done, also when there is nothing to do; 1 not all of it, 2 the queue cannot be used.
+    Exit status: 0 done, also when there is nothing to do; 1 some failed, 2 the queue cannot be used.
     """
     from dmarcmilter.cli import quarantinework  # noqa: PLC0415
 

@@ -10,21 +10,23 @@ from dmarcmilter.cli.time_arguments import FORMS, When
 
 @click.command()
 @click.option("--config", "path", required=True, metavar="NEW", help="The conf file to try; its [history] is read.")
-@click.option("--since", type=When(), default="7d", metavar="WHEN", show_default=True, help=f"From then on: {FORMS}.")
-@click.option("--until", type=When(), metavar="WHEN", help="Until then, in the same forms; default: now.")
+@click.option(
+    "--since", type=When(), default="7d", metavar="WHEN", show_default=True, help=f"Start of the period: {FORMS}."
+)
+@click.option("--until", type=When(), metavar="WHEN", help="End of the period, in the same forms; default: now.")
 @click.option(
     "--limit-domains",
     type=click.IntRange(min=0),
     default=20,
     metavar="N",
     show_default=True,
-    help="Domains that are shown, those with the most changes first.",
+    help="Number of domains to show, those with the most changes first.",
 )
 @json_option
 def replay(path: str, since: datetime, until: datetime | None, limit_domains: int, *, as_json: bool) -> None:
-    """Judge the recorded outcomes again by another conf file and show what would change.
+    """Decide recorded messages again under another conf file and show what would change.
 
-    Nothing is sent, asked of DNS or written. Read from the journal if it reaches back far enough, else from the
+    Nothing is sent, queried or written. Read from the journal if it reaches back far enough, else from the
     database. Exit status: 0 nothing would change, 1 something would, 2 for an error.
     """
     # SQL is loaded by those who use it, not by every command.

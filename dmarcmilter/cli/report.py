@@ -10,7 +10,7 @@ from dmarcmilter.cli.support import load as load_conf
 from dmarcmilter.cli.time_arguments import FORMS, Day
 from dmarcmilter.config.schema import Config
 
-day_option = click.option("--day", type=Day(), metavar="DAY", help=f"The UTC day of {FORMS}.")
+day_option = click.option("--day", type=Day(), metavar="DAY", help=f"The UTC day that contains {FORMS}.")
 
 
 def load(path: str) -> Config:
@@ -22,7 +22,7 @@ def load(path: str) -> Config:
 
 @click.group()
 def report() -> None:
-    """Aggregate and failure reports to the domains that ask for them."""
+    """Make, send and show aggregate and failure reports."""
     make_private()
 
 
@@ -30,16 +30,18 @@ def report() -> None:
 @config_option
 @day_option
 @click.option("--domain", default="", metavar="DOMAIN", help="Plan reports of this policy domain only.")
-@click.option("--dry-run", is_flag=True, help="Show what would be sent and where; send and remember nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent and where; send and store nothing.")
 @click.option(
-    "--resend-uncertain", is_flag=True, help="Also what may have arrived when a run or a connection broke off."
+    "--resend-uncertain",
+    is_flag=True,
+    help="Also send reports that may have arrived when a run or connection broke off.",
 )
-@click.option("--if-on", is_flag=True, help="Where reports are off, do nothing and succeed: for the timer.")
+@click.option("--if-on", is_flag=True, help="Do nothing and succeed if reports are off; for the timer.")
 def run(path: str, day: date | None, domain: str, *, dry_run: bool, resend_uncertain: bool, if_on: bool) -> None:
     """Make and send the reports that are due; a timer runs this each hour.
 
-    Exit status: 0 done, also when destinations were refused or something is left for the next run, which is told with
-    the reason; 1 the relay cannot be used, another run is going on, or the day cannot be planned; 2 for an error.
+    Exit status: 0 done, also if destinations were refused or work is left for the next run, which is logged with the
+    reason; 1 the relay cannot be used, another run is in progress, or the day cannot be planned; 2 for an error.
     """
     # SQL and SMTP are loaded by those who use them, not by every command.
     from dmarcmilter.cli import reportwork  # noqa: PLC0415
@@ -69,7 +71,7 @@ def show(path: str, day: date | None, domain: str) -> None:
 @report.command("status")
 @config_option
 def status(path: str) -> None:
-    """What was sent, what waits, what went wrong, and which addresses are suppressed."""
+    """Show what was sent, what waits, what failed, and which addresses are suppressed."""
     from dmarcmilter.cli import reportwork  # noqa: PLC0415
 
     reportwork.status(load(path))
@@ -78,7 +80,7 @@ def status(path: str) -> None:
 @report.command("suppressions")
 @config_option
 def suppressions(path: str) -> None:
-    """Show to which addresses no reports go for now, about which domains, and why."""
+    """List the addresses that get no reports at present, about which domains, and why."""
     from dmarcmilter.cli import reportwork  # noqa: PLC0415
 
     reportwork.suppressions(load(path))
@@ -104,7 +106,7 @@ def bounce(path: str, recipient: str) -> None:
 @config_option
 @click.argument("address")
 def unsuppress(path: str, address: str) -> None:
-    """Send reports to ADDRESS again, which was suppressed after refusals or bounces; also those that wait.
+    """End the suppression of ADDRESS after refusals or bounces; waiting reports are sent, too.
 
     Exit status: 0, or 1 when it was not suppressed.
     """
@@ -125,7 +127,7 @@ def forgive(context: click.Context, path: str, address: str) -> None:
 
 @report.group()
 def failures() -> None:
-    """Failure reports, about single messages ([reports.failure])."""
+    """Send and show failure reports about single messages ([reports.failure])."""
 
 
 @failures.command("run")
@@ -146,7 +148,7 @@ def run_failures(path: str) -> None:
 @config_option
 @click.argument("identifier", default="", metavar="[ID]")
 def show_failures(path: str, identifier: str) -> None:
-    """List what waits and what was made, or print the message of one ID as it is sent but for To, Date and signature.
+    """List waiting incidents and reports, or print the message of one ID without To, Date and signature.
 
     Exit status: 0, or 1 when there is no such report.
     """

@@ -26,17 +26,19 @@ CSV_HEADING = ("section", "name", "measure", "value")
 
 @click.command()
 @config_option
-@click.option("--since", type=When(), default="7d", metavar="WHEN", show_default=True, help=f"From then on: {FORMS}.")
+@click.option(
+    "--since", type=When(), default="7d", metavar="WHEN", show_default=True, help=f"Start of the period: {FORMS}."
+)
 @click.option(
     "--by",
     type=click.Choice(["day", "week", "month"]),
-    help="The steps of adoption over time; default: by the length of the period.",
+    help="Length of a step in adoption over time; default: depends on the period.",
 )
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values: section, name, measure, value.")
 @click.option("--html", "html", type=click.Path(dir_okay=False), metavar="FILE", help="Write one self-contained page.")
 def stats(path: str, since: datetime, by: str | None, html: str | None, *, as_json: bool, as_csv: bool) -> None:
-    """Show what was done with mail, whom it hit, what it cost, and what sending domains publish.
+    """Show what was done with mail, to which domains, its cost, and what sending domains publish.
 
     Exit status: 0 shown, 2 the database cannot be used.
     """
