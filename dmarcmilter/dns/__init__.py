@@ -26,7 +26,7 @@ udp_attempt.py one datagram of it. Everything that comes from the network or tha
 A query that a limit cuts off is FAILED with a reason; it never looks like an answer.
 """
 
-from dmarcmilter.dns.message_lookup import Brief, MessageLookup
+from dmarcmilter.dns.message_lookup import LimitedLookup, MessageLookup
 from dmarcmilter.dns.resolver import Resolver, system_nameservers
 
-__all__ = ["Brief", "MessageLookup", "Resolver", "system_nameservers"]
+__all__ = ["LimitedLookup", "MessageLookup", "Resolver", "system_nameservers"]

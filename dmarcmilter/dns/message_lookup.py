@@ -1,34 +1,44 @@
-"""What one message uses of the resolver: a budget, a memory, and questions asked ahead of need."""
+"""The DNS lookup of one message: a budget, the answers so far, and queries sent before they are needed."""
 
 import threading
 import time
 from collections.abc import Callable
+from typing import Final
 
-from dmarcmilter.dns import wire_format as dnswire
+from dmarcmilter.dns import wire_format
 from dmarcmilter.dns.cache import Key
 from dmarcmilter.dns.in_flight import Query
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.dns.names import name_to_wire
 from dmarcmilter.dns.resolver import Resolver
-from dmarcmilter.milter.turn_scheduler import Turn
 
-MAX_IN_FLIGHT = 400
-"""Queries at once in a process, each with a socket, or with three when servers are silent: LimitNOFILE is for these."""
-MAX_AHEAD = 250
-"""Beyond so many none is sent ahead of need: slow SMTP clients must not take the places of those who wait."""
-MAX_AHEAD_OF_ONE = 24
-"""Asked ahead at once by one message: a dozen signatures' keys, the policies; a few messages cannot fill MAX_AHEAD."""
+MAX_IN_FLIGHT: Final = 400
+"""Queries in flight in one process; a lookup beyond them fails after its time.
+
+Each has a socket, or three when servers do not answer: the unit's LimitNOFILE is made for these."""
+MAX_AHEAD: Final = 250
+"""Queries in flight in one process beyond which none is sent ahead of need.
+
+Messages of slow SMTP clients must not take the places of messages that wait for an answer."""
+MAX_AHEAD_OF_ONE: Final = 24
+"""Queries in flight that one message has sent ahead of need; no further one is sent.
+
+Enough for the keys of a dozen signatures and the policies, and too few for some messages to fill MAX_AHEAD."""
 
 Observer = Callable[[str, str, Answer, float], None]
-"""Told of a name, a type, the answer, and the seconds that the message waited for it."""
+"""Called with name, record type, answer, and the seconds that the message waited for it."""
 
-_UNASKABLE = Answer(Status.NXDOMAIN)
+_IMPOSSIBLE_NAME = Answer(Status.NXDOMAIN)
+
+
+def _do_nothing() -> None:
+    pass
 
 
 class MessageLookup:
-    """All the DNS of one message: a `lookup.Lookup` with a budget and a memory.
+    """All DNS lookups of one message: a `lookup.Lookup` with a budget and a memory.
 
-    May be used from several threads. What it has answered once it answers again for this message, whatever the TTL.
+    May be used from several threads. An answer, once given, stays the same for this message, whatever its TTL.
     """
 
     def __init__(
@@ -36,72 +46,77 @@ class MessageLookup:
         resolver: Resolver,
         budget: float,
         max_queries: int,
-        turn: Turn | None = None,
+        *,
+        before_wait: Callable[[], None] = _do_nothing,
+        after_lookup: Callable[[], None] = _do_nothing,
         observe: Observer | None = None,
     ) -> None:
-        """So many seconds of waiting, so many queries. While the message waits it gives its turn away.
+        """Wait `budget` seconds in total and send `max_queries` queries; lookups beyond that fail.
 
-        `observe` is told of each answer.
+        `before_wait` is called when a lookup has to wait for the network, so that other work can run meanwhile;
+        `after_lookup` when a lookup has its answer, waited for or not. The time that they take is not DNS time.
+        `observe` is called with each answer.
         """
         resolver.drop_outdated()
         self.queries = 0
-        """Sent for this message."""
+        """Queries sent for this message."""
         self.cache_hits = 0
         """Names that the cache, or a query of another message, answered."""
         self.failures = 0
-        """Names of which DNS did not say."""
+        """Names for which DNS gave no answer."""
         self.spent = False
-        """Something was not asked for want of budget."""
+        """A name was not looked up because the budget was spent."""
         self._resolver = resolver
         self._budget = budget
         self._max_queries = max_queries
         self._waited = 0.0
-        self._turn = turn
+        self._before_wait = before_wait
+        self._after_lookup = after_lookup
         self._observe = observe
         self._closed = False
         self._lock = threading.Lock()
         self._answers: dict[Key, Answer] = {}
         self._held: dict[Key, Query] = {}
+        """Queries that this message has started or shares, without an answer so far."""
 
     @property
     def milliseconds(self) -> float:
-        """Time spent waiting."""
+        """Milliseconds spent waiting."""
         return self._waited * 1000
 
     def __call__(self, name: str, rdtype: str) -> Answer:
         return self.within(self._budget, name, rdtype)
 
     def within(self, seconds: float, name: str, rdtype: str) -> Answer:
-        """The answer, waited for so many seconds at most, and no longer than the message may wait."""
+        """Look up a name, waiting at most `seconds`, and no longer than the message's budget lasts."""
         key = _key(name, rdtype)
         if key is None:
-            return _UNASKABLE
+            return _IMPOSSIBLE_NAME
         answer = self._answers.get(key)
         if answer is not None:
             return answer
         began = time.monotonic()
-        answer = self._ask(key, began + max(0.0, min(seconds, self._budget - self._waited)))
+        answer = self._wait_for(key, began + max(0.0, min(seconds, self._budget - self._waited)))
         waited = time.monotonic() - began
         with self._lock:
             self._waited += waited
             answer = self._remember(key, answer)
-        if self._turn is not None:
-            self._turn.take()
+        self._after_lookup()
         if self._observe is not None:
             self._observe(name, rdtype, answer, waited)
         return answer
 
     def start(self, name: str, rdtype: str) -> None:
-        """Ask ahead of need. Does not wait, and does nothing when there is no room."""
+        """Send the query ahead of need. Does not wait, and does nothing when a limit is reached."""
         key = _key(name, rdtype)
         if key is None or key in self._answers or key in self._held:
             return
-        found = self._find(key, MAX_AHEAD if self._ahead() < MAX_AHEAD_OF_ONE else 0, 0.0)
-        if isinstance(found, Query) and found.starter is self:
-            self._resolver.send(found)
+        query = self._answer_or_query(key, MAX_AHEAD if self._ahead() < MAX_AHEAD_OF_ONE else 0, 0.0)
+        if isinstance(query, Query) and query.starter is self:
+            self._resolver.send(query)
 
     def close(self) -> None:
-        """The message ends: nothing of it stays open."""
+        """End the message's queries: those that no other message shares are dropped."""
         with self._lock:
             self._closed = True
             held = list(self._held.values())
@@ -110,33 +125,28 @@ class MessageLookup:
             self._resolver.leave(query, self)
 
     def _ahead(self) -> int:
-        """How many of ours are unanswered, or a little more when those are few anyway."""
+        """The number of queries started by this message that have no answer; a little more while they are few."""
         if len(self._held) < MAX_AHEAD_OF_ONE:
             return len(self._held)
         with self._lock:
             return sum(query.starter is self and query.result is None for query in self._held.values())
 
-    def _ask(self, key: Key, until: float) -> Answer:
+    def _wait_for(self, key: Key, until: float) -> Answer:
         while True:
-            found = self._find(key, MAX_IN_FLIGHT, until)
-            if isinstance(found, Answer):
-                return found
-            result = self._resolver.wait(found, self, 0.0)
+            query = self._answer_or_query(key, MAX_IN_FLIGHT, until)
+            if isinstance(query, Answer):
+                return query
+            result = self._resolver.wait(query, self, 0.0)
             if result is None:
-                self._stand_aside()
-                result = self._resolver.wait(found, self, until)
+                self._before_wait()
+                result = self._resolver.wait(query, self, until)
             if result is not None:
                 return result.answer
-            if not found.dropped:
+            if not query.dropped:
                 return _failed(self._out_of_time())
 
-    def _stand_aside(self) -> None:
-        """Others may work while this message waits."""
-        if self._turn is not None:
-            self._turn.give()
-
-    def _find(self, key: Key, places: int, until: float) -> Answer | Query:
-        """What is there already, else a query of our own within the bounds, else the failure to have one."""
+    def _answer_or_query(self, key: Key, places: int, until: float) -> Answer | Query:
+        """A known answer, a shared query, a new query within the limits, or the failure to get one."""
         with self._lock:
             held = self._held.get(key)
             if held is not None and not held.dropped:
@@ -148,34 +158,35 @@ class MessageLookup:
                 self.spent = True
                 places, until = 0, 0.0
             else:
-                self.queries += 1  # now, so that threads cannot exceed the bound together
-        found = self._resolver.find(key, self, places=places, until=until)
+                self.queries += 1  # counted in advance, so that threads cannot exceed the limit together
+        candidate = self._resolver.find(key, self, places=places, until=until)
         with self._lock:
-            known = self._held.get(key) is found
-            if not refusal and (known or not self._began(found)):
+            is_held = self._held.get(key) is candidate
+            if not refusal and (is_held or not self._is_started_here(candidate)):
                 self.queries -= 1
-            if known or found is None:
-                return found or _failed(refusal or "too many DNS queries at once")
-            self._keep(key, found)
-            ended = self._closed
-        if ended and isinstance(found, Query):
-            self._resolver.leave(found, self)
-        return found
+            if is_held or candidate is None:
+                return candidate or _failed(refusal or "too many DNS queries at once")
+            self._keep(key, candidate)
+            has_ended = self._closed
+        if has_ended and isinstance(candidate, Query):
+            self._resolver.leave(candidate, self)
+        return candidate
 
-    def _began(self, found: Answer | Query | None) -> bool:
-        """Whether it is ours to pay for."""
-        return isinstance(found, Query) and found.starter is self
+    def _is_started_here(self, candidate: Answer | Query | None) -> bool:
+        """Whether it is a query that counts for this message."""
+        return isinstance(candidate, Query) and candidate.starter is self
 
-    def _keep(self, key: Key, found: Answer | Query) -> None:
-        """The caller holds the lock."""
-        if not self._began(found):
+    def _keep(self, key: Key, candidate: Answer | Query) -> None:
+        """Remember an answer or hold a query. The caller holds the lock."""
+        if not self._is_started_here(candidate):
             self.cache_hits += 1
-        if isinstance(found, Query):
-            self._held[key] = found
+        if isinstance(candidate, Query):
+            self._held[key] = candidate
         else:
-            self._remember(key, found)
+            self._remember(key, candidate)
 
     def _refusal(self) -> str:
+        """Which part of the budget is spent; empty: none."""
         if self.queries >= self._max_queries:
             return f"budget of {self._max_queries} DNS queries spent"
         return self._out_of_time() if self._waited >= self._budget else ""
@@ -184,7 +195,7 @@ class MessageLookup:
         return f"budget of {self._budget:g} s for DNS spent"
 
     def _remember(self, key: Key, answer: Answer) -> Answer:
-        """The first answer stays the message's answer. The caller holds the lock."""
+        """The first answer for the name, which stays the message's answer. The caller holds the lock."""
         held = self._held.get(key)
         if held is not None and held.result is not None:
             del self._held[key]  # it has closed itself
@@ -193,17 +204,17 @@ class MessageLookup:
         return self._answers.setdefault(key, answer)
 
 
-class Brief:
-    """A Lookup through a message's own that waits so many seconds at most, for all that it is asked together."""
+class LimitedLookup:
+    """A Lookup through the message's own that waits at most `seconds` for all names together."""
 
     def __init__(self, lookup: MessageLookup, seconds: float) -> None:
         self._lookup = lookup
-        self._left = seconds
+        self._seconds_left = seconds
 
     def __call__(self, name: str, rdtype: str) -> Answer:
         before = self._lookup.milliseconds
-        answer = self._lookup.within(self._left, name, rdtype)
-        self._left = max(0.0, self._left - (self._lookup.milliseconds - before) / 1000)
+        answer = self._lookup.within(self._seconds_left, name, rdtype)
+        self._seconds_left = max(0.0, self._seconds_left - (self._lookup.milliseconds - before) / 1000)
         return answer
 
 
@@ -212,5 +223,6 @@ def _failed(reason: str) -> Answer:
 
 
 def _key(name: str, rdtype: str) -> Key | None:
+    """None: DNS cannot carry the name."""
     wire = name_to_wire(name)
-    return None if wire is None else (wire, dnswire.RDTYPES[rdtype])
+    return None if wire is None else (wire, wire_format.RDTYPES[rdtype])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from dmarcmilter import pipeline
 from dmarcmilter.auth.body_hash import BodyHash, BodyPlan
-from dmarcmilter.dns import Brief, MessageLookup
+from dmarcmilter.dns import LimitedLookup, MessageLookup
 from dmarcmilter.mail.domain import LabelBudget
 from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.metrics.families import SkipReason
@@ -131,11 +131,11 @@ class Evaluating:
             more_recipients=self._more_recipients,
         )
         message = Message(envelope, self._headers, self._size, self._truncated)
-        strangers = Brief(self._lookup, self._receiver.limits.unaligned_dns_seconds)
+        unaligned_lookup = LimitedLookup(self._lookup, self._receiver.limits.unaligned_dns_seconds)
         # The envelope's names have a label budget of their own, so that no header can use up that of the recipients.
         with LabelBudget():
             outcome = pipeline.process(
-                message, reading, self._lookup, self._receiver.pipeline, self._lookup.start, strangers=strangers
+                message, reading, self._lookup, self._receiver.pipeline, self._lookup.start, strangers=unaligned_lookup
             )
         if self.trace is not None:
             self.trace.outcome(outcome)

@@ -36,10 +36,16 @@ class WorkerContext:
     """Held while `in_progress` changes."""
 
     def lookup(self, turn: Turn, trace: Trace | None) -> MessageLookup:
-        """The DNS lookup of one message. While the message waits for an answer, its turn is another's."""
+        """The DNS lookup of one message, which lets other messages work while it waits."""
         limits = self.receiver.limits
-        observe = trace.dns if trace is not None else None
-        return MessageLookup(self.resolver, limits.dns_seconds, limits.dns_queries, turn, observe)
+        return MessageLookup(
+            self.resolver,
+            limits.dns_seconds,
+            limits.dns_queries,
+            before_wait=turn.give,
+            after_lookup=turn.take,
+            observe=trace.dns if trace is not None else None,
+        )
 
     def began(self, session: object) -> None:
         """Count the session's message as in progress."""

@@ -6,7 +6,7 @@ import pytest
 
 from dmarcmilter.dns import MessageLookup, Resolver
 from dmarcmilter.dns.lookup import Answer, Lookup, Status
-from dmarcmilter.dns.message_lookup import MAX_AHEAD_OF_ONE, Brief
+from dmarcmilter.dns.message_lookup import MAX_AHEAD_OF_ONE, LimitedLookup
 from dmarcmilter.testing.name_server import NameServer
 
 FOUND = Answer(Status.FOUND, (b"x",))
@@ -94,32 +94,32 @@ def test_waiting_is_bounded_for_the_message(server):
     lookup.close()
 
 
-def test_a_brief_lookup_waits_for_less_of_the_same_budget(server):
+def test_a_limited_lookup_waits_for_less_of_the_same_budget(server):
     server.load(
         {"dead.example": {"_": "timeout"}, "*.dead.example": {"_": "timeout"}, "*.live.example": {"TXT": ["x"]}}
     )
     lookup = make(server, budget=5.0, timeout=5.0)
-    brief: Lookup = Brief(lookup, 0.3)
+    limited: Lookup = LimitedLookup(lookup, 0.3)
     for number in range(9):
         lookup.start(f"n{number}.dead.example", "TXT")
     lookup.start("early.live.example", "TXT")
     began = time.monotonic()
-    assert brief("a.live.example", "TXT") == FOUND
-    assert {brief(f"n{number}.dead.example", "TXT").status for number in range(9)} == {Status.FAILED}
+    assert limited("a.live.example", "TXT") == FOUND
+    assert {limited(f"n{number}.dead.example", "TXT").status for number in range(9)} == {Status.FAILED}
     assert 0.25 < time.monotonic() - began < 0.7
     # What has arrived is taken, and the others' time is not spent.
-    assert brief("early.live.example", "TXT") == FOUND
+    assert limited("early.live.example", "TXT") == FOUND
     assert lookup("b.live.example", "TXT") == FOUND
     assert lookup.milliseconds < 1000
     lookup.close()
 
 
-def test_a_brief_lookup_is_bounded_by_the_message(server):
+def test_a_limited_lookup_is_bounded_by_the_message(server):
     server.load({"*.example": {"_": "timeout"}})
     lookup = make(server, budget=0.2, timeout=5.0)
-    brief = Brief(lookup, 5.0)
+    limited = LimitedLookup(lookup, 5.0)
     began = time.monotonic()
-    assert [brief(f"n{number}.example", "TXT").status for number in range(5)] == [Status.FAILED] * 5
+    assert [limited(f"n{number}.example", "TXT").status for number in range(5)] == [Status.FAILED] * 5
     assert time.monotonic() - began < 0.6
     lookup.close()
 
@@ -230,3 +230,20 @@ def test_names_that_dns_cannot_carry_cost_nothing(server):
     for name in ("", ".", "a..b", "x" * 64, "a." * 127 + "b", "\ud800"):
         lookup.start(name, "TXT")
         assert lookup(name, "TXT") == Answer(Status.NXDOMAIN)
+
+
+def test_others_may_work_while_a_lookup_waits(server):
+    server.delay = 0.1
+    calls = []
+    lookup = MessageLookup(
+        Resolver([("127.0.0.1", server.port)]),
+        budget=5.0,
+        max_queries=50,
+        before_wait=lambda: calls.append("wait"),
+        after_lookup=lambda: (calls.append("answer"), time.sleep(0.3)),
+        observe=lambda name, *_: calls.append(name),
+    )
+    assert lookup("a.example", "TXT") == lookup("a.example", "TXT") == FOUND
+    assert calls == ["wait", "answer", "a.example"]
+    assert lookup.milliseconds < 250  # without the time of the calls
+    lookup.close()
