@@ -10,11 +10,11 @@ from dmarcmilter import receiver
 from dmarcmilter.cli.from_opendmarc import from_opendmarc
 from dmarcmilter.cli.support import EXIT_ERROR, fail, json_option, load
 from dmarcmilter.config import load as configuration
+from dmarcmilter.config.finding import Finding, Severity, warning
 from dmarcmilter.config.load import ConfigError
 from dmarcmilter.config.permissions import exposed
-from dmarcmilter.config_check import Finding, Severity, advise, files, in_order
+from dmarcmilter.config_check import all_findings, files, in_order
 from dmarcmilter.config_check.environment import gather
-from dmarcmilter.config_check.finding import warning
 from dmarcmilter.daemon import running_config
 from dmarcmilter.history.database_url import without_password
 
@@ -70,15 +70,15 @@ def check(
             _refuse(path, str(loaded.located(error)), as_json=as_json)
         _tell(path or "the defaults", list(map(warning, loaded.warnings)), as_json=as_json)
         return
-    scene = gather(user, postfix_directory=postfix_directory)
+    environment = gather(user, postfix_directory=postfix_directory)
     config = loaded.config
     warnings = map(warning, [*loaded.warnings, *exposed(config, path)])
-    found = in_order([*files.conf_readable(path, scene), *advise(config, scene), *warnings])
+    found = in_order([*files.conf_readable(path, environment), *all_findings(config, environment), *warnings])
     if live:
         # SQL and SMTP are loaded by those who use them.
         from dmarcmilter.config_check.live import try_all  # noqa: PLC0415
 
-        found = in_order([*found, *try_all(config, scene)])
+        found = in_order([*found, *try_all(config, environment)])
     _tell(path, found, as_json=as_json)
     worst = {finding.severity for finding in found}
     if Severity.ERROR in worst or (strict and Severity.WARNING in worst):

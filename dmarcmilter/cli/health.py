@@ -1,13 +1,28 @@
 """`dmarcmilter health`: for Nagios, containers and people."""
 
 import json
+from collections.abc import Callable
+from typing import Final
 
 import click
 
 from dmarcmilter.cli.support import config_option, default_path, json_option, load
-from dmarcmilter.config_check.environment import of_running_filter
+from dmarcmilter.config.schema import Config
+from dmarcmilter.config_check import health_checks
+from dmarcmilter.config_check.environment import Environment, of_running_filter
 from dmarcmilter.health import checks
-from dmarcmilter.health.finding import Finding, line, worst
+from dmarcmilter.health.check_result import CheckResult, line, worst
+
+CHECKS: Final[dict[str, Callable[[Config, Environment], CheckResult]]] = {
+    "socket": lambda config, _: checks.milter_socket(config),
+    "workers": lambda config, _: checks.workers(config),
+    "dns": lambda config, _: checks.name_servers(config),
+    "journal": health_checks.journal,
+    "ingest": lambda config, _: checks.ingest(config),
+    "files": health_checks.filters_files,
+    "mta": health_checks.mta,
+}
+"""All checks by name, in the order in which they run and are shown."""
 
 
 @click.command()
@@ -16,7 +31,7 @@ from dmarcmilter.health.finding import Finding, line, worst
 @click.option(
     "--skip",
     multiple=True,
-    type=click.Choice(list(checks.CHECKS)),
+    type=click.Choice(list(CHECKS)),
     help="Leave out this check (may be repeated); use `--skip ingest` without a database.",
 )
 @click.option(
@@ -30,14 +45,16 @@ def health(path: str, user: str, postfix_directory: str, *, as_json: bool, skip:
     degraded (mail flows, something else does not), 2 down (mail is deferred or not evaluated).
     """
     config = load(path)
-    scene = of_running_filter(config.milter.socket, path or default_path(), user, postfix_directory=postfix_directory)
-    findings = list(checks.run(config, scene, skip=frozenset(skip)))
-    click.echo(json.dumps(_plain(findings), indent=2) if as_json else line(findings))
-    raise SystemExit(int(worst(findings)))
+    environment = of_running_filter(
+        config.milter.socket, path or default_path(), user, postfix_directory=postfix_directory
+    )
+    results = [check(config, environment) for name, check in CHECKS.items() if name not in skip]
+    click.echo(json.dumps(_plain(results), indent=2) if as_json else line(results))
+    raise SystemExit(int(worst(results)))
 
 
-def _plain(findings: list[Finding]) -> dict[str, object]:
+def _plain(results: list[CheckResult]) -> dict[str, object]:
     return {
-        "health": worst(findings).word,
-        "checks": {found.check: {"health": found.health.word, "text": found.text} for found in findings},
+        "health": worst(results).word,
+        "checks": {result.check: {"health": result.health.word, "text": result.text} for result in results},
     }

@@ -1,39 +1,28 @@
-"""What may be wrong with a conf file that is valid: silent ways not to enforce, and a machine that it does not fit.
+"""Checks of a valid conf file: settings that silently do not enforce, or that do not fit this machine."""
 
-choices         of the settings alone
-exceptions      [[override]], forwarders, rollout, recipients: what lets through mail that fails (networks: too wide)
-files           folders, rights, the public suffix list
-mta             Postfix: name, chroot, user, patience; live: does it hand its mail to us
-services        Postfix's services one by one: whose mail each takes, and whether the filter sees it
-reach           whether Postfix can connect to the milter socket, tried with its rights in its chroot
-live            asked of the running world: name servers, journal and database, relay, the filter
-scene           what all of these are held against: accounts, units (systemd's), postfix (postconf's words)
-finding         error, warning or ok, and a sentence
-"""
-
+from dmarcmilter.config.finding import Finding, Severity
 from dmarcmilter.config.schema import Config
 from dmarcmilter.config_check import files, mta, name_servers, settings_advice, softening_entries
-from dmarcmilter.config_check.environment import Scene
-from dmarcmilter.config_check.finding import Finding, Severity
+from dmarcmilter.config_check.environment import Environment
 from dmarcmilter.dns import system_nameservers
-
-__all__ = ["Finding", "Severity", "advise"]
 
 _ORDER = tuple(Severity)
 
 
-def advise(config: Config, scene: Scene) -> list[Finding]:
-    """All that is to say, errors first; within them what harms most first."""
+def all_findings(config: Config, environment: Environment) -> list[Finding]:
+    """The findings of all checks that send and write nothing, errors first."""
     servers = config.dns.servers() or system_nameservers()
-    found = [
-        *settings_advice.judge(config),
-        *softening_entries.judge(config, scene.today),
-        *mta.judge(config, scene),
-        *files.judge(config, scene),
-        *name_servers.unreachable(servers),
-    ]
-    return in_order(found)
+    return in_order(
+        [
+            *settings_advice.findings(config),
+            *softening_entries.findings(config, environment.today),
+            *mta.findings(config, environment),
+            *files.findings(config, environment),
+            *name_servers.unreachable(servers),
+        ]
+    )
 
 
-def in_order(found: list[Finding]) -> list[Finding]:
-    return sorted(found, key=lambda finding: _ORDER.index(finding.severity))
+def in_order(findings: list[Finding]) -> list[Finding]:
+    """Errors first, then warnings; within a severity, the order stays."""
+    return sorted(findings, key=lambda finding: _ORDER.index(finding.severity))

@@ -1,4 +1,4 @@
-"""What a conf file is judged against: this machine, its Postfix, and the user that the filter runs as."""
+"""The environment that a conf file is checked against: this machine, its Postfix, the user that the filter runs as."""
 
 import os
 import socket
@@ -15,52 +15,54 @@ from dmarcmilter.postfix.accounts import Account
 from dmarcmilter.postfix.postconf import Postfix
 
 LISTENER_SECONDS = 2.0
-"""To connect to the milter socket and see whose it is."""
+"""Seconds to wait for a connection to the milter socket, which tells the user of the filter."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Environment:
     today: date
     hostname: str
     user: str
-    """The name of the filter's user, as --user or the unit gives it; empty: whoever runs the check."""
+    """Name of the filter's user, from --user or the unit; empty: the user who runs the check."""
     account: Account | None
-    """The same, if it exists here."""
+    """Account of this user; None: it does not exist here."""
     unit: Unit | None
     postfix: Postfix | None
-    """The main instance."""
+    """The main instance of Postfix."""
     instances: tuple[Postfix, ...] = ()
-    """Further instances of it."""
+    """Further instances of Postfix."""
     asked_for: bool = False
-    """The user was named by who runs the check, or is that of the filter that runs."""
+    """The user was named with --user, or is that of the running filter."""
     conf: str = ""
-    """The conf file that the filter reads; empty: not known, or none."""
+    """Conf file that the filter reads; empty: unknown, or none."""
 
     @property
     def who(self) -> str:
-        """For sentences: whose rights were tried."""
+        """The user whose rights were tried, for a sentence."""
         if self.account is not None and accounts.can_act_as(self.account):
             return f"the user {self.account.name}"
         return "the user that runs this check"
 
 
 USUAL_USER = "dmarcmilter"
-"""Where there is no unit to name one."""
+"""User of the filter where no systemd unit names one."""
 
 
-def of_running_filter(address: str, conf: str, user: str = "", *, postfix_directory: str = "") -> Scene:
-    """The same for a filter that runs: its user is who listens at that milter socket, if that can be seen.
+def of_running_filter(address: str, conf: str, user: str = "", *, postfix_directory: str = "") -> Environment:
+    """The environment of a running filter: its user is the one that listens at the milter socket, if root asks.
 
-    Not root's: systemd may have made the socket for the filter.
+    A socket of root's does not count: systemd may have made it for the filter.
     """
     uid = _listener(parse_socket(address)) if not user and os.geteuid() == 0 else 0
-    found = accounts.by_uid(uid) if uid else None
-    scene = gather(user or (found.name if found else ""), postfix_directory=postfix_directory, usual=uid != 0)
-    return replace(scene, conf=conf, unit=scene.unit or systemd_unit.find())
+    listener = accounts.by_uid(uid) if uid else None
+    environment = gather(
+        user or (listener.name if listener else ""), postfix_directory=postfix_directory, usual=uid != 0
+    )
+    return replace(environment, conf=conf, unit=environment.unit or systemd_unit.find())
 
 
 def _listener(where: Socket) -> int | None:
-    """The user id of the process that listens there (unix(7), SO_PEERCRED); None: not known."""
+    """User id of the process that listens at the socket (unix(7), SO_PEERCRED); None: unknown."""
     try:
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(LISTENER_SECONDS)
@@ -71,13 +73,13 @@ def _listener(where: Socket) -> int | None:
     return int(uid)
 
 
-def gather(user: str = "", *, postfix_directory: str = "", usual: bool = True) -> Scene:
-    """Without a user: that of systemd's unit, or (`usual`) the usual one, as far as we may act as another."""
+def gather(user: str = "", *, postfix_directory: str = "", usual: bool = True) -> Environment:
+    """The environment of this machine, with this user, or that of systemd's unit, or (`usual`) the usual one."""
     unit = None if user else systemd_unit.find()
     name = user or _user(unit, usual=usual)
     group, more = (unit.group, unit.groups) if unit is not None else ("", ())
     main = postfix.find(postfix_directory)
-    return Scene(
+    return Environment(
         today=datetime.now(UTC).date(),
         hostname=socket.gethostname(),
         user=name,

@@ -1,4 +1,4 @@
-"""Files and folders of the conf: is each where it should be, fresh, and writable for the user of the filter?"""
+"""Files and folders that the conf names: does each exist, is it recent, and may the filter's user use it?"""
 
 import os
 import stat
@@ -8,50 +8,54 @@ from pathlib import Path
 
 from dmarcmilter.config import load as configuration
 from dmarcmilter.config.endpoint import parse_socket
+from dmarcmilter.config.finding import Finding, error, ok, warning
 from dmarcmilter.config.permissions import AS_ROOT
 from dmarcmilter.config.schema import Config
-from dmarcmilter.config_check.environment import Scene
-from dmarcmilter.config_check.finding import Finding, error, ok, warning
+from dmarcmilter.config_check.environment import Environment
 from dmarcmilter.dmarc.public_suffix import KEPT_FRESH, Suffixes, SuffixListError
 from dmarcmilter.postfix import accounts
 from dmarcmilter.postfix.accounts import acting_as
 from dmarcmilter.postfix.socket_access import first_closed
 
 MAX_ENTRIES = 2000
-"""Of a folder that are looked at."""
+"""Entries of one folder that are checked; further ones are not."""
 STALE_DAYS = 180
-"""Of a public suffix list: within half a year some hundred suffixes come and go."""
+"""Age in days from which a public suffix list is reported: about a hundred suffixes change in half a year."""
 SQLITE = "sqlite:///"
 SECRETS = frozenset({"[arc.seal] key_file", "[reports] sign_key", "[reports] relay_password_file"})
+"""Keys whose file only the filter's user should be able to read."""
 
 
-def judge(config: Config, scene: Scene) -> list[Finding]:
-    found = []
-    if scene.user and scene.account is None:
-        found.append(warning(f"there is no user {scene.user} on this machine: rights are those of who runs this check"))
-    if scene.account is not None and scene.account.uid == 0:
-        found.append(warning(AS_ROOT))
-    return [*found, *_suffixes(config, scene), *_folders(config, scene), *_read(config, scene), *_kept(config, scene)]
+def findings(config: Config, environment: Environment) -> list[Finding]:
+    result = []
+    if environment.user and environment.account is None:
+        text = f"there is no user {environment.user} on this machine: rights are those of the user who runs this check"
+        result.append(warning(text))
+    if environment.account is not None and environment.account.uid == 0:
+        result.append(warning(AS_ROOT))
+    for check in (_suffix_list, _written_folders, _read_files, _made_keys, _own_files):
+        result += check(config, environment)
+    return result
 
 
-def conf_readable(path: str, scene: Scene) -> list[Finding]:
-    """Whether the filter's user may read the conf file: it does at each start and reload."""
-    if scene.account is None:
+def conf_readable(path: str, environment: Environment) -> list[Finding]:
+    """May the filter's user read the conf file? It does at each start and reload."""
+    if environment.account is None:
         return []
-    with acting_as(scene.account):
+    with acting_as(environment.account):
         if os.access(path, os.R_OK, effective_ids=True):
             return []
-    text = f"{path} is not readable for {scene.who}, so the filter neither starts nor reloads"
-    text = f"{text}: {_letting_read(path, scene)}"
-    # A draft that the administrator has in a folder of his own is not what the filter reads.
-    named = {configuration.DEFAULT_PATH, scene.unit.conf if scene.unit else ""}
-    in_use = scene.asked_for or os.path.realpath(path) in map(os.path.realpath, filter(None, named))
+    text = f"{path} is not readable for {environment.who}, so the filter neither starts nor reloads"
+    text = f"{text}: {_command_to_make_readable(path, environment)}"
+    # The filter does not read a draft in a folder of the administrator.
+    paths_in_use = {configuration.DEFAULT_PATH, environment.unit.conf if environment.unit else ""}
+    in_use = environment.asked_for or os.path.realpath(path) in map(os.path.realpath, filter(None, paths_in_use))
     return [error(text) if in_use else warning(text)]
 
 
-def _letting_read(path: str, scene: Scene) -> str:
-    """The command after which the filter's user may read that file."""
-    account = scene.account
+def _command_to_make_readable(path: str, environment: Environment) -> str:
+    """The command that lets the filter's user read the file."""
+    account = environment.account
     if account is None:
         return f"chmod +r {path}"
     closed = first_closed(Path(os.path.abspath(path)), account)  # noqa: PTH100  links are followed by access
@@ -60,29 +64,29 @@ def _letting_read(path: str, scene: Scene) -> str:
     return f"chgrp {account.group_name} {path} && chmod g+r {path}"
 
 
-def _owning(path: Path | str, scene: Scene) -> str:
-    """The command that gives a folder or file to the filter's user."""
-    account = scene.account
+def _command_to_own(path: Path | str, environment: Environment) -> str:
+    """The command that makes the filter's user the owner of a folder or file."""
+    account = environment.account
     if account is None:
         return f"run the filter as a user that may use {path}"
     return f"chown -R {account.name}:{account.group_name} {path}"
 
 
-def _suffixes(config: Config, scene: Scene) -> list[Finding]:
-    """The list that the filter would take, read as its user."""
+def _suffix_list(config: Config, environment: Environment) -> list[Finding]:
+    """The public suffix list that the filter would use, read with the rights of its user."""
     try:
-        with acting_as(scene.account):
-            list_used = Suffixes.load(config.dmarc.psl_file)
+        with acting_as(environment.account):
+            suffix_list = Suffixes.load(config.dmarc.psl_file)
     except SuffixListError as problem:
-        return [error(f"[dmarc] psl_file: not usable for {scene.who}: {problem}")]
-    skipped = [warning(f"[dmarc] psl_file: {text}") for text in list_used.skipped[:5]]
-    return [*skipped, _freshness(list_used, scene.today)]
+        return [error(f"[dmarc] psl_file: not usable for {environment.who}: {problem}")]
+    skipped = [warning(f"[dmarc] psl_file: {text}") for text in suffix_list.skipped[:5]]
+    return [*skipped, _freshness(suffix_list, environment.today)]
 
 
 def _freshness(used: Suffixes, today: date) -> Finding:
     advice = f"put a new one from https://publicsuffix.org/list/ at {KEPT_FRESH}, and reload"
     if not used.version:
-        return warning(f"[dmarc] psl_file: the public suffix list in use is the one of a library, of 2019; {advice}")
+        return warning(f"[dmarc] psl_file: the public suffix list in use is that of a library, from 2019; {advice}")
     days = (today - date.fromisoformat(used.version)).days
     text = f"[dmarc] psl_file: the public suffix list in use, {used.source}, is of {used.version}"
     if days > STALE_DAYS:
@@ -90,95 +94,102 @@ def _freshness(used: Suffixes, today: date) -> Finding:
     return ok(text)
 
 
-def _folders(config: Config, scene: Scene) -> list[Finding]:
-    """Those that are written to whatever else is set, and those of what is switched on."""
-    wanted = {
+def _written_folders(config: Config, environment: Environment) -> list[Finding]:
+    """Folders that the filter writes to with these settings."""
+    folders = {
         "[history] journal": config.history.journal,
         "[policy] sampling_key": str(Path(config.policy.sampling_key).parent),
         "[defer] directory": config.defer.directory,
     }
     if (where := parse_socket(config.milter.socket)).family == "unix":
-        wanted["[milter] socket"] = str(Path(where.path).parent)
+        folders["[milter] socket"] = str(Path(where.path).parent)
     if config.history.database.startswith(SQLITE + "/"):
-        wanted["[history] database"] = str(Path(config.history.database.removeprefix(SQLITE)).parent)
+        folders["[history] database"] = str(Path(config.history.database.removeprefix(SQLITE)).parent)
     if config.reports.enabled and config.reports.archive:
-        wanted["[reports] archive"] = config.reports.archive
+        folders["[reports] archive"] = config.reports.archive
     if config.reports.failure.enabled:
-        wanted["[reports.failure] spool"] = config.reports.failure.spool
-    with acting_as(scene.account):
-        return [finding for key, path in wanted.items() for finding in _writable(key, path, scene)]
+        folders["[reports.failure] spool"] = config.reports.failure.spool
+    with acting_as(environment.account):
+        return [finding for key, path in folders.items() for finding in _writable(key, path, environment)]
 
 
-def _read(config: Config, scene: Scene) -> list[Finding]:
-    """Files that the filter reads, of which some hold secrets."""
-    named = {
+def _read_files(config: Config, environment: Environment) -> list[Finding]:
+    """Files that the filter reads, some of which hold secrets."""
+    paths = {
         "[recipients] file": config.recipients.file,
         "[arc.seal] key_file": config.arc.seal.key_file,
         "[reports] sign_key": config.reports.sign_key,
         "[reports] relay_password_file": config.reports.relay_password_file,
         "[reports] relay_ca_file": config.reports.relay_ca_file,
     }
-    with acting_as(scene.account):
-        unreadable = {key for key, path in named.items() if path and not os.access(path, os.R_OK, effective_ids=True)}
-    found = [finding for key, path in named.items() if path for finding in _readable(key, path, scene, unreadable)]
-    return [*found, *_keys(config, scene)]
+    with acting_as(environment.account):
+        unreadable = {key for key, path in paths.items() if path and not os.access(path, os.R_OK, effective_ids=True)}
+    return [
+        finding
+        for key, path in paths.items()
+        if path
+        for finding in _readable(key, path, environment, is_readable=key not in unreadable)
+    ]
 
 
-def _keys(config: Config, scene: Scene) -> list[Finding]:
-    """Keys that the filter makes at its first start: without one that it may read, each start has another."""
-    named = {"[policy] sampling_key": config.policy.sampling_key}
+def _made_keys(config: Config, environment: Environment) -> list[Finding]:
+    """Keys that the filter makes at its first start: if it may not read one, each start makes another."""
+    paths = {"[policy] sampling_key": config.policy.sampling_key}
     if config.reports.failure.enabled:
-        named["[reports.failure] key"] = config.reports.failure.key
-    found = []
-    for key, path in named.items():
-        with acting_as(scene.account):
-            bad = os.access(path, os.F_OK, effective_ids=True) and not os.access(path, os.R_OK, effective_ids=True)
-        if bad or os.path.isdir(path):  # noqa: PTH112
-            fix = _owning(path, scene) if bad else f"rmdir {path}"
-            found.append(error(f"{key}: {path} is not readable for {scene.who}, so each start has another key: {fix}"))
-    return found
+        paths["[reports.failure] key"] = config.reports.failure.key
+    result = []
+    for key, path in paths.items():
+        with acting_as(environment.account):
+            exists = os.access(path, os.F_OK, effective_ids=True)
+            unreadable = exists and not os.access(path, os.R_OK, effective_ids=True)
+        if unreadable or os.path.isdir(path):  # noqa: PTH112
+            fix = _command_to_own(path, environment) if unreadable else f"rmdir {path}"
+            text = f"{key}: {path} is not readable for {environment.who}, so each start has another key"
+            result.append(error(f"{text}: {fix}"))
+    return result
 
 
-def _readable(key: str, path: str, scene: Scene, unreadable: set[str]) -> list[Finding]:
-    if key in unreadable:
+def _readable(key: str, path: str, environment: Environment, *, is_readable: bool) -> list[Finding]:
+    if not is_readable:
         missing = not os.path.lexists(path)
-        fix = "make it, or take it out of the conf" if missing else _letting_read(path, scene)
-        return [error(f"{key}: {path} is not readable for {scene.who}: {fix}")]
+        fix = "create it, or remove it from the conf" if missing else _command_to_make_readable(path, environment)
+        return [error(f"{key}: {path} is not readable for {environment.who}: {fix}")]
     if key in SECRETS and Path(path).stat().st_mode & stat.S_IROTH:
         return [warning(f"{key}: {path} is a secret that every user of this machine can read: chmod o-rwx {path}")]
     return []
 
 
-def _writable(key: str, path: str, scene: Scene) -> list[Finding]:
-    unit = scene.unit
+def _writable(key: str, path: str, environment: Environment) -> list[Finding]:
+    unit = environment.unit
     if unit is not None and unit.keeps_out(path):
         text = f"{key}: {unit.path} keeps {path} read-only for the filter: add it to ReadWritePaths="
         return [error(f"{text} (systemctl edit dmarcmilter: [Service], ReadWritePaths={path})")]
     nearest = existing(Path(path))
     if os.access(nearest, os.W_OK | os.X_OK, effective_ids=True):
-        return [ok(f"{key}: {nearest} is writable for {scene.who}")]
+        return [ok(f"{key}: {nearest} is writable for {environment.who}")]
     if unit is not None and unit.makes(path) and nearest != Path(path):
         return [ok(f"{key}: systemd makes the folder when the filter starts")]
-    return [error(f"{key}: {nearest} is not writable for {scene.who}: {making_writable(path, scene)}")]
+    fix = command_to_make_writable(path, environment)
+    return [error(f"{key}: {nearest} is not writable for {environment.who}: {fix}")]
 
 
-def making_writable(path: str, scene: Scene) -> str:
-    """The command for a folder that is there, and for one that is still to be made."""
-    if os.path.isdir(path) or scene.account is None:  # noqa: PTH112
-        closed = first_closed(Path(path), scene.account)
-        return f"chmod o+x {closed}" if closed else _owning(path, scene)
+def command_to_make_writable(path: str, environment: Environment) -> str:
+    """The command that makes a folder writable for the filter's user, or creates it."""
+    if os.path.isdir(path) or environment.account is None:  # noqa: PTH112
+        closed = first_closed(Path(path), environment.account)
+        return f"chmod o+x {closed}" if closed else _command_to_own(path, environment)
     if os.path.lexists(path):
-        return f"it is no folder: move {path} away"
-    account = scene.account
+        return f"it is not a folder: move {path} away"
+    account = environment.account
     return f"install -d -o {account.name} -g {account.group_name} -m 750 {path}"
 
 
-def _kept(config: Config, scene: Scene) -> list[Finding]:
-    """Files among the filter's own that it cannot use, as they are left by a command run as root."""
-    account = scene.account
+def _own_files(config: Config, environment: Environment) -> list[Finding]:
+    """Files of the filter that it may not write, such as a command run as root leaves behind."""
+    account = environment.account
     if account is None or not accounts.can_act_as(account):
         return []
-    found = []
+    result = []
     folders = {"[defer] directory": config.defer.directory}
     if config.reports.failure.enabled:
         folders["[reports.failure] spool"] = config.reports.failure.spool
@@ -186,14 +197,15 @@ def _kept(config: Config, scene: Scene) -> list[Finding]:
         folders["[history] database"] = config.history.database.removeprefix(SQLITE)
     with acting_as(account):
         for key, path in folders.items():
-            bad = next((one for one in _entries(path) if not os.access(one, os.W_OK, effective_ids=True)), None)
-            if bad is not None:
-                found.append((key, bad))
-    return [error(f"{key}: {bad} is not writable for {scene.who}: {_owning(bad, scene)}") for key, bad in found]
+            entries = (entry for entry in _entries(path) if not os.access(entry, os.W_OK, effective_ids=True))
+            if (unwritable := next(entries, None)) is not None:
+                fix = _command_to_own(unwritable, environment)
+                result.append(error(f"{key}: {unwritable} is not writable for {environment.who}: {fix}"))
+    return result
 
 
 def _entries(path: str) -> list[str]:
-    """What is in a folder, or a SQLite file with those that SQLite keeps beside it."""
+    """Paths of the entries of a folder, or of a SQLite file and those that SQLite keeps beside it."""
     try:
         with os.scandir(path) as entries:
             return [entry.path for entry in islice(entries, MAX_ENTRIES)]
@@ -204,6 +216,6 @@ def _entries(path: str) -> list[str]:
 
 
 def existing(path: Path) -> Path:
-    """The path, or what of it is there. (os.access, because Path.exists raises where a folder may not be entered.)"""
+    """The path, or the lowest folder above it that exists. (Path.exists raises where a folder may not be entered.)"""
     places = (path, *path.parents)
     return next((place for place in places if os.access(place, os.F_OK, effective_ids=True)), path)

@@ -8,13 +8,13 @@ import tempfile
 from pathlib import Path
 
 from dmarcmilter.config.endpoint import Socket, parse_listen
+from dmarcmilter.config.finding import Finding, error, ok, warning
 from dmarcmilter.config.report_validation import parse_relay
 from dmarcmilter.config.schema import Config, StartTls
 from dmarcmilter.config_check import files, mta, name_servers, running_filter
-from dmarcmilter.config_check.environment import Scene
-from dmarcmilter.config_check.finding import Finding, error, ok, warning
+from dmarcmilter.config_check.environment import Environment
 from dmarcmilter.dns import system_nameservers
-from dmarcmilter.health import probe
+from dmarcmilter.health import workers_probe
 from dmarcmilter.health.milter_probe import ProbeError
 from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store, StoreError, rows
@@ -26,33 +26,33 @@ LITTLE_SPACE = 256 * 1024 * 1024
 """Octets left on the journal's disk: some 200,000 outcomes."""
 
 
-def try_all(config: Config, scene: Scene) -> list[Finding]:
+def try_all(config: Config, environment: Environment) -> list[Finding]:
     servers = config.dns.servers() or system_nameservers()
     return [
-        *name_servers.judge(servers, config.dns.timeout),
-        *_journal(config, scene),
-        *_database(config, scene),
+        *name_servers.findings(servers, config.dns.timeout),
+        *_journal(config, environment),
+        *_database(config, environment),
         *_relay(config),
         *_metrics(config),
-        *running_filter.judge(config.milter.socket, scene),
-        *mta.judge_live(config, scene),
+        *running_filter.findings(config.milter.socket, environment),
+        *mta.live_findings(config, environment),
     ]
 
 
-def _journal(config: Config, scene: Scene) -> list[Finding]:
+def _journal(config: Config, environment: Environment) -> list[Finding]:
     journal = Path(config.history.journal)
     try:
-        with acting_as(scene.account):
+        with acting_as(environment.account):
             free = _written(journal)
     except OSError as problem:
-        if scene.unit is not None and scene.unit.makes(str(journal)) and not os.access(journal, os.F_OK):
+        if environment.unit is not None and environment.unit.makes(str(journal)) and not os.access(journal, os.F_OK):
             return [ok(f"[history] journal: {journal} is made when the filter starts")]
         reason = problem.strerror or problem
-        text = f"[history] journal: {journal} cannot be written as {scene.who}: {reason}, so outcomes are lost"
-        return [error(f"{text}: {files.making_writable(str(journal), scene)}")]
+        text = f"[history] journal: {journal} cannot be written as {environment.who}: {reason}, so outcomes are lost"
+        return [error(f"{text}: {files.command_to_make_writable(str(journal), environment)}")]
     if free < LITTLE_SPACE:
         return [warning(f"[history] journal: only {free >> 20} MB are left on the disk of {journal}")]
-    return [ok(f"[history] journal: {journal} can be written as {scene.who}, {free >> 20} MB free")]
+    return [ok(f"[history] journal: {journal} can be written as {environment.who}, {free >> 20} MB free")]
 
 
 def _written(journal: Path) -> int:
@@ -72,9 +72,9 @@ def _written(journal: Path) -> int:
     return room.f_bavail * room.f_frsize
 
 
-def _database(config: Config, scene: Scene) -> list[Finding]:
+def _database(config: Config, environment: Environment) -> list[Finding]:
     url = config.history.database
-    with acting_as(scene.account):
+    with acting_as(environment.account):
         try:
             store = Store(url)
             # SQLite makes the file of a database that it is asked for: asking must not.
@@ -85,7 +85,7 @@ def _database(config: Config, scene: Scene) -> list[Finding]:
             text = f"[history] database: {_without_password(str(problem), url)}"
     kept_out = url.startswith(files.SQLITE + "/") and "ermission denied" in text
     folder = str(Path(url.removeprefix(files.SQLITE)).parent)
-    return [error(f"{text}: {files.making_writable(folder, scene)}" if kept_out else text)]
+    return [error(f"{text}: {files.command_to_make_writable(folder, environment)}" if kept_out else text)]
 
 
 def _asked(store: Store) -> Finding:
@@ -123,7 +123,7 @@ def _metrics(config: Config) -> list[Finding]:
         return []
     where = parse_listen(listen)
     try:
-        probe.workers(where, METRICS_SECONDS)
+        workers_probe.workers(where, METRICS_SECONDS)
     except ProbeError as problem:
         if problem.not_listening:
             return _metrics_free(listen, where)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from dmarcmilter.config_check.finding import Finding, error, ok, warning
+from dmarcmilter.config.finding import Finding, error, ok, warning
 from dmarcmilter.dns.name_servers import Server, Servers, exchange
 from dmarcmilter.dns.names import name_to_wire
 from dmarcmilter.dns.wire_format import NXDOMAIN, RDTYPES, Reply, is_reply, question, rcode_to_text, read_reply
@@ -38,7 +38,7 @@ class Probe:
     seconds: float
 
 
-def judge(nameservers: Iterable[tuple[str, int]], timeout: float) -> list[Finding]:
+def findings(nameservers: Iterable[tuple[str, int]], timeout: float) -> list[Finding]:
     found: list[Finding] = []
     answering = 0
     for server in Servers(tuple(nameservers)[:MAX_SERVERS]).ranked():

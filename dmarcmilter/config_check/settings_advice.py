@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
+from dmarcmilter.config.finding import Finding, ok, warning
 from dmarcmilter.config.schema import IGNORED, Config
-from dmarcmilter.config_check.finding import Finding, ok, warning
 from dmarcmilter.config_check.networks import too_wide
 from dmarcmilter.policy.types import AuthorAction, DuplicateAction, Mode, QuarantineAction, RejectAction
 
@@ -14,7 +14,7 @@ REPORT_DAYS = 3
 """Outcomes of yesterday are reported today, and what arrives late a little after."""
 
 
-def judge(config: Config) -> list[Finding]:
+def findings(config: Config) -> list[Finding]:
     return [
         *_enforcement(config),
         *_author(config),

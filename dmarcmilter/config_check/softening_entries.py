@@ -2,9 +2,9 @@
 
 from datetime import date
 
+from dmarcmilter.config.finding import Finding, warning
 from dmarcmilter.config.override_entries import parsed
 from dmarcmilter.config.schema import Config
-from dmarcmilter.config_check.finding import Finding, warning
 from dmarcmilter.config_check.networks import too_wide
 from dmarcmilter.policy.overrides import is_authenticated
 from dmarcmilter.policy.recipients.choice import Choice
@@ -13,7 +13,7 @@ from dmarcmilter.policy.types import EVERY_MESSAGE, STRICT, Entry, EntryAction, 
 MAX_SHOWN = 3
 
 
-def judge(config: Config, today: date) -> list[Finding]:
+def findings(config: Config, today: date) -> list[Finding]:
     texts = [text for entry in parsed(config.override) for text in _entry(entry, today)]
     return [*_rollout(config), *(warning(text) for text in (*texts, *_forwarders(config), *_recipients(config)))]
 

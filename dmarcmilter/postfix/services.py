@@ -4,8 +4,8 @@ import errno
 from ipaddress import ip_address
 
 from dmarcmilter.config.endpoint import Socket
+from dmarcmilter.config.finding import Finding, error, ok, warning
 from dmarcmilter.config.schema import Config
-from dmarcmilter.config_check.finding import Finding, error, ok, warning
 from dmarcmilter.postfix import accounts, socket_access
 from dmarcmilter.postfix.postconf import (
     Kind,
@@ -46,16 +46,14 @@ def names_us(postfix: Postfix, where: Socket) -> bool:
     return any(is_named(one, where, postfix) or _meant(one, where) for one in (*postfix.services, *postfix.own))
 
 
-def judge(config: Config, where: Socket, postfix: Postfix) -> list[Finding]:
-    findings: list[Finding] = []
-    for service in postfix.services:
-        findings += _public(config, service, where, postfix)
-    for service in postfix.own:
-        findings += _own(config, service, where, postfix)
-    findings += _not_by_smtp(config, where, postfix)
+def findings(config: Config, where: Socket, postfix: Postfix) -> list[Finding]:
+    """Does each service hand the mail of others, and only that, to the filter?"""
+    result = [finding for service in postfix.services for finding in _public(config, service, where, postfix)]
+    result += [finding for service in postfix.own for finding in _own(config, service, where, postfix)]
+    result += _not_by_smtp(config, where, postfix)
     if not postfix.services:
-        findings.append(error("Postfix: no smtpd in master.cf takes mail from others"))
-    return findings
+        result.append(error("Postfix: no smtpd in master.cf takes mail from others"))
+    return result
 
 
 # --- services for mail from others

@@ -17,11 +17,11 @@ import pytest
 from click.testing import CliRunner
 
 from dmarcmilter.cli import main
+from dmarcmilter.cli.health import CHECKS
 from dmarcmilter.config import load
-from dmarcmilter.config_check import environment as scene
+from dmarcmilter.config_check import environment as environments
 from dmarcmilter.config_check import mta
 from dmarcmilter.config_check import running_filter as live_socket
-from dmarcmilter.health import checks
 from dmarcmilter.postfix import accounts, postconf, socket_access
 from dmarcmilter.postfix.postconf import Kind
 from dmarcmilter.testing.name_server import NameServer
@@ -68,18 +68,18 @@ class Site:
     def check(self):
         """What `config check --live` tells, without the name servers and the database."""
         loaded = load.load(str(self.daemon.conf))
-        environment = scene.gather(postfix_directory=str(self.directory))
+        environment = environments.gather(postfix_directory=str(self.directory))
         found = [
-            *mta.judge(loaded, environment),
-            *mta.judge_live(loaded, environment),
-            *live_socket.judge(loaded.milter.socket, environment),
+            *mta.findings(loaded, environment),
+            *mta.live_findings(loaded, environment),
+            *live_socket.findings(loaded.milter.socket, environment),
         ]
         return {
             severity: [one.text for one in found if one.severity == severity] for severity in ("error", "warning", "ok")
         }
 
     def health(self, *names):
-        skipped = (f"--skip={name}" for name in checks.CHECKS if name not in {"mta", *names})
+        skipped = (f"--skip={name}" for name in CHECKS if name not in {"mta", *names})
         command = ["health", "--json", "--postfix", str(self.directory), "--config", str(self.daemon.conf), *skipped]
         done = CliRunner().invoke(main, command)
         return done.exit_code, json.loads(done.stdout)["checks"]["mta"]
@@ -354,7 +354,7 @@ def test_a_second_instance_that_names_us(site, tmp_path):
     assert second.directory == str(site.directory)
     environment = replace(NOWHERE, postfix=primary, instances=(second,))
     loaded = load.load(str(site.daemon.conf))
-    told = [one.text for one in mta.judge_live(loaded, environment) if str(one).startswith("error")]
+    told = [one.text for one in mta.live_findings(loaded, environment) if str(one).startswith("error")]
     (text,) = told
     assert "has no_milters" in text
     assert f"postfix -c {site.directory} reload" in text

@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from dmarcmilter.config_check.environment import Scene
+from dmarcmilter.config_check.environment import Environment
 
 TODAY = date(2027, 1, 15)
-NOWHERE = Scene(today=TODAY, hostname="mx.example.net", user="", account=None, unit=None, postfix=None)
+NOWHERE = Environment(today=TODAY, hostname="mx.example.net", user="", account=None, unit=None, postfix=None)

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dmarcmilter.config import load
+from dmarcmilter.config.finding import Finding, Severity
 from dmarcmilter.config.schema import Config
-from dmarcmilter.config_check import Finding, Severity, advise, in_order, settings_advice, softening_entries
+from dmarcmilter.config_check import all_findings, in_order, settings_advice, softening_entries
 from dmarcmilter.policy.types import Mode
 from tests.support.config_check import NOWHERE, TODAY
 
@@ -16,7 +17,7 @@ def judged(text):
     conf = load.parse(text)
     if "mode" not in text:
         conf = replace(conf, policy=replace(conf.policy, mode=Mode.ENFORCE))
-    found = [*settings_advice.judge(conf), *softening_entries.judge(conf, TODAY)]
+    found = [*settings_advice.findings(conf), *softening_entries.findings(conf, TODAY)]
     return [finding.text for finding in found if finding.severity is not Severity.OK]
 
 
@@ -25,7 +26,7 @@ def test_enforcing_is_quiet():
 
 
 def test_by_default_it_says_that_nothing_is_enforced():
-    found = settings_advice.judge(Config())
+    found = settings_advice.findings(Config())
     assert [str(finding) for finding in found] == [
         'warning: [policy] mode is "monitor": results are recorded, no policy is enforced',
         "ok: [policy] mode in force: monitor (no policy is enforced)",
@@ -53,7 +54,7 @@ def test_by_default_it_says_that_nothing_is_enforced():
 )
 def test_it_says_how_long_journal_files_stay(journal, database, severity, words):
     text = f"history = {{ delete_journal_after_days = {journal}, retention_days = {database} }}"
-    (said,) = [finding for finding in settings_advice.judge(load.parse(text)) if "[history]" in finding.text]
+    (said,) = [finding for finding in settings_advice.findings(load.parse(text)) if "[history]" in finding.text]
     assert said.severity == severity
     assert words in said.text
 
@@ -79,7 +80,7 @@ IN_FORCE = {
 def test_mode_and_rollout_in_force(policy, words):
     conf = load.parse(f"policy = {{ {policy} }}")
     assert conf.policy.in_force() == words
-    assert f"ok: [policy] mode in force: {words}" in map(str, settings_advice.judge(conf))
+    assert f"ok: [policy] mode in force: {words}" in map(str, settings_advice.findings(conf))
 
 
 def entry(text):
@@ -166,7 +167,7 @@ def test_no_warning(text):
 
 def test_errors_first_and_what_harms_most_first():
     conf = load.parse('policy = { mode = "monitor" }\nauthor = { on_missing = "accept" }\ndmarc = { psl_file = "/no" }')
-    found = advise(conf, NOWHERE)
+    found = all_findings(conf, NOWHERE)
     assert [one.severity for one in found] == sorted((one.severity for one in found), key=list(Severity).index)
     shown = [one.text.split()[0] for one in found if one.severity is not Severity.OK]
     assert shown[:3] == ["[dmarc]", "[policy]", "[author]"]
@@ -181,5 +182,5 @@ def test_an_entry_that_expires_today_is_expired_for_the_filter_too():
     """The same comparison as in entries.py: from that day on."""
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
     conf = load.parse(entry(f'client = "192.0.2.1"\naction = "accept"\nexpires = {tomorrow}'))
-    assert softening_entries.judge(conf, tomorrow)
-    assert not softening_entries.judge(conf, tomorrow - timedelta(days=1))
+    assert softening_entries.findings(conf, tomorrow)
+    assert not softening_entries.findings(conf, tomorrow - timedelta(days=1))

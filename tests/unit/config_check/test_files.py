@@ -7,7 +7,8 @@ from datetime import date, timedelta
 import pytest
 
 from dmarcmilter.config import load
-from dmarcmilter.config_check import Severity, files
+from dmarcmilter.config.finding import Severity
+from dmarcmilter.config_check import files
 from dmarcmilter.config_check.systemd_unit import Unit
 from dmarcmilter.dmarc import public_suffix
 from dmarcmilter.postfix import accounts
@@ -25,8 +26,8 @@ def conf(folder, more=""):
     )
 
 
-def judged(conf, scene=NOWHERE, *, topic=""):
-    return [(one.severity, one.text) for one in files.judge(conf, scene) if one.text.startswith(topic)]
+def judged(conf, environment=NOWHERE, *, topic=""):
+    return [(one.severity, one.text) for one in files.findings(conf, environment) if one.text.startswith(topic)]
 
 
 def bad(*arguments, **options):
@@ -62,7 +63,7 @@ def test_the_list_of_last_resort_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(public_suffix, "OF_THE_SYSTEM", str(tmp_path / "none"))
     monkeypatch.setattr(public_suffix.publicsuffixlist, "__file__", str(tmp_path / "none"))
     (text,) = bad(conf(tmp_path), topic="[dmarc]")
-    assert "of a library, of 2019" in text
+    assert "of a library, from 2019" in text
 
 
 def test_a_list_that_cannot_be_used(tmp_path):
@@ -86,22 +87,24 @@ def test_folders_that_can_be_written(tmp_path):
 @as_root
 def test_folders_that_the_filters_user_cannot_write(tmp_path):
     tmp_path.chmod(0o755)
-    scene = replace(NOWHERE, user="nobody", account=accounts.account("nobody"))
+    environment = replace(NOWHERE, user="nobody", account=accounts.account("nobody"))
     # The public suffix list of a program below /root is another matter, and is told as well.
-    said = [text for text in bad(conf(tmp_path), scene) if "psl_file" not in text]
+    said = [text for text in bad(conf(tmp_path), environment) if "psl_file" not in text]
     assert len(said) == 5
     assert all("is not writable for the user nobody" in text for text in said)
     os.chown(tmp_path, accounts.account("nobody").uid, -1)
     for folder in tmp_path.parents:
         folder.chmod(folder.stat().st_mode | 0o011)
-    assert [text for text in bad(conf(tmp_path), scene) if "psl_file" not in text] == []
+    assert [text for text in bad(conf(tmp_path), environment) if "psl_file" not in text] == []
 
 
 @as_root
 def test_a_folder_that_may_not_be_entered(tmp_path):
     (tmp_path / "closed").mkdir(mode=0o700)
-    scene = replace(NOWHERE, user="nobody", account=accounts.account("nobody"))
-    assert "not writable for the user nobody" in bad(conf(tmp_path / "closed" / "deep"), scene, topic="[history]")[0]
+    environment = replace(NOWHERE, user="nobody", account=accounts.account("nobody"))
+    assert (
+        "not writable for the user nobody" in bad(conf(tmp_path / "closed" / "deep"), environment, topic="[history]")[0]
+    )
 
 
 UNIT = Unit("/x/dmarcmilter.service", "nobody", "", (), ("/var/lib/none-such",), ("/var/lib/none-such",), closed=True)
@@ -109,11 +112,11 @@ UNIT = Unit("/x/dmarcmilter.service", "nobody", "", (), ("/var/lib/none-such",),
 
 @as_root
 def test_what_systemd_makes_and_keeps_out(tmp_path):
-    scene = replace(NOWHERE, user="nobody", account=accounts.account("nobody"), unit=UNIT)
-    assert bad(conf("/var/lib/none-such"), scene, topic="[history]") == []
-    (journal, _) = bad(conf(tmp_path), scene, topic="[history]")
+    environment = replace(NOWHERE, user="nobody", account=accounts.account("nobody"), unit=UNIT)
+    assert bad(conf("/var/lib/none-such"), environment, topic="[history]") == []
+    (journal, _) = bad(conf(tmp_path), environment, topic="[history]")
     assert "ReadWritePaths=" in journal
-    assert "ReadWritePaths=" in bad(conf(tmp_path), scene, topic="[milter] socket")[0]
+    assert "ReadWritePaths=" in bad(conf(tmp_path), environment, topic="[milter] socket")[0]
 
 
 def test_a_user_that_is_not_there(tmp_path):

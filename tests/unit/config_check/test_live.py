@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from dmarcmilter.config import load
-from dmarcmilter.config_check import Severity, live
+from dmarcmilter.config.finding import Severity
+from dmarcmilter.config_check import live
 from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store
 from dmarcmilter.postfix import accounts
@@ -30,8 +31,8 @@ def test_the_journal_is_really_written(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
 def test_a_journal_that_the_filters_user_cannot_write(tmp_path):
-    scene = replace(NOWHERE, user="nobody", account=accounts.account("nobody"))
-    (found,) = live._journal(settings(tmp_path), scene)
+    environment = replace(NOWHERE, user="nobody", account=accounts.account("nobody"))
+    (found,) = live._journal(settings(tmp_path), environment)
     assert found.severity is Severity.ERROR
     assert "cannot be written as the user nobody" in found.text
 

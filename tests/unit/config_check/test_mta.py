@@ -8,7 +8,8 @@ import pytest
 
 from dmarcmilter.config import load
 from dmarcmilter.config.endpoint import parse_socket
-from dmarcmilter.config_check import Severity, mta
+from dmarcmilter.config.finding import Severity
+from dmarcmilter.config_check import mta
 from dmarcmilter.config_check.systemd_unit import Unit
 from dmarcmilter.postfix import accounts, postconf
 from dmarcmilter.postfix.postconf import Postfix, Service
@@ -26,9 +27,9 @@ def _no_postfix(monkeypatch, tmp_path):
     monkeypatch.setattr(mta, "POSTFIX_QUEUE", str(tmp_path / "nowhere"))
 
 
-def said(milter, scene=SCENE, more="", *, live=False):
+def said(milter, environment=SCENE, more="", *, live=False):
     conf = load.parse(f"[milter]\n{milter}\n{more}")
-    found = mta.judge_live(conf, scene) if live else mta.judge(conf, scene)
+    found = mta.live_findings(conf, environment) if live else mta.findings(conf, environment)
     return [one.text for one in found if one.severity is not Severity.OK]
 
 
@@ -54,7 +55,7 @@ def test_without_postconf_the_usual_queue_directory_counts(tmp_path, monkeypatch
 
 
 def test_rights_of_the_socket():
-    assert "nobody but" in said('socket = "unix:/run/f.sock"\nsocket_mode = "0600"', NOWHERE)[0]
+    assert "only the filter's own user" in said('socket = "unix:/run/f.sock"\nsocket_mode = "0600"', NOWHERE)[0]
     for mode in ("0660", "0620"):
         assert said(f'socket = "unix:/run/f.sock"\nsocket_mode = "{mode}"', NOWHERE) == []
     for mode in ("0666", "0606", "0622"):
@@ -66,30 +67,30 @@ def test_rights_of_the_socket():
 
 
 def test_the_mtas_user_is_not_in_the_sockets_group():
-    scene = replace(SCENE, account=accounts.account("daemon"), postfix=replace(POSTFIX, owner="nobody"))
+    environment = replace(SCENE, account=accounts.account("daemon"), postfix=replace(POSTFIX, owner="nobody"))
     inside = INSIDE
-    assert "usermod -aG daemon nobody" in said(inside, scene)[0]
+    assert "usermod -aG daemon nobody" in said(inside, environment)[0]
     # Another group gives its members more than the filter's socket.
-    (told,) = said(inside + '\nsocket_group = "mail"', scene)
+    (told,) = said(inside + '\nsocket_group = "mail"', environment)
     assert "usermod" not in told
     assert "chgrp nogroup /var/spool/postfix/dm && chmod 2750 /var/spool/postfix/dm" in told
-    assert said(inside, replace(scene, postfix=replace(POSTFIX, owner="daemon"))) == []
+    assert said(inside, replace(environment, postfix=replace(POSTFIX, owner="daemon"))) == []
 
 
 def test_a_socket_gets_the_group_of_its_folder(tmp_path):
     """Of the set-group-ID bit; the filter's user need not be a member then."""
     mine = pwd.getpwuid(tmp_path.stat().st_uid).pw_name  # whose group the folder has
     near = replace(POSTFIX, queue_directory=str(tmp_path), owner=mine)
-    scene = replace(SCENE, account=accounts.account("daemon"), postfix=near)
+    environment = replace(SCENE, account=accounts.account("daemon"), postfix=near)
     socket = f'socket = "unix:{tmp_path}/f.sock"'
     tmp_path.chmod(0o750)
-    assert "lets only the group daemon connect" in said(socket, scene)[0]
+    assert "lets only the group daemon connect" in said(socket, environment)[0]
     tmp_path.chmod(0o2750)
-    assert said(socket, scene) == []
+    assert said(socket, environment) == []
 
 
 @pytest.mark.parametrize(
-    ("name", "scene", "warned"),
+    ("name", "environment", "warned"),
     [
         ("mx.example.net", SCENE, False),
         ("MX.example.net", SCENE, False),
@@ -98,8 +99,8 @@ def test_a_socket_gets_the_group_of_its_folder(tmp_path):
         ("other.example.net", replace(NOWHERE, hostname="mx"), True),
     ],
 )
-def test_the_name_in_authentication_results(name, scene, warned):
-    found = said(INSIDE, scene, f'[identity]\nauthserv_id = "{name}"')
+def test_the_name_in_authentication_results(name, environment, warned):
+    found = said(INSIDE, environment, f'[identity]\nauthserv_id = "{name}"')
     assert bool(found) == warned
     assert not warned or "authserv_id" in found[0]
 
@@ -115,9 +116,9 @@ def test_patience():
 
 def test_the_unit_must_let_messages_end():
     unit = Unit("/x", "u", "", (), (), (), closed=False, stop_seconds=90.0)
-    scene = replace(SCENE, unit=unit)
-    assert said(INSIDE + "\ndrain_timeout = 89.0", scene) == []
-    assert "TimeoutStopSec (90 s)" in said(INSIDE + "\ndrain_timeout = 90.0", scene)[0]
+    environment = replace(SCENE, unit=unit)
+    assert said(INSIDE + "\ndrain_timeout = 89.0", environment) == []
+    assert "TimeoutStopSec (90 s)" in said(INSIDE + "\ndrain_timeout = 90.0", environment)[0]
 
 
 def test_mail_that_does_not_come_to_us():
@@ -135,12 +136,12 @@ def test_protocol(value, fine):
 
 @pytest.mark.parametrize(("value", "fine"), [("yes", True), ("", True), ("no", False)])
 def test_redirection_needs_original_recipients(value, fine):
-    scene = replace(SCENE, postfix=replace(POSTFIX, main={"enable_original_recipient": value}))
+    environment = replace(SCENE, postfix=replace(POSTFIX, main={"enable_original_recipient": value}))
     redirect = '[policy]\nquarantine_action = "redirect"\n[quarantine]\nmailbox = "forged@rcpt.example"'
-    found = said(INSIDE, scene, redirect, live=True)
+    found = said(INSIDE, environment, redirect, live=True)
     assert [text for text in found if "enable_original_recipient = yes" in text] == found
     assert (not found) == fine
-    assert said(INSIDE, scene, live=True) == []
+    assert said(INSIDE, environment, live=True) == []
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 from dmarcmilter.cli import main
 from dmarcmilter.config import load
-from dmarcmilter.config_check import Severity, advise, files, live
+from dmarcmilter.config.finding import Severity
+from dmarcmilter.config_check import all_findings, files, live
 from dmarcmilter.config_check.systemd_unit import Unit
 from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store
@@ -64,7 +65,7 @@ def written(state, more=""):
     return path
 
 
-def scene(**more):
+def of_filter(**more):
     return replace(NOWHERE, user=USER, account=accounts.account(USER), asked_for=True, **more)
 
 
@@ -73,10 +74,10 @@ def errors(state, more=""):
     path = written(state, more)
     loaded = load.load(str(path))
     found = [
-        *files.conf_readable(str(path), scene()),
-        *advise(loaded, scene()),
-        *live._journal(loaded, scene()),
-        *live._database(loaded, scene()),
+        *files.conf_readable(str(path), of_filter()),
+        *all_findings(loaded, of_filter()),
+        *live._journal(loaded, of_filter()),
+        *live._database(loaded, of_filter()),
         *live._metrics(loaded),
     ]
     # The public suffix list of a program below /root is another matter.
@@ -137,16 +138,16 @@ def test_what_is_roots_is_told_and_its_command_fixes_it(state, name):
 def test_a_conf_that_the_filter_may_not_read(state):
     path = written(state)
     path.chmod(0o600)
-    (told,) = [one for one in files.conf_readable(str(path), scene()) if one.severity is Severity.ERROR]
+    (told,) = [one for one in files.conf_readable(str(path), of_filter()) if one.severity is Severity.ERROR]
     assert f"chgrp {USER} {path} && chmod g+r {path}" in told.text
     subprocess.run(["sh", "-c", told.text.rpartition(": ")[2]], check=True)
-    assert files.conf_readable(str(path), scene()) == []
+    assert files.conf_readable(str(path), of_filter()) == []
     etc = state.parent / "etc"
     etc.mkdir(mode=0o700)
     path = path.rename(etc / "conf.toml")
-    (told,) = files.conf_readable(str(path), scene())
+    (told,) = files.conf_readable(str(path), of_filter())
     subprocess.run(["sh", "-c", told.text.rpartition(": ")[2]], check=True)
-    assert files.conf_readable(str(path), scene()) == []
+    assert files.conf_readable(str(path), of_filter()) == []
 
 
 def test_a_draft_in_a_folder_of_roots_is_a_warning(state):
@@ -154,9 +155,9 @@ def test_a_draft_in_a_folder_of_roots_is_a_warning(state):
     path = written(state)
     path.chmod(0o600)
     unit = Unit("/x", USER, "", (), (), (), closed=False, conf="/etc/elsewhere.toml")
-    (draft,) = files.conf_readable(str(path), replace(scene(unit=unit), asked_for=False))
+    (draft,) = files.conf_readable(str(path), replace(of_filter(unit=unit), asked_for=False))
     assert draft.severity is Severity.WARNING
-    (used,) = files.conf_readable(str(path), replace(scene(unit=replace(unit, conf=str(path))), asked_for=False))
+    (used,) = files.conf_readable(str(path), replace(of_filter(unit=replace(unit, conf=str(path))), asked_for=False))
     assert used.severity is Severity.ERROR
 
 
@@ -185,11 +186,13 @@ def test_health_as_another_user_says_what_it_cannot_try(state):
             nobody = pwd.getpwnam("nobody")
             os.setresgid(nobody.pw_gid, nobody.pw_gid, nobody.pw_gid)
             os.setresuid(nobody.pw_uid, nobody.pw_uid, nobody.pw_uid)
+            from dmarcmilter.config_check import health_checks
             from dmarcmilter.config_check.environment import of_running_filter
-            from dmarcmilter.health import checks
 
             loaded = load.load(str(path))
-            found = checks.journal(loaded, of_running_filter(loaded.milter.socket, str(path), postfix_directory="/"))
+            found = health_checks.journal(
+                loaded, of_running_filter(loaded.milter.socket, str(path), postfix_directory="/")
+            )
             ok = found.health == 1 and f"{state}: not writable for the user who asks: ask as root" in found.text
             os._exit(0 if ok else 1)
         finally:

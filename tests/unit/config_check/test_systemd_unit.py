@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from dmarcmilter.config import load
+from dmarcmilter.config.finding import Severity
 from dmarcmilter.config.schema import Milter
-from dmarcmilter.config_check import Severity, mta, systemd_unit
+from dmarcmilter.config_check import mta, systemd_unit
 from tests.support.config_check import NOWHERE
 from tests.support.paths import PROJECT
 
@@ -103,7 +104,7 @@ def test_the_socket_unit_counts_when_it_is_enabled(tmp_path):
 )
 def test_a_socket_unit_elsewhere_is_an_error(listens, socket, same):
     unit = systemd_unit.Unit("/x", "u", "", (), (), (), closed=False, listens=listens)
-    found = mta.socket(load.parse(f'[milter]\nsocket = "{socket}"\n'), replace(NOWHERE, unit=unit))
+    found = mta.socket_findings(load.parse(f'[milter]\nsocket = "{socket}"\n'), replace(NOWHERE, unit=unit))
     assert any("dmarcmilter.socket" in one.text and one.severity is Severity.ERROR for one in found) != same
 
 

@@ -14,7 +14,8 @@ from click.testing import CliRunner
 
 from dmarcmilter.cli import main
 from dmarcmilter.config import load
-from dmarcmilter.config_check import Severity, live, name_servers, running_filter
+from dmarcmilter.config.finding import Severity
+from dmarcmilter.config_check import live, name_servers, running_filter
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.config_check import NOWHERE
 from tests.support.filter_daemon import FilterDaemon
@@ -31,7 +32,7 @@ def closed_port():
 
 def dns(zone, *, timeout=2.0, **options):
     with NameServer(zone, **options) as server:
-        return [(one.severity, one.text) for one in name_servers.judge([("127.0.0.1", server.port)], timeout)]
+        return [(one.severity, one.text) for one in name_servers.findings([("127.0.0.1", server.port)], timeout)]
 
 
 def test_a_name_server_that_works():
@@ -80,13 +81,13 @@ def test_no_recursion():
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        found = name_servers.judge([("127.0.0.1", sock.getsockname()[1])], 0.4)
+        found = name_servers.findings([("127.0.0.1", sock.getsockname()[1])], 0.4)
         thread.join(5)
     assert any("no recursion" in one.text for one in found)
 
 
 def test_nothing_listens():
-    texts = [one.text for one in name_servers.judge([("127.0.0.1", closed_port()), ("::1", closed_port())], 0.3)]
+    texts = [one.text for one in name_servers.findings([("127.0.0.1", closed_port()), ("::1", closed_port())], 0.3)]
     assert sum("no answer within" in text for text in texts) == 2
     assert "no name server answers" in texts[-1]
 
@@ -103,7 +104,7 @@ def test_a_name_server_to_which_no_way_leads():
 
 def test_servers_are_bounded():
     with NameServer(GOOD) as server:
-        found = name_servers.judge([("127.0.0.1", server.port)] * 50, 2.0)
+        found = name_servers.findings([("127.0.0.1", server.port)] * 50, 2.0)
     assert len(found) == name_servers.MAX_SERVERS
 
 
@@ -163,7 +164,7 @@ def answering(tmp_path, reply):
 )
 def test_who_listens_is_no_filter(reply, tmp_path):
     with answering(tmp_path, reply) as address:
-        (found,) = running_filter.judge(address, NOWHERE)
+        (found,) = running_filter.findings(address, NOWHERE)
     assert found.severity is Severity.ERROR
     assert "is not a filter" in found.text
 
@@ -173,12 +174,12 @@ def test_who_listens_and_says_nothing(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(tmp_path / "s"))
         sock.listen()
-        assert running_filter.judge(f"unix:{tmp_path}/s", NOWHERE)[0].severity is Severity.ERROR
+        assert running_filter.findings(f"unix:{tmp_path}/s", NOWHERE)[0].severity is Severity.ERROR
 
 
 @pytest.mark.parametrize("address", ["unix:{folder}/none", "inet:{port}@127.0.0.1", "inet:{port}@0.0.0.0"])
 def test_no_filter_runs(address, tmp_path):
-    (found,) = running_filter.judge(address.format(folder=tmp_path, port=closed_port()), NOWHERE)
+    (found,) = running_filter.findings(address.format(folder=tmp_path, port=closed_port()), NOWHERE)
     assert found.severity is Severity.ERROR
     assert "the filter does not run" in found.text
 
@@ -194,7 +195,7 @@ def test_a_socket_that_the_mta_may_not_reach_is_not_said_to_be_there_unless_it_i
             sock.bind(str(path))
         if state == "listens":
             sock.listen()
-        found = [one.text for one in running_filter.judge(f"unix:{path}", mta)]
+        found = [one.text for one in running_filter.findings(f"unix:{path}", mta)]
     assert "nobody may not connect to it: " in found[0]
     assert ("is there" in found[0]) == (state == "listens")
     assert [text for text in found if "the filter does not run: systemctl start" in text] == found[1:]

@@ -17,9 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.cli import main
+from dmarcmilter.cli.health import CHECKS
 from dmarcmilter.config.endpoint import Socket, parse_socket
-from dmarcmilter.health import checks, milter_probe, probe
-from dmarcmilter.health.finding import Finding, Health, line, worst
+from dmarcmilter.config_check import health_checks
+from dmarcmilter.health import checks, milter_probe, workers_probe
+from dmarcmilter.health.check_result import CheckResult, Health, line, worst
 from dmarcmilter.health.milter_probe import ProbeError
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.filter_daemon import FilterDaemon
@@ -59,7 +61,7 @@ def health(daemon, *options):
 def test_healthy(daemon):
     status, found = health(daemon)
     assert status == 0, found
-    assert found.keys() == checks.CHECKS.keys()
+    assert found.keys() == CHECKS.keys()
     assert found["socket"] == ("healthy", "answers, protocol version 6")
     assert found["workers"] == ("healthy", "2 of 2 serve")
     assert found["dns"] == ("healthy", "1 of 1 name servers answer")
@@ -121,7 +123,7 @@ def test_journal_and_ingest(daemon, dns, monkeypatch):
     assert health(daemon)[1]["ingest"] == ("degraded", "last looked 600 s ago, 0.0 MiB not taken in")
     (daemon.journal / "ingest.progress").write_text(json.dumps({"time": time.time(), "octets": 3}))
     assert health(daemon)[0] == 0
-    monkeypatch.setattr(checks, "LITTLE_ROOM", 2**70)
+    monkeypatch.setattr(health_checks, "LITTLE_ROOM", 2**70)
     assert health(daemon)[1]["journal"][0] == "degraded"
 
 
@@ -193,7 +195,7 @@ def test_no_milter(tmp_path, answers, message):
         milter_probe.negotiate(where, 2.0)
 
 
-@pytest.mark.parametrize("work", [milter_probe.negotiate, probe.workers])
+@pytest.mark.parametrize("work", [milter_probe.negotiate, workers_probe.workers])
 def test_silence_and_dripping_are_bounded(tmp_path, work):
     start = time.monotonic()
     with serving(tmp_path, b"\0", close=False) as where, pytest.raises(ProbeError, match="time"):
@@ -210,12 +212,12 @@ def test_silence_and_dripping_are_bounded(tmp_path, work):
         b'HTTP/1.1 200 OK\r\n\r\n{"workers": 3}',
         b'HTTP/1.1 200 OK\r\n\r\n{"workers": {"serving": "x"}, "wanted": 1, "silence": 0}',
         b"\r\n\r\n" + b"[" * 60_000,
-        b"x" * (probe.MAX_ANSWER + 10),
+        b"x" * (workers_probe.MAX_ANSWER + 10),
     ],
 )
 def test_no_endpoint_of_ours(tmp_path, body):
     with serving(tmp_path, body) as where, pytest.raises(ProbeError, match="not ours"):
-        probe.workers(where, 5.0)
+        workers_probe.workers(where, 5.0)
 
 
 @settings(max_examples=50, deadline=None)
@@ -236,9 +238,9 @@ def test_workers_by_what_the_endpoint_says(tmp_path, monkeypatch):
         ((2, 2, 45.0), Health.DEGRADED, "one has been silent for 45 s"),
         ((2, 2, 1.0), Health.HEALTHY, "2 of 2 serve"),
     ):
-        answer = probe.Workers(*told)
-        monkeypatch.setattr(probe, "workers", lambda *_, answer=answer: answer)
-        assert checks.workers(config) == Finding("workers", health_, text)
+        answer = workers_probe.Workers(*told)
+        monkeypatch.setattr(workers_probe, "workers", lambda *_, answer=answer: answer)
+        assert checks.workers(config) == CheckResult("workers", health_, text)
 
 
 def is_stopped(pid):
@@ -269,9 +271,9 @@ def test_a_stopped_worker_shows(daemon):
 
 def test_the_worst_comes_first():
     findings = [
-        Finding("a", Health.HEALTHY, "fine"),
-        Finding("b", Health.DEGRADED, "slow"),
-        Finding("c", Health.DOWN, "gone"),
+        CheckResult("a", Health.HEALTHY, "fine"),
+        CheckResult("b", Health.DEGRADED, "slow"),
+        CheckResult("c", Health.DOWN, "gone"),
     ]
     assert worst(findings) is Health.DOWN
     assert line(findings) == "dmarcmilter down: c: gone; b: slow"

@@ -1,4 +1,4 @@
-"""What a check found: a severity and one sentence."""
+"""A finding about the configuration or what it meets on this machine: a severity and one sentence."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ class Severity(StrEnum):
     ERROR = "error"
     """It does not work."""
     WARNING = "warning"
-    """It works, perhaps not as its owner thinks."""
+    """It works, but perhaps not as the operator expects."""
     OK = "ok"
 
 

@@ -1,0 +1,38 @@
+"""The result of one health check, and the line that `dmarcmilter health` prints for all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Health(IntEnum):
+    """The value is the exit status, as Nagios defines it: OK, WARNING, CRITICAL."""
+
+    HEALTHY = 0
+    DEGRADED = 1
+    """Mail flows, but something else does not work."""
+    DOWN = 2
+    """Mail is not evaluated."""
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    check: str
+    """Name of the check, as `--skip` takes it."""
+    health: Health
+    text: str
+
+
+def worst(results: Sequence[CheckResult]) -> Health:
+    return max((result.health for result in results), default=Health.HEALTHY)
+
+
+def line(results: Sequence[CheckResult]) -> str:
+    """One line: the checks that failed, the worst first; if none did, all of them."""
+    failed = [result for result in results if result.health is not Health.HEALTHY]
+    shown = sorted(failed, key=lambda result: -result.health) or results
+    return f"dmarcmilter {worst(results).word}: " + "; ".join(f"{result.check}: {result.text}" for result in shown)
