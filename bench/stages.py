@@ -35,7 +35,7 @@ STAGES: list[tuple[object, str, str]] = [
     (dkim, "read", "  DKIM-Signature fields"),
     (arc, "read", "  ARC fields"),
     (Evaluating, "body", "body canonicalized and hashed"),
-    (pipeline, "process", "process (all below, and the decision)"),
+    (pipeline, "process", "all stages of the pipeline (all below)"),
     (pipeline, "discover", "  policy discovery"),
     (spf, "check", "  SPF"),
     (dkim, "verify", "  DKIM signatures verified"),

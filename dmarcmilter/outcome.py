@@ -5,13 +5,13 @@ from datetime import UTC
 from enum import StrEnum
 from typing import Any
 
-from dmarcmilter.auth.results import DkimResult, Evidence
+from dmarcmilter.auth.results import AuthResults, DkimResult
 from dmarcmilter.dmarc import discovery_comparison
-from dmarcmilter.dmarc.evaluation import Assessment, DmarcWord, Evaluation
+from dmarcmilter.dmarc.evaluation import DmarcWord, Evaluation
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Message
 from dmarcmilter.policy.decision import Decision
-from dmarcmilter.policy.facts import Case, Hop, Unvouched
+from dmarcmilter.policy.facts import Facts, Hop, Unvouched
 from dmarcmilter.policy.types import Mode, Override, QuarantineAction
 
 VERSION = 1
@@ -57,12 +57,11 @@ class Effort:
 class Outcome:
     message: Message
     mail_from_domain: Domain | None
-    evidence: Evidence
+    auth: AuthResults
     evaluation: Evaluation
-    assessment: Assessment | None
     decision: Decision
     mode: Mode
-    case: Case
+    facts: Facts
     effort: Effort = Effort()
     sealed: bool | None = None
     """Whether we added an ARC Set; None: nobody wanted one."""
@@ -75,7 +74,7 @@ class Outcome:
     set_apart_reason: str = ""
     """Why it is held instead of redirected."""
     unvouched: Unvouched | None = None
-    """Why the results of a trusted ARC sealer do not vouch for the message (speaking.why_unvouched)."""
+    """Why the results of a trusted ARC sealer do not vouch for the message (mitigations.why_unvouched)."""
     apply_error: ApplyError | None = None
     """What the MTA did not take: action, disposition and set_apart say what was done instead (actions.as_taken)."""
 
@@ -84,7 +83,7 @@ class Outcome:
         return {**self._received(), **self._found(), **self._decided(), **self._effort()}
 
     def _received(self) -> dict[str, Any]:
-        envelope, author = self.message.envelope, self.evidence.author
+        envelope, author = self.message.envelope, self.evaluation.author
         return {
             "v": VERSION,
             "time": envelope.received_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -102,8 +101,8 @@ class Outcome:
         }
 
     def _found(self) -> dict[str, Any]:
-        spf, arc = self.evidence.spf, self.evidence.arc
-        compared = discovery_comparison.compare(self.evidence, self.evaluation)
+        spf, arc = self.auth.spf, self.auth.arc
+        compared = discovery_comparison.compare(self.auth, self.evaluation)
         return {
             "spf": {
                 "result": str(spf.result),
@@ -112,11 +111,11 @@ class Outcome:
                 "reason": spf.reason,
                 **({"cut_off": True} if spf.cut_off else {}),
             },
-            "dkim": [_dkim(result) for result in self.evidence.dkim],
+            "dkim": [_dkim(result) for result in self.auth.dkim],
             "unsigned_duplicates": list(self.evaluation.unsigned_duplicates),
             "arc": {
                 "result": str(arc.result),
-                "sealers": [_sealer(hop) for hop in self.case.hops],
+                "sealers": [_sealer(hop) for hop in self.facts.hops],
                 "unvouched": self.unvouched and str(self.unvouched),
                 "oldest_pass": arc.oldest_pass,
                 "unsettled": arc.unsettled,
@@ -147,7 +146,7 @@ class Outcome:
             "set_apart": self.set_apart and str(self.set_apart),
             "apply_error": self.apply_error and str(self.apply_error),
             "set_apart_reason": self.set_apart_reason or None,
-            "would": str(decision.would),
+            "would": str(decision.would_action),
             "would_disposition": str(decision.would_disposition),
             **self._circumstances(),
             "sealed": self.sealed,
@@ -156,15 +155,15 @@ class Outcome:
 
     def _circumstances(self) -> dict[str, Any]:
         """What else the decision rested on, so that it can be made again by other rules. Nothing of a person."""
-        case = self.case
-        names = case.client_names
+        facts = self.facts
+        names = facts.client_names
         return {
-            "exempt": str(case.exempt),
-            "deferred_for": None if case.deferred_for is None else int(case.deferred_for),
-            "deferral_unrecorded": case.deferral_unrecorded,
-            "draws": {"pct": case.draws.pct, "rollout": case.draws.rollout},
+            "exempt": str(facts.exempt),
+            "deferred_for": None if facts.deferred_for is None else int(facts.deferred_for),
+            "deferral_unrecorded": facts.deferral_unrecorded,
+            "draws": {"pct": self.evaluation.pct_draw, "rollout": facts.rollout_draw},
             "client_names": None if names is None else {"confirmed": list(names.names), "failed": names.failed},
-            "lists": {"ids": list(case.list_ids), "traces": list(case.list_traces)},
+            "lists": {"ids": list(facts.list_ids), "traces": list(facts.list_traces)},
         }
 
     def _effort(self) -> dict[str, Any]:
@@ -181,14 +180,15 @@ class Outcome:
     @property
     def sampled_out(self) -> bool:
         """The policy was lowered because pct did not select the message."""
-        if self.assessment is None or not self.assessment.sampled_out:
+        assessment = self.evaluation.assessment
+        if assessment is None or not assessment.sampled_out:
             return False
         return self.evaluation.result is DmarcWord.FAIL or any(
             found.type_rfc7489 == "sampled_out" for found in self.decision.overrides
         )
 
     def _policy(self) -> dict[str, Any] | None:
-        discovery = self.evidence.discovery
+        discovery = self.evaluation.discovery
         record = discovery.record if discovery else None
         if discovery is None or record is None:
             return None
@@ -215,7 +215,7 @@ class Outcome:
 
     def _without_policy(self) -> dict[str, Any]:
         """What discovery met when no record applies; with one, its notes stand in `policy`."""
-        discovery = self.evidence.discovery
+        discovery = self.evaluation.discovery
         met = discovery if discovery is not None and discovery.record is None else None
         return {
             "discovery_notes": list(met.notes) if met else [],
@@ -224,7 +224,7 @@ class Outcome:
         }
 
     def _dmarc(self) -> dict[str, Any]:
-        assessment = self.assessment
+        assessment = self.evaluation.assessment
         return {
             "result": str(self.evaluation.result),
             "aligned": [
@@ -235,24 +235,24 @@ class Outcome:
             "published": str(assessment.policy) if assessment else None,
             "tag": str(assessment.tag) if assessment else None,
             "reason": self.evaluation.reason,
-            "troubles": [str(found) for found in self.evaluation.troubles],
+            "troubles": [str(failure) for failure in self.evaluation.dns_failures],
             "possibly_aligned": list(self.evaluation.possibly_aligned),
         }
 
     def log_line(self) -> str:
         """`QUEUE_ID: key=value ...`, one line, no value with a space in it."""
-        evidence = self.evidence
+        auth, assessment = self.auth, self.evaluation.assessment
         fields: dict[str, object] = {
-            "from": evidence.author.domain or evidence.author.problem,
+            "from": self.evaluation.author.domain or self.evaluation.author.problem,
             "dmarc": self.evaluation.result,
-            "policy": f"{self.assessment.tag}={self.assessment.policy}" if self.assessment else None,
+            "policy": f"{assessment.tag}={assessment.policy}" if assessment else None,
             "disposition": self.decision.disposition,
             "action": self.decision.action,
-            "would": self.decision.would if self.decision.would is not self.decision.action else None,
-            "spf": f"{evidence.spf.result}:{evidence.spf.domain or '-'}",
-            "dkim": ",".join(f"{found.result}:{found.domain or '-'}" for found in evidence.dkim[:10]),
+            "would": self.decision.would_action if self.decision.would_action is not self.decision.action else None,
+            "spf": f"{auth.spf.result}:{auth.spf.domain or '-'}",
+            "dkim": ",".join(f"{found.result}:{found.domain or '-'}" for found in auth.dkim[:10]),
             "unsigned": ",".join(self.evaluation.unsigned_duplicates),
-            "arc": evidence.arc.result,
+            "arc": auth.arc.result,
             "apply_error": self.apply_error,
             "sealed": None if self.sealed is None else "yes" if self.sealed else "no",
             "override": ",".join(_reason(found) for found in self.decision.overrides),

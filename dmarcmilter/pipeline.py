@@ -1,15 +1,17 @@
-"""The map of the program: gather, decide; acting is the session's. Read this first."""
+"""The stages of one message, in order: authenticate, evaluate, gather facts, decide. Read this first."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dmarcmilter.auth import arc, dkim, spf
-from dmarcmilter.auth.results import DkimResult, Evidence, SpfResult
+from dmarcmilter.auth.results import AuthResults, DkimResult, SpfResult
 from dmarcmilter.auth.signature import BodyHasher
+from dmarcmilter.dmarc import evaluation
 from dmarcmilter.dmarc.alignment import could_align
 from dmarcmilter.dmarc.author import Author, AuthorProblem, author_domain
 from dmarcmilter.dmarc.discovery import (
+    AuthorPolicy,
     Discovery,
     DiscoverySettings,
     discover,
@@ -18,7 +20,7 @@ from dmarcmilter.dmarc.discovery import (
     with_existence,
 )
 from dmarcmilter.dmarc.discovery_comparison import KeptAnswers, other_discovery
-from dmarcmilter.dmarc.evaluation import DmarcWord, Evaluation, assessment_policy, evaluate, without_misreading
+from dmarcmilter.dmarc.evaluation import DmarcWord, Evaluation
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.dns.lookup import Hint, Lookup, no_hint
 from dmarcmilter.mail import message_id_hash, path
@@ -27,18 +29,15 @@ from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.policy import client_names, mitigations, quarantine_method, sampling
 from dmarcmilter.policy import decision as policy
-from dmarcmilter.policy import facts as cases
-from dmarcmilter.policy.decision import Decision
+from dmarcmilter.policy import facts as facts_of
+from dmarcmilter.policy.decision import Decision, Deferral, Wanted
 from dmarcmilter.policy.deferral import BROKEN, Deferrals
-from dmarcmilter.policy.facts import Case, Draws
+from dmarcmilter.policy.facts import Facts
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.recipients.registry import NOBODY_ASKED, Recipients
-from dmarcmilter.policy.types import EVERY_MESSAGE, Action, QuarantineAction, Rules
+from dmarcmilter.policy.types import QuarantineAction, Rules
 from dmarcmilter.response import arc_sealing
 from dmarcmilter.response.plan import ResponseSettings
-
-SETTLED = frozenset({DmarcWord.PASS, DmarcWord.NONE})
-"""Results with which a message is delivered, unless a rule of the operator's says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +70,22 @@ class Settings:
         """Whether a stage asks who the message is for."""
         is_redirected = self.rules.quarantine_action is QuarantineAction.REDIRECT
         return self.facts.recipients.configured or self.rules.needs_recipients or is_redirected
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """What stage 1 makes: the results of authentication, and the policy that they are evaluated by."""
+
+    results: AuthResults
+    author_policy: AuthorPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What stage 3 makes: the facts, and what is wanted by them."""
+
+    facts: Facts
+    wanted: Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,116 +124,43 @@ def process(
     settings: Settings,
     hint: Hint = no_hint,
     *,
-    strangers: Lookup | None = None,
+    unaligned: Lookup | None = None,
 ) -> Outcome:
-    """One message's outcome. GATHER (asks DNS), then DECIDE (pure).
+    """Take one message through all stages, each of them once, each with what the ones before it have made.
 
-    `strangers` looks up what cannot change what is done with the message, and may be less patient than `lookup`.
+    `unaligned` looks up names that cannot change what is done with the message, and may be less patient than `lookup`.
     """
-    evidence = gather(message, reading, lookup, settings, hint=hint, strangers=strangers or lookup)
-
-    evidence = without_misreading(evidence)
-    evaluation = evaluate(evidence)
-    case = cases.of_message(message, evidence)
-    may_act = evaluation.result not in SETTLED or bool(evaluation.unsigned_duplicates)
-    if may_act or (evaluation.result is DmarcWord.NONE and settings.rules.forces):
-        with reading.labels:
-            case = _detailed(case, message, evidence, evaluation, settings)
-    assessment = None
-    if evidence.discovery is not None:
-        assessment = assessment_policy(
-            evidence.discovery, honour_pct=settings.discovery.honour_pct, draw=case.draws.pct or 0
-        )
-    if evaluation.result is DmarcWord.FAIL and assessment is not None and assessment.requested is not Disposition.NONE:
-        case = _with_client_names(case, lookup, settings.rules)
-    decision = policy.decide(case, settings.rules, evaluation, assessment)
-    if decision.would is not Action.ACCEPT or decision.would_disposition is not Disposition.NONE:
-        case = _asked_last(case, message, decision, settings)
-        decision = policy.decide(case, settings.rules, evaluation, assessment)
-        if evaluation.result is DmarcWord.TEMPERROR and decision.would_disposition is not Disposition.NONE:
-            case = _with_client_names(case, lookup, settings.rules)
-            decision = policy.decide(case, settings.rules, evaluation, assessment)
-    decision = quarantine_method.with_feasible_action(decision, message, settings.quarantine)
+    authenticated = authenticate(message, reading, lookup, settings, hint=hint, unaligned=unaligned or lookup)
+    evaluation = evaluate(message, authenticated, settings)
+    gathered = gather_facts(message, reading, authenticated.results, evaluation, lookup=lookup, settings=settings)
+    decision = decide(message, gathered, settings)
     method, why_held = quarantine_method.method_of(decision, message, settings.quarantine)
     sender, _, _ = spf.identity(message.envelope)
-    mail_from_domain = None if path.is_null(message.envelope.mail_from) else sender
-    hashed = message_id_hash.of_message(message, settings.facts.sampling_key)
     return Outcome(
-        *(message, mail_from_domain, evidence, evaluation, assessment, decision, settings.rules.mode, case),
-        message_id_hash=hashed,
+        message,
+        None if path.is_null(message.envelope.mail_from) else sender,
+        authenticated.results,
+        evaluation,
+        decision,
+        settings.rules.mode,
+        gathered.facts,
+        message_id_hash=message_id_hash.of_message(message, settings.facts.sampling_key),
         set_apart=method,
         set_apart_reason=why_held,
-        unvouched=mitigations.why_unvouched(case, settings.rules),
+        unvouched=mitigations.why_unvouched(gathered.facts, settings.rules),
     )
 
 
-def _detailed(case: Case, message: Message, evidence: Evidence, evaluation: Evaluation, settings: Settings) -> Case:
-    """What only a message that is not simply delivered needs to have looked up in it."""
-    discovery = evidence.discovery
-    organization = None
-    if settings.rules.forces and case.author is not None:
-        organization = cases.organization(case.author, discovery, settings.discovery.suffixes)
-    hops = cases.hops(evidence.arc, case.author)
-    return replace(
-        case,
-        list_ids=cases.list_ids(message),
-        list_traces=cases.list_traces(message),
-        organization=organization,
-        hops=hops,
-        arc_origin=cases.arc_origin(evidence.arc) if any(hop.vouches for hop in hops) else None,
-        likely_aligned=cases.likely_aligned(case.author, evaluation.possibly_aligned, settings.discovery.suffixes),
-        draws=Draws(_pct_draw(message, discovery, settings), _rollout_draw(message, evidence, settings)),
-    )
+def authenticate(
+    message: Message, reading: Reading, lookup: Lookup, settings: Settings, *, hint: Hint, unaligned: Lookup
+) -> Authenticated:
+    """Verify SPF, DKIM and ARC, and discover the Author Domain's policy. All DNS questions but the client's names.
 
-
-def _asked_last(case: Case, message: Message, decision: Decision, settings: Settings) -> Case:
-    """What costs a question to a disk or a database, and matters only when something would be done to the message."""
-    envelope = message.envelope
-    exempt = settings.facts.recipients.exempt(envelope.recipients, incomplete=envelope.more_recipients)
-    deferred_for = None
-    if decision.would is Action.TEMPFAIL and settings.facts.deferrals is not None:
-        deferred_for = settings.facts.deferrals.since(message)
-    unrecorded = deferred_for == BROKEN
-    return replace(
-        case, exempt=exempt, deferred_for=None if unrecorded else deferred_for, deferral_unrecorded=unrecorded
-    )
-
-
-def _pct_draw(message: Message, discovery: Discovery | None, settings: Settings) -> int | None:
-    """Drawn only where it can matter: few records have a pct."""
-    pct = discovery.record.pct if discovery and discovery.record else None
-    if discovery is None or pct is None or pct == EVERY_MESSAGE:
-        return None
-    organization = cases.sampled_organization(discovery.author, discovery, settings.discovery.suffixes)
-    envelope = message.envelope
-    return sampling.pct_draw(organization, envelope.client_ip, envelope.received_at, settings.facts.sampling_key)
-
-
-def _rollout_draw(message: Message, evidence: Evidence, settings: Settings) -> int:
-    envelope = message.envelope
-    organizations = [
-        cases.sampled_organization(author, evidence.discovery, settings.discovery.suffixes)
-        for author in evidence.author.domains
-    ]
-    return sampling.rollout_draw(organizations, envelope.client_ip, envelope.received_at, settings.facts.sampling_key)
-
-
-def _with_client_names(case: Case, lookup: Lookup, rules: Rules) -> Case:
-    """Asked last, and only when the message is in trouble and a rule would take the client's word by its name."""
-    if not rules.forwarder_names or case.client_ip is None:
-        return case
-    return replace(case, client_names=client_names.confirmed(case.client_ip, rules.forwarder_names, lookup))
-
-
-def gather(
-    message: Message, reading: Reading, lookup: Lookup, settings: Settings, *, hint: Hint, strangers: Lookup
-) -> Evidence:
-    """Ask the Author Domain's DNS first, then what could align with it, then the rest.
-
-    The sender chooses the names that his signatures, seals and SPF record lead to, and may make each of them slow.
-    Whoever spends the message's DNS budget so must not have kept from being found the policy, or anything that
-    decides whether a domain that he only claims authenticates the message. Nor need a message whose verdict is known
-    wait for keys that make no difference to it. (SPF is given its time all the same: RFC 7208 4.6.4 asks for that.)
+    The Author Domain's DNS is asked first, then what could align with it, then the rest: the sender chooses the names
+    that his signatures, seals and SPF record lead to, and may make each of them slow. Slow names must not use up the
+    DNS budget before the policy is known, or anything that decides whether a domain that the sender only claims
+    authenticates the message. Nor need a message whose result is known wait for keys that make no difference to it.
+    (SPF is given its time all the same: RFC 7208 4.6.4 asks for that.)
     """
     now = int(message.envelope.received_at.timestamp())
     bodies = reading.body.finish()
@@ -230,13 +172,13 @@ def gather(
     spf_result = check_spf() if near(spf.identity(message.envelope)[0]) else None
     heard = functools.partial(_is_heard, discovery=discovery, own=own, rules=settings.rules)
     dkim_results = dkim.verify(
-        reading.signatures, message.headers, bodies, lookup, now, first=heard, strangers=strangers
+        reading.signatures, message.headers, bodies, lookup, now, first=heard, strangers=unaligned
     )
     organizational: Mapping[Domain, Domain | None] = {}
     identifiers = identifiers_of(reading.author.domain, spf_result, dkim_results)
     if discovery is not None:
         organizational = organizational_domains(identifiers, discovery, lookup, suffixes=settings.discovery.suffixes)
-    sealers = lookup if _chain_matters(reading.chain, settings) else strangers
+    sealers = lookup if _chain_matters(reading.chain, settings) else unaligned
     arc_result = arc.verify(reading.chain, message.headers, bodies, sealers, now)
     if spf_result is None:
         spf_result = check_spf()
@@ -244,7 +186,124 @@ def gather(
     other = None
     if discovery is not None:
         other = other_discovery(discovery, organizational, identifiers, answers, settings.discovery.suffixes)
-    return Evidence(reading.author, spf_result, dkim_results, arc_result, discovery, organizational, other)
+    return Authenticated(
+        AuthResults(spf_result, dkim_results, arc_result),
+        AuthorPolicy(reading.author, discovery, organizational, other),
+    )
+
+
+def evaluate(message: Message, authenticated: Authenticated, settings: Settings) -> Evaluation:
+    """Pass, fail or neither, and what the Domain Owner asks for. Pure."""
+    pct_draw = functools.partial(_pct_draw, envelope=message.envelope, settings=settings)
+    return evaluation.evaluate(
+        authenticated.results,
+        authenticated.author_policy,
+        honour_pct=settings.discovery.honour_pct,
+        pct_draw=pct_draw,
+    )
+
+
+def gather_facts(
+    message: Message,
+    reading: Reading,
+    auth: AuthResults,
+    evaluation: Evaluation,
+    *,
+    lookup: Lookup,
+    settings: Settings,
+) -> Gathered:
+    """The facts that the rules look at, and what is wanted by them.
+
+    What costs time is asked for only where something would be done to the message: the client's names, the choices of
+    the recipients, earlier deferrals. A client with a trusted name softens, so its names are asked for as soon as the
+    message is known to fail a policy; where the result is open, only once it is not deferred (any more).
+    """
+    rules = settings.rules
+    facts = facts_of.of_message(message, auth, evaluation.author)
+    if not _may_act(evaluation, rules):
+        return Gathered(facts, policy.NOTHING_WANTED)
+    with reading.labels:
+        facts = _with_details(facts, message, auth, evaluation, settings)
+    assessment = evaluation.assessment
+    if evaluation.result is DmarcWord.FAIL and assessment is not None and assessment.requested is not Disposition.NONE:
+        facts = _with_client_names(facts, lookup, rules)
+    wanted = policy.wanted(facts, rules, evaluation)
+    if not wanted.acts(rules):
+        return Gathered(facts, wanted)
+    facts = _with_exempt(facts, message.envelope, settings.facts.recipients)
+    if wanted.deferral is Deferral.YES and settings.facts.deferrals is not None:
+        facts = _with_deferral(facts, message, settings.facts.deferrals)
+        wanted = policy.with_deferral(wanted, facts, rules)
+    is_open = evaluation.result is DmarcWord.TEMPERROR and wanted.deferral is not Deferral.YES
+    if is_open and wanted.acts(rules):
+        facts = _with_client_names(facts, lookup, rules)
+        wanted = policy.with_client_names(wanted, facts, rules)
+    return Gathered(facts, wanted)
+
+
+def decide(message: Message, gathered: Gathered, settings: Settings) -> Decision:
+    """What is done with the message, and what would be done if all was enforced. Pure."""
+    decision = policy.decide(gathered.wanted, gathered.facts, settings.rules)
+    return quarantine_method.with_feasible_action(decision, message, settings.quarantine)
+
+
+def _may_act(evaluation: Evaluation, rules: Rules) -> bool:
+    """Whether a rule may do anything but deliver the message."""
+    if evaluation.result is DmarcWord.NONE:
+        return rules.forces
+    return evaluation.result is not DmarcWord.PASS or bool(evaluation.unsigned_duplicates)
+
+
+def _with_details(
+    facts: Facts, message: Message, auth: AuthResults, evaluation: Evaluation, settings: Settings
+) -> Facts:
+    """Facts that take no question, but time to read, which a message that is simply delivered need not take."""
+    author, discovery, suffixes = facts.author, evaluation.discovery, settings.discovery.suffixes
+    organization = None
+    if settings.rules.forces and author is not None:
+        organization = facts_of.organization(author, discovery, suffixes)
+    hops = facts_of.hops(auth.arc, author)
+    return replace(
+        facts,
+        list_ids=facts_of.list_ids(message),
+        list_traces=facts_of.list_traces(message),
+        organization=organization,
+        hops=hops,
+        arc_origin=facts_of.arc_origin(auth.arc) if any(hop.vouches for hop in hops) else None,
+        likely_aligned=facts_of.likely_aligned(author, evaluation.possibly_aligned, suffixes),
+        rollout_draw=_rollout_draw(message.envelope, evaluation, settings),
+    )
+
+
+def _with_client_names(facts: Facts, lookup: Lookup, rules: Rules) -> Facts:
+    """Asked only where a rule takes the client's word by its name."""
+    if not rules.forwarder_names or facts.client_ip is None:
+        return facts
+    return replace(facts, client_names=client_names.confirmed(facts.client_ip, rules.forwarder_names, lookup))
+
+
+def _with_exempt(facts: Facts, envelope: Envelope, recipients: Recipients) -> Facts:
+    return replace(facts, exempt=recipients.exempt(envelope.recipients, incomplete=envelope.more_recipients))
+
+
+def _with_deferral(facts: Facts, message: Message, deferrals: Deferrals) -> Facts:
+    deferred_for = deferrals.since(message)
+    if deferred_for == BROKEN:
+        return replace(facts, deferral_unrecorded=True)
+    return replace(facts, deferred_for=deferred_for)
+
+
+def _pct_draw(discovery: Discovery, envelope: Envelope, settings: Settings) -> int:
+    organization = facts_of.sampled_organization(discovery.author, discovery, settings.discovery.suffixes)
+    return sampling.pct_draw(organization, envelope.client_ip, envelope.received_at, settings.facts.sampling_key)
+
+
+def _rollout_draw(envelope: Envelope, evaluation: Evaluation, settings: Settings) -> int:
+    suffixes = settings.discovery.suffixes
+    organizations = [
+        facts_of.sampled_organization(author, evaluation.discovery, suffixes) for author in evaluation.author.domains
+    ]
+    return sampling.rollout_draw(organizations, envelope.client_ip, envelope.received_at, settings.facts.sampling_key)
 
 
 def _discover(author: Domain | None, lookup: Lookup, settings: Settings) -> Discovery | None:
@@ -262,7 +321,7 @@ def _own_to_rules(discovery: Discovery | None, settings: Settings) -> Domain | N
     """
     if discovery is None or not settings.rules.forces:
         return None
-    return cases.organization(discovery.author, discovery, settings.discovery.suffixes)
+    return facts_of.organization(discovery.author, discovery, settings.discovery.suffixes)
 
 
 def _matters(identifier: Domain | None, discovery: Discovery | None, own: Domain | None) -> bool:

@@ -1,11 +1,8 @@
-"""What the checks found. Facts only: no policy, no disposition."""
+"""Results of SPF, DKIM and ARC, without any policy."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dmarcmilter.dmarc.author import Author
-from dmarcmilter.dmarc.discovery import Discovery
 from dmarcmilter.mail.domain import Domain
 
 
@@ -108,26 +105,10 @@ class ArcResult:
 
 
 @dataclass(frozen=True, slots=True)
-class OtherDiscovery:
-    """What the way of discovery that is not in use gives, for statistics only."""
+class AuthResults:
+    """Results of SPF, DKIM and ARC for one message."""
 
-    discovery: Discovery
-    organizational: Mapping[Domain, Domain | None] | None
-    """As Evidence.organizational; None: not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """All that one message is judged by."""
-
-    author: Author
     spf: SpfResult
     dkim: tuple[DkimResult, ...]
-    """One for each signature that was looked at, in their order."""
+    """One for each signature that was verified or refused, in the order of the DKIM-Signature fields."""
     arc: ArcResult
-    discovery: Discovery | None
-    """None: there is no Author Domain."""
-    organizational: Mapping[Domain, Domain | None]
-    """What discovery.organizational_domains found for the identifiers; None: DNS failed."""
-    other: OtherDiscovery | None = None
-    """None: not known without another query."""

@@ -4,11 +4,12 @@ By the tree walk of RFC 9989 4.10, or by the public suffix list as in RFC 7489 6
 One message is judged by one method only: mixing them would let one name mean two organizations.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from dmarcmilter.dmarc import tree_walk
+from dmarcmilter.dmarc.author import Author
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dmarc.record import AlignmentMode, PolicyRecord
 from dmarcmilter.dmarc.record_faults import FaultKind
@@ -69,6 +70,28 @@ class Discovery:
     """Why, for each of `faulty`."""
     highest_possible: Domain | None = None
     """The shortest name that the Organizational Domain can be; given when that is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherDiscovery:
+    """What the discovery method that is not in use gives, for statistics only."""
+
+    discovery: Discovery
+    organizational: Mapping[Domain, Domain | None] | None
+    """As AuthorPolicy.organizational; None: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorPolicy:
+    """The Author Domain, its policy record and how it was discovered, and which Organizational Domains are known."""
+
+    author: Author
+    discovery: Discovery | None
+    """None: there is no Author Domain."""
+    organizational: Mapping[Domain, Domain | None]
+    """As organizational_domains() returns it; None: DNS failed."""
+    other: OtherDiscovery | None = None
+    """None: not known without another query."""
 
 
 def discover(author: Domain, lookup: Lookup, *, method: Method, suffixes: Suffixes) -> Discovery:

@@ -7,9 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dmarcmilter.auth.results import Evidence, OtherDiscovery
-from dmarcmilter.dmarc.discovery import Discovery, Method, discover, organizational_domains
-from dmarcmilter.dmarc.evaluation import DmarcWord, Evaluation, evaluate
+from dmarcmilter.auth.results import AuthResults
+from dmarcmilter.dmarc.discovery import (
+    AuthorPolicy,
+    Discovery,
+    Method,
+    OtherDiscovery,
+    discover,
+    organizational_domains,
+)
+from dmarcmilter.dmarc.evaluation import DmarcWord, Evaluation, result_of
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dns.lookup import Answer, Lookup
 from dmarcmilter.mail.domain import Domain
@@ -72,7 +79,7 @@ def other_discovery(
 ) -> OtherDiscovery | None:
     """The other way of discovery, from kept answers only; None: it needs others, or one of them failed.
 
-    `organizational`: as in Evidence. The result holds `discovery` itself where the other way gives the same.
+    `organizational`: as in AuthorPolicy. The result holds `discovery` itself where the other way gives the same.
     """
     if discovery.failed or discovery.organizational_domain is None:
         return None
@@ -116,15 +123,16 @@ def _suffix_list_agrees(
     )
 
 
-def compare(evidence: Evidence, evaluation: Evaluation) -> Comparison | None:
+def compare(auth: AuthResults, evaluation: Evaluation) -> Comparison | None:
     """How the two ways of discovery compare for this message; None: not known."""
-    if evidence.other is None or evidence.discovery is None:
+    policy = evaluation.author_policy
+    if policy.other is None or policy.discovery is None:
         return None
-    ours, other = evidence.discovery, evidence.other.discovery
+    ours, other = policy.discovery, policy.other.discovery
     if other is ours:
         own = ours.organizational_domain
         return Comparison(_other(ours.method), ours.policy_domain, own, evaluation.result, differs=())
-    result = _result(evidence, evidence.other)
+    result = _result(auth, policy, policy.other)
     differs = []
     if ours.record is not None or other.record is not None:
         # Without any record, the Organizational Domain decides nothing.
@@ -137,10 +145,10 @@ def compare(evidence: Evidence, evaluation: Evaluation) -> Comparison | None:
     return Comparison(other.method, other.policy_domain, other.organizational_domain, result, tuple(differs))
 
 
-def _result(evidence: Evidence, other: OtherDiscovery) -> DmarcWord | None:
+def _result(auth: AuthResults, policy: AuthorPolicy, other: OtherDiscovery) -> DmarcWord | None:
     if other.organizational is None:
         return None
     # Whether the Author Domain exists decides between sp and np, never between pass and fail.
     discovery = replace(other.discovery, author_exists=True)
-    evaluation = evaluate(replace(evidence, discovery=discovery, organizational=other.organizational))
-    return None if evaluation.result in ERRORS else evaluation.result
+    result = result_of(auth, AuthorPolicy(policy.author, discovery, other.organizational))
+    return None if result in ERRORS else result

@@ -1,17 +1,17 @@
 """Pass, fail or why neither (RFC 9989 5.3.3 to 5.3.6), and what the Domain Owner asks for on fail (4.10.1).
 
-Pure: evidence in, verdict out. What is done about it is policy.decide's business.
+Pure. What is done with the message is decided in policy.decision.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from dmarcmilter.auth.results import DkimWord, Evidence, SpfWord
+from dmarcmilter.auth.results import AuthResults, DkimWord, SpfWord
 from dmarcmilter.dmarc.alignment import Alignment, is_aligned, is_aligned_but_for_author
-from dmarcmilter.dmarc.author import as_malformed
-from dmarcmilter.dmarc.discovery import Discovery, existence_decides
+from dmarcmilter.dmarc.author import Author, as_malformed
+from dmarcmilter.dmarc.discovery import AuthorPolicy, Discovery, existence_decides
 from dmarcmilter.dmarc.record import AlignmentMode, Policy, PolicyRecord, Tag
 from dmarcmilter.mail.domain import Domain
 
@@ -29,7 +29,7 @@ class DmarcWord(StrEnum):
     PERMERROR = "permerror"
 
 
-class Trouble(StrEnum):
+class DnsFailure(StrEnum):
     """Why the result is temperror: which lookup failed, or that a limit was reached."""
 
     POLICY = "policy"
@@ -53,27 +53,6 @@ class AuthenticatedIdentifier:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    result: DmarcWord
-    aligned: tuple[AuthenticatedIdentifier, ...] = ()
-    """What the pass rests on."""
-    reason: str = ""
-    troubles: tuple[Trouble, ...] = ()
-    """All causes of a temperror; the reason tells the first."""
-    possibly_aligned: tuple[Domain, ...] = ()
-    """Authenticated domains of a temperror that are aligned unless a failed lookup of the Author Domain's says
-    otherwise. Names whose own lookups failed are not among them: their owner can make these fail.
-    """
-    unsigned_duplicates: tuple[str, ...] = ()
-    """Of a pass: names of header fields that occur again and that no aligned signature covers (RFC 6376 8.15)."""
-
-    @property
-    def rests_on_dkim_alone(self) -> bool:
-        """SPF does not align: whoever sent this copy may have changed what is not signed."""
-        return bool(self.aligned) and all(found.mechanism == "dkim" for found in self.aligned)
-
-
-@dataclass(frozen=True, slots=True)
 class Assessment:
     """The Domain Owner Assessment Policy for this Author Domain."""
 
@@ -92,29 +71,116 @@ class Assessment:
     """As `requested`; while it is open whether `np` applies, the stricter of the two."""
 
 
-def evaluate(evidence: Evidence) -> Evaluation:
-    """The DMARC result of one message."""
-    verdict = _before_existence(evidence)
-    discovery = evidence.discovery
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """The DMARC result and what it rests on, as in Evaluation."""
+
+    result: DmarcWord
+    aligned: tuple[AuthenticatedIdentifier, ...] = ()
+    reason: str = ""
+    dns_failures: tuple[DnsFailure, ...] = ()
+    possibly_aligned: tuple[Domain, ...] = ()
+    unsigned_duplicates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The DMARC result of one message, and the policy that applies to it."""
+
+    author_policy: AuthorPolicy
+    result: DmarcWord
+    aligned: tuple[AuthenticatedIdentifier, ...] = ()
+    """Identifiers that a pass rests on."""
+    reason: str = ""
+    dns_failures: tuple[DnsFailure, ...] = ()
+    """All causes of a temperror; the reason names the first."""
+    possibly_aligned: tuple[Domain, ...] = ()
+    """Authenticated domains of a temperror that are aligned unless a failed lookup of the Author Domain's says
+    otherwise. Names whose own lookups failed are not among them: their owner can make these fail.
+    """
+    unsigned_duplicates: tuple[str, ...] = ()
+    """Of a pass: names of header fields that occur again and that no aligned signature covers (RFC 6376 8.15)."""
+    assessment: Assessment | None = None
+    """None: no policy record applies."""
+    pct_draw: int | None = None
+    """The draw that `pct` was compared with, 0 to 99; None: nothing depended on one."""
+
+    @property
+    def author(self) -> Author:
+        return self.author_policy.author
+
+    @property
+    def discovery(self) -> Discovery | None:
+        return self.author_policy.discovery
+
+    @property
+    def rests_on_dkim_alone(self) -> bool:
+        """Whether SPF does not align: then the client may have changed what is not signed."""
+        return bool(self.aligned) and all(identifier.mechanism == "dkim" for identifier in self.aligned)
+
+
+def evaluate(
+    auth: AuthResults, policy: AuthorPolicy, *, honour_pct: bool, pct_draw: Callable[[Discovery], int]
+) -> Evaluation:
+    """Evaluate one message. `pct_draw` is called only where a draw can change what the Domain Owner asks for.
+
+    A From field in which programs could find another domain counts as malformed (RFC 9989 11.5), unless DMARC fails
+    for the domain that it has by the grammar and the policy is reject: then that is done, and reported to the Domain
+    Owner.
+    """
+    verdict = _verdict(auth, policy)
+    if policy.author.misreading and not _is_refused(verdict, policy):
+        policy = AuthorPolicy(as_malformed(policy.author), None, {})
+        verdict = _verdict(auth, policy)
+    discovery, assessment, draw = policy.discovery, None, None
+    if discovery is not None:
+        if _may_act(verdict) and _is_sampled(discovery):
+            draw = pct_draw(discovery)
+        assessment = assessment_policy(discovery, honour_pct=honour_pct, draw=draw or 0)
+    return Evaluation(
+        policy,
+        verdict.result,
+        aligned=verdict.aligned,
+        reason=verdict.reason,
+        dns_failures=verdict.dns_failures,
+        possibly_aligned=verdict.possibly_aligned,
+        unsigned_duplicates=verdict.unsigned_duplicates,
+        assessment=assessment,
+        pct_draw=draw,
+    )
+
+
+def result_of(auth: AuthResults, policy: AuthorPolicy) -> DmarcWord:
+    """The DMARC result alone, for a comparison of discovery methods."""
+    return _verdict(auth, policy).result
+
+
+def _is_refused(verdict: _Verdict, policy: AuthorPolicy) -> bool:
+    """Whether the message fails a policy of reject, also when `pct` selects next to nothing."""
+    if verdict.result is not DmarcWord.FAIL or policy.discovery is None:
+        return False
+    assessment = assessment_policy(policy.discovery, honour_pct=True, draw=MAX_DRAW)
+    return assessment is not None and assessment.requested is Policy.REJECT
+
+
+def _may_act(verdict: _Verdict) -> bool:
+    """Whether the policy may decide about the message."""
+    return verdict.result not in (DmarcWord.PASS, DmarcWord.NONE) or bool(verdict.unsigned_duplicates)
+
+
+def _is_sampled(discovery: Discovery) -> bool:
+    """Whether the record asks for some of the messages only."""
+    record = discovery.record
+    return record is not None and record.pct is not None and record.pct <= MAX_DRAW
+
+
+def _verdict(auth: AuthResults, policy: AuthorPolicy) -> _Verdict:
+    verdict = _before_existence(auth, policy)
+    discovery = policy.discovery
     if verdict.result is DmarcWord.FAIL and discovery is not None and (unknown := _unknown_existence(discovery)):
         # Neither sp nor np may be guessed (RFC 9989 5.3.6).
-        return Evaluation(DmarcWord.TEMPERROR, reason=unknown, troubles=(Trouble.POLICY,))
+        return _Verdict(DmarcWord.TEMPERROR, reason=unknown, dns_failures=(DnsFailure.POLICY,))
     return verdict
-
-
-def without_misreading(evidence: Evidence) -> Evidence:
-    """A From field in which programs could find another domain counts as malformed (RFC 9989 11.5).
-
-    Unless DMARC fails for the domain that it has by the grammar, and the policy is to refuse the message: then that is
-    done, and reported to the Domain Owner.
-    """
-    if not evidence.author.misreading:
-        return evidence
-    if evidence.discovery is not None and evaluate(evidence).result is DmarcWord.FAIL:
-        assessment = assessment_policy(evidence.discovery, honour_pct=True, draw=MAX_DRAW)
-        if assessment is not None and assessment.requested is Policy.REJECT:
-            return evidence
-    return replace(evidence, author=as_malformed(evidence.author), discovery=None, organizational={})
 
 
 def _unknown_existence(discovery: Discovery) -> str:
@@ -124,26 +190,30 @@ def _unknown_existence(discovery: Discovery) -> str:
     return discovery.existence_failed or f"nobody asked whether {discovery.author} exists"
 
 
-def _before_existence(evidence: Evidence) -> Evaluation:
-    discovery = evidence.discovery
-    if evidence.author.domain is None or discovery is None:
-        return Evaluation(DmarcWord.PERMERROR, reason=evidence.author.reason or "no single Author Domain")
+def _before_existence(auth: AuthResults, policy: AuthorPolicy) -> _Verdict:
+    discovery = policy.discovery
+    if policy.author.domain is None or discovery is None:
+        return _Verdict(DmarcWord.PERMERROR, reason=policy.author.reason or "no single Author Domain")
     record = discovery.record
     if discovery.failed:
-        found = _by_alignment(evidence, discovery, record) if record is not None else Evaluation(DmarcWord.NONE)
-        names = dict.fromkeys((*(one.domain for one in found.aligned), *found.possibly_aligned))
-        return Evaluation(
-            DmarcWord.TEMPERROR, reason=discovery.failed, troubles=(Trouble.POLICY,), possibly_aligned=tuple(names)
+        without_failure = _by_alignment(auth, policy, discovery, record) if record else _Verdict(DmarcWord.NONE)
+        aligned = (identifier.domain for identifier in without_failure.aligned)
+        names = dict.fromkeys((*aligned, *without_failure.possibly_aligned))
+        return _Verdict(
+            DmarcWord.TEMPERROR,
+            reason=discovery.failed,
+            dns_failures=(DnsFailure.POLICY,),
+            possibly_aligned=tuple(names),
         )
     if record is None:
-        return Evaluation(DmarcWord.NONE, reason=f"no policy record for {discovery.author}")
+        return _Verdict(DmarcWord.NONE, reason=f"no policy record for {discovery.author}")
     if not record.usable:
         reason = f"the record of {discovery.policy_domain} holds no valid policy and no address for reports"
-        return Evaluation(DmarcWord.NONE, reason=reason)
-    return _by_alignment(evidence, discovery, record)
+        return _Verdict(DmarcWord.NONE, reason=reason)
+    return _by_alignment(auth, policy, discovery, record)
 
 
-def _by_alignment(evidence: Evidence, discovery: Discovery, record: PolicyRecord) -> Evaluation:
+def _by_alignment(auth: AuthResults, policy: AuthorPolicy, discovery: Discovery, record: PolicyRecord) -> _Verdict:
     """One aligned pass is enough (RFC 9989 5.3.5); an error counts only where it hides a possible pass.
 
     Errors of identifiers that could not be aligned say nothing: else anybody could turn a fail into a
@@ -151,16 +221,16 @@ def _by_alignment(evidence: Evidence, discovery: Discovery, record: PolicyRecord
     """
     aligned: dict[AuthenticatedIdentifier, None] = {}
     possibly: dict[Domain, None] = {}
-    errors: list[tuple[Trouble, str]] = []
-    for identifier, error in _identifiers(evidence, record):
+    errors: list[tuple[DnsFailure, str]] = []
+    for identifier, error in _identifiers(auth, record):
         domain = identifier.domain
-        alignment = is_aligned(domain, discovery, identifier.mode, evidence.organizational)
+        alignment = is_aligned(domain, discovery, identifier.mode, policy.organizational)
         if alignment is Alignment.NO:
             continue
         if error is not None:
             reason = (
                 f"{identifier.mechanism} of {domain} was not evaluated: beyond a limit"
-                if error is Trouble.LIMIT
+                if error is DnsFailure.LIMIT
                 else f"{identifier.mechanism} of {domain} could not be checked for a DNS error"
             )
             errors.append((error, reason))
@@ -168,46 +238,46 @@ def _by_alignment(evidence: Evidence, discovery: Discovery, record: PolicyRecord
             aligned[identifier] = None
         elif alignment is Alignment.UNCHECKED:
             reason = f"the Organizational Domain of {domain} was not looked up: too many names"
-            errors.append((Trouble.LIMIT, reason))
+            errors.append((DnsFailure.LIMIT, reason))
         else:
             reason = f"the Organizational Domain of {domain} or of the author is unknown"
-            errors.append((Trouble.POLICY, reason))
-            if is_aligned_but_for_author(domain, discovery, evidence.organizational):
+            errors.append((DnsFailure.POLICY, reason))
+            if is_aligned_but_for_author(domain, discovery, policy.organizational):
                 possibly[domain] = None
-    if any(found.cut_off and found.domain is None for found in evidence.dkim):
+    if any(found.cut_off and found.domain is None for found in auth.dkim):
         reason = "the message has more signatures than are read"
-        errors.append((Trouble.LIMIT, reason))
+        errors.append((DnsFailure.LIMIT, reason))
     if aligned:
-        return Evaluation(
-            DmarcWord.PASS, aligned=tuple(aligned), unsigned_duplicates=_unsigned_duplicates(evidence, aligned)
-        )
+        return _Verdict(DmarcWord.PASS, aligned=tuple(aligned), unsigned_duplicates=_unsigned_duplicates(auth, aligned))
     if errors:
-        troubles = tuple(dict.fromkeys(trouble for trouble, _ in errors))
-        return Evaluation(DmarcWord.TEMPERROR, reason=errors[0][1], troubles=troubles, possibly_aligned=tuple(possibly))
-    return Evaluation(DmarcWord.FAIL, reason="no aligned identifier passed")
+        dns_failures = tuple(dict.fromkeys(failure for failure, _ in errors))
+        return _Verdict(
+            DmarcWord.TEMPERROR, reason=errors[0][1], dns_failures=dns_failures, possibly_aligned=tuple(possibly)
+        )
+    return _Verdict(DmarcWord.FAIL, reason="no aligned identifier passed")
 
 
-def _unsigned_duplicates(evidence: Evidence, aligned: Iterable[AuthenticatedIdentifier]) -> tuple[str, ...]:
+def _unsigned_duplicates(auth: AuthResults, aligned: Iterable[AuthenticatedIdentifier]) -> tuple[str, ...]:
     """What no aligned signature covers: what one leaves out, another may sign."""
     signers = {found.domain for found in aligned if found.mechanism == "dkim"}
     left_out = [
-        found.unsigned_duplicates
-        for found in evidence.dkim
-        if found.result is DkimWord.PASS and found.domain in signers
+        found.unsigned_duplicates for found in auth.dkim if found.result is DkimWord.PASS and found.domain in signers
     ]
     if not left_out:
         return ()
     return tuple(name for name in left_out[0] if all(name in others for others in left_out[1:]))
 
 
-def _identifiers(evidence: Evidence, record: PolicyRecord) -> Iterator[tuple[AuthenticatedIdentifier, Trouble | None]]:
+def _identifiers(
+    auth: AuthResults, record: PolicyRecord
+) -> Iterator[tuple[AuthenticatedIdentifier, DnsFailure | None]]:
     """Identifiers that passed (RFC 9989 3.2.3, 3.2.4), and those that were not checked, with the cause."""
-    spf = evidence.spf
-    spf_error = Trouble.LIMIT if spf.cut_off else Trouble.SPF if spf.result is SpfWord.TEMPERROR else None
+    spf = auth.spf
+    spf_error = DnsFailure.LIMIT if spf.cut_off else DnsFailure.SPF if spf.result is SpfWord.TEMPERROR else None
     if spf.domain is not None and (spf_error or spf.result is SpfWord.PASS):
         yield AuthenticatedIdentifier("spf", spf.domain, record.aspf), spf_error
-    for dkim in evidence.dkim:
-        error = Trouble.LIMIT if dkim.cut_off else Trouble.DKIM_KEY if dkim.result is DkimWord.TEMPERROR else None
+    for dkim in auth.dkim:
+        error = DnsFailure.LIMIT if dkim.cut_off else DnsFailure.DKIM_KEY if dkim.result is DkimWord.TEMPERROR else None
         if dkim.domain is not None and (error or dkim.result is DkimWord.PASS):
             yield AuthenticatedIdentifier("dkim", dkim.domain, record.adkim), error
 

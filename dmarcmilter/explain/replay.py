@@ -1,6 +1,6 @@
 """An outcome record judged again, by other rules than those of its time: what would have been done with the message.
 
-The decision is policy.decide's own. What a record cannot tell (who the message was for, what DNS would have said to
+The decision is policy.decision's own. What a record cannot tell (who the message was for, what DNS would have said to
 questions that nobody asked) is named as a Gap, never guessed in silence.
 """
 
@@ -10,14 +10,13 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from dmarcmilter.dmarc.author import AuthorProblem
-from dmarcmilter.dmarc.discovery import Discovery, Method
+from dmarcmilter.dmarc.author import Author, AuthorProblem
+from dmarcmilter.dmarc.discovery import AuthorPolicy, Discovery, Method
 from dmarcmilter.dmarc.evaluation import (
-    Assessment,
     AuthenticatedIdentifier,
     DmarcWord,
+    DnsFailure,
     Evaluation,
-    Trouble,
     assessment_policy,
 )
 from dmarcmilter.dmarc.public_suffix import Suffixes
@@ -25,15 +24,15 @@ from dmarcmilter.dmarc.record import AlignmentMode, PolicyRecord, Psd
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.policy import decision as policy
-from dmarcmilter.policy import facts as cases
+from dmarcmilter.policy import facts as facts_of
 from dmarcmilter.policy.decision import Decision
-from dmarcmilter.policy.facts import Case, ClientNames, Draws, Hop, Unvouched
+from dmarcmilter.policy.facts import ClientNames, Facts, Hop, Unvouched
 from dmarcmilter.policy.types import EVERY_MESSAGE, Action, Exempt, QuarantineAction, Rules
 
 Record = dict[str, Any]
 
 UNTAGGED = "the Subject cannot be tagged: held"
-"""What marking.with_feasible_action records: the same message could not be tagged today."""
+"""What quarantine_method.with_feasible_action records: the same message could not be tagged today."""
 LONGEST_DEFERRAL = 7 * 86_400
 """Seconds: the age that an older version recorded for a message whose deferral could not be recorded."""
 NEEDED = ("draws", "lists", "exempt", "deferred_for", "would_disposition")
@@ -90,17 +89,13 @@ def judged(record: Record, terms: Terms) -> Judgement:
     """KeyError, TypeError or ValueError for what is no outcome object."""
     if any(name not in record for name in NEEDED):
         return Judgement(None, (Gap.OLDER_VERSION,))
-    evaluation = _evaluation(record)
-    discovery = _discovery(record)
-    case = case_of(record, terms)
-    assessment = None
-    if discovery is not None:
-        assessment = assessment_policy(discovery, honour_pct=terms.honour_pct, draw=case.draws.pct or 0)
-    decision = _feasible(policy.decide(case, terms.rules, evaluation, assessment), record, terms.rules)
-    gaps = _gaps(record, terms, evaluation, assessment, decision)
-    if _depends_on_recipients(case, terms.rules, evaluation, assessment):
+    evaluation = _evaluation(record, terms)
+    facts = facts_in(record, terms)
+    decision = _feasible(_decided(facts, terms.rules, evaluation), record, terms.rules)
+    gaps = _gaps(record, terms, evaluation, decision)
+    if _depends_on_recipients(facts, terms.rules, evaluation):
         gaps.append(Gap.RECIPIENTS)
-    if terms.asks_recipients and record["would"] == Action.ACCEPT and decision.would is not Action.ACCEPT:
+    if terms.asks_recipients and record["would"] == Action.ACCEPT and decision.would_action is not Action.ACCEPT:
         gaps.append(Gap.OPT_OUT)
     return Judgement(decision, tuple(gaps))
 
@@ -120,16 +115,20 @@ def effect(action: str, disposition: str) -> Effect:
     ]
 
 
-def case_of(record: Record, terms: Terms) -> Case:
-    """The facts of the message, as case.of_message made them when it came."""
+def _decided(facts: Facts, rules: Rules, evaluation: Evaluation) -> Decision:
+    return policy.decide(policy.wanted(facts, rules, evaluation), facts, rules)
+
+
+def facts_in(record: Record, terms: Terms) -> Facts:
+    """The facts of the message, as facts.of_message made them when it came."""
     author = record["author_domain"]
-    spf, lists, draws = record["spf"], record["lists"], record["draws"]
+    spf, lists = record["spf"], record["lists"]
     signed = [found["domain"] for found in record["dkim"] if found["result"] == "pass"]
     waiting = [found["domain"] for found in record["dkim"] if found["result"] == "temperror"]
     waiting += [spf["domain"]] if spf["result"] == "temperror" else []
-    return Case(
+    return Facts(
         author=author,
-        author_problem=AuthorProblem(record["author_problem"]) if record["author_problem"] else None,
+        author_problem=_author_problem(record),
         day=date.fromisoformat(record["time"][:10]),
         truncated=record["truncated"] or "",
         null_reverse_path=spf["scope"] == "helo",
@@ -153,8 +152,8 @@ def case_of(record: Record, terms: Terms) -> Case:
         deferred_for=record["deferred_for"],
         # A version before this one wrote an age of a week instead.
         deferral_unrecorded=record.get("deferral_unrecorded", (record["deferred_for"] or 0) >= LONGEST_DEFERRAL),
-        likely_aligned=cases.likely_aligned(author, record["dmarc"].get("possibly_aligned", ()), terms.suffixes),
-        draws=Draws(draws["pct"], draws["rollout"]),
+        likely_aligned=facts_of.likely_aligned(author, record["dmarc"].get("possibly_aligned", ()), terms.suffixes),
+        rollout_draw=record["draws"]["rollout"],
         author_domains=tuple(record["author_domains"]),
         # An older version did not write it.
         author_unread=record.get("author_unread", record["author_problem"] == AuthorProblem.MALFORMED),
@@ -191,20 +190,31 @@ def _organization(record: Record, terms: Terms) -> Domain | None:
     author = record["author_domain"]
     if not terms.rules.forces or author is None:
         return None
-    return cases.organization(author, _discovery(record), terms.suffixes)
+    return facts_of.organization(author, _discovery(record), terms.suffixes)
 
 
-def _evaluation(record: Record) -> Evaluation:
-    found = record["dmarc"]
-    troubles = tuple(Trouble(word) for word in found.get("troubles", ()))
+def _evaluation(record: Record, terms: Terms) -> Evaluation:
+    found, discovery, draw = record["dmarc"], _discovery(record), record["draws"]["pct"]
+    assessment = None
+    if discovery is not None:
+        assessment = assessment_policy(discovery, honour_pct=terms.honour_pct, draw=draw or 0)
+    author = Author(record["author_domain"], _author_problem(record), tuple(record["author_domains"]))
+    dns_failures = tuple(DnsFailure(word) for word in found.get("troubles", ()))
     return Evaluation(
+        AuthorPolicy(author, discovery, {}),
         DmarcWord(found["result"]),
         aligned=tuple(_aligned(one) for one in found["aligned"]),
         reason=found["reason"],
-        troubles=troubles,
+        dns_failures=dns_failures,
         # Absent from records of versions that did not look for them.
         unsigned_duplicates=tuple(record.get("unsigned_duplicates", ())),
+        assessment=assessment,
+        pct_draw=draw,
     )
+
+
+def _author_problem(record: Record) -> AuthorProblem | None:
+    return AuthorProblem(record["author_problem"]) if record["author_problem"] else None
 
 
 def _aligned(found: Record) -> AuthenticatedIdentifier:
@@ -247,22 +257,21 @@ def _policy_record(found: Record) -> PolicyRecord:
 
 
 def _feasible(decision: Decision, record: Record, rules: Rules) -> Decision:
-    """As marking.with_feasible_action, of which the record tells only when it held the message."""
+    """As quarantine_method.with_feasible_action, of which the record tells only when it held the message."""
     untagged = any(found["comment"] == UNTAGGED for found in record["overrides"])
     marked = decision.disposition is Disposition.QUARANTINE and decision.action is Action.ACCEPT
     if not (untagged and marked and rules.quarantine_action is QuarantineAction.SUBJECT):
         return decision
-    return replace(decision, action=Action.QUARANTINE, would=Action.QUARANTINE)
+    return replace(decision, action=Action.QUARANTINE, would_action=Action.QUARANTINE)
 
 
 def _gaps(
     record: Record,
     terms: Terms,
     evaluation: Evaluation,
-    assessment: Assessment | None,
     decision: Decision,
 ) -> list[Gap]:
-    rules, found = terms.rules, record["policy"]
+    rules, found, assessment = terms.rules, record["policy"], evaluation.assessment
     gaps = []
     if found is not None and found["discovery"] != terms.method:
         gaps.append(Gap.DISCOVERY)
@@ -280,11 +289,11 @@ def _gaps(
     return gaps
 
 
-def _depends_on_recipients(case: Case, rules: Rules, evaluation: Evaluation, assessment: Assessment | None) -> bool:
+def _depends_on_recipients(facts: Facts, rules: Rules, evaluation: Evaluation) -> bool:
     """Whether it would come out otherwise if each entry's recipients were those of the message."""
     if not rules.needs_recipients:
         return False
     for_all = replace(rules, overrides=tuple(replace(entry, recipient=()) for entry in rules.overrides))
-    judgements = [policy.decide(case, some, evaluation, assessment) for some in (rules, for_all)]
+    judgements = [_decided(facts, some, evaluation) for some in (rules, for_all)]
     first, second = ((one.action, one.disposition) for one in judgements)
     return first != second

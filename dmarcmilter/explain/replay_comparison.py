@@ -77,7 +77,7 @@ class Tally:
                 old = new  # what the MTA did not take says nothing about the rules
             would = (
                 replay.effect(record["would"], record["would_disposition"]),
-                replay.effect(decision.would, decision.would_disposition),
+                replay.effect(decision.would_action, decision.would_disposition),
             )
             self.done[old, new] += 1
             self.would[would] += 1

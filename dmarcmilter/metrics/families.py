@@ -11,7 +11,7 @@ from typing import Final
 
 from dmarcmilter.auth.results import ArcWord, DkimWord, SpfWord
 from dmarcmilter.dmarc.author import AuthorProblem
-from dmarcmilter.dmarc.evaluation import DmarcWord, Trouble
+from dmarcmilter.dmarc.evaluation import DmarcWord, DnsFailure
 from dmarcmilter.dmarc.record import Policy
 from dmarcmilter.dns.observer import AnswerWord, Origin
 from dmarcmilter.mail.message import UNCLEANABLE
@@ -113,7 +113,7 @@ DUPLICATES = Family(
 )
 ARC = _labelled("arc_results_total", "ARC chain results.", "result", ArcWord)
 TEMPERRORS = _labelled(
-    "temperrors_total", "Causes of result temperror: which lookup failed, or a limit.", "cause", Trouble
+    "temperrors_total", "Causes of result temperror: which lookup failed, or a limit.", "cause", DnsFailure
 )
 IGNORED = _labelled("ignored_total", "Messages not judged: [ignore] in the conf file.", "why", SkipReason)
 ABANDONED = Family(PREFIX + "abandoned_total", "Messages that the client or the MTA gave up before their end.")

@@ -121,11 +121,11 @@ class Tally:
 
 
 def _found(outcome: Outcome) -> list[int]:
-    evidence = outcome.evidence
-    words = [_SPF[evidence.spf.result], _ARC[evidence.arc.result]]
-    words += [_DKIM[signature.result] for signature in evidence.dkim]
-    if evidence.author.problem:
-        words.append(_AUTHOR[evidence.author.problem])
+    auth, problem = outcome.auth, outcome.evaluation.author.problem
+    words = [_SPF[auth.spf.result], _ARC[auth.arc.result]]
+    words += [_DKIM[signature.result] for signature in auth.dkim]
+    if problem:
+        words.append(_AUTHOR[problem])
     if outcome.evaluation.unsigned_duplicates:
         words.append(_DUPLICATES)
     if outcome.message.truncated in _LIMITED:
@@ -139,7 +139,7 @@ def _decided(outcome: Outcome) -> list[int]:
         _VERDICTS[outcome.evaluation.result],
         _DISPOSITIONS[decision.disposition],
         _ACTIONS[decision.action],
-        _WOULD[decision.would],
+        _WOULD[decision.would_action],
     ]
-    words += [_TEMPERRORS[trouble] for trouble in outcome.evaluation.troubles]
+    words += [_TEMPERRORS[failure] for failure in outcome.evaluation.dns_failures]
     return words + [_OVERRIDES[override.type] for override in decision.overrides]

@@ -131,11 +131,11 @@ class Evaluating:
             more_recipients=self._more_recipients,
         )
         message = Message(envelope, self._headers, self._size, self._truncated)
-        unaligned_lookup = LimitedLookup(self._lookup, self._receiver.limits.unaligned_dns_seconds)
+        unaligned = LimitedLookup(self._lookup, self._receiver.limits.unaligned_dns_seconds)
         # The envelope's names have a label budget of their own, so that no header can use up that of the recipients.
         with LabelBudget():
             outcome = pipeline.process(
-                message, reading, self._lookup, self._receiver.pipeline, self._lookup.start, strangers=unaligned_lookup
+                message, reading, self._lookup, self._receiver.pipeline, self._lookup.start, unaligned=unaligned
             )
         if self.trace is not None:
             self.trace.outcome(outcome)

@@ -1,22 +1,24 @@
-"""From the standard's answer to what is done here: what speaks for the message, and the operator's choices.
+"""Decide what is done with a message, from its DMARC evaluation, its facts and the operator's rules.
 
-RFC 9989 7.4 forbids rejecting on p=reject alone, so before a message is refused the rules look for what speaks for
-it. Each effect is an Override with the reason type that RFC 9990 reports need, and RFC 7489's for the older shape.
+RFC 9989 7.4 forbids rejecting on p=reject alone, so before a message is refused mitigations are looked for. Each effect
+is an Override with the reason type that RFC 9990 reports need, and RFC 7489's for the older report format.
 
-In this order: [[override]] entries, what speaks for it (speaking), recipients who have opted out, what the operator
-lets reject and quarantine do, the mode and its rollout.
+In this order: [[override]] entries, mitigations, the operator's limits on reject and quarantine, recipients who have
+opted out, the mode and its rollout.
 """
 
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 
 from dmarcmilter.dmarc.author import AuthorProblem
-from dmarcmilter.dmarc.evaluation import SEVERITY, Assessment, DmarcWord, Evaluation, Trouble
+from dmarcmilter.dmarc.evaluation import SEVERITY, Assessment, DmarcWord, DnsFailure, Evaluation
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.mail.domain import is_within
 from dmarcmilter.mail.message import UNCLEANABLE
 from dmarcmilter.policy import mitigations
 from dmarcmilter.policy import overrides as entries
-from dmarcmilter.policy.facts import Case
+from dmarcmilter.policy.facts import Facts
+from dmarcmilter.policy.mitigations import Mitigation
 from dmarcmilter.policy.types import (
     AWAY,
     EVERY_MESSAGE,
@@ -28,7 +30,6 @@ from dmarcmilter.policy.types import (
     Mode,
     OnTemperror,
     Override,
-    QuarantineAction,
     ReasonType,
     RejectAction,
     Rules,
@@ -41,42 +42,132 @@ class Decision:
     """What is done with the message, in DMARC's words."""
     action: Action
     """What the MTA is told."""
-    would: Action
-    """What it would be told in mode enforce, with everything in the rollout and nobody opted out."""
+    would_action: Action
+    """What it would be told in mode enforce, with every message in the rollout and no recipient opted out."""
     would_disposition: Disposition
     """The disposition then."""
     overrides: tuple[Override, ...] = ()
 
 
+class Deferral(Enum):
+    """Whether a message with a temperror is to be deferred."""
+
+    NO = auto()
+    """The conf does not ask for it."""
+    YES = auto()
+    ENDED = auto()
+    """It has been deferred for long enough."""
+    UNRECORDED = auto()
+    """It would be deferred, but no record of it can be kept: it would be deferred for ever."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be done, before the operator's limits."""
+    """What is to be done with a message, before the operator's limits, its recipients' choices and the mode.
 
-    disposition: Disposition = Disposition.NONE
+    Made once, from the facts that cost nothing. An answer that was worth asking for is added by with_deferral and
+    with_client_names.
+    """
+
+    requested: Disposition = Disposition.NONE
+    """Disposition that the policy, the conf or an [[override]] entry asks for."""
     overrides: tuple[Override, ...] = ()
-    is_deferred: bool = False
+    """Why that is not the published policy."""
+    may_be_mitigated: bool = False
+    mitigation: Mitigation | None = None
+    deferral: Deferral = Deferral.NO
+    open_result: str = ""
+    """Comment of the override for a message whose DMARC result is open; empty: the result is known."""
+    at_most_quarantine: bool = False
+    """An open result does not lead to a rejection."""
+    is_unconditional: bool = False
+    """Rejected in every mode and for every recipient."""
+
+    @property
+    def disposition(self) -> Disposition:
+        """The disposition of a message that is not deferred."""
+        disposition = self.mitigation.disposition if self.mitigation else self.requested
+        is_lowered = self.at_most_quarantine and disposition is Disposition.REJECT
+        return Disposition.QUARANTINE if is_lowered else disposition
+
+    def acts(self, rules: Rules) -> bool:
+        """Whether something would be done to the message in mode enforce, if no recipient had opted out."""
+        if self.is_unconditional or self.deferral is Deferral.YES:
+            return True
+        return rules.acts_as(self.disposition) is not Disposition.NONE
 
 
-def decide(case: Case, rules: Rules, evaluation: Evaluation, assessment: Assessment | None) -> Decision:
+NOTHING_WANTED = Wanted()
+"""The message is simply delivered."""
+
+
+def wanted(facts: Facts, rules: Rules, evaluation: Evaluation) -> Wanted:
     """Honour, soften, harden or defer (RFC 9989 5.3.6, 5.4, 7.4)."""
-    if case.truncated == UNCLEANABLE:
+    if facts.truncated == UNCLEANABLE:
         # In every mode: passing it on would deliver results in our name that we did not write (RFC 8601 5).
-        return Decision(Disposition.REJECT, Action.REJECT, Action.REJECT, Disposition.REJECT)
-    return _enforced(case, rules, _limited(rules, _wanted(case, rules, evaluation, assessment)))
-
-
-def _wanted(case: Case, rules: Rules, evaluation: Evaluation, assessment: Assessment | None) -> Wanted:
-    if case.author_problem is not None:
-        return _unless_accepted(case, rules, _for_author_problem(case, rules, case.author_problem))
+        return Wanted(Disposition.REJECT, is_unconditional=True)
+    if facts.author_problem is not None:
+        return _unless_accepted(facts, rules, _for_author_problem(facts, rules, facts.author_problem))
     if evaluation.result is DmarcWord.TEMPERROR:
-        return _for_temperror(case, rules, evaluation, assessment)
-    if evaluation.result is DmarcWord.FAIL and assessment is not None:
-        return _as_requested(case, rules, assessment.requested, _of_assessment(assessment))
+        return _for_temperror(facts, rules, evaluation)
+    if evaluation.result is DmarcWord.FAIL and evaluation.assessment is not None:
+        return _as_requested(facts, rules, evaluation.assessment.requested, _of_assessment(evaluation.assessment))
     if evaluation.result is DmarcWord.PASS and rules.on_unsigned_duplicate is not DuplicateAction.ACCEPT:
-        return _unless_accepted(case, rules, _for_unsigned_duplicates(evaluation))
+        return _unless_accepted(facts, rules, _for_unsigned_duplicates(evaluation))
     if evaluation.result is DmarcWord.NONE and rules.forces:
-        return _by_entry(case, rules, Disposition.NONE) or Wanted()
-    return Wanted()
+        return _by_entry(facts, rules, Disposition.NONE) or NOTHING_WANTED
+    return NOTHING_WANTED
+
+
+def with_deferral(wanted: Wanted, facts: Facts, rules: Rules) -> Wanted:
+    """What is wanted of a message that is to be deferred, now that the facts say for how long it has been."""
+    return replace(wanted, deferral=_deferral_so_far(facts, rules))
+
+
+def with_client_names(wanted: Wanted, facts: Facts, rules: Rules) -> Wanted:
+    """What is wanted now that the facts hold the client's names."""
+    if not wanted.may_be_mitigated:
+        return wanted
+    mitigation = mitigations.with_client_names(facts, rules, wanted.requested, wanted.mitigation)
+    return replace(wanted, mitigation=mitigation)
+
+
+def decide(wanted: Wanted, facts: Facts, rules: Rules) -> Decision:
+    """What is done, and what would be: the operator's limits, the recipients' choices and the mode come last."""
+    if wanted.is_unconditional:
+        return Decision(Disposition.REJECT, Action.REJECT, Action.REJECT, Disposition.REJECT)
+    disposition, would_action = Disposition.NONE, Action.TEMPFAIL
+    reasons: tuple[Override, ...] = ()
+    if wanted.deferral is not Deferral.YES:
+        disposition, reasons = _limited(rules, wanted.disposition, _reasons(wanted))
+        would_action = _action(disposition, rules)
+    if would_action is Action.ACCEPT and disposition is Disposition.NONE:
+        return Decision(disposition, would_action, would_action, disposition, reasons)
+    released = _why_released(facts, rules)
+    if not released:
+        return Decision(disposition, would_action, would_action, disposition, reasons)
+    word = "deferred" if would_action is Action.TEMPFAIL else disposition
+    override = Override(ReasonType.LOCAL_POLICY, f"{released}: would be {word}")
+    return Decision(Disposition.NONE, Action.ACCEPT, would_action, disposition, (*reasons, override))
+
+
+def _reasons(wanted: Wanted) -> tuple[Override, ...]:
+    """All overrides of a message that is not deferred, but for the operator's limits."""
+    overrides = wanted.overrides
+    if wanted.mitigation is not None:
+        overrides = (*overrides, wanted.mitigation.override)
+    if not wanted.open_result:
+        return overrides
+    if wanted.disposition is not Disposition.NONE:
+        return (*overrides, Override(ReasonType.LOCAL_POLICY, wanted.open_result))
+    if wanted.deferral is Deferral.NO or overrides:
+        return overrides
+    comment = (
+        "accepted without a DMARC result, because its deferral could not be recorded"
+        if wanted.deferral is Deferral.UNRECORDED
+        else "accepted without a DMARC result, having been deferred for long enough"
+    )
+    return (Override(ReasonType.LOCAL_POLICY, comment),)
 
 
 def _for_unsigned_duplicates(evaluation: Evaluation) -> Wanted:
@@ -85,21 +176,21 @@ def _for_unsigned_duplicates(evaluation: Evaluation) -> Wanted:
     With an aligned SPF pass nothing is gained: that client could send for the Author Domain without any signature.
     """
     if not (evaluation.unsigned_duplicates and evaluation.rests_on_dkim_alone):
-        return Wanted()
+        return NOTHING_WANTED
     comment = f"fields added beside signed ones: {', '.join(evaluation.unsigned_duplicates)}"
     return Wanted(Disposition.QUARANTINE, (Override(ReasonType.LOCAL_POLICY, comment),))
 
 
-def _unless_accepted(case: Case, rules: Rules, wanted: Wanted) -> Wanted:
+def _unless_accepted(facts: Facts, rules: Rules, wanted: Wanted) -> Wanted:
     """An entry that accepts does so also where DMARC says nothing about the message."""
-    if wanted.is_deferred or wanted.disposition is not Disposition.NONE:
-        entry = entries.accepting(case, rules)
+    if wanted.deferral is Deferral.YES or wanted.disposition is not Disposition.NONE:
+        entry = entries.accepting(facts, rules)
         if entry is not None:
             return Wanted(overrides=(entries.override(entry),))
     return wanted
 
 
-def _for_author_problem(case: Case, rules: Rules, problem: AuthorProblem) -> Wanted:
+def _for_author_problem(facts: Facts, rules: Rules, problem: AuthorProblem) -> Wanted:
     """A From field that names no single Author Domain is outside DMARC, yet an evasion (RFC 9989 11.5)."""
     action = {
         AuthorProblem.MISSING: rules.on_missing,
@@ -108,100 +199,95 @@ def _for_author_problem(case: Case, rules: Rules, problem: AuthorProblem) -> Wan
         AuthorProblem.SEVERAL_DOMAINS: rules.on_multiple,
         AuthorProblem.MALFORMED: rules.on_malformed,
     }[problem]
-    wanted = {
+    disposition = {
         AuthorAction.REJECT: Disposition.REJECT,
         AuthorAction.QUARANTINE: Disposition.QUARANTINE,
         AuthorAction.ACCEPT: Disposition.NONE,
     }[action]
-    if wanted is Disposition.REJECT and problem is AuthorProblem.NO_DOMAIN and case.null_reverse_path:
+    if disposition is Disposition.REJECT and problem is AuthorProblem.NO_DOMAIN and facts.null_reverse_path:
         # Some systems send bounces From `MAILER-DAEMON`: nobody is impersonated, somebody may wait for them.
         return Wanted(Disposition.QUARANTINE, (Override(ReasonType.OTHER, "a bounce whose From has no domain"),))
-    return Wanted(wanted)
+    return Wanted(disposition)
 
 
-def _for_temperror(case: Case, rules: Rules, evaluation: Evaluation, assessment: Assessment | None) -> Wanted:
+def _for_temperror(facts: Facts, rules: Rules, evaluation: Evaluation) -> Wanted:
     """Deferred where the operator wants that, but not for ever; then, or at once, at most quarantined.
 
     RFC 9989 5.3.6 leaves the handling to the Mail Receiver. The sender chooses most of the names that are looked up,
     and can choose one whose lookup fails, so with a policy of quarantine or reject a failure never leads to less than
     quarantine. It never leads to more: the message may be genuine.
     """
-    is_deferrable = any(_on(trouble, rules) is OnTemperror.TEMPFAIL for trouble in evaluation.troubles)
-    if is_deferrable and not (case.deferral_unrecorded or _has_waited(case, rules)):
-        return _unless_accepted(case, rules, Wanted(is_deferred=True))
-    wanted = _while_open(case, rules, assessment)
-    if wanted.disposition is Disposition.REJECT and rules.reject_action is RejectAction.REJECT:
-        wanted = replace(wanted, disposition=Disposition.QUARANTINE)
-    if wanted.disposition is not Disposition.NONE:
-        comment = (
+    deferral = Deferral.NO
+    if any(_on(failure, rules) is OnTemperror.TEMPFAIL for failure in evaluation.dns_failures):
+        deferral = _deferral_so_far(facts, rules)
+    if deferral is Deferral.YES and (entry := entries.accepting(facts, rules)) is not None:
+        return Wanted(overrides=(entries.override(entry),))
+    return replace(
+        _while_open(facts, rules, evaluation.assessment),
+        deferral=deferral,
+        open_result=(
             "a limit left the DMARC result open: at most quarantined"
-            if set(evaluation.troubles) == {Trouble.LIMIT}
+            if set(evaluation.dns_failures) == {DnsFailure.LIMIT}
             else "a DNS error left the DMARC result open: at most quarantined"
-        )
-        wanted = replace(wanted, overrides=(*wanted.overrides, Override(ReasonType.LOCAL_POLICY, comment)))
-    elif is_deferrable and not wanted.overrides:
-        comment = (
-            "accepted without a DMARC result, because its deferral could not be recorded"
-            if case.deferral_unrecorded
-            else "accepted without a DMARC result, having been deferred for long enough"
-        )
-        wanted = Wanted(overrides=(Override(ReasonType.LOCAL_POLICY, comment),))
-    return wanted
+        ),
+        at_most_quarantine=rules.reject_action is RejectAction.REJECT,
+    )
 
 
-def _has_waited(case: Case, rules: Rules) -> bool:
+def _deferral_so_far(facts: Facts, rules: Rules) -> Deferral:
+    """Whether a message that the conf wants deferred is to be deferred (again)."""
     cap = rules.defer.cap
-    return cap is not None and case.deferred_for is not None and case.deferred_for >= cap
+    if facts.deferral_unrecorded:
+        return Deferral.UNRECORDED
+    has_waited = cap is not None and facts.deferred_for is not None and facts.deferred_for >= cap
+    return Deferral.ENDED if has_waited else Deferral.YES
 
 
-def _while_open(case: Case, rules: Rules, assessment: Assessment | None) -> Wanted:
+def _while_open(facts: Facts, rules: Rules, assessment: Assessment | None) -> Wanted:
     """As if the message failed; `strictest` because it may be `np` that applies.
 
     Nothing is requested where an authenticated domain of the author's organization is probably aligned: such mail is
     genuine, and only its formal alignment is open.
     """
-    if assessment is None or case.likely_aligned:
-        return _as_requested(case, rules, Disposition.NONE, ())
-    return _as_requested(case, rules, assessment.strictest, _of_assessment(assessment))
+    if assessment is None or facts.likely_aligned:
+        return _as_requested(facts, rules, Disposition.NONE, ())
+    return _as_requested(facts, rules, assessment.strictest, _of_assessment(assessment))
 
 
-def _on(trouble: Trouble, rules: Rules) -> OnTemperror:
-    if trouble is Trouble.LIMIT:
+def _on(failure: DnsFailure, rules: Rules) -> OnTemperror:
+    if failure is DnsFailure.LIMIT:
         return OnTemperror.ACCEPT  # the same message reaches the same limit again
     own = {
-        Trouble.POLICY: rules.defer.policy,
-        Trouble.DKIM_KEY: rules.defer.dkim_key,
-        Trouble.SPF: rules.defer.spf,
-    }[trouble]
+        DnsFailure.POLICY: rules.defer.policy,
+        DnsFailure.DKIM_KEY: rules.defer.dkim_key,
+        DnsFailure.SPF: rules.defer.spf,
+    }[failure]
     return own or rules.temperror
 
 
-def _as_requested(case: Case, rules: Rules, wanted: Disposition, overrides: tuple[Override, ...]) -> Wanted:
+def _as_requested(facts: Facts, rules: Rules, requested: Disposition, overrides: tuple[Override, ...]) -> Wanted:
     """The policy after t or pct (`overrides`), then as the deciding entry says, else as the first mitigation says."""
-    forced = _by_entry(case, rules, wanted)
+    forced = _by_entry(facts, rules, requested)
     if forced is not None:
-        is_harder = SEVERITY.index(forced.disposition) > SEVERITY.index(wanted)
+        is_harder = SEVERITY.index(forced.requested) > SEVERITY.index(requested)
         # Stricter than what t or pct have made of it: then they have changed nothing.
-        return forced if is_harder else Wanted(forced.disposition, (*overrides, *forced.overrides))
-    if wanted is Disposition.NONE:
-        return Wanted(wanted, overrides)
-    if case.is_misread:
-        # What vouches for the Author Domain does not for the address that people may be shown.
-        return Wanted(wanted, overrides)
-    softer = mitigations.softened(case, rules, wanted)
-    return Wanted(softer[0], (*overrides, softer[1])) if softer else Wanted(wanted, overrides)
+        return forced if is_harder else Wanted(forced.requested, (*overrides, *forced.overrides))
+    # What vouches for the Author Domain does not for another address that people may be shown.
+    may_be_mitigated = requested is not Disposition.NONE and not facts.is_misread
+    mitigation = mitigations.first(facts, rules, requested) if may_be_mitigated else None
+    return Wanted(requested, overrides, may_be_mitigated, mitigation)
 
 
-def _by_entry(case: Case, rules: Rules, requested: Disposition) -> Wanted | None:
+def _by_entry(facts: Facts, rules: Rules, requested: Disposition) -> Wanted | None:
     """As though the Author Domain had published it; told as an override only where that makes a difference."""
-    entry = entries.deciding(case, rules, requested)
-    if requested is Disposition.NONE and (case.unsettled or case.cut_off):
-        answered = entries.deciding(replace(case, unsettled=(), cut_off=()), rules, requested)
+    entry = entries.deciding(facts, rules, requested)
+    if requested is Disposition.NONE and (facts.unsettled or facts.cut_off):
+        answered = entries.deciding(replace(facts, unsettled=(), cut_off=()), rules, requested)
         if answered is not None and answered is not entry and answered.action in STRICT:
             # An entry for mail that is not the domain's own, and only a failed lookup or a limit leaves that open.
             comment = (
                 "a DNS error left open whether it is the domain's own mail: at most quarantined"
-                if case.unsettled
+                if facts.unsettled
                 else "a limit left open whether it is the domain's own mail: at most quarantined"
             )
             reason = Override(ReasonType.LOCAL_POLICY, comment)
@@ -221,52 +307,42 @@ def _of_assessment(assessment: Assessment) -> tuple[Override, ...]:
     return (Override(ReasonType.LOCAL_POLICY, "not selected by pct", "sampled_out"),)
 
 
-def _limited(rules: Rules, wanted: Wanted) -> Wanted:
+def _limited(
+    rules: Rules, disposition: Disposition, overrides: tuple[Override, ...]
+) -> tuple[Disposition, tuple[Override, ...]]:
     """The operator's limits on what may be done to mail at all."""
-    disposition = wanted.disposition
-    if disposition is Disposition.REJECT and rules.reject_action is not RejectAction.REJECT:
-        disposition = Disposition(rules.reject_action)
-    if disposition is Disposition.QUARANTINE and rules.quarantine_action is QuarantineAction.NONE:
-        disposition = Disposition.NONE
-    if disposition is wanted.disposition:
-        return wanted
-    limit = Override(ReasonType.LOCAL_POLICY, f"{wanted.disposition} is set to act as {disposition}")
-    return Wanted(disposition, (*wanted.overrides, limit))
+    limited = rules.acts_as(disposition)
+    if limited is disposition:
+        return disposition, overrides
+    limit = Override(ReasonType.LOCAL_POLICY, f"{disposition} is set to act as {limited}")
+    return limited, (*overrides, limit)
 
 
-def _enforced(case: Case, rules: Rules, wanted: Wanted) -> Decision:
-    """What is done, beside what would be: only what the mode and the recipients let be done."""
-    disposition = wanted.disposition
-    holds = disposition is Disposition.QUARANTINE and rules.quarantine_action in AWAY
-    would = Action.TEMPFAIL if wanted.is_deferred else Action.QUARANTINE if holds else Action.ACCEPT
+def _action(disposition: Disposition, rules: Rules) -> Action:
     if disposition is Disposition.REJECT:
-        would = Action.REJECT
-    released = _why_released(case, rules)
-    if not released or (would is Action.ACCEPT and disposition is Disposition.NONE):
-        return Decision(disposition, would, would, disposition, wanted.overrides)
-    word = "deferred" if wanted.is_deferred else disposition
-    override = Override(ReasonType.LOCAL_POLICY, f"{released}: would be {word}")
-    return Decision(Disposition.NONE, Action.ACCEPT, would, disposition, (*wanted.overrides, override))
+        return Action.REJECT
+    is_held = disposition is Disposition.QUARANTINE and rules.quarantine_action in AWAY
+    return Action.QUARANTINE if is_held else Action.ACCEPT
 
 
-def _why_released(case: Case, rules: Rules) -> str:
+def _why_released(facts: Facts, rules: Rules) -> str:
     """Why nothing is done to the message, whatever is wanted; empty: it is."""
-    if case.exempt is not Exempt.NOBODY:
-        return "all recipients have opted out" if case.exempt is Exempt.ALL else "some recipients have opted out"
+    if facts.exempt is not Exempt.NOBODY:
+        return "all recipients have opted out" if facts.exempt is Exempt.ALL else "some recipients have opted out"
     if rules.mode is Mode.MONITOR:
         return "mode is monitor"
-    return _why_not_in_rollout(case, rules)
+    return _why_not_in_rollout(facts, rules)
 
 
-def _why_not_in_rollout(case: Case, rules: Rules) -> str:
+def _why_not_in_rollout(facts: Facts, rules: Rules) -> str:
     """A message with several authors is in when one of them is, and in any case when they could not all be read."""
-    is_unread = case.author_unread or case.author_problem is AuthorProblem.MALFORMED
+    is_unread = facts.author_unread or facts.author_problem is AuthorProblem.MALFORMED
     if is_unread and rules.rollout_percent > 0:
         return ""
-    listed, authors = rules.rollout_domains, (case.author,) if case.author else case.author_domains
+    listed, authors = rules.rollout_domains, (facts.author,) if facts.author else facts.author_domains
     if listed and not any(is_within(author, name) for author in authors for name in listed):
         return "not in rollout_domains"
-    draw = case.draws.rollout
+    draw = facts.rollout_draw
     if rules.rollout_percent < EVERY_MESSAGE and (draw is None or draw >= rules.rollout_percent):
         return "not in rollout_percent"
     return ""

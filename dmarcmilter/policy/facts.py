@@ -1,4 +1,4 @@
-"""What policy.decide may look at of a message: plain facts, so that a journal record can be judged again.
+"""Facts of one message that the rules may look at, so that a recorded outcome can be decided again.
 
 Only a message that is not simply delivered needs most of them, so they are not worked out for others.
 """
@@ -11,8 +11,8 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from dmarcmilter.auth import authentication_results_reader
-from dmarcmilter.auth.results import ArcResult, ArcSet, ArcWord, DkimWord, Evidence, SpfWord
-from dmarcmilter.dmarc.author import AuthorProblem
+from dmarcmilter.auth.results import ArcResult, ArcSet, ArcWord, AuthResults, DkimWord, SpfWord
+from dmarcmilter.dmarc.author import Author, AuthorProblem
 from dmarcmilter.dmarc.discovery import Discovery
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.mail import domain as domains
@@ -77,15 +77,7 @@ class ClientNames:
 
 
 @dataclass(frozen=True, slots=True)
-class Draws:
-    """0 to 99 each; None: not drawn, because nothing depended on it."""
-
-    pct: int | None = None
-    rollout: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
+class Facts:
     author: Domain | None
     author_problem: AuthorProblem | None
     day: date
@@ -128,7 +120,8 @@ class Case:
     """Never stored."""
     more_recipients: bool = False
     """As Envelope.more_recipients."""
-    draws: Draws = Draws()
+    rollout_draw: int | None = None
+    """The draw for rollout_percent, 0 to 99; None: not drawn, because nothing depended on it."""
     author_domains: tuple[Domain, ...] = ()
     """As Author.domains."""
     author_unread: bool = False
@@ -145,18 +138,15 @@ class Case:
         return ((self.spf_domain,) if self.spf_domain else ()) + self.dkim_domains
 
 
-def of_message(
-    message: Message, evidence: Evidence, *, exempt: Exempt = Exempt.NOBODY, deferred_for: float | None = None
-) -> Case:
-    """What costs nothing; the pipeline adds the rest where it matters."""
-    envelope, author = message.envelope, evidence.author
-    spf, dkim = evidence.spf, evidence.dkim
+def of_message(message: Message, auth: AuthResults, author: Author) -> Facts:
+    """The facts that cost nothing; the pipeline adds the others where they matter."""
+    envelope, spf, dkim = message.envelope, auth.spf, auth.dkim
     waiting = [found.domain for found in dkim if found.result is DkimWord.TEMPERROR]
     waiting += [spf.domain] if spf.result is SpfWord.TEMPERROR else []
     signed = [found.domain for found in dkim if found.result is DkimWord.PASS]
     cut_off = [found.domain for found in dkim if found.cut_off]
     cut_off += [spf.domain] if spf.cut_off else []
-    return Case(
+    return Facts(
         author=author.domain,
         author_problem=author.problem,
         day=envelope.received_at.astimezone(UTC).date(),
@@ -167,10 +157,8 @@ def of_message(
         dkim_domains=tuple(dict.fromkeys(name for name in signed if name)),
         unsettled=tuple(dict.fromkeys(name for name in waiting if name)),
         cut_off=tuple(dict.fromkeys(name for name in cut_off if name)),
-        unsettled_sealer=evidence.arc.unsettled,
-        hops=hops(evidence.arc, None),
-        exempt=exempt,
-        deferred_for=deferred_for,
+        unsettled_sealer=auth.arc.unsettled,
+        hops=hops(auth.arc, None),
         recipients=envelope.recipients,
         more_recipients=envelope.more_recipients,
         author_domains=author.domains,

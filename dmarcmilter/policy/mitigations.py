@@ -1,16 +1,16 @@
-"""What speaks for a message that fails DMARC (RFC 9989 7.4): the rules that soften, each with its report reason.
+"""Mitigations: rules that soften what is done to a message that fails DMARC (RFC 9989 7.4), each with its reason.
 
-The order is the order in WHAT_SPEAKS_FOR_IT; docs/overrides.md shows it as a table.
+The order is the order in MITIGATIONS; docs/overrides.md shows it as a table.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.mail.domain import Domain, is_within
 from dmarcmilter.policy import overrides
-from dmarcmilter.policy.facts import Case, Hop, Unvouched
+from dmarcmilter.policy.facts import Facts, Hop, Unvouched
 from dmarcmilter.policy.types import (
     Override,
     QuarantineAction,
@@ -22,141 +22,181 @@ from dmarcmilter.policy.types import (
 )
 
 Softer = tuple[Disposition, Override]
-Rule = Callable[[Case, Rules, Disposition], Softer | None]
+Rule = Callable[[Facts, Rules, Disposition], Softer | None]
 
 
-def softened(case: Case, rules: Rules, wanted: Disposition) -> Softer | None:
-    """What the first rule that finds something makes of it."""
-    for rule in WHAT_SPEAKS_FOR_IT:
-        found = rule(case, rules, wanted)
-        if found:
-            return found
+@dataclass(frozen=True, slots=True)
+class Mitigation:
+    """Something that speaks for a message that fails, and what it leads to."""
+
+    place: int
+    """Of its rule in MITIGATIONS: the first one counts."""
+    disposition: Disposition
+    override: Override
+
+
+def first(facts: Facts, rules: Rules, requested: Disposition) -> Mitigation | None:
+    """The first mitigation of a message for which `requested` is asked; None: nothing speaks for it."""
+    return _first_of(MITIGATIONS, facts, rules, requested)
+
+
+def with_client_names(
+    facts: Facts, rules: Rules, requested: Disposition, without: Mitigation | None
+) -> Mitigation | None:
+    """The first mitigation, now that the client's names are known too; `without`: the one without them.
+
+    Only the rules that look at these names are evaluated.
+    """
+    by_name = _first_of(BY_CLIENT_NAME, facts, rules, requested)
+    return min((found for found in (by_name, without) if found), key=lambda found: found.place, default=None)
+
+
+def _first_of(candidates: Sequence[Rule], facts: Facts, rules: Rules, requested: Disposition) -> Mitigation | None:
+    for rule in candidates:
+        softer = rule(facts, rules, requested)
+        if softer:
+            return Mitigation(MITIGATIONS.index(rule), *softer)
     return None
 
 
-def trusted_arc_sealer(case: Case, rules: Rules, wanted: Disposition) -> Softer | None:  # noqa: ARG001
+def trusted_arc_sealer(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:  # noqa: ARG001
     """A passing chain in which a trusted sealer saw DMARC pass for this same Author Domain (RFC 8617 7.2.1).
 
     Only the unbroken run of trusted sealers from the newest on is believed: whoever sealed last could have
     rewritten all that came before. The operator may ask for more: that the run is the whole chain.
     """
-    run = _trusted_run(case, rules)
-    if rules.trusted_hops is TrustedHops.ALL and len(run) < len(case.hops):
+    run = _trusted_run(facts, rules)
+    if rules.trusted_hops is TrustedHops.ALL and len(run) < len(facts.hops):
         return None
     vouched = any(hop.vouches for hop in run)
-    return (Disposition.NONE, Override(ReasonType.LOCAL_POLICY, _arc_comment(case))) if vouched else None
+    return (Disposition.NONE, Override(ReasonType.LOCAL_POLICY, _arc_comment(facts))) if vouched else None
 
 
-def why_unvouched(case: Case, rules: Rules) -> Unvouched | None:
+def why_unvouched(facts: Facts, rules: Rules) -> Unvouched | None:
     """Why a passing chain does not count although a trusted sealer sealed it last; None: it counts, or none did.
 
     Of several trusted hops the oldest one's reason: it saw the message first, before others changed it.
     """
-    run = _trusted_run(case, rules)
+    run = _trusted_run(facts, rules)
     if not run:
         return None
-    if rules.trusted_hops is TrustedHops.ALL and len(run) < len(case.hops):
+    if rules.trusted_hops is TrustedHops.ALL and len(run) < len(facts.hops):
         return Unvouched.UNTRUSTED_HOP
     return None if any(hop.vouches for hop in run) else run[-1].unvouched
 
 
-def _trusted_run(case: Case, rules: Rules) -> list[Hop]:
+def _trusted_run(facts: Facts, rules: Rules) -> list[Hop]:
     """The unbroken run of trusted sealers from the newest on."""
-    return list(takewhile(lambda hop: hop.sealer in rules.trusted_sealers, case.hops))
+    return list(takewhile(lambda hop: hop.sealer in rules.trusted_sealers, facts.hops))
 
 
-def _arc_comment(case: Case) -> str:
+def _arc_comment(facts: Facts) -> str:
     """What RFC 8617 7.2.2 asks for: the chain's status, domain and selector of each seal, and where it came from."""
-    seals = " ".join(f"as[{hop.instance}].d={hop.sealer} as[{hop.instance}].s={hop.selector}" for hop in case.hops)
-    origin = f" remote-ip[{case.hops[-1].instance}]={case.arc_origin}" if case.arc_origin else ""
+    seals = " ".join(f"as[{hop.instance}].d={hop.sealer} as[{hop.instance}].s={hop.selector}" for hop in facts.hops)
+    origin = f" remote-ip[{facts.hops[-1].instance}]={facts.arc_origin}" if facts.arc_origin else ""
     return f"arc=pass {seals}{origin}"
 
 
-def trusted_forwarder(case: Case, rules: Rules, wanted: Disposition) -> Softer | None:  # noqa: ARG001
-    """A client that the operator knows to pass on mail which it has checked: by network, or by confirmed name."""
-    client = case.client_ip
+def forwarder_network(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:  # noqa: ARG001
+    """A client that the operator knows, by its network, to forward mail which it has checked."""
+    client = facts.client_ip
     if client is not None and any(client in network for network in rules.forwarder_networks):
         return Disposition.NONE, Override(ReasonType.TRUSTED_FORWARDER, "client in [forwarders] networks")
-    names = case.client_names.names if case.client_names else ()
+    return None
+
+
+def forwarder_name(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:  # noqa: ARG001
+    """A client that the operator knows, by a confirmed name, to forward mail which it has checked."""
+    names = facts.client_names.names if facts.client_names else ()
     for trusted in rules.forwarder_names:
         if any(is_within(name, trusted) for name in names):
             return Disposition.NONE, Override(ReasonType.TRUSTED_FORWARDER, f"client within {trusted}")
     return None
 
 
-def known_mailing_list(case: Case, rules: Rules, wanted: Disposition) -> Softer | None:  # noqa: ARG001
+def known_mailing_list(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:  # noqa: ARG001
     """A list that the operator knows, and an identifier of the same domain that authenticates what the list sends."""
     for known in rules.mailing_lists:
-        named = any(is_within(name, known) for name in case.list_ids)
-        if named and any(is_within(name, known) for name in case.authenticated):
+        named = any(is_within(name, known) for name in facts.list_ids)
+        if named and any(is_within(name, known) for name in facts.authenticated):
             return Disposition.NONE, Override(ReasonType.MAILING_LIST, f"list of {known}, authenticated")
     return None
 
 
-def mailing_list_traces(case: Case, rules: Rules, wanted: Disposition) -> Softer | None:
+def mailing_list_traces(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:
     """Anyone can write List-Id: it softens reject to quarantine, and never further."""
-    if rules.mailing_list_traces is TracesAction.IGNORE or not case.list_traces:
+    if rules.mailing_list_traces is TracesAction.IGNORE or not facts.list_traces:
         return None
-    if not _may_become_quarantine(rules, wanted):
+    if not _may_become_quarantine(rules, requested):
         return None
     return Disposition.QUARANTINE, Override(
-        ReasonType.MAILING_LIST, f"{case.list_traces[0]} present, not authenticated"
+        ReasonType.MAILING_LIST, f"{facts.list_traces[0]} present, not authenticated"
     )
 
 
-def unanswered(case: Case, rules: Rules, wanted: Disposition) -> Softer | None:
-    """DNS kept from us what might have spoken for it: a message that is refused does not come back.
-
-    Whoever sends can make DNS fail, at least his own, so this lets nothing through either.
-    """
-    if not _may_become_quarantine(rules, wanted):
+def unanswered_client_name(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:
+    """DNS did not say whether the client has a trusted name."""
+    if facts.client_names is None or not facts.client_names.failed or not _may_become_quarantine(rules, requested):
         return None
-    if case.client_names is not None and case.client_names.failed:
-        comment = "a DNS error left open whether the client is a trusted forwarder"
-    elif any(_would_speak(supposed, rules, wanted) for supposed in _supposed(case)):
+    comment = "a DNS error left open whether the client is a trusted forwarder"
+    return Disposition.QUARANTINE, Override(ReasonType.LOCAL_POLICY, comment)
+
+
+def unanswered(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:
+    """A failed lookup, or a limit, hides something that might speak for the message: refused, it would be lost.
+
+    A sender can make DNS fail, at least his own, so this lets nothing through either.
+    """
+    if not _may_become_quarantine(rules, requested):
+        return None
+    if any(_would_speak(supposed, rules, requested) for supposed in _supposed(facts)):
         comment = "a DNS error left open whether an exception applies"
-    elif any(_would_speak(_with_domain(case, name), rules, wanted) for name in case.cut_off):
+    elif any(_would_speak(_with_domain(facts, name), rules, requested) for name in facts.cut_off):
         comment = "a limit left open whether an exception applies"
     else:
         return None
     return Disposition.QUARANTINE, Override(ReasonType.LOCAL_POLICY, comment)
 
 
-def _supposed(case: Case) -> Iterator[Case]:
+def _supposed(facts: Facts) -> Iterator[Facts]:
     """The message as it would be if one of the answers that DNS kept from us were the best for it."""
-    for name in case.unsettled:
-        yield _with_domain(case, name)
-    if case.unsettled_sealer is not None:
-        yield replace(case, hops=(Hop(1, case.unsettled_sealer, "", vouches=True),))
+    for name in facts.unsettled:
+        yield _with_domain(facts, name)
+    if facts.unsettled_sealer is not None:
+        yield replace(facts, hops=(Hop(1, facts.unsettled_sealer, "", vouches=True),))
 
 
-def _with_domain(case: Case, name: Domain) -> Case:
+def _with_domain(facts: Facts, name: Domain) -> Facts:
     """The message as it would be if that domain authenticated it."""
-    return replace(case, dkim_domains=(*case.dkim_domains, name), spf_domain=case.spf_domain or name)
+    return replace(facts, dkim_domains=(*facts.dkim_domains, name), spf_domain=facts.spf_domain or name)
 
 
-def _would_speak(supposed: Case, rules: Rules, wanted: Disposition) -> bool:
-    entry = overrides.deciding(supposed, rules, wanted)
-    softer = entry is not None and overrides.DISPOSITIONS[entry.action] is not wanted
-    return softer or any(rule(supposed, rules, wanted) for rule in (trusted_arc_sealer, known_mailing_list))
+def _would_speak(supposed: Facts, rules: Rules, requested: Disposition) -> bool:
+    entry = overrides.deciding(supposed, rules, requested)
+    softer = entry is not None and overrides.DISPOSITIONS[entry.action] is not requested
+    return softer or any(rule(supposed, rules, requested) for rule in (trusted_arc_sealer, known_mailing_list))
 
 
-def _may_become_quarantine(rules: Rules, wanted: Disposition) -> bool:
+def _may_become_quarantine(rules: Rules, requested: Disposition) -> bool:
     """Where reject already acts as something milder, quarantine would be the harder word; and where quarantine does
     nothing, what anyone can bring about would let the message through.
     """
     return (
-        wanted is Disposition.REJECT
+        requested is Disposition.REJECT
         and rules.reject_action is RejectAction.REJECT
         and rules.quarantine_action is not QuarantineAction.NONE
     )
 
 
-WHAT_SPEAKS_FOR_IT: tuple[Rule, ...] = (
+MITIGATIONS: tuple[Rule, ...] = (
     trusted_arc_sealer,
-    trusted_forwarder,
+    forwarder_network,
+    forwarder_name,
     known_mailing_list,
     mailing_list_traces,
+    unanswered_client_name,
     unanswered,
 )
-"""First match wins. The [[override]] entries come before all of them."""
+"""In this order; the first that applies counts. The [[override]] entries come before all of them."""
+BY_CLIENT_NAME = (forwarder_name, unanswered_client_name)
+"""Those of MITIGATIONS that look at the client's names."""

@@ -53,7 +53,7 @@ def with_feasible_action(decision: Decision, message: Message, settings: Quarant
     cannot_be_tagged = settings.method is QuarantineAction.SUBJECT and not _can_be_tagged(message)
     if not cannot_be_tagged or decision.would_disposition is not Disposition.QUARANTINE:
         return decision
-    decision = replace(decision, would=Action.QUARANTINE)
+    decision = replace(decision, would_action=Action.QUARANTINE)
     if decision.disposition is not Disposition.QUARANTINE:
         return decision  # monitored only
     override = Override(ReasonType.LOCAL_POLICY, "the Subject cannot be tagged: held")

@@ -5,6 +5,7 @@ from datetime import date
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 
+from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.mail.domain import Domain, is_within
 
 Network = IPv4Network | IPv6Network
@@ -188,6 +189,14 @@ class Rules:
     overrides: tuple[Entry, ...] = ()
     defer: Defer = field(default_factory=Defer)
     on_unsigned_duplicate: DuplicateAction = DuplicateAction.ACCEPT
+
+    def acts_as(self, disposition: Disposition) -> Disposition:
+        """What reject_action and quarantine_action make of a disposition."""
+        if disposition is Disposition.REJECT and self.reject_action is not RejectAction.REJECT:
+            disposition = Disposition(self.reject_action)
+        if disposition is Disposition.QUARANTINE and self.quarantine_action is QuarantineAction.NONE:
+            disposition = Disposition.NONE
+        return disposition
 
     @property
     def needs_recipients(self) -> bool:

@@ -65,14 +65,14 @@ def _needless(outcome: Outcome, sealer: Sealer, *, has_ended: bool) -> str:
         return "not accepted"
     if not sealer.wants(outcome.message.envelope.recipients):
         return "not for these recipients"
-    if outcome.evidence.arc.result is ArcWord.FAIL and has_ended:
+    if outcome.auth.arc.result is ArcWord.FAIL and has_ended:
         return "the chain has ended"  # RFC 8617 5.1 step 2
     return ""
 
 
 def _refuse_hindered(outcome: Outcome, newest: int) -> None:
     """UnfitError when the message cannot be sealed."""
-    found = outcome.evidence.arc
+    found = outcome.auth.arc
     if outcome.message.truncated:
         raise UnfitError(f"header exceeds {outcome.message.truncated}")
     if newest >= arc.MAX_SETS:

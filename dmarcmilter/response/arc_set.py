@@ -56,7 +56,7 @@ def make(
         raise UnfitError("the MTA did not say where the body begins")
     headers = leaving(outcome.message.headers, plan)
     ours = _our_results(plan)
-    is_broken = outcome.evidence.arc.result is ArcWord.FAIL
+    is_broken = outcome.auth.arc.result is ArcWord.FAIL
     before = [Header(b"ARC-Seal", b" i=%d" % (instance - 1))] if is_broken else _earlier(headers)
     names = _names(headers)
     message = b"".join(relaxed_field(header) for header in [*before, *_chosen(headers, names)])

@@ -92,11 +92,11 @@ def forged_fields(headers: Collection[Header], own_ids: Collection[str]) -> tupl
 
 def results(outcome: Outcome) -> list[authentication_results.Result]:
     """The results of our one Authentication-Results field, registered properties only (RFC 8601 2.7, RFC 9989 9.1)."""
-    return [_spf(outcome), *_dkim(outcome.evidence.dkim), _arc(outcome), _dmarc(outcome)]
+    return [_spf(outcome), *_dkim(outcome.auth.dkim), _arc(outcome), _dmarc(outcome)]
 
 
 def _spf(outcome: Outcome) -> authentication_results.Result:
-    spf = outcome.evidence.spf
+    spf = outcome.auth.spf
     name = "smtp.helo" if spf.scope is SpfScope.HELO else "smtp.mailfrom"
     # Without the local-part: it is not authenticated (RFC 8601 2.7.2).
     return authentication_results.Result("spf", spf.result, properties=((name, spf.domain),) if spf.domain else ())
@@ -137,7 +137,7 @@ def _header_b_length(signatures: list[str]) -> int:
 
 
 def _arc(outcome: Outcome) -> authentication_results.Result:
-    arc = outcome.evidence.arc
+    arc = outcome.auth.arc
     properties = []
     if arc.oldest_pass is not None:
         properties.append(("header.oldest-pass", str(arc.oldest_pass)))
@@ -148,13 +148,13 @@ def _arc(outcome: Outcome) -> authentication_results.Result:
 
 def _dmarc(outcome: Outcome) -> authentication_results.Result:
     properties = []
-    if outcome.evidence.author.domain:
-        properties.append(("header.from", str(outcome.evidence.author.domain)))
-    judged = outcome.evaluation.result in (DmarcWord.PASS, DmarcWord.FAIL)
+    if outcome.evaluation.author.domain:
+        properties.append(("header.from", str(outcome.evaluation.author.domain)))
+    assessment = outcome.evaluation.assessment
     comment = ""
-    if judged and outcome.assessment is not None:
-        properties.append(("policy.dmarc", str(outcome.assessment.requested)))
-        comment = f"{outcome.assessment.tag}={outcome.assessment.policy} dis={outcome.decision.disposition}"
+    if assessment is not None and outcome.evaluation.result in (DmarcWord.PASS, DmarcWord.FAIL):
+        properties.append(("policy.dmarc", str(assessment.requested)))
+        comment = f"{assessment.tag}={assessment.policy} dis={outcome.decision.disposition}"
     reason = "" if outcome.evaluation.result is DmarcWord.PASS else outcome.evaluation.reason
     return authentication_results.Result(
         "dmarc", outcome.evaluation.result, reason=reason, comment=comment, properties=tuple(properties)

@@ -62,7 +62,7 @@ def _is_marked(outcome: Outcome) -> bool:
 
 def hold_or_redirect(outcome: Outcome, settings: QuarantineSettings) -> Quarantine | Redirect:
     """The action that keeps the message from its recipients."""
-    author = outcome.evidence.author
+    author = outcome.evaluation.author
     hold = Quarantine(shown(f"DMARC: {author.domain or author.problem}".encode()))
     if outcome.set_apart is not QuarantineAction.REDIRECT:
         return hold

@@ -39,7 +39,7 @@ def reply(outcome: Outcome, texts: Texts) -> Reply:
     """5.7.1 as RFC 9989 7.2 shows it; RFC 7372's 5.7.26 is of a message that failed several checks, DMARC is one."""
     if outcome.decision.action is Action.TEMPFAIL:
         return Reply("451", "4.7.1", _filled(texts.defer, outcome, texts.info_url))
-    template = texts.reject if outcome.evidence.author.problem is None else texts.author
+    template = texts.reject if outcome.evaluation.author.problem is None else texts.author
     return Reply("550", "5.7.1", _filled(template, outcome, texts.info_url))
 
 
@@ -60,9 +60,9 @@ def _filled(template: str, outcome: Outcome, info_url: str) -> str:
 
 
 def _values(outcome: Outcome) -> dict[str, str]:
-    discovery = outcome.evidence.discovery
+    discovery = outcome.evaluation.discovery
     values = {
-        "domain": outcome.evidence.author.domain or "",
+        "domain": outcome.evaluation.author.domain or "",
         "policy_domain": (discovery.policy_domain if discovery else None) or "",
         "queue_id": outcome.message.envelope.queue_id[:MAX_QUEUE_ID],
         "reason": outcome.evaluation.reason,

@@ -51,28 +51,28 @@ def check(data: bytes) -> None:
 
 
 def _check_verdict(outcome: Outcome) -> None:
-    evidence, evaluation = outcome.evidence, outcome.evaluation
+    auth, evaluation = outcome.auth, outcome.evaluation
     assert (evaluation.result is DmarcWord.PASS) == bool(evaluation.aligned)
-    assert (evidence.discovery is None) == (evidence.author.problem is not None)
-    assert evaluation.result is DmarcWord.PERMERROR or evidence.discovery is not None
-    passed = {("dkim", one.domain) for one in evidence.dkim if one.result is DkimWord.PASS}
-    if evidence.spf.result is SpfWord.PASS:
-        passed.add(("spf", evidence.spf.domain))
+    assert (evaluation.discovery is None) == (evaluation.author.problem is not None)
+    assert evaluation.result is DmarcWord.PERMERROR or evaluation.discovery is not None
+    passed = {("dkim", one.domain) for one in auth.dkim if one.result is DkimWord.PASS}
+    if auth.spf.result is SpfWord.PASS:
+        passed.add(("spf", auth.spf.domain))
     for found in evaluation.aligned:
         assert (found.mechanism, found.domain) in passed
         # What is aligned shares at least the last label, and is not a top-level domain that is none of the author.
-        assert evidence.author.domain is not None
-        assert found.domain.rpartition(".")[2] == evidence.author.domain.rpartition(".")[2]
-        assert "." in found.domain or found.domain == evidence.author.domain
+        assert evaluation.author.domain is not None
+        assert found.domain.rpartition(".")[2] == evaluation.author.domain.rpartition(".")[2]
+        assert "." in found.domain or found.domain == evaluation.author.domain
     if evaluation.result in (DmarcWord.PASS, DmarcWord.FAIL):
-        assert evidence.discovery is not None
-        assert evidence.discovery.record is not None
-        assert evidence.discovery.record.usable
+        assert evaluation.discovery is not None
+        assert evaluation.discovery.record is not None
+        assert evaluation.discovery.record.usable
 
 
 def _check_decision(outcome: Outcome) -> None:
     decision, result = outcome.decision, outcome.evaluation.result
-    if outcome.evidence.author.problem is not None:
+    if outcome.evaluation.author.problem is not None:
         assert decision.action in (Action.REJECT, Action.QUARANTINE)
         assert decision.action is Action.REJECT or not outcome.message.envelope.mail_from
         return
@@ -80,11 +80,12 @@ def _check_decision(outcome: Outcome) -> None:
         assert decision.disposition is Policy.NONE
         assert decision.action is (Action.TEMPFAIL if result is DmarcWord.TEMPERROR else Action.ACCEPT)
         return
-    assert outcome.assessment is not None
+    assessment = outcome.evaluation.assessment
+    assert assessment is not None
     order = [Policy.NONE, Policy.QUARANTINE, Policy.REJECT]
-    assert order.index(decision.disposition) <= order.index(outcome.assessment.requested)
-    assert order.index(outcome.assessment.requested) <= order.index(outcome.assessment.policy)
-    assert decision.disposition is outcome.assessment.policy or decision.overrides
+    assert order.index(decision.disposition) <= order.index(assessment.requested)
+    assert order.index(assessment.requested) <= order.index(assessment.policy)
+    assert decision.disposition is assessment.policy or decision.overrides
 
 
 def _check_words(outcome: Outcome, settings: Settings) -> None:
@@ -93,7 +94,7 @@ def _check_words(outcome: Outcome, settings: Settings) -> None:
     assert all(line.isprintable() for line in as_text(explain(record)).splitlines())
     assert "\n" not in outcome.log_line()
     assert outcome.log_line().isascii()
-    for domain in (outcome.mail_from_domain, outcome.evidence.author.domain):
+    for domain in (outcome.mail_from_domain, outcome.evaluation.author.domain):
         assert domain is None or parse(domain) == domain
     channel = replace(settings.quarantine, method=QuarantineAction.SUBJECT)
     if outcome.decision.action is Action.QUARANTINE:

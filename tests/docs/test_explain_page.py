@@ -9,7 +9,6 @@ import pytest
 from click.testing import CliRunner
 
 from dmarcmilter.cli import main
-from dmarcmilter.policy.facts import Draws
 from tests.support import journals, outcomes
 from tests.support.paths import PROJECT
 
@@ -28,7 +27,7 @@ def passed(domain):
 
 def outcome(queue_id, client, helo, found, *lines):
     mail = outcomes.message(*lines, queue_id=queue_id, client_ip=ip_address(client), helo=helo)
-    return outcomes.outcome(outcomes.evidence(**found), mail, draws=Draws(rollout=0)).record()
+    return outcomes.outcome(outcomes.evidence(**found), mail, rollout_draw=0).record()
 
 
 OUTCOMES = [

@@ -10,7 +10,7 @@ from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.evaluation import DmarcWord
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.mail.domain import Domain
-from dmarcmilter.policy.facts import ClientNames, Draws
+from dmarcmilter.policy.facts import ClientNames
 from dmarcmilter.policy.types import Action, EntryAction, Exempt, Mode, QuarantineAction, RejectAction
 from tests.support import outcomes
 
@@ -62,7 +62,7 @@ FACTS = st.fixed_dictionaries(
     {
         "exempt": st.sampled_from([Exempt.NOBODY, Exempt.NOBODY, Exempt.SOME, Exempt.ALL]),
         "deferred_for": st.sampled_from([None, 0.0, 1e6]),
-        "draws": st.builds(Draws, rollout=st.integers(0, 99)),
+        "rollout_draw": st.integers(0, 99),
         "client_ip": st.sampled_from([None, ip_address("192.0.2.1"), ip_address("198.51.100.1")]),
         "client_names": st.sampled_from([None, ClientNames(), ClientNames((Domain("x.l.example"),))]),
     }
@@ -161,7 +161,7 @@ def test_no_failed_lookup_lets_a_forgery_through(found, header, temperror, defer
 def test_a_pass_is_delivered(words, header, found, facts):
     outcome = decided(found, header, outcomes.rules(**words), facts)
     if outcome.evaluation.result is DmarcWord.PASS:
-        assert (outcome.decision.action, outcome.decision.would) == (Action.ACCEPT, Action.ACCEPT)
+        assert (outcome.decision.action, outcome.decision.would_action) == (Action.ACCEPT, Action.ACCEPT)
         assert outcome.decision.overrides == ()
 
 
@@ -173,7 +173,7 @@ def test_monitor_never_acts_and_says_what_it_would_have_done(words, header, foun
     enforced = decided(found, header, replace(rules, mode=Mode.ENFORCE), facts).decision
     monitored = decided(found, header, replace(rules, mode=Mode.MONITOR), facts).decision
     assert (monitored.disposition, monitored.action) == (Disposition.NONE, Action.ACCEPT)
-    assert (monitored.would, monitored.would_disposition) == (enforced.action, enforced.disposition)
+    assert (monitored.would_action, monitored.would_disposition) == (enforced.action, enforced.disposition)
 
 
 @given(RULES, FIELDS, evidence(), FACTS, st.tuples(st.integers(0, 100), st.integers(0, 100)))
@@ -185,7 +185,7 @@ def test_raising_rollout_percent_only_adds_enforced_messages(words, header, foun
     )
     if (lower.action, lower.disposition) != (Action.ACCEPT, Disposition.NONE):
         assert higher == lower
-    assert (lower.would, lower.would_disposition) == (higher.would, higher.would_disposition)
+    assert (lower.would_action, lower.would_disposition) == (higher.would_action, higher.would_disposition)
 
 
 @given(RULES, FIELDS, evidence(), FACTS)
@@ -204,7 +204,7 @@ def test_the_first_matching_entry_decides(words, header, found, facts):
 @EXAMPLES
 def test_what_is_done_and_what_would_be_differ_only_with_a_reason(words, header, found, facts):
     decision = decided(found, header, outcomes.rules(**words), facts).decision
-    done, would = (decision.action, decision.disposition), (decision.would, decision.would_disposition)
+    done, would = (decision.action, decision.disposition), (decision.would_action, decision.would_disposition)
     if done != would:
         assert done == (Action.ACCEPT, Disposition.NONE)
         assert ": would be " in decision.overrides[-1].comment
@@ -215,8 +215,8 @@ def test_what_is_done_and_what_would_be_differ_only_with_a_reason(words, header,
 def test_nothing_is_stricter_than_published_but_by_a_named_domain(words, header, found, facts):
     outcome = decided(found, header, outcomes.rules(**words), facts)
     severity = list(Disposition)
-    requested = outcome.assessment.requested if outcome.assessment else Disposition.NONE
+    requested = outcome.evaluation.assessment.requested if outcome.evaluation.assessment else Disposition.NONE
     if severity.index(outcome.decision.would_disposition) > severity.index(requested):
         hits = [override.entry for override in outcome.decision.overrides if override.entry]
         assert "from_domain" in words["overrides"][int(hits[0]) - 1]
-        assert not any(name == OURS or name.endswith("." + OURS) for name in outcome.case.authenticated)
+        assert not any(name == OURS or name.endswith("." + OURS) for name in outcome.facts.authenticated)

@@ -311,11 +311,11 @@ def test_who_is_left_out_gets_the_message_and_the_outcome_says_what_would_have_b
     assert (decision.would, decision.would_disposition) == (enforced.decision.action, enforced.decision.disposition)
     released = (decision.action, decision.disposition) == (Action.ACCEPT, "none")
     assert released or (decision.action, decision.disposition) == (decision.would, decision.would_disposition)
-    if outcome.case.exempt is not Exempt.NOBODY:
+    if outcome.facts.exempt is not Exempt.NOBODY:
         assert released
         assert not is_touched(plan, receiver)
     if chosen == "nobody":
-        assert outcome.case.exempt is Exempt.NOBODY
+        assert outcome.facts.exempt is Exempt.NOBODY
 
 
 @given(words=CONF, name=st.sampled_from(sorted(ALL)))

@@ -152,7 +152,7 @@ def _columns(connection, queue_id):
 def _judged(record, terms):
     judgement = replay.judged(record, terms)
     decision = judgement.decision
-    words = decision and [decision.action, decision.disposition, decision.would, decision.would_disposition]
+    words = decision and [decision.action, decision.disposition, decision.would_action, decision.would_disposition]
     return [words, list(judgement.gaps)]
 
 

@@ -1,4 +1,4 @@
-"""Messages, evidence and whole outcomes for tests, from a few words each."""
+"""Messages, results of authentication and whole outcomes for tests, from a few words each."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,26 +10,32 @@ from dmarcmilter.auth.results import (
     ArcResult,
     ArcSet,
     ArcWord,
+    AuthResults,
     DkimResult,
     DkimWord,
-    Evidence,
     SpfResult,
     SpfScope,
     SpfWord,
 )
 from dmarcmilter.config import override_entries
 from dmarcmilter.dmarc.author import Author, AuthorProblem
-from dmarcmilter.dmarc.discovery import DiscoverySettings, Method, discover, organizational_domains, with_existence
+from dmarcmilter.dmarc.discovery import (
+    AuthorPolicy,
+    DiscoverySettings,
+    Method,
+    discover,
+    organizational_domains,
+    with_existence,
+)
 from dmarcmilter.dmarc.discovery_comparison import KeptAnswers, other_discovery
-from dmarcmilter.dmarc.evaluation import assessment_policy, evaluate
+from dmarcmilter.dmarc.evaluation import evaluate
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.outcome import Outcome
-from dmarcmilter.pipeline import FactSources, Settings
+from dmarcmilter.pipeline import Authenticated, FactSources, Settings
 from dmarcmilter.policy import decision as policy
-from dmarcmilter.policy import facts as cases
-from dmarcmilter.policy import mitigations
+from dmarcmilter.policy import facts, mitigations
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.recipients.registry import NOBODY_ASKED
 from dmarcmilter.policy.types import (
@@ -183,11 +189,12 @@ def evidence(author="example.com", problem="", record="v=DMARC1; p=reject", zone
     spf_result = found.get("spf") or spf()
     dkim_results = tuple(found.get("dkim", ()))
     arc_result = found.get("arc") or arc("none")
+    results = AuthResults(spf_result, dkim_results, arc_result)
     if problem:
         domains = tuple(map(Domain, found.get("domains", ())))
         reason = f"{problem} From field"
         who = Author(None, AuthorProblem(problem), domains, reason=reason, unread=found.get("unread", False))
-        return Evidence(who, spf_result, dkim_results, arc_result, None, {})
+        return Authenticated(results, AuthorPolicy(who, None, {}))
     records = {"_dmarc.example.com": record} if record else {}
     lookup = KeptAnswers(Zone(records | (zone or {}), found.get("failed", ())))
     discovery = discover(Domain(author), lookup, method=found.get("method", Method.TREEWALK), suffixes=SUFFIXES)
@@ -196,35 +203,38 @@ def evidence(author="example.com", problem="", record="v=DMARC1; p=reject", zone
     organizational = organizational_domains(names, discovery, lookup, suffixes=SUFFIXES)
     other = other_discovery(discovery, organizational, names, lookup, SUFFIXES)
     who = Author(Domain(author), None)
-    return Evidence(who, spf_result, dkim_results, arc_result, discovery, organizational, other)
+    return Authenticated(results, AuthorPolicy(who, discovery, organizational, other))
 
 
-def outcome(found=None, mail=None, rules=RULES, *, draw=0, mail_from_domain="bounce.example.com", **facts):
-    """The whole way from evidence to decision, as pipeline.process goes it."""
+def outcome(found=None, mail=None, rules=RULES, *, draw=0, mail_from_domain="bounce.example.com", **changes):
+    """From authentication to the decision, as pipeline.process goes. `changes`: facts beside those of the message."""
     found = found or evidence()
     mail = mail or message()
-    evaluation = evaluate(found)
-    facts = {"likely_aligned": cases.likely_aligned(found.author.domain, evaluation.possibly_aligned, SUFFIXES)} | facts
-    assessment = assessment_policy(found.discovery, honour_pct=True, draw=draw) if found.discovery else None
-    known = case(mail, found, **facts)
-    decision = policy.decide(known, rules, evaluation, assessment)
+    evaluation = evaluated(found, draw=draw)
+    likely = facts.likely_aligned(evaluation.author.domain, evaluation.possibly_aligned, SUFFIXES)
+    known = facts_about(mail, found, **{"likely_aligned": likely} | changes)
+    decision = policy.decide(policy.wanted(known, rules, evaluation), known, rules)
     domain = Domain(mail_from_domain) if mail_from_domain else None
     unvouched = mitigations.why_unvouched(known, rules)
-    return Outcome(mail, domain, found, evaluation, assessment, decision, rules.mode, known, unvouched=unvouched)
+    return Outcome(mail, domain, found.results, evaluation, decision, rules.mode, known, unvouched=unvouched)
 
 
-def case(mail, found, **facts):
-    """What the pipeline finds in a message that fails, and `facts`: whatever else it may have found."""
-    author = found.author.domain
-    known = cases.of_message(mail, found)
+def evaluated(found, draw=0):
+    return evaluate(found.results, found.author_policy, honour_pct=True, pct_draw=lambda _discovery: draw)
+
+
+def facts_about(mail, found, **changes):
+    """The facts of a message that fails, and `changes`: what else the pipeline may have gathered."""
+    author, discovery, arc_result = found.author_policy.author, found.author_policy.discovery, found.results.arc
+    known = facts.of_message(mail, found.results, author)
     return replace(
         known,
         **{
-            "list_ids": cases.list_ids(mail),
-            "list_traces": cases.list_traces(mail),
-            "organization": cases.organization(author, found.discovery, SUFFIXES) if author else None,
-            "hops": cases.hops(found.arc, author),
-            "arc_origin": cases.arc_origin(found.arc),
+            "list_ids": facts.list_ids(mail),
+            "list_traces": facts.list_traces(mail),
+            "organization": facts.organization(author.domain, discovery, SUFFIXES) if author.domain else None,
+            "hops": facts.hops(arc_result, author.domain),
+            "arc_origin": facts.arc_origin(arc_result),
         }
-        | facts,
+        | changes,
     )

@@ -45,9 +45,9 @@ def processed(row, **changes):
         rules=outcomes.rules(**row.get("rules", {})), method=Method(row.get("method", "treewalk")), **changes
     )
     zone = zone_of(row)
-    # What strangers are asked with is out of time where the row says so.
-    strangers = out_of_time if row.get("strangers") == "out of time" else None
-    return process(message, reading, zone, settings, strangers=strangers), zone
+    # The lookup of unaligned names is out of time where the row says so.
+    unaligned = out_of_time if row.get("strangers") == "out of time" else None
+    return process(message, reading, zone, settings, unaligned=unaligned), zone
 
 
 def out_of_time(_name, _rdtype):

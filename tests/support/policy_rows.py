@@ -5,7 +5,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from dmarcmilter.mail.domain import Domain
-from dmarcmilter.policy.facts import ClientNames, Draws
+from dmarcmilter.policy.facts import ClientNames
 from dmarcmilter.policy.types import (
     Exempt,
 )
@@ -41,7 +41,7 @@ def judged(row):
 
 def facts_of(row):
     """What the case of a row says beside what its message and evidence do."""
-    facts = {"draws": Draws(rollout=row.get("rollout", 0)), "exempt": Exempt(row.get("exempt", "nobody"))}
+    facts = {"rollout_draw": row.get("rollout", 0), "exempt": Exempt(row.get("exempt", "nobody"))}
     facts["deferred_for"] = row.get("deferred_for")
     facts["deferral_unrecorded"] = row.get("unrecorded", False)
     facts["recipients"] = tuple(name.encode() for name in row.get("recipients", ()))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dmarcmilter.auth.results import DkimResult, DkimWord
 from dmarcmilter.mail.domain import Domain, parse
 from dmarcmilter.outcome import MAX_SHOWN, Effort, shown
-from dmarcmilter.policy.facts import ClientNames, Draws
+from dmarcmilter.policy.facts import ClientNames
 from dmarcmilter.policy.types import Exempt
 from tests.support import outcomes
 
@@ -133,7 +133,7 @@ def test_record_of_what_else_the_decision_rested_on():
         outcomes.rules(overrides=[entry]),
         exempt=Exempt.SOME,
         deferred_for=61.7,
-        draws=Draws(rollout=12),
+        rollout_draw=12,
         client_names=ClientNames((Domain("mx.a.example"),)),
         recipients=(b"secret-rcpt@example.net",),
     )

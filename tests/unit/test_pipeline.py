@@ -9,7 +9,6 @@ from dmarcmilter.mail import message_file
 from dmarcmilter.mail.message import Message
 from dmarcmilter.pipeline import identifiers_of, names_at_end_of_headers, names_at_mail_from, process, read
 from dmarcmilter.policy import deferral
-from dmarcmilter.policy import facts as cases
 from dmarcmilter.policy.deferral import Deferrals
 from dmarcmilter.policy.types import Action
 from dmarcmilter.response import plan
@@ -43,8 +42,8 @@ def test_a_chain_is_waited_for_if_its_newest_sealer_is_named(trusted, expected):
     zone = Zone({"_dmarc.example.com": "v=DMARC1; p=reject"})
     zone.records[sealer.key_name] = {"TXT": (signing.key_record(signing.rsa_key()),)}
     settings = outcomes.settings(rules=outcomes.rules(trusted_sealers=[sealer.domain] if trusted else []))
-    outcome = process(message, reading, zone, settings, strangers=out_of_time)
-    assert outcome.evidence.arc.result == expected
+    outcome = process(message, reading, zone, settings, unaligned=out_of_time)
+    assert outcome.auth.arc.result == expected
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
@@ -210,15 +209,17 @@ def test_the_client_is_not_asked_about_for_nothing(row):
 
 
 def test_draws_are_made_for_what_may_be_enforced():
-    failed = processed(SPOOFED | {"zone": {"_dmarc.example.com": "v=DMARC1; p=reject; pct=50"}})[0].case.draws
-    assert None not in (failed.pct, failed.rollout)
-    assert processed(SPOOFED)[0].case.draws.pct is None
+    failed = processed(SPOOFED | {"zone": {"_dmarc.example.com": "v=DMARC1; p=reject; pct=50"}})[0]
+    assert None not in (failed.evaluation.pct_draw, failed.facts.rollout_draw)
+    assert processed(SPOOFED)[0].evaluation.pct_draw is None
     passed = {
         "signed": ["example.com"],
         "keys": ["example.com"],
         "zone": {"_dmarc.example.com": "v=DMARC1; p=reject; pct=0"},
     }
-    assert processed(passed)[0].case.draws == processed({})[0].case.draws == cases.Draws()
+    for row in (passed, {}):
+        delivered = processed(row)[0]
+        assert (delivered.evaluation.pct_draw, delivered.facts.rollout_draw) == (None, None)
 
 
 def test_a_forced_policy_where_none_is_published():
@@ -328,7 +329,7 @@ def test_what_is_beyond_a_limit_leaves_the_result_open(lines, method):
     """RFC 6376 6.1 lets us limit them, and an aligned one may be among them: held, never refused nor deferred."""
     row = {"header": [*lines, *FROM], "zone": REJECT, "method": method, "rules": {"temperror": "tempfail"}}
     outcome, _ = processed(row)
-    assert (outcome.evaluation.result, outcome.evaluation.troubles) == ("temperror", ("limit",))
+    assert (outcome.evaluation.result, outcome.evaluation.dns_failures) == ("temperror", ("limit",))
     assert outcome.decision.action is Action.QUARANTINE
     assert outcome.decision.overrides[-1].comment == "a limit left the DMARC result open: at most quarantined"
     none = row | {"zone": {"_dmarc.example.com": "v=DMARC1; p=none"}}
@@ -356,7 +357,7 @@ def test_an_spf_record_that_is_too_long_leaves_the_result_open():
     record = "v=spf1 " + " ".join(f"ip4:198.51.100.{n % 256}" for n in range(400)) + " -all"
     row = {"header": FROM, "from": "a@sub.example.com", "zone": REJECT | {"sub.example.com": record}}
     outcome, _ = processed(row)
-    assert (outcome.evidence.spf.result, outcome.evaluation.result) == ("permerror", "temperror")
+    assert (outcome.auth.spf.result, outcome.evaluation.result) == ("permerror", "temperror")
     assert outcome.decision.action is Action.QUARANTINE
     # RFC 7208 4.6.4 itself asks for permerror where its own limits are passed.
     record = "v=spf1 " + " ".join(f"include:i{n}.example" for n in range(11)) + " -all"
@@ -370,7 +371,7 @@ def test_identifiers_beyond_the_limit_leave_the_result_open():
     keys = {f"sel._domainkey.{name}": KEY for name in names}
     own = {f"_dmarc.{name}": "v=DMARC1; p=none; psd=n" for name in names}
     outcome, _ = processed({"header": FROM, "signed": names, "zone": REJECT | keys | own})
-    assert (outcome.evaluation.result, outcome.evaluation.troubles) == ("temperror", ("limit",))
+    assert (outcome.evaluation.result, outcome.evaluation.dns_failures) == ("temperror", ("limit",))
     assert outcome.decision.action is Action.QUARANTINE
     fewer, _ = processed({"header": FROM, "signed": names[:10], "zone": REJECT | keys | own})
     assert fewer.decision.action is Action.REJECT
@@ -432,7 +433,7 @@ def test_a_second_subject_above_the_signed_one():
     held = with_fields_on_top(SIGNED | {"rules": {"on_unsigned_duplicate": "quarantine"}}, "Subject: another")
     assert (held.evaluation.result, held.decision.action) == ("pass", Action.QUARANTINE)
     # The draw for the rollout is made for it as for what fails.
-    assert held.case.draws.rollout is not None
+    assert held.facts.rollout_draw is not None
     assert with_fields_on_top(SIGNED, "X-Any: another").record()["unsigned_duplicates"] == []
     spf = SIGNED["zone"] | {"example.com": "v=spf1 ip4:192.0.2.1 -all"}
     rules = {"on_unsigned_duplicate": "quarantine"}

@@ -94,8 +94,7 @@ def test_questions(row):
     outcome, asked = processed(row)
     decision = outcome.decision
     assert outcome.evaluation.result == row["dmarc"]
-    assert (
-        f"{decision.action} {decision.disposition}, would {decision.would} {decision.would_disposition}" == row["does"]
-    )
+    done = f"{decision.action} {decision.disposition}"
+    assert f"{done}, would {decision.would_action} {decision.would_disposition}" == row["does"]
     assert [override.comment for override in decision.overrides] == row.get("why", [])
     assert asked == row["asked"]

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from dmarcmilter.dmarc import discovery_comparison
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.discovery_comparison import KeptAnswers, NotAskedError
-from dmarcmilter.dmarc.evaluation import evaluate
 from dmarcmilter.pipeline import process, read
 from tests.support import outcomes
 from tests.support.pipeline_rows import message_of
@@ -20,7 +19,7 @@ def compared(author, zone, **found):
     evidence = outcomes.evidence(
         author, record="", zone={f"_dmarc.{name}": text for name, text in zone.items()}, **found
     )
-    result = discovery_comparison.compare(evidence, evaluate(evidence))
+    result = discovery_comparison.compare(evidence.results, outcomes.evaluated(evidence))
     return None if result is None else result.record()
 
 

@@ -12,7 +12,6 @@ from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.explain import replay, replay_comparison
 from dmarcmilter.explain.replay import Effect, Gap, Terms
 from dmarcmilter.explain.replay_comparison import Span, Tally
-from dmarcmilter.policy.facts import Draws
 from dmarcmilter.policy.types import (
     Action,
     AuthorAction,
@@ -39,7 +38,7 @@ def written(record):
 
 
 def words(decision):
-    return [str(w) for w in (decision.action, decision.disposition, decision.would, decision.would_disposition)]
+    return [str(w) for w in (decision.action, decision.disposition, decision.would_action, decision.would_disposition)]
 
 
 def recorded(record):
@@ -48,7 +47,7 @@ def recorded(record):
 
 def drawn(outcome, draw):
     """The number drawn for pct stands in the record, as the pipeline puts it there."""
-    return replace(outcome, case=replace(outcome.case, draws=Draws(draw, outcome.case.draws.rollout)))
+    return replace(outcome, evaluation=replace(outcome.evaluation, pct_draw=draw))
 
 
 @pytest.mark.parametrize("row", policy_rows.ROWS, ids=lambda row: row["name"])
@@ -57,7 +56,7 @@ def test_the_same_rules_decide_the_same(row):
     record = written(outcome.record())
     # The rows put some facts into the case alone, not into the message and its SPF result as the pipeline does.
     record["spf"]["scope"] = "mfrom" if outcome.message.envelope.mail_from else "helo"
-    record["client_ip"] = str(outcome.case.client_ip) if outcome.case.client_ip else None
+    record["client_ip"] = str(outcome.facts.client_ip) if outcome.facts.client_ip else None
     rules = outcomes.rules(**row.get("rules", {}))
     judgement = replay.judged(record, terms(rules))
     if "recipients" in row and words(judgement.decision) != recorded(record):
@@ -132,7 +131,7 @@ def test_other_rules_decide_as_they_would_have_then(before, after, found, pct, r
             arc=outcomes.arc("pass", SEALED) if found["sealed"] else outcomes.arc("none"),
         )
         mail = outcomes.message(*(["List-Id: <a.list.example>"] if found["listed"] else []))
-        made = outcomes.outcome(evidence, mail, outcomes.rules(**rules), draw=pct, draws=Draws(rollout=rollout))
+        made = outcomes.outcome(evidence, mail, outcomes.rules(**rules), draw=pct, rollout_draw=rollout)
         return written(drawn(made, pct).record())
 
     judgement = replay.judged(judged(before), terms(outcomes.rules(**after)))
@@ -182,7 +181,7 @@ def test_opted_out_recipients_are_as_they_were_or_unknown():
 
 def test_no_policy_and_an_entry_that_forces_one():
     entry = {"name": "n", "action": "reject", "from_domain": ["example.com"], "list_id": ["a.example"]}
-    record = outcomes.outcome(outcomes.evidence(record=""), draws=Draws()).record()
+    record = outcomes.outcome(outcomes.evidence(record=""), rollout_draw=None).record()
     assert gaps(record, outcomes.rules(overrides=[entry])) == (Gap.DETAILS,)
     del entry["list_id"]
     judgement = replay.judged(written(record), terms(outcomes.rules(overrides=[entry])))

@@ -24,7 +24,6 @@ from dmarcmilter.history.statistics import (
     Source,
     gather,
 )
-from dmarcmilter.policy.facts import Draws
 from dmarcmilter.policy.types import Exempt
 from tests.support import journals, outcomes
 from tests.support.journals import record
@@ -77,8 +76,7 @@ def test_what_was_done_and_would_be(gathered):
 
 def test_monitor_and_rollout_are_counted_as_done_and_as_would(gathered):
     released = [
-        outcomes.outcome(rules=outcomes.rules(rollout_percent=40), draws=Draws(rollout=draw)).record()
-        for draw in (10, 40, 90)
+        outcomes.outcome(rules=outcomes.rules(rollout_percent=40), rollout_draw=draw).record() for draw in (10, 40, 90)
     ]
     listed = outcomes.outcome(rules=outcomes.rules(rollout_domains=["other.example"])).record()
     opted_out = outcomes.outcome(exempt=Exempt.ALL).record()

@@ -26,16 +26,12 @@ EFFORT = Effort(
     body_milliseconds=11_000.0,
     dns_spent=True,
 )
-FAILED = replace(
-    outcomes.outcome(
-        outcomes.evidence(
-            record="v=DMARC1; p=reject",
-            spf=outcomes.spf("softfail bounce.example.net"),
-            dkim=[outcomes.dkim("fail example.com"), outcomes.dkim("fail example.com")],
-        )
-    ),
-    effort=EFFORT,
+FAILING = outcomes.evidence(
+    record="v=DMARC1; p=reject",
+    spf=outcomes.spf("softfail bounce.example.net"),
+    dkim=[outcomes.dkim("fail example.com"), outcomes.dkim("fail example.com")],
 )
+FAILED = replace(outcomes.outcome(FAILING), effort=EFFORT)
 PASSED = outcomes.outcome(outcomes.evidence(spf=outcomes.spf("pass example.com")))
 AUTHORLESS = outcomes.outcome(outcomes.evidence(problem="several-domains"))
 UNKNOWN = outcomes.outcome(
@@ -75,7 +71,7 @@ def test_a_message_that_fails():
 
 
 def test_monitor_mode_shows_what_would_be():
-    found = counted(judged(outcomes.outcome(FAILED.evidence, rules=outcomes.rules(mode=Mode.MONITOR))))
+    found = counted(judged(outcomes.outcome(FAILING, rules=outcomes.rules(mode=Mode.MONITOR))))
     assert found["actions_total", "accept"] == 1
     assert found["would_actions_total", "reject"] == 1
     assert sum(number for (name, _), number in found.items() if name == "overrides_total") == 1

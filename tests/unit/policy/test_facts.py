@@ -183,7 +183,7 @@ HOPS += [facts.Hop(1, Domain("a.example"), "s", False, facts.Unvouched.DMARC_UNR
     ],
 )
 def test_why_a_trusted_chain_does_not_vouch(trusted, trusted_hops, expected):
-    known = outcomes.case(outcomes.message(), outcomes.evidence(), hops=tuple(HOPS))
+    known = outcomes.facts_about(outcomes.message(), outcomes.evidence(), hops=tuple(HOPS))
     rules = replace(outcomes.RULES, trusted_sealers=frozenset(trusted), trusted_hops=TrustedHops(trusted_hops))
     assert mitigations.why_unvouched(known, rules) == expected
     vouching = replace(known, hops=(replace(HOPS[0], vouches=True, unvouched=None), HOPS[1]))
@@ -208,7 +208,7 @@ def test_no_hops_without_a_passing_chain(word):
 )
 def test_organization(author, record, expected):
     found = outcomes.evidence(author=author, record=record)
-    assert facts.organization(Domain(author), found.discovery, outcomes.SUFFIXES) == expected
+    assert facts.organization(Domain(author), found.author_policy.discovery, outcomes.SUFFIXES) == expected
     assert facts.organization(Domain(author), None, outcomes.SUFFIXES) == expected
 
 
@@ -216,8 +216,8 @@ def test_organization_is_never_narrower_than_what_the_records_say():
     """A suffix list that does not know the registry's names must not make strangers of siblings."""
     records = {"_dmarc.a.corp.test": "v=DMARC1; p=none; psd=n", "_dmarc.corp.test": "v=DMARC1; p=none"}
     found = outcomes.evidence(author="a.corp.test", record="", zone=records)
-    assert found.discovery.organizational_domain == "a.corp.test"
-    assert facts.organization(Domain("a.corp.test"), found.discovery, outcomes.SUFFIXES) == "corp.test"
+    assert found.author_policy.discovery.organizational_domain == "a.corp.test"
+    assert facts.organization(Domain("a.corp.test"), found.author_policy.discovery, outcomes.SUFFIXES) == "corp.test"
 
 
 def test_of_message():
@@ -228,7 +228,8 @@ def test_of_message():
             for text in ("pass b.example", "fail c.example", "pass b.example", "temperror d.example")
         ],
     )
-    known = facts.of_message(outcomes.message(mail_from=b"", recipients=(b"r@example.net",)), found)
+    mail = outcomes.message(mail_from=b"", recipients=(b"r@example.net",))
+    known = facts.of_message(mail, found.results, found.author_policy.author)
     assert (known.author, known.author_problem, known.null_reverse_path) == (AUTHOR, None, True)
     assert (known.spf_domain, known.dkim_domains) == (None, ("b.example",))
     assert known.unsettled == ("d.example", "a.example")
@@ -238,7 +239,9 @@ def test_of_message():
 
 def test_the_day_is_that_of_utc():
     late = outcomes.datetime.fromisoformat("2027-01-15T23:30:00-05:00")
-    assert str(facts.of_message(outcomes.message(received_at=late), outcomes.evidence()).day) == "2027-01-16"
+    found = outcomes.evidence()
+    known = facts.of_message(outcomes.message(received_at=late), found.results, found.author_policy.author)
+    assert str(known.day) == "2027-01-16"
 
 
 @pytest.mark.parametrize(

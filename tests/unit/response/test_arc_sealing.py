@@ -38,7 +38,7 @@ def hop(tmp_path):
 
 
 def arc_of(passed):
-    return passed.outcome.evidence.arc
+    return passed.outcome.auth.arc
 
 
 # --- what is sealed is accepted

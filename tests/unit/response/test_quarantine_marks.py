@@ -136,7 +136,7 @@ def test_a_subject_that_cannot_be_tagged_is_held(change):
 def test_monitor_says_of_such_a_subject_what_enforce_would_do():
     mail = replace(outcomes.message(), truncated="max_header_fields")
     decision = judged(channel=SUBJECT, mail=mail, rules={"mode": "monitor"}).decision
-    assert (decision.would, decision.would_disposition) == ("quarantine", "quarantine")
+    assert (decision.would_action, decision.would_disposition) == ("quarantine", "quarantine")
     assert not [found for found in decision.overrides if "cannot be tagged" in found.comment]
 
 

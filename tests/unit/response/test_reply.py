@@ -17,12 +17,9 @@ def outcome(domain=LONG, queue_id="4ABC", reason="no aligned identifier passed")
     from dataclasses import replace
 
     found = outcomes.outcome(mail=outcomes.message(queue_id=queue_id))
-    author = replace(found.evidence.author, domain=domain)
-    return replace(
-        found,
-        evidence=replace(found.evidence, author=author),
-        evaluation=replace(found.evaluation, reason=reason),
-    )
+    policy = found.evaluation.author_policy
+    policy = replace(policy, author=replace(policy.author, domain=domain))
+    return replace(found, evaluation=replace(found.evaluation, author_policy=policy, reason=reason))
 
 
 def texts(reject, info_url=""):
