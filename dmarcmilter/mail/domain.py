@@ -1,7 +1,7 @@
-"""Domain: the one normal form of a domain name, and the one place that makes it.
+"""Domain: a domain name in normal form, made only here.
 
-A-labels (RFC 5890), lower case, no final dot, at most 253 octets (RFC 1035 2.3.4). Underscores and other
-printable characters that DNS allows stay: a domain is looked up as it is, host name rules do not apply to it.
+A-labels (RFC 5890), lower case, no final dot, at most 253 bytes (RFC 1035 2.3.4). Underscores stay: the rules for host
+names do not apply to domains that are looked up.
 """
 
 import itertools
@@ -15,15 +15,17 @@ import idna
 Domain = NewType("Domain", str)
 
 MAX_NAME = 253
+"""Longest name, in bytes of its text form (RFC 1035 2.3.4); a longer one is no domain."""
 MAX_LABEL = 63
+"""Longest label, in bytes."""
 MAX_INPUT = 1024
-"""Octets looked at; IDNA mapping is not run on more."""
+"""Longest input, in bytes; a longer one is no domain, and IDNA mapping is not run on it."""
 
 MAX_MAPPED: Final = 4000
-"""Characters of U-labels that IDNA maps for one message, about 20 ms. Each label costs LABEL_COST more, and 1 when it
-comes again. Beyond it a name with further U-labels is no domain."""
+"""Characters of U-labels that are mapped for one message, about 20 ms. A label costs LABEL_COST more, and 1 when it is
+repeated. Beyond it, a name with further U-labels is no domain."""
 LABEL_COST: Final = 8
-"""Characters for which IDNA takes as long as for a label itself."""
+"""Cost of a label besides its characters, counted in characters."""
 
 _LABEL = r"[a-z0-9_-]{1,63}"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -32,10 +34,10 @@ _DOTS = re.compile("[.\u3002\uff0e\uff61]")
 
 
 def parse(raw: bytes | str) -> Domain | None:
-    """A domain name from the wire, or None when it cannot be one (RFC 9989 5.3.1, RFC 8616, RFC 5891).
+    """Parse a domain name from the wire; None when it is none (RFC 9989 5.3.1, RFC 8616, RFC 5891).
 
-    U-labels become A-labels label by label; ASCII labels are only put in lower case, so that `foo_bar` stays.
-    A single final dot is dropped. Address literals and empty labels are no domain.
+    U-labels become A-labels one by one; ASCII labels are only made lower case, so that `foo_bar` stays. A single final
+    dot is dropped. Address literals and names with empty labels are no domains.
     """
     if len(raw) > MAX_INPUT:
         return None
@@ -48,22 +50,22 @@ def parse(raw: bytes | str) -> Domain | None:
     if text.isascii():
         name = text.lower()
     elif len(text) > MAX_NAME:
-        return None  # an A-label is longer than its U-label, and mapping costs a thousand times what this does
+        return None  # an A-label is longer than its U-label; do not spend the cost of mapping
     else:
         name = _mapped_name(_DOTS.split(text))
     return Domain(name) if len(name) <= MAX_NAME and _NAME.fullmatch(name) else None
 
 
 def _mapped_name(labels_of_name: list[str]) -> str:
-    """The name in A-labels, empty when it has none or would be too long: nothing is mapped in vain."""
+    """Map a name to A-labels; empty when that is not possible or too long. Stops at the first such label."""
     mapped: list[str] = []
     length = 0
     for label in labels_of_name:
-        found = label.lower() if label.isascii() else _mapped(label)
-        length += len(found or "") + 1
-        if not found or length > MAX_NAME + 1:
+        a_label = label.lower() if label.isascii() else _mapped(label)
+        length += len(a_label or "") + 1
+        if not a_label or length > MAX_NAME + 1:
             return ""
-        mapped.append(found)
+        mapped.append(a_label)
     return ".".join(mapped)
 
 
@@ -80,10 +82,10 @@ def _a_label(label: str) -> str | None:
 
 
 class LabelBudget:
-    """What one message may cost in IDNA mapping. In its `with` block parse() takes from it.
+    """The budget of one message for IDNA mapping; parse() uses it within its `with` block.
 
-    All readers of a header share one, so that its fields cannot each have the whole (RFC 9989 11.5). No label is mapped
-    twice, nor is one that cannot be mapped.
+    All readers of a header share one budget, so that many fields cannot each use the whole (RFC 9989 11.5). No label is
+    mapped twice, not even one that cannot be mapped.
     """
 
     def __init__(self, characters: int = MAX_MAPPED) -> None:
@@ -91,7 +93,7 @@ class LabelBudget:
         self._known: dict[str, str | None] = {}
         self._token: Token[LabelBudget | None] | None = None
         self.is_spent = False
-        """A label was not mapped, and no further one is."""
+        """A label was not mapped because of the budget, and no further one is."""
 
     def __enter__(self) -> None:
         self._token = _BUDGET.set(self)
@@ -119,7 +121,7 @@ _BUDGET: ContextVar[LabelBudget | None] = ContextVar("label_budget", default=Non
 
 
 def is_budget_spent() -> bool:
-    """Whether a name may be missing because the message's LabelBudget was used up."""
+    """Whether the LabelBudget of the message was used up, so that names may be missing."""
     budget = _BUDGET.get()
     return budget is not None and budget.is_spent
 
@@ -129,12 +131,12 @@ def labels(domain: Domain) -> list[str]:
 
 
 def is_within(domain: Domain, ancestor: Domain) -> bool:
-    """Equal to the ancestor or below it."""
+    """Whether the domain is the ancestor or below it."""
     return domain == ancestor or domain.endswith("." + ancestor)
 
 
 def common_labels(domain: Domain | None, author: Domain | None) -> int:
-    """How many labels two names share, counted from the right: 2 or more may be one organization."""
+    """Number of labels that two names share, counted from the right; 2 or more may mean the same organization."""
     if domain is None or author is None:
         return 0
     if domain == author:

@@ -1,6 +1,6 @@
 """Encoded words (RFC 2047) as lenient programs decode them: any charset, broken base64, no end, words in words.
 
-Only to find out what such programs may show. No address is ever taken from here.
+Used only to find out what such programs may show; no address is taken from the result.
 """
 
 import binascii
@@ -9,23 +9,23 @@ from enum import Enum, auto
 from typing import Final
 
 MAX_ROUNDS: Final = 3
-"""Times that a text is decoded: some programs decode what they have decoded."""
+"""Times that a text is decoded, because some programs decode their own result again; further words stay encoded."""
 
-# Some programs take white space in the name of a charset.
+# Some programs accept white space in the name of a charset.
 _WORD: Final = re.compile(r"=\?([^?]*)\?([BbQq])\?(.*?)(?:\?=|\Z)", re.DOTALL)
 _BETWEEN: Final = re.compile(r"(\?=)\s+(?==\?[^?]*\?[BbQq]\?)")
-_Q_OCTET: Final = re.compile(rb"=([0-9A-Fa-f]{2})")
+_Q_BYTE: Final = re.compile(rb"=([0-9A-Fa-f]{2})")
 _PADDING: Final = re.compile(rb"=+")
 _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/=]+")
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
-# Two and three octets where UTF-8 has one; old decoders took them (RFC 3629 3).
+# Two and three bytes where UTF-8 has one; old decoders accepted them (RFC 3629 3).
 _OVERLONG: Final = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80\x81][\x80-\xbf]")
 
 _WIDE: Final = re.compile(r"utf-?_?(?:16|32)|ucs|unicode-1-1\Z|iso-10646")
 _ODD: Final = re.compile(r"[^a-z0-9.:]+")
-"""What Python takes for the hyphen in the name of a charset."""
+"""Characters that Python treats as the hyphen in the name of a charset."""
 _EBCDIC: Final = re.compile(r"(?:x-)?(?:cs)?(?:cp|ibm|ebcdic)")
-# Charsets in which other octets than ASCII's can write ASCII characters, or ASCII's octets something else.
+# Charsets in which bytes other than those of ASCII can encode ASCII characters, or those of ASCII other ones.
 _CODECS: Final = {
     **dict.fromkeys(("utf-7", "utf7", "unicode-1-1-utf-7", "x-unicode-2-0-utf-7", "csutf7"), "utf-7"),
     **dict.fromkeys(("iso-2022-jp", "csiso2022jp", "iso2022jp", "iso-2022-jp-1", "iso-2022-jp-2"), "iso2022_jp_2"),
@@ -41,18 +41,18 @@ _CODECS: Final = {
 
 
 class View(Enum):
-    """How a word becomes text."""
+    """The way to turn an encoded word into text."""
 
     RAW = auto()
-    """Not at all."""
+    """No decoding."""
     ASCII = auto()
-    """As UTF-8, by programs that do not know the charset or do not care."""
+    """As UTF-8, as programs do that ignore the charset."""
     CHARSET = auto()
-    """By the charset that the word names."""
+    """In the charset that the word names."""
 
 
 def decoded(text: str, view: View) -> str:
-    """The text with each encoded word replaced by what it means; white space between two words goes (RFC 2047 6.2)."""
+    """Replace each encoded word by its text; white space between two words is dropped (RFC 2047 6.2)."""
     for _ in range(0 if view is View.RAW else MAX_ROUNDS):
         if "=?" not in text:
             break
@@ -62,26 +62,26 @@ def decoded(text: str, view: View) -> str:
 
 def _meaning(word: re.Match[str], view: View) -> str:
     payload = word[3].encode("utf-8", "surrogatepass")
-    octets = _quoted_printable(payload) if word[2] in "Qq" else _base64(payload)
+    data = _quoted_printable(payload) if word[2] in "Qq" else _base64(payload)
     charset = word[1].partition("*")[0].strip().lower()
     if _WIDE.match(charset):
-        # Of either byte order: what is ASCII has its octet there, among NULs.
-        return octets.replace(b"\0", b"").decode("utf-8", "replace")
+        # In either byte order an ASCII character is its byte among NULs.
+        return data.replace(b"\0", b"").decode("utf-8", "replace")
     codec = _CODECS.get(charset) or _CODECS.get(_ODD.sub("-", charset)) or ("cp037" if _EBCDIC.match(charset) else "")
     if view is View.CHARSET and codec:
-        return octets.decode(codec, "replace")
-    return _OVERLONG.sub(_short, octets).decode("utf-8", "replace")
+        return data.decode(codec, "replace")
+    return _OVERLONG.sub(_short, data).decode("utf-8", "replace")
 
 
 def _quoted_printable(payload: bytes) -> bytes:
-    """Each `=` with two digits behind it counts. (binascii takes the first two characters of `==3C` together.)"""
-    return _Q_OCTET.sub(lambda digits: bytes([int(digits[1], 16)]), payload.replace(b"_", b" "))
+    """Decode each `=` that two digits follow (binascii would read the first two characters of `==3C` together)."""
+    return _Q_BYTE.sub(lambda digits: bytes([int(digits[1], 16)]), payload.replace(b"_", b" "))
 
 
 def _base64(payload: bytes) -> bytes:
-    """Whatever can be decoded: odd characters left out, padding supplied, pieces behind padding too.
+    """Decode all that can be decoded: other characters left out, padding supplied, also what follows padding.
 
-    At a `=` that is no complete padding programs start anew or read on: what each finds stands there.
+    At a `=` that is no complete padding some programs start anew and others read on: the result holds both.
     """
     kept = _NOT_BASE64.sub(b"", payload.translate(_URL_SAFE))
     pieces = [piece for piece in kept.split(b"=") if piece]
@@ -91,8 +91,8 @@ def _base64(payload: bytes) -> bytes:
 
 def _has_stray_padding(kept: bytes) -> bool:
     paddings = list(_PADDING.finditer(kept.rstrip(b"=")))
-    starts = [0, *(found.end() for found in paddings)]
-    return any((found.start() - start) % 4 + len(found[0]) != 4 for start, found in zip(starts, paddings, strict=False))
+    starts = [0, *(padding.end() for padding in paddings)]
+    return any((pad.start() - start) % 4 + len(pad[0]) != 4 for start, pad in zip(starts, paddings, strict=False))
 
 
 def _piece(piece: bytes) -> bytes:
@@ -101,6 +101,8 @@ def _piece(piece: bytes) -> bytes:
     return binascii.a2b_base64(piece + b"=" * (-len(piece) % 4))
 
 
-def _short(found: re.Match[bytes]) -> bytes:
-    octets = found[0]
-    return bytes([(octets[-2] & 0x3F if len(octets) > 2 else octets[0] & 0x1F) << 6 & 0xFF | octets[-1] & 0x3F])
+def _short(overlong: re.Match[bytes]) -> bytes:
+    """The one byte that an overlong UTF-8 sequence stands for."""
+    sequence = overlong[0]
+    upper = sequence[-2] & 0x3F if len(sequence) > 2 else sequence[0] & 0x1F
+    return bytes([upper << 6 & 0xFF | sequence[-1] & 0x3F])

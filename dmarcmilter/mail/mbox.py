@@ -1,4 +1,4 @@
-"""Messages in a file: one by itself, or many in an mbox file (RFC 4155), read one after the other."""
+"""Messages in a file: a single one, or those of an mbox file (RFC 4155), read one after the other."""
 
 import re
 from collections.abc import Iterator
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 MAX_MESSAGE = 256 * 1_048_576
-"""Largest message read, in bytes; a larger one is refused."""
+"""Largest message, in bytes; a larger one raises TooLargeError."""
 MAX_LINE = 65_536
-"""Bytes read at a time of a line without an end."""
+"""Bytes read at once of a long line; the rest of it is read next."""
 
 _SEPARATOR = re.compile(rb"From (\S+)[ \t].*\d\d:\d\d.*\d{4}")
 _FIRST_SEPARATOR = re.compile(rb"From (\S*)")
@@ -21,16 +21,16 @@ class TooLargeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A message as it was stored."""
+    """A message of the file."""
 
     raw: bytes
-    """Without the mbox separator, and with the quoting of its `From ` lines taken away."""
+    """The message without the mbox separator and without the quoting of its `From ` lines."""
     sender: bytes | None = None
     """The envelope sender in the mbox separator; None: there is no separator."""
 
 
 def messages(file: BinaryIO) -> Iterator[Stored]:
-    """Each message of the file. One that begins with a separator (`From `) is an mbox file, else it is one message."""
+    """Read each message. A file that begins with a separator (`From `) is an mbox file, any other a single message."""
     line = file.readline(MAX_LINE)
     match = _FIRST_SEPARATOR.match(line)
     if match is None:
@@ -39,7 +39,7 @@ def messages(file: BinaryIO) -> Iterator[Stored]:
     sender = match[1]
     _skip_rest(line, file)
     while sender is not None:
-        raw, following = _one(file)
+        raw, following = _next_message(file)
         yield Stored(raw, sender)
         sender = following
 
@@ -51,8 +51,8 @@ def _whole(start: bytes, file: BinaryIO) -> bytes:
     return raw
 
 
-def _one(file: BinaryIO) -> tuple[bytes, bytes | None]:
-    """The message that begins here, and the sender in the separator after it; None: it is the last one."""
+def _next_message(file: BinaryIO) -> tuple[bytes, bytes | None]:
+    """Read up to the next separator; return the message, and the sender in that separator (None: end of file)."""
     parts: list[bytes] = []
     size = 0
     is_blank_before = is_line_start = True
@@ -72,7 +72,7 @@ def _one(file: BinaryIO) -> tuple[bytes, bytes | None]:
 
 
 def _joined(parts: list[bytes]) -> bytes:
-    """The message without the empty line that mbox puts after it."""
+    """Join the parts without the empty line that mbox puts after a message."""
     if parts and parts[-1] in (b"\n", b"\r\n"):
         parts.pop()
     return b"".join(parts)

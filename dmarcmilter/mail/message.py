@@ -1,4 +1,4 @@
-"""What the MTA said of one message, nothing inferred."""
+"""Message, Envelope and Header: exactly what the MTA sent of one message."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 UNCLEANABLE = "max_results_fields"
-"""The limit (Message.truncated) beyond which forged results cannot be taken out of a message any more."""
+"""The limit (in Message.truncated) beyond which forged results can no longer be removed from a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +15,9 @@ class Header:
 
     name: bytes
     value: bytes
-    """All that follows the colon: leading space kept, folds as CRLF, no final CRLF."""
+    """Bytes after the colon: leading space kept, folds as CRLF, no final CRLF."""
     key: bytes = field(init=False, repr=False, compare=False)
-    """The field name for comparisons: ASCII lower case. Every check goes through all fields, so it is made once."""
+    """The field name in ASCII lower case, for comparisons. Made once, because every check goes through all fields."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", self.name.lower())
@@ -25,34 +25,36 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The SMTP session's part (RFC 5321). All bytes from the peer stay bytes until they are parsed."""
+    """The SMTP session and envelope (RFC 5321). Bytes from the client stay bytes until they are parsed."""
 
     queue_id: str
     received_at: datetime
     """UTC."""
     client_ip: IPv4Address | IPv6Address | None
-    """None: not an IP peer, or an address that does not parse."""
+    """None: the client has no IP address, or one that does not parse."""
     client_name: str
     helo: bytes
     """Empty when none was given."""
     mail_from: bytes
-    """The reverse-path without its angle brackets, as the client wrote it; smtppath reads it."""
+    """The reverse-path without angle brackets, as the client wrote it; `mail.path` reads it."""
     recipients: tuple[bytes, ...] = ()
-    """Without angle brackets, as the client wrote them; smtppath reads them. Never stored. Empty unless something asks
-    for them."""
+    """Forward-paths without angle brackets, as the client wrote them; `mail.path` reads them. Never stored. Empty where
+    the configuration has no use for them."""
     more_recipients: bool = False
-    """There are others besides, more than we keep."""
+    """There were more recipients than the limit keeps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
+    """One message without its body."""
+
     envelope: Envelope
     headers: tuple[Header, ...]
     """In the order received."""
     size: int
-    """Octets of header and body as the MTA handed them over."""
+    """Bytes of header and body as the MTA sent them."""
     truncated: str = ""
-    """Why a part was not taken in (the name of the limit); empty: the message is whole."""
+    """Name of the limit that cut the message short; empty: the message is complete."""
 
     def fields(self, name: bytes) -> Iterator[Header]:
         """Fields of that name (given in lower case), top first."""
@@ -60,21 +62,21 @@ class Message:
 
 
 def path_of(raw: bytes) -> bytes:
-    """A reverse- or forward-path without its angle brackets."""
+    """Remove the angle brackets of a path."""
     return raw[1:-1] if raw.startswith(b"<") and raw.endswith(b">") else raw
 
 
 def address_of(text: str) -> IPv4Address | IPv6Address | None:
-    """An IP address as MTAs and people write it; None: it is none.
+    """Parse an IP address as MTAs and people write it; None: it is none.
 
-    With brackets and `IPv6:` (RFC 5321 4.1.3), which Sendmail writes before some. A zone index and the IPv4-mapped form
-    say nothing to SPF.
+    Brackets and `IPv6:` are accepted (RFC 5321 4.1.3; Sendmail writes them). A zone index is dropped, and an
+    IPv4-mapped address becomes IPv4, as SPF needs it.
     """
     text = text.strip().removeprefix("[").removesuffix("]")
     if text[:5].lower() == "ipv6:":
         text = text[5:]
     try:
-        found = ip_address(text.partition("%")[0])
+        address = ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    return getattr(found, "ipv4_mapped", None) or found
+    return getattr(address, "ipv4_mapped", None) or address

@@ -1,4 +1,4 @@
-"""A message in a file, cut into the header fields and body that an MTA would hand over."""
+"""A message from a file, split into header fields and body as an MTA would do it."""
 
 import re
 from dataclasses import dataclass
@@ -9,24 +9,9 @@ _FIELD = re.compile(rb"([!-9;-~\x80-\xff]+)[ \t]*:")
 
 
 MAIL_FIELDS = frozenset(
-    name.encode()
-    for name in (
-        *(
-            "from",
-            "sender",
-            "reply-to",
-            "to",
-            "cc",
-            "bcc",
-            "date",
-            "subject",
-            "message-id",
-            "in-reply-to",
-            "references",
-        ),
-        *("received", "return-path", "delivered-to", "mime-version", "content-type", "content-transfer-encoding"),
-        *("dkim-signature", "authentication-results", "arc-seal", "list-id", "resent-from", "resent-date"),
-    )
+    b"from sender reply-to to cc bcc date subject message-id in-reply-to references received return-path delivered-to"
+    b" mime-version content-type content-transfer-encoding dkim-signature authentication-results arc-seal list-id"
+    b" resent-from resent-date".split()
 )
 """Field names by which a header is recognized as that of a message, in lower case. `X-` fields count, too."""
 
@@ -38,7 +23,7 @@ class MailFile:
 
 
 def problem(raw: bytes) -> str:
-    """Why this is no message; empty: it may be one."""
+    """Why this is no message; empty when it may be one."""
     if not raw.strip():
         return "it is empty"
     headers = parse(raw).headers
@@ -50,9 +35,9 @@ def problem(raw: bytes) -> str:
 
 
 def parse(raw: bytes) -> MailFile:
-    """Cut where Postfix does: the header ends at an empty line, or before the first line that cannot be part of it.
+    """Split where Postfix does: the header ends at an empty line, or before the first line that cannot belong to it.
 
-    A file without a single CRLF was saved with LF line ends: they become CRLF, as they were on the wire.
+    A file without any CRLF was saved with LF line ends; they become CRLF, as they were on the wire.
     """
     if b"\r\n" not in raw:
         raw = raw.replace(b"\n", b"\r\n")
@@ -64,14 +49,14 @@ def parse(raw: bytes) -> MailFile:
         end = raw.find(b"\n", position)
         after = len(raw) if end < 0 else end + 1
         line = raw[position : len(raw) if end < 0 else end].removesuffix(b"\r")
-        found = _FIELD.match(line)
+        field = _FIELD.match(line)
         if not line:
             position = after
             break
         if line[:1] in (b" ", b"\t") and fields:
             fields[-1][1].append(line)
-        elif found and line[:1] not in (b" ", b"\t"):
-            fields.append((found[1], [line[found.end() :]]))
+        elif field and line[:1] not in (b" ", b"\t"):
+            fields.append((field[1], [line[field.end() :]]))
         else:
             break
         position = after

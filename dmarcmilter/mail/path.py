@@ -1,8 +1,9 @@
 r"""Reader of forward-paths and reverse-paths, the addresses of RCPT and MAIL (RFC 5321 4.1.2, RFC 6531 3.3).
 
-MTAs accept more than the grammar, and rewrite it before they deliver: `j\oe@a.example`, `joe(c)@a.example` and
-`<@b.example:joe@a.example>` are all Joe's to Postfix. A reader that takes another address from one of them decides
-about somebody else. So what is outside the grammar is not read, and what MTAs could take in two ways is not plain.
+MTAs accept more than the grammar, and rewrite it before they deliver: to Postfix `j\oe@a.example`, `joe(c)@a.example`
+and `<@b.example:joe@a.example>` are all joe@a.example. A reader that takes another address from one of them would
+decide for the wrong recipient. So paths outside the grammar are not read, and a path that MTAs could read in two ways
+is not `plain`.
 """
 
 import re
@@ -15,11 +16,11 @@ from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
 
 MAX_PATH = 1024
-"""Bytes of a path that is read; a longer one has no mailbox. RFC 5321 4.5.3.1.3 allows 256."""
+"""Longest path that is read, in bytes; a longer one has no mailbox. RFC 5321 4.5.3.1.3 allows 256."""
 MAX_PLAIN_LOCAL = 256
-"""Bytes of a plain local-part. RFC 5321 4.5.3.1.1 allows 64, and addresses for bounces are longer."""
+"""Longest local-part that counts as plain, in bytes. RFC 5321 4.5.3.1.1 allows 64; bounce addresses are longer."""
 MAX_KEPT = 256
-"""Paths whose reading is remembered: several stages of a message read its reverse-path."""
+"""Paths whose mailbox is cached, because several stages read the same path; the least recently used is dropped."""
 
 # Dots may stand anywhere: Japanese mobile carriers gave out addresses such as `a..b.@example.com`, and MTAs take them.
 _UNQUOTED = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\U0010ffff-]+"
@@ -42,20 +43,17 @@ class Mailbox:
     """A Mailbox of RFC 5321 4.1.2."""
 
     local: str
-    """The local-part as it is meant: without quotes and backslashes. What is not UTF-8 in it is surrogates."""
+    """The local-part without quotes and backslashes. Bytes that are not UTF-8 are surrogates."""
     domain: Domain
     plain: bool
-    """Every MTA reads it as this address: no source route, no blanks, nothing in the local-part by which MTAs route or
-    that needs quotes."""
+    """Every MTA reads the path as this address: no source route, no blanks, no character in the local-part that needs
+    quotes or by which MTAs route."""
     exact: bool
-    """An MTA that is given just this spelling finds this recipient again: plain without quotes, or quoted as needed."""
+    """Given back in this spelling, the path names the same recipient to an MTA: plain, or quoted only as needed."""
 
     @cached_property
     def key(self) -> str:
-        """The local-part for comparison: NFC (RFC 6532 3.1), case plays no part.
-
-        Computed once: each [[override]] compares each recipient.
-        """
+        """The local-part for comparisons: NFC (RFC 6532 3.1), case folded. Computed once: entries compare it."""
         return folded(self.local)
 
     def is_same(self, other: "Mailbox") -> bool:
@@ -63,10 +61,10 @@ class Mailbox:
 
 
 def read(raw: bytes) -> Mailbox | None:
-    """The mailbox of a path without its angle brackets; None: it has none, or not in one reading.
+    """Read the mailbox of a path without angle brackets; None: it has none, or MTAs could read it in several ways.
 
     None for the null reverse-path, `postmaster` alone, address literals, comments, backslashes outside quotes, control
-    characters and whatever else RFC 5321 does not allow. A source route is dropped, as RFC 5321 4.1.1.3 has it.
+    characters and all else that RFC 5321 does not allow. A source route is dropped (RFC 5321 4.1.1.3).
     """
     if len(raw) > MAX_PATH:
         return None
@@ -74,15 +72,15 @@ def read(raw: bytes) -> Mailbox | None:
 
 
 def _read(raw: bytes) -> Mailbox | None:
-    found = _PATH.fullmatch(raw.decode("utf-8", "surrogateescape"))
-    domain = domains.parse(found["domain"]) if found else None
-    if found is None or domain is None:
+    match = _PATH.fullmatch(raw.decode("utf-8", "surrogateescape"))
+    domain = domains.parse(match["domain"]) if match else None
+    if match is None or domain is None:
         return None
-    written = found["local"]
+    written = match["local"]
     is_quoted = written.startswith('"')
     # Splitting takes a tenth of the time that substituting does.
     local = "".join(_QUOTED_PAIR.split(written[1:-1])) if is_quoted else written
-    is_bare = not (found["before"] or found["route"] or found["after"]) and _is_plain_name(found["domain"])
+    is_bare = not (match["before"] or match["route"] or match["after"]) and _is_plain_name(match["domain"])
     plain = is_bare and _is_plain(local)
     needs_quotes = is_bare and is_quoted and written == _quoted(local) and not _PLAIN_LOCAL.fullmatch(local)
     exact = not _ROUTING.search(local) and bool(needs_quotes and _QUOTED_ONLY.fullmatch(local))
@@ -91,20 +89,22 @@ def _read(raw: bytes) -> Mailbox | None:
 
 @lru_cache(maxsize=MAX_KEPT)
 def _read_ascii(raw: bytes) -> Mailbox | None:
-    """The same, remembered: nothing in it depends on the message's LabelBudget."""
+    """`_read` with a cache: the result for ASCII does not depend on the LabelBudget of the message."""
     return _read(raw)
 
 
 def read_all(paths: Iterable[bytes]) -> list[Mailbox | None]:
-    """The recipients of one message. Beyond domains.MAX_MAPPED characters of U-labels further such domains are None:
-    an MTA may take a thousand recipients, each of which would cost a millisecond.
+    """Read the recipients of one message.
+
+    A path whose domain has U-labels beyond domains.MAX_MAPPED characters in all is None: an MTA may accept a thousand
+    recipients, and each would cost a millisecond.
     """
     with domains.LabelBudget():
         return [read(path) for path in paths]
 
 
 def is_null(raw: bytes) -> bool:
-    """The null reverse-path. MTAs take blanks between the angle brackets for it too."""
+    """Whether this is the null reverse-path; MTAs accept blanks between the angle brackets."""
     return not raw.strip(b" \t")
 
 
@@ -123,15 +123,15 @@ def _is_plain_name(domain: str) -> bool:
 
 
 def _could_be_another(text: str) -> bool:
-    """Whether some MTA may take it for another text, without what does not print or with ASCII in its place."""
+    """Whether an MTA may read it as another text: without unprintable characters, or with ASCII look-alikes mapped."""
     return not text.isascii() and (not text.isprintable() or any(map(_could_be_ascii, text)))
 
 
 def _could_be_ascii(char: str) -> bool:
-    """Whether it becomes ASCII when case is folded or compatibility is mapped, as U+017F (long s) becomes `s`."""
-    return not char.isascii() and any(one.isascii() for one in normalize("NFKC", char.casefold()).casefold())
+    """Whether case folding or compatibility mapping makes it ASCII, as U+017F (long s) becomes `s`."""
+    return not char.isascii() and any(mapped.isascii() for mapped in normalize("NFKC", char.casefold()).casefold())
 
 
 def _quoted(local: str) -> str:
-    """With no more backslashes than needed."""
+    """Quote a local-part with the fewest backslashes."""
     return '"' + re.sub(r'(["\\])', r"\\\1", local) + '"'

@@ -1,8 +1,8 @@
 """Received fields (RFC 5321 4.4): which host took the message from which client.
 
-Only the field that our own MTA put above all others can be believed: the sender wrote whatever stands below it. Parts
-of our own field are the sender's, too: the HELO name, and the name in a TLS client certificate. Postfix, Sendmail and
-Exim put the client on the field's first line and begin the next with `by`, which no HELO name can bring about.
+Only the field that the receiving MTA put on top can be trusted: the sender may have written all below it. Parts of
+that field are the sender's too: the HELO name, and the name in a TLS client certificate. Postfix, Sendmail and Exim
+write the client on the first line of the field and begin the next line with `by`; a HELO name cannot cause that.
 """
 
 import re
@@ -17,9 +17,9 @@ from dmarcmilter.mail.message import Header, address_of
 Address = IPv4Address | IPv6Address
 
 MAX_FIELD = 16_384
-"""Bytes of a Received field that are read."""
+"""Bytes of a Received field that are read; the rest is ignored."""
 MAX_HOPS = 50
-"""Received fields that are read, from the newest on."""
+"""Received fields that are read, the newest first; older ones are ignored."""
 
 _FOLD = re.compile(rb"\r?\n[ \t]*")
 _BY = re.compile(rb"by[ \t]+([^\s;()]+)", re.IGNORECASE)
@@ -33,37 +33,37 @@ _ENVELOPE_FROM = re.compile(rb"\(envelope-from <([^<>]*)>\)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """What one Received field says."""
+    """The content of one Received field."""
 
     client: Address | None
-    """None: it came from this host itself, or the field names no address."""
+    """None: the message came from this host itself, or the field has no address."""
     helo: bytes
     has_client: bool
-    """Whether it says `from`."""
+    """Whether the field has a `from` clause."""
     by: Domain | None
     """The host that wrote the field."""
     mail_from: bytes | None = None
-    """The reverse-path, which Exim writes down."""
+    """The reverse-path, which Exim records."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a message came in."""
+    """The hop by which a message entered the receiver's network."""
 
     hop: Hop
     index: int
     """Number of the field among all fields of the header, from 0."""
     is_ours: bool
-    """Whether a host of ours wrote it, and only hosts of ours handed the message on since; else it is a guess."""
+    """The receiver's own host wrote it, and only own hosts relayed the message since; False: it is a guess."""
 
 
 def entry(
     headers: Collection[Header], own_names: Collection[Domain], is_inner: Callable[[Address], bool]
 ) -> Entry | None:
-    """The newest Received field of a client that is not one of ours; None: there is none.
+    """Find the newest Received field of a client outside of the receiver's network; None: there is none.
 
-    Above it may stand those of hops within our own network (`is_inner`), and of a delivery agent on the same host.
-    Below one without `from`, of a message that a program on this host handed in, all is that program's word.
+    Above it may stand fields of hops within the network (`is_inner`) and of a delivery agent on the same host. A field
+    without `from` is that of a message submitted by a local program, which may have written all below it.
     """
     is_sure = True
     for index, hop in _hops(headers):
@@ -74,7 +74,7 @@ def entry(
 
 
 def parse(value: bytes) -> Hop:
-    """What the field's value says; a value that is none of the known forms says nothing."""
+    """Parse the value of a field; one in no known form gives a Hop without content."""
     lines = _FOLD.split(value[:MAX_FIELD].strip())
     first, by = _client_part(lines)
     client, at = _client(first)
@@ -89,20 +89,20 @@ def _hops(headers: Collection[Header]) -> Iterator[tuple[int, Hop]]:
 
 
 def _client_part(lines: list[bytes]) -> tuple[bytes, Domain | None]:
-    """The text about the client, and the host that wrote the field."""
+    """Return the text about the client, and the host that wrote the field."""
     for line in lines[1:]:
         if match := _BY.match(line):
             return lines[0], domains.parse(match[1])
     if match := _BY.match(lines[0]):
         return b"", domains.parse(match[1])
-    # The field was unfolded. HELO comes first, so the last `by` is the one that the sender cannot have written.
+    # An unfolded field: HELO comes first, so the sender cannot have written the last `by`.
     text = b" ".join(lines).rpartition(b";")[0] or b" ".join(lines)
     matches = list(_BY_WITHIN.finditer(text))
     return (text[: matches[-1].start()], domains.parse(matches[-1][1])) if matches else (b"", None)
 
 
 def _client(text: bytes) -> tuple[Address | None, int]:
-    """The client's address, and where it begins in the text: the last one, as the HELO name comes before it."""
+    """Return the client's address and its position: the last one, because the HELO name comes before it."""
     without_helo = _EXIM_HELO.sub(lambda match: b" " * len(match[0]), text)
     for pattern in (_IN_BRACKETS, _IN_PARENTHESES):
         for match in reversed(list(pattern.finditer(without_helo))):
@@ -113,7 +113,7 @@ def _client(text: bytes) -> tuple[Address | None, int]:
 
 
 def _helo(text: bytes, at: int) -> bytes:
-    """The HELO name: Exim and qmail mark it, others write it first."""
+    """Return the HELO name: Exim and qmail label it, others write it first."""
     if not _is_from(text):
         return b""
     for pattern in (_EXIM_HELO, _QMAIL_HELO):
