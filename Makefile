@@ -10,17 +10,17 @@ FUZZ_SECONDS ?= 600
 HISTORY ?= 2000000 160000
 
 help:
-	@echo "make run    install what is missing, show the filter doing its job, then keep it running"
-	@echo "make demo   the same, and end after the show"
+	@echo "make run    install what is missing, show the filter at work, then keep it running"
+	@echo "make demo   the same, without keeping it running"
 	@echo "make test   install what is missing, then lint, check types, and run all tests"
 	@echo "make lint | types | check (both)"
 	@echo "make bench  cost by stage and under load; make soak: an hour of load; make worstcase: pathological input"
-	@echo "make bench-history   the history at scale: taking in, statistics, a day's reports, a purge (HISTORY=$(HISTORY))"
-	@echo "make fuzz   search for inputs that break an invariant (FUZZ_SECONDS=$(FUZZ_SECONDS) in total); see fuzz/README.md"
-	@echo "make chaos  faults under load behind a real Postfix, and that no message is lost by them; see docs/dev/faults.md"
-	@echo "make worstcase   what hostile input can cost"
+	@echo "make bench-history   the history at scale: ingest, statistics, a day's reports, a purge (HISTORY=$(HISTORY))"
+	@echo "make fuzz   search for inputs that violate an invariant (FUZZ_SECONDS=$(FUZZ_SECONDS) in total); see fuzz/README.md"
+	@echo "make chaos  inject faults under load behind a real Postfix; see docs/dev/faults.md"
+	@echo "make worstcase   the cost of hostile input"
 	@echo "make audit  known vulnerabilities of the Python packages (asks PyPI)"
-	@echo "make deb    the Debian package, judged by lintian, in dist/; make debtest: install, run, upgrade and purge it"
+	@echo "make deb    the Debian package in dist/, checked by lintian; make debtest: install, run, upgrade and purge it"
 
 run:
 	@scripts/bootstrap run
