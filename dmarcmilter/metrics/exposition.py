@@ -41,7 +41,7 @@ class Exposition(Collector):
         yield from _journal(self._journal())
         yield _gauge(
             "build_info",
-            "What runs here; always 1.",
+            "Versions of filter and Python; always 1.",
             1,
             version=version("dmarcmilter"),
             python=platform.python_version(),
@@ -80,9 +80,9 @@ def _processes(signs: list[Sign]) -> Iterator[Metric]:
         workers.add_metric([state], number)
     yield workers
     oldest = max((sign.age for sign in signs), default=0.0)
-    yield _gauge("worker_silence_seconds", "Since the sign of life of the worker that is silent longest.", oldest)
+    yield _gauge("worker_silence_seconds", "Seconds since the last sign of life of the most silent worker.", oldest)
     resident = gauges.resident_bytes(sign.pid for sign in signs)
-    yield _gauge("workers_resident_bytes", "Memory of all workers; what they share counts for each.", resident)
+    yield _gauge("workers_resident_bytes", "Memory of all workers; shared pages count for each.", resident)
 
 
 def liveliness(signs: list[Sign]) -> dict[str, int]:
@@ -93,9 +93,9 @@ def liveliness(signs: list[Sign]) -> dict[str, int]:
 def _journal(state: JournalState) -> Iterator[Metric]:
     """What is not known is left out: no number would be true."""
     known = (
-        ("journal_unread_bytes", "Octets of the journal that the ingest has not taken in.", state.unread),
-        ("ingest_age_seconds", "Since the ingest last looked at the journal.", state.ingest_age),
-        ("journal_free_bytes", "Room on the journal's file system.", state.free),
+        ("journal_unread_bytes", "Bytes of the journal that the ingest has not taken in.", state.unread),
+        ("ingest_age_seconds", "Seconds since the ingest last looked at the journal.", state.ingest_age),
+        ("journal_free_bytes", "Free bytes on the journal's file system.", state.free),
     )
     for name, text, value in known:
         if value is not None:

@@ -21,9 +21,9 @@ PREFIX: Final = "dmarcmilter_"
 MICROSECONDS: Final = 1_000_000
 """Durations are added up as whole microseconds: integers of 64 bits neither round nor tear."""
 LATENCIES: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Seconds. A cached judgement takes about 2 ms; 20 s is the usual DNS budget of a message."""
+"""Seconds. A message with cached DNS answers takes about 2 ms; 20 s is the usual DNS budget of a message."""
 SIZES: Final = tuple(float(4**power * 1024) for power in range(8))
-"""Octets: 1 KiB to 16 MiB."""
+"""Bytes: 1 KiB to 16 MiB."""
 
 
 class Kind(StrEnum):
@@ -99,14 +99,14 @@ def _seconds(name: str, text: str, label: str = "", values: type[StrEnum] | tupl
     return Family(PREFIX + name, text, Kind.HISTOGRAM, label, words, LATENCIES, MICROSECONDS)
 
 
-VERDICTS = _labelled("messages_total", "Messages judged, by DMARC result.", "result", DmarcWord)
+VERDICTS = _labelled("messages_total", "Messages evaluated, by DMARC result.", "result", DmarcWord)
 DISPOSITIONS = _labelled("dispositions_total", "Dispositions, as the reports say.", "disposition", Policy)
-ACTIONS = _labelled("actions_total", "What the MTA was told.", "action", Action)
-WOULD = _labelled("would_actions_total", "What the MTA would be told with full enforcement.", "action", Action)
+ACTIONS = _labelled("actions_total", "Actions requested from the MTA.", "action", Action)
+WOULD = _labelled("would_actions_total", "Actions that full enforcement would request.", "action", Action)
 OVERRIDES = _labelled("overrides_total", "Reasons for a deviation from the published policy.", "type", ReasonType)
 AUTHOR = _labelled("author_problems_total", "Messages without a single Author Domain.", "problem", AuthorProblem)
 SPF = _labelled("spf_results_total", "SPF results.", "result", SpfWord)
-DKIM = _labelled("dkim_results_total", "DKIM results, one for each signature looked at.", "result", DkimWord)
+DKIM = _labelled("dkim_results_total", "DKIM results, one for each signature evaluated.", "result", DkimWord)
 DUPLICATES = Family(
     PREFIX + "unsigned_duplicates_total",
     "Messages that pass by signatures that leave out a second Subject, To, Date or the like.",
@@ -115,32 +115,34 @@ ARC = _labelled("arc_results_total", "ARC chain results.", "result", ArcWord)
 TEMPERRORS = _labelled(
     "temperrors_total", "Causes of result temperror: which lookup failed, or a limit.", "cause", DnsFailure
 )
-IGNORED = _labelled("ignored_total", "Messages not judged: [ignore] in the conf file.", "why", SkipReason)
+IGNORED = _labelled("ignored_total", "Messages not evaluated: [ignore] in the conf file.", "why", SkipReason)
 ABANDONED = Family(PREFIX + "abandoned_total", "Messages that the client or the MTA gave up before their end.")
 LIMITED = _labelled("header_limits_total", "Messages whose header exceeds a limit.", "limit", LIMITS)
-FAILURES = _labelled("internal_errors_total", "Bugs of ours, by the callback they struck in.", "step", STEPS)
+FAILURES = _labelled(
+    "internal_errors_total", "Bugs of the filter, by the callback in which they occurred.", "step", STEPS
+)
 JOURNAL_FAILURES = Family(
-    PREFIX + "journal_failures_total", "Outcomes that could not be written to the journal; they stand in the log."
+    PREFIX + "journal_failures_total", "Outcomes that could not be written to the journal; they are in the log."
 )
 STAGES = _seconds("stage_seconds", "Time that a message spent in each stage.", "stage", Stage)
-DNS_WAIT = _seconds("dns_wait_seconds", "Time that a message's judgement waited for DNS.")
-MESSAGE_BYTES = Family(PREFIX + "message_bytes", "Size of judged messages.", Kind.HISTOGRAM, bounds=SIZES)
+DNS_WAIT = _seconds("dns_wait_seconds", "Time that the evaluation of a message waited for DNS.")
+MESSAGE_BYTES = Family(PREFIX + "message_bytes", "Size of evaluated messages.", Kind.HISTOGRAM, bounds=SIZES)
 DNS_LOOKUPS = _labelled("dns_lookups_total", "Names that messages needed, by the answer's origin.", "origin", Origin)
 DNS_ANSWERS = _labelled("dns_answers_total", "How queries ended.", "result", AnswerWord)
 DNS_QUERY = _seconds("dns_query_seconds", "Time that queries took whose answer a message was waiting for.")
-DNS_STRAYS = Family(PREFIX + "dns_strays_total", "Datagrams that answer no question of ours: strays, or spoofing.")
+DNS_STRAYS = Family(PREFIX + "dns_strays_total", "Datagrams that answer no open query: late, or spoofed.")
 DNS_SPENT = Family(PREFIX + "dns_budget_spent_total", "Messages that used up their DNS budget.")
 CONNECTIONS_OPENED = Family(PREFIX + "connections_total", "Connections of the MTA.")
 CONNECTIONS = _gauge("connections_open", "Open connections of the MTA.")
 IN_PROGRESS = _gauge("messages_in_progress", "Messages between MAIL and their end.")
 CACHE_ENTRIES = _gauge("dns_cache_entries", "Answers in the workers' caches.")
-CACHE_BYTES = _gauge("dns_cache_bytes", "Octets that they take, roughly.")
+CACHE_BYTES = _gauge("dns_cache_bytes", "Approximate bytes of those answers.")
 RESTARTS = _labelled("worker_restarts_total", "Workers that ended by themselves and were replaced.", "how", Ended)
 RELOADS = _labelled("reloads_total", "Reloads of the conf file.", "result", Reloaded)
-WANTED = _gauge("workers_wanted", "Workers that should be there.")
+WANTED = _gauge("workers_wanted", "Workers that are configured.")
 STARTED = _gauge("start_timestamp_seconds", "When the supervisor started.")
 LOADED = _gauge("configuration_timestamp_seconds", "When the conf file in force was loaded.")
-ENFORCING = _gauge("enforcing", "1: decisions are acted upon; 0: mode is monitor.")
+ENFORCING = _gauge("enforcing", "1: decisions are enforced; 0: mode is monitor.")
 PSL_DATE = _gauge("psl_timestamp_seconds", "Date of the public suffix list in use; 0: unknown.")
 
 FAMILIES: Final = tuple(found for found in list(globals().values()) if isinstance(found, Family))
