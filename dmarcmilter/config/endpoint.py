@@ -1,16 +1,16 @@
-"""Addresses in the conf file: milter socket, metrics endpoint, name servers. ValueError when they are none."""
+"""Parse addresses in the conf file: milter socket, metrics endpoint, name servers. ValueError if one is invalid."""
 
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 MAX_SOCKET_PATH = 107
-"""sun_path of Linux without its final NUL."""
+"""Longest path of a unix socket, in bytes: Linux's sun_path without its final NUL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Socket:
-    """Where the MTA connects: a path, or a host and port."""
+    """The address of a socket: a path, or a host and port."""
 
     family: str
     """unix, inet or inet6"""
@@ -24,7 +24,7 @@ def parse_socket(text: str) -> Socket:
     family, _, rest = text.partition(":")
     if family in ("unix", "local") and rest.startswith("/"):
         if len(rest) > MAX_SOCKET_PATH:
-            raise ValueError(f"a socket path has at most {MAX_SOCKET_PATH} octets")
+            raise ValueError(f"a socket path has at most {MAX_SOCKET_PATH} bytes")
         return Socket("unix", path=rest)
     port, at, host = rest.partition("@")
     if family in ("inet", "inet6") and at and port.isdigit() and 0 < int(port) < 65_536:
@@ -35,24 +35,24 @@ def parse_socket(text: str) -> Socket:
 
 
 def parse_listen(text: str) -> Socket:
-    """Where we answer HTTP: `unix:/PATH`, `ADDRESS:PORT` or `[IPv6]:PORT`."""
+    """The metrics endpoint: `unix:/PATH`, `ADDRESS:PORT` or `[IPv6]:PORT`."""
     if text.startswith("unix:"):
         return parse_socket(text)
-    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})", text)
-    if not found or not 0 < int(found[3]) < 65_536:
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})", text)
+    if not match or not 0 < int(match[3]) < 65_536:
         raise ValueError(f"{text!r} is not unix:/PATH, ADDRESS:PORT or [IPv6]:PORT")
-    if found[1]:
-        return Socket("inet6", host=str(IPv6Address(found[1])), port=int(found[3]))
-    return Socket("inet", host=str(IPv4Address(found[2])), port=int(found[3]))
+    if match[1]:
+        return Socket("inet6", host=str(IPv6Address(match[1])), port=int(match[3]))
+    return Socket("inet", host=str(IPv4Address(match[2])), port=int(match[3]))
 
 
 def parse_nameserver(text: str) -> tuple[str, int]:
     """IP, IP:PORT or [IPv6]:PORT; ValueError otherwise."""
-    found = re.fullmatch(r"\[([0-9a-fA-F:.]+)\](?::(\d{1,5}))?|([0-9.]+)(?::(\d{1,5}))?|([0-9a-fA-F:.]+)", text)
-    if not found:
+    match = re.fullmatch(r"\[([0-9a-fA-F:.]+)\](?::(\d{1,5}))?|([0-9.]+)(?::(\d{1,5}))?|([0-9a-fA-F:.]+)", text)
+    if not match:
         raise ValueError(f"{text!r} is not IP, IP:PORT or [IPv6]:PORT")
-    address = found[1] or found[3] or found[5]
-    port = int(found[2] or found[4] or 53)
+    address = match[1] or match[3] or match[5]
+    port = int(match[2] or match[4] or 53)
     if not 0 < port < 65_536:
         raise ValueError(f"{text!r}: port out of range")
     return str(ip_address(address)), port

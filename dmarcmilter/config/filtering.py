@@ -1,4 +1,4 @@
-"""Sections of the conf file that say how mail is judged and answered."""
+"""Sections of the conf file about how mail is evaluated and answered."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,7 +20,7 @@ from dmarcmilter.policy.types import (
 )
 
 MAX_DOMAINS_SHOWN = 3
-"""Domains of a rollout that a log line or the service's status names; of more, only their number is told."""
+"""Domains of a rollout that a log line or the service's status names; of further ones it has the number."""
 
 
 class Pct(StrEnum):
@@ -46,7 +46,7 @@ class Milter:
 
 
 IGNORED = "ignored"
-"""In [identity] trusted_networks: all of [ignore] networks."""
+"""The word in [identity] trusted_networks that stands for all of [ignore] networks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Identity:
     trusted_networks: tuple[str, ...] = (IGNORED,)
 
     def trusted(self, ignored: tuple[IPv4Network | IPv6Network, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
-        """Whose results in our name stand; `ignored`: [ignore] networks."""
+        """Networks whose Authentication-Results in our name are kept; `ignored`: [ignore] networks."""
         own = tuple(ip_network(text, strict=False) for text in self.trusted_networks if text != IGNORED)
         return own + ignored if IGNORED in self.trusted_networks else own
 
@@ -81,7 +81,7 @@ class Dns:
     cache_megabytes: int = 16
 
     def servers(self) -> tuple[tuple[str, int], ...]:
-        """(address, port); empty: the system's."""
+        """Name servers as (address, port); empty: the system's."""
         return tuple(parse_nameserver(text) for text in self.nameservers)
 
 
@@ -110,7 +110,7 @@ class Policy:
     sampling_key: str = "/var/lib/dmarcmilter/sampling.key"
 
     def in_force(self) -> str:
-        """Mode and rollout in a few words, for the log, the service manager and `config check`."""
+        """Mode and rollout in a few words, for the log, the status of the service and `config check`."""
         if self.mode is Mode.MONITOR:
             return "monitor (no policy is enforced)"
         share = f" for {self.rollout_percent} % of messages" if self.rollout_percent < EVERY_MESSAGE else ""
@@ -130,10 +130,10 @@ class Quarantine:
 
 
 class DeferClass(StrEnum):
-    """What a temperror of one class leads to."""
+    """What to do on a temperror of one class."""
 
     AS_DMARC = ""
-    """As [dmarc] temperror."""
+    """The same as [dmarc] temperror."""
     ACCEPT = "accept"
     TEMPFAIL = "tempfail"
 

@@ -1,4 +1,4 @@
-"""What [reports] in the conf file must be; what only matters when reports are on is only asked for then."""
+"""Validation of [reports] and [reports.failure]. Keys that only enabled reports need are required only then."""
 
 import re
 from ipaddress import ip_address
@@ -9,28 +9,30 @@ from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import is_within
 
 MAX_TEXT = 255
+"""Longest org_name and contact, in characters."""
 SMALLEST_MESSAGE = 10_000
+"""Smallest max_message_bytes allowed, in bytes."""
 _LIMITS = ("max_per_hour", "max_per_domain")
 _LIMITS_OF_AGGREGATE = (*_LIMITS, "max_per_organization")
 
 
 def parse_relay(text: str) -> tuple[str, int]:
     """`HOST:PORT`, `HOST` or `[IPv6]:PORT`; ValueError otherwise."""
-    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.-]+))(?::(\d{1,5}))?", text)
-    port = int(found[3] or 25) if found else 0
-    if not found or not 0 < port < 65_536:
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.-]+))(?::(\d{1,5}))?", text)
+    port = int(match[3] or 25) if match else 0
+    if not match or not 0 < port < 65_536:
         raise ValueError(f"{text!r} is not HOST:PORT")
-    return found[1] or found[2], port
+    return match[1] or match[2], port
 
 
 def problem(reports: Reports) -> str:
-    """The first thing that is wrong, as `key: what`; empty: nothing."""
+    """The first problem, as `key: problem`; empty: none."""
     wanted = reports.enabled or reports.failure.enabled
     return _wrong_value(reports) or (_missing(reports) if wanted else "")
 
 
 def failure_problem(failure: FailureReports) -> str:
-    """The same of [reports.failure]."""
+    """The first problem of [reports.failure]; empty: none."""
     return next((f"{key}: at least 1" for key in _LIMITS if getattr(failure, key) < 1), "")
 
 
@@ -69,7 +71,7 @@ def _wrong_relay(reports: Reports) -> str:
     except ValueError as error:
         return f"relay: {error}"
     if reports.relay_username and not _is_here(host) and reports.starttls is not StartTls.REQUIRED:
-        return 'starttls: "required" with relay_username, or whoever is on the way to the relay has the password'
+        return 'starttls: "required" with relay_username, or the password can be read on its way to the relay'
     return ""
 
 

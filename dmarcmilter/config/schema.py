@@ -1,6 +1,6 @@
 """The schema of the conf file: one frozen dataclass a section, every key with its default.
 
-`conf/dmarcmilter.toml` explains each key. config.py reads, validation.py checks what types alone do not say.
+`conf/dmarcmilter.toml` explains each key. `load` reads the file, `validation` checks what types cannot express.
 """
 
 from dataclasses import dataclass, field

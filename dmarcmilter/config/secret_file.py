@@ -1,6 +1,6 @@
-"""A secret in a file, made at the first start.
+"""A secret key in a file, created at the first start.
 
-Several servers for the same mail should have the same file, so that the same is the same everywhere.
+Several servers for the same mail should have the same file, so that draws and hashes agree.
 """
 
 import logging
@@ -11,20 +11,24 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 KEY_BYTES = 32
+"""Bytes of a new key, and the fewest that an existing one must have."""
 
 
 def secret(path: Path, *, keep: bool, without: str) -> bytes:
-    """Read, or made and kept. `without`: what it means to have none that lasts, for the log."""
+    """The key in the file, or a new one, which is written to it if `keep`.
+
+    `without`: for the log, what happens when the key does not last.
+    """
     fresh = secrets.token_bytes(KEY_BYTES)
     try:
         key = path.read_bytes()
         if len(key) >= KEY_BYTES:
             return key
-        log.warning("%s: too short to be a key; a new one is made", path)
+        log.warning("%s: too short to be a key; a new one is created", path)
     except FileNotFoundError:
         pass
     except OSError as error:
-        # It may be the key of the other servers: not readable is not absent, and it is not replaced.
+        # A file that cannot be read may hold the key that other servers use, so it is not replaced.
         log.warning("%s: %s; %s", path, error.strerror, without)
         return fresh
     if keep:

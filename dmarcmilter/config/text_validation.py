@@ -1,4 +1,4 @@
-"""What is written to clients and into mail: the texts of [policy] and the keys of [quarantine]."""
+"""Validation of texts that are sent to clients or written into mail: texts of [policy], keys of [quarantine]."""
 
 import re
 
@@ -8,24 +8,25 @@ from dmarcmilter.policy.types import QuarantineAction
 from dmarcmilter.response.reply import MAX_QUEUE_ID, MAX_REPLY, SEE
 
 PLACEHOLDERS = ("domain", "policy_domain", "queue_id", "reason", "info_url")
-OF_THE_PAGE = ("domain", "policy_domain", "queue_id")
+PAGE_PLACEHOLDERS = ("domain", "policy_domain", "queue_id")
 TEXTS = ("reject_text", "author_text", "defer_text")
 MAX_TEXT = 300
+"""Longest text of a reply, in characters, before placeholders are filled in."""
 MAX_TAG = 44
 """Bytes of the subject tag: with a space they fit into one encoded-word of 75 characters (RFC 2047 2)."""
 MAX_VALUE = 200
-"""Octets of the mark's value."""
+"""Longest value of the quarantine header field, in characters."""
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _LOCAL_PART = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")
 
 
 def problem(policy: Policy, quarantine: Quarantine) -> str:
-    """In one sentence that begins with the key; empty: all is well."""
-    found = [_of_text(key, getattr(policy, key), policy.info_url) for key in TEXTS]
-    found += [_of_page(policy.info_url), _of_mark(quarantine), _of_tag(quarantine.subject_tag)]
-    found.append(_of_mailbox(quarantine.mailbox, policy.quarantine_action))
-    return next(filter(None, found), "")
+    """The first problem, in one sentence that begins with the key; empty: none."""
+    problems = [_of_text(key, getattr(policy, key), policy.info_url) for key in TEXTS]
+    problems += [_of_page(policy.info_url), _of_mark(quarantine), _of_tag(quarantine.subject_tag)]
+    problems.append(_of_mailbox(quarantine.mailbox, policy.quarantine_action))
+    return next(filter(None, problems), "")
 
 
 def _of_text(key: str, text: str, info_url: str) -> str:
@@ -39,7 +40,7 @@ def _of_text(key: str, text: str, info_url: str) -> str:
 
 
 def _of_page(info_url: str) -> str:
-    wrong = _of_line(info_url, OF_THE_PAGE)
+    wrong = _of_line(info_url, PAGE_PLACEHOLDERS)
     if not wrong and " " in info_url:
         wrong = "no spaces"
     return f"[policy] info_url: {wrong}" if wrong else ""
@@ -59,7 +60,7 @@ def _of_mark(quarantine: Quarantine) -> str:
     if not re.fullmatch(r"X-[A-Za-z0-9-]{1,60}", name):
         return f"[quarantine] header_name: {name!r} is not X- with letters, digits and hyphens"
     if name.lower().startswith("x-spam"):
-        # Whoever mistakes these for free names would have the spam filter's own marks removed by us.
+        # With such a name this filter would remove the marks of the spam filter.
         return "[quarantine] header_name: X-Spam fields are a spam filter's; incoming fields of this name are removed"
     if not (value.isascii() and value.isprintable() and value.strip() == value and 0 < len(value) <= MAX_VALUE):
         return f"[quarantine] header_value: 1 to {MAX_VALUE} characters of printable ASCII, no space around them"
@@ -67,18 +68,18 @@ def _of_mark(quarantine: Quarantine) -> str:
 
 
 def _of_tag(tag: str) -> str:
-    """Not what could pass for an encoded-word, and no characters that turn the direction of the subject after it."""
+    """The tag must not look like an encoded-word or contain characters that reverse the direction of the subject."""
     if not (tag.isprintable() and tag and tag.strip() == tag):
         return "[quarantine] subject_tag: printable characters, no space around them"
     if "=?" in tag:
         return "[quarantine] subject_tag: write it as text; it is encoded where that is needed"
     if len(tag.encode()) > MAX_TAG:
-        return f"[quarantine] subject_tag: at most {MAX_TAG} octets of UTF-8"
+        return f"[quarantine] subject_tag: at most {MAX_TAG} bytes of UTF-8"
     return ""
 
 
-def _of_mailbox(mailbox: str, way: QuarantineAction) -> str:
-    if not mailbox and way is QuarantineAction.REDIRECT:
+def _of_mailbox(mailbox: str, method: QuarantineAction) -> str:
+    if not mailbox and method is QuarantineAction.REDIRECT:
         return '[quarantine] mailbox: quarantine_action = "redirect" needs the address of the quarantine mailbox'
     local, _, domain = mailbox.rpartition("@")
     if mailbox and not (_LOCAL_PART.fullmatch(local) and domains.parse(domain)):

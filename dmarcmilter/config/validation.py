@@ -1,4 +1,4 @@
-"""What types alone do not say of the conf file: ranges, names, texts. One sentence for the administrator each."""
+"""Validation of values beyond their types: ranges, names, texts. Each error is one sentence for the administrator."""
 
 import re
 from ipaddress import ip_network
@@ -12,11 +12,11 @@ from dmarcmilter.mail import domain as domains
 
 
 class UnusableError(ValueError):
-    """A value that cannot be used; the text names the key."""
+    """A value that cannot be used; the text names its key."""
 
 
 def check(config: Config) -> None:
-    """What types alone do not say."""
+    """Raise UnusableError for the first value that cannot be used."""
     _parsed(parse_socket, config.milter.socket, "[milter] socket")
     _require(
         re.fullmatch(r"0?[0-7]{3}", config.milter.socket_mode),
@@ -67,7 +67,7 @@ def _check_listen(config: Config) -> None:
 
 def _check_databases(config: Config) -> None:
     for where, url in (("[history]", config.history.database), ("[recipients]", config.recipients.database)):
-        # What stands behind the first would be taken for the server's name, and be told in errors.
+        # The text after the first @ would be taken for the host, and would appear in errors.
         _require(not has_open_at_sign(url), f"{where} database: an @ in a password is written %40")
 
 
@@ -81,7 +81,7 @@ def _check_names(config: Config) -> None:
 
 
 def _check_seal(seal: Seal) -> None:
-    """All of it or nothing: half a section would be a site that believes it seals."""
+    """Require all keys or none: with half of them an operator would think that mail is sealed."""
     where = "[arc.seal]"
     if not seal.domain:
         for key in ("selector", "key_file", "recipients"):
@@ -99,13 +99,16 @@ def _check_seal(seal: Seal) -> None:
 def _check_recipients(recipients: Recipients) -> None:
     where = "[recipients]"
     _require(bool(recipients.database) == bool(recipients.query), f"{where} query: it and database go together")
-    _require(":address" in recipients.query or not recipients.query, f"{where} query: without :address it asks nothing")
+    _require(
+        ":address" in recipients.query or not recipients.query,
+        f"{where} query: without :address it selects nothing",
+    )
     _require(0 < recipients.timeout <= 10, f"{where} timeout: seconds, above 0, at most 10")
     _require(0 <= recipients.cache_seconds <= 86_400, f"{where} cache_seconds: not negative, at most a day")
 
 
 def _check_rules(config: Config) -> None:
-    """The operator's choices about whose mail is treated how."""
+    """Check rollout, forwarders, mailing lists and override entries."""
     _require(0 <= config.policy.rollout_percent <= 100, "[policy] rollout_percent: 0 to 100")
     for text in config.forwarders.networks:
         _parsed(ip_network, text, "[forwarders] networks", strict=False)

@@ -1,7 +1,9 @@
-"""The Public Suffix List: Organizational Domains of RFC 7489 3.2, and the guard of the tree walk.
+"""The public suffix list: Organizational Domains of RFC 7489 3.2, and the guard of the tree walk.
 
-publicsuffix2 parses the rules. The lookup is ours: its own takes every name on the way to a rule for a rule,
-and knows no `*` default (https://publicsuffix.org/list/, algorithm).
+There is one lookup, `Rules.suffix_length`, fed by the newest list found: one kept fresh by the operator, the system's,
+or the one in the package publicsuffixlist. The list in publicsuffix2, of 2019, is the fallback. publicsuffix2 also
+parses the rules; its own lookup is not used, because it treats every name above a rule as a rule and lacks the `*`
+default (https://publicsuffix.org/list/, algorithm).
 """
 
 import re
@@ -18,14 +20,16 @@ import publicsuffixlist
 from dmarcmilter.mail.domain import Domain, labels
 
 KEPT_FRESH = "/var/lib/dmarcmilter/public_suffix_list.dat"
+"""Where the operator may put a newer list than the system's."""
 OF_THE_SYSTEM = "/usr/share/publicsuffix/public_suffix_list.dat"
+"""The list of the distribution's package publicsuffix."""
 
 MAX_FILE = 8 * 1024 * 1024
-"""Octets; the list has a third of a million."""
+"""Largest list accepted, in bytes; the real one has about 330,000. A larger file is not used."""
 MIN_RULES = 5000
-"""In a list that was found and not named by the operator: a truncated download must not be taken. It has 10,000."""
+"""Fewest rules of a list that the operator did not name: a truncated download is not used. The real one has 10,000."""
 MIN_RULES_NAMED = 1
-"""In a list named by the operator, who may have reason for a small one."""
+"""Fewest rules of a list that the operator named, who may want a small one."""
 
 _RULE = re.compile(r"(?:\*\.|!)?[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){0,40}")
 _VERSION = re.compile(r"//[ \t]*VERSION:[ \t]*(\d{4}-\d{2}-\d{2})")
@@ -33,14 +37,16 @@ _VERSION_LINES = 50
 
 
 class SuffixListError(Exception):
-    """A list that cannot be used; the message is for the operator."""
+    """A list that cannot be used; the text is for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
+    """The rules of a list, by kind, and the lookup in them."""
+
     exact: frozenset[str]
     wildcards: frozenset[str]
-    """What follows the `*.`"""
+    """Wildcard rules, without the `*.`."""
     exceptions: frozenset[str]
 
     @classmethod
@@ -60,7 +66,7 @@ class Rules:
         return len(self.exact) + len(self.wildcards) + len(self.exceptions)
 
     def suffix_length(self, parts: list[str]) -> int:
-        """Labels of the public suffix: an exception, else the longest rule, else `*`, the last label."""
+        """Number of labels of the public suffix: by an exception, else the longest rule, else `*`, the last label."""
         for start in range(len(parts)):
             name = ".".join(parts[start:])
             if name in self.exceptions:
@@ -72,18 +78,20 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Suffixes:
+    """A public suffix list in use."""
+
     source: str
-    """The file."""
+    """Path of the file."""
     version: str
-    """Its date (year-month-day); empty: unknown."""
+    """Date of the list (year-month-day); empty: unknown."""
     skipped: tuple[str, ...]
-    """Files that were found and could not be used, with the reason; lines that are no rules."""
+    """Files that could not be used, with the reason, and the number of lines that are not rules."""
     all_rules: Rules
     icann_rules: Rules
 
     @classmethod
     def load(cls, path: str = "") -> Self:
-        """The list of that file, or of the newest file found; SuffixListError when there is none to be had."""
+        """The list in this file, or in the newest file found; SuffixListError if none can be used."""
         if path:
             return cls._read(Path(path), at_least=MIN_RULES_NAMED, skipped=())
         beside = Path(publicsuffixlist.__file__).with_name("public_suffix_list.dat")
@@ -94,7 +102,7 @@ class Suffixes:
                 return cls._read(file, at_least=MIN_RULES, skipped=skipped)
             except SuffixListError as error:
                 skipped = (*skipped, str(error))
-        # Of 2019, and its file date is that of the installation: better than no list, no more.
+        # From 2019, and its file date is that of the installation: only better than no list.
         return cls._read(Path(publicsuffix2.PSL_FILE), at_least=MIN_RULES, skipped=skipped, dated=False)
 
     @classmethod
@@ -105,7 +113,7 @@ class Suffixes:
         except OSError as error:
             raise SuffixListError(f"public suffix list {file}: {error.strerror or error}") from error
         if len(raw) > MAX_FILE:
-            raise SuffixListError(f"public suffix list {file}: larger than {MAX_FILE} octets")
+            raise SuffixListError(f"public suffix list {file}: larger than {MAX_FILE} bytes")
         suffixes = cls.of_text(raw.decode("utf-8", "replace"), source=str(file), skipped=skipped)
         count = suffixes.all_rules.count
         if count < at_least:
@@ -117,7 +125,7 @@ class Suffixes:
         """The rules of a list in the format of https://publicsuffix.org/list/."""
         icann, private, unread = _sections(text)
         if unread:
-            skipped = (*skipped, f"public suffix list {source}: {unread} lines that are no rules were left out")
+            skipped = (*skipped, f"public suffix list {source}: {unread} lines are not rules and were skipped")
         icann = publicsuffix2.PublicSuffixList(icann).tlds
         private = publicsuffix2.PublicSuffixList(private).tlds
         return cls(
@@ -129,28 +137,28 @@ class Suffixes:
         )
 
     def organizational_domain(self, domain: Domain) -> Domain | None:
-        """The public suffix and one label more (RFC 7489 3.2); None: the name is itself a public suffix."""
+        """The public suffix and one more label (RFC 7489 3.2); None: the name is itself a public suffix."""
         parts = labels(domain)
         length = self.all_rules.suffix_length(parts) + 1
         return Domain(".".join(parts[-length:])) if len(parts) >= length else None
 
     def registered_domain(self, domain: Domain) -> Domain | None:
-        """The same by the ICANN section alone: what its owner has registered, private suffixes included."""
+        """The same by the ICANN section alone: the name that its owner registered, be it a private suffix."""
         parts = labels(domain)
         length = self.icann_rules.suffix_length(parts) + 1
         return Domain(".".join(parts[-length:])) if len(parts) >= length else None
 
     def is_icann_suffix(self, domain: Domain) -> bool:
-        """Whether strangers register below it: ICANN section, or a top-level label that no rule lists.
+        """Whether unrelated owners register names below it: ICANN section, or a top-level label without a rule.
 
-        The parent of a wildcard rule (`ck` of `*.ck`) counts too: what is registered lies below it.
+        The parent of a wildcard rule (`ck` of `*.ck`) counts too: registered names lie below it.
         """
         parts = labels(domain)
         return domain in self.icann_rules.wildcards or self.icann_rules.suffix_length(parts) == len(parts)
 
 
 def _is_there(file: Path) -> bool:
-    """A folder that may not be entered (the service's own, for other users) holds nothing for us."""
+    """Whether the file exists; a file in a folder that this user may not enter counts as missing."""
     try:
         return file.is_file()
     except OSError:
@@ -158,19 +166,19 @@ def _is_there(file: Path) -> bool:
 
 
 def _date_of_file(file: Path) -> str:
-    """As sortable text: the VERSION line of the list, else the time of the file."""
+    """Date as sortable text: from the VERSION line of the list, else the time of the file."""
     try:
         with file.open(encoding="utf-8", errors="replace") as lines:
             head = list(islice(lines, _VERSION_LINES))
         changed = file.stat().st_mtime
     except OSError:
         return ""
-    found = next(filter(None, map(_VERSION.match, head)), None)
-    return found[1] if found else datetime.fromtimestamp(changed, UTC).strftime("%Y-%m-%d")
+    version = next(filter(None, map(_VERSION.match, head)), None)
+    return version[1] if version else datetime.fromtimestamp(changed, UTC).strftime("%Y-%m-%d")
 
 
 def _sections(text: str) -> tuple[list[str], list[str], int]:
-    """ICANN rules, private rules, and how many lines are neither. Outside the PRIVATE markers all is ICANN."""
+    """ICANN rules (all outside the PRIVATE markers), private rules, and the number of lines that are no rule."""
     icann: list[str] = []
     private: list[str] = []
     unread = 0
@@ -194,7 +202,7 @@ def _sections(text: str) -> tuple[list[str], list[str], int]:
 
 
 def _to_ascii(word: str) -> str | None:
-    """A rule in A-labels, or None. The list's own U-labels are the same in IDNA 2003 and 2008."""
+    """A rule in A-labels; None: not a rule. The list's U-labels are the same in IDNA 2003 and 2008."""
     try:
         rule = word.lower() if word.isascii() else word.encode("idna").decode("ascii")
     except UnicodeError:
