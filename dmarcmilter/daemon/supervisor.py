@@ -26,7 +26,7 @@ from dmarcmilter.daemon.metrics_process import Exporting
 from dmarcmilter.daemon.watchdog import LifeSigns
 from dmarcmilter.metrics.board import SUPERVISOR, Board, Row
 from dmarcmilter.metrics.families import Ended, Reloaded
-from dmarcmilter.metrics.supervisor_metrics import Supervised
+from dmarcmilter.metrics.supervisor_metrics import SupervisorMetrics
 from dmarcmilter.receiver import Receiver, build
 
 log = logging.getLogger(__name__)
@@ -54,12 +54,12 @@ class Supervisor:
     children: dict[int, Child] = field(default_factory=dict)
     restart_at: list[float] = field(default_factory=list)
     board: Board = field(default_factory=Board)
-    supervised: Supervised = field(init=False)
+    supervised: SupervisorMetrics = field(init=False)
     signs: LifeSigns = field(init=False)
     exporting: Exporting = field(init=False)
 
     def __post_init__(self) -> None:
-        self.supervised = Supervised(self.board.row(SUPERVISOR))
+        self.supervised = SupervisorMetrics(self.board.row(SUPERVISOR))
         self.signs = LifeSigns(self.board)
         self.exporting = Exporting(self.board, SIGNALS, self.listener.disown)
 

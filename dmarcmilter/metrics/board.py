@@ -1,8 +1,8 @@
-"""Numbers in memory that supervisor, workers and exporter share: no files, and nothing is lost with a worker.
+"""The board: counters in memory that supervisor, workers and exporter share, without files.
 
-The supervisor makes the board before it forks. Each worker writes to a row of its own; who takes the row over after it
-goes on where it stopped, so sums never go backwards: not by a death, not by a reload. An aligned word of 64 bits is
-written at once, so a worker may be killed at any instruction.
+The supervisor makes the board before it forks. Each worker writes to a row of its own. The next worker that takes the
+row goes on counting from its values, so sums never decrease when a worker dies or the conf is reloaded. An aligned
+64-bit word is written at once, so a worker may be killed at any instruction.
 """
 
 import mmap
@@ -14,10 +14,12 @@ from typing import Final
 from dmarcmilter.metrics.families import FAMILIES, WORDS, Kind, place
 
 ROWS: Final = 1600
-"""The supervisor's and the workers' of three generations at most (512 each). Pages nobody writes to take no memory."""
+"""Rows: one for the supervisor, and for three generations of workers (512 each). Pages not written take no memory.
+
+Further workers share the last row, and counts may be lost."""
 SUPERVISOR: Final = 0
 HEAD: Final = 3
-"""Words at the start of a row that tell of the worker itself."""
+"""Words at the start of a row for the worker itself: process id, heartbeat, state."""
 ROW_WORDS: Final = HEAD + WORDS
 WORD_BYTES: Final = 8
 MAX_WORD: Final = 2**64 - 1
@@ -30,21 +32,21 @@ class State(IntEnum):
     NONE = 0
     SERVING = 1
     LEAVING = 2
-    """It finishes what it has, and takes no new connection."""
+    """The worker finishes its messages and accepts no new connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """Of one worker's life."""
+    """The last heartbeat of one worker."""
 
     pid: int
     state: State
     age: float
-    """Seconds since it gave it."""
+    """Seconds since it was written."""
 
 
 class Row:
-    """What one process writes. Not locked: each word has one writer at a time, see tally.py."""
+    """The counters that one process writes. There is no lock: each word has one writer at a time (worker_metrics)."""
 
     __slots__ = ("_head", "words")
 
@@ -53,7 +55,7 @@ class Row:
         self.words = memory[HEAD:]
 
     def add(self, place: int, amount: int = 1) -> None:
-        """Never raises: a sum that no longer fits would be a metric's end, not a message's."""
+        """Add to a counter. Wraps at 64 bits instead of raising, so that a counter cannot fail a message."""
         self.words[place] = (self.words[place] + amount) & MAX_WORD
 
     def set(self, place: int, value: int) -> None:
@@ -64,19 +66,19 @@ class Row:
         self.beat(State.SERVING)
 
     def beat(self, state: State) -> None:
-        """A sign of life. The clock counts from the start of the machine, the same in all processes."""
+        """Write a heartbeat: the monotonic clock, which is the same in all processes, and the state."""
         self._head[_BEAT] = time.monotonic_ns() // 1_000_000
         self._head[_STATE] = state
 
     def end(self) -> None:
-        """Its worker is dead. Counters stay, gauges do not."""
+        """Clear the row of a dead worker: gauges become 0, counters stay."""
         for word in range(HEAD):
             self._head[word] = 0
         for gauge in _GAUGES:
             self.words[gauge] = 0
 
     def sign(self) -> Sign | None:
-        """None: no worker has this row."""
+        """Read the heartbeat; None: no worker has this row."""
         pid, beat, state = self._head[:HEAD]
         if not pid:
             return None
@@ -84,31 +86,31 @@ class Row:
 
 
 def lone_row() -> Row:
-    """For one process that shares it with nobody."""
+    """A row that is not shared, for a process without a board."""
     return Row(memoryview(bytearray(ROW_WORDS * WORD_BYTES)).cast("Q"))
 
 
 class Board:
-    """All rows. The supervisor gives them out; only it may."""
+    """All rows. Only the supervisor takes and gives back rows."""
 
     def __init__(self) -> None:
         memory = memoryview(mmap.mmap(-1, (1 + ROWS * ROW_WORDS) * WORD_BYTES)).cast("Q")
         self._highest = memory[:1]
-        """The highest row that was ever taken: shared too, for the exporter."""
+        """The highest row number ever taken; shared, because the exporter needs it."""
         self._words = memory[1:]
         self._free = list(range(ROWS - 1, SUPERVISOR, -1))
 
     def take(self) -> int:
-        """The number of a row for a new worker.
+        """Take a row for a new worker; return its number.
 
-        With more workers than rows, some of them share the last one: counts may then be lost, mail is not.
+        With more workers than rows several share the last one: counts may be lost then, mail is not.
         """
         number = self._free.pop() if self._free else ROWS - 1
         self._highest[0] = max(self._highest[0], number)
         return number
 
     def give_back(self, number: int) -> None:
-        """After the death of its worker. It is the next to be taken, so few rows are ever in use."""
+        """Give back the row of a dead worker. It is taken next, so few rows are ever in use."""
         self.row(number).end()
         if number not in self._free:
             self._free.append(number)
@@ -118,13 +120,13 @@ class Board:
         return Row(self._words[start : start + ROW_WORDS])
 
     def totals(self) -> list[int]:
-        """Each word, summed over all rows that were ever used."""
+        """Sum each word over all rows that were ever used."""
         sums = [0] * WORDS
         for number in range(1 + self._highest[0]):
             sums = [mine + theirs for mine, theirs in zip(sums, self.row(number).words, strict=True)]
         return sums
 
     def signs(self) -> list[Sign]:
-        """Of all workers that live, or did so until a moment ago."""
-        found = (self.row(number).sign() for number in range(1, 1 + self._highest[0]))
-        return [sign for sign in found if sign is not None]
+        """Heartbeats of all workers that live, or died a moment ago."""
+        signs = (self.row(number).sign() for number in range(1, 1 + self._highest[0]))
+        return [sign for sign in signs if sign is not None]

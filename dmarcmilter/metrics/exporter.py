@@ -1,7 +1,7 @@
-"""The process that answers Prometheus: GET /metrics, and GET /healthz for machines and `dmarcmilter health`.
+"""The process of the HTTP endpoint: GET /metrics for Prometheus, GET /healthz for load balancers and `health`.
 
-A process of its own, so that nothing that comes over HTTP can reach the supervisor or a worker. It reads one request
-of bounded size, within a bounded time, answers and closes; it holds a bounded number of connections.
+It is a separate process, so that HTTP cannot reach the supervisor or a worker. It reads one request a connection,
+answers and closes; size of the request, time and number of connections are limited.
 """
 
 import asyncio
@@ -26,19 +26,19 @@ from dmarcmilter.metrics.exposition import CONTENT_TYPE_LATEST, Exposition, live
 log = logging.getLogger(__name__)
 
 MAX_REQUEST: Final = 16_384
-"""Octets of a request's head; Prometheus sends 300."""
+"""Largest head of a request, in bytes (Prometheus sends 300); a larger one is answered 431."""
 DEADLINE: Final = 3.0
-"""Seconds from the connection to its end, however slow the peer is in either direction."""
+"""Seconds for one connection from accept to close; a slower one is closed."""
 MAX_CONNECTIONS: Final = 32
-"""At once; who comes then is closed without an answer."""
+"""Open connections; further ones are closed without an answer."""
 SOCKET_MODE: Final = 0o660
-"""Of a unix socket: for the filter's own group."""
+"""Mode of a unix socket: accessible to the filter's group."""
 
 Answer = tuple[HTTPStatus, str, bytes]
 
 
 def run(config: Config, board: Board) -> None:
-    """Serve until killed. Called in a freshly forked process."""
+    """Serve until killed. Called in a newly forked process."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -50,14 +50,14 @@ def run(config: Config, board: Board) -> None:
 
 
 class Pages:
-    """What can be asked for."""
+    """The pages of the endpoint."""
 
     def __init__(self, board: Board, exposition: Exposition) -> None:
         self._board = board
         self._exposition = exposition
 
     def answer(self, request: bytes) -> Answer:
-        """To the first line of a request, the only one that matters."""
+        """Answer the first line of a request; header fields do not matter."""
         words = request.split(b"\r\n", 1)[0].split(b" ")
         if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
             return _refused(HTTPStatus.BAD_REQUEST)
@@ -99,7 +99,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 async def _listen(where: Socket, handler: Handler) -> asyncio.Server:
     if where.family != "unix":
         return await asyncio.start_server(handler, where.host, where.port, limit=MAX_REQUEST)
-    # Replaces what an exporter that was killed has left; mail does not depend on this socket, so nothing is locked.
+    # Replaces the socket that a killed exporter left. No lock is needed, because mail does not depend on this socket.
     _make_folder(Path(where.path).parent)
     before = os.umask(0o777 & ~SOCKET_MODE)
     try:
@@ -109,7 +109,7 @@ async def _listen(where: Socket, handler: Handler) -> asyncio.Server:
 
 
 def _make_folder(folder: Path) -> None:
-    """For others to enter, whatever our mask is."""
+    """Make the folder of the socket so that others may enter it, whatever the umask is."""
     before = os.umask(0o022)
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -150,6 +150,6 @@ async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
     writer.write(head.encode("ascii") + body)
     writer.write_eof()
     await writer.drain()
-    # What the peer still sends is read away: closing upon it would reset the connection before our answer is read.
+    # Read what the peer still sends: closing before that would reset the connection, and the answer could be lost.
     while await reader.read(MAX_REQUEST):
         pass

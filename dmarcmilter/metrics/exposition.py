@@ -1,4 +1,4 @@
-"""The board in Prometheus's text format. prometheus_client writes it; the numbers are ours."""
+"""The metrics in Prometheus's text format, written by prometheus_client from the numbers of the board."""
 
 import platform
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ __all__ = ["CONTENT_TYPE_LATEST", "Exposition", "liveliness"]
 
 
 class Exposition(Collector):
-    """All metrics as they are when somebody asks."""
+    """A collector that reads all metrics when the endpoint is queried."""
 
     def __init__(self, board: Board, journal: Callable[[], JournalState]) -> None:
         self._board = board
@@ -30,7 +30,7 @@ class Exposition(Collector):
         return generate_latest(self._registry)
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing: the registry would otherwise collect, just to learn the names."""
+        """Yield nothing; otherwise the registry would collect once to learn the names."""
         yield from ()
 
     def collect(self) -> Iterator[Metric]:
@@ -52,24 +52,24 @@ def _metric(family: Family, totals: list[int]) -> Metric:
     labels = [family.label] if family.label else None
     match family.kind:
         case Kind.COUNTER:
-            found: Metric = CounterMetricFamily(family.name, family.help, labels=labels)
+            metric: Metric = CounterMetricFamily(family.name, family.help, labels=labels)
         case Kind.GAUGE:
-            found = GaugeMetricFamily(family.name, family.help, labels=labels)
+            metric = GaugeMetricFamily(family.name, family.help, labels=labels)
         case Kind.HISTOGRAM:
-            found = HistogramMetricFamily(family.name, family.help, labels=labels)
+            metric = HistogramMetricFamily(family.name, family.help, labels=labels)
     for value in family.values:
         labelled = [value] if family.label else []
         start = place(family, value)
-        if isinstance(found, HistogramMetricFamily):
+        if isinstance(metric, HistogramMetricFamily):
             words = totals[start : start + family.width]
-            found.add_metric(labelled, _buckets(family, words), words[-1] / family.scale)
-        elif isinstance(found, CounterMetricFamily | GaugeMetricFamily):
-            found.add_metric(labelled, totals[start])
-    return found
+            metric.add_metric(labelled, _buckets(family, words), words[-1] / family.scale)
+        elif isinstance(metric, CounterMetricFamily | GaugeMetricFamily):
+            metric.add_metric(labelled, totals[start])
+    return metric
 
 
 def _buckets(family: Family, words: list[int]) -> list[tuple[str, float]]:
-    """Prometheus's buckets hold all that is not above their bound."""
+    """Buckets as Prometheus wants them: each counts all values up to its bound."""
     bounds = [*map(str, family.bounds), "+Inf"]
     return list(zip(bounds, map(float, accumulate(words[:-1])), strict=True))
 
@@ -80,18 +80,18 @@ def _processes(signs: list[Sign]) -> Iterator[Metric]:
         workers.add_metric([state], number)
     yield workers
     oldest = max((sign.age for sign in signs), default=0.0)
-    yield _gauge("worker_silence_seconds", "Seconds since the last sign of life of the most silent worker.", oldest)
+    yield _gauge("worker_silence_seconds", "Seconds since the oldest heartbeat of a worker.", oldest)
     resident = gauges.resident_bytes(sign.pid for sign in signs)
     yield _gauge("workers_resident_bytes", "Memory of all workers; shared pages count for each.", resident)
 
 
 def liveliness(signs: list[Sign]) -> dict[str, int]:
-    """Workers by what they do."""
+    """Number of workers in each state."""
     return {state.name.lower(): sum(sign.state is state for sign in signs) for state in (State.SERVING, State.LEAVING)}
 
 
 def _journal(state: JournalState) -> Iterator[Metric]:
-    """What is not known is left out: no number would be true."""
+    """Gauges of the journal; a value that is not known is left out."""
     known = (
         ("journal_unread_bytes", "Bytes of the journal that the ingest has not taken in.", state.unread),
         ("ingest_age_seconds", "Seconds since the ingest last looked at the journal.", state.ingest_age),

@@ -1,4 +1,4 @@
-"""The supervisor's row: what it alone knows. It counts from one thread, so nothing is locked."""
+"""Metrics that the supervisor counts in its row: restarts, reloads, the conf in force. One thread, so no lock."""
 
 import time
 from datetime import UTC, datetime
@@ -10,13 +10,13 @@ from dmarcmilter.metrics.families import Ended, Reloaded, place
 from dmarcmilter.policy.types import Mode
 
 
-class Supervised:
+class SupervisorMetrics:
     def __init__(self, row: Row) -> None:
         self._row = row
         row.set(place(f.STARTED), int(time.time()))
 
     def loaded(self, config: Config, *, workers: int, psl_date: str) -> None:
-        """A conf file is in force from now on."""
+        """Record that a conf file is in force from now on."""
         self._row.set(place(f.LOADED), int(time.time()))
         self._row.set(place(f.WANTED), workers)
         self._row.set(place(f.ENFORCING), config.policy.mode is Mode.ENFORCE)
@@ -30,7 +30,7 @@ class Supervised:
 
 
 def _timestamp(date: str) -> int:
-    """Of a date as the list has it; 0: unknown."""
+    """Seconds since 1970 of a date as the public suffix list has it; 0: unknown."""
     try:
         return int(datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
     except ValueError:
