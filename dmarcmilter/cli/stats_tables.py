@@ -66,13 +66,13 @@ def _results(statistics: Statistics) -> Table:
 
 def _lists(statistics: Statistics) -> Iterable[Table]:
     yield _top(
-        "Author Domains refused",
-        ("domain", "refused", "would"),
+        "Author Domains rejected",
+        ("domain", "rejected", "would"),
         [(row.domain, row.would, (row.refused, row.would)) for row in statistics.refused],
     )
     yield _top(
         "Fails DMARC, yet authenticated: forwarders and lists to look at",
-        ("authenticated as", "messages", "authors", "refused"),
+        ("authenticated as", "messages", "authors", "rejected"),
         [
             (row.domain, row.messages, (row.messages, row.author_domains, row.refused))
             for row in statistics.authenticated

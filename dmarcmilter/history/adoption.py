@@ -1,7 +1,7 @@
-"""The adoption survey: what the Author Domains of a period publish, counted by domain and by message.
+"""Adoption: what the Author Domains of a period publish, counted by domain and by message.
 
-DMARC record valid, faulty or absent, crossed with SPF record present or absent, gives the types A to F. Beside them:
-who receives the reports, who signs for whom, which faults records have, and where the two ways of discovery differ.
+A DMARC record that is valid, faulty or absent, and an SPF record that is present or absent, give the types A to F. Also
+counted: who receives the reports, who signs for whom, faults of records, and where the two discovery methods differ.
 """
 
 import json
@@ -22,10 +22,10 @@ from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain, is_within
 
 HARMLESS = frozenset({"pct", "ri", "rf"})
-"""Tags that RFC 9989 dropped: to have them is no fault of the record."""
+"""Tags that RFC 9989 dropped. They are not faults of a record."""
 KNOWN = frozenset({"v", "p", "sp", "np", "adkim", "aspf", "fo", "psd", "rua", "ruf", "t"})
 UNKNOWN_TAG = "unknown tag"
-"""To be ignored by all who read it (RFC 9989 4.8); counted, yet no reason to call the record faulty."""
+"""Receivers ignore unknown tags (RFC 9989 4.8): counted, but the record is not faulty because of one."""
 WHOLE_RECORD = "syntax"
 
 TYPES = {
@@ -46,28 +46,28 @@ TYPE_TEXTS = {
 }
 POLICIES = ("none", "quarantine", "reject")
 SIGNERS = ("unsigned", "failed", "third party", "self")
-"""By the best signature: none; none passes; one passes, of another organization; one of the author's own."""
+"""Best signature: none; none passes; one of another organization passes; one of the author's own passes."""
 DISCOVERIES = ("same", "differ", "unknown")
-"""Whether the two ways of discovery give the same; unknown also for outcomes of versions that did not compare."""
+"""Whether both discovery methods give the same. Unknown also for outcomes of versions that did not compare them."""
 OWN = "(own organization)"
-"""Reports go to the organization of the policy itself."""
+"""Reports go to the organization of the policy domain itself."""
 NOT_MAIL = "(not mailto:)"
 NO_DOMAIN = "(no domain)"
 
 DISCOVERY_TEXTS = {
-    "same": "both ways give the same",
-    "differ": "the ways differ",
+    "same": "both methods give the same",
+    "differ": "the methods differ",
     "unknown": "not known without more DNS queries",
 }
 
 MAX_NAMES = 50_000
-"""Names of one list kept in memory while counting. Beyond twice as many, those with the fewest domains are dropped."""
+"""Names of one list kept in memory while counting. At twice as many, those with the fewest domains are dropped."""
 MAX_SIGNERS = 1000
-"""Third-party organizations counted for one Author Domain; more are not counted."""
+"""Third-party organizations counted for one Author Domain. Further ones are not counted."""
 POLICIES_AT_ONCE = 1000
-"""Policy records read and classified at once."""
+"""Policy records read and classified by one query."""
 REMEMBERED = 100_000
-"""Domains whose organization is remembered."""
+"""Domains whose organization is kept in memory; beyond it the least recently used are looked up again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One day, week or month. A domain counts once in each step in which mail of it came."""
+    """One day, week or month. A domain counts once in each step in which it sent mail."""
 
     start: datetime
     domains: int
@@ -90,14 +90,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Differing:
-    """An Author Domain for which the two ways of discovery differ, with the values of its last kind of message."""
+    """An Author Domain for which the two discovery methods differ, with the values of its most recent verdict."""
 
     domain: str
     messages: int
     differs: str
-    """policy_domain, organizational_domain, result: those that differ."""
+    """Which of policy_domain, organizational_domain and result differ."""
     method: str
-    """The way in use: treewalk or psl."""
+    """The method in use: treewalk or psl."""
     policy_domain: str
     organizational_domain: str
     result: str
@@ -107,7 +107,7 @@ class Differing:
 
     @property
     def change(self) -> str:
-        """In one line: what the way in use gives, and what the other way gives."""
+        """The difference as one line: by the method in use / by the other."""
         values = (
             ("policy", self.policy_domain, self.other_policy_domain),
             ("organization", self.organizational_domain, self.other_organizational_domain),
@@ -118,38 +118,38 @@ class Differing:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Each message's Author Domain is asked for; mail whose policy DNS did not tell is left out."""
+    """What the Author Domains of a period publish. Mail whose policy lookup failed is left out."""
 
     domains: int
     messages: int
     types: tuple[Share, ...]
     policies: tuple[Share, ...]
-    """Of the domains with a record that counts: what it asks for."""
+    """Policies that the records ask for, over the domains with a record that counts."""
     addresses: tuple[Share, ...]
-    """Of the same: rua and ruf."""
+    """Use of rua and ruf, over the same domains."""
     signers: tuple[Share, ...]
     faults: tuple[Share, ...]
-    """By tag."""
+    """Faults of records, by tag."""
     fault_kinds: tuple[Share, ...] = ()
-    """By dmarc.faultkind.FaultKind."""
+    """Faults of records, by dmarc.record_faults.FaultKind."""
     reporting: tuple[Share, ...] = ()
-    """Domains that publish rua, ruf: what the shares of the vendors are of."""
+    """Domains that publish rua, and ruf: the whole that the shares of the vendors are part of."""
     rua_vendors: tuple[Share, ...] = ()
-    """By the Organizational Domain of the addresses."""
+    """Receivers of aggregate reports, by the Organizational Domain of the address."""
     ruf_vendors: tuple[Share, ...] = ()
     third_parties: tuple[Share, ...] = ()
-    """Organizations of signatures that pass and are not of the author's organization."""
+    """Organizations of passing signatures that are not the author's."""
     discoveries: tuple[Share, ...] = ()
     differing: tuple[Differing, ...] = ()
     steps: tuple[Step, ...] = ()
 
 
 FAULTY_RECORDS = '%"faulty_records":["%'
-"""In verdicts.detail: a key with something in its list. Text of the sender's cannot imitate it: JSON escapes quotes."""
+"""Matches verdicts.detail with a non-empty list of this key. A sender's text cannot imitate it: JSON escapes quotes."""
 COMPARED = '%"other_discovery":{"differs":[%'
 DIFFERS = '%"other_discovery":{"differs":["%'
 NO_RECORD = "no record that counts"
-"""Several at one name, or one that is no DMARC record by its first letters."""
+"""Several records at one name, or one that does not begin with v=DMARC1."""
 
 STEPS_TABLE_SQL = "CREATE TEMPORARY TABLE period_steps (moment BIGINT PRIMARY KEY, step INTEGER NOT NULL)"
 STEP_SQL = "INSERT INTO period_steps (moment, step) VALUES (:moment, :step)"
@@ -275,22 +275,22 @@ class _Organizations:
 
 
 UNKNOWN_KIND = "unknown"
-"""The outcome is of a version that did not record the kind."""
+"""Kind of a fault in outcomes of versions that did not record it."""
 PART_TEXTS: Mapping[str, Mapping[str, str]] = {
     "types": {name: f"{name}: {text}" for name, text in TYPE_TEXTS.items()},
     "fault_kinds": {**FAULT_TEXTS, UNKNOWN_KIND: "no record that counts, kind not recorded"},
     "discoveries": DISCOVERY_TEXTS,
 }
-"""What the names of shares in these parts of the survey mean, for people."""
+"""Labels for the names of shares in these parts."""
 SHARE_PARTS = (
     *("types", "policies", "addresses", "reporting", "rua_vendors", "ruf_vendors"),
     *("signers", "third_parties", "faults", "fault_kinds", "discoveries"),
 )
-"""The fields of Survey that hold shares."""
+"""Fields of Survey that hold shares."""
 
 
 def survey(connection: Connection, steps: Mapping[int, datetime], suffixes: Suffixes, *, top: int) -> Survey:
-    """Count the temporary table `period`. `steps` tells for each of its moments when the step that it is in starts."""
+    """Count the temporary table `period`. `steps` maps each of its moments to the start of its step."""
     organizations = _Organizations(suffixes)
     tables = (VERDICTS_TABLE_SQL, STEPS_TABLE_SQL, POLICIES_TABLE_SQL, VENDORS_TABLE_SQL)
     for statement in (*tables, VERDICTS_SQL, POLICIES_SQL):
@@ -470,7 +470,7 @@ def _kinds_recorded(detail: str) -> set[str]:
 
 
 def _count_signers(tallies: _Tallies, author: Domain, group: Iterable[Any], organizations: _Organizations) -> None:
-    """One Author Domain: its best signature, and the other organizations that signed for it."""
+    """Count one Author Domain: its best signature, and the other organizations that signed for it."""
     best_of_all = 0
     third_parties: Counter[str] = Counter()
     for _, signatures in groupby(group, key=lambda row: row.id):
@@ -490,7 +490,7 @@ def _count_signers(tallies: _Tallies, author: Domain, group: Iterable[Any], orga
 
 
 def _signer(row: Any, author: Domain, organizations: _Organizations) -> tuple[int, str]:
-    """Place in SIGNERS, and the organization of a signature that passes and is not of the author's organization."""
+    """Index in SIGNERS, and the organization of a passing signature that is not the author's."""
     if row.result is None:
         return 0, ""
     if row.result != "pass" or row.domain is None:

@@ -1,6 +1,6 @@
-"""How far the ingest is, left beside the journal for who watches it: no database is asked for that.
+"""The progress of the ingest, in a file beside the journal, so that monitoring needs no database.
 
-The store alone decides what has been taken in. This file only tells of it, and may be deleted at any time.
+Only the database decides what has been read. This file may be deleted at any time.
 """
 
 import json
@@ -12,39 +12,39 @@ from typing import Final
 from dmarcmilter.history import journal_files
 
 NAME: Final = "ingest.progress"
-MAX_OCTETS: Final = 4096
-"""Of the file, which has about 60."""
+MAX_BYTES: Final = 4096
+"""Bytes read of the file, which has about 60."""
 EVERY_SECONDS: Final = 10.0
-"""Between two writings when nothing new was taken in."""
+"""Seconds between two writes when nothing new was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
     time: float
-    """When the ingest last looked, by the clock."""
+    """When the ingest last read the journal, in seconds since 1970."""
     octets: int
-    """Of the journal's files, in the store."""
+    """Bytes of the journal files that are in the database."""
 
 
 def write(directory: Path, reached: Reached) -> None:
-    """OSError when the directory is not ours to write to."""
+    """Write the file. OSError if the directory cannot be written to."""
     draft = directory / f".{NAME}.{os.getpid()}"
     draft.write_text(json.dumps({"time": reached.time, "octets": reached.octets}), encoding="ascii")
     draft.rename(directory / NAME)
 
 
 def read(directory: Path) -> Reached | None:
-    """None: the ingest has never run here, or what stands there is not ours."""
+    """Read the file; None if the ingest has never run here, or the file is not readable as one of ours."""
     try:
         with (directory / NAME).open("rb") as file:
-            found = json.loads(file.read(MAX_OCTETS))
-        return Reached(float(found["time"]), int(found["octets"]))
+            values = json.loads(file.read(MAX_BYTES))
+        return Reached(float(values["time"]), int(values["octets"]))
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 
 def written(directory: Path) -> int:
-    """Octets of all journal files; a file that goes away meanwhile has none."""
+    """Bytes of all journal files. A file that is deleted meanwhile counts as empty."""
     return sum(map(_size, journal_files.listed(directory)))
 
 

@@ -1,4 +1,4 @@
-"""How SQLite and PostgreSQL are connected to, and how SQLite's transactions begin."""
+"""Connections to SQLite and PostgreSQL, and how SQLite's transactions begin."""
 
 import os
 import sqlite3
@@ -10,24 +10,24 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 SQLITE_WAIT_MILLISECONDS = 30_000
-"""For another writer of the same file (a purge, a second ingest)."""
+"""Milliseconds to wait for another writer of the same file (a purge, a second ingest); then StoreError."""
 POSTGRES_CONNECT_SECONDS = 10
-"""So that a server that does not answer is noticed, and waited for with the journal as the buffer."""
+"""Seconds to wait for a connection. Beyond it the server counts as down; the journal keeps the outcomes."""
 FILE_MODE = 0o640
-"""Of a SQLite file: who wrote to this site is for our group to read, and for nobody else."""
+"""Mode of a SQLite file: only the filter's group may read who wrote to this site."""
 
 READING = (f"busy_timeout = {SQLITE_WAIT_MILLISECONDS}", "cache_size = -65536")
 WRITING = (
     "journal_mode = WAL",
-    # After a power failure the last transactions may be gone, rows and positions alike: they are read again.
+    # A power failure may undo the last transactions, rows and positions alike: they are read again from the journal.
     "synchronous = NORMAL",
     "journal_size_limit = 67108864",
 )
-"""PRAGMAs of a connection, the second for those who may write."""
+"""PRAGMAs of connections that write, beside READING."""
 
 
 def make(url: str) -> sa.Engine:
-    """ArgumentError or ImportError for what is no URL of a database that we know."""
+    """The engine for a database URL. ArgumentError or ImportError if it is not one of a supported database."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed)
@@ -35,28 +35,28 @@ def make(url: str) -> sa.Engine:
 
 
 def _give_to_owner_of_folder(made: int, path: str) -> None:
-    """Whoever is root and looks at the history first must not keep the service from writing it."""
+    """If root is the first to use the database, the service must still be able to write to it."""
     folder = os.stat(os.path.dirname(path))  # noqa: PTH116, PTH120
     if os.geteuid() == 0 and folder.st_uid != 0:
         os.fchown(made, folder.st_uid, folder.st_gid)
 
 
 def only_readable(path: str) -> bool:
-    """Whether this user may read that SQLite file and not write it, as members of the filter's group.
+    """Whether this user may read the SQLite file but not write to it, like members of the filter's group.
 
-    SQLite writes files beside it, too, so the folder counts as well.
+    SQLite also writes files beside it, so the folder counts too.
     """
     if not os.access(path, os.R_OK, effective_ids=True):
         return False
-    return not all(os.access(one, os.W_OK, effective_ids=True) for one in (path, os.path.dirname(path)))  # noqa: PTH120
+    return not all(os.access(name, os.W_OK, effective_ids=True) for name in (path, os.path.dirname(path)))  # noqa: PTH120
 
 
 def _read_only(path: str, parameters: Any) -> sqlite3.Connection:
-    """A connection for a reader who can write nothing.
+    """A connection for a user who may not write.
 
-    SQLite finds the newest transactions by the files beside the database, which a writer keeps while it runs. When
-    nobody runs they are gone, and all is in the database itself: then it is read as a file that does not change
-    ("immutable"); the Store notices if it does.
+    SQLite finds the newest transactions in files beside the database, which exist while a writer runs. Without them all
+    data is in the database itself, which is then opened as a file that does not change ("immutable"); the Store notices
+    if it does.
     """
     uri = f"file:{quote(path)}?mode=ro"
     connection: sqlite3.Connection = sqlite3.connect(uri, uri=True, **parameters)
@@ -80,7 +80,7 @@ def _sqlite(url: sa.URL) -> sa.Engine:
             return None
         if only_readable(path):
             return _read_only(path, parameters)
-        # SQLite would make a file that everybody can read. Where we cannot make one, it says why.
+        # SQLite would create a file that everyone can read. If creating it fails here, SQLite reports the reason.
         with suppress(OSError):
             made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
             try:
@@ -91,7 +91,7 @@ def _sqlite(url: sa.URL) -> sa.Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: object) -> None:
-        # Transactions are begun by us: the driver's own way begins them too late to keep a reader's view together.
+        # Transactions begin below: the driver would begin them too late to give a reader one consistent view.
         connection.isolation_level = None
         for pragma in READING if only_readable(str(url.database)) else (*READING, *WRITING):
             connection.execute(f"PRAGMA {pragma}")
@@ -99,7 +99,7 @@ def _sqlite(url: sa.URL) -> sa.Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         reader = connection.get_execution_options().get("dmarcmilter_reader")
-        # A writer takes its lock at once: one that began by reading could be refused later, without a wait.
+        # A writer takes its lock at once: if it began by reading, SQLite could refuse the lock later without waiting.
         connection.exec_driver_sql("BEGIN" if reader else "BEGIN IMMEDIATE")
 
     return engine

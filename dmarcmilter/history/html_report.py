@@ -1,7 +1,7 @@
-"""The report page: one HTML file that needs nothing else, with hand-made charts.
+"""The statistics as one self-contained HTML page with charts drawn in SVG.
 
-Everything that comes from mail goes through escape(); the page allows no script and loads nothing (its own
-Content-Security-Policy says so).
+Everything that comes from mail goes through escape(). The page's own Content-Security-Policy allows no scripts and
+loads nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,62 +12,61 @@ from dmarcmilter.history.adoption import PART_TEXTS, Share, Step, Survey
 from dmarcmilter.history.html_report_style import CSS
 from dmarcmilter.history.statistics import Moment, Statistics
 
-DISPOSITIONS = (("reject", "refused"), ("quarantine", "quarantined"), ("none", "let through"))
-"""From the ground of the chart up, with the word for people."""
-NOT_LET_THROUGH = DISPOSITIONS[:2]
+DISPOSITIONS = (("reject", "rejected"), ("quarantine", "quarantined"), ("none", "accepted"))
+"""Dispositions and their labels, from the bottom of the chart up."""
+NOT_ACCEPTED = DISPOSITIONS[:2]
 FOOTER = (
-    "Made by dmarcmilter. Adoption is counted over the Author Domains seen in the period; SPF is that of the domain in "
-    "MAIL FROM."
+    "Made by dmarcmilter. Adoption counts the Author Domains of the period; SPF is that of the domain in MAIL FROM."
 )
 TIME_LABELS = 4
-"""At most: so many fit on a phone."""
+"""Labels below a chart, at most; more do not fit on a phone."""
 LIST_LINES = 12
-"""Lines of a list, at most."""
+"""Lines of a list, at most. Further ones are left out."""
 SURVEY_LINES = 24
-"""Lines of a list of the survey, at most; there are as many kinds of faults."""
+"""Lines of a list about adoption, at most: the number of kinds of faults."""
 HEIGHT = 100
-"""Of a chart in its own units; the page stretches it."""
+"""Height of a chart in its own units. The page stretches it."""
 
 Line = tuple[str, Sequence[int], int]
-"""A name, its numbers, and how long its bar is."""
+"""Name, numbers and length of the bar."""
 
 
-def render(found: Statistics) -> str:
+def render(statistics: Statistics) -> str:
     """The whole page."""
-    period = f"{found.period.since:%Y-%m-%d %H:%M} to {found.period.until:%Y-%m-%d %H:%M} UTC"
+    period = f"{statistics.period.since:%Y-%m-%d %H:%M} to {statistics.period.until:%Y-%m-%d %H:%M} UTC"
     parts = [
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
         f"<title>DMARC, {period}</title><style>{CSS}</style></head><body><main>",
         f"<h1>Inbound DMARC</h1><p>{period}</p>",
-        _figures(found),
-        _chart("Messages", "All that was judged, by what was done with it.", found, DISPOSITIONS),
-        _chart("Refused and quarantined", "The same, without what was let through.", found, NOT_LET_THROUGH),
+        _figures(statistics),
+        _chart("Messages", "All messages evaluated, by disposition.", statistics, DISPOSITIONS),
+        _chart("Rejected and quarantined", "The same without accepted messages.", statistics, NOT_ACCEPTED),
         '<div class="columns">',
-        *_lists(found),
-        *_survey(found.survey),
+        *_lists(statistics),
+        *_survey(statistics.survey),
         "</div>",
-        *_over_time(found.survey.steps),
+        *_over_time(statistics.survey.steps),
         f"<footer>{FOOTER}</footer></main></body></html>",
     ]
     return "\n".join(parts) + "\n"
 
 
-def _figures(found: Statistics) -> str:
-    done = {count.name: count.messages for count in found.actions}
-    would = {count.name: count.messages for count in found.would}
-    results = {count.name: count.messages for count in found.results}
-    messages, cost = max(found.messages, 1), found.cost
+def _figures(statistics: Statistics) -> str:
+    done = {count.name: count.messages for count in statistics.actions}
+    would = {count.name: count.messages for count in statistics.would}
+    results = {count.name: count.messages for count in statistics.results}
+    messages, cost = max(statistics.messages, 1), statistics.cost
     figures = [
-        (f"{found.messages:,}", "messages judged"),
-        (_percent(results["pass"], found.messages), "pass DMARC"),
-        (_percent(results["fail"], found.messages), "fail DMARC"),
-        (f"{done['reject']:,}", f"refused{_would(done['reject'], would['reject'])}"),
+        (f"{statistics.messages:,}", "messages evaluated"),
+        (_percent(results["pass"], statistics.messages), "pass DMARC"),
+        (_percent(results["fail"], statistics.messages), "fail DMARC"),
+        (f"{done['reject']:,}", f"rejected{_would(done['reject'], would['reject'])}"),
         (f"{done['quarantine']:,}", f"quarantined{_would(done['quarantine'], would['quarantine'])}"),
         (f"{done['tempfail']:,}", "deferred"),
         (f"{cost.queries / messages:.1f}", "DNS queries a message"),
-        (f"{cost.seconds / messages * 1000:.0f} ms", "to judge a message"),
+        (f"{cost.seconds / messages * 1000:.0f} ms", "to evaluate a message"),
     ]
     cells = (f'<div class="card figure"><b>{number}</b><span>{text}</span></div>' for number, text in figures)
     return f'<div class="figures">{"".join(cells)}</div>'
@@ -81,15 +80,15 @@ def _percent(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "0%"
 
 
-def _chart(title: str, text: str, found: Statistics, dispositions: Sequence[tuple[str, str]]) -> str:
-    """Stacked bars over time. Text stands outside of the SVG, so that it keeps its size on a phone."""
+def _chart(title: str, text: str, statistics: Statistics, dispositions: Sequence[tuple[str, str]]) -> str:
+    """Stacked bars over time. The text is outside the SVG, so that it keeps its size on a phone."""
     names = [name for name, _ in dispositions]
-    top = _rounded_up(max((_height(moment, names) for moment in found.timeline), default=0))
-    bars = "".join(_column(x, moment, dispositions, top) for x, moment in enumerate(found.timeline))
-    legend = "".join(f'<span><i class="{name}"></i>{word}</span>' for name, word in dispositions)
+    top = _rounded_up(max((_height(moment, names) for moment in statistics.timeline), default=0))
+    bars = "".join(_column(x, moment, dispositions, top) for x, moment in enumerate(statistics.timeline))
+    legend = "".join(f'<span><i class="{name}"></i>{label}</span>' for name, label in dispositions)
     scale = [f"{number:,}" for number in (top, top // 2, 0)]
-    times = _times([moment.start for moment in found.timeline], found.period.step)
-    width = len(found.timeline)
+    times = _times([moment.start for moment in statistics.timeline], statistics.period.step)
+    width = len(statistics.timeline)
     return _framed_chart(title, text, legend, scale=scale, columns=bars, times=times, width=width)
 
 
@@ -112,16 +111,16 @@ def _height(moment: Moment, names: Iterable[str]) -> int:
 
 
 def _column(x: int, moment: Moment, dispositions: Sequence[tuple[str, str]], top: int) -> str:
-    """One step of time, with the numbers to be seen when pointed at."""
-    bottom, rectangles, words = float(HEIGHT), "", []
-    for name, word in dispositions:
+    """The bar of one step of time. Its numbers show when the pointer is on it."""
+    bottom, rectangles, labels = float(HEIGHT), "", []
+    for name, label in dispositions:
         messages = _height(moment, [name])
         height = messages / top * HEIGHT
         bottom -= height
-        words.append(f"{messages:,} {word}")
+        labels.append(f"{messages:,} {label}")
         if messages:
             rectangles += _rectangle(name, x, bottom, height)
-    return f"<g><title>{moment.start:%Y-%m-%d %H:%M} UTC: {', '.join(words)}</title>{rectangles}</g>"
+    return f"<g><title>{moment.start:%Y-%m-%d %H:%M} UTC: {', '.join(labels)}</title>{rectangles}</g>"
 
 
 def _rectangle(style: str, x: int, top: float, height: float) -> str:
@@ -129,47 +128,50 @@ def _rectangle(style: str, x: int, top: float, height: float) -> str:
 
 
 def _rounded_up(number: int) -> int:
-    """An even number with one leading digit or two, so that the scale is easy to read."""
+    """An even number with one or two significant digits, so that the scale is easy to read."""
     step: int = 10 ** max(len(str(number)) - 2, 0) * 2
     return max(-(-number // step) * step, 2)
 
 
 def _times(starts: Sequence[datetime], step: timedelta) -> str:
-    shape = "%b %d" if step >= timedelta(days=1) else "%b %d %H:%M"
+    date_format = "%b %d" if step >= timedelta(days=1) else "%b %d %H:%M"
     every = max(-(-len(starts) // TIME_LABELS), 1)
     return "".join(
-        f'<span style="left:{(place + 0.5) / len(starts) * 100:.1f}%">{starts[place].strftime(shape)}</span>'
+        f'<span style="left:{(place + 0.5) / len(starts) * 100:.1f}%">{starts[place].strftime(date_format)}</span>'
         for place in range(every // 2, len(starts), every)
     )
 
 
-def _lists(found: Statistics) -> Iterable[str]:
+def _lists(statistics: Statistics) -> Iterable[str]:
     yield _list(
-        "Author Domains refused",
-        "Whose policy asked for it, or would have in mode enforce.",
-        ("domain", "refused", "would"),
-        [(row.domain, (row.refused, row.would), row.would) for row in found.refused],
+        "Author Domains rejected",
+        "Messages rejected, and those that mode enforce would reject.",
+        ("domain", "rejected", "would"),
+        [(row.domain, (row.refused, row.would), row.would) for row in statistics.refused],
         "reject",
     )
     yield _list(
         "Fails DMARC, yet authenticated",
-        "Forwarders and mailing lists to look at, and senders who authenticate as somebody else.",
-        ("authenticated as", "messages", "authors", "refused"),
-        [(row.domain, (row.messages, row.author_domains, row.refused), row.messages) for row in found.authenticated],
+        "Forwarders and mailing lists to check, and senders who authenticate as another domain.",
+        ("authenticated as", "messages", "authors", "rejected"),
+        [
+            (row.domain, (row.messages, row.author_domains, row.refused), row.messages)
+            for row in statistics.authenticated
+        ],
         "quarantine",
     )
     yield _list(
         "Sources of failing mail",
-        "Clients, and how many Author Domains they used.",
+        "Clients, and the number of Author Domains they used.",
         ("client", "messages", "authors"),
-        [(row.ip, (row.failed, row.author_domains), row.failed) for row in found.sources],
+        [(row.ip, (row.failed, row.author_domains), row.failed) for row in statistics.sources],
         "bar",
     )
     yield _list(
         "Overrides",
-        "Why something else was done than the policy asks for.",
+        "Why the disposition differs from the published policy.",
         ("reason", "messages"),
-        [(row.reason, (row.messages,), row.messages) for row in found.overrides],
+        [(row.reason, (row.messages,), row.messages) for row in statistics.overrides],
         "bar",
     )
 
@@ -177,16 +179,16 @@ def _lists(found: Statistics) -> Iterable[str]:
 SURVEY_TEXTS = {
     "types": ("Adoption: DMARC and SPF", "Types A to F of domains, by their records."),
     "policies": ("Adoption: policies", "What the records ask for."),
-    "addresses": ("Adoption: reports", "Addresses for reports in the records."),
+    "addresses": ("Adoption: reports", "Report addresses in the records."),
     "rua_vendors": (
         "Adoption: aggregate reports",
-        "Organizations that receive them, of the domains with rua.",
+        "Organizations that receive them, as shares of the domains with rua.",
     ),
-    "ruf_vendors": ("Adoption: failure reports", "Organizations that receive them, of the domains with ruf."),
-    "signers": ("Adoption: DKIM", "The best signature: of the author's domain, of a third party, none that passes."),
+    "ruf_vendors": ("Adoption: failure reports", "Organizations that receive them, as shares of the domains with ruf."),
+    "signers": ("Adoption: DKIM", "The best signature of a domain: its own, a third party's, or none that passes."),
     "third_parties": (
         "Adoption: third parties that sign",
-        "Signatures that pass and are not of the author's organization.",
+        "Passing signatures of other organizations than the author's.",
     ),
     "faults": ("Faults of records", "By tag; a record may have several."),
     "fault_kinds": ("Kinds of faults", "A record may have several."),
@@ -204,7 +206,7 @@ def _survey(survey: Survey) -> Iterable[str]:
     if survey.differing:
         yield _list(
             "Author Domains whose discoveries differ",
-            "By the way in use / by the other way.",
+            "By the method in use / by the other method.",
             ("domain", "messages"),
             [(f"{row.domain}: {row.change}", (row.messages,), row.messages) for row in survey.differing],
             "bar",
@@ -217,7 +219,7 @@ def _share(share: Share, whole: int, names: Mapping[str, str]) -> Line:
 
 
 def _over_time(steps: Sequence[Step]) -> Iterable[str]:
-    """Adoption over time, in percent of the domains and of the messages of each step."""
+    """Charts of adoption over time, in percent of the domains and of the messages of each step."""
     for part, title, text in (
         ("types", "Adoption over time: DMARC and SPF", "Types A to F"),
         ("policies", "Adoption over time: policies", "What the records ask for"),
@@ -238,38 +240,38 @@ def _shares_chart(title: str, text: str, steps: Sequence[Step], part: str, measu
 
 def _shares_column(x: int, step: Step, part: str, measure: str) -> str:
     whole = max(getattr(step, measure), 1)
-    bottom, rectangles, words = float(HEIGHT), "", []
+    bottom, rectangles, labels = float(HEIGHT), "", []
     for share in getattr(step, part):
         number = getattr(share, measure)
         height = number / whole * HEIGHT
         bottom -= height
-        words.append(f"{_percent(number, whole)} {share.name}")
+        labels.append(f"{_percent(number, whole)} {share.name}")
         if number:
             rectangles += _rectangle(_class(share.name), x, bottom, height)
-    return f"<g><title>{step.start:%Y-%m-%d}: {', '.join(words)}</title>{rectangles}</g>"
+    return f"<g><title>{step.start:%Y-%m-%d}: {', '.join(labels)}</title>{rectangles}</g>"
 
 
 def _class(name: str) -> str:
-    """The style of a type, or of a policy."""
+    """CSS class of a type or a policy."""
     return f"type-{name}" if len(name) == 1 else name
 
 
-def _list(title: str, text: str, columns: Sequence[str], lines: Sequence[Line], colour: str, *, of: int = 0) -> str:
-    """A table with a bar below each line; `of` is the full length, by default the longest; then the list is longer."""
+def _list(title: str, text: str, columns: Sequence[str], lines: Sequence[Line], color: str, *, of: int = 0) -> str:
+    """A table with a bar below each line. `of`: length of a full bar (default: the longest); with it, more lines."""
     whole = of or max((length for _, _, length in lines), default=1) or 1
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join(_row(line, whole, colour) for line in lines[: SURVEY_LINES if of else LIST_LINES])
+    body = "".join(_row(line, whole, color) for line in lines[: SURVEY_LINES if of else LIST_LINES])
     if not lines:
         body = f'<tr><td colspan="{len(columns)}">none</td></tr>'
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f'<section class="card"><h2>{title}</h2><p>{text}</p>{table}</section>'
 
 
-def _row(line: Line, whole: int, colour: str) -> str:
+def _row(line: Line, whole: int, color: str) -> str:
     name, numbers, length = line
     cells = "".join(f"<td>{number:,}</td>" for number in numbers)
     bar = (
         '<svg viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true"><rect class="track" width="100" '
-        f'height="1"/><rect class="{colour}" width="{length / whole * 100:.2f}" height="1"/></svg>'
+        f'height="1"/><rect class="{color}" width="{length / whole * 100:.2f}" height="1"/></svg>'
     )
     return f'<tr><td>{escape(name)}</td>{cells}</tr><tr class="line"><td colspan="{len(numbers) + 1}">{bar}</td></tr>'

@@ -1,6 +1,6 @@
-"""The journal's files as the ingest reads them: what is complete, and when a file gets no more lines.
+"""Journal files as the ingest reads them: complete lines, and when a file gets no more of them.
 
-Files are only ever appended to. A line may be torn (a full disk): a line feed follows it before the next.
+Files are only appended to. After a line that was written only in part (disk full) the next begins on a new line.
 """
 
 import os
@@ -11,14 +11,14 @@ from hashlib import blake2b
 from pathlib import Path
 
 CHUNK = 4 * 1024 * 1024
-"""Octets read at once, the bound of our memory. No outcome is nearly as long."""
-DIGEST_OCTETS = 16
+"""Bytes read at once, which bounds memory. No outcome is nearly as long."""
+DIGEST_BYTES = 16
 _NAME = re.compile(r"(\d{8})-\d+-\d+\.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Complete lines of a file."""
+    """Complete lines of a file, from `start` on."""
 
     lines: tuple[bytes, ...]
     start: int
@@ -27,7 +27,7 @@ class Piece:
 
 
 def listed(directory: Path) -> list[Path]:
-    """The journal's files, oldest first; none when there is no such directory yet."""
+    """The journal files, oldest first; none if the directory does not exist yet."""
     try:
         with os.scandir(directory) as entries:
             names = [entry.name for entry in entries if entry.name.endswith(".jsonl") and entry.is_file()]
@@ -37,15 +37,15 @@ def listed(directory: Path) -> list[Path]:
 
 
 def identity(path: Path) -> bytes | None:
-    """What tells this file from all others, also of other machines: its name and its first line; None: has no line.
+    """A digest of the file's name and first line, unique across machines; None if it has no line yet.
 
-    It holds no path and no host name, so a journal can be moved, and a host renamed, without reading anything twice.
+    It includes no path or host name, so that a journal can be moved, or a host renamed, without reading anything twice.
     """
     with path.open("rb") as file:
         first = file.readline(CHUNK)
     if not first.endswith(b"\n"):
         return None
-    return blake2b(path.name.encode() + b"\n" + first, digest_size=DIGEST_OCTETS).digest()
+    return blake2b(path.name.encode() + b"\n" + first, digest_size=DIGEST_BYTES).digest()
 
 
 def read(path: Path, start: int) -> Piece:
@@ -55,21 +55,21 @@ def read(path: Path, start: int) -> Piece:
         data = file.read(CHUNK)
     end = data.rfind(b"\n") + 1
     if end == 0 and len(data) == CHUNK:
-        # No line of ours. Taken as one line that cannot be read, so that what follows it can be.
+        # Not a line of ours. It is returned as one unreadable line, so that the lines after it can be read.
         return Piece((data,), start, start + CHUNK)
     return Piece(tuple(line for line in data[:end].split(b"\n") if line), start, start + end)
 
 
 def is_settled(path: Path, now: datetime, days: int) -> bool:
-    """So many days have passed since its last line.
+    """Whether this many days have passed since the file's last line.
 
-    By its name (a worker writes to a new file each day of UTC) and by its last change.
+    Decided by its name (a worker begins a new file each day of UTC) and by its last change.
     """
-    found = _NAME.fullmatch(path.name)
-    if found is None:
+    name = _NAME.fullmatch(path.name)
+    if name is None:
         return False
     try:
-        midnight = datetime.strptime(found[1], "%Y%m%d").replace(tzinfo=UTC) + timedelta(days=1)
+        midnight = datetime.strptime(name[1], "%Y%m%d").replace(tzinfo=UTC) + timedelta(days=1)
     except ValueError:
         return False
     changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)

@@ -1,4 +1,4 @@
-"""Statistics of a period, from the store: what was done, whom it hit, what it cost, what domains publish."""
+"""Statistics of a period from the database: results, dispositions, domains and clients, cost, adoption."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,19 +10,19 @@ from dmarcmilter.history.adoption import Survey, survey
 from dmarcmilter.history.store import Connection, execute, rows
 
 TOP = 20
-"""Lines of each list."""
+"""Lines of each list, at most. Further ones are left out."""
 HOURLY_UP_TO = timedelta(days=3)
-"""Longer periods are shown by day."""
+"""Periods up to this length are shown by hour, longer ones by day."""
 DAILY_UP_TO = timedelta(days=62)
-"""Adoption over longer periods is shown by week."""
+"""Adoption over periods up to this length is shown by day, over longer ones by week."""
 WEEKLY_UP_TO = timedelta(days=731)
-"""Adoption over longer periods is shown by month."""
+"""Adoption over periods up to this length is shown by week, over longer ones by month."""
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
 
 class By(StrEnum):
-    """The steps in which adoption over time is shown. Weeks begin on Monday; all are of UTC."""
+    """Steps of adoption over time, in UTC. Weeks begin on Monday."""
 
     DAY = "day"
     WEEK = "week"
@@ -47,7 +47,7 @@ class Period:
 
     @property
     def by(self) -> By:
-        """The step of adoption over time, where none was asked for."""
+        """The step of adoption over time, unless the user chose one."""
         length = self.until - self.since
         return By.DAY if length <= DAILY_UP_TO else By.WEEK if length <= WEEKLY_UP_TO else By.MONTH
 
@@ -60,7 +60,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One step of time: messages by disposition."""
+    """Messages by disposition in one step of time."""
 
     start: datetime
     none: int
@@ -73,12 +73,12 @@ class RefusedAuthor:
     domain: str
     refused: int
     would: int
-    """Refused, or would be in mode enforce."""
+    """Messages rejected, or that mode enforce would reject."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuthenticatedSender:
-    """Who is authenticated by SPF or DKIM in mail that fails DMARC: a forwarder, a list, a sender without alignment."""
+    """A domain that SPF or DKIM authenticates in mail that fails DMARC: a forwarder, a list, an unaligned sender."""
 
     domain: str
     messages: int
@@ -91,12 +91,12 @@ class OverrideCount:
     type: str
     comment: str
     entry: str
-    """The [[override]] entry of the conf file; empty: none of them."""
+    """The [[override]] entry of the conf file; empty if it was none."""
     messages: int
 
     @property
     def reason(self) -> str:
-        """In one line."""
+        """The override as one line."""
         return f"{self.type}: {self.comment}" + (f" [[override]] {self.entry}" if self.entry else "")
 
 
@@ -112,9 +112,9 @@ class Cost:
     queries: int
     cache_hits: int
     dns_seconds: float
-    """Of waiting for DNS."""
+    """Seconds spent waiting for DNS."""
     seconds: float
-    """From end of message to the decision."""
+    """Seconds from end of message to the decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +125,9 @@ class Statistics:
     results: tuple[Count, ...]
     """DMARC results."""
     actions: tuple[Count, ...]
-    """What the MTA was told."""
+    """What the MTA was asked to do."""
     would: tuple[Count, ...]
-    """What it would be told in mode enforce."""
+    """What the MTA would be asked to do in mode enforce."""
     timeline: tuple[Moment, ...]
     refused: tuple[RefusedAuthor, ...]
     authenticated: tuple[AuthenticatedSender, ...]
@@ -136,7 +136,7 @@ class Statistics:
     cost: Cost
     survey: Survey
     modes: tuple[Count, ...] = ()
-    """The mode of the conf file when each came; a rollout is part of enforce."""
+    """The mode in force for each message; a rollout counts as enforce."""
 
 
 RESULTS = ("pass", "fail", "none", "temperror", "permerror")
@@ -150,7 +150,7 @@ PERIOD_SQL = """
     INSERT INTO period SELECT time / :step, verdict_id, count(*), sum(size), sum(dns_queries), sum(dns_cache_hits),
         sum(dns_microseconds), sum(microseconds)
     FROM outcomes WHERE time >= :since AND time < :until GROUP BY time / :step, verdict_id"""
-"""The one reading of the outcomes; all else is asked of what it left."""
+"""Reads the outcomes once. The queries below read what it leaves in the table `period`."""
 
 TIMELINE_SQL = """
     SELECT t.moment, v.disposition, sum(t.messages) AS messages FROM period t JOIN verdicts v ON v.id = t.verdict_id
@@ -172,7 +172,7 @@ AUTHENTICATED_SQL = """
         WHERE v.dmarc_result = 'fail' AND s.result = 'pass' AND s.domain IS NOT NULL
     ) i JOIN period t ON t.verdict_id = i.id
     GROUP BY i.domain ORDER BY sum(t.messages) DESC, i.domain LIMIT :top"""
-"""A domain that is authenticated by both counts once for a message: UNION leaves out what is equal."""
+"""A domain authenticated by both SPF and DKIM counts once for a message: UNION drops duplicates."""
 SOURCES_SQL = """
     SELECT coalesce(c.ip, 'unknown') AS ip, count(*) AS failed, count(DISTINCT v.author_domain) AS author_domains
     FROM outcomes o JOIN verdicts v ON v.id = o.verdict_id JOIN clients c ON c.id = o.client_id
@@ -196,14 +196,14 @@ DECISIONS_SQL = """
 def gather(
     connection: Connection, period: Period, suffixes: Suffixes, *, top: int = TOP, by: By | None = None
 ) -> Statistics:
-    """Everything for one period, of one view of the store. `by` is the step of adoption over time."""
+    """All statistics of one period, from one view of the database. `by` is the step of adoption over time."""
     span = {"since": _milliseconds(period.since), "until": _milliseconds(period.until)}
     execute(connection, PERIOD_TABLE_SQL)
     execute(connection, PERIOD_SQL, step=_step(period), **span)
     execute(connection, "CREATE INDEX period_verdict ON period (verdict_id)")
     totals = rows(connection, TOTALS_SQL)[0]
     decisions = rows(connection, DECISIONS_SQL)
-    found = Statistics(
+    statistics = Statistics(
         period=period,
         messages=int(totals.messages),
         octets=int(totals.octets),
@@ -220,7 +220,7 @@ def gather(
         modes=_counts(decisions, "mode", MODES),
     )
     execute(connection, "DROP TABLE period")
-    return found
+    return statistics
 
 
 def _milliseconds(when: datetime) -> int:
@@ -232,7 +232,7 @@ def _step(period: Period) -> int:
 
 
 def _counts(decisions: list[Any], column: str, names: tuple[str, ...]) -> tuple[Count, ...]:
-    """All names in their order, also those with none."""
+    """Messages by name, in the order of `names`, which includes those without messages."""
     totals = dict.fromkeys(names, 0)
     for row in decisions:
         name = getattr(row, column)
@@ -245,11 +245,11 @@ def _cost(totals: Any) -> Cost:
     return Cost(int(totals.queries), int(totals.cache_hits), *seconds)
 
 
-def _listed(kind: type[Any], found: list[Any]) -> tuple[Any, ...]:
-    """Rows whose columns are called as the fields of the dataclass; PostgreSQL's sums are decimals."""
+def _listed(kind: type[Any], lines: list[Any]) -> tuple[Any, ...]:
+    """Rows as objects of a dataclass with the same names. PostgreSQL's sums are decimals, hence int()."""
     return tuple(
         kind(**{name: value if isinstance(value, str) else int(value) for name, value in row._asdict().items()})
-        for row in found
+        for row in lines
     )
 
 
@@ -263,13 +263,13 @@ def _start(moment: int, period: Period) -> datetime:
 
 
 def _steps(period: Period, by: By) -> dict[int, datetime]:
-    """For each moment of the period the start of the day, week or month that it is in."""
+    """For each moment of the period, the start of its day, week or month."""
     return {moment: by.start(_start(moment, period)) for moment in _moments(period)}
 
 
-def _timeline(found: list[Any], period: Period) -> tuple[Moment, ...]:
-    """Every step of the period, also those without mail."""
-    counts = {(row.moment, row.disposition): int(row.messages) for row in found}
+def _timeline(sums: list[Any], period: Period) -> tuple[Moment, ...]:
+    """Messages of every step of the period, including steps without mail."""
+    counts = {(row.moment, row.disposition): int(row.messages) for row in sums}
     return tuple(
         Moment(
             _start(moment, period),

@@ -15,8 +15,6 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from dmarcmilter.cli.quarantinework import Ours
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.explain import as_text, as_values, explain, replay
@@ -28,9 +26,8 @@ from dmarcmilter.history import journal
 from dmarcmilter.history import migrations as schema
 from dmarcmilter.history import outcome_reader as reader
 from dmarcmilter.history import statistics as stats
-from dmarcmilter.history import store as tables
 from dmarcmilter.history.ingest import Ingest
-from dmarcmilter.history.store import Store
+from dmarcmilter.history.store import Store, rows
 from dmarcmilter.postfix.hold_queue import Held
 from dmarcmilter.reasons import Language
 from dmarcmilter.reports.aggregate import day_outcomes as stored
@@ -130,22 +127,22 @@ def _line(line, store):
 
 def _columns(connection, queue_id):
     """Every value of its rows in the database but numbers of rows, digests and details."""
-    outcome = connection.execute(sa.select(tables.outcomes).filter_by(queue_id=queue_id)).one()._asdict()
-    verdict = connection.execute(sa.select(tables.verdicts).filter_by(id=outcome["verdict_id"])).one()._asdict()
-    client = connection.execute(sa.select(tables.clients).filter_by(id=outcome["client_id"])).one()._asdict()
-    policy = connection.execute(sa.select(tables.policies).filter_by(id=verdict["policy_id"])).one_or_none()
-    rows = {
-        "outcome": outcome,
-        "verdict": verdict,
-        "client": client,
-        "policy": policy._asdict() if policy else {},
+    [outcome] = rows(connection, "SELECT * FROM outcomes WHERE queue_id = :queue_id", queue_id=queue_id)
+    [verdict] = rows(connection, "SELECT * FROM verdicts WHERE id = :id", id=outcome.verdict_id)
+    [client] = rows(connection, "SELECT * FROM clients WHERE id = :id", id=outcome.client_id)
+    policies = rows(connection, "SELECT * FROM policies WHERE id = :id", id=verdict.policy_id)
+    values = {
+        "outcome": outcome._asdict(),
+        "verdict": verdict._asdict(),
+        "client": client._asdict(),
+        "policy": policies[0]._asdict() if policies else {},
     }
-    for name, table in (("signatures", tables.signatures), ("overrides", tables.overrides)):
-        found = connection.execute(sa.select(table).filter_by(verdict_id=verdict["id"]).order_by(table.c.position))
-        rows |= {f"{name} {row.position}": row._asdict() for row in found}
+    for table in ("signatures", "overrides"):
+        parts = rows(connection, f"SELECT * FROM {table} WHERE verdict_id = :id ORDER BY position", id=verdict.id)
+        values |= {f"{table} {row.position}": row._asdict() for row in parts}
     left_out = {"id", "digest", "detail", "verdict_id", "client_id", "policy_id"}
     return {
-        name: {column: value for column, value in row.items() if column not in left_out} for name, row in rows.items()
+        name: {column: value for column, value in row.items() if column not in left_out} for name, row in values.items()
     }
 
 
@@ -206,8 +203,7 @@ def _statistics(store):
 
 def _reports(store):
     groups = []
-    with store.reading() as connection:
-        days = [row.day for row in connection.execute(sa.text("SELECT DISTINCT day FROM outcomes ORDER BY day"))]
+    days = [row.day for row in store.query("SELECT DISTINCT day FROM outcomes ORDER BY day")]
     for day in days:
         with stored.day_of(store, stored.date_of(day)) as view:
             for domain in view.domains():

@@ -1,4 +1,4 @@
-"""Where a report goes: the addresses of a rua tag, and whether their owners want it (RFC 9990 3.5 and 4)."""
+"""The destinations of a report, and whether their owners agreed to receive it (RFC 9990 3.5 and 4)."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ from dmarcmilter.mail.domain import MAX_NAME, Domain, is_within
 MAX_DESTINATIONS = 5
 """Addresses of one report (RFC 9990 3.5: "up to the Receiver's limits"; RFC 7489 6.2 asks for two at least)."""
 MAX_RECORDS = 20
-"""TXT records read at one name: any one of them authorises."""
+"""TXT records read at one name; further ones are ignored. Any one of them authorizes."""
 
 REPORT_PREFIX = "._report._dmarc."
 
@@ -26,27 +26,29 @@ class Verification(StrEnum):
     ALLOWED = "allowed"
     REFUSED = "refused"
     UNKNOWN = "unknown"
-    """DNS did not say; ask again later (RFC 9990 4, step 5)."""
+    """DNS failed; ask again later (RFC 9990 4, step 5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
+    """A URI of a record, and what its owner says about reports."""
+
     uri: str
-    """As the record has it."""
+    """The URI as written in the record."""
     verification: Verification
     addresses: tuple[str, ...] = ()
-    """Where to send to: the URI's, or those that the record of the destination puts in its place."""
+    """Addresses to send to: that of the URI, or those that the destination's own record gives instead."""
     reason: str = ""
 
 
 Organization = Callable[[Domain], Domain | None]
-"""The Organizational Domain; None: DNS did not say."""
+"""Finds the Organizational Domain; None if DNS failed."""
 
 
 def verify(
     policy_domain: Domain, uri: str, lookup: Lookup, organization: Organization, *, tag: str = "rua"
 ) -> Destination:
-    """RFC 9990 4, and RFC 9991 5 for the tag ruf: whoever is named as a destination by somebody else has to agree."""
+    """Verify a destination (RFC 9990 4; RFC 9991 5 for the tag ruf): one outside the organization has to agree."""
     address = address_of(uri)
     if address is None:
         return Destination(uri, Verification.REFUSED, reason="not a mail address that reports can be sent to")
@@ -63,13 +65,13 @@ def _verify_external(policy_domain: Domain, uri: str, lookup: Lookup, *, address
     host = host_of(address)
     name = policy_domain + REPORT_PREFIX + host
     if len(name) > MAX_NAME:
-        return Destination(uri, Verification.REFUSED, reason="the name that would authorise it is too long for DNS")
+        return Destination(uri, Verification.REFUSED, reason="the name that would authorize it is too long for DNS")
     answer = lookup(name, "TXT")
     if answer.status is Status.FAILED:
         return Destination(uri, Verification.UNKNOWN, reason=f"TXT {name}: {answer.reason or 'no answer'}")
     found = [parsed for text in answer.texts[:MAX_RECORDS] if (parsed := records.parse(text)) is not None]
     if not found:
-        return Destination(uri, Verification.REFUSED, reason=f"{name} does not authorise it")
+        return Destination(uri, Verification.REFUSED, reason=f"{name} does not authorize it")
     overriding = [override for record in found for override in getattr(record, tag)]
     if not overriding:
         return Destination(uri, Verification.ALLOWED, (address,))
@@ -81,7 +83,7 @@ def _verify_external(policy_domain: Domain, uri: str, lookup: Lookup, *, address
 
 
 def excluded(policy_domain: str, address: str, exclusions: Iterable[str]) -> str:
-    """The entry of the operator's list that forbids it; empty: none. A domain stands for what is below it too."""
+    """The entry of the operator's list that excludes the report; empty if none. A domain includes names below it."""
     host = host_of(address)
     for entry in exclusions:
         domain = domains.parse(entry)
@@ -93,7 +95,7 @@ def excluded(policy_domain: str, address: str, exclusions: Iterable[str]) -> str
 
 
 def size_limit(record: str, uri: str, *, tag: str = "rua") -> int | None:
-    """Octets that the old syntax `mailto:a@b!10m` allows (RFC 7489 6.2); None: no limit. RFC 9990 knows none."""
+    """Bytes that the older syntax `mailto:a@b!10m` allows (RFC 7489 6.2); None for no limit. RFC 9990 has no limits."""
     tags = (tag.partition("=") for tag in record.split(";"))
     items = [
         item.strip().partition("!")
@@ -101,9 +103,9 @@ def size_limit(record: str, uri: str, *, tag: str = "rua") -> int | None:
         if name.strip().lower() == tag
         for item in value.split(",")
     ]
-    return next((_octets(size) for found, _, size in items if found.strip() == uri), None)
+    return next((_bytes(size) for found, _, size in items if found.strip() == uri), None)
 
 
-def _octets(text: str) -> int | None:
+def _bytes(text: str) -> int | None:
     size = _SIZE.fullmatch(text.strip())
     return int(size[1]) * _UNITS[size[2].lower()] if size else None

@@ -1,10 +1,10 @@
-"""Turns between organizations: each gets its first report before any gets a second. Pure.
+"""Turns between organizations: each gets its first report before any gets a second. No I/O.
 
-The owner of a domain can make any number of names below it, each with a record of its own. So the Organizational Domain
-counts, by the public suffix list: the one of RFC 9989's tree walk could be changed by the owner (psd=y).
+The owner of a domain can create any number of names below it, each with its own record. Therefore turns go by the
+Organizational Domain of the public suffix list; that of RFC 9989's tree walk could be changed by the owner (psd=y).
 
-Names below a suffix in the private section of the list (a provider of host names, dynamic DNS) are often free, so
-their organizations share turns: see turns_within_providers.
+Names below a suffix in the private section of the list (hosting providers, dynamic DNS) are often free, so their
+organizations share turns: see turns_within_providers.
 """
 
 from collections import Counter, defaultdict
@@ -17,16 +17,16 @@ from dmarcmilter.mail.domain import Domain
 T = TypeVar("T")
 
 SHARED_TURNS = 20
-"""Organizations below one private suffix that have a turn together, for one of any other organization."""
+"""Items that all organizations below one private suffix share in one turn, where any other organization gets one."""
 
 
 def organization_of(suffixes: Suffixes, domain: str) -> str:
-    """The Organizational Domain; a public suffix stands for itself."""
+    """The Organizational Domain; for a public suffix, the name itself."""
     return suffixes.organizational_domain(Domain(domain)) or domain
 
 
 def provider_of(suffixes: Suffixes, organization: str) -> str:
-    """The owner of the private suffix that the organization is below, by the list's ICANN section; else itself."""
+    """The owner of the private suffix that the organization is below, by the list's ICANN section; otherwise itself."""
     return suffixes.registered_domain(Domain(organization)) or organization
 
 
@@ -36,9 +36,9 @@ def turns_within_providers(
     provider: Callable[[str], str],
     had: Mapping[str, int] | None = None,
 ) -> list[tuple[int, T]]:
-    """The same as turns, but organizations of one provider have no turn before SHARED_TURNS items for each earlier one.
+    """The same as turns, but organizations of one provider get at most SHARED_TURNS items in one turn together.
 
-    `provider`: from an organization to that of its private suffix, or to itself.
+    `provider` maps an organization to the owner of its private suffix, or to itself.
     """
     had_together: Counter[str] = Counter()
     for name, count in (had or {}).items():
@@ -55,15 +55,15 @@ def turns_within_providers(
     for owner, members in of_provider.items():
         for number, (turn, place, item) in enumerate(members, start=had_together[owner]):
             numbered.append((max(turn, number // SHARED_TURNS), place, item))
-    return [(turn, item) for turn, _, item in sorted(numbered, key=lambda found: found[:2])]
+    return [(turn, item) for turn, _, item in sorted(numbered, key=lambda numbered_item: numbered_item[:2])]
 
 
 def turns(
     items: Iterable[T], organization: Callable[[T], str], had: Mapping[str, int] | None = None
 ) -> list[tuple[int, T]]:
-    """Each item with its turn, those of the earliest turn first, otherwise in the order in which they came.
+    """Each item with its turn, ordered by turn and then as they came.
 
-    The turn is the number of items of the same organization before it, and of those that it `had` already.
+    The turn is the number of earlier items of the same organization, including those that it `had` before.
     """
     counts = Counter(had or {})
     numbered = []

@@ -1,6 +1,6 @@
-"""Handing a message to the relay: by SMTP, with TLS where there is any (RFC 9990 3.5), or to a sendmail program.
+"""Hand a message to the relay: by SMTP, with TLS if it is offered (RFC 9990 3.5), or to a sendmail program.
 
-Expected trouble is a value: what the server said, sorted by what is to be done next.
+Expected failures are values: the server's reply, classified by what to do next.
 """
 
 import contextlib
@@ -20,45 +20,50 @@ from typing import BinaryIO, Protocol
 from dmarcmilter.config.schema import StartTls
 
 SECONDS = 120.0
-"""For one answer of the relay (RFC 5321 4.5.3.2 allows minutes); the run's lock is held for longer than all of them."""
+"""Seconds to wait for one reply of the relay (RFC 5321 4.5.3.2 allows minutes). Below the lease of the run's lock."""
 LOST_SECONDS = 480.0
-"""Seconds that one run waits in vain for answers about single addresses, all together. Beyond it the relay has
-IMPATIENT_SECONDS for each answer before the message: its owner must not keep others waiting by an address that makes
-the relay wait."""
+"""Seconds that one run may lose in all to deliveries for which the relay did not reply. Beyond it, the relay has
+IMPATIENT_SECONDS for each reply before the message: an address that makes the relay wait must not delay other reports.
+"""
 IMPATIENT_SECONDS = 5.0
+"""Seconds to wait for a reply before the message, once LOST_SECONDS are used up."""
 DELIVERY_SECONDS = 600.0
-"""Seconds of one delivery, however slowly the relay's answers come; less than the lease of the run's lock."""
+"""Seconds of one delivery, however slowly the relay's replies come. Beyond it the connection is closed. Less than the
+lease of the run's lock."""
 MAX_REPLIES = 10_000_000
-"""Bytes of the relay's answers on one connection; it counts as closed then."""
+"""Bytes of the relay's replies on one connection. Beyond it the connection counts as closed."""
 MAX_SHOWN = 200
+"""Characters kept of a reply."""
 FIRST_RETRY = 900
+"""Seconds before the second attempt. Each further wait is twice as long."""
 LONGEST_RETRY = 12 * 3600
+"""Longest wait between two attempts, in seconds."""
 GIVE_UP_AFTER = 4 * 86_400
-"""Seconds since the report was made: as long as mail is usually tried (RFC 5321 4.5.4.1)."""
+"""Seconds after a report was made until it is given up: as long as mail is usually tried (RFC 5321 4.5.4.1)."""
 LEAST_ATTEMPTS = 8
-"""Attempts before a report is given up, however long it waited for its turn or for the end of a suppression."""
+"""Attempts before a report may be given up, however long it waited for its turn or the end of a suppression."""
 
 _FULL = re.compile(r"[45]\.2\.2\b")
-"""Enhanced status of a full mailbox (RFC 3463 3.3): it may have room again, and a sender may have filled it."""
+"""Enhanced status of a full mailbox (RFC 3463 3.3). It may be emptied, and a sender may have filled it on purpose."""
 _ABOUT_US = re.compile(r"5\.7\.")
-"""Enhanced status of a refusal for security or policy (RFC 3463 3.8): of who sends, not of the address."""
+"""Enhanced status of a refusal for security or policy (RFC 3463 3.8): about the sender, not the address."""
 EX_TEMPFAIL = 75
 _ADDRESS_REFUSED_BY_SENDMAIL = frozenset({67, 68})
 """EX_NOUSER, EX_NOHOST of sysexits.h."""
 _REFUSED_BY_SENDMAIL = _ADDRESS_REFUSED_BY_SENDMAIL | {65}
-"""And EX_DATAERR."""
+"""The same with EX_DATAERR."""
 
 
 class Result(Enum):
     SENT = "sent"
     REFUSED = "refused"
-    """The address, or this message for it, is not taken, now or ever."""
+    """The address, or this message to it, is refused permanently."""
     LATER = "later"
-    """This address later."""
+    """Refused for now; try this address later."""
     UNAVAILABLE = "unavailable"
-    """The relay does not work for us now: nothing else is tried either."""
+    """The relay does not accept mail from us now."""
     UNCERTAIN = "uncertain"
-    """The connection ended before the answer to the message: it may have been taken."""
+    """The connection ended before the reply to the message, which may have been accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +71,21 @@ class Attempt:
     result: Result
     detail: str = ""
     at_rcpt: bool = False
-    """The address was refused, and not a message."""
+    """The address was refused, not the message."""
     after_connecting: bool = False
-    """The relay took the connection and our address: what ended it may be of this report alone."""
+    """The relay had accepted the connection and MAIL FROM, so the cause may concern this report alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
     mail_from: str
-    """Empty: the null reverse-path."""
+    """The reverse-path; empty for the null reverse-path."""
     rcpt_to: str
     message: bytes
 
 
 class Transport(Protocol):
-    """`committing` is called right before the message itself is handed over: from then on it may arrive."""
+    """Sends messages. Calls `committing` right before it hands a message over: from then on the message may arrive."""
 
     def send(self, mail: Mail, committing: Callable[[], None]) -> Attempt: ...
 
@@ -94,24 +99,28 @@ class Relay:
     helo: str
     starttls: StartTls = StartTls.OPPORTUNISTIC
     ca_file: str = ""
-    """Certificates that the relay's is checked by when TLS is required; empty: the system's."""
+    """CA certificates that check the relay's when TLS is required; empty for the system's."""
     username: str = ""
     password: str = field(default="", repr=False)
 
 
 class SmtpRelay:
-    """One connection for a whole run, opened again when it was lost."""
+    """One connection for a whole run, opened again after it was lost."""
 
     def __init__(
-        self, relay: Relay, *, seconds: float = SECONDS, lost_seconds: float = LOST_SECONDS,
+        self,
+        relay: Relay,
+        *,
+        seconds: float = SECONDS,
+        lost_seconds: float = LOST_SECONDS,
         delivery_seconds: float = DELIVERY_SECONDS,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._relay = relay
         self._seconds = seconds
         self._lost_seconds = lost_seconds
         self._delivery_seconds = delivery_seconds
         self._lost = 0.0
-        """Seconds that deliveries took for which the relay did not answer."""
+        """Seconds lost to deliveries for which the relay did not reply."""
         self._connection: smtplib.SMTP | None = None
 
     def send(self, mail: Mail, committing: Callable[[], None]) -> Attempt:
@@ -132,13 +141,13 @@ class SmtpRelay:
             connection = self._connected()
         except (OSError, smtplib.SMTPException, ssl.SSLError) as error:
             self._drop()
-            return Attempt(Result.UNAVAILABLE, _words(error))
+            return Attempt(Result.UNAVAILABLE, _error_text(error))
         _set_timeout(connection, self._patience())
         try:
             refusal = _envelope(connection, mail)
         except (OSError, smtplib.SMTPException) as error:
             self._drop()
-            return Attempt(Result.UNAVAILABLE, _words(error), after_connecting=True)
+            return Attempt(Result.UNAVAILABLE, _error_text(error), after_connecting=True)
         if refusal:
             self._reset()
             return refusal
@@ -146,13 +155,13 @@ class SmtpRelay:
         committing()
         try:
             code, text = connection.data(mail.message)
-        except smtplib.SMTPDataError as error:  # the DATA command itself was refused: nothing was handed over
+        except smtplib.SMTPDataError as error:  # DATA itself was refused: nothing was handed over
             self._reset()
-            return _sorted(error.smtp_code, error.smtp_error)
+            return _classified(error.smtp_code, error.smtp_error)
         except (OSError, smtplib.SMTPException) as error:
             self._drop()
-            return Attempt(Result.UNCERTAIN, _words(error))
-        return Attempt(Result.SENT, _text(text)) if code == 250 else _sorted(code, text)
+            return Attempt(Result.UNCERTAIN, _error_text(error))
+        return Attempt(Result.SENT, _text(text)) if code == 250 else _classified(code, text)
 
     def close(self) -> None:
         if self._connection:
@@ -164,21 +173,21 @@ class SmtpRelay:
         self._connection = None
 
     def _drop(self) -> None:
-        """Without QUIT: a relay that did not answer would not answer that either."""
+        """Close without QUIT: a relay that did not reply would not reply to that either."""
         if self._connection:
             self._connection.close()
         self._connection = None
 
     def _cut(self) -> None:
-        """End the connection under a delivery that takes too long. Called in a thread of its own."""
+        """End the connection of a delivery that takes too long. Called in another thread."""
         sock = self._connection.sock if self._connection else None
         if sock is not None:
-            # Of the plain class: that of ssl would change what the other thread is reading with.
+            # The method of the plain class: that of ssl would change the object that the other thread reads from.
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def _patience(self) -> float:
-        """Seconds to wait for each answer before the message."""
+        """Seconds to wait for each reply before the message."""
         return self._seconds if self._lost < self._lost_seconds else min(self._seconds, IMPATIENT_SECONDS)
 
     def _reset(self) -> None:
@@ -203,10 +212,10 @@ class SmtpRelay:
         mode = self._relay.starttls
         if mode is StartTls.NEVER or (mode is StartTls.OPPORTUNISTIC and not connection.has_extn("starttls")):
             return
-        # SMTPNotSupportedError, if it is required and not offered, is trouble of the relay like any other.
+        # If TLS is required and not offered, SMTPNotSupportedError counts as a failure of the relay like any other.
         context = ssl.create_default_context(cafile=self._relay.ca_file or None)
         if mode is StartTls.OPPORTUNISTIC:
-            # Without a rule that asks for it, an unchecked certificate is better than none (RFC 7435).
+            # Opportunistic: encryption with an unchecked certificate is better than none (RFC 7435).
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         connection.starttls(context=context)
@@ -214,8 +223,10 @@ class SmtpRelay:
 
 
 class _Conversation(smtplib.SMTP):
+    """An SMTP connection that can be cut while it connects."""
+
     def __init__(self, owner: SmtpRelay, relay: Relay, seconds: float) -> None:
-        """Connects. The owner has it before that, so that it can cut it at any time."""
+        """Connects. The owner knows the object before, so that it can cut the connection at any time."""
         self.sock = None
         owner._connection = self  # noqa: SLF001  one unit
         super().__init__(relay.host, relay.port, relay.helo, timeout=seconds)
@@ -227,7 +238,7 @@ class _Conversation(smtplib.SMTP):
 
 
 class _WholeLines:
-    """Lines of the relay. One without its end is none, where smtplib would take it for a whole one."""
+    """Lines of the relay. One without its end counts as the end of the connection; smtplib would take it as whole."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -248,21 +259,21 @@ def _set_timeout(connection: smtplib.SMTP, seconds: float) -> None:
 
 
 def _envelope(connection: smtplib.SMTP, mail: Mail) -> Attempt | None:
-    """MAIL and RCPT; None: both were taken."""
+    """Send MAIL and RCPT; None if both were accepted."""
     options = [f"SIZE={len(mail.message)}"] if connection.has_extn("size") else []
     code, text = connection.mail(mail.mail_from, options)
-    if code == 552:  # RFC 1870 6.1: too large, whoever it is for
+    if code == 552:  # RFC 1870 6.1: too large, for any recipient
         return Attempt(Result.REFUSED, _text(text))
-    if code == 452:  # RFC 1870 6.1: no room for so much now
+    if code == 452:  # RFC 1870 6.1: no room for this size now
         return Attempt(Result.LATER, _text(text))
     if code != 250:
         return Attempt(Result.UNAVAILABLE, f"MAIL: {code} {_text(text)}")
     code, text = connection.rcpt(mail.rcpt_to)
-    return None if code in {250, 251} else _sorted(code, text, at_rcpt=True)
+    return None if code in {250, 251} else _classified(code, text, at_rcpt=True)
 
 
-def _sorted(code: int, text: bytes | str, *, at_rcpt: bool = False) -> Attempt:
-    """RFC 5321 4.2.1; 421: the server closes, whatever was asked."""
+def _classified(code: int, text: bytes | str, *, at_rcpt: bool = False) -> Attempt:
+    """What a negative reply means (RFC 5321 4.2.1). After 421 the server closes the connection."""
     detail = f"{code} {_text(text)}"
     if code == 421:
         return Attempt(Result.UNAVAILABLE, detail, after_connecting=True)
@@ -273,16 +284,16 @@ def _sorted(code: int, text: bytes | str, *, at_rcpt: bool = False) -> Attempt:
 
 
 def _text(text: bytes | str) -> str:
-    words = text.decode("ascii", "replace") if isinstance(text, bytes) else text
-    return "".join(char if " " <= char <= "~" else "?" for char in " ".join(words.split()))[:MAX_SHOWN]
+    reply = text.decode("ascii", "replace") if isinstance(text, bytes) else text
+    return "".join(char if " " <= char <= "~" else "?" for char in " ".join(reply.split()))[:MAX_SHOWN]
 
 
-def _words(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {_text(str(error))}"
 
 
 class Sendmail:
-    """A sendmail program (Postfix, Sendmail, Exim and msmtp bring one)."""
+    """A sendmail program (Postfix, Sendmail, Exim and msmtp have one)."""
 
     def __init__(self, program: str, *, seconds: float = SECONDS) -> None:
         self._program = program
@@ -303,9 +314,9 @@ class Sendmail:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            return Attempt(Result.UNCERTAIN, _words(error))
+            return Attempt(Result.UNCERTAIN, _error_text(error))
         except OSError as error:
-            return Attempt(Result.UNAVAILABLE, _words(error))
+            return Attempt(Result.UNAVAILABLE, _error_text(error))
         if done.returncode == 0:
             return Attempt(Result.SENT)
         detail = f"exit status {done.returncode} {_text(done.stderr)}"
@@ -316,9 +327,9 @@ class Sendmail:
         return Attempt(Result.UNAVAILABLE, detail)
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Nothing to close."""
 
 
 def retry_seconds(attempts: int) -> int:
-    """How long to wait after so many attempts."""
+    """Seconds to wait after this number of attempts."""
     return min(FIRST_RETRY << min(attempts, 16), LONGEST_RETRY)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.history import conversion_progress, journal_files
-from dmarcmilter.history.conversion_progress import EVERY_SECONDS, MAX_OCTETS, NAME, Reached
+from dmarcmilter.history.conversion_progress import EVERY_SECONDS, MAX_BYTES, NAME, Reached
 from dmarcmilter.history.ingest import Ingest
 from dmarcmilter.metrics import gauges
 from tests.support import journals
@@ -112,7 +112,7 @@ def test_a_directory_that_is_not_ours_stops_nothing(store, tmp_path, caplog, mon
         b'{"time": 1, "octets": null}',
         b'{"time": 1, "octets": Infinity}',
         b'{"time": NaN, "octets": 1',
-        b"[" * MAX_OCTETS,
+        b"[" * MAX_BYTES,
         b"\xff\xfe",
     ],
 )

@@ -5,13 +5,13 @@ import threading
 
 import pytest
 import sqlalchemy as sa
-from reporting import passed
 
 from dmarcmilter.history import migrations, outcome_rows
 from dmarcmilter.history.migrations import MIGRATIONS, Migration, migrate
 from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
 from tests.support import databases
+from tests.support.report_outcomes import passed
 
 
 def reflected(store):

@@ -548,7 +548,7 @@ def test_command_shows_tables_and_bars(conf):
     assert found.exit_code == 0
     for text in (
         "What was done",
-        "Author Domains refused",
+        "Author Domains rejected",
         "example.com",
         "esp.example",
         "mailing_list",
@@ -557,7 +557,7 @@ def test_command_shows_tables_and_bars(conf):
         "who receives aggregate reports",
         "third parties whose signatures pass",
         "policy is monitor",
-        "the ways differ",
+        "the methods differ",
         "percent of messages by type",
     ):
         assert text in found.output, text
