@@ -40,6 +40,7 @@ check: lint types
 lint:
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
+	.venv/bin/lint-imports
 
 types:
 	.venv/bin/mypy
