@@ -1,4 +1,4 @@
-"""docs/threats.md: each threat names the test that shows its defence, and that test exists."""
+"""docs/dev/threats.md: each threat names the tests that show its defense, and those tests exist."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.paths import TESTS
 
-TEXT = (TESTS.parent / "docs" / "threats.md").read_text(encoding="utf-8")
+TEXT = (TESTS.parent / "docs" / "dev" / "threats.md").read_text(encoding="utf-8")
 NAMED = sorted(set(re.findall(r"`([\w/]+/test_\w+\.py)::(test_\w+)`", TEXT)))
 THREATS = [
     line
@@ -29,10 +29,10 @@ def test_each_test_that_is_named_exists(file, name):
 
 
 @pytest.mark.parametrize("line", THREATS)
-def test_each_threat_has_a_defence_and_a_test(line):
-    _, threat, defence, shown, _ = line.split("|")
+def test_each_threat_has_a_defense_and_a_test(line):
+    _, threat, defense, shown, _ = line.split("|")
     assert threat.strip()
-    assert defence.strip()
+    assert defense.strip()
     assert re.fullmatch(r" `[\w/]+/test_\w+\.py::test_\w+`(, `[\w/]+/test_\w+\.py::test_\w+`)* ", shown)
 
 
