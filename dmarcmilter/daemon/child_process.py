@@ -1,4 +1,4 @@
-"""Forking: a child that says when it is ready, ends with its parent, and whose end can be told in words."""
+"""Child processes: a fork that reports when it is ready and ends with its parent."""
 
 import ctypes
 import logging
@@ -12,31 +12,36 @@ from typing import Final, NoReturn
 log = logging.getLogger(__name__)
 
 READY_SECONDS: Final = 20.0
-"""A child that is not ready by then has failed."""
+"""Seconds within which a child must be ready; after that it has failed."""
 
 
 @dataclass(slots=True)
 class Child:
+    """A worker process, as its supervisor knows it."""
+
     generation: int
-    """Of the configuration that it works with."""
+    """Number of the configuration that it was started with."""
     started: float
+    """Time of its start, by time.monotonic()."""
     row: int
-    """Of the metrics board."""
+    """Number of its row on the metrics board."""
     silent: bool = False
-    """It has been told to end because it gave no sign of life."""
+    """It was signaled to end because it sent no heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forked:
+    """A new child process, and whether it got ready in time."""
+
     pid: int
     ready: bool
 
 
 def fork(body: Callable[[Callable[[], None]], object], blocked: Collection[int]) -> Forked:
-    """Run the body in a new process; it gets a function to call when it is ready. Waits for that.
+    """Run the body in a new process and wait until it calls the function that it is given, READY_SECONDS at most.
 
-    `blocked` are the signals that the parent takes synchronously; in the child they are free again.
-    OSError when there can be no new process.
+    `blocked`: signals that the parent waits for synchronously; they are unblocked in the child.
+    OSError: no new process can be started.
     """
     parent = os.getpid()
     reader, writer = os.pipe()
@@ -48,7 +53,7 @@ def fork(body: Callable[[Callable[[], None]], object], blocked: Collection[int])
         raise
     if pid == 0:
         os.close(reader)
-        _be(body, writer, parent, blocked)
+        _run_child(body, writer, parent, blocked)
     os.close(writer)
     readable, _, _ = select.select([reader], [], [], READY_SECONDS)
     ready = bool(readable) and os.read(reader, 1) == b"+"
@@ -56,25 +61,27 @@ def fork(body: Callable[[Callable[[], None]], object], blocked: Collection[int])
     return Forked(pid, ready)
 
 
-def _be(body: Callable[[Callable[[], None]], object], writer: int, parent: int, blocked: Collection[int]) -> NoReturn:
-    """In the new process."""
+def _run_child(
+    body: Callable[[Callable[[], None]], object], writer: int, parent: int, blocked: Collection[int]
+) -> NoReturn:
+    """Run the body in the new process and end the process."""
     try:
         signal.set_wakeup_fd(-1)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
         _end_with(parent)
-        body(lambda: _tell(writer))
+        body(lambda: _report_ready(writer))
     except BaseException:
         log.exception("process failed")
     os._exit(1)
 
 
-def _tell(writer: int) -> None:
+def _report_ready(writer: int) -> None:
     os.write(writer, b"+")
     os.close(writer)
 
 
 def _end_with(parent: int) -> None:
-    """Have the kernel stop this process when its parent is gone (Linux; elsewhere nothing happens)."""
+    """Let the kernel stop this process when its parent ends. Linux only; does nothing elsewhere."""
     pr_set_pdeathsig = 1
     libc = ctypes.CDLL(None, use_errno=True)
     if hasattr(libc, "prctl"):
@@ -83,7 +90,7 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
 
-def how(status: int) -> str:
-    """How a process ended, by what waitpid told."""
+def exit_text(status: int) -> str:
+    """How a process ended, by its status from waitpid, for the log."""
     code = os.waitstatus_to_exitcode(status)
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"

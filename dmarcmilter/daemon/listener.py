@@ -1,7 +1,7 @@
-"""The milter socket: bound once by the supervisor, shared by all workers, never unlinked under them.
+"""The milter socket: bound once by the supervisor, shared by all workers, never unlinked while they serve.
 
-Or the service manager has bound it and hands it over (socket activation): then it outlives us, and who connects while
-we restart waits instead of being refused.
+With socket activation the service manager has bound it. It then outlives this process, and connections wait during a
+restart instead of being refused.
 """
 
 import errno
@@ -21,22 +21,24 @@ from dmarcmilter.config.schema import Milter
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024
-FIRST_HANDED_OVER = 3
-"""The descriptor of sd_listen_fds(3)."""
+"""Connections that may wait to be accepted; beyond it the kernel refuses, or delays, further ones."""
+FIRST_PASSED_FD = 3
+"""Number of the first descriptor that a service manager passes (sd_listen_fds(3))."""
 ORPHANS_SECONDS = 3.0
-"""The workers of a supervisor that was killed may listen for a moment longer; nobody has to be told of that."""
+"""Seconds to wait for an address in use: workers of a killed supervisor listen for a moment longer."""
 POLL_SECONDS = 0.05
+"""Seconds between two looks while waiting for it."""
 
 
 class ListenError(Exception):
-    """The socket cannot be had; the text is for the administrator."""
+    """The socket cannot be opened. The text is for the administrator."""
 
 
 class Listener:
     """A bound, listening, non-blocking socket.
 
-    Non-blocking matters: of the workers that wake for one connection, those that lose the race must come back from
-    accept() at once, or libmilter can no longer be stopped.
+    It must not block: all workers wake for a connection, and those that do not get it must return from accept() at
+    once, or their libmilter could not be stopped.
     """
 
     def __init__(self, settings: Milter) -> None:
@@ -44,9 +46,9 @@ class Listener:
         self._lock = -1
         self._inode: tuple[int, int] | None = None
         try:
-            handed_over = _handed_over()
-            if handed_over is not None:
-                self.socket = _checked(handed_over, self._where)
+            passed = _passed_by_manager()
+            if passed is not None:
+                self.socket = _checked(passed, self._where)
             elif self._where.family == "unix":
                 self.socket = self._bind_path(settings)
             else:
@@ -61,7 +63,7 @@ class Listener:
         return self.socket.fileno()
 
     def close(self) -> None:
-        """Stop listening, and remove the socket if it is still ours. Never raises: messages are still in progress."""
+        """Stop listening, and remove the socket file if it is still ours. Never raises: messages are in progress."""
         self.socket.close()
         if self._inode is None:
             return
@@ -72,27 +74,27 @@ class Listener:
         except FileNotFoundError:
             pass
         except OSError as error:
-            # Its folder has another owner by now. The next start takes the place of what is left there.
+            # Its folder has another owner by now. The next start replaces the file.
             log.warning("%s: %s: the socket stays where it is", path, error.strerror or error)
         os.close(self._lock)
         self._lock, self._inode = -1, None
 
     def release_lock(self) -> None:
-        """In a worker: the lock is the supervisor's, and is to end with it."""
+        """Called in a worker: the lock belongs to the supervisor, and must end with it."""
         if self._lock >= 0:
             os.close(self._lock)
 
     def disown(self) -> None:
-        """In a process that has nothing to do with mail."""
+        """Called in a process that handles no mail."""
         self.release_lock()
         self.socket.close()
 
     def _bind_path(self, settings: Milter) -> socket.socket:
-        """Bind beside the final name and rename over it: no moment without a socket, none with a wrong mode."""
+        """Bind under a temporary name and rename it: there is no moment without a socket, or with a wrong mode."""
         path = Path(self._where.path)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(path.with_name(path.name + ".lock"))
-        if not _within(ORPHANS_SECONDS, lambda: not _answers(path)):
+        if not _within(ORPHANS_SECONDS, lambda: not _is_served(path)):
             raise ListenError(
                 f"{path}: another program listens there (if it is systemd, by dmarcmilter.socket: start the filter by "
                 "systemctl start dmarcmilter.service, or stop dmarcmilter.socket)"
@@ -118,8 +120,8 @@ class Listener:
         return listening
 
 
-def _handed_over() -> socket.socket | None:
-    """The socket that the service manager has for us, if it has one (sd_listen_fds(3)). Asked once."""
+def _passed_by_manager() -> socket.socket | None:
+    """The socket that the service manager passes (sd_listen_fds(3)); None: it passes none. To be called once."""
     pid, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
     os.environ.pop("LISTEN_FDNAMES", None)
     if pid != str(os.getpid()) or count in ("", "0"):
@@ -129,19 +131,19 @@ def _handed_over() -> socket.socket | None:
             f"the service manager hands over {count} sockets, and the milter has one: leave one ListenStream= in "
             "dmarcmilter.socket (systemctl cat dmarcmilter.socket)"
         )
-    os.set_inheritable(FIRST_HANDED_OVER, False)
-    return socket.socket(fileno=FIRST_HANDED_OVER)
+    os.set_inheritable(FIRST_PASSED_FD, False)
+    return socket.socket(fileno=FIRST_PASSED_FD)
 
 
-def _checked(found: socket.socket, where: Socket) -> socket.socket:
-    """What was handed over must be what a milter can use; where it listens is the service manager's decision."""
-    if found.type != socket.SOCK_STREAM or not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+def _checked(passed: socket.socket, where: Socket) -> socket.socket:
+    """The passed socket. ListenError: a milter cannot use it. Its address is the service manager's choice."""
+    if passed.type != socket.SOCK_STREAM or not passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         raise ListenError(
             "what the service manager hands over is no listening stream socket: ListenStream= and Accept=no are needed"
         )
-    if found.family != socket.AF_UNIX:
-        _answer_at_once(found)
-    actual = _address(found)
+    if passed.family != socket.AF_UNIX:
+        _send_without_delay(passed)
+    actual = _address(passed)
     if actual != (where.path or (where.host, where.port)):
         log.error(
             "the service manager's socket is %s; [milter] socket is not used: it says %s, where `health` and `config "
@@ -149,25 +151,25 @@ def _checked(found: socket.socket, where: Socket) -> socket.socket:
             actual if isinstance(actual, str) else f"{actual[0]} port {actual[1]}",
             where.path or f"{where.host} port {where.port}",
         )
-    return found
+    return passed
 
 
 def _address(listening: socket.socket) -> str | tuple[str, int]:
-    """Where it listens: a path, or an address and a port."""
+    """The path that a socket listens at, or its address and port."""
     name = listening.getsockname()
     if listening.family == socket.AF_UNIX:
         return os.fsdecode(name)
     return str(ip_address(name[0].partition("%")[0])), int(name[1])
 
 
-def _answer_at_once(listening: socket.socket) -> None:
-    """Inherited by what is accepted: without it each message waits 40 ms for a delayed acknowledgement."""
+def _send_without_delay(listening: socket.socket) -> None:
+    """Set TCP_NODELAY, which connections inherit: without it each message waits 40 ms for a delayed acknowledgment."""
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _locked(path: Path) -> int:
-    """Hold the lock file for as long as the process lives, so that no second instance takes the socket away."""
-    # Never through a link that somebody else has put there.
+    """Lock the lock file for the life of the process, so that no second instance replaces the socket."""
+    # Not through a symbolic link, which another user may have placed there.
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -177,8 +179,8 @@ def _locked(path: Path) -> int:
     return lock
 
 
-def _answers(path: Path) -> bool:
-    """Whether somebody accepts connections at that path; a stale socket does not."""
+def _is_served(path: Path) -> bool:
+    """Whether a process accepts connections at that path. With a stale socket none does."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))
@@ -195,8 +197,8 @@ def _group(name: str) -> int:
 
 
 def _inode(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _bind_address(where: Socket) -> socket.socket:
@@ -205,9 +207,9 @@ def _bind_address(where: Socket) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if family == socket.AF_INET6:
         listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    _answer_at_once(listening)
+    _send_without_delay(listening)
     try:
-        if not _within(ORPHANS_SECONDS, lambda: _bound(listening, (where.host, where.port))):
+        if not _within(ORPHANS_SECONDS, lambda: _try_bind(listening, (where.host, where.port))):
             listening.bind((where.host, where.port))
         listening.listen(BACKLOG)
     except OSError:
@@ -216,8 +218,8 @@ def _bind_address(where: Socket) -> socket.socket:
     return listening
 
 
-def _bound(listening: socket.socket, address: tuple[str, int]) -> bool:
-    """False: somebody else has the address."""
+def _try_bind(listening: socket.socket, address: tuple[str, int]) -> bool:
+    """Try to bind; False: the address is in use."""
     try:
         listening.bind(address)
     except OSError as error:
@@ -228,7 +230,8 @@ def _bound(listening: socket.socket, address: tuple[str, int]) -> bool:
 
 
 def _within(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Wait until the condition holds; False: it does not within that time."""
     end = time.monotonic() + seconds
-    while not (found := condition()) and time.monotonic() < end:
+    while not (holds := condition()) and time.monotonic() < end:
         time.sleep(POLL_SECONDS)
-    return found
+    return holds

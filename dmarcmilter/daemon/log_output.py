@@ -1,4 +1,4 @@
-"""Where log lines go: standard error, with priorities when that is systemd's journal, or syslog."""
+"""Output of log lines: to standard error, with priorities if that is systemd's journal, or to syslog."""
 
 import logging
 import os
@@ -11,18 +11,18 @@ from dmarcmilter.config.schema import Log, LogFacility
 SYSLOG_SOCKET = "/dev/log"
 FORMAT = "%(levelname)s %(message)s"
 PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
-"""Priorities of syslog(3), by Python's log level."""
+"""Priority numbers of syslog(3), by Python's log level."""
 FACILITIES = {LogFacility.MAIL: 2, LogFacility.DAEMON: 3} | {
     facility: 16 + number
     for number, facility in enumerate(facility for facility in LogFacility if facility.startswith("local"))
 }
-"""Numbers of syslog(3)."""
+"""Facility numbers of syslog(3)."""
 
 
 def configure(settings: Log) -> None:
-    """Send log lines of this level and above where the settings say. Called again at a reload."""
+    """Send log lines of the configured level to the configured output. Called again at a reload."""
     logging.raiseExceptions = False
-    # No format here shows these fields; looking them up would make a Thread object in each of libmilter's threads.
+    # No format here has these fields, and looking them up would create a Thread object in each of libmilter's threads.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None  # noqa: SLF001  documented in the logging HOWTO
     root = logging.getLogger()
@@ -38,7 +38,7 @@ def configure(settings: Log) -> None:
 
 
 def with_priority(text: str, level: int, stream: TextIO | None = None) -> str:
-    """The text with the level's priority before each line if the stream, or standard error, is systemd's journal."""
+    """The text, with a priority before each line if the stream (default: standard error) is systemd's journal."""
     return _prefixed(text, level) if is_journal(stream or sys.stderr) else text
 
 
@@ -55,7 +55,7 @@ def is_journal(stream: TextIO) -> bool:
 
 
 def _handler(settings: Log) -> tuple[logging.Handler, str]:
-    """The handler for the settings, and why it is not the one that they ask for."""
+    """The handler, and what prevents the configured one; empty: nothing does."""
     problem = ""
     if settings.syslog_facility:
         try:
@@ -68,7 +68,7 @@ def _handler(settings: Log) -> tuple[logging.Handler, str]:
 
 
 def _prefixed(text: str, level: int) -> str:
-    """The journal reads a priority at the start of each line (sd-daemon(3)), so a traceback needs many."""
+    """The text with a priority at the start of each line, as the journal reads it (sd-daemon(3))."""
     return "\n".join(f"<{_priority(level)}>{line}" for line in text.split("\n"))
 
 
@@ -77,8 +77,10 @@ def _priority(level: int) -> int:
 
 
 class _OwnStream(logging.StreamHandler[TextIO]):
+    """A handler that configure() has installed and may replace."""
+
     def close(self) -> None:
-        """Standard error stays open."""
+        """Do nothing: standard error stays open."""
 
 
 class _JournalFormatter(logging.Formatter):
@@ -87,7 +89,7 @@ class _JournalFormatter(logging.Formatter):
 
 
 class _Syslog(logging.Handler):
-    """Log lines to the local syslog daemon. A line that it does not take at once is lost: mail does not wait for it."""
+    """Log lines to the local syslog daemon. A line that it cannot accept at once is lost: mail must not wait."""
 
     def __init__(self, facility: LogFacility) -> None:
         super().__init__()
@@ -100,7 +102,7 @@ class _Syslog(logging.Handler):
             head = f"<{self._facility | _priority(record.levelno)}>dmarcmilter[{os.getpid()}]: "
             for line in self.format(record).split("\n"):
                 self._send((head + line).encode("utf-8", "replace"))
-        except Exception:  # noqa: BLE001  logging's rule: a handler raises nothing
+        except Exception:  # noqa: BLE001  a logging handler must not raise
             self.handleError(record)
 
     def close(self) -> None:
@@ -112,14 +114,14 @@ class _Syslog(logging.Handler):
             self._socket.send(line)
         except BlockingIOError:
             return
-        except OSError:  # the syslog daemon was started again, and listens at a new socket
+        except OSError:  # the syslog daemon was restarted and has a new socket
             self._socket.close()
             self._socket = _connected()
             self._socket.send(line)
 
 
 def _connected() -> socket.socket:
-    """A socket to the syslog daemon that never blocks."""
+    """A non-blocking socket connected to the syslog daemon."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         connection.setblocking(False)

@@ -1,4 +1,4 @@
-"""The supervisor's hold on the exporter: the process that serves the metrics. Mail never depends on it."""
+"""The process that serves the metrics by HTTP, as its supervisor starts and restarts it. Mail never depends on it."""
 
 import logging
 import os
@@ -14,13 +14,14 @@ from dmarcmilter.metrics.board import Board
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 3.0
-"""After an exporter that ended by itself: its address may be in use, or its port not ours to take."""
+"""Seconds before the process is started again after it ended by itself: its address may be in use or not permitted."""
 
 
-class Exporting:
-    """Starts it, replaces it at a reload, and starts it again when it ends."""
+class MetricsProcess:
+    """Starts the process, replaces it at a reload, and starts it again when it ends."""
 
     def __init__(self, board: Board, blocked: Collection[int], release: Callable[[], None]) -> None:
+        """`release` is called in the new process, to close what workers need. `blocked`: see child_process.fork."""
         self._board = board
         self._blocked = blocked
         self._release = release
@@ -28,13 +29,13 @@ class Exporting:
         self._config = Config()
         self._replaced = False
         self.due: float | None = None
-        """When it is to be started (monotonic)."""
+        """Time of the next start, by time.monotonic(); None: none is due."""
 
     def use(self, config: Config) -> None:
-        """From now on with this configuration."""
+        """Run with this configuration from now on."""
         self._config = config
         if self._pid:
-            # Its address is free when it has ended; then it is started again.
+            # Its address is free only after it has ended. It is started again then.
             self._replaced = True
             os.kill(self._pid, signal.SIGTERM)
         else:
@@ -47,21 +48,20 @@ class Exporting:
         if not self._config.metrics.listen:
             return
         try:
-            self._pid = child_process.fork(self._be_exporter, self._blocked).pid
+            self._pid = child_process.fork(self._run_exporter, self._blocked).pid
         except OSError as error:
             log.error("no exporter of metrics: %s", error.strerror or error)  # noqa: TRY400  a limit of the system
             self.due = time.monotonic() + RETRY_SECONDS
 
-    def reaped(self, pid: int, status: int) -> bool:
-        """Whether it was the exporter that ended."""
+    def process_ended(self, pid: int, status: int) -> None:
+        """Start the process again if it was this one that ended."""
         if pid != self._pid:
-            return False
+            return
         self._pid = 0
         if not self._replaced:
-            log.error("exporter of metrics ended (%s); starting another", child_process.how(status))
+            log.error("exporter of metrics ended (%s); starting another", child_process.exit_text(status))
         self.due = time.monotonic() + (0.0 if self._replaced else RETRY_SECONDS)
         self._replaced = False
-        return True
 
     def stop(self) -> None:
         if self._pid:
@@ -69,8 +69,8 @@ class Exporting:
             os.waitpid(self._pid, 0)
             self._pid = 0
 
-    def _be_exporter(self, ready: Callable[[], None]) -> None:
-        """In the new process. What it needs is loaded here: supervisor and workers are spared it."""
+    def _run_exporter(self, ready: Callable[[], None]) -> None:
+        """Serve metrics in the new process. Imported here, so that supervisor and workers do not load it."""
         from dmarcmilter.metrics import exporter  # noqa: PLC0415
 
         self._release()

@@ -1,6 +1,6 @@
-"""Rights of the process: those of a user of its own, and files that nobody else can read.
+"""Privileges of the process: a user of its own, and files that other users cannot read.
 
-The service manager does this with User= and UMask=; here it is done where there is none.
+A service manager sets these by User= and UMask=; this is for running without one.
 """
 
 import ctypes
@@ -9,23 +9,23 @@ import pwd
 from typing import Final
 
 PRIVATE: Final = 0o027
-"""What we make is our user's, and our group's to read: outcomes tell who wrote to this site."""
+"""File mode mask: other users may not read our files, as outcomes say who sent mail to this receiver."""
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
 
 class PrivilegesError(Exception):
-    """The rights wanted cannot be had; the text is for the administrator."""
+    """The privileges cannot be changed as requested. The text is for the administrator."""
 
 
 def keep_private() -> int:
-    """From now on nothing is made for every user of the machine; a stricter mask stays. The mask as it was."""
+    """Create files without access for other users; a stricter mask stays. Returns the mask before."""
     before = os.umask(0o777)
     os.umask(before | PRIVATE)
     return before
 
 
 def become(name: str) -> None:
-    """Take that user's rights for good. To be called before anything is opened, so that all is made as that user."""
+    """Become that user for good. Called before any file is opened, so that all files are created by that user."""
     try:
         user = pwd.getpwnam(name)
     except KeyError:
@@ -34,7 +34,7 @@ def become(name: str) -> None:
         raise PrivilegesError(f"--user: only root can become {name}")
     if os.geteuid() != 0 or user.pw_uid == 0:
         return
-    # Groups first: the right to change them goes with the user.
+    # Groups first: only root may change them.
     os.initgroups(user.pw_name, user.pw_gid)
     os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
     os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
@@ -43,14 +43,14 @@ def become(name: str) -> None:
 
 
 def _check_readable(name: str) -> None:
-    """What is loaded later must be to be had: Python itself, and this program, may be in a folder of root's."""
+    """PrivilegesError: the user cannot read Python, or this program, and so could not import anything later."""
     for needed in (os.__file__, __file__):
         if not os.access(needed, os.R_OK):
             raise PrivilegesError(f"--user: {name} may not read {needed}, and needs it")
 
 
 def _no_new_privileges() -> None:
-    """No program that we could be made to start gets more rights than ours (Linux; elsewhere nothing happens)."""
+    """Forbid that any program started from here gains privileges. Linux only; does nothing elsewhere."""
     libc = ctypes.CDLL(None, use_errno=True)
     if hasattr(libc, "prctl"):
         libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""The conf file that a running filter was started with."""
+"""The conf file of a running filter, by its process id."""
 
 import os
 from pathlib import Path
@@ -7,28 +7,28 @@ PROC = Path("/proc")
 
 
 class NotRunningError(Exception):
-    """No filter can be seen under this process id. The text is for the administrator."""
+    """No filter runs under this process id, or it cannot be seen. The text is for the administrator."""
 
 
 def conf_path(pid: int) -> str:
-    """The absolute path after --config of the `dmarcmilter run` with this process id; empty: it runs without one."""
+    """The absolute path of the --config option of `dmarcmilter run`; empty: it was started without one."""
     try:
-        words = (PROC / str(pid) / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-        if b"run" not in words:
+        arguments = (PROC / str(pid) / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        if b"run" not in arguments:
             raise NotRunningError(f"process {pid} is not `dmarcmilter run`")
-        path = _option([os.fsdecode(word) for word in words[words.index(b"run") + 1 :]])
-        # Only root, or the same user, may read where a process works.
+        path = _option([os.fsdecode(word) for word in arguments[arguments.index(b"run") + 1 :]])
+        # Only root and the process's own user may read its working directory.
         return str((PROC / str(pid) / "cwd").readlink() / path) if path and not path.startswith("/") else path
     except OSError as error:
         raise NotRunningError(f"process {pid}: {error.strerror or error}") from error
 
 
-def _option(words: list[str]) -> str:
-    """The value of the last --config, which is the one that counts."""
+def _option(arguments: list[str]) -> str:
+    """The value of the last --config, which is the one in force."""
     path = ""
-    for place, word in enumerate(words):
-        if word == "--config":
-            path = next(iter(words[place + 1 :]), "")
-        elif word.startswith("--config="):
-            path = word.partition("=")[2]
+    for position, argument in enumerate(arguments):
+        if argument == "--config":
+            path = next(iter(arguments[position + 1 :]), "")
+        elif argument.startswith("--config="):
+            path = argument.partition("=")[2]
     return path

@@ -1,4 +1,4 @@
-"""Tell the service manager how we are (sd_notify's protocol: one datagram of KEY=VALUE lines)."""
+"""Notifications to the service manager by sd_notify(3): one datagram of KEY=VALUE lines."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ import time
 
 
 def send(*lines: str, monotonic: bool = False) -> None:
-    """Send these if a service manager asked for it; RELOADING needs the monotonic time beside it."""
+    """Send the lines if a service manager listens. `monotonic` adds the time, which RELOADING=1 needs."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -16,7 +16,7 @@ def send(*lines: str, monotonic: bool = False) -> None:
     if address.startswith("@"):
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-        # The manager may be slow or gone; mail does not wait for it.
+        # The manager may be slow or gone, and mail must not wait for it.
         channel.setblocking(False)
         try:
             channel.sendto(text.encode(), address)
@@ -25,9 +25,9 @@ def send(*lines: str, monotonic: bool = False) -> None:
 
 
 def watchdog_seconds() -> float | None:
-    """How often the manager wants a sign of life (WatchdogSec); None: it wants none from this process."""
-    wanted = os.environ.get("WATCHDOG_USEC", "")
+    """Seconds within which the manager expects WATCHDOG=1 (WatchdogSec=); None: it expects none from this process."""
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
     pid = os.environ.get("WATCHDOG_PID", "")
-    if not wanted.isdigit() or int(wanted) == 0 or pid not in ("", str(os.getpid())):
+    if not microseconds.isdigit() or int(microseconds) == 0 or pid not in ("", str(os.getpid())):
         return None
-    return int(wanted) / 1_000_000
+    return int(microseconds) / 1_000_000

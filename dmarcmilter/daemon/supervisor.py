@@ -1,7 +1,7 @@
 """`dmarcmilter run`: a supervisor that binds the socket once and keeps workers running on it.
 
-Signals: TERM and INT stop (messages in progress are finished), HUP replaces the workers by ones with the conf file
-as it is now; a conf file with an error changes nothing. The supervisor starts no threads, so it may fork at any time.
+Signals: TERM and INT stop, after messages in progress are finished. HUP reads the conf file again and replaces the
+workers; a conf file with an error changes nothing. The supervisor starts no threads, so it may fork at any time.
 """
 
 import gc
@@ -18,12 +18,11 @@ from dmarcmilter.config import load as configuration
 from dmarcmilter.config.load import ConfigError, Loaded
 from dmarcmilter.config.permissions import AS_ROOT, exposed
 from dmarcmilter.config.schema import Config
-from dmarcmilter.daemon import child_process as children
-from dmarcmilter.daemon import log_output, privileges, sd_notify, worker
+from dmarcmilter.daemon import child_process, log_output, privileges, sd_notify, worker
 from dmarcmilter.daemon.child_process import Child
 from dmarcmilter.daemon.listener import Listener, ListenError
-from dmarcmilter.daemon.metrics_process import Exporting
-from dmarcmilter.daemon.watchdog import LifeSigns
+from dmarcmilter.daemon.metrics_process import MetricsProcess
+from dmarcmilter.daemon.watchdog import Watchdog
 from dmarcmilter.metrics.board import SUPERVISOR, Board, Row
 from dmarcmilter.metrics.families import Ended, Reloaded
 from dmarcmilter.metrics.supervisor_metrics import SupervisorMetrics
@@ -32,45 +31,53 @@ from dmarcmilter.receiver import Receiver, build
 log = logging.getLogger(__name__)
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
-SHORT_LIFE = 2.0
-RESTART_DELAY = 1.0
-"""A worker that died within SHORT_LIFE seconds is restarted only after so many seconds."""
-STOP_GRACE = 5.0
-"""After drain_timeout, before workers are killed."""
+SHORT_LIFE_SECONDS = 2.0
+"""Seconds; a worker that died within them is replaced only after RESTART_DELAY_SECONDS."""
+RESTART_DELAY_SECONDS = 1.0
+"""Seconds before a worker with a short life is replaced, or a failed fork is tried again."""
+STOP_GRACE_SECONDS = 5.0
+"""Seconds after drain_timeout before workers are killed."""
 MAX_LEAVING = 4
-"""Reloads that connections may outlast without a message in progress: each keeps its workers. Many reloads within
-drain_timeout would else fill the memory with them. Whose connection ends so is told to try again."""
-GIVEN_UP = -1
-"""In the place of a generation: nobody misses this child."""
+"""Earlier configurations whose workers may keep open connections without a message; beyond it they are stopped.
+
+Many reloads within drain_timeout would fill the memory with workers otherwise. The MTA sees its connection end and
+connects again."""
+KILLED = -1
+"""Generation of a child that the supervisor killed: it is not replaced."""
 
 
 @dataclass(slots=True)
 class Supervisor:
+    """Starts and replaces workers, and acts on signals."""
+
     path: str
     config: Config
     receiver: Receiver
     listener: Listener
     generation: int = 0
+    """Number of the configuration in force; each reload adds one."""
     children: dict[int, Child] = field(default_factory=dict)
+    """Workers by process id."""
     restart_at: list[float] = field(default_factory=list)
+    """Times at which a worker is to be started, by time.monotonic()."""
     board: Board = field(default_factory=Board)
-    supervised: SupervisorMetrics = field(init=False)
-    signs: LifeSigns = field(init=False)
-    exporting: Exporting = field(init=False)
+    metrics: SupervisorMetrics = field(init=False)
+    watchdog: Watchdog = field(init=False)
+    metrics_process: MetricsProcess = field(init=False)
 
     def __post_init__(self) -> None:
-        self.supervised = SupervisorMetrics(self.board.row(SUPERVISOR))
-        self.signs = LifeSigns(self.board)
-        self.exporting = Exporting(self.board, SIGNALS, self.listener.disown)
+        self.metrics = SupervisorMetrics(self.board.row(SUPERVISOR))
+        self.watchdog = Watchdog(self.board)
+        self.metrics_process = MetricsProcess(self.board, SIGNALS, self.listener.disown)
 
     def run(self) -> int:
         if not self._fork_all():
-            log.error("not started: a worker ended, or was not ready within %d s", children.READY_SECONDS)
+            log.error("not started: a worker ended, or was not ready within %d s", child_process.READY_SECONDS)
             self._stop()
             return 1
         log.info("ready: %d workers on %s", len(self.children), self.config.milter.socket)
         log.info("mode %s", self.config.policy.in_force())
-        self._in_force()
+        self._on_configuration_in_force()
         sd_notify.send("READY=1", self._status())
         while True:
             number = self._next_signal()
@@ -84,44 +91,46 @@ class Supervisor:
                 self._stop()
                 return 0
             self._restart_due()
-            self.exporting.start_if_due()
-            self.signs.look_if_due(self.children)
+            self.metrics_process.start_if_due()
+            self.watchdog.check_if_due(self.children)
 
     def _next_signal(self) -> int | None:
-        due = [*self.restart_at, self.signs.due, *filter(None, [self.exporting.due])]
-        found = signal.sigtimedwait(SIGNALS, max(0.0, min(due) - time.monotonic()))
-        return found.si_signo if found else None
+        """Wait for a signal; None: something else is due first."""
+        due = [*self.restart_at, self.watchdog.due, *filter(None, [self.metrics_process.due])]
+        received = signal.sigtimedwait(SIGNALS, max(0.0, min(due) - time.monotonic()))
+        return received.si_signo if received else None
 
-    def _in_force(self) -> None:
-        """Workers with this configuration serve."""
-        self.supervised.loaded(
-            self.config, workers=self._wanted(), psl_date=self.receiver.pipeline.discovery.suffixes.version
+    def _on_configuration_in_force(self) -> None:
+        """Publish the configuration that the workers now use."""
+        self.metrics.loaded(
+            self.config, workers=self._worker_count(), psl_date=self.receiver.pipeline.discovery.suffixes.version
         )
-        self.exporting.use(self.config)
+        self.metrics_process.use(self.config)
 
-    def _wanted(self) -> int:
+    def _worker_count(self) -> int:
+        """The number of workers to run."""
         return self.config.milter.workers or len(os.sched_getaffinity(0))
 
-    def _status(self, trouble: str = "") -> str:
-        """One line for `systemctl status`."""
-        return f"STATUS={trouble}{self._wanted()} workers, mode {self.config.policy.in_force()}"
+    def _status(self, problem: str = "") -> str:
+        """The line for `systemctl status`."""
+        return f"STATUS={problem}{self._worker_count()} workers, mode {self.config.policy.in_force()}"
 
     # -- workers -----------------------------------------------------------------------------------------------
 
     def _fork_all(self) -> bool:
-        """Start this generation's workers; False when one of them does not get ready."""
+        """Start the workers of this generation; False: one of them did not get ready."""
         try:
-            ready = [self._fork() for _ in range(self._wanted())]
+            ready = [self._fork() for _ in range(self._worker_count())]
         except OSError as error:
             log.error("no new worker: %s", error.strerror or error)  # noqa: TRY400  a limit of the system
             return False
         return all(ready)
 
     def _fork(self) -> bool:
-        """Start one worker; False when it does not get ready (it is then ended, and reaped like any other)."""
+        """Start one worker; False: it did not get ready. It is then killed, and reaped like any other."""
         row = self.board.take()
         try:
-            child = children.fork(partial(self._be_worker, self.board.row(row)), SIGNALS)
+            child = child_process.fork(partial(self._run_worker, self.board.row(row)), SIGNALS)
         except OSError:
             self.board.give_back(row)
             raise
@@ -130,12 +139,13 @@ class Supervisor:
             os.kill(child.pid, signal.SIGKILL)
         return child.ready
 
-    def _be_worker(self, row: Row, ready: Callable[[], None]) -> None:
-        """In the new process; never returns."""
+    def _run_worker(self, row: Row, ready: Callable[[], None]) -> None:
+        """Serve as a worker in the new process; never returns."""
         self.listener.release_lock()
         worker.run(self.config, self.receiver, self.listener.socket, row, ready)
 
     def _reap(self) -> None:
+        """Handle all child processes that have ended."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -144,18 +154,19 @@ class Supervisor:
             if pid == 0:
                 return
             if pid in self.children:
-                self._bury(self.children.pop(pid), pid, status)
+                self._worker_ended(self.children.pop(pid), pid, status)
             else:
-                self.exporting.reaped(pid, status)
+                self.metrics_process.process_ended(pid, status)
 
-    def _bury(self, child: Child, pid: int, status: int) -> None:
+    def _worker_ended(self, child: Child, pid: int, status: int) -> None:
+        """Replace the worker, unless it was told to end."""
         self.board.give_back(child.row)
         if child.generation == self.generation:
-            log.error("worker %d ended (%s); starting another", pid, children.how(status))
-            ended = Ended.SIGNAL if os.WIFSIGNALED(status) else Ended.EXIT
-            self.supervised.ended(Ended.SILENT if child.silent else ended)
-            short = time.monotonic() - child.started < SHORT_LIFE
-            self.restart_at.append(time.monotonic() + (RESTART_DELAY if short else 0.0))
+            log.error("worker %d ended (%s); starting another", pid, child_process.exit_text(status))
+            by_itself = Ended.SIGNAL if os.WIFSIGNALED(status) else Ended.EXIT
+            self.metrics.ended(Ended.SILENT if child.silent else by_itself)
+            is_short = time.monotonic() - child.started < SHORT_LIFE_SECONDS
+            self.restart_at.append(time.monotonic() + (RESTART_DELAY_SECONDS if is_short else 0.0))
 
     def _restart_due(self) -> None:
         now = time.monotonic()
@@ -166,7 +177,7 @@ class Supervisor:
                 self._fork()
             except OSError as error:
                 log.error("no new worker: %s", error.strerror or error)  # noqa: TRY400
-                self.restart_at.append(now + RESTART_DELAY)
+                self.restart_at.append(now + RESTART_DELAY_SECONDS)
 
     def _signal(self, number: int, *, generation: int | None = None) -> None:
         for pid, child in self.children.items():
@@ -176,7 +187,7 @@ class Supervisor:
     # -- reload and stop ---------------------------------------------------------------------------------------
 
     def _reload(self) -> None:
-        """Replacement: new workers first, then the old ones finish their connections."""
+        """Read the conf file again. New workers start first, then the old ones finish their connections."""
         sd_notify.send("RELOADING=1", "STATUS=reloading", monotonic=True)
         try:
             loaded = configuration.read(self.path)
@@ -196,71 +207,73 @@ class Supervisor:
         if self._fork_all():
             self._signal(worker.RETIRE, generation=old[2])
             self._signal(signal.SIGTERM, generation=old[2] - MAX_LEAVING)
-            self.restart_at.clear()  # those were due for the old generation
+            self.restart_at.clear()  # they were due for the old generation
             log.info("reloaded %s, mode %s", self.path, config.policy.in_force())
-            self._in_force()
+            self._on_configuration_in_force()
             self._reloaded(Reloaded.OK)
         else:
             log.error("reload: the new workers do not start; the running configuration stays")
-            self._give_up(self.generation)
+            self._kill(self.generation)
             self.config, self.receiver, self.generation = old
             log_output.configure(self.config.log)
             self._reloaded(Reloaded.FAILED)
 
     def _reloaded(self, result: Reloaded) -> None:
-        self.supervised.reloaded(result)
+        """Count the reload and tell the service manager."""
+        self.metrics.reloaded(result)
         failed = "the last reload failed, see the log; " if result is Reloaded.FAILED else ""
         sd_notify.send("READY=1", self._status(failed))
 
-    def _give_up(self, generation: int) -> None:
-        """Kill a generation, and do not miss it when it is reaped: its number is used again."""
+    def _kill(self, generation: int) -> None:
+        """Kill the workers of a generation without replacing them: its number is used again."""
         self._signal(signal.SIGKILL, generation=generation)
         for child in self.children.values():
-            child.generation = GIVEN_UP if child.generation == generation else child.generation
+            child.generation = KILLED if child.generation == generation else child.generation
 
     def _stop(self) -> None:
+        """End all processes: workers after their messages, at the latest after drain_timeout and STOP_GRACE_SECONDS."""
         self._signal(signal.SIGTERM)
-        self.listener.close()  # who connects now is refused at once, not kept waiting for nobody
-        end = time.monotonic() + self.config.milter.drain_timeout + STOP_GRACE
-        self.generation += 1  # nobody who ends now is restarted
+        self.listener.close()  # new connections are refused at once, instead of waiting in vain
+        end = time.monotonic() + self.config.milter.drain_timeout + STOP_GRACE_SECONDS
+        self.generation += 1  # workers that end now are not replaced
         while self.children and time.monotonic() < end:
             self._reap()
             if self.children:
                 signal.sigtimedwait({signal.SIGCHLD}, 0.1)
         self._signal(signal.SIGKILL)
-        self.exporting.stop()
+        self.metrics_process.stop()
 
 
 def serve(path: str) -> int:
-    """Run until stopped; the exit status."""
+    """Run until stopped. Returns the exit status."""
     try:
         loaded = configuration.read(path)
         config = loaded.config
         log_output.configure(config.log)
         receiver = _built(loaded)
-        # From the moment that the socket accepts, a signal has its meaning, if only after the start.
+        # Signals that arrive from now on, while the socket is open, take effect after the start.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         listener = Listener(config.milter)
     except (ConfigError, ListenError) as error:
         sys.stderr.write(log_output.with_priority(f"dmarcmilter: {error}", logging.ERROR) + "\n")
         return 2
-    for concern in [*loaded.warnings, *_concerns(config, path)]:
-        log.warning("%s", concern)
-    # Not before the socket is there: a folder that was made for it is for the MTA to enter.
+    for warning in [*loaded.warnings, *_warnings(config, path)]:
+        log.warning("%s", warning)
+    # Only after the socket was bound: the MTA must be able to enter a folder that was created for it.
     privileges.keep_private()
     gc.collect()
-    gc.freeze()  # what is loaded now stays shared between the workers
+    gc.freeze()  # keeps the memory of loaded modules shared between workers
     return Supervisor(path, config, receiver, listener).run()
 
 
 def _built(loaded: Loaded) -> Receiver:
-    """ConfigError, with the line of the key, when a file that the conf names cannot be used."""
+    """The Receiver of a conf. ConfigError, with the line of the key: a file that it names cannot be used."""
     try:
         return build(loaded.config)
     except ConfigError as error:
         raise loaded.located(error) from error
 
 
-def _concerns(config: Config, path: str) -> list[str]:
-    """What is no reason not to serve, and should not stay so."""
+def _warnings(config: Config, path: str) -> list[str]:
+    """Warnings about the process and its files that do not prevent serving."""
     return [*([AS_ROOT] if privileges.is_root() else []), *exposed(config, path)]

@@ -1,7 +1,7 @@
-"""One worker process: libmilter's loop in a thread, signals and the drain in the main thread.
+"""A worker process: libmilter's loop in a thread; signals and the drain in the main thread.
 
-libmilter takes SIGTERM and SIGHUP itself when it runs in the main thread, stops within five seconds and abandons
-what is in progress. So it runs in a thread, and this module ends the process by its own rules.
+In the main thread, libmilter would handle SIGTERM and SIGHUP itself: it stops within five seconds and abandons messages
+in progress. So it runs in a thread of its own, and this module decides when the process ends.
 """
 
 import faulthandler
@@ -34,26 +34,29 @@ log = logging.getLogger(__name__)
 
 STOP = (signal.SIGTERM, signal.SIGINT)
 RETIRE = signal.SIGUSR1
-"""STOP ends when no message is in progress; RETIRE (a reload) when no connection is open. Both within drain_timeout."""
+"""Sent at a reload: end when no connection is open. After STOP, a worker ends when no message is in progress.
+
+Both end after drain_timeout at the latest."""
 GC_THRESHOLDS = (20_000, 20, 50)
-"""A message leaves next to no cycles behind; Python's defaults would look for them several times a message."""
+"""Thresholds of the garbage collector: the defaults run it several times a message, and there is hardly any garbage."""
 BEAT_SECONDS = 2.0
-"""Between two signs of life. They come from Python's main thread: code that never lets go of Python stops them."""
+"""Seconds between two heartbeats. The main thread sends them: code that never releases the interpreter stops them."""
 POLL_SECONDS = 0.05
+"""Seconds between two looks at what is in progress, while draining."""
 SETTLE_SECONDS = 0.1
-"""Nothing may be in progress for so long: libmilter writes the last reply just after our callback has returned."""
+"""Seconds without work before the process ends: libmilter sends a reply after our callback has returned."""
 
 
 def run(config: Config, receiver: Receiver, listener: socket.socket, row: Row, ready: Callable[[], None]) -> None:
-    """Serve until told to stop. Called in a freshly forked process; never returns."""
+    """Serve until a signal says to stop. Called in a forked process; never returns."""
     gc.set_threshold(*GC_THRESHOLDS)
-    faulthandler.enable()  # says where each thread was, should the supervisor have to end us with SIGABRT
+    faulthandler.enable()  # writes where each thread is, if the supervisor ends this process with SIGABRT
     row.begin(os.getpid())
-    asked: list[int] = []
+    received: list[int] = []
     wake = threading.Event()
 
     def on_signal(number: int, _frame: object) -> None:
-        asked.append(number)
+        received.append(number)
         wake.set()
 
     for number in (*STOP, RETIRE):
@@ -62,21 +65,21 @@ def run(config: Config, receiver: Receiver, listener: socket.socket, row: Row, r
     context = make_context(config, receiver, Tally(row))
     callbacks.register(context)
     fd = _hand_over(listener)
-    listener.close()  # libmilter has its own descriptor; when that one is given up, nothing here listens
+    listener.close()  # libmilter has a descriptor of its own, the only one to give up in _drain
     thread = threading.Thread(target=_serve, args=(wake,), name="libmilter", daemon=True)
     thread.start()
     ready()
-    while not asked and thread.is_alive():
-        # A signal sets the event; the timeout is for a libmilter that ends by itself.
+    while not received and thread.is_alive():
+        # A signal sets the event, and so does a libmilter that ends by itself.
         wake.wait(BEAT_SECONDS)
-        _beat(context, State.SERVING)
-    if asked:
-        _drain(context, fd, config.milter.drain_timeout, asked)
+        _send_heartbeat(context, State.SERVING)
+    if received:
+        _drain(context, fd, config.milter.drain_timeout, received)
     context.journal.close()
     if context.capture is not None:
         context.capture.close()
     logging.shutdown()
-    os._exit(0 if asked else 1)
+    os._exit(0 if received else 1)
 
 
 def _serve(wake: threading.Event) -> None:
@@ -87,7 +90,7 @@ def _serve(wake: threading.Event) -> None:
     wake.set()
 
 
-def _beat(context: WorkerContext, state: State) -> None:
+def _send_heartbeat(context: WorkerContext, state: State) -> None:
     context.tally.beat(state, milter.getdiag(), context.resolver.cached())
 
 
@@ -118,10 +121,10 @@ def _capture_of(config: Config, receiver: Receiver) -> Capture | None:
 
 
 def _hand_over(listener: socket.socket) -> int:
-    """Give libmilter our listening socket; return the descriptor that it accepts on.
+    """Give libmilter our listening socket; return the descriptor that it accepts connections on.
 
-    libmilter can only open a socket by itself, so it opens one that nobody knows, which is then replaced by ours
-    under the same descriptor number. (Debian's libmilter also takes `fd:N`; this works with every libmilter.)
+    libmilter can only open a socket itself. So it opens one at an unused address, and ours then takes its descriptor
+    number. (Debian's libmilter also accepts `fd:N`; this works with every libmilter.)
     """
     before = set(_listening())
     _open_any_socket(listener)
@@ -131,7 +134,7 @@ def _hand_over(listener: socket.socket) -> int:
 
 
 def _open_any_socket(listener: socket.socket) -> None:
-    """Of the listener's family: libmilter closes connections of another than that of the socket it opened itself."""
+    """Let libmilter open a socket of the listener's family: it closes connections of any other family."""
     if listener.family != socket.AF_UNIX:
         # The kernel chooses the port.
         milter.setconn("inet6:0@::1" if listener.family == socket.AF_INET6 else "inet:0@127.0.0.1")
@@ -142,18 +145,18 @@ def _open_any_socket(listener: socket.socket) -> None:
             milter.setconn(f"unix:{directory}/s")
             milter.opensocket(False)
     except (OSError, milter.error) as error:
-        # The disk is full, or nothing may be written: no reason for mail to wait, with Debian's libmilter.
+        # The disk is full, or read-only. Debian's libmilter can do without a file.
         log.warning("no folder for a temporary socket: %s", error)
         milter.setconn(f"fd:{os.dup(listener.fileno())}")
         milter.opensocket(False)
 
 
 def _listening() -> list[int]:
-    """Descriptors of this process that listen for connections."""
-    return [fd for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()] if _listens(fd)]
+    """The descriptors of this process that listen for connections."""
+    return [fd for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()] if _is_listening(fd)]
 
 
-def _listens(fd: int) -> bool:
+def _is_listening(fd: int) -> bool:
     try:
         with socket.socket(fileno=os.dup(fd)) as probe:
             return bool(probe.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
@@ -161,19 +164,19 @@ def _listens(fd: int) -> bool:
         return False
 
 
-def _drain(context: WorkerContext, fd: int, timeout: float, asked: Sequence[int]) -> None:
-    """Take no new connection, then wait until nothing is left to wait for. STOP may come while RETIRE is waiting."""
-    nobody = socket.socket(socket.AF_UNIX)
-    nobody.bind("")  # a name of the kernel's choice, in no file system
-    nobody.listen(1)
-    nobody.setblocking(False)
-    os.dup2(nobody.fileno(), fd, inheritable=False)
+def _drain(context: WorkerContext, fd: int, timeout: float, received: Sequence[int]) -> None:
+    """Stop accepting connections, then wait until nothing is in progress. STOP may follow RETIRE while this waits."""
+    unused = socket.socket(socket.AF_UNIX)
+    unused.bind("")  # the kernel chooses an abstract name
+    unused.listen(1)
+    unused.setblocking(False)
+    os.dup2(unused.fileno(), fd, inheritable=False)
     end = time.monotonic() + timeout
     quiet_since = None
     while time.monotonic() < end:
-        _beat(context, State.LEAVING)
+        _send_heartbeat(context, State.LEAVING)
         opened, closed = milter.getdiag()
-        stopping = any(number in STOP for number in asked)
+        stopping = any(number in STOP for number in received)
         busy = bool(context.in_progress) if stopping else opened != closed
         if busy:
             quiet_since = None

@@ -53,7 +53,7 @@ class Ended(StrEnum):
     SIGNAL = "signal"
     EXIT = "exit"
     SILENT = "silent"
-    """It gave no sign of life, and was ended by the supervisor."""
+    """It sent no heartbeat, and the supervisor ended it."""
 
 
 class Reloaded(StrEnum):

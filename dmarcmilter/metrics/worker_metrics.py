@@ -46,7 +46,7 @@ class Tally:
         self._lock = threading.Lock()
         self._opened = 0
 
-    def judged(self, outcome: Outcome, *, journal_seconds: float, written: bool) -> None:
+    def evaluated(self, outcome: Outcome, *, journal_seconds: float, written: bool) -> None:
         """One message has its outcome."""
         effort, size = outcome.effort, outcome.message.size
         stages = (

@@ -1,7 +1,7 @@
-"""The plan carried out: one call of libmilter for each MTA action, and what the MTA took of it.
+"""Apply planned actions: one call of libmilter for each, and a report of those that the MTA took.
 
-libmilter hands each change to the MTA as it is called; none takes effect before the final reply. So what is recorded
-and replied is decided here, after the calls.
+libmilter passes each change to the MTA at once, but none takes effect before the final reply. So the outcome that is
+recorded, and the reply, are known only after these calls.
 """
 
 import logging
@@ -25,17 +25,17 @@ log = logging.getLogger(__name__)
 
 
 def apply(plan: tuple[MtaAction, ...], context: Any, *, leading_space: bool, queue_id: str = "") -> Applied:
-    """Call libmilter for each action until one fails. Raises nothing but MemoryError.
+    """Call libmilter for each action until one fails. Raises only MemoryError.
 
-    `leading_space`: the MTA takes header values as they are, else it puts a space in front itself. `queue_id`: for
-    the log.
+    `leading_space`: the MTA takes header values as they are; otherwise it adds the space behind the colon itself.
+    `queue_id`: for the log.
     """
     space = " " if leading_space else ""
     taken: list[MtaAction] = []
     error: ApplyError | None = None
     for action in plan:
         try:
-            done = _apply(action, context, space, queue_id)
+            taken_action = _apply(action, context, space, queue_id)
         except milter.error as failure:
             log.error("%s: the MTA did not take %s: %s", queue_id or "-", _name(action), failure)  # noqa: TRY400
             return Applied(tuple(taken), ERRORS[type(action)], is_complete=False)
@@ -44,15 +44,15 @@ def apply(plan: tuple[MtaAction, ...], context: Any, *, leading_space: bool, que
         except Exception:
             log.exception("%s: internal error in eom", queue_id or "-")
             return Applied(tuple(taken), ApplyError.INTERNAL, is_complete=False)
-        if done is not action:
+        if taken_action is not action:
             error = ERRORS[type(action)]
-        if done is not None:
-            taken.append(done)
+        if taken_action is not None:
+            taken.append(taken_action)
     return Applied(tuple(taken), error)
 
 
 def _apply(action: MtaAction, context: Any, space: str, queue_id: str) -> MtaAction | None:
-    """What the MTA took instead of the action, else the action; None: it gets along without it."""
+    """The action, or the one that the MTA took in its place; None: it does without."""
     match action:
         case DeleteHeader(name, occurrence):
             context.chgheader(name, occurrence, None)
@@ -63,40 +63,40 @@ def _apply(action: MtaAction, context: Any, space: str, queue_id: str) -> MtaAct
         case Quarantine(reason):
             context.quarantine(reason)
         case Redirect():
-            return _redirected(action, context)
+            return _redirect(action, context)
         case Reply():
-            return _replied(action, context, queue_id)
+            return _set_reply(action, context, queue_id)
     return action
 
 
-def _replied(reply: Reply, context: Any, queue_id: str) -> Reply | None:
-    """Without its text the MTA refuses or defers the message in its own words."""
+def _set_reply(reply: Reply, context: Any, queue_id: str) -> Reply | None:
+    """The reply; None: the MTA refuses or defers the message with a text of its own."""
     try:
         context.setreply(reply.code, reply.enhanced, reply.text.replace("%", "%%"))
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001  whatever is wrong with the text, the message is refused or deferred
+    except Exception as error:  # noqa: BLE001  whatever the text, the message is refused or deferred
         log.warning("%s: the MTA did not take the text of the reply: %s", queue_id or "-", error)
         return None
     return reply
 
 
-def _redirected(asked: Redirect, context: Any) -> Redirect | Quarantine:
-    """First the mailbox, then the recipients away, so that at no step it has no recipient.
+def _redirect(redirect: Redirect, context: Any) -> Redirect | Quarantine:
+    """Add the mailbox, then delete the recipients, so that the message has a recipient at every step.
 
-    An MTA that did not agree to it, or went away, makes libmilter fail: the message, which may have its recipients
-    still, is then held.
+    libmilter fails if the MTA did not agree to such changes or has gone. The message, which may still have its
+    recipients, is then held.
     """
     try:
-        if asked.mailbox:
-            context.addrcpt(asked.mailbox)
-        for path in asked.gone:
+        if redirect.mailbox:
+            context.addrcpt(redirect.mailbox)
+        for path in redirect.gone:
             context.delrcpt(path)
     except milter.error as error:
-        log.warning("%s: cannot be redirected, held instead: %s", asked.queue_id or "-", error)
-        context.quarantine(asked.otherwise.reason)
-        return asked.otherwise
-    return asked
+        log.warning("%s: cannot be redirected, held instead: %s", redirect.queue_id or "-", error)
+        context.quarantine(redirect.otherwise.reason)
+        return redirect.otherwise
+    return redirect
 
 
 def _name(action: MtaAction) -> str:
@@ -111,4 +111,4 @@ ERRORS: dict[type[MtaAction], ApplyError] = {
     Redirect: ApplyError.REDIRECT,
     Reply: ApplyError.REPLY,
 }
-"""How an action that was not taken is recorded."""
+"""The error that is recorded when the MTA does not take an action."""

@@ -1,4 +1,4 @@
-"""Registration with libmilter: its callbacks reach the Session of their connection."""
+"""Registration with libmilter: each of its callbacks calls the Session of its connection."""
 
 import ctypes
 import logging
@@ -17,17 +17,18 @@ from dmarcmilter.milter.worker_context import WorkerContext
 log = logging.getLogger(__name__)
 
 MAX_PACKET = 1_048_575
-"""Octets of one packet from the MTA (libmilter's name: MDS 1M). libmilter's own default of 65,535 makes it close the
-connection, and the MTA defer the message, for one long header field, which Sendmail may be set to allow."""
+"""Largest packet accepted from the MTA, in bytes (libmilter's MDS 1M); beyond it libmilter closes the connection.
+
+Its default of 65,535 makes the MTA defer messages with a long header field, which Sendmail may be set to allow."""
 
 
 def register(worker: WorkerContext) -> None:
-    """Connect libmilter's callbacks to Sessions, a new one for each negotiation (XCLIENT negotiates anew)."""
+    """Register callbacks that call Sessions. Each negotiation starts a new Session: XCLIENT negotiates again."""
 
     def negotiate(context: Any, options: list[int]) -> int:
-        before = context.getpriv()
-        if before:
-            before.close()
+        previous = context.getpriv()
+        if previous:
+            previous.close()
         session = Session(context, worker)
         context.setpriv(session)
         return session.negotiate(options)
@@ -50,37 +51,37 @@ def register(worker: WorkerContext) -> None:
 
         return callback
 
-    _take_large_fields()
+    _accept_large_packets()
     milter.set_flags(actions_for(worker.receiver.pipeline.quarantine.method))
     for name in ("connect", "envfrom", "envrcpt", "header", "eoh", "body", "eom", "abort"):
         getattr(milter, f"set_{name}_callback")(forward(name))
     milter.set_helo_callback(forward("hello"))
     milter.set_close_callback(close)
-    sys.excepthook = _left_to_pymilter
+    sys.excepthook = _on_error_outside_sessions
     milter.set_exception_policy(Milter.TEMPFAIL)
     milter.register("dmarcmilter", negotiate=negotiate)
 
 
-def _left_to_pymilter(kind: type[BaseException], error: BaseException, _trace: object) -> None:
-    """What was raised outside of every Session, which has failsafe(); pymilter answers by its policy after this.
+def _on_error_outside_sessions(kind: type[BaseException], error: BaseException, _trace: object) -> None:
+    """Handle an exception outside of Sessions, whose callbacks have failsafe(). Then pymilter answers by its policy.
 
-    Without memory it has to leave out a field, a piece of the body or a whole callback, and a message without it would
-    be judged wrongly, or not at all. Such a worker ends: the MTA puts off what it had, and another takes its place.
+    When memory runs out, pymilter leaves out a field, a piece of the body or a whole callback, and the message would be
+    evaluated without it, or not at all. The worker ends instead: the MTA defers its messages, and another is started.
     """
     if issubclass(kind, UnicodeDecodeError):
-        # A value from the MTA that is no UTF-8 (an 8-bit host name, say) is left out, and the message goes on. The next
-        # callback sets the policy back.
+        # A value from the MTA is not UTF-8 (an 8-bit host name, say). It is left out, and the message goes on.
+        # The next callback sets the policy back.
         milter.set_exception_policy(Milter.CONTINUE)
-        log.info("what is no UTF-8 is left out: %s", error)
+        log.info("left out a value from the MTA that is not UTF-8: %s", error)
         return
     try:
-        log.critical("%s outside of every message: this worker cannot go on", kind.__name__)
+        log.critical("%s outside of any message: this worker ends", kind.__name__)
     finally:
         os._exit(1)
 
 
-def _take_large_fields() -> None:
-    """Raise libmilter's packet limit, where this libmilter has the call (pymilter does not show it)."""
+def _accept_large_packets() -> None:
+    """Raise libmilter's packet limit, if this libmilter has the call. pymilter does not offer it."""
     library = ctypes.CDLL(milter.__file__)
     if hasattr(library, "smfi_setmaxdatasize"):
         library.smfi_setmaxdatasize.argtypes = [ctypes.c_size_t]

@@ -1,4 +1,4 @@
-"""The one boundary for our own bugs: logged, and answered as the operator chose; mail is never lost by them."""
+"""The boundary for internal errors: they are logged and answered as configured, and never lose mail."""
 
 import functools
 import logging
@@ -10,20 +10,22 @@ import Milter
 log = logging.getLogger(__name__)
 
 LAST_RESORT = int(Milter.TEMPFAIL)
-"""Whatever the operator chose: what could not even be logged is not let through. (Where no answer is awaited libmilter
-sends none, so before the end of message there is none to choose.)"""
+"""Answer at the end of message when not even logging works, whatever is configured: nothing is accepted then.
+
+Before the end of message the answer is to continue, as libmilter may expect none."""
 
 
 class Session(Protocol):
-    """Whose callbacks are guarded."""
+    """An object with guarded callbacks."""
 
     def spoil(self) -> None:
-        """From now on the message cannot be judged. Must not need memory."""
+        """Remember that the message cannot be evaluated any more. Must not need memory."""
 
     def failed(self, step: str) -> int:
-        """The answer to that step."""
+        """Handle the error and return the answer to that step."""
 
-    def queue_id(self) -> str: ...
+    def queue_id(self) -> str:
+        """The queue id, for the log; empty: unknown."""
 
 
 S = TypeVar("S", bound=Session)
@@ -31,13 +33,13 @@ P = ParamSpec("P")
 
 
 def failsafe(callback: Callable[Concatenate[S, P], int]) -> Callable[Concatenate[S, P], int]:
-    """A callback that raises nothing, whatever it meets."""
+    """Wrap a callback of a Session so that no exception leaves it."""
     step = callback.__name__
 
     def guarded(session: S, /, *args: P.args, **kwargs: P.kwargs) -> int:
         try:
             return callback(session, *args, **kwargs)
-        except BaseException:  # noqa: BLE001  told in _answer
+        except BaseException:  # noqa: BLE001  _answer logs it
             return _answer(session, step)
 
     functools.update_wrapper(guarded, callback)
@@ -45,10 +47,10 @@ def failsafe(callback: Callable[Concatenate[S, P], int]) -> Callable[Concatenate
 
 
 def _answer(session: Session, step: str) -> int:
-    """For want of memory what is done about it may raise, too."""
+    """Log the error and let the session answer. Without memory either may raise again."""
     session.spoil()
     try:
         log.exception("%s: internal error in %s", session.queue_id() or "-", step)  # noqa: LOG004  called by a handler
         return session.failed(step)
-    except BaseException:  # noqa: BLE001  there is nothing left to tell it with
+    except BaseException:  # noqa: BLE001  not even logging works
         return LAST_RESORT if step == "eom" else int(Milter.CONTINUE)

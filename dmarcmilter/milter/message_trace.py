@@ -1,8 +1,8 @@
-"""The way of one message as debug lines: what came, what DNS answered, what was decided, what the MTA was asked for.
+"""The trace of one message as debug lines: envelope, header, DNS answers, decision, changes requested from the MTA.
 
-At level debug each message has a Trace; else there is none, and nothing is put together. The lines are written at the
-message's end, when its queue id is known, and begin with the milliseconds since MAIL. They hold what the journal may
-hold (docs/privacy.md): no local-part, no other header field, no recipient.
+A message has a Trace only at log level debug. The lines are written at the end of the message, when its queue id is
+known, and begin with the milliseconds since MAIL. They contain no more than the journal may (docs/privacy.md): no
+local-part, no recipient, no further header field.
 """
 
 import logging
@@ -28,15 +28,15 @@ from dmarcmilter.response.actions import (
 log = logging.getLogger(__name__)
 
 MAX_LINES = 500
-"""Lines of one message that are kept; what is beyond is counted."""
+"""Lines of one message that are kept; further ones are only counted."""
 MAX_LINE = 1000
-"""Characters of a line."""
+"""Characters of a line; the rest is cut off."""
 MAX_SHOWN = 160
-"""Characters of one DNS record that are shown."""
+"""Characters of a DNS record that are shown; the rest is cut off."""
 
 
 class Trace:
-    """Lines of one message. Its methods raise nothing that the message's own handling does not."""
+    """The debug lines of one message. Its methods raise only what handling the message itself would raise."""
 
     def __init__(self) -> None:
         self.queue_id = ""
@@ -49,7 +49,7 @@ class Trace:
             self._left_out += 1
             return
         milliseconds = (time.perf_counter() - self._start) * 1000
-        # What the sender or DNS wrote must not begin another line.
+        # Text from the sender or from DNS must not start a line of its own.
         clean = "".join(character if character.isprintable() else "?" for character in text[:MAX_LINE])
         self._lines.append(f"+{milliseconds:.0f} ms {clean}")
 
@@ -80,7 +80,7 @@ class Trace:
         self.add(f"signatures: {len(reading.signatures)} DKIM, {len(reading.chain.sets)} ARC sets")
 
     def dns(self, name: str, rdtype: str, answer: Answer, seconds: float) -> None:
-        """One question of this message: asked, or answered by the cache."""
+        """Add the answer to one DNS lookup, from the network or the cache."""
         is_private = isinstance(name, LocalPartName)
         shown_name = (
             "(a name made from MAIL FROM by an SPF macro)"
@@ -94,10 +94,10 @@ class Trace:
         for line in (*_results(record), *_policy(record), *_decision(record)):
             self.add(line)
 
-    def changes(self, asked: tuple[MtaAction, ...], applied: Applied) -> None:
-        for action in asked:
+    def changes(self, requested: tuple[MtaAction, ...], applied: Applied) -> None:
+        for action in requested:
             self.add(f"change: {_change(action)}")
-        self.add(f"changes: {len(asked)} asked for, {f'error: {applied.error}' if applied.error else 'all taken'}")
+        self.add(f"changes: {len(requested)} asked for, {f'error: {applied.error}' if applied.error else 'all taken'}")
 
 
 def begin() -> Trace | None:
@@ -147,7 +147,7 @@ def _policy(record: dict[str, Any]) -> list[str]:
 
 
 def _decision(record: dict[str, Any]) -> list[str]:
-    """In the order of the decision: what changed it, what it would be, what it is."""
+    """Overrides, the decision under full enforcement, and the decision made."""
     lines = []
     for override in record["overrides"]:
         entry = f" by [[override]] {override['entry']}" if override["entry"] else ""
@@ -158,7 +158,7 @@ def _decision(record: dict[str, Any]) -> list[str]:
 
 
 def _change(action: MtaAction) -> str:
-    """Without values: they may hold addresses, or what the sender wrote."""
+    """A line for an action, without values: they may contain addresses or text of the sender."""
     match action:
         case DeleteHeader(name, occurrence):
             return f"delete {name}, number {occurrence}"

@@ -1,4 +1,4 @@
-"""What is agreed with the MTA when it connects: actions, steps and macros, just those that are used."""
+"""Option negotiation with the MTA: the actions, protocol steps and macros that we use, and no others."""
 
 import functools
 import operator
@@ -11,7 +11,7 @@ from dmarcmilter.policy.types import QuarantineAction
 ACTIONS = milter.ADDHDRS | milter.CHGHDRS | milter.QUARANTINE | milter.SETSYMLIST
 REDIRECTING = milter.ADDRCPT | milter.DELRCPT
 STEPS = Milter.P_NOUNKNOWN | Milter.P_NODATA | Milter.P_NORCPT | Milter.P_HDR_LEADSPC
-"""Of what the MTA offers: the callbacks that we do not need left out, header values exactly as they came."""
+"""Protocol options to ask for: no callbacks that are not needed, and header values exactly as received."""
 STEPS_WITHOUT_ANSWER = {
     "connect": Milter.P_NR_CONN,
     "hello": Milter.P_NR_HELO,
@@ -21,13 +21,15 @@ STEPS_WITHOUT_ANSWER = {
     "eoh": Milter.P_NR_EOH,
     "body": Milter.P_NR_BODY,
 }
-"""Steps that need no answer, if the MTA agrees: nothing is decided before the end of message, and each answer costs
-both sides a system call and a switch of process."""
+"""The option, for each callback, that the MTA expects no answer to it.
+
+Nothing is decided before the end of message, and each answer costs both sides a system call and a switch of process."""
 MACROS = (
     (Milter.M_CONNECT, "j"),
-    # The last is always there: without any, libmilter would keep those of the message before, its login too.
+    # Postfix always sends {mail_mailer}. If it sent no macro at all, libmilter would keep those of the message before,
+    # its login included.
     (Milter.M_ENVFROM, "i {auth_authen} {mail_mailer}"),
-    # Not {rcpt_addr}, which Postfix sends unless told: a NUL in it would break the list (see connection._is_whole).
+    # Replaces Postfix's default of {rcpt_addr}, in which a NUL would break the list (see connection._is_whole).
     (Milter.M_ENVRCPT, "i"),
     (Milter.M_DATA, "i"),
     (Milter.M_EOM, "i"),
@@ -36,17 +38,17 @@ ALL_STEPS_WITHOUT_ANSWER = functools.reduce(operator.or_, STEPS_WITHOUT_ANSWER.v
 
 
 def actions_for(method: QuarantineAction) -> int:
-    """Only who redirects needs to change recipients."""
+    """The actions to ask for. Changes of recipients are needed only to redirect."""
     return int(ACTIONS | REDIRECTING if method is QuarantineAction.REDIRECT else ACTIONS)
 
 
 def agree(options: list[int], method: QuarantineAction, *, recipients: bool) -> int:
-    """Ask for just what is used: `options` is changed in place (actions, steps, and two that are unused).
+    """Choose from the MTA's offer; changes `options` in place (actions, steps, and two that are unused).
 
-    Returns the steps that get no answer. `recipients`: they are to be told, which few need.
+    Returns the options of the callbacks that get no answer. `recipients`: whether RCPT is needed, as by few settings.
     """
     offered_actions, offered_steps = options[0], options[1]
-    silent = int(offered_steps & ALL_STEPS_WITHOUT_ANSWER)
+    unanswered = int(offered_steps & ALL_STEPS_WITHOUT_ANSWER)
     left_out = STEPS & ~Milter.P_NORCPT if recipients else STEPS
-    options[:] = [offered_actions & actions_for(method), offered_steps & left_out | silent, 0, 0]
-    return silent
+    options[:] = [offered_actions & actions_for(method), offered_steps & left_out | unanswered, 0, 0]
+    return unanswered

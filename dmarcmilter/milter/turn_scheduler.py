@@ -1,9 +1,9 @@
-"""One message of a worker works at a time; the others wait instead of fighting for the interpreter.
+"""Turns: one message of a worker runs at a time, and the others wait instead of competing for the interpreter.
 
 libmilter has a thread for each connection, which enters Python for each header field and leaves it to read the next.
-When several do so at once, each of these steps costs a switch of threads, and a message half as much CPU time again.
-A turn is a courtesy, not a lock: nothing relies on it, who keeps it too long loses it, and who has waited too long
-goes on without it. It is given away while a message waits for DNS.
+When several do so at once, each step costs a switch of threads, and a message costs half as much CPU time again.
+A turn is not a lock, and nothing relies on it: a message that keeps it too long loses it, and one that has waited too
+long runs without it. A message gives it away while it waits for DNS.
 """
 
 import threading
@@ -11,9 +11,9 @@ from collections import deque
 from typing import Final
 
 PATIENCE: Final = 0.02
-"""Seconds after which a turn is taken away: its message waits for the MTA, or is large, or is hard work."""
+"""Seconds after which a waiting message takes the turn away: its holder waits for the MTA, or has a large message."""
 LONGEST_WAIT: Final = 0.5
-"""Seconds after which a message goes on without a turn."""
+"""Seconds after which a waiting message runs without a turn."""
 
 
 class _Waiter:
@@ -21,25 +21,25 @@ class _Waiter:
 
     def __init__(self) -> None:
         self.called = threading.Lock()
-        """Held until its turn has come."""
+        """Locked until the turn is passed to this waiter."""
         self.called.acquire()
 
 
 class Turns:
-    """The turn of one worker, and who waits for it, in the order of their coming."""
+    """The turn of one worker, and the queue of those that wait for it."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._waiting: deque[_Waiter] = deque()
         self._holder: _Waiter | None = None
         self._passed = 0
-        """How often the turn has changed hands."""
+        """Number of times that the turn has changed hands."""
 
     def holds(self, waiter: _Waiter) -> bool:
         return self._holder is waiter
 
     def take(self) -> _Waiter:
-        """Wait for the turn, within limits. The value is for `give` and `holds`."""
+        """Wait for the turn, at most LONGEST_WAIT. The returned value is for `give` and `holds`."""
         waiter = _Waiter()
         with self._mutex:
             if self._holder is None:
@@ -47,17 +47,17 @@ class Turns:
                 return waiter
             self._waiting.append(waiter)
             passed = self._passed
-        left = LONGEST_WAIT
+        seconds_left = LONGEST_WAIT
         while not waiter.called.acquire(timeout=PATIENCE):
-            left -= PATIENCE
+            seconds_left -= PATIENCE
             with self._mutex:
-                if self._goes_on(waiter, passed, left):
+                if self._stops_waiting(waiter, passed, seconds_left):
                     break
                 passed = self._passed
         return waiter
 
     def give(self, waiter: _Waiter) -> None:
-        """Pass the turn on to who has waited longest."""
+        """Pass the turn to the waiter that has waited longest."""
         with self._mutex:
             if self._holder is not waiter:
                 return
@@ -66,34 +66,35 @@ class Turns:
         if following is not None:
             following.called.release()
 
-    def _goes_on(self, waiter: _Waiter, passed: int, left: float) -> bool:
-        """After one more spell of waiting; the caller holds the mutex."""
+    def _stops_waiting(self, waiter: _Waiter, passed: int, seconds_left: float) -> bool:
+        """Whether the waiter runs now, after waiting PATIENCE once more. The caller holds the mutex."""
         if self._holder is waiter:
             return True
-        if self._passed == passed:  # one message has kept it all the time
+        if self._passed == passed:  # the same message has held it all the time
             self._passed += 1
             self._holder = waiter
-        elif left > 0:
+        elif seconds_left > 0:
             return False
-        # It may have been called a moment ago, and the turn taken by another before it could look.
+        # The turn may have been passed to it a moment ago, and taken away before it could look.
         if waiter in self._waiting:
             self._waiting.remove(waiter)
         return True
 
 
 class Turn:
-    """One connection's part: taken and given as often as you like."""
+    """The use that one connection makes of Turns. Both methods may be called at any time, and again."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
         self._waiter: _Waiter | None = None
 
     def take(self) -> None:
-        """Have the turn, or go on without it."""
+        """Wait for the turn, unless this connection has it. Returns without it after LONGEST_WAIT."""
         if self._waiter is None or not self._turns.holds(self._waiter):
             self._waiter = self._turns.take()
 
     def give(self) -> None:
+        """Pass the turn on, if this connection has it."""
         if self._waiter is not None:
             self._turns.give(self._waiter)
             self._waiter = None

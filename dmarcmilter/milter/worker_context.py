@@ -75,7 +75,7 @@ class WorkerContext:
     def _after_recording(
         self, outcome: Outcome, record: dict[str, Any], journal_seconds: float, *, is_written: bool
     ) -> None:
-        self.tally.judged(outcome, journal_seconds=journal_seconds, written=is_written)
+        self.tally.evaluated(outcome, journal_seconds=journal_seconds, written=is_written)
         is_deferred = outcome.decision.action is Action.TEMPFAIL and outcome.apply_error in (None, ApplyError.REPLY)
         deferrals = self.receiver.pipeline.facts.deferrals
         if is_deferred and deferrals is not None:

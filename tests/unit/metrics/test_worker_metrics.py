@@ -54,7 +54,7 @@ def counted(*happenings):
 
 
 def judged(outcome, *, written=True):
-    return lambda tally: tally.judged(outcome, journal_seconds=0.003, written=written)
+    return lambda tally: tally.evaluated(outcome, journal_seconds=0.003, written=written)
 
 
 def test_a_message_that_fails():

@@ -125,7 +125,7 @@ def test_many_threads_all_come_through():
     assert not shared._waiting
 
 
-def test_one_who_was_called_too_late_goes_on_all_the_same():
+def test_one_who_was_called_too_late_stops_waiting_all_the_same():
     """Called right after his patience ended, he finds the turn with another, who saw it unused: that is no error."""
     shared = Turns()
     holder = shared.take()
@@ -133,8 +133,8 @@ def test_one_who_was_called_too_late_goes_on_all_the_same():
     shared._waiting.extend((late, impatient))
     before = shared._passed
     shared.give(holder)
-    assert shared._goes_on(impatient, shared._passed, 0.1)
-    assert shared._goes_on(late, before, 0.0)
+    assert shared._stops_waiting(impatient, shared._passed, 0.1)
+    assert shared._stops_waiting(late, before, 0.0)
     assert shared.holds(impatient)
 
 

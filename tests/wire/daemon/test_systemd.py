@@ -10,7 +10,7 @@ from dmarcmilter.cli import main
 from dmarcmilter.config.schema import Config
 from dmarcmilter.daemon import worker
 from dmarcmilter.daemon.child_process import READY_SECONDS
-from dmarcmilter.daemon.supervisor import STOP_GRACE
+from dmarcmilter.daemon.supervisor import STOP_GRACE_SECONDS
 from dmarcmilter.daemon.watchdog import SILENCE_SECONDS
 from dmarcmilter.reports.aggregate.grouping import MAX_BYTES
 from dmarcmilter.reports.delivery import relay
@@ -70,7 +70,7 @@ def test_log_lines_have_the_facility_mail():
 
 def test_times_agree_with_the_program():
     [stop], [watchdog] = setting("dmarcmilter.service", "TimeoutStopSec"), setting("dmarcmilter.service", "WatchdogSec")
-    assert int(stop) > Config().milter.drain_timeout + STOP_GRACE
+    assert int(stop) > Config().milter.drain_timeout + STOP_GRACE_SECONDS
     # A worker that does not start delays a sign of life; one that is silent is replaced before the service is.
     assert int(watchdog) > 2 * READY_SECONDS
     assert int(watchdog) > SILENCE_SECONDS + 10

@@ -16,7 +16,7 @@ from dmarcmilter.config.schema import Milter
 from dmarcmilter.daemon import sd_notify, watchdog
 from dmarcmilter.daemon.child_process import Child
 from dmarcmilter.daemon.listener import Listener, ListenError
-from dmarcmilter.daemon.watchdog import LifeSigns
+from dmarcmilter.daemon.watchdog import Watchdog
 from dmarcmilter.metrics.board import Board
 from dmarcmilter.testing.milter_client import Action, MilterClient
 from dmarcmilter.testing.name_server import NameServer
@@ -162,7 +162,7 @@ def test_a_silent_worker_is_ended_and_replaced(make):
         with MilterClient(daemon.address, timeout=10) as client:
             assert client.deliver(PLAIN, queue_id="4A").action is Action.ACCEPT
         log = daemon.log()
-        assert f"worker {victim} has given no sign of life" in log
+        assert f"worker {victim} has sent no heartbeat" in log
         assert f"worker {victim} ended (killed by SIGKILL); starting another" in log
 
 
@@ -190,16 +190,16 @@ def test_after_a_standstill_of_the_machine_the_workers_have_their_turn(monkeypat
     monkeypatch.setattr(watchdog, "TICK_SECONDS", 0.05)
     ended = []
     monkeypatch.setattr(watchdog.os, "kill", lambda *call: ended.append(call))
-    signs, children = LifeSigns(board), {4711: Child(0, 0.0, 1)}
+    supervision, children = Watchdog(board), {4711: Child(0, 0.0, 1)}
     time.sleep(0.2)
-    signs.look_if_due(children)
+    supervision.check_if_due(children)
     assert ended == []
     for number in (signal.SIGABRT, signal.SIGKILL):
         time.sleep(0.06)
-        signs.look_if_due(children)
+        supervision.check_if_due(children)
         assert ended[-1] == (4711, number)
     assert children[4711].silent
-    signs.look_if_due({})
+    supervision.check_if_due({})
     assert len(ended) == 2
 
 

@@ -209,7 +209,7 @@ def test_deferred_by_a_failure_does_not_age(at_end, tmp_path):
     assert [path for path in (tmp_path / "deferred").rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("where", ["judged", "in_progress"])
+@pytest.mark.parametrize("where", ["evaluated", "in_progress"])
 def test_bug_after_the_outcome_is_recorded_changes_no_answer(at_end, monkeypatch, caplog, where):
     session, journal = at_end("refused")
 

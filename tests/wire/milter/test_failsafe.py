@@ -87,27 +87,27 @@ def test_what_is_no_utf8_is_left_out(daemon):
         assert client.deliver(SPOOF, queue_id="4B", helo=odd).action is Action.REJECT
     assert [record["queue_id"] for record in daemon.records()] == ["4A", "4B"]
     assert workers(daemon) == {worker}
-    assert "what is no UTF-8 is left out" in daemon.log()
+    assert "left out a value from the MTA that is not UTF-8" in daemon.log()
 
 
 HOOK = """
     import sys
-    from dmarcmilter.milter.callbacks import _left_to_pymilter
+    from dmarcmilter.milter.callbacks import _on_error_outside_sessions
     try:
         b"\\xff".decode()
     except UnicodeDecodeError as error:
-        _left_to_pymilter(UnicodeDecodeError, error, None)
+        _on_error_outside_sessions(UnicodeDecodeError, error, None)
     print("goes on", flush=True)
-    _left_to_pymilter(MemoryError, MemoryError(), None)
+    _on_error_outside_sessions(MemoryError, MemoryError(), None)
     print("is still there")
 """
 
 
-def test_what_else_is_left_to_pymilter_ends_the_worker():
+def test_what_else_is_on_error_outside_sessions_ends_the_worker():
     command = [sys.executable, "-c", textwrap.dedent(HOOK)]
     done = subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=20)
     assert (done.returncode, done.stdout) == (1, "goes on\n")
-    assert "MemoryError outside of every message: this worker cannot go on" in done.stderr
+    assert "MemoryError outside of any message: this worker ends" in done.stderr
 
 
 # --- the worker's descriptor of the shared socket
