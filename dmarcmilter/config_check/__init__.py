@@ -1,4 +1,4 @@
-"""Checks of a valid conf file: settings that silently do not enforce, or that do not fit this machine."""
+"""Checks of a valid conf file: settings that do less than the administrator expects, or do not fit this machine."""
 
 from dmarcmilter.config.finding import Finding, Severity
 from dmarcmilter.config.schema import Config
@@ -10,7 +10,7 @@ _ORDER = tuple(Severity)
 
 
 def all_findings(config: Config, environment: Environment) -> list[Finding]:
-    """The findings of all checks that send and write nothing, errors first."""
+    """The findings of all checks that neither send nor write anything, errors first."""
     servers = config.dns.servers() or system_nameservers()
     return in_order(
         [
@@ -24,5 +24,5 @@ def all_findings(config: Config, environment: Environment) -> list[Finding]:
 
 
 def in_order(findings: list[Finding]) -> list[Finding]:
-    """Errors first, then warnings; within a severity, the order stays."""
+    """The findings sorted by severity, errors first; the order within a severity is kept."""
     return sorted(findings, key=lambda finding: _ORDER.index(finding.severity))

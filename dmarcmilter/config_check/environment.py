@@ -15,43 +15,46 @@ from dmarcmilter.postfix.accounts import Account
 from dmarcmilter.postfix.postconf import Postfix
 
 LISTENER_SECONDS = 2.0
-"""Seconds to wait for a connection to the milter socket, which tells the user of the filter."""
+"""Seconds to wait for the connection to the milter socket that shows which user the filter runs as."""
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
+    """The machine, user and Postfix that a conf file is checked against."""
+
     today: date
     hostname: str
     user: str
-    """Name of the filter's user, from --user or the unit; empty: the user who runs the check."""
+    """Name of the filter's user, from --user or the unit; empty: the user that runs the check."""
     account: Account | None
-    """Account of this user; None: it does not exist here."""
+    """Account of `user`; None: no such user on this machine."""
     unit: Unit | None
+    """systemd's unit of the filter; None: not installed, or --user was given."""
     postfix: Postfix | None
-    """The main instance of Postfix."""
+    """The main instance of Postfix; None: no Postfix on this machine."""
     instances: tuple[Postfix, ...] = ()
     """Further instances of Postfix."""
-    asked_for: bool = False
+    is_user_known: bool = False
     """The user was named with --user, or is that of the running filter."""
     conf: str = ""
-    """Conf file that the filter reads; empty: unknown, or none."""
+    """Path of the conf file that the filter reads; empty: unknown, or none."""
 
     @property
-    def who(self) -> str:
-        """The user whose rights were tried, for a sentence."""
+    def tried_user(self) -> str:
+        """The user whose rights were tried, worded for a message."""
         if self.account is not None and accounts.can_act_as(self.account):
             return f"the user {self.account.name}"
         return "the user that runs this check"
 
 
 USUAL_USER = "dmarcmilter"
-"""User of the filter where no systemd unit names one."""
+"""The filter's user where no systemd unit names one."""
 
 
 def of_running_filter(address: str, conf: str, user: str = "", *, postfix_directory: str = "") -> Environment:
-    """The environment of a running filter: its user is the one that listens at the milter socket, if root asks.
+    """The environment of a running filter: when run as root, its user is the one that listens at the milter socket.
 
-    A socket of root's does not count: systemd may have made it for the filter.
+    A socket that root listens at says nothing about the user, because systemd may have made it for the filter.
     """
     uid = _listener(parse_socket(address)) if not user and os.geteuid() == 0 else 0
     listener = accounts.by_uid(uid) if uid else None
@@ -62,7 +65,7 @@ def of_running_filter(address: str, conf: str, user: str = "", *, postfix_direct
 
 
 def _listener(where: Socket) -> int | None:
-    """User id of the process that listens at the socket (unix(7), SO_PEERCRED); None: unknown."""
+    """User id of the process that listens at the socket (SO_PEERCRED in unix(7)); None: unknown."""
     try:
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(LISTENER_SECONDS)
@@ -74,20 +77,20 @@ def _listener(where: Socket) -> int | None:
 
 
 def gather(user: str = "", *, postfix_directory: str = "", usual: bool = True) -> Environment:
-    """The environment of this machine, with this user, or that of systemd's unit, or (`usual`) the usual one."""
+    """The environment of this machine for `user`, else for the user of the unit, else (`usual`) for USUAL_USER."""
     unit = None if user else systemd_unit.find()
     name = user or _user(unit, usual=usual)
-    group, more = (unit.group, unit.groups) if unit is not None else ("", ())
+    group, more_groups = (unit.group, unit.groups) if unit is not None else ("", ())
     main = postfix.find(postfix_directory)
     return Environment(
         today=datetime.now(UTC).date(),
         hostname=socket.gethostname(),
         user=name,
-        account=accounts.account(name, group=group, more_groups=more) if name else None,
+        account=accounts.account(name, group=group, more_groups=more_groups) if name else None,
         unit=unit,
         postfix=main,
         instances=() if postfix_directory else postfix.other_instances(main),
-        asked_for=bool(user),
+        is_user_known=bool(user),
     )
 
 

@@ -1,4 +1,4 @@
-"""Files and folders that the conf names: does each exist, is it recent, and may the filter's user use it?"""
+"""Checks of the files and folders that the conf names: they exist, are recent, and the filter's user may use them."""
 
 import os
 import stat
@@ -18,10 +18,11 @@ from dmarcmilter.postfix.accounts import acting_as
 from dmarcmilter.postfix.socket_access import first_closed
 
 MAX_ENTRIES = 2000
-"""Entries of one folder that are checked; further ones are not."""
+"""Number of entries of one folder that are checked; further ones are not."""
 STALE_DAYS = 180
 """Age in days from which a public suffix list is reported: about a hundred suffixes change in half a year."""
 SQLITE = "sqlite:///"
+"""Start of the URL of an SQLite database; the path of its file follows."""
 SECRETS = frozenset({"[arc.seal] key_file", "[reports] sign_key", "[reports] relay_password_file"})
 """Keys whose file only the filter's user should be able to read."""
 
@@ -29,27 +30,29 @@ SECRETS = frozenset({"[arc.seal] key_file", "[reports] sign_key", "[reports] rel
 def findings(config: Config, environment: Environment) -> list[Finding]:
     result = []
     if environment.user and environment.account is None:
-        text = f"there is no user {environment.user} on this machine: rights are those of the user who runs this check"
+        text = (
+            f"there is no user {environment.user} on this machine: the check uses the rights of the user that runs it"
+        )
         result.append(warning(text))
     if environment.account is not None and environment.account.uid == 0:
         result.append(warning(AS_ROOT))
-    for check in (_suffix_list, _written_folders, _read_files, _made_keys, _own_files):
+    for check in (_suffix_list, _written_folders, _read_files, _generated_keys, _own_files):
         result += check(config, environment)
     return result
 
 
 def conf_readable(path: str, environment: Environment) -> list[Finding]:
-    """May the filter's user read the conf file? It does at each start and reload."""
+    """Check that the filter's user may read the conf file, as it must at each start and reload."""
     if environment.account is None:
         return []
     with acting_as(environment.account):
         if os.access(path, os.R_OK, effective_ids=True):
             return []
-    text = f"{path} is not readable for {environment.who}, so the filter neither starts nor reloads"
+    text = f"{path} is not readable for {environment.tried_user}, so the filter neither starts nor reloads"
     text = f"{text}: {_command_to_make_readable(path, environment)}"
-    # The filter does not read a draft in a folder of the administrator.
+    # Only a warning for a draft in a folder of the administrator, which the filter does not read.
     paths_in_use = {configuration.DEFAULT_PATH, environment.unit.conf if environment.unit else ""}
-    in_use = environment.asked_for or os.path.realpath(path) in map(os.path.realpath, filter(None, paths_in_use))
+    in_use = environment.is_user_known or os.path.realpath(path) in map(os.path.realpath, filter(None, paths_in_use))
     return [error(text) if in_use else warning(text)]
 
 
@@ -73,12 +76,12 @@ def _command_to_own(path: Path | str, environment: Environment) -> str:
 
 
 def _suffix_list(config: Config, environment: Environment) -> list[Finding]:
-    """The public suffix list that the filter would use, read with the rights of its user."""
+    """Check the public suffix list that the filter would use, reading it with the rights of its user."""
     try:
         with acting_as(environment.account):
             suffix_list = Suffixes.load(config.dmarc.psl_file)
     except SuffixListError as problem:
-        return [error(f"[dmarc] psl_file: not usable for {environment.who}: {problem}")]
+        return [error(f"[dmarc] psl_file: not usable for {environment.tried_user}: {problem}")]
     skipped = [warning(f"[dmarc] psl_file: {text}") for text in suffix_list.skipped[:5]]
     return [*skipped, _freshness(suffix_list, environment.today)]
 
@@ -86,7 +89,7 @@ def _suffix_list(config: Config, environment: Environment) -> list[Finding]:
 def _freshness(used: Suffixes, today: date) -> Finding:
     advice = f"put a new one from https://publicsuffix.org/list/ at {KEPT_FRESH}, and reload"
     if not used.version:
-        return warning(f"[dmarc] psl_file: the public suffix list in use is that of a library, from 2019; {advice}")
+        return warning(f"[dmarc] psl_file: the public suffix list in use is a library's, from 2019: {advice}")
     days = (today - date.fromisoformat(used.version)).days
     text = f"[dmarc] psl_file: the public suffix list in use, {used.source}, is of {used.version}"
     if days > STALE_DAYS:
@@ -95,14 +98,14 @@ def _freshness(used: Suffixes, today: date) -> Finding:
 
 
 def _written_folders(config: Config, environment: Environment) -> list[Finding]:
-    """Folders that the filter writes to with these settings."""
+    """Check the folders that the filter writes to with these settings."""
     folders = {
         "[history] journal": config.history.journal,
         "[policy] sampling_key": str(Path(config.policy.sampling_key).parent),
         "[defer] directory": config.defer.directory,
     }
-    if (where := parse_socket(config.milter.socket)).family == "unix":
-        folders["[milter] socket"] = str(Path(where.path).parent)
+    if (socket := parse_socket(config.milter.socket)).family == "unix":
+        folders["[milter] socket"] = str(Path(socket.path).parent)
     if config.history.database.startswith(SQLITE + "/"):
         folders["[history] database"] = str(Path(config.history.database.removeprefix(SQLITE)).parent)
     if config.reports.enabled and config.reports.archive:
@@ -114,7 +117,7 @@ def _written_folders(config: Config, environment: Environment) -> list[Finding]:
 
 
 def _read_files(config: Config, environment: Environment) -> list[Finding]:
-    """Files that the filter reads, some of which hold secrets."""
+    """Check the files that the filter reads, some of which hold secrets."""
     paths = {
         "[recipients] file": config.recipients.file,
         "[arc.seal] key_file": config.arc.seal.key_file,
@@ -132,8 +135,8 @@ def _read_files(config: Config, environment: Environment) -> list[Finding]:
     ]
 
 
-def _made_keys(config: Config, environment: Environment) -> list[Finding]:
-    """Keys that the filter makes at its first start: if it may not read one, each start makes another."""
+def _generated_keys(config: Config, environment: Environment) -> list[Finding]:
+    """Check the keys that the filter makes at its first start: if it may not read one, each start makes another."""
     paths = {"[policy] sampling_key": config.policy.sampling_key}
     if config.reports.failure.enabled:
         paths["[reports.failure] key"] = config.reports.failure.key
@@ -144,7 +147,7 @@ def _made_keys(config: Config, environment: Environment) -> list[Finding]:
             unreadable = exists and not os.access(path, os.R_OK, effective_ids=True)
         if unreadable or os.path.isdir(path):  # noqa: PTH112
             fix = _command_to_own(path, environment) if unreadable else f"rmdir {path}"
-            text = f"{key}: {path} is not readable for {environment.who}, so each start has another key"
+            text = f"{key}: {path} is not readable for {environment.tried_user}, so each start uses another key"
             result.append(error(f"{text}: {fix}"))
     return result
 
@@ -153,7 +156,7 @@ def _readable(key: str, path: str, environment: Environment, *, is_readable: boo
     if not is_readable:
         missing = not os.path.lexists(path)
         fix = "create it, or remove it from the conf" if missing else _command_to_make_readable(path, environment)
-        return [error(f"{key}: {path} is not readable for {environment.who}: {fix}")]
+        return [error(f"{key}: {path} is not readable for {environment.tried_user}: {fix}")]
     if key in SECRETS and Path(path).stat().st_mode & stat.S_IROTH:
         return [warning(f"{key}: {path} is a secret that every user of this machine can read: chmod o-rwx {path}")]
     return []
@@ -166,11 +169,11 @@ def _writable(key: str, path: str, environment: Environment) -> list[Finding]:
         return [error(f"{text} (systemctl edit dmarcmilter: [Service], ReadWritePaths={path})")]
     nearest = existing(Path(path))
     if os.access(nearest, os.W_OK | os.X_OK, effective_ids=True):
-        return [ok(f"{key}: {nearest} is writable for {environment.who}")]
+        return [ok(f"{key}: {nearest} is writable for {environment.tried_user}")]
     if unit is not None and unit.makes(path) and nearest != Path(path):
         return [ok(f"{key}: systemd makes the folder when the filter starts")]
     fix = command_to_make_writable(path, environment)
-    return [error(f"{key}: {nearest} is not writable for {environment.who}: {fix}")]
+    return [error(f"{key}: {nearest} is not writable for {environment.tried_user}: {fix}")]
 
 
 def command_to_make_writable(path: str, environment: Environment) -> str:
@@ -185,7 +188,7 @@ def command_to_make_writable(path: str, environment: Environment) -> str:
 
 
 def _own_files(config: Config, environment: Environment) -> list[Finding]:
-    """Files of the filter that it may not write, such as a command run as root leaves behind."""
+    """Check that the filter may write its own files: a command run as root can leave files that it may not."""
     account = environment.account
     if account is None or not accounts.can_act_as(account):
         return []
@@ -200,12 +203,12 @@ def _own_files(config: Config, environment: Environment) -> list[Finding]:
             entries = (entry for entry in _entries(path) if not os.access(entry, os.W_OK, effective_ids=True))
             if (unwritable := next(entries, None)) is not None:
                 fix = _command_to_own(unwritable, environment)
-                result.append(error(f"{key}: {unwritable} is not writable for {environment.who}: {fix}"))
+                result.append(error(f"{key}: {unwritable} is not writable for {environment.tried_user}: {fix}"))
     return result
 
 
 def _entries(path: str) -> list[str]:
-    """Paths of the entries of a folder, or of a SQLite file and those that SQLite keeps beside it."""
+    """Paths of the entries of a folder; for a SQLite file, itself and the files that SQLite keeps beside it."""
     try:
         with os.scandir(path) as entries:
             return [entry.path for entry in islice(entries, MAX_ENTRIES)]
@@ -216,6 +219,7 @@ def _entries(path: str) -> list[str]:
 
 
 def existing(path: Path) -> Path:
-    """The path, or the lowest folder above it that exists. (Path.exists raises where a folder may not be entered.)"""
-    places = (path, *path.parents)
-    return next((place for place in places if os.access(place, os.F_OK, effective_ids=True)), path)
+    """The path, or the lowest folder above it that exists."""
+    # Path.exists raises for a folder that may not be entered.
+    candidates = (path, *path.parents)
+    return next((each for each in candidates if os.access(each, os.F_OK, effective_ids=True)), path)

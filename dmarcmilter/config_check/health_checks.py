@@ -26,7 +26,7 @@ LITTLE_ROOM: Final = 100 * 1_048_576
 
 
 def journal(config: Config, environment: Environment) -> CheckResult:
-    """Can the filter's user write outcomes? If not, mail still flows and the outcomes are in the log only."""
+    """Check that the filter's user can write outcomes. If not, mail still flows and outcomes are only in the log."""
     name, directory = "journal", Path(config.history.journal)
     with acting_as(environment.account):
         if not os.path.lexists(directory):  # the first outcome makes it
@@ -44,20 +44,20 @@ def journal(config: Config, environment: Environment) -> CheckResult:
 
 
 def _user_and_fix(config: Config, environment: Environment) -> str:
-    """The user whose rights were tried and the command that fixes it; users other than root cannot try others'."""
+    """The user whose rights were tried and the command that fixes it. Only root can try the rights of other users."""
     if environment.account is None and os.geteuid() != 0:
-        return "the user who asks: ask as root or as the filter's user"
+        return "the user that runs this check: run it as root or as the filter's user"
     fix = files.command_to_make_writable(config.history.journal, environment)
-    return f"{environment.who}, so outcomes are lost: {fix}"
+    return f"{environment.tried_user}, so outcomes are lost: {fix}"
 
 
 def filters_files(config: Config, environment: Environment) -> CheckResult:
-    """Can the filter's user use the files of the conf: the conf itself, keys, lists, folders, the database?"""
+    """Check that the filter's user can use its files: the conf file, keys, lists, folders and the database."""
     name = "files"
     if environment.account is None and os.geteuid() == 0:
-        return CheckResult(name, Health.HEALTHY, "not tried: no user of the filter is known here, name one with --user")
+        return CheckResult(name, Health.HEALTHY, "not tried: the filter's user is not known here, name it with --user")
     if environment.account is None or not accounts.can_act_as(environment.account):
-        return CheckResult(name, Health.HEALTHY, "not tried: ask as root")
+        return CheckResult(name, Health.HEALTHY, "not tried: needs root")
     conf_findings = files.conf_readable(environment.conf, environment) if environment.conf else []
     findings = [*conf_findings, *files.findings(config, environment)]
     # The journal and the milter socket have checks of their own.
@@ -66,7 +66,7 @@ def filters_files(config: Config, environment: Environment) -> CheckResult:
 
 
 def mta(config: Config, environment: Environment) -> CheckResult:
-    """Does Postfix hand all mail from others to the filter, and can it connect?"""
+    """Check that Postfix hands all mail from others to the filter, and can connect to it."""
     name, socket = "mta", parse_socket(config.milter.socket)
     if environment.postfix is None:
         return CheckResult(name, Health.HEALTHY, "no Postfix here")

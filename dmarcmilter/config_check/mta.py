@@ -1,4 +1,4 @@
-"""Does the conf fit the MTA: its host name, its chroot, its user, its timeouts?"""
+"""Checks that the conf fits the MTA: its host name, its chroot, its user and its timeouts."""
 
 import grp
 import stat
@@ -17,58 +17,58 @@ from dmarcmilter.postfix.postconf import Postfix, Service
 POSTFIX_QUEUE = "/var/spool/postfix"
 """Queue directory assumed where postconf is not installed."""
 MARGIN = 30.0
-"""Seconds for the filter's own work, out of those that the MTA waits at the end of a message."""
-UNASKED = " can fill the journal with mail that never was, and stop a worker"
-"""The harm that any program can do at the milter socket: libmilter trusts every packet."""
+"""Seconds that Postfix's milter_content_timeout should exceed the DNS budget by, for the filter's other work."""
+HARM = " can fill the journal with invented mail, and stop a worker"
+"""What any program that connects to the milter socket can do, because libmilter trusts every packet; ends a message."""
 
 
 def findings(config: Config, environment: Environment) -> list[Finding]:
-    return [*_authserv_id(config, environment), *socket_findings(config, environment), *_patience(config, environment)]
+    return [*_authserv_id(config, environment), *socket_findings(config, environment), *_timeouts(config, environment)]
 
 
 def _authserv_id(config: Config, environment: Environment) -> list[Finding]:
-    mine = config.identity.authserv_id.lower()
+    own = config.identity.authserv_id.lower()
     host = (environment.postfix.hostname if environment.postfix else environment.hostname).lower()
-    known = {host} | ({mine} if not environment.postfix and mine.startswith(host + ".") else set())
-    if not mine or mine in known:
+    known = {host} | ({own} if not environment.postfix and own.startswith(host + ".") else set())
+    if not own or own in known:
         return []
-    who = "Postfix's myhostname" if environment.postfix else "this host's name"
+    name = "Postfix's myhostname" if environment.postfix else "this host's name"
     return [
         warning(
-            f"[identity] authserv_id {mine} is not {who} {host}: programs that trust results by the MTA's name ignore "
+            f"[identity] authserv_id {own} is not {name} {host}: programs that trust results by the MTA's name ignore "
             "ours, and fields forged with that name stay unless remove_authserv_ids has it"
         )
     ]
 
 
 def socket_findings(config: Config, environment: Environment) -> list[Finding]:
-    """Can the MTA connect to the milter socket, and no other user?"""
+    """Check that the MTA can connect to the milter socket, and that other users cannot."""
     where = parse_socket(config.milter.socket)
     listens = environment.unit.listens if environment.unit else ()
-    if listens and not any(_is_stream(one, where) for one in listens):
+    if listens and not any(_is_stream(listen, where) for listen in listens):
         return [_another_socket(config, listens)]
     if where.family != "unix":
         return _open_port(where)
-    found = [*_chroot(where, environment), *_folder(where, environment)]
+    result = [*_chroot(where, environment), *_folder(where, environment)]
     if listens:
-        return found  # the socket unit decides who may connect
+        return result  # the socket unit decides who may connect
     mode = int(config.milter.socket_mode, 8)
-    wanted = config.milter.socket_group
+    group = config.milter.socket_group
     if mode & stat.S_IWOTH:
-        found.append(warning(f"[milter] socket_mode lets every user of this machine connect: each{UNASKED}"))
+        result.append(warning(f"[milter] socket_mode lets every user of this machine connect: each{HARM}"))
     if not mode & (stat.S_IWGRP | stat.S_IWOTH):
         text = "[milter] socket_mode lets only the filter's own user connect"
-        found.append(error(f'{text}, so mail is deferred: set socket_mode = "0660"'))
-    elif wanted and wanted not in {entry.gr_name for entry in grp.getgrall()}:
-        text = f"[milter] socket_group: there is no group {wanted!r} on this machine"
-        found.append(error(f"{text}, so the filter does not start: name the group of the MTA's user"))
+        result.append(error(f'{text}, so mail is deferred: set socket_mode = "0660"'))
+    elif group and group not in {entry.gr_name for entry in grp.getgrall()}:
+        text = f"[milter] socket_group: there is no group {group!r} on this machine"
+        result.append(error(f"{text}, so the filter does not start: name the group of the MTA's user"))
     elif not mode & stat.S_IWOTH:
-        found += _membership(config, wanted or _inherited_group(where), environment)
-    return found
+        result += _membership(config, group or _inherited_group(where), environment)
+    return result
 
 
 def _is_stream(listen: str, where: Socket) -> bool:
-    """Whether that ListenStream= of the socket unit is our socket (systemd.socket(5))."""
+    """Whether a ListenStream= of the socket unit is our socket (systemd.socket(5))."""
     if where.family == "unix":
         return Path(listen) == Path(where.path)
     host, _, port = listen.rpartition(":")
@@ -76,25 +76,28 @@ def _is_stream(listen: str, where: Socket) -> bool:
 
 
 def _another_socket(config: Config, listens: tuple[str, ...]) -> Finding:
-    own = f"unix:{listens[-1]}" if listens[-1].startswith("/") else ""
+    """The finding that systemd hands the filter another socket than the conf says."""
+    suggestion = f"unix:{listens[-1]}" if listens[-1].startswith("/") else ""
     return error(
         f"[milter] socket is {config.milter.socket}, and dmarcmilter.socket, which is enabled, listens at "
         f"{', '.join(listens)}: the filter listens there only: "
-        + (f'set socket = "{own}", or ' if own else "")
+        + (f'set socket = "{suggestion}", or ' if suggestion else "")
         + "systemctl edit dmarcmilter.socket ([Socket], ListenStream= and the path), then restart both units"
     )
 
 
 def _open_port(where: Socket) -> list[Finding]:
-    """The milter protocol has no login: every client is taken for the MTA."""
+    """Warn about a port that other machines can reach: the milter protocol has no login, so any client is trusted."""
     if ip_address(where.host).is_loopback:
         return []
-    text = f"[milter] socket is at {where.host} and not on this machine alone: only the MTA may reach port {where.port}"
-    return [warning(f"{text} (use a firewall); any other client{UNASKED}")]
+    text = (
+        f"[milter] socket is at {where.host}, which other machines may reach: let only the MTA reach port {where.port}"
+    )
+    return [warning(f"{text} (use a firewall); any other client{HARM}")]
 
 
 def _chroot(where: Socket, environment: Environment) -> list[Finding]:
-    """Debian's smtpd runs in a chroot, from where it cannot reach a path outside of the queue directory."""
+    """Check that a chrooted smtpd, as Debian's is, can reach the socket: only paths in the queue directory."""
     if environment.postfix is None:
         if not Path(POSTFIX_QUEUE).is_dir() or Path(where.path).is_relative_to(POSTFIX_QUEUE):
             return []
@@ -102,28 +105,28 @@ def _chroot(where: Socket, environment: Environment) -> list[Finding]:
         return [warning(text)]
     for postfix in relevant(where, environment):
         queue = postfix.queue_directory
-        closed = [one for one in postfix.services if _is_shut_out(one, where, postfix)]
-        if closed:
-            text = (
-                f"[milter] socket is outside {queue}: Postfix's {closed[0].name}, which runs chrooted, cannot reach it"
-            )
-            return [error(f"{text}: {services.inside(where, closed[0], postfix)}")]
+        shut_out = [service for service in postfix.services if _is_shut_out(service, where, postfix)]
+        if shut_out:
+            service = shut_out[0]
+            text = f"[milter] socket is outside {queue}: Postfix's {service.name}, which runs chrooted, cannot reach it"
+            return [error(f"{text}: {services.inside(where, service, postfix)}")]
     return []
 
 
 def _is_shut_out(service: Service, where: Socket, postfix: Postfix) -> bool:
+    """Whether the chroot of a service keeps it from the socket."""
     is_outside = not Path(where.path).is_relative_to(postfix.queue_directory)
-    # A folder may be mounted into the chroot as well.
+    # A folder outside of the chroot may be mounted into it as well.
     return service.chrooted and is_outside and not services.is_named(service, where, postfix)
 
 
 def _folder(where: Socket, environment: Environment) -> list[Finding]:
-    """May Postfix's user enter the folders above the socket, as far as they exist?"""
+    """Check that Postfix's user may enter the existing folders above the socket."""
     mta = _mta(where, environment)
     if mta is None or not accounts.can_act_as(mta):
         return []
     path = Path(where.path)
-    top = next((one.queue_directory for one in relevant(where, environment)), "")
+    top = next((postfix.queue_directory for postfix in relevant(where, environment)), "")
     closed = socket_access.first_closed(path, mta, top=top if path.is_relative_to(top or "/nowhere") else "")
     if closed is None:
         return []
@@ -149,69 +152,73 @@ def _inherited_group(where: Socket) -> str:
         return ""
 
 
-def _membership(config: Config, wanted: str, environment: Environment) -> list[Finding]:
-    """Is the MTA's user in the socket's group?"""
+def _membership(config: Config, socket_group: str, environment: Environment) -> list[Finding]:
+    """Check that the MTA's user is in the socket's group."""
     where = parse_socket(config.milter.socket)
     mta = _mta(where, environment)
-    group = wanted or (environment.account.group_name if environment.account else "")
+    group = socket_group or (environment.account.group_name if environment.account else "")
     if mta is None or not group or group in mta.group_names:
         return []
     text = f"[milter] socket_mode lets only the group {group} connect, and Postfix's user {mta.name} is not in it"
-    return [error(f"{text}, so mail is deferred: {_joining(group, mta, where, environment)}")]
+    return [error(f"{text}, so mail is deferred: {_command_to_admit(group, mta, where, environment)}")]
 
 
-def _joining(group: str, mta: Account, where: Socket, environment: Environment) -> str:
-    """The command that lets the MTA connect. It never adds the MTA to a group like root or mail, which gives more."""
-    own = environment.account
-    opened = socket_access.opening(Path(where.path).parent, mta)
-    if own is not None and own.uid != 0 and own.gid != 0 and group == own.group_name:
-        return f"usermod -aG {group} {mta.name} && postfix reload, or {opened}"
-    return opened
+def _command_to_admit(group: str, mta: Account, where: Socket, environment: Environment) -> str:
+    """The command that lets the MTA connect. Never adds it to a group like root or mail, which has further rights."""
+    filters_account = environment.account
+    command = socket_access.opening(Path(where.path).parent, mta)
+    if filters_account is None or filters_account.uid == 0 or filters_account.gid == 0:
+        return command
+    if group != filters_account.group_name:
+        return command
+    return f"usermod -aG {group} {mta.name} && postfix reload, or {command}"
 
 
-def _patience(config: Config, environment: Environment) -> list[Finding]:
-    found = []
-    patience = environment.postfix.content_timeout if environment.postfix else None
-    if patience is not None and config.dns.message_budget + MARGIN > patience:
-        found.append(
+def _timeouts(config: Config, environment: Environment) -> list[Finding]:
+    """Check that Postfix and systemd wait longer for the filter than the filter may take."""
+    texts = []
+    content_timeout = environment.postfix.content_timeout if environment.postfix else None
+    if content_timeout is not None and config.dns.message_budget + MARGIN > content_timeout:
+        texts.append(
             f"[dns] message_budget ({config.dns.message_budget:g} s) is too close to Postfix's milter_content_timeout "
-            f"({patience:g} s): Postfix stops waiting while the filter still waits for DNS"
+            f"({content_timeout:g} s): Postfix stops waiting while the filter still waits for DNS"
         )
     stop = environment.unit.stop_seconds if environment.unit else None
     if stop is not None and config.milter.drain_timeout >= stop:
-        found.append(
+        texts.append(
             f"[milter] drain_timeout ({config.milter.drain_timeout:g} s) is not below the unit's TimeoutStopSec "
             f"({stop:g} s): systemd kills the filter in the middle of messages"
         )
-    return [warning(text) for text in found]
+    return [warning(text) for text in texts]
 
 
 def live_findings(config: Config, environment: Environment) -> list[Finding]:
-    """Does Postfix hand its mail to the filter, can it connect, and what does it do while the filter is down?"""
+    """Check that Postfix hands its mail to the filter and can connect, and what it does while the filter is down."""
     where = parse_socket(config.milter.socket)
-    found: list[Finding] = []
+    result: list[Finding] = []
     for postfix in relevant(where, environment):
-        found += [*services.findings(config, where, postfix), *_common(postfix), *_redirection(config, postfix)]
-    return found or [ok("Postfix: no postconf here, its side is not checked")]
+        result += [*services.findings(config, where, postfix), *_main_settings(postfix), *_redirection(config, postfix)]
+    return result or [ok("Postfix: no postconf here, so its settings are not checked")]
 
 
 def relevant(where: Socket, environment: Environment) -> list[Postfix]:
-    """The instances of Postfix that name our socket; if none does, the main one, which should."""
+    """The instances of Postfix that name our socket; if none does, the main instance, which should."""
     instances = [postfix for postfix in (environment.postfix, *environment.instances) if postfix is not None]
     return [postfix for postfix in instances if services.names_us(postfix, where)] or instances[:1]
 
 
 def _redirection(config: Config, postfix: Postfix) -> list[Finding]:
-    """Without original recipients Postfix treats an alias of the mailbox as the mailbox, and deletes both as one."""
-    is_used = config.policy.quarantine_action is QuarantineAction.REDIRECT
-    if not is_used or postfix.main.get("enable_original_recipient", "yes") != "no":
+    """Check that Postfix keeps original recipients; else mail redirected from an alias of the mailbox is deleted."""
+    redirects = config.policy.quarantine_action is QuarantineAction.REDIRECT
+    if not redirects or postfix.main.get("enable_original_recipient", "yes") != "no":
         return []
     text = "enable_original_recipient = no: quarantined mail to an alias of [quarantine] mailbox vanishes"
     fix = f"{postfix.postconf} -e 'enable_original_recipient = yes' && {postfix.reload}"
     return [error(f"{text}: run {fix}")]
 
 
-def _common(postfix: Postfix) -> list[Finding]:
+def _main_settings(postfix: Postfix) -> list[Finding]:
+    """Check the milter settings of main.cf, which apply to all services."""
     fix = f"{postfix.postconf} -e '{{}}' && {postfix.reload}"
     return [
         services.protocol(postfix.protocol, "milter_protocol", fix.format(f"milter_protocol = {services.PROTOCOL}")),

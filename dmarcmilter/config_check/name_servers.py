@@ -1,6 +1,6 @@
-"""Each name server by itself: does it answer, recurse, say "no such name", and by TCP? And how fast?
+"""Checks of each name server: it answers, also by TCP, recurses, says NXDOMAIN, and is fast enough.
 
-The resolver would hide what is found here: it asks another server when one is silent, and by TCP when a reply is cut.
+The resolver hides such faults: it asks another server when one is silent, and uses TCP when a reply is truncated.
 """
 
 import contextlib
@@ -16,54 +16,61 @@ from dmarcmilter.dns.names import name_to_wire
 from dmarcmilter.dns.wire_format import NXDOMAIN, RDTYPES, Reply, is_reply, question, rcode_to_text, read_reply
 
 KNOWN_NAME = "example.com"
-"""There for ever (RFC 2606 3), with TXT records, and without what is asked for below it."""
+"""Domain that is queried: reserved (RFC 2606 3), has TXT records, and has no names like those of _wildcard below it."""
 TRIES = 2
-"""Datagrams get lost."""
+"""Number of UDP queries before a server counts as silent, because a datagram can get lost."""
 SLOW_SECONDS = 0.5
-"""For an answer that a cache should hold: each message asks some ten questions."""
+"""Seconds from which an answer that caches hold is reported as slow: a message needs about ten queries."""
 MAX_SERVERS = 16
+"""Number of name servers that are checked; further ones are not."""
 MAX_STRAYS = 32
-"""Datagrams that are no reply to our question, passed over."""
-_RECURSION_AVAILABLE = 0x80  # of the fourth octet (RFC 1035 4.1.1)
+"""Number of datagrams read for one query; if none of them is its reply, the server counts as silent."""
+_RECURSION_AVAILABLE = 0x80
+"""Bit RA, in the fourth byte of a reply (RFC 1035 4.1.1)."""
 _DATAGRAM = 4096
+"""Bytes read of one datagram; more than our EDNS size asks for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One question to one server: what came back."""
+    """The result of one query to one server."""
 
     reply: Reply | None
-    """None: nothing that answers the question."""
+    """None: the server sent no reply to the query."""
     recursive: bool
+    """The server offers recursion."""
     seconds: float
+    """Seconds until the reply, or until the wait ended."""
 
 
 def findings(nameservers: Iterable[tuple[str, int]], timeout: float) -> list[Finding]:
-    found: list[Finding] = []
+    """The findings on each server. `timeout`: seconds to wait for one server's answer to one question."""
+    result: list[Finding] = []
     answering = 0
     for server in Servers(tuple(nameservers)[:MAX_SERVERS]).ranked():
         probe = _ask(server, KNOWN_NAME, timeout)
         if probe.reply is None:
-            found.append(error(f"[dns] {server.label}: no answer within {timeout:g} s, tried {TRIES} times"))
+            result.append(error(f"[dns] {server.label}: no answer within {timeout:g} s, tried {TRIES} times"))
             continue
-        faults = [*_answer(server, probe), *_wildcard(server, timeout), *_tcp(server, timeout)]
+        faults = [*_answer_faults(server, probe), *_wildcard(server, timeout), *_tcp(server, timeout)]
         answering += 1
-        found += faults or [ok(f"[dns] {server.label} answers in {probe.seconds * 1000:.0f} ms, recursive, TCP too")]
+        result += faults or [ok(f"[dns] {server.label} answers in {probe.seconds * 1000:.0f} ms, recursive, TCP too")]
     if not answering:
-        found.append(error("[dns] no name server answers: SPF, DKIM and DMARC all end in temperror"))
-    return found
+        result.append(error("[dns] no name server answers: SPF, DKIM and DMARC all end in temperror"))
+    return result
 
 
 def unreachable(nameservers: Iterable[tuple[str, int]]) -> list[Finding]:
-    """Those to which no way leads from here, as an IPv6 address on a host without. Nothing is sent for it."""
+    """Warnings about servers that this machine has no route to, such as IPv6 ones without IPv6. Sends nothing."""
     return [
         warning(f"[dns] {server.label} cannot be reached from this machine: {reason}")
         for server in Servers(tuple(nameservers)[:MAX_SERVERS]).ranked()
-        if (reason := _no_way(server))
+        if (reason := _routing_error(server))
     ]
 
 
-def _no_way(server: Server) -> str:
+def _routing_error(server: Server) -> str:
+    """Why datagrams cannot be sent to the server; empty: they can."""
     try:
         with socket.socket(server.family, socket.SOCK_DGRAM) as sock:
             sock.connect(server.address)
@@ -72,44 +79,45 @@ def _no_way(server: Server) -> str:
     return ""
 
 
-def _answer(server: Server, probe: Probe) -> list[Finding]:
+def _answer_faults(server: Server, probe: Probe) -> list[Finding]:
+    """What is wrong with the answer to a query for a name that exists."""
     reply = probe.reply
     assert reply is not None
-    found = []
+    faults = []
     if not reply.complete and not reply.truncated:
         return [error(f"[dns] {server.label} answers {rcode_to_text(reply.rcode)} to a name that exists")]
     if reply.truncated:
-        found.append(warning(f"[dns] {server.label} cuts short even a small answer: all is asked twice, by TCP"))
+        faults.append(warning(f"[dns] {server.label} truncates even a small answer, so each query is repeated by TCP"))
     elif not reply.records:
-        found.append(error(f"[dns] {server.label} does not know {KNOWN_NAME}, which exists"))
+        faults.append(error(f"[dns] {server.label} does not know {KNOWN_NAME}, which exists"))
     if not probe.recursive:
-        found.append(error(f"[dns] {server.label} offers no recursion: it knows its own zones only"))
+        faults.append(error(f"[dns] {server.label} offers no recursion: it knows its own zones only"))
     if probe.seconds > SLOW_SECONDS:
-        found.append(
+        faults.append(
             warning(f"[dns] {server.label} is slow: {probe.seconds * 1000:.0f} ms for a name that any cache holds")
         )
-    return found
+    return faults
 
 
 def _wildcard(server: Server, timeout: float) -> list[Finding]:
-    """Some servers answer for names that do not exist: every domain then seems to be there (RFC 9989 4.7, np)."""
+    """Check that the server says NXDOMAIN. If it has records for all names, np never applies (RFC 9989 4.7)."""
     name = f"{secrets.token_hex(8)}.{KNOWN_NAME}"
     reply = _ask(server, name, timeout).reply
     if reply is None:
-        return [warning(f"[dns] {server.label} is silent about names that do not exist")]
+        return [warning(f"[dns] {server.label} does not answer queries for names that do not exist")]
     if reply.rcode == NXDOMAIN:
         return []
-    what = "answers for" if reply.records else f"says {rcode_to_text(reply.rcode)} of"
+    answer = "answers for" if reply.records else f"answers {rcode_to_text(reply.rcode)} for"
     return [
         error(
-            f"[dns] {server.label} {what} a name that does not exist: it has to say NXDOMAIN, or domains that are "
-            "not there seem to be there"
+            f"[dns] {server.label} {answer} a name that does not exist: it has to say NXDOMAIN, or domains that do "
+            "not exist seem to exist"
         )
     ]
 
 
 def _tcp(server: Server, timeout: float) -> list[Finding]:
-    """RFC 7766 5: longer answers (SPF, DKIM keys) come by TCP only."""
+    """Check that the server answers by TCP, which long answers (SPF, DKIM keys) need (RFC 7766 5)."""
     name = name_to_wire(KNOWN_NAME)
     assert name is not None
     identifier = secrets.randbits(16)
@@ -118,11 +126,11 @@ def _tcp(server: Server, timeout: float) -> list[Finding]:
     reply = _read(wire, identifier, name, rdtype) if wire is not None else None
     if reply is not None and reply.complete:
         return []
-    return [warning(f"[dns] {server.label} gives no answer by TCP: answers too long for a datagram are never had")]
+    return [warning(f"[dns] {server.label} gives no answer by TCP: answers too long for a datagram never arrive")]
 
 
 def _ask(server: Server, name: str, timeout: float) -> Probe:
-    """By UDP, with EDNS as the filter does."""
+    """Query by UDP with EDNS, as the filter does; TRIES times if the server is silent."""
     probe = Probe(None, recursive=False, seconds=timeout)
     for _ in range(TRIES):
         probe = _ask_once(server, name, timeout / TRIES)
@@ -134,19 +142,19 @@ def _ask(server: Server, name: str, timeout: float) -> Probe:
 def _ask_once(server: Server, name: str, timeout: float) -> Probe:
     wire_name, rdtype, identifier = name_to_wire(name), RDTYPES["TXT"], secrets.randbits(16)
     assert wire_name is not None
-    begun = time.monotonic()
+    start = time.monotonic()
     with contextlib.suppress(OSError), socket.socket(server.family, socket.SOCK_DGRAM) as sock:
         sock.connect(server.address)
         sock.send(question(identifier, wire_name, rdtype, edns=True))
-        for wire in _datagrams(sock, begun + timeout):
+        for wire in _datagrams(sock, start + timeout):
             reply = _read(wire, identifier, wire_name, rdtype)
             if reply is not None:
-                return Probe(reply, bool(wire[3] & _RECURSION_AVAILABLE), time.monotonic() - begun)
-    return Probe(None, recursive=False, seconds=time.monotonic() - begun)
+                return Probe(reply, bool(wire[3] & _RECURSION_AVAILABLE), time.monotonic() - start)
+    return Probe(None, recursive=False, seconds=time.monotonic() - start)
 
 
 def _datagrams(sock: socket.socket, until: float) -> Iterator[bytes]:
-    """What arrives until then; OSError when nothing more does."""
+    """The datagrams that arrive until `until` (time.monotonic); OSError when no more do."""
     for _ in range(MAX_STRAYS):
         sock.settimeout(max(0.001, until - time.monotonic()))
         yield sock.recv(_DATAGRAM)

@@ -1,4 +1,4 @@
-"""Does the filter answer at its milter socket? Connects with the rights of Postfix's user and negotiates."""
+"""Check that the filter answers at its milter socket: connects with the rights of Postfix's user and negotiates."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def _not_running(address: str) -> Finding:
 
 
 def _listens(socket: Socket) -> bool:
-    """Whether a program listens there, tried with the rights of the user that runs this check."""
+    """Whether a program listens at the socket, tried with the rights of the user that runs this check."""
     try:
         connect(socket, SECONDS).close()
     except (ConnectionRefusedError, FileNotFoundError):

@@ -1,4 +1,4 @@
-"""What lets mail through that fails: [[override]] entries, forwarders, rollout, recipients who have opted out."""
+"""Settings that let failing mail through: [[override]] entries, forwarders, rollout, recipients who opted out."""
 
 from datetime import date
 
@@ -11,33 +11,34 @@ from dmarcmilter.policy.recipients.choice import Choice
 from dmarcmilter.policy.types import EVERY_MESSAGE, STRICT, Entry, EntryAction, Mode
 
 MAX_SHOWN = 3
+"""Number of domains that a message names; further ones are only counted."""
 
 
 def findings(config: Config, today: date) -> list[Finding]:
-    texts = [text for entry in parsed(config.override) for text in _entry(entry, today)]
+    texts = [text for entry in parsed(config.override) for text in _override(entry, today)]
     return [*_rollout(config), *(warning(text) for text in (*texts, *_forwarders(config), *_recipients(config)))]
 
 
-def _entry(entry: Entry, today: date) -> list[str]:
-    where = f"[[override]] {entry.name}:"
-    found = []
+def _override(entry: Entry, today: date) -> list[str]:
+    key = f"[[override]] {entry.name}:"
+    texts = []
     if entry.expires is not None and entry.expires <= today:
-        found.append(f"{where} expired on {entry.expires}: it matches nothing any more")
+        texts.append(f"{key} expired on {entry.expires}: it matches nothing any more")
     if _softens_for_anyone(entry):
-        found.append(
-            f"{where} require_auth is false and nothing in it is authenticated: anyone can write what it asks for, and "
-            "forged mail gets through by it"
+        texts.append(
+            f"{key} require_auth is false and none of its criteria is authenticated: anyone can write what it asks "
+            "for, so it lets forged mail through"
         )
     if entry.action in STRICT and not entry.from_domain and not is_authenticated(entry):
-        found.append(
-            f"{where} it can change nothing: to be stricter it needs from_domain, to be milder something authenticated"
+        texts.append(
+            f"{key} it can change nothing: to be stricter it needs from_domain, to be milder an authenticated criterion"
         )
-    found += [f"{where} client {text}" for text in too_wide(entry.client)]
-    return found
+    texts += [f"{key} client {text}" for text in too_wide(entry.client)]
+    return texts
 
 
 def _softens_for_anyone(entry: Entry) -> bool:
-    """Also "quarantine" is milder than what p=reject asks for; "reject" never is milder."""
+    """Whether the entry softens policies for mail that anyone can write; "quarantine" is milder than p=reject."""
     return not entry.require_auth and not is_authenticated(entry) and entry.action is not EntryAction.REJECT
 
 
@@ -45,15 +46,15 @@ def _rollout(config: Config) -> list[Finding]:
     policy = config.policy
     if policy.mode is not Mode.ENFORCE:
         return []
-    found = []
+    texts = []
     if policy.rollout_percent == 0:
-        found.append("[policy] rollout_percent is 0: no policy is enforced, for no message")
+        texts.append("[policy] rollout_percent is 0: no policy is enforced for any message")
     elif policy.rollout_percent < EVERY_MESSAGE:
-        found.append(f"[policy] rollout_percent: policies are enforced for {policy.rollout_percent} % of messages only")
+        texts.append(f"[policy] rollout_percent: policies are enforced for {policy.rollout_percent} % of messages only")
     if policy.rollout_domains:
         count, shown = len(policy.rollout_domains), ", ".join(policy.rollout_domains[:MAX_SHOWN])
-        found.append(f"[policy] rollout_domains: only the policies of {count} domains ({shown}) are enforced")
-    return [warning(text) for text in found]
+        texts.append(f"[policy] rollout_domains: only the policies of {count} domains ({shown}) are enforced")
+    return [warning(text) for text in texts]
 
 
 def _forwarders(config: Config) -> list[str]:
@@ -66,4 +67,6 @@ def _recipients(config: Config) -> list[str]:
         return []
     if recipients.file or recipients.database:
         return ['[recipients] default is "exempt": policies are enforced only for recipients who have asked for it']
-    return ['[recipients] default is "exempt", and nobody can choose otherwise: no policy is enforced for anyone']
+    return [
+        '[recipients] default is "exempt", and recipients cannot choose otherwise: no policy is enforced for anyone'
+    ]

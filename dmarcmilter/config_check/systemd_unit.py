@@ -1,6 +1,6 @@
-"""What systemd's unit of the filter says about its user and the folders that it may write to.
+"""systemd's unit of the filter: its user, the folders that it may write to, its conf file and its socket.
 
-Read from the files, because the check is also made where systemd does not run: in a container, in a package's build.
+Read from the unit files, because checks also run where systemd does not: in a container, in the build of a package.
 """
 
 import os
@@ -17,48 +17,57 @@ DIRECTORIES = (
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 )
+"""Directories of units; of two files with one name, that in the earlier directory counts (systemd.unit(5))."""
 MAX_FILE = 262_144
-"""Octets of a unit file that are read."""
+"""Bytes of a unit file that are read; the rest is not."""
 MAX_FILES = 50
-"""Drop-ins that are read."""
+"""Number of drop-ins that are read; further ones are not."""
 _LISTS = frozenset({"ReadWritePaths", "StateDirectory", "RuntimeDirectory", "SupplementaryGroups", "ListenStream"})
+"""Keys that add to what earlier lines say; of other keys the last line counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
+    """The settings of dmarcmilter.service that the checks need."""
+
     path: str
+    """Path of the unit file."""
     user: str
     group: str
+    """Empty: the user's own."""
     groups: tuple[str, ...]
+    """Supplementary groups."""
     made: tuple[str, ...]
     """Folders that systemd makes for the service, writable for its user."""
     writable: tuple[str, ...]
-    """The same and those that the unit opens."""
+    """`made`, and the folders that the unit lets the service write to."""
     closed: bool
     """All other folders are read-only for the service."""
     stop_seconds: float | None = None
-    """After a stop, until systemd kills what is left; None: not told."""
+    """Seconds from a stop until systemd kills the remaining processes; None: not set."""
     conf: str = ""
-    """The conf file that it starts the filter with; empty: it names none."""
+    """Path of the conf file that the unit starts the filter with; empty: it names none."""
     listens: tuple[str, ...] = ()
-    """Where dmarcmilter.socket listens, if that is enabled; the filter then gets its socket from systemd."""
+    """Addresses of dmarcmilter.socket if it is enabled; the filter then gets its socket from systemd."""
 
     def makes(self, path: str) -> bool:
+        """Whether systemd makes the folder, or one above it."""
         return _is_below(path, self.made)
 
     def keeps_out(self, path: str) -> bool:
+        """Whether the folder is read-only for the service."""
         return self.closed and not _is_below(path, self.writable)
 
 
 def find(directories: tuple[str, ...] = DIRECTORIES) -> Unit | None:
     """The unit with its drop-ins; None: not installed."""
-    main = next((path for place in directories if _is_there(path := Path(place, UNIT))), None)
+    main = _first_file(directories, UNIT)
     if main is None:
         return None
     values: dict[str, list[str]] = {}
-    for path in [main, *_drop_ins(directories)]:
-        _read(path, values)
-    last = {name: found[-1] for name, found in values.items() if found}
+    for path in [main, *_drop_ins(directories, UNIT)]:
+        _read(path, values, "[Service]")
+    last = {name: lines[-1] for name, lines in values.items() if lines}
     state = (f"/var/lib/{name}" for name in values.get("StateDirectory", ()))
     runtime = (f"/run/{name}" for name in values.get("RuntimeDirectory", ()))
     made = (*state, *runtime)
@@ -78,15 +87,16 @@ def find(directories: tuple[str, ...] = DIRECTORIES) -> Unit | None:
 
 
 def _conf(command: str) -> str:
-    found = re.search(r"\s--config[\s=]+(\S+)", command)
-    return found[1] if found else ""
+    """The conf file that a command line names with --config; empty: none."""
+    option = re.search(r"\s--config[\s=]+(\S+)", command)
+    return option[1] if option else ""
 
 
 def _listens(directories: tuple[str, ...]) -> tuple[str, ...]:
     """The addresses of the socket unit with its drop-ins; none if it is not enabled."""
-    enabled = any(os.path.lexists(Path(place, "sockets.target.wants", SOCKET_UNIT)) for place in directories)
-    main = next((path for place in directories if _is_there(path := Path(place, SOCKET_UNIT))), None)
-    if not enabled or main is None:
+    is_enabled = any(os.path.lexists(Path(directory, "sockets.target.wants", SOCKET_UNIT)) for directory in directories)
+    main = _first_file(directories, SOCKET_UNIT)
+    if not is_enabled or main is None:
         return ()
     values: dict[str, list[str]] = {}
     for path in [main, *_drop_ins(directories, SOCKET_UNIT)]:
@@ -94,21 +104,24 @@ def _listens(directories: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(values.get("ListenStream", ()))
 
 
-def _is_there(path: Path) -> bool:
-    return os.path.isfile(path)  # noqa: PTH113  Path.is_file raises for a folder that may not be entered
+def _first_file(directories: tuple[str, ...], unit: str) -> Path | None:
+    """The file of a unit in the first directory that has it."""
+    paths = (Path(directory, unit) for directory in directories)
+    # Path.is_file raises for a folder that may not be entered.
+    return next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113
 
 
-def _drop_ins(directories: tuple[str, ...], unit: str = UNIT) -> list[Path]:
-    """By name; of two with one name, that of the first directory counts (systemd.unit(5))."""
-    found: dict[str, Path] = {}
-    for place in directories:
-        for path in sorted(Path(place, unit + ".d").glob("*.conf"))[:MAX_FILES]:
-            found.setdefault(path.name, path)
-    return [found[name] for name in sorted(found)][:MAX_FILES]
+def _drop_ins(directories: tuple[str, ...], unit: str) -> list[Path]:
+    """The drop-ins of a unit in the order of their names, in which systemd reads them."""
+    drop_ins: dict[str, Path] = {}
+    for directory in directories:
+        for path in sorted(Path(directory, unit + ".d").glob("*.conf"))[:MAX_FILES]:
+            drop_ins.setdefault(path.name, path)
+    return [drop_ins[name] for name in sorted(drop_ins)][:MAX_FILES]
 
 
-def _read(path: Path, values: dict[str, list[str]], wanted: str = "[Service]") -> None:
-    """The keys of one section: a list grows, an empty value forgets what was there (systemd.syntax(7))."""
+def _read(path: Path, values: dict[str, list[str]], wanted: str) -> None:
+    """Add the keys of one section to `values`. An empty value clears those before it (systemd.syntax(7))."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_FILE).decode("utf-8", "replace")
@@ -125,7 +138,7 @@ def _read(path: Path, values: dict[str, list[str]], wanted: str = "[Service]") -
 
 
 def _seconds(text: str) -> float | None:
-    """`90`, `90s`, `1min 30s`, `5m` (systemd.time(7)); None: something else."""
+    """The seconds of a time such as `90`, `90s`, `1min 30s` or `5m` (systemd.time(7)); None: another form."""
     parts = re.findall(r"(\d{1,6})\s*(s|sec|min|m|h)?(?=\s|\d|$)", text)
     factors = {"": 1, "s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600}
     return float(sum(int(number) * factors[unit] for number, unit in parts)) if parts else None

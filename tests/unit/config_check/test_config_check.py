@@ -40,8 +40,8 @@ def test_by_default_it_says_that_nothing_is_enforced():
 @pytest.mark.parametrize(
     ("journal", "database", "severity", "words"),
     [
-        (0, 90, "warning", "kept for ever and fill the disk, and outcomes stay in them beyond retention_days (90)"),
-        (0, 0, "warning", "delete_journal_after_days is 0: journal files are kept for ever and fill the disk"),
+        (0, 90, "warning", "never deleted and fill the disk, and outcomes stay in them beyond retention_days (90)"),
+        (0, 0, "warning", "delete_journal_after_days is 0: journal files are never deleted and fill the disk"),
         (
             91,
             90,
@@ -110,7 +110,7 @@ CASES = {
     ),
     "all of IPv6": ('ignore = { networks = ["::/0"] }', ["holds all of IPv6"]),
     "much ignored": ('ignore = { networks = ["198.0.0.0/8", "2001::/16"] }', ["198.0.0.0/8", "2001::/16"]),
-    "no rollout": ("policy = { rollout_percent = 0 }", ["rollout_percent is 0", "no message"]),
+    "no rollout": ("policy = { rollout_percent = 0 }", ["rollout_percent is 0", "for any message"]),
     "some rollout": ("policy = { rollout_percent = 20 }", ["20 % of messages only"]),
     "rollout of domains": ('policy = { rollout_domains = ["a.example"] }', ["1 domains (a.example)"]),
     "nobody chose": ('recipients = { default = "exempt" }', ["no policy is enforced for anyone"]),

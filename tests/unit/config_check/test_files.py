@@ -63,7 +63,7 @@ def test_the_list_of_last_resort_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(public_suffix, "OF_THE_SYSTEM", str(tmp_path / "none"))
     monkeypatch.setattr(public_suffix.publicsuffixlist, "__file__", str(tmp_path / "none"))
     (text,) = bad(conf(tmp_path), topic="[dmarc]")
-    assert "of a library, from 2019" in text
+    assert "a library's, from 2019" in text
 
 
 def test_a_list_that_cannot_be_used(tmp_path):

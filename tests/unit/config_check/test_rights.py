@@ -66,7 +66,7 @@ def written(state, more=""):
 
 
 def of_filter(**more):
-    return replace(NOWHERE, user=USER, account=accounts.account(USER), asked_for=True, **more)
+    return replace(NOWHERE, user=USER, account=accounts.account(USER), is_user_known=True, **more)
 
 
 def errors(state, more=""):
@@ -106,7 +106,7 @@ BROKEN = {
     "journal": (owned_by_root("journal", 0o755), "journal", "outcomes are lost"),
     "journal, closed": (owned_by_root("journal", 0o700), "journal", "outcomes are lost"),
     "the state's folder": (owned_by_root("", 0o700), "journal", "cannot be written"),
-    "sampling key": (owned_by_root("sampling.key"), "files", "each start has another key"),
+    "sampling key": (owned_by_root("sampling.key"), "files", "each start uses another key"),
     "database": (owned_by_root("history.db", 0o644), "files", "history.db is not writable"),
     "a bucket of deferrals": (owned_by_root("deferred/00", 0o755), "files", "deferred/00 is not writable"),
     "deferrals": (owned_by_root("deferred", 0o755), "files", "is not writable for the user"),
@@ -155,9 +155,11 @@ def test_a_draft_in_a_folder_of_roots_is_a_warning(state):
     path = written(state)
     path.chmod(0o600)
     unit = Unit("/x", USER, "", (), (), (), closed=False, conf="/etc/elsewhere.toml")
-    (draft,) = files.conf_readable(str(path), replace(of_filter(unit=unit), asked_for=False))
+    (draft,) = files.conf_readable(str(path), replace(of_filter(unit=unit), is_user_known=False))
     assert draft.severity is Severity.WARNING
-    (used,) = files.conf_readable(str(path), replace(of_filter(unit=replace(unit, conf=str(path))), asked_for=False))
+    (used,) = files.conf_readable(
+        str(path), replace(of_filter(unit=replace(unit, conf=str(path))), is_user_known=False)
+    )
     assert used.severity is Severity.ERROR
 
 
@@ -193,7 +195,10 @@ def test_health_as_another_user_says_what_it_cannot_try(state):
             found = health_checks.journal(
                 loaded, of_running_filter(loaded.milter.socket, str(path), postfix_directory="/")
             )
-            ok = found.health == 1 and f"{state}: not writable for the user who asks: ask as root" in found.text
+            ok = (
+                found.health == 1
+                and f"{state}: not writable for the user that runs this check: run it as root" in found.text
+            )
             os._exit(0 if ok else 1)
         finally:
             os._exit(2)

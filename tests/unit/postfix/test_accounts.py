@@ -60,13 +60,13 @@ def test_a_scene_with_a_user(tmp_path):
     assert found.account.name == "nobody"
     assert found.postfix is None
     assert found.hostname
-    assert found.who == ("the user nobody" if IS_ROOT else "the user that runs this check")
+    assert found.tried_user == ("the user nobody" if IS_ROOT else "the user that runs this check")
 
 
 def test_a_scene_with_a_user_that_is_not_there(tmp_path):
     found = environment.gather("no such user", postfix_directory=str(tmp_path))
     assert (found.user, found.account) == ("no such user", None)
-    assert found.who == "the user that runs this check"
+    assert found.tried_user == "the user that runs this check"
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can act as another user")
