@@ -24,7 +24,6 @@ from dmarcmilter.mail import message_file
 from dmarcmilter.mail.message import Envelope
 from dmarcmilter.milter.transaction import Evaluating
 from dmarcmilter.outcome import Outcome
-from dmarcmilter.response import plan
 
 ROUNDS = 60
 CHUNK = 65_535
@@ -41,7 +40,7 @@ STAGES: list[tuple[object, str, str]] = [
     (dkim, "verify", "  DKIM signatures verified"),
     (arc, "verify", "  ARC chain verified"),
     (pipeline, "organizational_domains", "  Organizational Domains of identifiers"),
-    (plan, "plan", "actions, Authentication-Results"),
+    (pipeline, "respond", "  response, Authentication-Results"),
     (Outcome, "record", "outcome as a record"),
     (Outcome, "log_line", "log line"),
 ]
@@ -91,9 +90,7 @@ def judge(message: message_file.MailFile, envelope: Envelope, receiver: site.Rec
     transaction.end_of_headers(message.headers, size=1000)
     for start in range(0, len(message.body), CHUNK):
         transaction.body(message.body[start : start + CHUNK])
-    outcome = transaction.outcome("4BENCH")
-    settings = receiver.pipeline
-    plan.plan(outcome, authserv_id=settings.host_name, settings=settings.response, channel=settings.quarantine)
+    outcome, _ = transaction.end_of_message("4BENCH", "mx.example.net")
     outcome.log_line()
     return journal.encoded(outcome.record())
 

@@ -1,10 +1,11 @@
-"""The stages of one message, in order: authenticate, evaluate, gather facts, decide. Read this first."""
+"""The stages of one message, in order: authenticate, evaluate, gather facts, decide, respond. Read this first."""
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dmarcmilter.auth import arc, dkim, spf
+from dmarcmilter.auth.body_hash import BodyPlan
 from dmarcmilter.auth.results import AuthResults, DkimResult, SpfResult
 from dmarcmilter.auth.signature import BodyHasher
 from dmarcmilter.dmarc import evaluation
@@ -36,8 +37,8 @@ from dmarcmilter.policy.facts import Facts
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.recipients.registry import NOBODY_ASKED, Recipients
 from dmarcmilter.policy.types import QuarantineAction, Rules
-from dmarcmilter.response import arc_sealing
-from dmarcmilter.response.plan import ResponseSettings
+from dmarcmilter.response.actions import Response
+from dmarcmilter.response.plan import ResponseSettings, respond
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +101,11 @@ class Reading:
     """For all names in the header."""
 
 
-def read(headers: Sequence[Header], *, truncated: str = "", seal: bool = False) -> Reading:
-    """`truncated` names the limit that cut the header short: a From field may be among what was not kept.
+def read(headers: Sequence[Header], *, truncated: str = "", further_hashes: Collection[BodyPlan] = ()) -> Reading:
+    """Read the header: its Author Domain, its signatures and its ARC chain.
 
-    `seal`: the body is hashed for an ARC Set of ours too.
+    `truncated` names the limit that cut the header short: a From field may be among those that were not kept.
+    `further_hashes`: body hashes to make beside those that the signatures need.
     """
     labels = LabelBudget()
     with labels:
@@ -113,8 +115,8 @@ def read(headers: Sequence[Header], *, truncated: str = "", seal: bool = False) 
             author = Author(None, AuthorProblem.MALFORMED, author.domains, reason=reason, unread=True)
         signatures = dkim.read(headers, author.domain)
         chain = arc.read(headers)
-    plans = dkim.plans(signatures) | arc.plans(chain) | ({arc_sealing.BODY} if seal else set())
-    return Reading(author, signatures, chain, BodyHasher(plans), labels)
+    plans = dkim.plans(signatures) | arc.plans(chain)
+    return Reading(author, signatures, chain, BodyHasher(plans.union(further_hashes)), labels)
 
 
 def process(
@@ -122,32 +124,40 @@ def process(
     reading: Reading,
     lookup: Lookup,
     settings: Settings,
-    hint: Hint = no_hint,
     *,
+    authserv_id: str,
+    hint: Hint = no_hint,
     unaligned: Lookup | None = None,
-) -> Outcome:
-    """Take one message through all stages, each of them once, each with what the ones before it have made.
+) -> tuple[Outcome, Response]:
+    """Take one message through all stages, each of them once, each with the results of those before it.
 
-    `unaligned` looks up names that cannot change what is done with the message, and may be less patient than `lookup`.
+    `authserv_id` is the name in our Authentication-Results. `unaligned` looks up names that cannot change what is done
+    with the message, and may give up earlier than `lookup`.
     """
-    authenticated = authenticate(message, reading, lookup, settings, hint=hint, unaligned=unaligned or lookup)
-    evaluation = evaluate(message, authenticated, settings)
-    gathered = gather_facts(message, reading, authenticated.results, evaluation, lookup=lookup, settings=settings)
-    decision = decide(message, gathered, settings)
-    method, why_held = quarantine_method.method_of(decision, message, settings.quarantine)
-    sender, _, _ = spf.identity(message.envelope)
-    return Outcome(
-        message,
-        None if path.is_null(message.envelope.mail_from) else sender,
-        authenticated.results,
-        evaluation,
-        decision,
-        settings.rules.mode,
-        gathered.facts,
-        message_id_hash=message_id_hash.of_message(message, settings.facts.sampling_key),
-        set_apart=method,
-        set_apart_reason=why_held,
-        unvouched=mitigations.why_unvouched(gathered.facts, settings.rules),
+    # The envelope's names have a label budget of their own, so that no header can use up that of the recipients. The
+    # search for forged fields in stage 5 has its own limit.
+    with LabelBudget():
+        authenticated = authenticate(message, reading, lookup, settings, hint=hint, unaligned=unaligned or lookup)
+        evaluation = evaluate(message, authenticated, settings)
+        gathered = gather_facts(message, reading, authenticated.results, evaluation, lookup=lookup, settings=settings)
+        decision = decide(message, gathered, settings)
+        method, why_held = quarantine_method.method_of(decision, message, settings.quarantine)
+        sender, _, _ = spf.identity(message.envelope)
+        outcome = Outcome(
+            message,
+            None if path.is_null(message.envelope.mail_from) else sender,
+            authenticated.results,
+            evaluation,
+            decision,
+            settings.rules.mode,
+            gathered.facts,
+            message_id_hash=message_id_hash.of_message(message, settings.facts.sampling_key),
+            set_apart=method,
+            set_apart_reason=why_held,
+            unvouched=mitigations.why_unvouched(gathered.facts, settings.rules),
+        )
+    return outcome, respond(
+        outcome, authserv_id=authserv_id, settings=settings.response, quarantine=settings.quarantine
     )
 
 

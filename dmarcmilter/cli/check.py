@@ -270,6 +270,6 @@ def _evaluate(envelope: Envelope, parsed: MailFile, receiver: Receiver, dns: Res
     transaction.end_of_headers(header.fields(), size=header.size, truncated=header.truncated)
     for start in range(0, len(parsed.body), CHUNK):
         transaction.body(parsed.body[start : start + CHUNK])
-    outcome = transaction.outcome(envelope.queue_id)
+    outcome, _ = transaction.end_of_message(envelope.queue_id, receiver.authserv_id or receiver.pipeline.host_name)
     transaction.end()
     return outcome

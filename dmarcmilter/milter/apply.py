@@ -1,4 +1,4 @@
-"""Apply planned actions: one call of libmilter for each, and a report of those that the MTA took.
+"""Apply a response: one call of libmilter for each action, and a report of those that the MTA took.
 
 libmilter passes each change to the MTA at once, but none takes effect before the final reply. So the outcome that is
 recorded, and the reply, are known only after these calls.
@@ -19,12 +19,13 @@ from dmarcmilter.response.actions import (
     Quarantine,
     Redirect,
     Reply,
+    Response,
 )
 
 log = logging.getLogger(__name__)
 
 
-def apply(plan: tuple[MtaAction, ...], context: Any, *, leading_space: bool, queue_id: str = "") -> Applied:
+def apply(response: Response, context: Any, *, leading_space: bool, queue_id: str = "") -> Applied:
     """Call libmilter for each action until one fails. Raises only MemoryError.
 
     `leading_space`: the MTA takes header values as they are; otherwise it adds the space behind the colon itself.
@@ -33,7 +34,7 @@ def apply(plan: tuple[MtaAction, ...], context: Any, *, leading_space: bool, que
     space = " " if leading_space else ""
     taken: list[MtaAction] = []
     error: ApplyError | None = None
-    for action in plan:
+    for action in response.actions:
         try:
             taken_action = _apply(action, context, space, queue_id)
         except milter.error as failure:

@@ -23,6 +23,7 @@ from dmarcmilter.response.actions import (
     Quarantine,
     Redirect,
     Reply,
+    Response,
 )
 
 log = logging.getLogger(__name__)
@@ -94,10 +95,11 @@ class Trace:
         for line in (*_results(record), *_policy(record), *_decision(record)):
             self.add(line)
 
-    def changes(self, requested: tuple[MtaAction, ...], applied: Applied) -> None:
-        for action in requested:
+    def changes(self, response: Response, applied: Applied) -> None:
+        actions = response.actions
+        for action in actions:
             self.add(f"change: {_change(action)}")
-        self.add(f"changes: {len(requested)} asked for, {f'error: {applied.error}' if applied.error else 'all taken'}")
+        self.add(f"changes: {len(actions)} asked for, {f'error: {applied.error}' if applied.error else 'all taken'}")
 
 
 def begin() -> Trace | None:

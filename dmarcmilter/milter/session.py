@@ -22,9 +22,8 @@ from dmarcmilter.milter.turn_scheduler import Turn
 from dmarcmilter.milter.worker_context import WorkerContext
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.policy.types import Action
-from dmarcmilter.response import arc_sealing
-from dmarcmilter.response import plan as actions
-from dmarcmilter.response.actions import Applied, MtaAction
+from dmarcmilter.response.actions import Applied, Response
+from dmarcmilter.response.plan import as_taken, forged_fields
 
 log = logging.getLogger(__name__)
 
@@ -188,26 +187,17 @@ class Session:
 
     def _answer_to_evaluated(self, transaction: Evaluating) -> int:
         receiver = self._worker.receiver
-        quarantine = receiver.pipeline.quarantine
         queue_id = self.queue_id()
         if transaction.trace is not None:
             transaction.trace.queue_id = queue_id
-        outcome = transaction.outcome(queue_id)
-        plan = actions.plan(
-            outcome,
-            authserv_id=self._connection.authserv_id,
-            settings=receiver.pipeline.response,
-            channel=quarantine,
-        )
-        if receiver.sealer is not None:
-            outcome, plan = arc_sealing.sealed(outcome, plan, transaction.body_hash(arc_sealing.BODY), receiver.sealer)
-        applied = self._apply(plan)
+        outcome, response = transaction.end_of_message(queue_id, self._connection.authserv_id)
+        applied = self._apply(response)
         if transaction.trace is not None:
-            transaction.trace.changes(plan, applied)
+            transaction.trace.changes(response, applied)
         if not applied.is_complete:
             self._worker.tally.failed("eom")
         return self._record(
-            actions.as_taken(outcome, applied, channel=quarantine, otherwise=receiver.on_internal_error)
+            as_taken(outcome, applied, quarantine=receiver.pipeline.quarantine, otherwise=receiver.on_internal_error)
         )
 
     def _record(self, outcome: Outcome) -> int:
@@ -243,12 +233,12 @@ class Session:
         return ANSWERS[action]
 
     def _remove_forged(self) -> Applied:
-        return self._apply(actions.forged_fields(self._header.fields(), self._connection.own_ids()))
+        return self._apply(Response(forged_fields(self._header.fields(), self._connection.own_ids())))
 
-    def _apply(self, plan: tuple[MtaAction, ...]) -> Applied:
+    def _apply(self, response: Response) -> Applied:
         # Deletions are requested once: the second time, the same occurrences would be the fields that have moved up.
         self._header.clear()
-        return apply(plan, self._context, leading_space=self._connection.leading_space, queue_id=self.queue_id())
+        return apply(response, self._context, leading_space=self._connection.leading_space, queue_id=self.queue_id())
 
 
 ANSWERS = {

@@ -7,15 +7,15 @@ import time
 from dataclasses import dataclass, field, replace
 
 from dmarcmilter import pipeline
-from dmarcmilter.auth.body_hash import BodyHash, BodyPlan
 from dmarcmilter.dns import LimitedLookup, MessageLookup
-from dmarcmilter.mail.domain import LabelBudget
 from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.metrics.families import SkipReason
 from dmarcmilter.milter.message_trace import Trace
 from dmarcmilter.outcome import Effort, Outcome
 from dmarcmilter.pipeline import Reading
 from dmarcmilter.receiver import Receiver
+from dmarcmilter.response import arc_sealing
+from dmarcmilter.response.actions import Response
 
 MAX_RECIPIENTS = 10_000
 """Different recipients of one message that are kept; further ones are left out, and the envelope says so.
@@ -106,7 +106,8 @@ class Evaluating:
         start = time.perf_counter()
         self._headers, self._truncated = headers, truncated
         self._size += size
-        self._reading = pipeline.read(headers, truncated=truncated, seal=self._receiver.sealer is not None)
+        further_hashes = () if self._receiver.sealer is None else (arc_sealing.BODY,)
+        self._reading = pipeline.read(headers, truncated=truncated, further_hashes=further_hashes)
         if self.trace is not None:
             self.trace.header(self._reading, fields=len(headers), size=size, truncated=truncated)
         self._prefetch(pipeline.names_at_end_of_headers(self._reading, self._receiver.pipeline))
@@ -120,8 +121,11 @@ class Evaluating:
             self._reading.body.feed(chunk)
         self._body_seconds += time.perf_counter() - start
 
-    def outcome(self, queue_id: str) -> Outcome:
-        """Evaluate the message. Only at its end is the queue id sure to be known."""
+    def end_of_message(self, queue_id: str, authserv_id: str) -> tuple[Outcome, Response]:
+        """Take the message through the pipeline, and seal it if `[arc.seal]` says so.
+
+        The queue id comes this late because not every MTA knows it before.
+        """
         start = time.perf_counter()
         reading = self._reading or pipeline.read(())
         envelope = replace(
@@ -132,18 +136,23 @@ class Evaluating:
         )
         message = Message(envelope, self._headers, self._size, self._truncated)
         unaligned = LimitedLookup(self._lookup, self._receiver.limits.unaligned_dns_seconds)
-        # The envelope's names have a label budget of their own, so that no header can use up that of the recipients.
-        with LabelBudget():
-            outcome = pipeline.process(
-                message, reading, self._lookup, self._receiver.pipeline, self._lookup.start, unaligned=unaligned
-            )
+        outcome, response = pipeline.process(
+            message,
+            reading,
+            self._lookup,
+            self._receiver.pipeline,
+            authserv_id=authserv_id,
+            hint=self._lookup.start,
+            unaligned=unaligned,
+        )
         if self.trace is not None:
             self.trace.outcome(outcome)
-        return replace(outcome, effort=self._effort(start))
-
-    def body_hash(self, plan: BodyPlan) -> BodyHash | None:
-        """The body hash, after outcome(). None: the MTA sent no end of header, or this hash was not planned."""
-        return self._reading.body.finish().get(plan) if self._reading is not None else None
+        outcome = replace(outcome, effort=self._effort(start))
+        if self._receiver.sealer is None:
+            return outcome, response
+        # None: the MTA sent no end of header.
+        body_hash = None if self._reading is None else reading.body.finish().get(arc_sealing.BODY)
+        return arc_sealing.sealed(outcome, response, body_hash, self._receiver.sealer)
 
     def end(self, last_line: str = "end of message") -> None:
         """Release the DNS queries in flight and write the trace. Safe to call again."""

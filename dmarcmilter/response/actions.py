@@ -1,4 +1,4 @@
-"""The actions that the MTA can be asked for at the end of a message, and which of them it took. Values only."""
+"""The response to the MTA at the end of a message: changes or a reply, and which of them the MTA took. Values only."""
 
 from dataclasses import dataclass
 
@@ -56,12 +56,28 @@ class Reply:
     text: str
 
 
-MtaAction = DeleteHeader | ChangeHeader | InsertHeader | Quarantine | Redirect | Reply
+Change = DeleteHeader | ChangeHeader | InsertHeader | Quarantine | Redirect
+MtaAction = Change | Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Changes to a message that the MTA accepts or holds, or the reply to one that it rejects or defers."""
+
+    changes: tuple[Change, ...] = ()
+    """In the order in which they are requested."""
+    reply: Reply | None = None
+    """None: the message is accepted or held. Otherwise there are no changes."""
+
+    @property
+    def actions(self) -> tuple[MtaAction, ...]:
+        """All that is requested, in order."""
+        return self.changes if self.reply is None else (*self.changes, self.reply)
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The actions of a plan that the MTA took."""
+    """The actions of a response that the MTA took."""
 
     taken: tuple[MtaAction, ...] = ()
     """In order; a Redirect that became a hold is its Quarantine here."""

@@ -13,7 +13,7 @@ from dmarcmilter.mail.path import Mailbox
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.policy.types import Action
 from dmarcmilter.response import arc_set
-from dmarcmilter.response.actions import MtaAction
+from dmarcmilter.response.actions import Change, Response
 from dmarcmilter.response.arc_key import SealKey
 from dmarcmilter.response.arc_set import UnfitError
 
@@ -37,18 +37,16 @@ class Sealer:
         return not self.recipients.isdisjoint((f"{mailbox.key}@{mailbox.domain}", mailbox.domain))
 
 
-def sealed(
-    outcome: Outcome, plan: tuple[MtaAction, ...], body: BodyHash | None, sealer: Sealer
-) -> tuple[Outcome, tuple[MtaAction, ...]]:
-    """The outcome with what became of sealing, and the plan with the ARC Set, if there is one, at its end."""
-    fields: tuple[MtaAction, ...] = ()
+def sealed(outcome: Outcome, response: Response, body: BodyHash | None, sealer: Sealer) -> tuple[Outcome, Response]:
+    """The outcome with the result of sealing, and the response with the ARC Set, if one was made, at its end."""
+    fields: tuple[Change, ...] = ()
     reason = ""
     try:
         newest, has_ended = arc.newest(outcome.message.headers)
         if needless := _needless(outcome, sealer, has_ended=has_ended):
-            return replace(outcome, seal_reason=needless), plan
+            return replace(outcome, seal_reason=needless), response
         _refuse_hindered(outcome, newest)
-        fields = arc_set.make(outcome, plan, body, sealer.key, newest + 1)
+        fields = arc_set.make(outcome, response.changes, body, sealer.key, newest + 1)
     except UnfitError as error:
         reason = str(error)
     except Exception:  # dkimpy and authres raise many kinds, and none is worth a message
@@ -56,7 +54,7 @@ def sealed(
         reason = "internal error"
     if reason:
         log.warning("%s: not sealed: %s", outcome.message.envelope.queue_id or "-", reason)
-    return replace(outcome, sealed=not reason, seal_reason=reason), (*plan, *fields)
+    return replace(outcome, sealed=not reason, seal_reason=reason), Response((*response.changes, *fields))
 
 
 def _needless(outcome: Outcome, sealer: Sealer, *, has_ended: bool) -> str:

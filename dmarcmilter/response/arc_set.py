@@ -19,7 +19,7 @@ from dmarcmilter.auth.results import ArcWord
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.mail.message import Header
 from dmarcmilter.outcome import Outcome
-from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader, MtaAction
+from dmarcmilter.response.actions import Change, ChangeHeader, DeleteHeader, InsertHeader
 from dmarcmilter.response.arc_key import SealKey
 from dmarcmilter.response.plan import AUTHENTICATION_RESULTS
 
@@ -49,13 +49,13 @@ class UnfitError(Exception):
 
 
 def make(
-    outcome: Outcome, plan: Sequence[MtaAction], body: BodyHash | None, key: SealKey, instance: int
+    outcome: Outcome, changes: Sequence[Change], body: BodyHash | None, key: SealKey, instance: int
 ) -> tuple[InsertHeader, ...]:
     """The ARC Set in the order in which it is inserted: each at the top, the ARC-Seal last."""
     if body is None:
         raise UnfitError("the MTA did not say where the body begins")
-    headers = leaving(outcome.message.headers, plan)
-    ours = _our_results(plan)
+    headers = leaving(outcome.message.headers, changes)
+    ours = _our_results(changes)
     is_broken = outcome.auth.arc.result is ArcWord.FAIL
     before = [Header(b"ARC-Seal", b" i=%d" % (instance - 1))] if is_broken else _earlier(headers)
     names = _names(headers)
@@ -131,16 +131,16 @@ def _wrapped(start: bytes, pieces: Sequence[bytes]) -> list[bytes]:
     return lines
 
 
-def leaving(headers: Sequence[Header], plan: Sequence[MtaAction]) -> tuple[Header, ...]:
-    """The header as the plan leaves it. Occurrences are counted as received."""
-    changes: dict[tuple[bytes, int], Header | None] = {}
+def leaving(headers: Sequence[Header], changes: Sequence[Change]) -> tuple[Header, ...]:
+    """The header after the changes. Occurrences are counted as received."""
+    replaced: dict[tuple[bytes, int], Header | None] = {}
     top: list[Header] = []
-    for action in plan:
-        match action:
+    for change in changes:
+        match change:
             case DeleteHeader(name, occurrence):
-                changes[name.lower().encode(), occurrence] = None
+                replaced[name.lower().encode(), occurrence] = None
             case ChangeHeader(name, occurrence, value):
-                changes[name.lower().encode(), occurrence] = _header(name, value)
+                replaced[name.lower().encode(), occurrence] = _header(name, value)
             case InsertHeader(name, value):
                 top.append(_header(name, value))
     seen: Counter[bytes] = Counter()
@@ -148,9 +148,9 @@ def leaving(headers: Sequence[Header], plan: Sequence[MtaAction]) -> tuple[Heade
     for header in headers:
         key = header.key.strip()
         seen[key] += 1
-        now = changes.get((key, seen[key]), header)
-        if now is not None:
-            left.append(now)
+        field = replaced.get((key, seen[key]), header)
+        if field is not None:
+            left.append(field)
     return tuple(left)
 
 
@@ -159,10 +159,10 @@ def _header(name: str, value: str) -> Header:
     return Header(name.encode(), b" " + value.encode("utf-8", "surrogateescape").replace(b"\n", b"\r\n"))
 
 
-def _our_results(plan: Sequence[MtaAction]) -> Header:
-    for one in plan:
-        if isinstance(one, InsertHeader) and one.name == AUTHENTICATION_RESULTS:
-            return _header(one.name, one.value)
+def _our_results(changes: Sequence[Change]) -> Header:
+    for change in changes:
+        if isinstance(change, InsertHeader) and change.name == AUTHENTICATION_RESULTS:
+            return _header(change.name, change.value)
     raise UnfitError("there are no results to record")
 
 

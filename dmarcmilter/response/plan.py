@@ -1,4 +1,4 @@
-"""From an Outcome to what the MTA is asked to do, in order. Values only; the session carries them out."""
+"""Stage 5: make the response to the MTA from an Outcome. Values only; milter/apply carries them out."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from dmarcmilter.outcome import ApplyError, Outcome
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.types import Action, QuarantineAction
 from dmarcmilter.response import quarantine_marks, reply
-from dmarcmilter.response.actions import Applied, DeleteHeader, InsertHeader, MtaAction
+from dmarcmilter.response.actions import Applied, Change, DeleteHeader, InsertHeader, Response
 from dmarcmilter.response.reply import Texts
 
 AUTHENTICATION_RESULTS = "Authentication-Results"
@@ -33,30 +33,32 @@ class ResponseSettings:
         return (authserv_id, *self.further_ids)
 
 
-def plan(
-    outcome: Outcome, *, authserv_id: str, settings: ResponseSettings, channel: QuarantineSettings
-) -> tuple[MtaAction, ...]:
-    """The actions for the MTA: a reply alone; or forged fields deleted bottom-up, ours inserted, then hold or redirect.
+def respond(
+    outcome: Outcome, *, authserv_id: str, settings: ResponseSettings, quarantine: QuarantineSettings
+) -> Response:
+    """Reply to a message that is rejected or deferred; else delete forged fields, insert ours, then hold or redirect.
 
-    Authentication-Results is inserted last, so that it stands above all (RFC 8601 4.1).
+    Authentication-Results is inserted last, so that it stands above all other fields (RFC 8601 4.1).
     """
     action = outcome.decision.action
     if action in (Action.REJECT, Action.TEMPFAIL):
-        return (reply.reply(outcome, settings.texts),)
+        return Response(reply=reply.reply(outcome, settings.texts))
     headers = outcome.message.headers
-    return (
+    changes: list[Change] = [
         *forged_fields(headers, settings.own_ids(authserv_id)),
-        *quarantine_marks.deletions(headers, channel),
-        *quarantine_marks.marks(outcome, channel),
+        *quarantine_marks.deletions(headers, quarantine),
+        *quarantine_marks.marks(outcome, quarantine),
         InsertHeader(AUTHENTICATION_RESULTS, authentication_results.render(authserv_id, results(outcome))),
-        *((quarantine_marks.hold_or_redirect(outcome, channel),) if action is Action.QUARANTINE else ()),
-    )
+    ]
+    if action is Action.QUARANTINE:
+        changes.append(quarantine_marks.hold_or_redirect(outcome, quarantine))
+    return Response(tuple(changes))
 
 
-def as_taken(outcome: Outcome, applied: Applied, *, channel: QuarantineSettings, otherwise: Action) -> Outcome:
-    """The outcome with what the MTA took, which is what is recorded and replied.
+def as_taken(outcome: Outcome, applied: Applied, *, quarantine: QuarantineSettings, otherwise: Action) -> Outcome:
+    """The outcome with what the MTA took. This is what is recorded and replied.
 
-    `otherwise`: what is done with a message whose changes were not all taken, `[milter] on_internal_error`.
+    `otherwise`: the action for a message whose changes were not all taken, `[milter] on_internal_error`.
     """
     if applied.error is None:
         return outcome
@@ -64,10 +66,10 @@ def as_taken(outcome: Outcome, applied: Applied, *, channel: QuarantineSettings,
         is_held = applied.error is ApplyError.REDIRECT
         set_apart = QuarantineAction.HOLD if is_held else outcome.set_apart
         return replace(outcome, apply_error=applied.error, set_apart=set_apart)
-    mark = InsertHeader(channel.header_name, channel.header_value)
+    mark = InsertHeader(quarantine.header_name, quarantine.header_value)
     is_marked = otherwise is Action.ACCEPT and mark in applied.taken
     disposition = Disposition.QUARANTINE if is_marked else Disposition.NONE
-    method = QuarantineAction.SUBJECT if channel.method is QuarantineAction.SUBJECT else QuarantineAction.HEADER
+    method = QuarantineAction.SUBJECT if quarantine.method is QuarantineAction.SUBJECT else QuarantineAction.HEADER
     return replace(
         outcome,
         apply_error=applied.error,

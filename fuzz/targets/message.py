@@ -44,7 +44,7 @@ def check(data: bytes) -> None:
     for start in range(0, len(mail.body), 1000):
         reading.body.feed(mail.body[start : start + 1000])
     lookup = world.counted(world.zone(zone), MAX_QUESTIONS)
-    outcome = pipeline.process(message, reading, lookup, settings)
+    outcome, _ = pipeline.process(message, reading, lookup, settings, authserv_id=IDS[0])
     _check_verdict(outcome)
     _check_decision(outcome)
     _check_words(outcome, settings)
@@ -99,7 +99,8 @@ def _check_words(outcome: Outcome, settings: Settings) -> None:
     channel = replace(settings.quarantine, method=QuarantineAction.SUBJECT)
     if outcome.decision.action is Action.QUARANTINE:
         outcome = replace(outcome, decision=replace(outcome.decision, action=Action.ACCEPT))
-    for action in plan.plan(outcome, authserv_id=IDS[0], settings=settings.response, channel=channel):
+    response = plan.respond(outcome, authserv_id=IDS[0], settings=settings.response, quarantine=channel)
+    for action in response.actions:
         if isinstance(action, Reply):
             assert all(" " <= char <= "~" for char in action.text)
             assert action.code[0] == action.enhanced[0]

@@ -20,8 +20,7 @@ from dmarcmilter.policy.recipients.choice import Choice
 from dmarcmilter.policy.recipients.choices_file import ListingFile
 from dmarcmilter.policy.recipients.registry import Recipients
 from dmarcmilter.policy.types import Action, Exempt, Mode, QuarantineAction, RejectAction
-from dmarcmilter.response import plan as actions
-from dmarcmilter.response.actions import InsertHeader, Quarantine, Redirect, Reply
+from dmarcmilter.response.actions import InsertHeader, Quarantine, Redirect
 from tests.support import outcomes, signing
 from tests.support.zone import Zone
 
@@ -232,22 +231,21 @@ def judged(found, receiver, recipients=("joe@rcpt.example",)):
     transaction = Evaluating(envelope, Table(RECORDS, FAILED), receiver)
     transaction.end_of_headers(found.headers, size=100, truncated=found.truncated)
     transaction.body(found.body)
-    outcome = transaction.outcome("4WHOLE")
+    outcome, response = transaction.end_of_message("4WHOLE", "mx")
     transaction.end()
-    plan = actions.plan(
-        outcome, authserv_id="mx", settings=receiver.pipeline.response, channel=receiver.pipeline.quarantine
-    )
-    return outcome, plan
+    return outcome, response
 
 
-def is_touched(plan, receiver):
+def is_touched(response, receiver):
     """Anything beyond our Authentication-Results, and the removal of what others wrote in our name."""
-    return any(isinstance(step, Reply | Quarantine | Redirect) for step in plan) or is_marked(plan, receiver)
+    kept_away = any(isinstance(change, Quarantine | Redirect) for change in response.changes)
+    return response.reply is not None or kept_away or is_marked(response, receiver)
 
 
-def is_marked(plan, receiver):
+def is_marked(response, receiver):
     return any(
-        isinstance(step, InsertHeader) and step.name == receiver.pipeline.quarantine.header_name for step in plan
+        isinstance(change, InsertHeader) and change.name == receiver.pipeline.quarantine.header_name
+        for change in response.changes
     )
 
 
@@ -256,10 +254,10 @@ def is_marked(plan, receiver):
 def test_no_forgery_goes_through(words, name):
     """Enforced, nobody opted out, and no exception for anything that the sender has: refused, held or marked."""
     receiver = receiver_of(words)
-    outcome, plan = judged(FORGED[name], receiver)
+    outcome, response = judged(FORGED[name], receiver)
     assert outcome.evaluation.result == "fail"
     assert outcome.decision.disposition != "none"
-    assert is_touched(plan, receiver)
+    assert is_touched(response, receiver)
     if words["mailing_list_traces"] == "ignore" and not words["overrides"]:
         assert outcome.decision.action is Action.REJECT
 
@@ -269,13 +267,13 @@ def test_no_forgery_goes_through(words, name):
 def test_what_passes_is_delivered_under_every_conf(words, name):
     """Also where an entry forces a policy, or cannot be decided."""
     receiver = receiver_of(words)
-    outcome, plan = judged(PASSING[name], receiver)
+    outcome, response = judged(PASSING[name], receiver)
     decision = outcome.decision
     assert outcome.evaluation.result == "pass"
-    assert (decision.action, decision.would) == (Action.ACCEPT, Action.ACCEPT)
+    assert (decision.action, decision.would_action) == (Action.ACCEPT, Action.ACCEPT)
     assert (decision.disposition, decision.would_disposition) == ("none", "none")
     assert decision.overrides == ()
-    assert not is_touched(plan, receiver)
+    assert not is_touched(response, receiver)
 
 
 @given(words=CONF, name=st.sampled_from(sorted(ALL)))
@@ -283,14 +281,14 @@ def test_what_passes_is_delivered_under_every_conf(words, name):
 def test_monitor_never_acts_and_tells_what_enforce_does(words, name):
     everything = {"rollout_percent": 100, "rollout_domains": []}
     monitoring = receiver_of(words | {"mode": "monitor"})
-    monitored, plan = judged(ALL[name], monitoring)
+    monitored, response = judged(ALL[name], monitoring)
     if ALL[name].truncated == "max_results_fields":
         assert monitored.decision.action is Action.REJECT
         return
     assert (monitored.decision.action, monitored.decision.disposition) == (Action.ACCEPT, "none")
-    assert not is_touched(plan, monitoring)
+    assert not is_touched(response, monitoring)
     enforced, _ = judged(ALL[name], receiver_of(words | everything | {"mode": "enforce"}))
-    told = monitored.decision.would, monitored.decision.would_disposition
+    told = monitored.decision.would_action, monitored.decision.would_disposition
     assert told == (enforced.decision.action, enforced.decision.disposition)
 
 
@@ -301,19 +299,22 @@ def test_who_is_left_out_gets_the_message_and_the_outcome_says_what_would_have_b
     """By the rollout, or by the recipients' own choice."""
     paths = RECIPIENTS[chosen] or ("joe@rcpt.example",)
     receiver = receiver_of(words, listing)
-    outcome, plan = judged(ALL[name], receiver, paths)
+    outcome, response = judged(ALL[name], receiver, paths)
     everything = words | {"mode": "enforce", "rollout_percent": 100, "rollout_domains": []}
     enforced, _ = judged(ALL[name], receiver_of(everything), paths)
     if ALL[name].truncated == "max_results_fields":
         assert outcome.decision.action is Action.REJECT
         return
     decision = outcome.decision
-    assert (decision.would, decision.would_disposition) == (enforced.decision.action, enforced.decision.disposition)
+    assert (decision.would_action, decision.would_disposition) == (
+        enforced.decision.action,
+        enforced.decision.disposition,
+    )
     released = (decision.action, decision.disposition) == (Action.ACCEPT, "none")
-    assert released or (decision.action, decision.disposition) == (decision.would, decision.would_disposition)
+    assert released or (decision.action, decision.disposition) == (decision.would_action, decision.would_disposition)
     if outcome.facts.exempt is not Exempt.NOBODY:
         assert released
-        assert not is_touched(plan, receiver)
+        assert not is_touched(response, receiver)
     if chosen == "nobody":
         assert outcome.facts.exempt is Exempt.NOBODY
 
@@ -330,7 +331,7 @@ def test_the_record_judged_again_under_the_same_conf_comes_out_the_same(words, n
     found, told = again.decision, outcome.decision
     assert (found.action, found.disposition) == (told.action, told.disposition)
     if words["quarantine_action"] != "subject":
-        assert (found.would, found.would_disposition) == (told.would, told.would_disposition)
+        assert (found.would_action, found.would_disposition) == (told.would_action, told.would_disposition)
 
 
 def test_the_messages_are_what_their_names_say():
@@ -355,12 +356,11 @@ def test_every_mode_and_action_with_every_message(mode, reject, way):
     """Not by chance alone: what is done is one of the four, and fits the disposition."""
     receiver = receiver_of({"mode": mode, "reject_action": reject, "quarantine_action": way})
     for found in ALL.values():
-        outcome, plan = judged(found, receiver)
+        outcome, response = judged(found, receiver)
         action, disposition = outcome.decision.action, outcome.decision.disposition
-        replies = [step for step in plan if isinstance(step, Reply)]
-        assert len(replies) == (action in (Action.REJECT, Action.TEMPFAIL))
+        assert (response.reply is not None) is (action in (Action.REJECT, Action.TEMPFAIL))
         assert (disposition == "reject") is (action is Action.REJECT)
-        away = [step for step in plan if isinstance(step, Quarantine | Redirect)]
+        away = [change for change in response.changes if isinstance(change, Quarantine | Redirect)]
         assert len(away) == (action is Action.QUARANTINE)
         if disposition == "quarantine":
-            assert away or is_marked(plan, receiver)
+            assert away or is_marked(response, receiver)

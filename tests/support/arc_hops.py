@@ -14,7 +14,6 @@ from dmarcmilter.outcome import Outcome
 from dmarcmilter.pipeline import process, read
 from dmarcmilter.response import arc_key as sealkey
 from dmarcmilter.response import arc_sealing
-from dmarcmilter.response import plan as actions
 from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader
 from dmarcmilter.response.arc_sealing import Sealer
 from tests.support import outcomes, signing
@@ -93,25 +92,19 @@ class Hop:
             client_ip=ip_address(client_ip), mail_from=mail_from, received_at=datetime.now(UTC), recipients=rcpt
         )
         message = Message(envelope, headers, len(raw), truncated)
-        reading = read(headers, seal=self.sealer is not None)
+        reading = read(headers, further_hashes=[arc_sealing.BODY] if self.sealer else [])
         reading.body.feed(body)
-        outcome = process(message, reading, self.lookup, self.settings)
-        plan = actions.plan(
-            outcome,
-            authserv_id=self.host,
-            settings=self.settings.response,
-            channel=self.settings.quarantine,
-        )
+        outcome, response = process(message, reading, self.lookup, self.settings, authserv_id=self.host)
         if self.sealer:
             hashed = reading.body.finish()[arc_sealing.BODY]
-            outcome, plan = arc_sealing.sealed(outcome, plan, hashed, self.sealer)
-        return Passed(outcome, raw_of(edited(headers, plan), body))
+            outcome, response = arc_sealing.sealed(outcome, response, hashed, self.sealer)
+        return Passed(outcome, raw_of(edited(headers, response.changes), body))
 
 
-def edited(headers, plan):
+def edited(headers, changes):
     """The header as an MTA edits it, one request after the other."""
     fields = list(headers)
-    for action in plan:
+    for action in changes:
         if isinstance(action, InsertHeader):
             fields.insert(0, Header(action.name.encode(), b" " + action.value.encode().replace(b"\n", b"\r\n")))
         if isinstance(action, DeleteHeader | ChangeHeader):

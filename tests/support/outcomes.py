@@ -33,7 +33,7 @@ from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.outcome import Outcome
-from dmarcmilter.pipeline import Authenticated, FactSources, Settings
+from dmarcmilter.pipeline import Authenticated, FactSources, Settings, process
 from dmarcmilter.policy import decision as policy
 from dmarcmilter.policy import facts, mitigations
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
@@ -217,6 +217,12 @@ def outcome(found=None, mail=None, rules=RULES, *, draw=0, mail_from_domain="bou
     domain = Domain(mail_from_domain) if mail_from_domain else None
     unvouched = mitigations.why_unvouched(known, rules)
     return Outcome(mail, domain, found.results, evaluation, decision, rules.mode, known, unvouched=unvouched)
+
+
+def processed(mail, reading, lookup, settings, **options):
+    """The outcome of a message that goes through the whole pipeline."""
+    made, _ = process(mail, reading, lookup, settings, authserv_id="mx.example.net", **options)
+    return made
 
 
 def evaluated(found, draw=0):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.mail.message import Message
-from dmarcmilter.pipeline import process, read
+from dmarcmilter.pipeline import read
 from tests.support import outcomes, signing
 from tests.support.cases import case_table
 from tests.support.zone import Zone
@@ -47,7 +47,7 @@ def processed(row, **changes):
     zone = zone_of(row)
     # The lookup of unaligned names is out of time where the row says so.
     unaligned = out_of_time if row.get("strangers") == "out of time" else None
-    return process(message, reading, zone, settings, unaligned=unaligned), zone
+    return outcomes.processed(message, reading, zone, settings, unaligned=unaligned), zone
 
 
 def out_of_time(_name, _rdtype):

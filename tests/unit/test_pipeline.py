@@ -7,7 +7,7 @@ from dmarcmilter.auth.results import SpfWord
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.mail import message_file
 from dmarcmilter.mail.message import Message
-from dmarcmilter.pipeline import identifiers_of, names_at_end_of_headers, names_at_mail_from, process, read
+from dmarcmilter.pipeline import identifiers_of, names_at_end_of_headers, names_at_mail_from, read
 from dmarcmilter.policy import deferral
 from dmarcmilter.policy.deferral import Deferrals
 from dmarcmilter.policy.types import Action
@@ -42,7 +42,7 @@ def test_a_chain_is_waited_for_if_its_newest_sealer_is_named(trusted, expected):
     zone = Zone({"_dmarc.example.com": "v=DMARC1; p=reject"})
     zone.records[sealer.key_name] = {"TXT": (signing.key_record(signing.rsa_key()),)}
     settings = outcomes.settings(rules=outcomes.rules(trusted_sealers=[sealer.domain] if trusted else []))
-    outcome = process(message, reading, zone, settings, unaligned=out_of_time)
+    outcome = outcomes.processed(message, reading, zone, settings, unaligned=out_of_time)
     assert outcome.auth.arc.result == expected
 
 
@@ -129,7 +129,8 @@ def test_results_within_the_body_are_no_results():
     reading = read(mail.headers)
     reading.body.feed(mail.body)
     message = Message(outcomes.envelope(), mail.headers, size=100)
-    outcome = process(message, reading, Zone({"_dmarc.example.com": "v=DMARC1; p=reject"}), outcomes.settings())
+    zone = Zone({"_dmarc.example.com": "v=DMARC1; p=reject"})
+    outcome = outcomes.processed(message, reading, zone, outcomes.settings())
     assert outcome.record()["dmarc"]["result"] == "fail"
     assert plan.forged_fields(mail.headers, ["mx.example.net"]) == ()
 
@@ -421,7 +422,7 @@ def with_fields_on_top(row, *lines):
     reading = read(message.headers)
     reading.body.feed(body)
     settings = outcomes.settings(rules=outcomes.rules(**row.get("rules", {})))
-    return process(message, reading, zone_of(row), settings)
+    return outcomes.processed(message, reading, zone_of(row), settings)
 
 
 def test_a_second_subject_above_the_signed_one():

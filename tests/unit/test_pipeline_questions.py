@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import pytest
 
 from dmarcmilter.mail.message import Message
-from dmarcmilter.pipeline import process, read
+from dmarcmilter.pipeline import read
 from dmarcmilter.policy.types import Exempt
 from tests.support import outcomes, signing
 from tests.support.cases import case_table
@@ -86,7 +86,8 @@ def processed(row):
     message = message_of(row)
     reading = read(message.headers, truncated=row.get("truncated", ""))
     reading.body.feed(BODY)
-    return process(message, reading, questions.lookup, replace(settings, facts=facts)), questions.asked
+    outcome = outcomes.processed(message, reading, questions.lookup, replace(settings, facts=facts))
+    return outcome, questions.asked
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])

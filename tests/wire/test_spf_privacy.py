@@ -49,7 +49,7 @@ def about(result):
     yield json.dumps(record)
     yield outcome.log_line()
     yield authentication_results.render("mx.example.net", plan.results(outcome))
-    yield str(plan.plan(outcome, authserv_id="mx", settings=ResponseSettings(TEXTS), channel=CHANNEL))
+    yield str(plan.respond(outcome, authserv_id="mx", settings=ResponseSettings(TEXTS), quarantine=CHANNEL))
     yield from (as_text(explain(record, language), language) for language in Language)
     yield from reported(record)
     incident = incident_of(record, Observed((), f"{LOCAL}@example.com"), Redaction(b"k" * 32), "1")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from dmarcmilter.dmarc import discovery_comparison
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.discovery_comparison import KeptAnswers, NotAskedError
-from dmarcmilter.pipeline import process, read
+from dmarcmilter.pipeline import read
 from tests.support import outcomes
 from tests.support.pipeline_rows import message_of
 from tests.support.zone import Zone
@@ -112,7 +112,7 @@ def test_whether_the_author_exists_is_no_matter():
 def test_nothing_more_is_asked(method):
     zone = Zone({"_dmarc.b.example.com": REJECT})
     mail, _ = message_of({"header": ["From: a@a.b.example.com"]})
-    outcome = process(mail, read(mail.headers), zone, outcomes.settings(method=method))
+    outcome = outcomes.processed(mail, read(mail.headers), zone, outcomes.settings(method=method))
     names = [name for name in zone.names if name.startswith("_dmarc.")]
     walked = ["a.b.example.com", "b.example.com", "example.com", "com"]
     listed = ["a.b.example.com", "example.com"]

@@ -139,7 +139,7 @@ def drawn(*lines, zone, **envelope):
     """The draws of a message with these header fields, made by the pipeline."""
     mail = outcomes.message(*lines, **envelope)
     settings = outcomes.settings(sampling_key=KEY)
-    outcome = pipeline.process(mail, pipeline.read(mail.headers), Zone(zone), settings)
+    outcome = outcomes.processed(mail, pipeline.read(mail.headers), Zone(zone), settings)
     return outcome.evaluation.pct_draw, outcome.facts.rollout_draw
 
 

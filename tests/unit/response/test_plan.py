@@ -13,7 +13,7 @@ from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Header
 from dmarcmilter.policy.types import Action
 from dmarcmilter.response.actions import DeleteHeader, InsertHeader, Quarantine, Reply
-from dmarcmilter.response.plan import ResponseSettings, plan, results
+from dmarcmilter.response.plan import ResponseSettings, respond, results
 from dmarcmilter.response.reply import MAX_REPLY, Texts
 from tests.support import outcomes
 from tests.support.cases import case_table
@@ -26,7 +26,8 @@ FAILED = {"failed": ["_dmarc.example.com"], "record": ""}
 
 
 def planned(outcome, texts=TEXTS, further_ids=(), channel=outcomes.CHANNEL):
-    return plan(outcome, authserv_id=ID, settings=ResponseSettings(texts, further_ids), channel=channel)
+    settings = ResponseSettings(texts, further_ids)
+    return respond(outcome, authserv_id=ID, settings=settings, quarantine=channel).actions
 
 
 def field_of(outcome):

@@ -21,7 +21,7 @@ from dmarcmilter.policy.types import Action, QuarantineAction
 from dmarcmilter.reasons.recorded import recognized
 from dmarcmilter.response import quarantine_marks
 from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader, Quarantine, Redirect
-from dmarcmilter.response.plan import ResponseSettings, plan
+from dmarcmilter.response.plan import ResponseSettings, respond
 from dmarcmilter.response.quarantine_marks import tagged
 from dmarcmilter.response.reply import Texts
 from tests.support import outcomes
@@ -47,9 +47,17 @@ def judged(*lines, channel, record="v=DMARC1; p=quarantine", to=(), **row):
     return replace(outcome, decision=decision, set_apart=way, set_apart_reason=reason)
 
 
+def changes_of(outcome, channel):
+    settings = ResponseSettings(Texts("", "", "", ""))
+    return respond(outcome, authserv_id="mx", settings=settings, quarantine=channel).changes
+
+
 def asked(outcome, channel):
-    steps = plan(outcome, authserv_id="mx", settings=ResponseSettings(Texts("", "", "", "")), channel=channel)
-    return [step for step in steps if not (isinstance(step, InsertHeader) and step.name == "Authentication-Results")]
+    return [
+        step
+        for step in changes_of(outcome, channel)
+        if not (isinstance(step, InsertHeader) and step.name == "Authentication-Results")
+    ]
 
 
 def said(step):
@@ -83,12 +91,7 @@ def test_set_apart(row):
 @pytest.mark.parametrize("way", ["header", "subject", "redirect"])
 def test_results_stand_above_the_mark(way):
     channel = replace(outcomes.CHANNEL, method=QuarantineAction(way), mailbox="q@example.net")
-    steps = plan(
-        judged(channel=channel, to=["a@b.example"]),
-        authserv_id="mx",
-        settings=ResponseSettings(Texts("", "", "", "")),
-        channel=channel,
-    )
+    steps = changes_of(judged(channel=channel, to=["a@b.example"]), channel)
     assert [step.name for step in steps if isinstance(step, InsertHeader)][-2:] == [
         "X-DMARC-Quarantine",
         "Authentication-Results",

@@ -271,8 +271,8 @@ def run_to(line, session, replies):
 def test_killed_at_each_line(at_end, monkeypatch, way):
     """A reply has its record, and there is never a record of another answer, nor half a one."""
     session, journal = at_end(way)
-    outcome = session._transaction.outcome("4FAKE")
-    monkeypatch.setattr(type(session._transaction), "outcome", lambda *_: outcome)
+    answer = session._transaction.end_of_message("4FAKE", "mx.test.example")
+    monkeypatch.setattr(type(session._transaction), "end_of_message", lambda *_: answer)
     expected = {"accepted": "accept", "redirected": "quarantine", "refused": "reject"}[way]
     seen = set()
     for line in count(1):

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.mail import message_file
 from dmarcmilter.mail.message import Message
-from dmarcmilter.pipeline import process, read
+from dmarcmilter.pipeline import read
 from dmarcmilter.reports.aggregate.mail_message import Attachment, compose
 from dmarcmilter.reports.delivery.dkim_signing import KeyUnusableError, Signer, private_key, signed
 from dmarcmilter.reports.sender import Sender
@@ -33,9 +33,9 @@ def judged(raw, zone):
     reading = read(found.headers)
     reading.body.feed(found.body)
     envelope = outcomes.envelope(mail_from=b"", received_at=datetime.now(UTC))
-    return process(Message(envelope, found.headers, size=len(raw)), reading, zone, outcomes.settings()).record()[
-        "dmarc"
-    ]["result"]
+    return outcomes.processed(
+        Message(envelope, found.headers, size=len(raw)), reading, zone, outcomes.settings()
+    ).record()["dmarc"]["result"]
 
 
 @pytest.mark.parametrize("kind", ["rsa", "ed25519"])
