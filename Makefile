@@ -1,6 +1,6 @@
 # Two commands are enough: `make run` and `make test`. Each installs what it needs (see scripts/bootstrap).
 
-.PHONY: help run demo test check lint types bench bench-history soak fuzz chaos worstcase audit deb debtest clean
+.PHONY: help run demo test test-unit check lint types bench bench-history soak fuzz chaos worstcase audit deb debtest clean
 
 SOAK_SECONDS ?= 3600
 
@@ -9,10 +9,14 @@ FUZZ_SECONDS ?= 600
 # Outcomes, and possible Author Domains.
 HISTORY ?= 2000000 160000
 
+# Of pytest, for all tests: many wait for a process or a timeout, so there are two for each processor.
+PROCESSES ?= $(shell echo $$((2 * $$(nproc))))
+
 help:
 	@echo "make run    install what is missing, show the filter at work, then keep it running"
 	@echo "make demo   the same, without keeping it running"
 	@echo "make test   install what is missing, then lint, check types, and run all tests"
+	@echo "make test-unit   the unit tests only: no socket, no process, under a minute"
 	@echo "make lint | types | check (both)"
 	@echo "make bench  cost by stage and under load; make soak: an hour of load; make worstcase: pathological input"
 	@echo "make bench-history   the history at scale: ingest, statistics, a day's reports, a purge (HISTORY=$(HISTORY))"
@@ -33,7 +37,11 @@ demo:
 test:
 	@scripts/bootstrap test
 	@$(MAKE) --no-print-directory check
-	.venv/bin/python -m pytest $(PYTEST_ARGS)
+	.venv/bin/python -m pytest -n $(PROCESSES) $(PYTEST_ARGS)
+
+test-unit:
+	@scripts/bootstrap test
+	.venv/bin/python -m pytest -q -n $$(nproc) -m "not postgresql and not slow" $(PYTEST_ARGS) tests/unit
 
 check: lint types
 

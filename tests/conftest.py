@@ -5,6 +5,60 @@ import logging
 
 import pytest
 
+APART = (
+    "tests/wire/cli/test_environments.py",
+    "tests/wire/daemon/test_supervisor.py",
+    "tests/wire/daemon/test_watchdog.py",
+    "tests/wire/health/test_checks.py",
+    "tests/wire/history/test_ingest_killed.py",
+    "tests/wire/metrics/test_exporter.py",
+    "tests/wire/milter/test_apply.py",
+    "tests/mta/test_chaos.py",
+    "tests/unit/reports/delivery/test_sending.py",
+)
+"""Long files whose tests have no costly fixture in common: each test goes to whichever process is free."""
+KINDS = ("mta", "wire", "docs", "properties", "unit")
+"""In the order in which they are started: what waits longest comes first."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """As `--dist loadfile`, which keeps a module's fixtures in one process, but for the files of APART."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return nodeid if file in APART else file
+
+    # Not the files with most tests first: those of the unit tests have most, and take least time.
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        file = item.nodeid.partition("::")[0]
+        return (file not in APART, KINDS.index(file.split("/")[1]))
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable():
+    """Tests log lone surrogates, which a process of pytest-xdist cannot send as they are."""
+    return _encodable((yield))
+
+
+def _encodable(value):
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_encodable, value))
+    return value
+
 
 @pytest.fixture(autouse=True)
 def _unchanged_logging():
@@ -32,7 +86,7 @@ def _logging_restored():
             handler.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
 def url(request, tmp_path):
     """Of an empty database."""
     from tests.support import databases

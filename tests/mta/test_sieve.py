@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 def client(request):
     with NameServer(ZONE) as dns:
         sections = conf(dns, policy={"quarantine_action": request.param})
-        with FilterDaemon(sections) as daemon, MilterClient(daemon.address, timeout=15) as client:
+        with FilterDaemon(sections) as daemon, MilterClient(daemon.address, timeout=60) as client:
             yield client
 
 

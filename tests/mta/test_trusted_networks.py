@@ -39,7 +39,7 @@ def test_sendmail_command_and_smtp_from_this_host(mail):
         timeout=60,
         env={"MAIL_CONFIG": str(server.config), "PATH": "/usr/sbin:/usr/bin:/bin"},
     )
-    wait_until(lambda: sink.deliveries, "the mail of the sendmail command", 30)
+    wait_until(lambda: sink.deliveries, "the mail of the sendmail command")
     assert b"mx.test.example; dmarc=pass" not in sink.deliveries[0].data
     submit(
         server.port,
@@ -48,6 +48,6 @@ def test_sendmail_command_and_smtp_from_this_host(mail):
         rcpts=["b@rcpt.example"],
         data=MESSAGE.replace(b"\n", b"\r\n"),
     )
-    wait_until(lambda: len(sink.deliveries) == 2, "the mail by SMTP", 30)
+    wait_until(lambda: len(sink.deliveries) == 2, "the mail by SMTP")
     assert b"mx.test.example; dmarc=pass" in sink.deliveries[1].data
     assert daemon.records() == []

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from tests.support.paths import PROJECT
 
-READY_SECONDS = 30.0
-STOP_SECONDS = 30.0
+READY_SECONDS = 60.0
+STOP_SECONDS = 60.0
 
 Sections = Mapping[str, Any]
 """The keys of each section; of an array of tables, a list of such."""

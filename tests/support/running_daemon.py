@@ -28,7 +28,7 @@ def conf(server: Any, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: own.get(name, {}) | sections.get(name, {}) for name in {**own, **sections}}
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 10.0) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, f"not within {seconds} s: {what}"

@@ -83,7 +83,7 @@ def sections(dns, wanted):
 
 
 def by_daemon(daemon, vector, raw, queue_id):
-    with MilterClient(daemon.address, timeout=20) as client:
+    with MilterClient(daemon.address, timeout=60) as client:
         client.deliver(
             raw,
             queue_id=queue_id,
@@ -195,7 +195,7 @@ def test_same_outcome_with_an_operators_choices(name, tmp_path):
     different = {}
     with NameServer(ZONE) as dns:
         own = sections(dns, {}) | CHOICES[name] | {"recipients": {"file": str(path)}}
-        with FilterDaemon(own) as daemon, MilterClient(daemon.address, timeout=20) as client:
+        with FilterDaemon(own) as daemon, MilterClient(daemon.address, timeout=60) as client:
             config = configuration.load(str(daemon.conf))
             for number, (author, more, address, sender, rcpts) in enumerate(
                 SITUATIONS if name == "everything" else SITUATIONS[::3]

@@ -27,7 +27,7 @@ def dns():
 
 def deliver(daemon, number):
     """Two messages, one that is let through and one that is refused; their queue ids."""
-    with MilterClient(daemon.address, timeout=15) as client:
+    with MilterClient(daemon.address, timeout=60) as client:
         passed = client.deliver(PLAIN, queue_id=f"P{number}")
         refused = client.deliver(SPOOF, queue_id=f"R{number}")
     assert (passed.action, refused.action) == (Action.ACCEPT, Action.REJECT)
@@ -79,7 +79,7 @@ def test_a_full_disk_under_the_journal(dns):
         written += deliver(daemon, 3)
         # What was torn stays the unfinished end of a file that gets no more lines.
         with ingesting(daemon):
-            wait_until(lambda: stored(url) == sorted(written), "what could be written", 30)
+            wait_until(lambda: stored(url) == sorted(written), "what could be written")
 
 
 def test_a_journal_folder_that_cannot_be_written(dns, tmp_path):
@@ -98,14 +98,14 @@ def test_a_full_disk_under_the_database(dns):
     with FilterDaemon(conf(dns)) as daemon, ingesting(daemon) as (process, log):
         url = f"sqlite:///{daemon.directory}/history.db"
         written = deliver(daemon, 1)
-        wait_until(lambda: stored(url) == sorted(written), "the first two", 30)
+        wait_until(lambda: stored(url) == sorted(written), "the first two")
         limit_files([process.pid], 4096)
         written += deliver(daemon, 2)
-        wait_until(lambda: "the journal keeps, trying again" in log.read_text(), "the log line", 30)
+        wait_until(lambda: "the journal keeps, trying again" in log.read_text(), "the log line")
         written += deliver(daemon, 3)
         assert stored(url) != sorted(written)
         limit_files([process.pid], resource.RLIM_INFINITY)
-        wait_until(lambda: stored(url) == sorted(written), "all of them", 30)
+        wait_until(lambda: stored(url) == sorted(written), "all of them")
 
 
 def test_a_dead_database(dns):
@@ -115,12 +115,12 @@ def test_a_dead_database(dns):
         url = server.new_database()
         with FilterDaemon(conf(dns, history={"database": url})) as daemon, ingesting(daemon) as (_, log):
             written = deliver(daemon, 1)
-            wait_until(lambda: stored(url) == sorted(written), "the first two", 30)
+            wait_until(lambda: stored(url) == sorted(written), "the first two")
             server.stop("immediate")
             written += deliver(daemon, 2)
-            wait_until(lambda: "the journal keeps, trying again" in log.read_text(), "the log line", 30)
+            wait_until(lambda: "the journal keeps, trying again" in log.read_text(), "the log line")
             written += deliver(daemon, 3)
             server.start()
-            wait_until(lambda: stored(url) == sorted(written), "all of them", 60)
+            wait_until(lambda: stored(url) == sorted(written), "all of them")
     finally:
         server.remove()

@@ -191,7 +191,7 @@ def sections(dns, **more):
 
 
 def deliver(daemon, queue_id, header, mail_from):
-    with MilterClient(daemon.address, timeout=20) as client:
+    with MilterClient(daemon.address, timeout=60) as client:
         return client.deliver(message(header), queue_id=queue_id, mail_from=mail_from)
 
 

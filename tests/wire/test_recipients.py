@@ -61,7 +61,7 @@ next_id.last = 0
 def deliver(daemon, *rcpts, message=SPOOF, client=None, **envelope):
     queue_id = next_id()
     with contextlib.ExitStack() as stack:
-        client = client or stack.enter_context(MilterClient(daemon.address, timeout=15))
+        client = client or stack.enter_context(MilterClient(daemon.address, timeout=60))
         verdict = client.deliver(message, rcpts=rcpts or (JOE,), queue_id=queue_id, **envelope)
     return verdict, daemon.record(queue_id)
 
@@ -306,7 +306,7 @@ def test_dead_keys_of_strangers_hold_nothing_up(running, dns):
         daemon = running(dns={"nameservers": [f"127.0.0.1:{dns.port}"], "unaligned_budget": 0.5})
         began = time.monotonic()
         verdict, record = deliver(daemon, message=signed_by_strangers(9))
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 4.0
     finally:
         dns.load(ZONE)
     assert (verdict.action, record["dmarc"]["result"]) == (Action.REJECT, "fail")

@@ -32,7 +32,7 @@ def message(author, number=0):
 
 
 def deliver(daemon, mail, queue_id, **envelope):
-    with MilterClient(daemon.address, timeout=15) as client:
+    with MilterClient(daemon.address, timeout=60) as client:
         return client.deliver(mail, queue_id=queue_id, **envelope)
 
 

@@ -282,7 +282,7 @@ def test_running_filter(behaviour):
                 policy={"mode": "enforce", "reject_text": "no: {reason}", "defer_text": "later: {reason}"},
                 dmarc={"temperror": "tempfail"},
             )
-            with FilterDaemon(sections) as daemon, MilterClient(daemon.address, timeout=15) as client:
+            with FilterDaemon(sections) as daemon, MilterClient(daemon.address, timeout=60) as client:
                 verdict = client.deliver(
                     b"From: a@example.com\r\nSubject: x\r\n\r\nbody\r\n",
                     queue_id="4P",

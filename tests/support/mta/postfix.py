@@ -24,8 +24,8 @@ from tests.support.mta.smtp_client import submit, wait_for_port
 
 __all__ = ["PostfixServer", "missing_postfix", "submit"]
 
-READY_SECONDS = 30.0
-STOP_SECONDS = 10.0
+READY_SECONDS = 60.0
+STOP_SECONDS = 30.0
 # Below the range from which the kernel takes ports for outgoing connections.
 PORTS = (20_000, 32_000)
 
@@ -147,7 +147,7 @@ class PostfixServer:
         path = self.directory / "maillog"
         return path.read_text("utf-8", "replace") if path.exists() else ""
 
-    def wait_for_log(self, pattern: str, *, timeout: float = 20.0) -> re.Match[str]:
+    def wait_for_log(self, pattern: str, *, timeout: float = 60.0) -> re.Match[str]:
         """The first match in the log; AssertionError when none comes."""
         deadline = time.monotonic() + timeout
         while not (match := re.search(pattern, self.log())):

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-READY_SECONDS = 30.0
-STOP_SECONDS = 10.0
+READY_SECONDS = 60.0
+STOP_SECONDS = 30.0
 PLUGINS = Path("/usr/share/rspamd/plugins")
 
 CONF = """\

@@ -289,12 +289,13 @@ PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(PIECES, max_size=25).map("".join))
 @settings(max_examples=1500, deadline=None)
 def test_results_stand_at_top_level_and_no_dmarc_result_is_overlooked(value):
     read = parse(b"mx.example; " + value.encode())
     segments = top_level(value)
-    words = [segment.lower().replace(" ", "") for segment in segments if DMARC.match(segment)]
+    words = [segment.lower().replace(" ", "").replace("/1=", "=") for segment in segments if DMARC.match(segment)]
     found = [f"dmarc={result.result}" for result in read.results if result.method == "dmarc"]
     assert len(found) <= len(words)
     assert all(any(word.startswith(one) for word in words) for one in found)

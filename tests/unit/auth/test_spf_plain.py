@@ -60,6 +60,7 @@ def both(zone, client, domain="example.com"):
     return plain, query.result()
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(
     records=st.lists(record, min_size=4, max_size=4),

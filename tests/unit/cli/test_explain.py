@@ -2,8 +2,6 @@
 
 import json
 import sqlite3
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -13,31 +11,15 @@ from dmarcmilter.cli.output_language import of_locale
 from dmarcmilter.mail import message_id_hash
 from dmarcmilter.reasons import Language
 from tests.support import journals
+from tests.support.explain_command import replay, run, write_conf
 
 KEY = bytes(range(32))
 TODAY, YESTERDAY, OLD = "20270115-1-1.jsonl", "20270114-1-1.jsonl", "20270101-1-1.jsonl"
-WHOLE = ["--since", "2026-12-01", "--until", "2027-03-01"]
 
 
 @pytest.fixture
 def conf(tmp_path):
     return write_conf(tmp_path)
-
-
-def write_conf(tmp_path, more="", name="c.toml"):
-    (tmp_path / "list.dat").write_text("com\nexample\n", encoding="utf-8")
-    path = tmp_path / name
-    path.write_text(
-        f'{more}\n[dmarc]\npsl_file = "{tmp_path}/list.dat"\n[history]\njournal = "{tmp_path}/journal"\n'
-        f'database = "sqlite:///{tmp_path}/h.db"\n[policy]\nsampling_key = "{tmp_path}/key"\n',
-        encoding="utf-8",
-    )
-    return str(path)
-
-
-def run(*arguments, **environment):
-    environment = {"LC_ALL": "C.UTF-8"} | environment
-    return CliRunner().invoke(main, arguments, catch_exceptions=False, env=environment)
 
 
 def explain(conf, *arguments, **environment):
@@ -201,13 +183,6 @@ def test_a_terminal_without_japanese_letters(conf, tmp_path):
     assert "p=reject" in result.stdout
 
 
-def replay(tmp_path, policy, *arguments):
-    new = write_conf(tmp_path, name="new.toml")
-    with Path(new).open("a", encoding="utf-8") as file:  # [policy] is its last section
-        file.write(f"{policy}\n")
-    return run("replay", "--config", new, *WHOLE, *arguments)
-
-
 def test_replay_of_the_journal(conf, tmp_path):
     records = [journals.record("reject", queue_id=f"R{n}", author_domain=f"a{n % 3}.example.com") for n in range(9)]
     journals.append(tmp_path / "journal", [*records, *(journals.record("pass") for _ in range(6))], TODAY)
@@ -290,25 +265,3 @@ def test_the_index_by_message_id_is_used(conf, tmp_path):
     with sqlite3.connect(tmp_path / "h.db") as connection:
         plan = connection.execute("EXPLAIN QUERY PLAN SELECT * FROM outcomes WHERE message_id_hash = 1").fetchall()
     assert "ix_outcomes_message_id_hash" in str(plan)
-
-
-@pytest.fixture(scope="module")
-def filtered(tmp_path_factory):
-    """The conf file of a filter that has judged one forged message."""
-    from dmarcmilter.demo import sample_messages, show
-    from dmarcmilter.testing.milter_client import MilterClient
-    from dmarcmilter.testing.name_server import NameServer
-
-    state = tmp_path_factory.mktemp("s")
-    forged = next(sample for sample in sample_messages.samples() if sample.title == "forged, p=reject")
-    with NameServer(sample_messages.zone()) as server:
-        conf = show.write_conf(state, server.port)
-        with show.running(conf, state / "demo.sock"), MilterClient(f"unix:{state}/demo.sock") as client:
-            message = b"Message-ID:\r\n <lost.1@bank.example>\r\n" + forged.message
-            show._deliver(client, 1, replace(forged, message=message))
-    return str(conf)
-
-
-def test_replay_of_what_the_filter_wrote(filtered):
-    found = run("replay", "--config", filtered, "--since", "1d", "--json")
-    assert (found.exit_code, json.loads(found.stdout)["changed"], json.loads(found.stdout)["gaps"]) == (0, 0, {})

@@ -8,9 +8,9 @@ import pytest
 from dmarcmilter.config import load
 from dmarcmilter.config.finding import Finding, Severity
 from dmarcmilter.config.schema import Config
-from dmarcmilter.config_check import all_findings, in_order, settings_advice, softening_entries
+from dmarcmilter.config_check import in_order, settings_advice, softening_entries
 from dmarcmilter.policy.types import Mode
-from tests.support.config_check import NOWHERE, TODAY
+from tests.support.config_check import TODAY
 
 
 def judged(text):
@@ -163,14 +163,6 @@ QUIET = {
 @pytest.mark.parametrize("text", QUIET.values(), ids=QUIET)
 def test_no_warning(text):
     assert [one for one in judged(text) if "monitor" not in one] == []
-
-
-def test_errors_first_and_what_harms_most_first():
-    conf = load.parse('policy = { mode = "monitor" }\nauthor = { on_missing = "accept" }\ndmarc = { psl_file = "/no" }')
-    found = all_findings(conf, NOWHERE)
-    assert [one.severity for one in found] == sorted((one.severity for one in found), key=list(Severity).index)
-    shown = [one.text.split()[0] for one in found if one.severity is not Severity.OK]
-    assert shown[:3] == ["[dmarc]", "[policy]", "[author]"]
 
 
 def test_a_finding_is_one_line():

@@ -6,37 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from dmarcmilter.config import load
 from dmarcmilter.config.endpoint import parse_socket
-from dmarcmilter.config.finding import Severity
 from dmarcmilter.config_check import mta
 from dmarcmilter.config_check.systemd_unit import Unit
 from dmarcmilter.postfix import accounts, postconf
-from dmarcmilter.postfix.postconf import Postfix, Service
-from tests.support.config_check import NOWHERE
-from tests.support.mta import postfix as mta_postfix
-
-SERVICES = (Service("smtp/inet", chrooted=True, milters=("unix:dm/dm.sock",)),)
-POSTFIX = Postfix("mx.example.net", "/var/spool/postfix", "postfix", "6", "tempfail", 300.0, SERVICES)
-SCENE = replace(NOWHERE, postfix=POSTFIX)
-INSIDE = 'socket = "unix:/var/spool/postfix/dm/dm.sock"\nsocket_mode = "0660"'
+from tests.support.config_check import INSIDE, NOWHERE, POSTFIX, SCENE, SERVICES, said
 
 
 @pytest.fixture(autouse=True)
 def _no_postfix(monkeypatch, tmp_path):
     monkeypatch.setattr(mta, "POSTFIX_QUEUE", str(tmp_path / "nowhere"))
-
-
-def said(milter, environment=SCENE, more="", *, live=False):
-    conf = load.parse(f"[milter]\n{milter}\n{more}")
-    found = mta.live_findings(conf, environment) if live else mta.findings(conf, environment)
-    return [one.text for one in found if one.severity is not Severity.OK]
-
-
-def test_what_fits():
-    assert said(INSIDE) == []
-    assert said(INSIDE, live=True) == []
-    assert said('socket = "inet:8893@127.0.0.1"') == []
 
 
 def test_a_socket_outside_of_the_chroot():
@@ -129,30 +108,6 @@ def test_mail_that_does_not_come_to_us():
     assert "no smtpd" in said(INSIDE, replace(SCENE, postfix=replace(POSTFIX, services=())), live=True)[0]
 
 
-@pytest.mark.parametrize(("value", "fine"), [("6", True), ("7", True), ("2", False), ("", False), ("x", False)])
-def test_protocol(value, fine):
-    assert (said(INSIDE, replace(SCENE, postfix=replace(POSTFIX, protocol=value)), live=True) == []) == fine
-
-
-@pytest.mark.parametrize(("value", "fine"), [("yes", True), ("", True), ("no", False)])
-def test_redirection_needs_original_recipients(value, fine):
-    environment = replace(SCENE, postfix=replace(POSTFIX, main={"enable_original_recipient": value}))
-    redirect = '[policy]\nquarantine_action = "redirect"\n[quarantine]\nmailbox = "forged@rcpt.example"'
-    found = said(INSIDE, environment, redirect, live=True)
-    assert [text for text in found if "enable_original_recipient = yes" in text] == found
-    assert (not found) == fine
-    assert said(INSIDE, environment, live=True) == []
-
-
-@pytest.mark.parametrize(
-    ("value", "fine"),
-    [("tempfail", True), ("", True), ("accept", False), ("reject", False), ("quarantine", False), ("odd", False)],
-)
-def test_default_action(value, fine):
-    found = said(INSIDE, replace(SCENE, postfix=replace(POSTFIX, default_action=value)), live=True)
-    assert (found == []) == fine
-
-
 def test_without_postfix_its_side_is_not_checked():
     assert said(INSIDE, NOWHERE, live=True) == []
 
@@ -203,45 +158,6 @@ def test_milter_names(text, found):
 )
 def test_seconds(text, found):
     assert postconf.seconds(text) == found
-
-
-MASTER = """\
-smtp      inet n - y - - smtpd
-  -o smtpd_milters={unix:dm/dm.sock,default_action=accept},inet:localhost:8893
-25        inet n - n - 1 postscreen
-smtpd     pass - - - - - smtpd
-submission inet n - n - - smtpd
-127.0.0.1:587 inet n - n - - smtpd
-"""
-
-
-@pytest.fixture
-def directory(tmp_path):
-    """A main.cf and master.cf that no Postfix runs with."""
-    missing = mta_postfix.missing_postfix()
-    if "not installed" in missing:
-        pytest.skip(missing)
-    text = mta_postfix.MAIN_CF.format(directory=tmp_path, sink=1, milter="unix:/x/y.sock", default_action="accept")
-    (tmp_path / "main.cf").write_text(text)
-    (tmp_path / "master.cf").write_text(MASTER)
-    return tmp_path
-
-
-def test_what_postconf_says(directory):
-    found = postconf.find(str(directory))
-    assert (found.hostname, found.owner, found.protocol) == ("mx.test.example", "postfix", "6")
-    assert (found.default_action, found.content_timeout) == ("accept", 60.0)
-    assert found.queue_directory == f"{directory}/spool"
-    assert found.services == (
-        Service("smtp/inet", chrooted=True, milters=("unix:dm/dm.sock", "inet:localhost:8893")),
-        Service("smtpd/pass", chrooted=False, milters=("unix:/x/y.sock",)),
-    )
-
-
-def test_before_postfix_3_a_service_without_a_word_is_chrooted(directory):
-    main = directory / "main.cf"
-    main.write_text(main.read_text().replace("compatibility_level = 3.6", "compatibility_level = 0"))
-    assert postconf.find(str(directory)).services[1].chrooted
 
 
 def test_a_postfix_that_cannot_be_asked(tmp_path):

@@ -176,6 +176,7 @@ def test_quoted_display_name_never_matters(text):
     assert author_of(b' "%b" <x@evil.example>' % quoted).domain == "evil.example"
 
 
+@pytest.mark.slow
 @given(st.from_regex(module._PLAIN, fullmatch=True))
 @settings(max_examples=400, deadline=None)
 def test_what_is_read_at_once_is_what_the_grammar_says(body):

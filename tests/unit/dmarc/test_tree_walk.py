@@ -97,9 +97,9 @@ def test_a_failure_that_is_passed_over_changes_nothing(data):
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_the_organizational_domain_is_its_own(data):
-    # Why an identifier that equals it needs no walk.
+    # Why an identifier that equals it needs no walk. The author's walk may have left out its record.
     author = data.draw(DOMAINS)
     zone = data.draw(zones(author))
     own = find(author, zone).organizational_domain
-    if own not in {None, author}:
+    if own not in {None, author} and PREFIX + own not in zone.failed:
         assert tree_walk.organizational_domain(tree_walk.walk(own, zone), SUFFIXES) == own

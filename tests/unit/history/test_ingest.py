@@ -4,8 +4,6 @@ import itertools
 import logging
 import os
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -21,7 +19,6 @@ from dmarcmilter.history.ingest import Ingest
 from dmarcmilter.history.journal import Journal
 from dmarcmilter.history.store import Store, StoreError
 from tests.support import databases, journals
-from tests.support.databases import Server
 from tests.support.stored_outcomes import assert_whole, queue_ids
 
 NOON = datetime(2027, 1, 20, 12, tzinfo=UTC)
@@ -100,6 +97,7 @@ def test_values_that_the_database_refuses_keep_out_no_other(store, journal, capl
     assert all(name in caplog.text for name in refused)
 
 
+@pytest.mark.slow
 def test_two_readers_of_one_journal(url, journal):
     """By mistake, or a manual run beside the service."""
     written = [journals.append(journal, journals.some(400), f"20270115-{n}-1.jsonl") for n in range(3)]
@@ -261,30 +259,6 @@ def test_a_full_disk_is_caught_up(quick, journal, tmp_path):
     assert reader.counts.unreadable == 0
 
 
-def test_a_server_that_crashes_is_waited_for(quick, journal):
-    databases.server()  # or skip
-    server = Server(databases.binaries())
-    try:
-        reader = Ingest(journal, Store(server.new_database()))
-        stop, thread = following(reader)
-        written = []
-        for _ in range(4):
-            written += journals.append(journal, journals.some(200))
-            server.stop("immediate")
-            failures = reader.counts.store_failures
-            written += journals.append(journal, journals.some(50))
-            waited_for(lambda count=failures: reader.counts.store_failures > count)
-            server.start()
-        waited_for(lambda: reader.counts.outcomes >= len(written))
-        stop.set()
-        thread.join(20)
-        assert queue_ids(reader.store) == sorted(written)
-        assert_whole(reader.store)
-        reader.store.close()
-    finally:
-        server.remove()
-
-
 def days_old(journal, records, days):
     day = NOON - timedelta(days=days)
     name = f"{day:%Y%m%d}-1-1.jsonl"
@@ -362,23 +336,3 @@ def test_command_without_a_database(conf, tmp_path):
         found = run("history", *words, "--config", conf)
         assert found.exit_code == 2
         assert "unable to open database file" in found.output
-
-
-def test_command_follow_ends_on_a_signal(conf, journal, tmp_path):
-    journals.append(journal, journals.some(4))
-    process = subprocess.Popen([sys.executable, "-m", "dmarcmilter", "history", "ingest", "--follow", "--config", conf])
-    try:
-        store = Store(f"sqlite:///{tmp_path}/h.db")
-
-        def taken():
-            try:
-                return len(queue_ids(store)) == 4
-            except StoreError:
-                return False
-
-        waited_for(taken)
-        process.terminate()
-        assert process.wait(20) == 0
-    finally:
-        process.kill()
-        process.wait()

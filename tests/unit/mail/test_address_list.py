@@ -105,6 +105,7 @@ names = st.sampled_from(["", "John ", "J. R. Doe ", '"Doe, <a@x.example>" ', "=?
 domains = st.lists(st.text("abz01-", min_size=1, max_size=5), min_size=1, max_size=4).map(".".join)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(names, local_parts, domains, st.booleans()), min_size=1, max_size=5))
 @settings(max_examples=300, deadline=None)
 def test_written_addresses_are_read_back(rows):

@@ -96,6 +96,7 @@ def fields(draw):
     return f"{name} <{address}>{behind}" if draw(st.booleans()) else f"{address}{behind}"
 
 
+@pytest.mark.slow
 @given(fields() | pieces)
 @settings(max_examples=600, deadline=None)
 @example("(<ceo@bank.example>)x@evil.example")

@@ -100,6 +100,7 @@ def crashing_at(directory, point, database):
     return None
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_point(tmp_path):
     """Taken up by the next run: the same reports with the same ids, nothing lost, nothing twice."""
     made = Site(tmp_path)

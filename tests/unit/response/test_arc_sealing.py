@@ -112,6 +112,7 @@ FIELD = st.tuples(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(FIELD, max_size=6), st.binary(max_size=40))
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_sealed_is_accepted(hop, fields, body):

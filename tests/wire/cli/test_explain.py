@@ -4,31 +4,14 @@ import json
 from dataclasses import replace
 
 import pytest
-from click.testing import CliRunner
 
-from dmarcmilter.cli import main
 from dmarcmilter.mail import message_id_hash
+from tests.support.explain_command import run, write_conf
 
 
 @pytest.fixture
 def conf(tmp_path):
     return write_conf(tmp_path)
-
-
-def write_conf(tmp_path, more="", name="c.toml"):
-    (tmp_path / "list.dat").write_text("com\nexample\n", encoding="utf-8")
-    path = tmp_path / name
-    path.write_text(
-        f'{more}\n[dmarc]\npsl_file = "{tmp_path}/list.dat"\n[history]\njournal = "{tmp_path}/journal"\n'
-        f'database = "sqlite:///{tmp_path}/h.db"\n[policy]\nsampling_key = "{tmp_path}/key"\n',
-        encoding="utf-8",
-    )
-    return str(path)
-
-
-def run(*arguments, **environment):
-    environment = {"LC_ALL": "C.UTF-8"} | environment
-    return CliRunner().invoke(main, arguments, catch_exceptions=False, env=environment)
 
 
 def explain(conf, *arguments, **environment):
@@ -65,3 +48,8 @@ def test_a_message_that_the_filter_refused(filtered):
         printed = explain(filtered, identifier, "--lang", "ja").stdout
         assert "ヘッダー From のドメインは bank.example です。" in printed
         assert "このメールの扱いは「拒否」です。" in printed
+
+
+def test_replay_of_what_the_filter_wrote(filtered):
+    found = run("replay", "--config", filtered, "--since", "1d", "--json")
+    assert (found.exit_code, json.loads(found.stdout)["changed"], json.loads(found.stdout)["gaps"]) == (0, 0, {})

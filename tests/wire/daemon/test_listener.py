@@ -215,7 +215,7 @@ def test_second_instance_ends_with_a_plain_message(listening, path, tmp_path):
     key = tmp_path / "sampling.key"
     conf.write_text(f'[milter]\nsocket = "unix:{path.resolve()}"\n[policy]\nsampling_key = "{key}"\n')
     command = [sys.executable, "-m", "dmarcmilter", "run", "--config", str(conf)]
-    done = subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert "another dmarcmilter uses this socket" in done.stderr
     assert "Traceback" not in done.stderr

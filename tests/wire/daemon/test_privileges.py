@@ -110,7 +110,7 @@ def test_only_root_can_become_another(monkeypatch):
 
 def test_a_user_that_is_not_there_ends_the_start(tmp_path):
     command = [sys.executable, "-m", "dmarcmilter", "run", "--user", "no-such-user", "--config", str(tmp_path / "c")]
-    done = subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (2, "dmarcmilter: --user: there is no user 'no-such-user'\n")
 
 
@@ -135,5 +135,5 @@ def test_a_python_that_the_user_cannot_read_is_told(tmp_path):
         "os.__file__ = sys.argv[1]\nprivileges.become('nobody')\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "os.py")]
-    done = subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=120)
     assert f"--user: nobody may not read {tmp_path}/os.py, and needs it" in done.stderr

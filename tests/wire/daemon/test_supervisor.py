@@ -46,7 +46,7 @@ def running(dns):
 
 
 def deliver(daemon, queue_id, **envelope):
-    with MilterClient(daemon.address, timeout=10) as client:
+    with MilterClient(daemon.address, timeout=60) as client:
         return client.deliver(PLAIN, queue_id=queue_id, **envelope)
 
 
@@ -78,7 +78,7 @@ def test_ready(running):
 
 def run(conf_path):
     command = [sys.executable, "-m", "dmarcmilter", "run", "--config", str(conf_path)]
-    return subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=20)
+    return subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_nothing_is_lost_by_reloads(running, dns):
     def work(thread):
         try:
             for start in range(0, 25, 5):
-                with MilterClient(daemon.address, timeout=15) as client:
+                with MilterClient(daemon.address, timeout=60) as client:
                     for number in range(start, start + 5):
                         verdict = client.deliver(PLAIN, queue_id=f"4T{thread}N{number}")
                         assert verdict.action is Action.ACCEPT
@@ -320,7 +320,7 @@ def test_killed_worker_is_replaced(running):
     with contextlib.ExitStack() as stack:
         clients = {}
         for number in range(60):
-            client = stack.enter_context(MilterClient(daemon.address, timeout=10))
+            client = stack.enter_context(MilterClient(daemon.address, timeout=60))
             client.deliver(PLAIN, queue_id=f"4N{number}")
             clients.setdefault(served_by(daemon, f"4N{number}"), client)
         assert clients.keys() == workers(daemon)
@@ -363,7 +363,7 @@ def test_what_was_answered_is_in_the_journal(running):
     chance = random.Random(1)
     answered, killed = [], Counter()
     for number in range(30):
-        with MilterClient(daemon.address, timeout=10) as client:
+        with MilterClient(daemon.address, timeout=60) as client:
             client.deliver(PLAIN, queue_id=f"4FIRST{number}")
             pid = served_by(daemon, f"4FIRST{number}")
             answered.append(f"4FIRST{number}")
@@ -444,7 +444,7 @@ def test_without_a_mode_it_monitors_and_warns(tmp_path, manager, dns):
         assert "STATUS=1 workers, mode enforce for 7 % of messages" in manager.recv(4096).decode().splitlines()
     finally:
         process.terminate()
-        log = process.communicate(timeout=20)[1]
+        log = process.communicate(timeout=120)[1]
     assert f"WARNING {load.MODE_NOT_WRITTEN}\n" in log
     assert "INFO mode monitor (no policy is enforced)\n" in log
     assert f"INFO reloaded {conf}, mode enforce for 7 % of messages\n" in log

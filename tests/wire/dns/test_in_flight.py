@@ -229,7 +229,7 @@ def test_a_flood_of_strays_does_not_outlast_the_deadline():
         began = time.monotonic()
         query = ask(server, timeout=0.3)
     assert query.result.answer.status is Status.FAILED
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 2.0
     assert query.ignored > 3 * MAX_STRAYS
 
 

@@ -63,7 +63,7 @@ def test_waiting_ends(server):
     began = time.monotonic()
     wait_for([tried], 0.1)
     wait_for([tried], -1.0)
-    assert 0.09 < time.monotonic() - began < 0.3
+    assert 0.09 < time.monotonic() - began < 0.9
     tried.close()
 
 

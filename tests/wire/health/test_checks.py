@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -70,7 +71,7 @@ def test_healthy(daemon):
 
 def test_one_line(daemon):
     command = [sys.executable, "-m", "dmarcmilter", "health", "--config", str(daemon.conf)]
-    done = subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0
     assert done.stderr == ""
     assert done.stdout.count("\n") == 1
@@ -120,7 +121,9 @@ def test_journal_and_ingest(daemon, dns, monkeypatch):
     assert found["ingest"][1].startswith("has never run; ")
     assert health(daemon, "--skip", "ingest")[0] == 0
     (daemon.journal / "ingest.progress").write_text(json.dumps({"time": time.time() - 600, "octets": 3}))
-    assert health(daemon)[1]["ingest"] == ("degraded", "last looked 600 s ago, 0.0 MiB not taken in")
+    severity, text = health(daemon)[1]["ingest"]
+    assert (severity, text.partition(" ago")[2]) == ("degraded", ", 0.0 MiB not taken in")
+    assert 600 <= int(re.match(r"last looked (\d+) s ago", text)[1]) < 700
     (daemon.journal / "ingest.progress").write_text(json.dumps({"time": time.time(), "octets": 3}))
     assert health(daemon)[0] == 0
     monkeypatch.setattr(health_checks, "LITTLE_ROOM", 2**70)

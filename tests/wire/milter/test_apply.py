@@ -321,7 +321,7 @@ HELD = PLAIN.replace(b"none.example", b"quarantine.example")
 def test_mta_that_agreed_to_less(dns, monkeypatch, *, missing, message, error, action, choice):
     monkeypatch.setattr(milter_connection, "ALL_ACTIONS", milter_connection.ALL_ACTIONS & ~missing)
     sections = conf(dns, milter={"on_internal_error": choice}, policy={"mode": "enforce"})
-    with FilterDaemon(sections) as daemon, MilterClient(daemon.address, timeout=15) as client:
+    with FilterDaemon(sections) as daemon, MilterClient(daemon.address, timeout=60) as client:
         verdict = client.deliver(message, queue_id="4LESS")
         record = daemon.record("4LESS")
     expected = "accept" if error and choice == "accept" else action

@@ -82,7 +82,7 @@ def test_what_is_no_utf8_is_left_out(daemon):
     """An 8-bit host name does not reach us; the message is judged without it, and the next one as ever."""
     [worker] = workers(daemon)
     odd = "h\udcf6st.example"
-    with MilterClient(daemon.address, timeout=10) as client:
+    with MilterClient(daemon.address, timeout=60) as client:
         assert client.deliver(PLAIN, queue_id="4A", helo=odd).action is Action.ACCEPT
         assert client.deliver(SPOOF, queue_id="4B", helo=odd).action is Action.REJECT
     assert [record["queue_id"] for record in daemon.records()] == ["4A", "4B"]
@@ -105,7 +105,7 @@ HOOK = """
 
 def test_what_else_is_on_error_outside_sessions_ends_the_worker():
     command = [sys.executable, "-c", textwrap.dedent(HOOK)]
-    done = subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (1, "goes on\n")
     assert "MemoryError outside of any message: this worker ends" in done.stderr
 
@@ -140,7 +140,7 @@ HAND_OVER = """
 
 def handed_over(kind, folder=""):
     command = [sys.executable, "-c", textwrap.dedent(HAND_OVER), kind, folder]
-    return subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, check=False, cwd=PROJECT, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("kind", ["AF_UNIX", "AF_INET", "AF_INET6"])
@@ -163,7 +163,7 @@ def test_connections_do_not_keep_workers_for_ever(daemon):
     """Each reload leaves a worker behind that has an open connection; after some, the oldest are told to go."""
     clients, generations = [], []
     for number in range(7):
-        client = MilterClient(daemon.address, timeout=10)
+        client = MilterClient(daemon.address, timeout=60)
         client.deliver(PLAIN, queue_id=f"4N{number}")
         clients.append(client)
         generations.append(workers(daemon) - {pid for old in generations for pid in old})
@@ -182,7 +182,7 @@ def test_connections_do_not_keep_workers_for_ever(daemon):
 
 
 def test_the_oldest_finish_their_message(daemon):
-    with MilterClient(daemon.address, timeout=10) as client:
+    with MilterClient(daemon.address, timeout=60) as client:
         message = OpenMessage(client, PLAIN, queue_id="4A")
         for _ in range(6):
             before = daemon.log().count("INFO reloaded ")

@@ -34,7 +34,7 @@ def sent(dns):
 
     def send(way, message=MESSAGE, rcpts=RCPTS, **keys):
         sections = conf(dns, policy={"quarantine_action": way}, quarantine={"mailbox": MAILBOX} | keys)
-        with FilterDaemon(sections) as daemon, MilterClient(daemon.address, timeout=15) as client:
+        with FilterDaemon(sections) as daemon, MilterClient(daemon.address, timeout=60) as client:
             verdict = client.deliver(message, queue_id="4QUAR1", rcpts=rcpts)
             return verdict, daemon.record("4QUAR1"), daemon.log(), client.connection.actions
 

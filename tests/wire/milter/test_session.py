@@ -56,13 +56,13 @@ def running(dns):
 
 @pytest.fixture
 def client(daemon):
-    with MilterClient(daemon.address, timeout=15) as client:
+    with MilterClient(daemon.address, timeout=60) as client:
         yield client
 
 
 def serves(daemon):
     """An ordinary message on a connection of its own."""
-    with MilterClient(daemon.address, timeout=15) as client:
+    with MilterClient(daemon.address, timeout=60) as client:
         return client.deliver(PLAIN, queue_id=next_id()).action is Action.ACCEPT
 
 
@@ -267,13 +267,13 @@ def test_trusted_networks(running, trusted, client_ip, *, stands, authenticated)
 def test_local_users_are_not_trusted(daemon, monkeypatch):
     """Postfix tells port 0 of what its sendmail command hands in."""
     monkeypatch.setattr(envelope_module, "CLIENT_PORT", 0)
-    with MilterClient(daemon.address, timeout=15) as client:
+    with MilterClient(daemon.address, timeout=60) as client:
         assert results(client.deliver(FORGED + PLAIN, client_ip=IGNORED)) == []
 
 
 def test_nul_in_a_trusted_sender(daemon):
     """Nobody can tell whether there was a login."""
-    with MilterClient(daemon.address, timeout=15) as client:
+    with MilterClient(daemon.address, timeout=60) as client:
         verdict = client.deliver(FORGED + PLAIN, client_ip=IGNORED, mail_from=b"a@none.example\0x")
         assert results(verdict) == []
 
@@ -444,7 +444,7 @@ def test_header_beyond_the_limits(client, daemon, message, limit):
 @TOO_MUCH
 def test_forged_results_beyond_the_limits(running, message, limit):
     daemon = running(author={"on_malformed": "accept"})
-    with MilterClient(daemon.address, timeout=15) as client:
+    with MilterClient(daemon.address, timeout=60) as client:
         verdict = client.deliver(message(), queue_id="4LATE")
     assert verdict.action is Action.ACCEPT
     assert daemon.record("4LATE")["truncated"] == limit
@@ -491,7 +491,7 @@ def test_dead_dns(running, temperror, code):
         daemon = running(
             dns={"nameservers": servers, "timeout": 5.0, "message_budget": budget}, dmarc={"temperror": temperror}
         )
-        with MilterClient(daemon.address, timeout=15) as client:
+        with MilterClient(daemon.address, timeout=60) as client:
             start = time.monotonic()
             verdict = client.deliver(PLAIN, queue_id="4DEAD")
             assert time.monotonic() - start < budget + 2

@@ -172,7 +172,7 @@ def test_a_relay_that_answers_ever_so_slowly_is_cut(tarpit):
     relay = SmtpRelay(relay._relay, seconds=5, delivery_seconds=1.0)
     began = time.monotonic()
     attempt = relay.send(MAIL, lambda: None)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 4.5
     assert (attempt.result, attempt.after_connecting) == (Result.UNAVAILABLE, True)
 
 
@@ -183,7 +183,7 @@ def test_patience_with_addresses_that_are_not_answered_ends(tarpit, monkeypatch)
     relay = SmtpRelay(tarpit.relay()._relay, seconds=0.5, lost_seconds=0.9)
     began = time.monotonic()
     attempts = [relay.send(MAIL, lambda: None) for _ in range(10)]
-    assert 1.8 < time.monotonic() - began < 4, "two of 0.5 s, eight of 0.1 s"
+    assert 1.8 < time.monotonic() - began < 4.9, "two of 0.5 s, eight of 0.1 s"
     assert all(attempt.after_connecting for attempt in attempts)
 
 

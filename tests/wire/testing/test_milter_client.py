@@ -148,7 +148,7 @@ def filter_socket():
 
 @pytest.fixture
 def client(filter_socket):
-    with MilterClient(f"unix:{filter_socket}", timeout=10) as client:
+    with MilterClient(f"unix:{filter_socket}", timeout=60) as client:
         yield client
 
 

@@ -68,7 +68,7 @@ def test_slow():
     with misbehaving({"TXT": "slow"}) as server:
         began = time.monotonic()
         udp(server, rdtype="A")
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 1.9
         udp(server, timeout=3.0)
         assert time.monotonic() - began > 1.9
 
@@ -105,7 +105,7 @@ def test_delay_does_not_hold_up_others():
             thread.start()
         for thread in threads:
             thread.join()
-        assert 0.2 <= time.monotonic() - began < 1.0
+        assert 0.2 <= time.monotonic() - began < 1.9
 
 
 def test_rubbish_is_survived():

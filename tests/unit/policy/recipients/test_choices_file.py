@@ -129,6 +129,7 @@ def test_an_address_that_is_longer_than_any(path):
     assert (dict(found.entries), len(found.unreadable)) == ({}, 1)
 
 
+@pytest.mark.slow
 def test_large_lists_are_read_in_linear_time():
     content = b"".join(b"user%d@example.net\n" % number for number in range(100_000))
     began = time.process_time()

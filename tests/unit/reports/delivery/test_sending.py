@@ -161,6 +161,7 @@ def test_looking_again_at_old_days_keeps_no_new_one_waiting(world, monkeypatch):
     assert order == [17, 16]
 
 
+@pytest.mark.slow
 def test_a_report_is_bounded_in_memory(tmp_path, monkeypatch):
     """Thousands of messages, each with signatures and a record of its own."""
     monkeypatch.setattr(grouping, "MAX_BYTES", 400_000)

@@ -1,6 +1,5 @@
 """Incidents on disk: one file a kind, whole or not at all, bounded."""
 
-import multiprocessing
 import os
 import time
 from collections import Counter
@@ -44,23 +43,6 @@ def test_alike_ones_are_counted(spool):
         spool.put(incident(1))
         spool.put(incident(2))
     assert sorted(found(spool)) == [("a1", 5), ("a2", 5)]
-
-
-def put_many(directory, number):
-    for _ in range(200):
-        Spool(directory).put(incident(number % 2))
-
-
-def test_many_workers_without_a_lock(spool, tmp_path):
-    directory = str(tmp_path / "spool")
-    context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=put_many, args=(directory, number)) for number in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    assert [count for _, count in sorted(found(spool))] == [400, 400]
-    assert len(list((tmp_path / "spool").iterdir())) == 2
 
 
 @pytest.fixture

@@ -1,0 +1,92 @@
+"""The ingest as a process, and beside a database server that crashes."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from dmarcmilter.history import ingest as module
+from dmarcmilter.history.ingest import Ingest
+from dmarcmilter.history.store import Store, StoreError
+from tests.support import databases, journals
+from tests.support.databases import Server
+from tests.support.stored_outcomes import assert_whole, queue_ids
+
+
+@pytest.fixture
+def journal(tmp_path):
+    return tmp_path / "journal"
+
+
+def following(reader):
+    stop = threading.Event()
+    thread = threading.Thread(target=reader.follow, args=(stop,), daemon=True)
+    thread.start()
+    return stop, thread
+
+
+def waited_for(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(module, "LONGEST_WAIT_SECONDS", 0.1)
+
+
+def test_a_server_that_crashes_is_waited_for(quick, journal):
+    databases.server()  # or skip
+    server = Server(databases.binaries())
+    try:
+        reader = Ingest(journal, Store(server.new_database()))
+        stop, thread = following(reader)
+        written = []
+        for _ in range(4):
+            written += journals.append(journal, journals.some(200))
+            server.stop("immediate")
+            failures = reader.counts.store_failures
+            written += journals.append(journal, journals.some(50))
+            waited_for(lambda count=failures: reader.counts.store_failures > count)
+            server.start()
+        waited_for(lambda: reader.counts.outcomes >= len(written))
+        stop.set()
+        thread.join(20)
+        assert queue_ids(reader.store) == sorted(written)
+        assert_whole(reader.store)
+        reader.store.close()
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def conf(tmp_path, journal):
+    path = tmp_path / "dmarcmilter.toml"
+    path.write_text(f'[history]\njournal = "{journal}"\ndatabase = "sqlite:///{tmp_path}/h.db"\n', encoding="utf-8")
+    return str(path)
+
+
+def test_command_follow_ends_on_a_signal(conf, journal, tmp_path):
+    journals.append(journal, journals.some(4))
+    process = subprocess.Popen([sys.executable, "-m", "dmarcmilter", "history", "ingest", "--follow", "--config", conf])
+    try:
+        store = Store(f"sqlite:///{tmp_path}/h.db")
+
+        def taken():
+            try:
+                return len(queue_ids(store)) == 4
+            except StoreError:
+                return False
+
+        waited_for(taken)
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
