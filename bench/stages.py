@@ -19,11 +19,10 @@ from dmarcmilter.auth import arc, dkim, spf
 from dmarcmilter.config import load
 from dmarcmilter.demo.sample_messages import samples, zone
 from dmarcmilter.dns.lookup import Answer, Status
-from dmarcmilter.history import journal
 from dmarcmilter.mail import message_file
 from dmarcmilter.mail.message import Envelope
 from dmarcmilter.milter.transaction import Evaluating
-from dmarcmilter.outcome import Outcome
+from dmarcmilter.outcome import Outcome, encoded
 
 ROUNDS = 60
 CHUNK = 65_535
@@ -92,7 +91,7 @@ def judge(message: message_file.MailFile, envelope: Envelope, receiver: site.Rec
         transaction.body(message.body[start : start + CHUNK])
     outcome, _ = transaction.end_of_message("4BENCH", "mx.example.net")
     outcome.log_line()
-    return journal.encoded(outcome.record())
+    return encoded(outcome.record())
 
 
 def main() -> None:

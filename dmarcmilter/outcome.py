@@ -1,23 +1,32 @@
-"""Outcome: our whole answer for one message. Journal line, log line and explanation are views of it."""
+"""What is known and decided of one message: `Outcome` in memory, `OutcomeRecord` as it is recorded.
+
+One type for all that read records: the journal, the database, statistics, explanations, replay and reports. The names
+of its fields are the keys of the JSON object, in this order.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC
 from enum import StrEnum
 from typing import Any
 
-from dmarcmilter.auth.results import AuthResults, DkimResult
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from dmarcmilter.auth.results import AuthResults, DkimResult, SpfResult
 from dmarcmilter.dmarc import discovery_comparison
+from dmarcmilter.dmarc.discovery import Discovery
 from dmarcmilter.dmarc.evaluation import DmarcWord, Evaluation
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Message
 from dmarcmilter.policy.decision import Decision
-from dmarcmilter.policy.facts import Facts, Hop, Unvouched
+from dmarcmilter.policy.facts import Facts, Unvouched
 from dmarcmilter.policy.types import Mode, Override, QuarantineAction
+from dmarcmilter.reasons.recorded import RecordedParameters, RecordedReason
 
 VERSION = 1
-"""Of the outcome object; it grows by new keys, a changed meaning is a new number."""
+"""Version of the record. New keys keep it, a changed meaning is a new number; records of other numbers are refused."""
 MAX_SHOWN = 255
-"""Characters of any one value from the wire that are recorded."""
+"""Characters of the HELO name that are recorded. A longer one is cut."""
 
 
 class ApplyError(StrEnum):
@@ -78,104 +87,9 @@ class Outcome:
     apply_error: ApplyError | None = None
     """What the MTA did not take: action, disposition and set_apart say what was done instead (actions.as_taken)."""
 
-    def record(self) -> dict[str, Any]:
-        """The outcome object of the journal and of `check --json`: plain values, ready for JSON."""
-        return {**self._received(), **self._found(), **self._decided(), **self._effort()}
-
-    def _received(self) -> dict[str, Any]:
-        envelope, author = self.message.envelope, self.evaluation.author
-        return {
-            "v": VERSION,
-            "time": envelope.received_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "queue_id": envelope.queue_id,
-            "message_id_hash": self.message_id_hash,
-            "client_ip": str(envelope.client_ip) if envelope.client_ip else None,
-            "helo": shown(envelope.helo),
-            "mail_from_domain": self.mail_from_domain,
-            "author_domain": author.domain,
-            "author_problem": str(author.problem) if author.problem else None,
-            "author_domains": list(author.domains),
-            "author_unread": author.unread,
-            "size": self.message.size,
-            "truncated": self.message.truncated or None,
-        }
-
-    def _found(self) -> dict[str, Any]:
-        spf, arc = self.auth.spf, self.auth.arc
-        compared = discovery_comparison.compare(self.auth, self.evaluation)
-        return {
-            "spf": {
-                "result": str(spf.result),
-                "domain": spf.domain,
-                "scope": str(spf.scope),
-                "reason": spf.reason,
-                **({"cut_off": True} if spf.cut_off else {}),
-            },
-            "dkim": [_dkim(result) for result in self.auth.dkim],
-            "unsigned_duplicates": list(self.evaluation.unsigned_duplicates),
-            "arc": {
-                "result": str(arc.result),
-                "sealers": [_sealer(hop) for hop in self.facts.hops],
-                "unvouched": self.unvouched and str(self.unvouched),
-                "oldest_pass": arc.oldest_pass,
-                "unsettled": arc.unsettled,
-                "reason": arc.reason,
-            },
-            "policy": self._policy(),
-            **self._without_policy(),
-            "other_discovery": compared.record() if compared else None,
-        }
-
-    def _decided(self) -> dict[str, Any]:
-        decision = self.decision
-        return {
-            "dmarc": self._dmarc(),
-            "disposition": str(decision.disposition),
-            "overrides": [
-                {
-                    "type": str(found.type),
-                    "comment": found.comment,
-                    "rfc7489": found.type_rfc7489 or str(found.type),
-                    "entry": found.entry or None,
-                }
-                for found in decision.overrides
-            ],
-            "sampled_out": self.sampled_out,
-            "mode": str(self.mode),
-            "action": str(decision.action),
-            "set_apart": self.set_apart and str(self.set_apart),
-            "apply_error": self.apply_error and str(self.apply_error),
-            "set_apart_reason": self.set_apart_reason or None,
-            "would": str(decision.would_action),
-            "would_disposition": str(decision.would_disposition),
-            **self._circumstances(),
-            "sealed": self.sealed,
-            "seal_reason": self.seal_reason or None,
-        }
-
-    def _circumstances(self) -> dict[str, Any]:
-        """What else the decision rested on, so that it can be made again by other rules. Nothing of a person."""
-        facts = self.facts
-        names = facts.client_names
-        return {
-            "exempt": str(facts.exempt),
-            "deferred_for": None if facts.deferred_for is None else int(facts.deferred_for),
-            "deferral_unrecorded": facts.deferral_unrecorded,
-            "draws": {"pct": self.evaluation.pct_draw, "rollout": facts.rollout_draw},
-            "client_names": None if names is None else {"confirmed": list(names.names), "failed": names.failed},
-            "lists": {"ids": list(facts.list_ids), "traces": list(facts.list_traces)},
-        }
-
-    def _effort(self) -> dict[str, Any]:
-        effort = self.effort
-        return {
-            "dns": {
-                "queries": effort.dns_queries,
-                "cache_hits": effort.dns_cache_hits,
-                "milliseconds": round(effort.dns_milliseconds, 2),
-            },
-            "milliseconds": round(effort.milliseconds, 2),
-        }
+    def record(self) -> "OutcomeRecord":
+        """The recorded form: a line of the journal, and what `check --json` prints."""
+        return OutcomeRecord.from_outcome(self)
 
     @property
     def sampled_out(self) -> bool:
@@ -186,58 +100,6 @@ class Outcome:
         return self.evaluation.result is DmarcWord.FAIL or any(
             found.type_rfc7489 == "sampled_out" for found in self.decision.overrides
         )
-
-    def _policy(self) -> dict[str, Any] | None:
-        discovery = self.evaluation.discovery
-        record = discovery.record if discovery else None
-        if discovery is None or record is None:
-            return None
-        return {
-            "domain": discovery.policy_domain,
-            "p": str(record.p),
-            "sp": str(record.sp) if record.sp is not None else None,
-            "np": str(record.np) if record.np is not None else None,
-            "adkim": str(record.adkim),
-            "aspf": str(record.aspf),
-            "pct": record.pct,
-            "t": None if record.t is None else "y" if record.t else "n",
-            "psd": str(record.psd),
-            "fo": record.fo,
-            "rua": list(record.rua),
-            "ruf": list(record.ruf),
-            "record": record.text,
-            "usable": record.usable,
-            "discovery": str(discovery.method),
-            "organizational_domain": discovery.organizational_domain,
-            "author_exists": discovery.author_exists,
-            "notes": list(discovery.notes),
-        }
-
-    def _without_policy(self) -> dict[str, Any]:
-        """What discovery met when no record applies; with one, its notes stand in `policy`."""
-        discovery = self.evaluation.discovery
-        met = discovery if discovery is not None and discovery.record is None else None
-        return {
-            "discovery_notes": list(met.notes) if met else [],
-            "faulty_records": list(met.faulty) if met else [],
-            "record_faults": [str(kind) for kind in met.fault_kinds] if met else [],
-        }
-
-    def _dmarc(self) -> dict[str, Any]:
-        assessment = self.evaluation.assessment
-        return {
-            "result": str(self.evaluation.result),
-            "aligned": [
-                {"mechanism": found.mechanism, "domain": found.domain, "mode": str(found.mode)}
-                for found in self.evaluation.aligned
-            ],
-            "requested": str(assessment.requested) if assessment else None,
-            "published": str(assessment.policy) if assessment else None,
-            "tag": str(assessment.tag) if assessment else None,
-            "reason": self.evaluation.reason,
-            "troubles": [str(failure) for failure in self.evaluation.dns_failures],
-            "possibly_aligned": list(self.evaluation.possibly_aligned),
-        }
 
     def log_line(self) -> str:
         """`QUEUE_ID: key=value ...`, one line, no value with a space in it."""
@@ -265,31 +127,6 @@ class Outcome:
         return f"{self.message.envelope.queue_id or '-'}: {pairs}"
 
 
-def _sealer(hop: Hop) -> dict[str, Any]:
-    return {
-        "domain": hop.sealer,
-        "selector": hop.selector,
-        "vouches": hop.vouches,
-        "unvouched": hop.unvouched and str(hop.unvouched),
-    }
-
-
-def _dkim(found: DkimResult) -> dict[str, Any]:
-    result: dict[str, Any] = {
-        "result": str(found.result),
-        "domain": found.domain,
-        "selector": found.selector,
-        "algorithm": found.algorithm,
-        "reason": found.reason,
-        "testing": found.testing,
-        **({"cut_off": True} if found.cut_off else {}),
-    }
-    if found.unsigned_duplicates:
-        # Rare, and the statistics have no column for it: left out where there are none.
-        result["unsigned_duplicates"] = list(found.unsigned_duplicates)
-    return result
-
-
 def _reason(found: Override) -> str:
     """Its type, and the [[override]] entry that it comes from."""
     return f"{found.type}:{found.entry.replace(' ', '_')}" if found.entry else str(found.type)
@@ -299,3 +136,481 @@ def shown(raw: bytes) -> str:
     """Bytes of the peer for a record: printable ASCII, the rest in hexadecimal, bounded."""
     text = raw[:MAX_SHOWN].decode("ascii", "backslashreplace")
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+class UndecodableError(ValueError):
+    """A line that is no outcome record, or of a version that this program does not know."""
+
+
+class RecordedSpf(msgspec.Struct, frozen=True, kw_only=True):
+    """The SPF result."""
+
+    result: str
+    domain: str | None
+    """The SPF-authenticated domain: of MAIL FROM, of HELO for the null reverse-path; None: there was none to check."""
+    scope: str
+    """mfrom or helo."""
+    reason: str
+    reason_code: str | UnsetType = UNSET
+    reason_parameters: RecordedParameters | UnsetType = UNSET
+    cut_off: bool | UnsetType = UNSET
+    """True: a limit of this program ended the evaluation; else the key is left out."""
+
+
+class RecordedSignature(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of one DKIM signature."""
+
+    result: str
+    domain: str | None
+    selector: str | None
+    algorithm: str | None
+    reason: str
+    reason_code: str | UnsetType = UNSET
+    reason_parameters: RecordedParameters | UnsetType = UNSET
+    testing: bool
+    """The key says t=y."""
+    cut_off: bool | UnsetType = UNSET
+    """True: a limit of this program kept the signature from being verified; else the key is left out."""
+    unsigned_duplicates: tuple[str, ...] | UnsetType = UNSET
+    """Names of fields that stand unsigned beside a signed one; the key is left out where there are none."""
+
+
+class RecordedSealer(msgspec.Struct, frozen=True, kw_only=True):
+    """One ARC Set of a chain that passes."""
+
+    domain: str
+    selector: str
+    vouches: bool | UnsetType | None = UNSET
+    """Whether the set records a DMARC pass for this author; None: its results were not read."""
+    unvouched: str | UnsetType | None = UNSET
+    """Why it does not."""
+
+
+class RecordedArc(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of the ARC chain."""
+
+    result: str
+    sealers: tuple[RecordedSealer, ...]
+    """Newest first."""
+    unvouched: str | UnsetType | None = UNSET
+    """Why the results of a trusted sealer do not count."""
+    oldest_pass: int | None
+    unsettled: str | UnsetType | None = UNSET
+    """The newest sealer, when nothing but a DNS error speaks against its seal."""
+    reason: str
+    reason_code: str | UnsetType = UNSET
+    reason_parameters: RecordedParameters | UnsetType = UNSET
+
+
+class RecordedPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """The DMARC policy record that applies, and how it was discovered."""
+
+    domain: str
+    p: str
+    sp: str | None
+    np: str | None
+    adkim: str
+    aspf: str
+    pct: int | None
+    t: str | None
+    """y or n; None: the record has no t tag."""
+    psd: str
+    fo: str
+    rua: tuple[str, ...]
+    ruf: tuple[str, ...]
+    record: str
+    """The text of the record as published."""
+    usable: bool
+    """It has a valid policy or addresses for reports."""
+    discovery: str
+    """treewalk or psl."""
+    organizational_domain: str | None
+    author_exists: bool | UnsetType | None = UNSET
+    """None: not asked."""
+    notes: tuple[str, ...]
+    notes_codes: tuple[RecordedReason, ...] | UnsetType = UNSET
+
+
+class RecordedOtherDiscovery(msgspec.Struct, frozen=True, kw_only=True):
+    """What the other way of discovery gives. Values are recorded only where it differs."""
+
+    differs: tuple[str, ...]
+    """Names of the fields below that differ."""
+    method: str
+    policy_domain: str | UnsetType | None = UNSET
+    organizational_domain: str | UnsetType | None = UNSET
+    result: str | UnsetType | None = UNSET
+
+
+class RecordedIdentifier(msgspec.Struct, frozen=True, kw_only=True):
+    """An Authenticated Identifier that is aligned."""
+
+    mechanism: str
+    """spf or dkim."""
+    domain: str
+    mode: str
+    """r or s: relaxed or strict alignment."""
+
+
+class RecordedDmarc(msgspec.Struct, frozen=True, kw_only=True):
+    """The DMARC result, and what the policy asks for."""
+
+    result: str
+    aligned: tuple[RecordedIdentifier, ...]
+    requested: str | None
+    """The disposition asked for, after t and pct."""
+    published: str | None
+    tag: str | None
+    """p, sp or np: the tag that applies."""
+    reason: str
+    reason_code: str | UnsetType = UNSET
+    reason_parameters: RecordedParameters | UnsetType = UNSET
+    troubles: tuple[str, ...] | UnsetType = UNSET
+    """Which lookups failed."""
+    possibly_aligned: tuple[str, ...] | UnsetType = UNSET
+    """Domains that may be aligned: DNS did not say."""
+
+
+class RecordedOverride(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy override and its reason."""
+
+    type: str
+    comment: str
+    comment_code: str | UnsetType = UNSET
+    comment_parameters: RecordedParameters | UnsetType = UNSET
+    rfc7489: str
+    """The type in the words of RFC 7489."""
+    entry: str | UnsetType | None = UNSET
+    """The [[override]] entry that it comes from."""
+
+
+class RecordedDraws(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers from 0 to 99 drawn for sampling; None: not drawn."""
+
+    pct: int | None = None
+    rollout: int | None = None
+
+
+class RecordedClientNames(msgspec.Struct, frozen=True, kw_only=True):
+    """Names of the client that forward and reverse DNS agree on."""
+
+    confirmed: tuple[str, ...]
+    failed: bool
+    """A DNS error left names out."""
+
+
+class RecordedLists(msgspec.Struct, frozen=True, kw_only=True):
+    """Header fields of mailing lists."""
+
+    ids: tuple[str, ...] = ()
+    """Domains of List-Id."""
+    traces: tuple[str, ...] = ()
+    """Names of the fields that a mailing list adds."""
+
+
+class RecordedDns(msgspec.Struct, frozen=True, kw_only=True):
+    """What the message cost in DNS queries and waiting."""
+
+    queries: int
+    cache_hits: int
+    milliseconds: float
+
+
+class RecordedImport(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a record comes from that this program did not write."""
+
+    source: str = msgspec.field(name="from")
+    reporter: str | None
+    rua: tuple[str, ...]
+
+
+class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The recorded outcome of one message. Holds domains, never local-parts.
+
+    A field with the default UNSET is newer than the first version: UNSET means that the version that wrote the record
+    did not know it. Keys of newer versions are ignored. A reason is recorded as its English text, and beside it as its
+    code and parameters.
+    """
+
+    v: int
+    time: str
+    """When the message came (UTC), always in the same form, so that texts sort by time."""
+    queue_id: str | None
+    message_id_hash: str | UnsetType | None = UNSET
+    """Keyed hash; None: the message has no Message-ID."""
+    client_ip: str | None
+    helo: str | None
+    mail_from_domain: str | None
+    author_domain: str | None
+    author_problem: str | None
+    """Why there is no single Author Domain."""
+    author_domains: tuple[str, ...]
+    author_unread: bool | UnsetType = UNSET
+    size: int
+    """Bytes."""
+    truncated: str | None
+    """The limit at which the header was cut off."""
+    spf: RecordedSpf
+    dkim: tuple[RecordedSignature, ...]
+    unsigned_duplicates: tuple[str, ...] | UnsetType = UNSET
+    arc: RecordedArc
+    policy: RecordedPolicy | None
+    discovery_notes: tuple[str, ...] | UnsetType = UNSET
+    """Notes of a discovery that found no record; with one they are in `policy`."""
+    discovery_notes_codes: tuple[RecordedReason, ...] | UnsetType = UNSET
+    faulty_records: tuple[str, ...] | UnsetType = UNSET
+    """Names whose DMARC records do not count."""
+    record_faults: tuple[str, ...] | UnsetType = UNSET
+    """Why they do not."""
+    other_discovery: RecordedOtherDiscovery | UnsetType | None = UNSET
+    """None: not known without more DNS queries."""
+    dmarc: RecordedDmarc
+    disposition: str
+    overrides: tuple[RecordedOverride, ...]
+    sampled_out: bool
+    mode: str
+    action: str
+    """What the MTA was told."""
+    set_apart: str | UnsetType | None = UNSET
+    """How it was quarantined."""
+    apply_error: str | UnsetType | None = UNSET
+    """The change that the MTA did not take."""
+    set_apart_reason: str | UnsetType | None = UNSET
+    set_apart_reason_code: str | UnsetType = UNSET
+    set_apart_reason_parameters: RecordedParameters | UnsetType = UNSET
+    would: str
+    """The action without monitor mode, rollout and recipients who have opted out."""
+    would_disposition: str | UnsetType = UNSET
+    exempt: str | UnsetType = UNSET
+    """Which recipients have opted out: nobody, some or all."""
+    deferred_for: int | UnsetType | None = UNSET
+    """Seconds since the first deferral of the message; None: it was not deferred."""
+    deferral_unrecorded: bool | UnsetType = UNSET
+    draws: RecordedDraws | UnsetType = UNSET
+    client_names: RecordedClientNames | UnsetType | None = UNSET
+    """None: not looked up."""
+    lists: RecordedLists | UnsetType = UNSET
+    sealed: bool | UnsetType | None = UNSET
+    """Whether an ARC Set was added; None: none was wanted."""
+    seal_reason: str | UnsetType | None = UNSET
+    seal_reason_code: str | UnsetType = UNSET
+    seal_reason_parameters: RecordedParameters | UnsetType = UNSET
+    dns: RecordedDns
+    milliseconds: float
+    """From the end of the message to the decision."""
+    imported: RecordedImport | UnsetType = UNSET
+
+    @classmethod
+    def from_outcome(cls, outcome: Outcome) -> "OutcomeRecord":
+        """The record of an outcome."""
+        message, auth, evaluation = outcome.message, outcome.auth, outcome.evaluation
+        decision, facts, effort = outcome.decision, outcome.facts, outcome.effort
+        envelope, author, discovery = message.envelope, evaluation.author, evaluation.discovery
+        without_record = discovery if discovery is not None and discovery.record is None else None
+        names = facts.client_names
+        return cls(
+            v=VERSION,
+            time=envelope.received_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            queue_id=envelope.queue_id,
+            message_id_hash=outcome.message_id_hash,
+            client_ip=str(envelope.client_ip) if envelope.client_ip else None,
+            helo=shown(envelope.helo),
+            mail_from_domain=outcome.mail_from_domain,
+            author_domain=author.domain,
+            author_problem=author.problem,
+            author_domains=author.domains,
+            author_unread=author.unread,
+            size=message.size,
+            truncated=message.truncated or None,
+            spf=_spf(auth.spf),
+            dkim=tuple(_signature(signature) for signature in auth.dkim),
+            unsigned_duplicates=evaluation.unsigned_duplicates,
+            arc=_arc(outcome),
+            policy=_policy(discovery),
+            discovery_notes=without_record.notes if without_record else (),
+            faulty_records=without_record.faulty if without_record else (),
+            record_faults=without_record.fault_kinds if without_record else (),
+            other_discovery=_other_discovery(outcome),
+            dmarc=_dmarc(outcome),
+            disposition=decision.disposition,
+            overrides=tuple(_override(override) for override in decision.overrides),
+            sampled_out=outcome.sampled_out,
+            mode=outcome.mode,
+            action=decision.action,
+            set_apart=outcome.set_apart,
+            apply_error=outcome.apply_error,
+            set_apart_reason=outcome.set_apart_reason or None,
+            would=decision.would_action,
+            would_disposition=decision.would_disposition,
+            exempt=facts.exempt,
+            deferred_for=None if facts.deferred_for is None else int(facts.deferred_for),
+            deferral_unrecorded=facts.deferral_unrecorded,
+            draws=RecordedDraws(pct=evaluation.pct_draw, rollout=facts.rollout_draw),
+            client_names=RecordedClientNames(confirmed=names.names, failed=names.failed) if names else None,
+            lists=RecordedLists(ids=facts.list_ids, traces=facts.list_traces),
+            sealed=outcome.sealed,
+            seal_reason=outcome.seal_reason or None,
+            dns=RecordedDns(
+                queries=effort.dns_queries,
+                cache_hits=effort.dns_cache_hits,
+                milliseconds=round(effort.dns_milliseconds, 2),
+            ),
+            milliseconds=round(effort.milliseconds, 2),
+        )
+
+
+def _spf(spf: SpfResult) -> RecordedSpf:
+    return RecordedSpf(
+        result=spf.result,
+        domain=spf.domain,
+        scope=spf.scope,
+        reason=spf.reason,
+        cut_off=spf.cut_off or UNSET,
+    )
+
+
+def _signature(signature: DkimResult) -> RecordedSignature:
+    return RecordedSignature(
+        result=signature.result,
+        domain=signature.domain,
+        selector=signature.selector,
+        algorithm=signature.algorithm,
+        reason=signature.reason,
+        testing=signature.testing,
+        cut_off=signature.cut_off or UNSET,
+        unsigned_duplicates=signature.unsigned_duplicates or UNSET,
+    )
+
+
+def _arc(outcome: Outcome) -> RecordedArc:
+    arc = outcome.auth.arc
+    return RecordedArc(
+        result=arc.result,
+        sealers=tuple(
+            RecordedSealer(domain=hop.sealer, selector=hop.selector, vouches=hop.vouches, unvouched=hop.unvouched)
+            for hop in outcome.facts.hops
+        ),
+        unvouched=outcome.unvouched,
+        oldest_pass=arc.oldest_pass,
+        unsettled=arc.unsettled,
+        reason=arc.reason,
+    )
+
+
+def _policy(discovery: Discovery | None) -> RecordedPolicy | None:
+    record = discovery.record if discovery else None
+    if discovery is None or record is None or discovery.policy_domain is None:
+        return None
+    return RecordedPolicy(
+        domain=discovery.policy_domain,
+        p=record.p,
+        sp=record.sp,
+        np=record.np,
+        adkim=record.adkim,
+        aspf=record.aspf,
+        pct=record.pct,
+        t=None if record.t is None else "y" if record.t else "n",
+        psd=record.psd,
+        fo=record.fo,
+        rua=record.rua,
+        ruf=record.ruf,
+        record=record.text,
+        usable=record.usable,
+        discovery=discovery.method,
+        organizational_domain=discovery.organizational_domain,
+        author_exists=discovery.author_exists,
+        notes=discovery.notes,
+    )
+
+
+def _other_discovery(outcome: Outcome) -> RecordedOtherDiscovery | None:
+    compared = discovery_comparison.compare(outcome.auth, outcome.evaluation)
+    if compared is None:
+        return None
+    if not compared.differs:
+        return RecordedOtherDiscovery(differs=(), method=compared.method)
+    return RecordedOtherDiscovery(
+        differs=compared.differs,
+        method=compared.method,
+        policy_domain=compared.policy_domain,
+        organizational_domain=compared.organizational_domain,
+        result=compared.result,
+    )
+
+
+def _dmarc(outcome: Outcome) -> RecordedDmarc:
+    evaluation, assessment = outcome.evaluation, outcome.evaluation.assessment
+    return RecordedDmarc(
+        result=evaluation.result,
+        aligned=tuple(
+            RecordedIdentifier(mechanism=identifier.mechanism, domain=identifier.domain, mode=identifier.mode)
+            for identifier in evaluation.aligned
+        ),
+        requested=assessment.requested if assessment else None,
+        published=assessment.policy if assessment else None,
+        tag=assessment.tag if assessment else None,
+        reason=evaluation.reason,
+        troubles=evaluation.dns_failures,
+        possibly_aligned=evaluation.possibly_aligned,
+    )
+
+
+def _override(override: Override) -> RecordedOverride:
+    return RecordedOverride(
+        type=override.type,
+        comment=override.comment,
+        rfc7489=override.type_rfc7489 or override.type,
+        entry=override.entry or None,
+    )
+
+
+class _Version(msgspec.Struct):
+    v: int
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(OutcomeRecord)
+
+
+def encoded(record: OutcomeRecord) -> bytes:
+    """The record as one line of JSON, without a line feed."""
+    return _ENCODER.encode(record)
+
+
+def decoded(line: bytes) -> OutcomeRecord:
+    """The record that a line of JSON holds; UndecodableError for what is none."""
+    try:
+        record = _DECODER.decode(line)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise UndecodableError(_version_problem(line) or f"{type(error).__name__}: {error}") from error
+    return _of_this_version(record)
+
+
+def _version_problem(line: bytes) -> str:
+    """A record of another version may have other fields: say so, instead of which one is missing."""
+    try:
+        version = msgspec.json.decode(line, type=_Version).v
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return ""
+    return "" if version == VERSION else f"version {version} of the outcome object"
+
+
+def from_values(values: dict[str, Any]) -> OutcomeRecord:
+    """The record that plain JSON values hold; UndecodableError for what is none."""
+    try:
+        record = msgspec.convert(values, OutcomeRecord)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise UndecodableError(f"{type(error).__name__}: {error}") from error
+    return _of_this_version(record)
+
+
+def as_values(record: OutcomeRecord) -> dict[str, Any]:
+    """The record as plain JSON values, to be printed or stored in parts."""
+    values: dict[str, Any] = msgspec.to_builtins(record)
+    return values
+
+
+def _of_this_version(record: OutcomeRecord) -> OutcomeRecord:
+    if record.v != VERSION:
+        raise UndecodableError(f"version {record.v} of the outcome object")
+    return record

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 
@@ -26,7 +26,7 @@ from dmarcmilter.mail.message import Envelope, address_of, path_of
 from dmarcmilter.mail.message_file import MailFile
 from dmarcmilter.milter.header_buffer import HeaderBuffer
 from dmarcmilter.milter.transaction import Evaluating
-from dmarcmilter.outcome import Outcome, shown
+from dmarcmilter.outcome import Outcome, OutcomeRecord, as_values, shown
 from dmarcmilter.reasons import Language
 from dmarcmilter.receiver import Receiver
 
@@ -153,14 +153,14 @@ class _Checker:
         if envelope.client_ip is not None and self._is_ignored(envelope.client_ip):
             click.echo(f"note: the daemon does not judge {envelope.client_ip}: it is in [ignore] networks", err=True)
         record = _evaluate(envelope, parsed, self._receiver, self._resolver).record()
-        result = record["dmarc"]["result"]
+        result = record.dmarc.result
         self._print(record, source, number if is_one_of_many else 0)
         return {"pass": 0, "none": 0, "fail": 1}.get(result, EXIT_ERROR)
 
-    def _print(self, record: dict[str, Any], source: Source, number: int) -> None:
+    def _print(self, record: OutcomeRecord, source: Source, number: int) -> None:
         if self._as_json:
             more = {"envelope_source": {"client": source.client, "mail_from": source.mail_from}}
-            say(json.dumps(record | more | ({"message": number} if number else {})))
+            say(json.dumps(as_values(record) | more | ({"message": number} if number else {})))
             return
         if number:
             say(f"--- message {number} ---")

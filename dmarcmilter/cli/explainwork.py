@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -13,10 +12,12 @@ from dmarcmilter.cli.support import fail
 from dmarcmilter.config.schema import Config
 from dmarcmilter.config.secret_file import KEY_BYTES
 from dmarcmilter.explain import as_text, as_values, explain, heading
+from dmarcmilter.explain.catalogue import harmless
 from dmarcmilter.history import journal_search, migrations, outcome_reader
-from dmarcmilter.history.journal_search import Match, Wanted
+from dmarcmilter.history.journal_search import Match, UnreadableRecord, Wanted
 from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.mail import message_id_hash
+from dmarcmilter.outcome import as_values as recorded_values
 from dmarcmilter.reasons import Language
 
 RECENT_DAYS = 2
@@ -83,8 +84,12 @@ def search_outcomes(config: Config, wanted: Wanted, *, everywhere: bool) -> list
         found = _found(config, wanted, everywhere=everywhere)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}")
-    distinct = {(one.record["time"], one.record["queue_id"], one.record["client_ip"]): one for one in reversed(found)}
-    return sorted(distinct.values(), key=lambda one: str(one.record["time"]), reverse=True)
+    distinct = {_key(match): match for match in reversed(found)}
+    return sorted(distinct.values(), key=lambda match: match.identity.time, reverse=True)
+
+
+def _key(match: Match) -> tuple[str, str | None, str | None]:
+    return match.identity.time, match.identity.queue_id, match.identity.client_ip
 
 
 def show(identifier: str, matches: list[Match], language: Language, *, as_json: bool) -> None:
@@ -94,7 +99,7 @@ def show(identifier: str, matches: list[Match], language: Language, *, as_json: 
     for number, match in enumerate(matches):
         if number:
             click.echo()
-        say(heading(match.record, language))
+        say(heading(match.identity, language))
         say(_text(match, language))
     if not matches:
         click.echo(f"dmarcmilter: no outcome of {identifier!r} was found", err=True)
@@ -103,20 +108,19 @@ def show(identifier: str, matches: list[Match], language: Language, *, as_json: 
 
 
 def _text(match: Match, language: Language) -> str:
-    try:
-        return as_text(explain(match.record, language), language)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        return _not_explained(match, error)
+    if isinstance(match.record, UnreadableRecord):
+        return _not_explained(match.place, match.record)
+    return as_text(explain(match.record, language), language)
 
 
-def _not_explained(match: Match, error: Exception) -> str:
-    """A record of another version, or one that somebody has changed: only its own part cannot be shown."""
-    return f"dmarcmilter: {match.place}: an outcome that cannot be explained: {type(error).__name__} {error}"
+def _not_explained(place: str, record: UnreadableRecord) -> str:
+    return f"dmarcmilter: {place}: an outcome that cannot be explained: {harmless(record.problem)}"
 
 
-def _values(match: Match, language: Language) -> dict[str, Any]:
-    values: dict[str, Any] = {"place": match.place, "record": match.record}
-    try:
-        return values | {"explanation": as_values(explain(match.record, language))}
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        return values | {"explanation": None, "problem": _not_explained(match, error)}
+def _values(match: Match, language: Language) -> dict[str, object]:
+    values: dict[str, object] = {"place": match.place}
+    if isinstance(match.record, UnreadableRecord):
+        problem = _not_explained(match.place, match.record)
+        return values | {"record": json.loads(match.record.line), "explanation": None, "problem": problem}
+    explanation = as_values(explain(match.record, language))
+    return values | {"record": recorded_values(match.record), "explanation": explanation}

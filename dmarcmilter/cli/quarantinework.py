@@ -13,9 +13,9 @@ from dmarcmilter.cli.support import fail
 from dmarcmilter.config.schema import Config
 from dmarcmilter.explain import as_text, explain
 from dmarcmilter.history import hold_reasons
-from dmarcmilter.history.outcome_rows import Record
 from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.mail import domain as domains
+from dmarcmilter.outcome import OutcomeRecord
 from dmarcmilter.postfix.hold_queue import Held, PostfixQueue, QueueError, printable
 
 EXIT_INCOMPLETE = 1
@@ -28,26 +28,26 @@ class Ours:
     """A message on hold, and the outcome because of which it is."""
 
     held: Held
-    record: Record
+    record: OutcomeRecord
 
     @property
     def why(self) -> str:
         record = self.record
-        if record["author_problem"]:
-            return f"From field: {record['author_problem']}"
-        overrides = [f"{found['type']}: {found['comment']}" for found in record["overrides"]]
-        policy = f"{record['dmarc']['tag'] or 'p'}={record['dmarc']['published']}"
+        if record.author_problem:
+            return f"From field: {record.author_problem}"
+        overrides = [f"{override.type}: {override.comment}" for override in record.overrides]
+        policy = f"{record.dmarc.tag or 'p'}={record.dmarc.published}"
         # A message that passes has no reason for that.
-        verdict = ", ".join(filter(None, (policy, record["dmarc"]["reason"] or record["dmarc"]["result"])))
+        verdict = ", ".join(filter(None, (policy, record.dmarc.reason or record.dmarc.result)))
         return "; ".join([verdict, *overrides])
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, str | int | None]:
         return {
             "queue_id": self.held.queue_id,
             "arrived": self.held.arrived.isoformat(timespec="seconds"),
-            "author_domain": self.record["author_domain"],
-            "mail_from_domain": self.record["mail_from_domain"],
-            "client_ip": self.record["client_ip"],
+            "author_domain": self.record.author_domain,
+            "mail_from_domain": self.record.mail_from_domain,
+            "client_ip": self.record.client_ip,
             "recipients": self.held.recipients,
             "size": self.held.size,
             "why": self.why,
@@ -58,8 +58,8 @@ class Ours:
         values = (
             f"{held.queue_id:<15}",
             f"{held.arrived:%Y-%m-%d %H:%M}",
-            f"{record['author_domain'] or '-':<30}",
-            f"{record['mail_from_domain'] or '<>':<30}",
+            f"{record.author_domain or '-':<30}",
+            f"{record.mail_from_domain or '<>':<30}",
             f"{held.recipients:>5}",
             f"{held.size:>9}",
             self.why[:MAX_WHY],
@@ -92,7 +92,7 @@ class Wanted:
             one
             for one in ours
             if (not self.queue_ids or one.held.queue_id in self.queue_ids)
-            and (not names or one.record["author_domain"] in names)
+            and (not names or one.record.author_domain in names)
             and (self.before is None or one.held.arrived < self.before)
         ]
 
@@ -151,7 +151,7 @@ def found(config: Config, queue: PostfixQueue) -> tuple[list[Ours], int]:
     return ours, len(held) - len(ours)
 
 
-def _of_database(url: str, arrived: dict[str, datetime]) -> dict[str, Record]:
+def _of_database(url: str, arrived: dict[str, datetime]) -> dict[str, OutcomeRecord]:
     """The journal is the truth; a database that is not there, or down, only knows less."""
     if not arrived:
         return {}

@@ -30,8 +30,8 @@ def overview(config: Config) -> None:
 
 def _waiting(entry: Entry, fate: str, reason: str) -> tuple[str, ...]:
     incident = entry.incident
-    client = str(incident.outcome.get("client_ip") or "")
-    return incident.id, str(incident.outcome["author_domain"]), client, str(incident.count), fate, reason
+    client = incident.outcome.client_ip or ""
+    return incident.id, incident.outcome.author_domain, client, str(incident.count), fate, reason
 
 
 def _made(line: FailureReportLine) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """The demonstration: deliver samples to a real filter over the milter protocol, and print a table of the results."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,6 +16,7 @@ from rich.table import Table
 
 import dmarcmilter
 from dmarcmilter.demo.sample_messages import LIST_DOMAIN, Sample, samples, zone
+from dmarcmilter.outcome import OutcomeRecord, decoded
 from dmarcmilter.testing.milter_client import MilterClient
 from dmarcmilter.testing.name_server import NameServer
 
@@ -97,12 +96,12 @@ def _deliver(client: MilterClient, number: int, sample: Sample) -> tuple[Sample,
     return sample, queue_id, "250 accepted" if code < 400 else f"{code} {text}"
 
 
-def _journal(directory: Path) -> dict[str, dict[str, Any]]:
-    lines = [line for file in sorted(directory.glob("*.jsonl")) for line in file.read_text().splitlines()]
-    return {record["queue_id"]: record for record in map(json.loads, lines)}
+def _journal(directory: Path) -> dict[str | None, OutcomeRecord]:
+    lines = [line for file in sorted(directory.glob("*.jsonl")) for line in file.read_bytes().splitlines()]
+    return {record.queue_id: record for record in map(decoded, lines)}
 
 
-def _print(rows: list[tuple[Sample, str, str]], records: dict[str, dict[str, Any]]) -> None:
+def _print(rows: list[tuple[Sample, str, str]], records: dict[str | None, OutcomeRecord]) -> None:
     width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "150"))
     console = Console(width=width)
     table = Table(
@@ -114,13 +113,13 @@ def _print(rows: list[tuple[Sample, str, str]], records: dict[str, dict[str, Any
         table.add_column(heading, overflow="fold")
     for sample, queue_id, answer in rows:
         record = records[queue_id]
-        dkim = ", ".join(found["result"] for found in record["dkim"]) or "none"
+        dkim = ", ".join(found.result for found in record.dkim) or "none"
         cells = (
             sample.title,
-            record["spf"]["result"],
+            record.spf.result,
             dkim,
-            record["arc"]["result"],
-            record["dmarc"]["result"],
+            record.arc.result,
+            record.dmarc.result,
             _disposition(record),
             _why(record),
             answer,
@@ -129,18 +128,18 @@ def _print(rows: list[tuple[Sample, str, str]], records: dict[str, dict[str, Any
     console.print(table)
 
 
-def _disposition(record: dict[str, Any]) -> str:
-    return "none (delivered)" if record["action"] == "accept" else f"{record['disposition']} ({record['action']})"
+def _disposition(record: OutcomeRecord) -> str:
+    return "none (delivered)" if record.action == "accept" else f"{record.disposition} ({record.action})"
 
 
-def _why(record: dict[str, Any]) -> str:
-    if record["overrides"]:
-        return "; ".join(f"{found['type']}: {found['comment']}" for found in record["overrides"])
-    if record["author_problem"]:
-        return f"From: {record['author_problem']}"
-    dmarc = record["dmarc"]
-    if dmarc["result"] == "fail":
-        return f"not aligned; {dmarc['tag']}={dmarc['published']} of {record['policy']['domain']}"
-    if dmarc["result"] == "pass":
-        return ", ".join(f"{found['mechanism'].upper()} of {found['domain']}" for found in dmarc["aligned"])
-    return str(dmarc["reason"])
+def _why(record: OutcomeRecord) -> str:
+    if record.overrides:
+        return "; ".join(f"{found.type}: {found.comment}" for found in record.overrides)
+    if record.author_problem:
+        return f"From: {record.author_problem}"
+    dmarc = record.dmarc
+    if dmarc.result == "fail" and record.policy:
+        return f"not aligned; {dmarc.tag}={dmarc.published} of {record.policy.domain}"
+    if dmarc.result == "pass":
+        return ", ".join(f"{found.mechanism.upper()} of {found.domain}" for found in dmarc.aligned)
+    return str(dmarc.reason)

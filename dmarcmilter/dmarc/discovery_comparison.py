@@ -5,7 +5,6 @@ Nothing more is asked of DNS: where the other way needs an answer that was not a
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from dmarcmilter.auth.results import AuthResults
 from dmarcmilter.dmarc.discovery import (
@@ -59,15 +58,6 @@ class Comparison:
     """None: not known."""
     differs: tuple[str, ...]
     """Names of those of the fields above that differ."""
-
-    def record(self) -> dict[str, Any]:
-        """For the outcome object; the values only where they differ."""
-        values: dict[str, Any] = {"differs": list(self.differs), "method": str(self.method)}
-        if self.differs:
-            values["policy_domain"] = self.policy_domain
-            values["organizational_domain"] = self.organizational_domain
-            values["result"] = self.result and str(self.result)
-        return values
 
 
 def other_discovery(

@@ -6,14 +6,12 @@ SPF pass, never From, List-Id or HELO alone.
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from dmarcmilter.explain import record_facts
 from dmarcmilter.explain.catalogue import Catalogue, Sentence
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain, is_within
-
-Record = dict[str, Any]
+from dmarcmilter.outcome import OutcomeRecord
 
 MAX_ENTRIES = 3
 """Identifiers of one message for which an entry is offered."""
@@ -26,19 +24,20 @@ AUTHOR_KEYS = {
 }
 
 
-def sentences(record: Record, texts: Catalogue) -> Iterator[Sentence]:
-    result = record["dmarc"]["result"]
+def sentences(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
+    result = record.dmarc.result
     if result == "fail" and record_facts.is_touched(record):
         yield from _of_failure(record, texts)
-    elif result == "permerror" and record["would"] == "reject":
+    elif result == "permerror" and record.would == "reject":
         yield from _of_author(record, texts)
     elif result == "temperror":
         yield from _of_silence(record, texts)
-    if record["action"] == "quarantine" and record.get("set_apart") in {None, "hold"} and record["queue_id"].strip("-"):
-        yield texts.say("administrator.release", queue_id=record["queue_id"])
+    is_held = record.action == "quarantine" and (record.set_apart or "hold") == "hold"
+    if is_held and record.queue_id and record.queue_id.strip("-"):
+        yield texts.say("administrator.release", queue_id=record.queue_id)
 
 
-def _of_failure(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+def _of_failure(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
     lists = _known_lists(record)
     sealers = _sealers(record)
     if sealers:
@@ -52,43 +51,43 @@ def _of_failure(record: Record, texts: Catalogue) -> Iterator[Sentence]:
         yield texts.say("administrator.mailing_list", conf=conf, domain=known)
     identifiers = _worth_an_entry(record)
     for found in identifiers:
-        conf = _entry(record["author_domain"], found)
+        conf = _entry(record.author_domain, found)
         yield texts.say(
             "administrator.entry",
             conf=conf,
             mechanism=found.mechanism.upper(),
             domain=found.domain,
-            author=record["author_domain"],
+            author=record.author_domain,
         )
     if not sealers and not identifiers:
         yield texts.say("administrator.forged")
         yield from _forwarder(record, texts)
 
 
-def _worth_an_entry(record: Record) -> list[record_facts.Identifier]:
+def _worth_an_entry(record: OutcomeRecord) -> list[record_facts.Identifier]:
     """One for a domain: its signature, if it signs, for this one also holds when the mail comes from elsewhere."""
     found = {one.domain: one for one in record_facts.unaligned(record)}  # DKIM comes after SPF
     return list(found.values())[:MAX_ENTRIES]
 
 
-def _sealers(record: Record) -> list[Domain]:
+def _sealers(record: OutcomeRecord) -> list[Domain]:
     """Those that must be believed so that the chain speaks for the message: from the newest to the first that vouches.
 
     None: the chain says nothing for it. Where nobody read what the hops recorded, the newest is named.
     """
-    arc = record["arc"]
+    arc = record.arc
     found: list[Domain] = []
-    for hop in arc["sealers"] if arc["result"] == "pass" else ():
-        name = domains.parse(hop["domain"] or "")
+    for hop in arc.sealers if arc.result == "pass" else ():
+        name = domains.parse(hop.domain or "")
         if name is None:
             return []
         found.append(name)
-        if hop.get("vouches") is not False:
+        if hop.vouches is not False:
             return list(dict.fromkeys(found))
     return []
 
 
-def _known_lists(record: Record) -> list[Domain]:
+def _known_lists(record: OutcomeRecord) -> list[Domain]:
     """The domain that names the list in List-Id and authenticates what it sends."""
     passed = [found.domain for found in record_facts.unaligned(record)]
     pairs = ((name, named) for named in record_facts.list_ids(record) for name in passed)
@@ -100,7 +99,7 @@ def _related(one: Domain, other: Domain) -> bool:
     return is_within(one, other) or is_within(other, one)
 
 
-def _forwarder(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+def _forwarder(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
     """The address is the last resort: all that comes from there is let through, so it must check mail itself."""
     client = record_facts.client(record)
     if client is not None and record_facts.may_be_forwarded(record):
@@ -108,26 +107,27 @@ def _forwarder(record: Record, texts: Catalogue) -> Iterator[Sentence]:
         yield texts.say("administrator.forwarder", conf=conf, client=client)
 
 
-def _of_author(record: Record, texts: Catalogue) -> Iterator[Sentence]:
-    key = AUTHOR_KEYS.get(record["author_problem"] or "")
+def _of_author(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
+    key = AUTHOR_KEYS.get(record.author_problem or "")
     if key:
         yield texts.say("administrator.author", conf=f'[author]\n{key} = "quarantine"')
 
 
-def _of_silence(record: Record, texts: Catalogue) -> Iterator[Sentence]:
-    if record["dmarc"].get("troubles") == ["limit"]:
+def _of_silence(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
+    if record.dmarc.troubles == ("limit",):
         yield texts.say("administrator.limit")
         return
     name = domains.parse(record_facts.unanswered(record))
     if name:
         yield texts.say("administrator.temperror_name", name=name)
-    if record["would"] == "tempfail" or record.get("deferred_for") is not None or record.get("deferral_unrecorded"):
+    has_waited = isinstance(record.deferred_for, int) or record.deferral_unrecorded
+    if record.would == "tempfail" or has_waited:
         return
     code = "administrator.temperror_held" if record_facts.is_touched(record) else "administrator.temperror"
     yield texts.say(code, conf='[dmarc]\ntemperror = "tempfail"')
 
 
-def _entry(author: str, found: record_facts.Identifier) -> str:
+def _entry(author: str | None, found: record_facts.Identifier) -> str:
     """For this author and this identifier, no name below either (`=`)."""
     criterion = f"{found.mechanism}_domain"
     lines = [

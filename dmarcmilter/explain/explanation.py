@@ -1,16 +1,15 @@
 """An outcome record explained: what was found, which rule decided, what the sender or the administrator can do."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from dmarcmilter.explain import administrator_advice as administrator
 from dmarcmilter.explain import authentication_sentences as found
 from dmarcmilter.explain import decision_sentences as decided
 from dmarcmilter.explain import sender_advice as sender
 from dmarcmilter.explain.catalogue import Catalogue, Sentence, catalogue, harmless
+from dmarcmilter.history.journal_search import RecordedIdentity
+from dmarcmilter.outcome import OutcomeRecord
 from dmarcmilter.reasons import Language
-
-Record = dict[str, Any]
 
 INDENT = "  "
 
@@ -28,7 +27,7 @@ class Explanation:
 SECTIONS = ("found", "decided", "sender", "administrator")
 
 
-def explain(record: Record, language: Language = Language.EN) -> Explanation:
+def explain(record: OutcomeRecord, language: Language = Language.EN) -> Explanation:
     """Sentences from the outcome object of the journal or of `check`."""
     texts = catalogue(language)
     return Explanation(
@@ -51,7 +50,7 @@ def _lines(sentence: Sentence) -> list[str]:
     return [sentence.text, *(f"{INDENT}{INDENT}{line}" for line in sentence.conf.splitlines())]
 
 
-def as_values(explained: Explanation) -> dict[str, Any]:
+def as_values(explained: Explanation) -> dict[str, list[dict[str, str]]]:
     """For JSON: codes are the same in all languages."""
     return {section: [_values(one) for one in getattr(explained, section)] for section in SECTIONS}
 
@@ -61,13 +60,13 @@ def _values(sentence: Sentence) -> dict[str, str]:
     return values | {"conf": sentence.conf} if sentence.conf else values
 
 
-def heading(record: Record, language: Language) -> str:
+def heading(record: OutcomeRecord | RecordedIdentity, language: Language) -> str:
     """Which message: an id may have been used for several."""
     texts: Catalogue = catalogue(language)
     return texts.word(
         "heading.message",
-        time=harmless(record["time"]).replace("T", " ").replace("Z", " UTC"),
-        queue_id=record["queue_id"] or "-",
-        client=record["client_ip"] or "-",
-        helo=record["helo"] or "-",
+        time=harmless(record.time).replace("T", " ").replace("Z", " UTC"),
+        queue_id=record.queue_id or "-",
+        client=record.client_ip or "-",
+        helo=record.helo or "-",
     )

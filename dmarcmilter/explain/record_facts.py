@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any
 
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
+from dmarcmilter.outcome import OutcomeRecord
 from dmarcmilter.reasons import Code
-from dmarcmilter.reasons.recorded import reason_in
-
-Record = dict[str, Any]
+from dmarcmilter.reasons.recorded import reason_of
 
 UNANSWERED = frozenset(
     {
@@ -32,31 +30,31 @@ class Identifier:
     """It is of the author's organization: only strict alignment keeps it out."""
 
 
-def author(record: Record) -> Domain | None:
-    return domains.parse(record["author_domain"] or "")
+def author(record: OutcomeRecord) -> Domain | None:
+    return domains.parse(record.author_domain or "")
 
 
-def organization(record: Record) -> Domain | None:
+def organization(record: OutcomeRecord) -> Domain | None:
     """The author's, as far as it is known."""
-    policy = record["policy"] or {}
-    return domains.parse(policy.get("organizational_domain") or "") or author(record)
+    known = record.policy.organizational_domain if record.policy else None
+    return domains.parse(known or "") or author(record)
 
 
-def is_own(record: Record, name: str | None) -> bool:
+def is_own(record: OutcomeRecord, name: str | None) -> bool:
     """Whether a domain is one of the author's organization: what it does wrong, the author can mend."""
     own, parsed = organization(record), domains.parse(name or "")
     return own is not None and parsed is not None and domains.is_within(parsed, own)
 
 
-def unaligned(record: Record) -> list[Identifier]:
+def unaligned(record: OutcomeRecord) -> list[Identifier]:
     """Each once, SPF first. Of a message that has an Author Domain and a policy."""
-    policy = record["policy"]
+    policy = record.policy
     if policy is None or author(record) is None:
         return []
-    counted = {(found["mechanism"], found["domain"]) for found in record["dmarc"]["aligned"]}
-    spf = record["spf"]
-    passed = [("spf", spf["domain"], policy["aspf"])] if spf["result"] == "pass" else []
-    passed += [("dkim", found["domain"], policy["adkim"]) for found in record["dkim"] if found["result"] == "pass"]
+    counted = {(found.mechanism, found.domain) for found in record.dmarc.aligned}
+    spf = record.spf
+    passed = [("spf", spf.domain, policy.aspf)] if spf.result == "pass" else []
+    passed += [("dkim", found.domain, policy.adkim) for found in record.dkim if found.result == "pass"]
     found = {
         Identifier(mechanism, name, strict=mode == "s" and is_own(record, name)): None
         for mechanism, raw, mode in passed
@@ -65,42 +63,42 @@ def unaligned(record: Record) -> list[Identifier]:
     return list(found)
 
 
-def client(record: Record) -> IPv4Address | IPv6Address | None:
+def client(record: OutcomeRecord) -> IPv4Address | IPv6Address | None:
     try:
-        return ip_address(record["client_ip"] or "")
+        return ip_address(record.client_ip or "")
     except ValueError:
         return None
 
 
-def client_term(record: Record) -> str:
+def client_term(record: OutcomeRecord) -> str:
     """The SPF mechanism that names the client; empty: there is no address."""
     address = client(record)
     return "" if address is None else f"ip{address.version}:{address}"
 
 
-def is_touched(record: Record) -> bool:
+def is_touched(record: OutcomeRecord) -> bool:
     """Something is done with it, or would be if it were enforced for all."""
-    return record["would"] != "accept" or record.get("would_disposition", record["disposition"]) != "none"
+    return record.would != "accept" or (record.would_disposition or record.disposition) != "none"
 
 
-def may_be_forwarded(record: Record) -> bool:
+def may_be_forwarded(record: OutcomeRecord) -> bool:
     """Somebody changed what the author signed, or it has the marks of a mailing list."""
-    broken = any(found["result"] == "fail" and is_own(record, found["domain"]) for found in record["dkim"])
-    return broken or bool(list_ids(record)) or bool((record.get("lists") or {}).get("traces"))
+    broken = any(found.result == "fail" and is_own(record, found.domain) for found in record.dkim)
+    return broken or bool(list_ids(record)) or bool(record.lists and record.lists.traces)
 
 
-def list_ids(record: Record) -> list[Domain]:
-    return [name for raw in (record.get("lists") or {}).get("ids") or [] if (name := domains.parse(raw))]
+def list_ids(record: OutcomeRecord) -> list[Domain]:
+    return [name for raw in (record.lists.ids if record.lists else ()) if (name := domains.parse(raw))]
 
 
-def unanswered(record: Record) -> str:
+def unanswered(record: OutcomeRecord) -> str:
     """The name for which DNS did not answer, of a temperror; empty: not known."""
-    reason = reason_in(record["dmarc"])
+    reason = reason_of(record.dmarc)
     if reason is None or reason.code not in UNANSWERED:
         return ""
     domain = reason.get("domain")
     if reason.get("mechanism") == "dkim":
-        for signature in record["dkim"]:
-            if signature["result"] == "temperror" and signature["domain"] == domain and signature["selector"]:
-                return f"{signature['selector']}._domainkey.{domain}"
+        for signature in record.dkim:
+            if signature.result == "temperror" and signature.domain == domain and signature.selector:
+                return f"{signature.selector}._domainkey.{domain}"
     return str(reason.get("name") or domain)

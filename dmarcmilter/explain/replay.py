@@ -4,11 +4,14 @@ The decision is policy.decision's own. What a record cannot tell (who the messag
 questions that nobody asked) is named as a Gap, never guessed in silence.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any
+from ipaddress import ip_address
+from typing import Literal
+
+from msgspec import UNSET
 
 from dmarcmilter.dmarc.author import Author, AuthorProblem
 from dmarcmilter.dmarc.discovery import AuthorPolicy, Discovery, Method
@@ -23,20 +26,27 @@ from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dmarc.record import AlignmentMode, PolicyRecord, Psd
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.mail.domain import Domain
+from dmarcmilter.outcome import (
+    OutcomeRecord,
+    RecordedArc,
+    RecordedDraws,
+    RecordedLists,
+    RecordedPolicy,
+    RecordedSignature,
+    RecordedSpf,
+)
 from dmarcmilter.policy import decision as policy
 from dmarcmilter.policy import facts as facts_of
 from dmarcmilter.policy.decision import Decision
 from dmarcmilter.policy.facts import ClientNames, Facts, Hop, Unvouched
 from dmarcmilter.policy.types import EVERY_MESSAGE, Action, Exempt, QuarantineAction, Rules
 
-Record = dict[str, Any]
-
 UNTAGGED = "the Subject cannot be tagged: held"
 """What quarantine_method.with_feasible_action records: the same message could not be tagged today."""
 LONGEST_DEFERRAL = 7 * 86_400
 """Seconds: the age that an older version recorded for a message whose deferral could not be recorded."""
 NEEDED = ("draws", "lists", "exempt", "deferred_for", "would_disposition")
-"""Keys without which a record is of an older version, that did not write down what a rule may ask."""
+"""Fields without which a record is of an older version, which did not record all that a rule may depend on."""
 
 
 class Gap(StrEnum):
@@ -85,9 +95,9 @@ class Judgement:
     gaps: tuple[Gap, ...] = ()
 
 
-def judged(record: Record, terms: Terms) -> Judgement:
-    """KeyError, TypeError or ValueError for what is no outcome object."""
-    if any(name not in record for name in NEEDED):
+def judged(record: OutcomeRecord, terms: Terms) -> Judgement:
+    """Decide again about a recorded message. ValueError for words that this version does not know."""
+    if any(getattr(record, name) is UNSET for name in NEEDED):
         return Judgement(None, (Gap.OLDER_VERSION,))
     evaluation = _evaluation(record, terms)
     facts = facts_in(record, terms)
@@ -95,15 +105,15 @@ def judged(record: Record, terms: Terms) -> Judgement:
     gaps = _gaps(record, terms, evaluation, decision)
     if _depends_on_recipients(facts, terms.rules, evaluation):
         gaps.append(Gap.RECIPIENTS)
-    if terms.asks_recipients and record["would"] == Action.ACCEPT and decision.would_action is not Action.ACCEPT:
+    if terms.asks_recipients and record.would == Action.ACCEPT and decision.would_action is not Action.ACCEPT:
         gaps.append(Gap.OPT_OUT)
     return Judgement(decision, tuple(gaps))
 
 
-def is_settled(record: Record) -> bool:
+def is_settled(record: OutcomeRecord) -> bool:
     """DMARC passes, nothing was cut short or added: delivered under all terms. True of most mail."""
-    is_plain = not record["truncated"] and not record.get("unsigned_duplicates")
-    return is_plain and record["dmarc"]["result"] == DmarcWord.PASS
+    is_plain = not record.truncated and not record.unsigned_duplicates
+    return is_plain and record.dmarc.result == DmarcWord.PASS
 
 
 def effect(action: str, disposition: str) -> Effect:
@@ -119,146 +129,156 @@ def _decided(facts: Facts, rules: Rules, evaluation: Evaluation) -> Decision:
     return policy.decide(policy.wanted(facts, rules, evaluation), facts, rules)
 
 
-def facts_in(record: Record, terms: Terms) -> Facts:
+def facts_in(record: OutcomeRecord, terms: Terms) -> Facts:
     """The facts of the message, as facts.of_message made them when it came."""
-    author = record["author_domain"]
-    spf, lists = record["spf"], record["lists"]
-    signed = [found["domain"] for found in record["dkim"] if found["result"] == "pass"]
-    waiting = [found["domain"] for found in record["dkim"] if found["result"] == "temperror"]
-    waiting += [spf["domain"]] if spf["result"] == "temperror" else []
+    author, spf, signatures = _domain(record.author_domain), record.spf, record.dkim
+    results: list[RecordedSignature | RecordedSpf] = [*signatures, spf]
+    lists, draws = record.lists or RecordedLists(), record.draws or RecordedDraws()
+    deferred_for = record.deferred_for if isinstance(record.deferred_for, int) else None
+    unresolved = [result.domain for result in results if result.result == "temperror"]
     return Facts(
         author=author,
         author_problem=_author_problem(record),
-        day=date.fromisoformat(record["time"][:10]),
-        truncated=record["truncated"] or "",
-        null_reverse_path=spf["scope"] == "helo",
-        client_ip=_address(record["client_ip"]),
+        day=date.fromisoformat(record.time[:10]),
+        truncated=record.truncated or "",
+        null_reverse_path=spf.scope == "helo",
+        client_ip=ip_address(record.client_ip) if record.client_ip else None,
         client_names=_client_names(record),
-        list_ids=tuple(lists["ids"]),
-        list_traces=tuple(lists["traces"]),
-        spf_domain=spf["domain"] if spf["result"] == "pass" else None,
-        dkim_domains=tuple(dict.fromkeys(name for name in signed if name)),
-        unsettled=tuple(dict.fromkeys(name for name in waiting if name)),
-        cut_off=tuple(
-            dict.fromkeys(
-                found["domain"] for found in (*record["dkim"], spf) if found.get("cut_off") and found["domain"]
-            )
-        ),
-        # A version before this one did not write it.
-        unsettled_sealer=record["arc"].get("unsettled"),
+        list_ids=_domains(lists.ids),
+        list_traces=lists.traces,
+        spf_domain=_domain(spf.domain) if spf.result == "pass" else None,
+        dkim_domains=_domains(signature.domain for signature in signatures if signature.result == "pass"),
+        unsettled=_domains(unresolved),
+        cut_off=_domains(result.domain for result in results if result.cut_off),
+        # The following were not written by older versions.
+        unsettled_sealer=_domain(record.arc.unsettled or None),
         organization=_organization(record, terms),
-        hops=_hops(record),
-        exempt=Exempt(record["exempt"]),
-        deferred_for=record["deferred_for"],
-        # A version before this one wrote an age of a week instead.
-        deferral_unrecorded=record.get("deferral_unrecorded", (record["deferred_for"] or 0) >= LONGEST_DEFERRAL),
-        likely_aligned=facts_of.likely_aligned(author, record["dmarc"].get("possibly_aligned", ()), terms.suffixes),
-        rollout_draw=record["draws"]["rollout"],
-        author_domains=tuple(record["author_domains"]),
-        # An older version did not write it.
-        author_unread=record.get("author_unread", record["author_problem"] == AuthorProblem.MALFORMED),
+        hops=_hops(record.arc),
+        exempt=Exempt(record.exempt or Exempt.NOBODY),
+        deferred_for=deferred_for,
+        # An older version wrote an age of a week instead.
+        deferral_unrecorded=(deferred_for or 0) >= LONGEST_DEFERRAL
+        if record.deferral_unrecorded is UNSET
+        else record.deferral_unrecorded,
+        likely_aligned=facts_of.likely_aligned(author, _domains(record.dmarc.possibly_aligned or ()), terms.suffixes),
+        rollout_draw=draws.rollout,
+        author_domains=_domains(record.author_domains),
+        author_unread=record.author_problem == AuthorProblem.MALFORMED
+        if record.author_unread is UNSET
+        else record.author_unread,
     )
 
 
-def _address(text: str | None) -> IPv4Address | IPv6Address | None:
-    return ip_address(text) if text else None
+def _domain(name: str | None) -> Domain | None:
+    return None if name is None else Domain(name)
 
 
-def _client_names(record: Record) -> ClientNames | None:
-    found = record["client_names"]
-    return None if found is None else ClientNames(tuple(found["confirmed"]), failed=found["failed"])
+def _domains(names: Iterable[str | None]) -> tuple[Domain, ...]:
+    """Each domain once; what has none is left out."""
+    return tuple(dict.fromkeys(Domain(name) for name in names if name))
 
 
-def _hops(record: Record) -> tuple[Hop, ...]:
+def _client_names(record: OutcomeRecord) -> ClientNames | None:
+    names = record.client_names
+    return ClientNames(tuple(map(Domain, names.confirmed)), failed=names.failed) if names else None
+
+
+def _hops(arc: RecordedArc) -> tuple[Hop, ...]:
     """Newest first, numbered from the oldest."""
-    sealers = record["arc"]["sealers"] if record["arc"]["result"] == "pass" else []
+    sealers = arc.sealers if arc.result == "pass" else ()
     return tuple(
         Hop(
             len(sealers) - place,
-            found["domain"],
-            found["selector"],
-            vouches=found["vouches"],
-            # A version before this one did not write it.
-            unvouched=Unvouched(found["unvouched"]) if found.get("unvouched") else None,
+            Domain(sealer.domain),
+            sealer.selector,
+            vouches=None if sealer.vouches is UNSET else sealer.vouches,
+            unvouched=Unvouched(sealer.unvouched) if sealer.unvouched else None,
         )
-        for place, found in enumerate(sealers)
+        for place, sealer in enumerate(sealers)
     )
 
 
-def _organization(record: Record, terms: Terms) -> Domain | None:
-    """Asked only by entries that are stricter than the policy."""
-    author = record["author_domain"]
+def _organization(record: OutcomeRecord, terms: Terms) -> Domain | None:
+    """The Author Domain's organization, needed only by entries that are stricter than the policy."""
+    author = _domain(record.author_domain)
     if not terms.rules.forces or author is None:
         return None
     return facts_of.organization(author, _discovery(record), terms.suffixes)
 
 
-def _evaluation(record: Record, terms: Terms) -> Evaluation:
-    found, discovery, draw = record["dmarc"], _discovery(record), record["draws"]["pct"]
+def _evaluation(record: OutcomeRecord, terms: Terms) -> Evaluation:
+    dmarc, discovery, draw = record.dmarc, _discovery(record), record.draws.pct if record.draws else None
     assessment = None
     if discovery is not None:
         assessment = assessment_policy(discovery, honour_pct=terms.honour_pct, draw=draw or 0)
-    author = Author(record["author_domain"], _author_problem(record), tuple(record["author_domains"]))
-    dns_failures = tuple(DnsFailure(word) for word in found.get("troubles", ()))
+    author = Author(_domain(record.author_domain), _author_problem(record), _domains(record.author_domains))
     return Evaluation(
         AuthorPolicy(author, discovery, {}),
-        DmarcWord(found["result"]),
-        aligned=tuple(_aligned(one) for one in found["aligned"]),
-        reason=found["reason"],
-        dns_failures=dns_failures,
-        # Absent from records of versions that did not look for them.
-        unsigned_duplicates=tuple(record.get("unsigned_duplicates", ())),
+        DmarcWord(dmarc.result),
+        aligned=tuple(
+            AuthenticatedIdentifier(
+                _mechanism(identifier.mechanism), Domain(identifier.domain), AlignmentMode(identifier.mode)
+            )
+            for identifier in dmarc.aligned
+        ),
+        reason=dmarc.reason,
+        dns_failures=tuple(map(DnsFailure, dmarc.troubles or ())),
+        unsigned_duplicates=record.unsigned_duplicates or (),
         assessment=assessment,
         pct_draw=draw,
     )
 
 
-def _author_problem(record: Record) -> AuthorProblem | None:
-    return AuthorProblem(record["author_problem"]) if record["author_problem"] else None
+def _author_problem(record: OutcomeRecord) -> AuthorProblem | None:
+    return AuthorProblem(record.author_problem) if record.author_problem else None
 
 
-def _aligned(found: Record) -> AuthenticatedIdentifier:
-    return AuthenticatedIdentifier(found["mechanism"], found["domain"], AlignmentMode(found["mode"]))
+def _mechanism(word: str) -> Literal["spf", "dkim"]:
+    if word == "spf":
+        return "spf"
+    if word == "dkim":
+        return "dkim"
+    raise ValueError(f"{word!r} is not a mechanism")
 
 
-def _discovery(record: Record) -> Discovery | None:
-    """As much of it as assessment_policy and the rules look at."""
-    found, author = record["policy"], record["author_domain"]
-    if found is None or author is None:
+def _discovery(record: OutcomeRecord) -> Discovery | None:
+    """As much of the discovery as assessment_policy and the rules look at."""
+    policy, author = record.policy, _domain(record.author_domain)
+    if policy is None or author is None:
         return None
     return Discovery(
-        method=Method(found["discovery"]),
+        method=Method(policy.discovery),
         author=author,
-        record=_policy_record(found),
-        policy_domain=found["domain"],
-        organizational_domain=found["organizational_domain"],
-        # A version before this one did not write it.
-        author_exists=found.get("author_exists", record["dmarc"]["tag"] != "np"),
+        record=_policy_record(policy),
+        policy_domain=Domain(policy.domain),
+        organizational_domain=_domain(policy.organizational_domain),
+        # An older version did not write it.
+        author_exists=record.dmarc.tag != "np" if policy.author_exists is UNSET else policy.author_exists,
     )
 
 
-def _policy_record(found: Record) -> PolicyRecord:
+def _policy_record(policy: RecordedPolicy) -> PolicyRecord:
     return PolicyRecord(
-        text=found["record"],
-        p=Disposition(found["p"]),
-        sp=Disposition(found["sp"]) if found["sp"] is not None else None,
-        np=Disposition(found["np"]) if found["np"] is not None else None,
-        adkim=AlignmentMode(found["adkim"]),
-        aspf=AlignmentMode(found["aspf"]),
-        t=None if found["t"] is None else found["t"] == "y",
-        pct=found["pct"],
-        psd=Psd(found["psd"]),
-        fo=found["fo"],
-        rua=tuple(found["rua"]),
-        ruf=tuple(found["ruf"]),
-        usable=found["usable"],
+        text=policy.record,
+        p=Disposition(policy.p),
+        sp=Disposition(policy.sp) if policy.sp is not None else None,
+        np=Disposition(policy.np) if policy.np is not None else None,
+        adkim=AlignmentMode(policy.adkim),
+        aspf=AlignmentMode(policy.aspf),
+        t=None if policy.t is None else policy.t == "y",
+        pct=policy.pct,
+        psd=Psd(policy.psd),
+        fo=policy.fo,
+        rua=policy.rua,
+        ruf=policy.ruf,
+        usable=policy.usable,
         faults=(),
     )
 
 
-def _feasible(decision: Decision, record: Record, rules: Rules) -> Decision:
+def _feasible(decision: Decision, record: OutcomeRecord, rules: Rules) -> Decision:
     """As quarantine_method.with_feasible_action, of which the record tells only when it held the message."""
-    untagged = any(found["comment"] == UNTAGGED for found in record["overrides"])
+    untagged = any(override.comment == UNTAGGED for override in record.overrides)
     marked = decision.disposition is Disposition.QUARANTINE and decision.action is Action.ACCEPT
     if not (untagged and marked and rules.quarantine_action is QuarantineAction.SUBJECT):
         return decision
@@ -266,25 +286,26 @@ def _feasible(decision: Decision, record: Record, rules: Rules) -> Decision:
 
 
 def _gaps(
-    record: Record,
+    record: OutcomeRecord,
     terms: Terms,
     evaluation: Evaluation,
     decision: Decision,
 ) -> list[Gap]:
-    rules, found, assessment = terms.rules, record["policy"], evaluation.assessment
+    rules, recorded, assessment = terms.rules, record.policy, evaluation.assessment
     gaps = []
-    if found is not None and found["discovery"] != terms.method:
+    if recorded is not None and recorded.discovery != terms.method:
         gaps.append(Gap.DISCOVERY)
     asked_for = assessment is not None and assessment.requested is not Disposition.NONE
     failed = evaluation.result is DmarcWord.FAIL and asked_for
     stopped = evaluation.result is DmarcWord.TEMPERROR and decision.would_disposition is not Disposition.NONE
-    asked = (failed or stopped) and rules.forwarder_names and record["client_ip"]
-    if asked and record["client_names"] is None:
+    asked = (failed or stopped) and rules.forwarder_names and record.client_ip
+    if asked and not record.client_names:
         gaps.append(Gap.CLIENT_NAME)
     needs_details = rules.rollout_percent < EVERY_MESSAGE or any(
-        one.list_id or one.arc_sealer for one in rules.overrides
+        entry.list_id or entry.arc_sealer for entry in rules.overrides
     )
-    if evaluation.result is DmarcWord.NONE and rules.forces and needs_details and record["draws"]["rollout"] is None:
+    has_details = record.draws is not UNSET and record.draws.rollout is not None
+    if evaluation.result is DmarcWord.NONE and rules.forces and needs_details and not has_details:
         gaps.append(Gap.DETAILS)
     return gaps
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from dmarcmilter.explain import replay
 from dmarcmilter.explain.replay import Effect, Gap, Terms
-from dmarcmilter.history import journal, journal_files, outcome_reader
-from dmarcmilter.history.outcome_rows import Record
+from dmarcmilter.history import journal_files, outcome_reader
 from dmarcmilter.history.store import Connection
+from dmarcmilter.outcome import OutcomeRecord, UndecodableError, decoded
 
 MAX_DOMAINS = 100_000
 """Author Domains with changes that are told apart; further ones are counted together."""
@@ -57,26 +57,26 @@ class Tally:
     def changed_would(self) -> int:
         return sum(count for (old, new), count in self.would.items() if old is not new)
 
-    def add(self, record: Record) -> None:
-        """One outcome; what cannot be read as one is counted."""
+    def add(self, record: OutcomeRecord) -> None:
+        """Count one outcome; one with words that this version does not know is counted as unreadable."""
         try:
             self._add(record)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except ValueError:
             self.unreadable += 1
 
-    def _add(self, record: Record) -> None:
+    def _add(self, record: OutcomeRecord) -> None:
         if replay.is_settled(record):
             self._add_settled(record)
             return
         judgement = replay.judged(record, self.terms)
         decision = judgement.decision
         if decision is not None:
-            old = replay.effect(record["action"], record["disposition"])
+            old = replay.effect(record.action, record.disposition)
             new = replay.effect(decision.action, decision.disposition)
-            if record.get("apply_error"):
+            if record.apply_error:
                 old = new  # what the MTA did not take says nothing about the rules
             would = (
-                replay.effect(record["would"], record["would_disposition"]),
+                replay.effect(record.would, record.would_disposition or ""),
                 replay.effect(decision.would_action, decision.would_disposition),
             )
             self.done[old, new] += 1
@@ -86,23 +86,23 @@ class Tally:
         self.messages += 1
         self.gaps.update(judgement.gaps)
 
-    def _add_settled(self, record: Record) -> None:
-        policy = record["policy"]
-        if policy is not None and policy["discovery"] != self.terms.method:
+    def _add_settled(self, record: OutcomeRecord) -> None:
+        policy = record.policy
+        if policy is not None and policy.discovery != self.terms.method:
             self.gaps[Gap.DISCOVERY] += 1
         self.done[DELIVERED] += 1
         self.would[DELIVERED] += 1
         self.messages += 1
 
-    def _tell(self, record: Record, change: Change) -> None:
-        name = str(record["author_domain"] or record["author_problem"])
+    def _tell(self, record: OutcomeRecord, change: Change) -> None:
+        name = str(record.author_domain or record.author_problem)
         if name not in self.domains and len(self.domains) >= MAX_DOMAINS:
             name = OTHERS
         found = self.domains.setdefault(name, OfDomain())
         found.messages[change] += 1
         examples = found.examples.setdefault(change, [])
-        if len(examples) < MAX_EXAMPLES and record["queue_id"]:
-            examples.append(str(record["queue_id"]))
+        if len(examples) < MAX_EXAMPLES and record.queue_id:
+            examples.append(str(record.queue_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +110,9 @@ class Span:
     since: datetime
     until: datetime
 
-    def holds(self, record: Record) -> bool:
+    def holds(self, record: OutcomeRecord) -> bool:
         """Times of records are in one form, so their order is that of the texts."""
-        return _text(self.since) <= str(record["time"]) < _text(self.until)
+        return _text(self.since) <= str(record.time) < _text(self.until)
 
 
 @lru_cache(maxsize=16)
@@ -124,12 +124,11 @@ def of_journal(paths: Iterable[Path], span: Span, tally: Tally, read: Callable[[
     """All outcomes of these files in the span; `read` is told how many octets were."""
     for line in (line for path in paths for line in _lines(path, read)):
         try:
-            record = journal.decoded(line)
-            is_within = span.holds(record)
-        except (ValueError, KeyError):
+            record = decoded(line)
+        except UndecodableError:
             tally.unreadable += 1
             continue
-        if is_within:
+        if span.holds(record):
             tally.add(record)
 
 
@@ -147,5 +146,8 @@ def _lines(path: Path, read: Callable[[int], None]) -> Iterator[bytes]:
 
 def of_store(connection: Connection, span: Span, tally: Tally, read: Callable[[int], None]) -> None:
     for record in outcome_reader.between(connection, span.since, span.until):
-        tally.add(record)
+        if record is None:
+            tally.unreadable += 1
+        else:
+            tally.add(record)
         read(1)

@@ -1,14 +1,12 @@
 """What the sender can do, so that his mail passes: from what did not count, to the one step that would make it."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from dmarcmilter.explain import record_facts
 from dmarcmilter.explain.catalogue import Catalogue, Sentence
+from dmarcmilter.outcome import OutcomeRecord, RecordedSignature
 from dmarcmilter.reasons import Code
-from dmarcmilter.reasons.recorded import reason_in, spf_reason
-
-Record = dict[str, Any]
+from dmarcmilter.reasons.recorded import reason_of, spf_reason
 
 CHANGED = frozenset(
     {
@@ -35,8 +33,8 @@ KEY_FAULTS = frozenset(
 """Reasons that the signing domain fixes in its DNS."""
 
 
-def sentences(record: Record, texts: Catalogue) -> Iterator[Sentence]:
-    result = record["dmarc"]["result"]
+def sentences(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
+    result = record.dmarc.result
     if result == "fail":
         yield from _of_failure(record, texts)
     elif result == "permerror":
@@ -47,26 +45,26 @@ def sentences(record: Record, texts: Catalogue) -> Iterator[Sentence]:
         yield from _of_record(record, texts)
 
 
-def _of_failure(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+def _of_failure(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
     if record_facts.is_touched(record):
-        yield texts.say("sender.forged", author=record["author_domain"])
+        yield texts.say("sender.forged", author=record.author_domain)
     yield from _signatures(record, texts)
     yield from _spf(record, texts)
-    if record["arc"]["result"] == "fail":
-        yield texts.say("sender.arc", reason=texts.reason(reason_in(record["arc"])))
+    if record.arc.result == "fail":
+        yield texts.say("sender.arc", reason=texts.reason(reason_of(record.arc)))
     else:
         yield from _forwarders(record, texts)
 
 
-def _signatures(record: Record, texts: Catalogue) -> Iterator[Sentence]:
-    own = [found for found in record["dkim"] if record_facts.is_own(record, found["domain"])]
+def _signatures(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
+    own = [found for found in record.dkim if record_facts.is_own(record, found.domain)]
     for found in own:
-        if found["result"] != "pass":
+        if found.result != "pass":
             yield _signature_fix(found, texts)
-    if own and not any(found["result"] == "pass" for found in own):
+    if own and not any(found.result == "pass" for found in own):
         return
-    strict = (record["policy"] or {}).get("adkim") == "s"
-    author = record["author_domain"]
+    strict = record.policy is not None and record.policy.adkim == "s"
+    author = record.author_domain
     signers = [found.domain for found in record_facts.unaligned(record) if found.mechanism == "dkim"]
     yield texts.say("sender.sign_strict" if strict else "sender.sign", author=author)
     if record_facts.may_be_forwarded(record):
@@ -78,11 +76,11 @@ def _signatures(record: Record, texts: Catalogue) -> Iterator[Sentence]:
     )
 
 
-def _signature_fix(signature: Record, texts: Catalogue) -> Sentence:
+def _signature_fix(signature: RecordedSignature, texts: Catalogue) -> Sentence:
     """What to do about a signature of the sender's own that does not verify."""
-    reason = reason_in(signature)
+    reason = reason_of(signature)
     code = reason.code if reason else None
-    shown, domain, selector = texts.reason(reason) or signature["result"], signature["domain"], signature["selector"]
+    shown, domain, selector = texts.reason(reason) or signature.result, signature.domain, signature.selector
     if code in CHANGED:
         return texts.say("sender.changed", domain=domain)
     if code in KEY_FAULTS and selector:
@@ -92,27 +90,27 @@ def _signature_fix(signature: Record, texts: Catalogue) -> Sentence:
     return texts.say("sender.signature", domain=domain, reason=shown)
 
 
-def _spf(record: Record, texts: Catalogue) -> Iterator[Sentence]:
-    spf, term = record["spf"], record_facts.client_term(record)
-    domain = spf["domain"]
-    strange = spf["result"] == "pass" and spf["scope"] == "mfrom" and not record_facts.is_own(record, domain)
+def _spf(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
+    spf, term = record.spf, record_facts.client_term(record)
+    domain = spf.domain
+    strange = spf.result == "pass" and spf.scope == "mfrom" and not record_facts.is_own(record, domain)
     if strange and not record_facts.may_be_forwarded(record):
-        yield texts.say("sender.spf_align", domain=domain, author=record["author_domain"])
+        yield texts.say("sender.spf_align", domain=domain, author=record.author_domain)
     if not record_facts.is_own(record, domain):
         return
-    if spf["result"] in {"fail", "softfail", "neutral"} and term:
-        yield texts.say("sender.spf_add", client=record["client_ip"], domain=domain, term=term)
-    elif spf["result"] == "none" and term and not spf["reason"]:
+    if spf.result in {"fail", "softfail", "neutral"} and term:
+        yield texts.say("sender.spf_add", client=record.client_ip, domain=domain, term=term)
+    elif spf.result == "none" and term and not spf.reason:
         yield texts.say("sender.spf_publish", domain=domain, term=term)
-    elif spf["result"] == "permerror":
+    elif spf.result == "permerror":
         yield texts.say("sender.spf_record", domain=domain, reason=texts.reason(spf_reason(spf)))
-    elif spf["result"] == "temperror":
+    elif spf.result == "temperror":
         yield texts.say("sender.dns", domain=domain, name=domain)
 
 
-def _forwarders(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+def _forwarders(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
     """Strangers who authenticate as themselves may be on the way from the author to us."""
-    if record["arc"]["result"] == "pass":
+    if record.arc.result == "pass":
         return
     names = dict.fromkeys(
         found.domain for found in record_facts.unaligned(record) if not record_facts.is_own(record, found.domain)
@@ -121,16 +119,16 @@ def _forwarders(record: Record, texts: Catalogue) -> Iterator[Sentence]:
         yield texts.say("sender.forwarder", domain=texts.word("word.listed").join(names))
 
 
-def _of_silence(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+def _of_silence(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
     name = record_facts.unanswered(record)
     if name:
-        yield texts.say("sender.dns", domain=record["author_domain"], name=name)
+        yield texts.say("sender.dns", domain=record.author_domain, name=name)
 
 
-def _of_record(record: Record, texts: Catalogue) -> Iterator[Sentence]:
+def _of_record(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
     """Something is published, and none of it counts."""
-    policy = record["policy"]
-    if policy is not None and not policy["usable"]:
-        yield texts.say("sender.record", domain=policy["domain"], author=record["author_domain"])
-    for name in record.get("faulty_records") or ():
-        yield texts.say("sender.record", domain=name, author=record["author_domain"])
+    policy = record.policy
+    if policy is not None and not policy.usable:
+        yield texts.say("sender.record", domain=policy.domain, author=record.author_domain)
+    for name in record.faulty_records or ():
+        yield texts.say("sender.record", domain=name, author=record.author_domain)

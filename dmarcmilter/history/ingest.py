@@ -14,9 +14,10 @@ from pathlib import Path
 from dmarcmilter.history import conversion_progress as progress_file
 from dmarcmilter.history import journal_files, migrations, outcome_rows, retention
 from dmarcmilter.history.journal_files import Piece
-from dmarcmilter.history.outcome_rows import Line, UnreadableError
+from dmarcmilter.history.outcome_rows import Line
 from dmarcmilter.history.store import Store, StoreError, UnacceptableError
 from dmarcmilter.history.table_writer import Advance, Writer
+from dmarcmilter.outcome import UndecodableError
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ class Ingest:
         for raw in piece.lines:
             try:
                 lines.append(outcome_rows.parse(raw))
-            except UnreadableError as error:
+            except UndecodableError as error:
                 log.warning("history: %s: line not read: %s: %r", path, error, raw[:MAX_SHOWN])
         return lines
 
@@ -169,7 +170,7 @@ class Ingest:
         for line in lines:
             refusal = writer.refusal(line)
             if refusal:
-                log.error("history: %s: outcome of %s refused: %s", path, line.record.get("queue_id"), refusal)
+                log.error("history: %s: outcome of %s refused: %s", path, line.record.queue_id, refusal)
             else:
                 kept.append(line)
         if len(kept) == len(lines):

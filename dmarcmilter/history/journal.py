@@ -11,34 +11,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import msgspec
+from dmarcmilter.outcome import OutcomeRecord, encoded
 
 log = logging.getLogger(__name__)
-
-_ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder()
 
 RETRY_SECONDS = 1.0
 """After a failure, so that a broken disk is not tried again, nor a full one given a new empty file, by each message."""
 FILE_MODE = 0o640
-
-
-def encoded(record: dict[str, Any]) -> bytes:
-    """One line of the journal."""
-    return _ENCODER.encode(record) + b"\n"
-
-
-def decoded(line: bytes) -> dict[str, Any]:
-    """One line of the journal, quickly; ValueError for what is no JSON object."""
-    try:
-        found = _DECODER.decode(line)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ValueError(str(error)) from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{type(found).__name__}, not an object")  # noqa: TRY004  bad data, not a bad call
-    return found
 
 
 class Journal:
@@ -55,9 +35,9 @@ class Journal:
         self.failures = 0
         """Outcomes that could not be written."""
 
-    def append(self, record: dict[str, Any]) -> bool:
+    def append(self, record: OutcomeRecord) -> bool:
         """Write one outcome; False when it could not be written (it then stands in the log)."""
-        line = encoded(record)
+        line = encoded(record) + b"\n"
         with self._lock:
             problem = self._write(line)
             if problem:

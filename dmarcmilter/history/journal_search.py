@@ -1,7 +1,7 @@
-"""Finds outcomes in the journal, newest first, without reading more JSON than it must.
+"""Search for outcomes in the journal by id, newest first.
 
-A day of a large site is gigabytes: files are read backwards in blocks, and only lines that hold the bytes of the id
-are parsed. The store answers faster, for what it has.
+A day of a large site is gigabytes, so files are read backwards in blocks, and only lines that hold the bytes of the id
+are decoded. The database answers faster, for what it has.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,47 +10,81 @@ from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 
+import msgspec
+from msgspec import UNSET, UnsetType
+
 from dmarcmilter.history import journal_files, outcome_rows
-from dmarcmilter.history.outcome_rows import Record, UnreadableError
+from dmarcmilter.outcome import VERSION, OutcomeRecord, UndecodableError
 
 BLOCK = 4 * 1024 * 1024
-"""Octets read at once."""
+"""Bytes read at once."""
 MAX_LINE = BLOCK
-"""What is longer is no outcome; memory is bounded by a block and a line."""
+"""Longest line in bytes that can be an outcome; a longer one is passed over, so memory is bounded."""
 MAX_MATCHES = 100
-"""Of one search: enough to see that an id is not what one took it for."""
+"""Outcomes found in one search, enough to see that an id was used again; older ones are left out."""
+
+
+class RecordedIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys of an outcome record that tell which message it is about."""
+
+    v: int
+    time: str
+    queue_id: str | None
+    message_id_hash: str | UnsetType | None = UNSET
+    client_ip: str | None
+    helo: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """One key of the outcome object and the value to look for."""
+class UnreadableRecord:
+    """A line about a known message that is otherwise no outcome record: somebody changed it."""
 
-    key: str
-    value: str
-    since: datetime | None = None
-
-    @property
-    def needle(self) -> bytes:
-        """In JSON, as it stands in a line: our ids hold nothing that JSON would write in another way."""
-        return f'"{self.value}"'.encode()
-
-    def is_met_by(self, record: Record) -> bool:
-        if record.get(self.key) != self.value:
-            return False
-        return self.since is None or datetime.fromisoformat(record["time"]) >= self.since
+    identity: RecordedIdentity
+    problem: str
+    """Why it cannot be decoded."""
+    line: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    record: Record
+    """An outcome that was searched for."""
+
+    record: OutcomeRecord | UnreadableRecord
     place: str
     """Where it was found: the journal file's name, or "database"."""
+
+    @property
+    def identity(self) -> OutcomeRecord | RecordedIdentity:
+        """What tells which message it is about."""
+        return self.record if isinstance(self.record, OutcomeRecord) else self.record.identity
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The id to search for."""
+
+    key: str
+    """queue_id or message_id_hash."""
+    value: str
+    since: datetime | None = None
+    """Older outcomes are left out; None: no limit."""
+
+    @property
+    def needle(self) -> bytes:
+        """The id as it stands in a line of JSON. It holds no character that JSON may write in another way."""
+        return f'"{self.value}"'.encode()
+
+    def is_met_by(self, identity: OutcomeRecord | RecordedIdentity) -> bool:
+        """Whether a record with a valid time is one of those searched for."""
+        if getattr(identity, self.key) != self.value:
+            return False
+        return self.since is None or datetime.fromisoformat(identity.time) >= self.since
 
 
 def days(directory: Path, since: datetime | None = None) -> list[list[Path]]:
     """The journal's files of each day, newest day first; with `since`, without those that hold only older lines."""
-    found = reversed(journal_files.listed(directory))
-    groups = [list(group) for _, group in groupby(found, key=lambda path: path.name[:8])]
+    newest_first = reversed(journal_files.listed(directory))
+    groups = [list(group) for _, group in groupby(newest_first, key=lambda path: path.name[:8])]
     if since is None:
         return groups
     first = f"{since:%Y%m%d}"
@@ -60,25 +94,43 @@ def days(directory: Path, since: datetime | None = None) -> list[list[Path]]:
 
 def in_files(paths: Sequence[Path], wanted: Wanted) -> list[Match]:
     """The outcomes in these files, newest first, at most MAX_MATCHES. OSError for a file that cannot be read."""
-    found: list[Match] = []
+    matches: list[Match] = []
     for path in paths:
-        found += [Match(record, path.name) for record in _in_file(path, wanted)]
-    found.sort(key=lambda match: str(match.record["time"]), reverse=True)
-    return found[:MAX_MATCHES]
+        matches += _in_file(path, wanted)
+    matches.sort(key=lambda match: match.identity.time, reverse=True)
+    return matches[:MAX_MATCHES]
 
 
-def _in_file(path: Path, wanted: Wanted) -> Iterator[Record]:
+def _in_file(path: Path, wanted: Wanted) -> Iterator[Match]:
     number = 0
     for line in backwards(path, wanted.needle):
-        try:
-            record = outcome_rows.parse(line).record
-        except UnreadableError:
+        record = _read(line)
+        if record is None:
             continue
-        if wanted.is_met_by(record):
-            yield record
+        match = Match(record, path.name)
+        if wanted.is_met_by(match.identity):
+            yield match
             number += 1
         if number == MAX_MATCHES:
             return
+
+
+def _read(line: bytes) -> OutcomeRecord | UnreadableRecord | None:
+    """None: the line is not about a message."""
+    try:
+        return outcome_rows.parse(line).record
+    except UndecodableError as error:
+        identity = _identity(line)
+        return None if identity is None else UnreadableRecord(identity, str(error), line)
+
+
+def _identity(line: bytes) -> RecordedIdentity | None:
+    try:
+        identity = msgspec.json.decode(line, type=RecordedIdentity)
+        zone = datetime.fromisoformat(identity.time).tzinfo
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return identity if identity.v == VERSION and zone is not None else None
 
 
 def backwards(path: Path, needle: bytes) -> Iterator[bytes]:

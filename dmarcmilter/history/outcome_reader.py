@@ -1,18 +1,22 @@
-"""Outcome objects out of the store again, as the journal had them."""
+"""Outcome records read from the database, as the journal had them."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from dmarcmilter.history.outcome_rows import Record, Row, Stored, number_of, rebuilt
+from dmarcmilter.history.outcome_rows import Row, Stored, number_of, rebuilt
 from dmarcmilter.history.store import Connection, rows, stream
+from dmarcmilter.outcome import OutcomeRecord, UndecodableError
+
+log = logging.getLogger(__name__)
 
 MAX_FOUND = 100
-"""Outcomes of one queue id: MTAs use short ones again."""
+"""Newest outcomes that are read for one id. MTAs use short queue ids again; older ones are left out."""
 KEPT = 20_000
-"""Verdicts and clients kept in memory while outcomes are streamed."""
+"""Verdicts, and clients, kept in memory while outcomes are streamed. Others are read again."""
 
 QUEUE_ID_SQL = "SELECT * FROM outcomes WHERE queue_id = :queue_id ORDER BY time DESC LIMIT :most"
 HASH_SQL = "SELECT * FROM outcomes WHERE message_id_hash = :number ORDER BY time DESC LIMIT :most"
@@ -25,23 +29,24 @@ SIGNATURES_SQL = "SELECT * FROM signatures WHERE verdict_id = :id ORDER BY posit
 OVERRIDES_SQL = "SELECT * FROM overrides WHERE verdict_id = :id ORDER BY position"
 
 
-def of_queue_id(connection: Connection, queue_id: str) -> Iterator[Record]:
-    """The outcomes of one message's queue id, newest first."""
-    for outcome in _dicts(connection, QUEUE_ID_SQL, queue_id=queue_id, most=MAX_FOUND):
-        yield _record(connection, outcome)
+def of_queue_id(connection: Connection, queue_id: str) -> Iterator[OutcomeRecord]:
+    """The outcomes of a queue id, newest first. Rows that hold no outcome record are left out."""
+    return _records(connection, _dicts(connection, QUEUE_ID_SQL, queue_id=queue_id, most=MAX_FOUND))
 
 
-def of_message_id(connection: Connection, digits: str) -> Iterator[Record]:
-    """The outcomes of messages whose Message-ID has that keyed hash, newest first."""
-    for outcome in _dicts(connection, HASH_SQL, number=number_of(digits), most=MAX_FOUND):
-        yield _record(connection, outcome)
+def of_message_id(connection: Connection, digits: str) -> Iterator[OutcomeRecord]:
+    """The outcomes of messages whose Message-ID has this keyed hash, newest first."""
+    return _records(connection, _dicts(connection, HASH_SQL, number=number_of(digits), most=MAX_FOUND))
 
 
-def between(connection: Connection, since: datetime, until: datetime) -> Iterator[Record]:
-    """All outcomes of a span in their order; verdicts and clients that come again are not asked for again."""
+def between(connection: Connection, since: datetime, until: datetime) -> Iterator[OutcomeRecord | None]:
+    """All outcomes of a period in their order; None for rows that hold no outcome record.
+
+    Verdicts and clients that were read lately are not read again.
+    """
 
     @lru_cache(maxsize=KEPT)
-    def judged(verdict_id: int) -> _Verdict:
+    def verdict(verdict_id: int) -> _Verdict:
         return _verdict(connection, verdict_id)
 
     @lru_cache(maxsize=KEPT)
@@ -50,23 +55,26 @@ def between(connection: Connection, since: datetime, until: datetime) -> Iterato
 
     for row in stream(connection, BETWEEN_SQL, since=_milliseconds(since), until=_milliseconds(until)):
         outcome = row._asdict()
-        yield _joined(outcome, judged(outcome["verdict_id"]), client(outcome["client_id"]))
+        yield _joined(outcome, verdict(outcome["verdict_id"]), client(outcome["client_id"]))
 
 
 def first_between(connection: Connection, since: datetime, until: datetime) -> tuple[datetime | None, int]:
-    """The time of the first outcome of a span, and how many there are."""
-    found = rows(connection, SPAN_SQL, since=_milliseconds(since), until=_milliseconds(until))[0]
-    first = None if found.first is None else datetime.fromtimestamp(int(found.first) / 1000, UTC)
-    return first, int(found.outcomes)
+    """The time of the first outcome of a period, and how many there are."""
+    span = rows(connection, SPAN_SQL, since=_milliseconds(since), until=_milliseconds(until))[0]
+    first = None if span.first is None else datetime.fromtimestamp(int(span.first) / 1000, UTC)
+    return first, int(span.outcomes)
 
 
 def _milliseconds(when: datetime) -> int:
     return int(when.timestamp() * 1000)
 
 
-def _record(connection: Connection, outcome: Row) -> Record:
-    client = _dicts(connection, CLIENT_SQL, id=outcome["client_id"])[0]
-    return _joined(outcome, _verdict(connection, outcome["verdict_id"]), client)
+def _records(connection: Connection, outcomes: list[Row]) -> Iterator[OutcomeRecord]:
+    for outcome in outcomes:
+        client = _dicts(connection, CLIENT_SQL, id=outcome["client_id"])[0]
+        record = _joined(outcome, _verdict(connection, outcome["verdict_id"]), client)
+        if record is not None:
+            yield record
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +96,21 @@ def _verdict(connection: Connection, verdict_id: int) -> _Verdict:
     )
 
 
-def _joined(outcome: Row, verdict: _Verdict, client: Row) -> Record:
-    return rebuilt(
-        Stored(
-            outcome=outcome,
-            verdict=verdict.row,
-            policy=verdict.policy,
-            client=client,
-            signatures=verdict.signatures,
-            overrides=verdict.overrides,
+def _joined(outcome: Row, verdict: _Verdict, client: Row) -> OutcomeRecord | None:
+    try:
+        return rebuilt(
+            Stored(
+                outcome=outcome,
+                verdict=verdict.row,
+                policy=verdict.policy,
+                client=client,
+                signatures=verdict.signatures,
+                overrides=verdict.overrides,
+            )
         )
-    )
+    except UndecodableError as error:
+        log.warning("history: outcome %s of the database not read: %s", outcome["id"], error)
+        return None
 
 
 def _dicts(connection: Connection, sql: str, **values: Any) -> list[Row]:

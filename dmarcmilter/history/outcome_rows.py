@@ -1,36 +1,51 @@
-"""An outcome object of the journal as rows of the store, and back. Pure.
+"""An outcome record as rows of the database, and back. No I/O.
 
-One table of paths drives both ways; what has no column of its own is kept in `verdicts.detail`, so nothing is lost
-and a key that a later version adds needs no change here.
+One table of paths drives both ways. What has no column of its own is kept as JSON in the column `detail`, so a key that
+is added to the record needs no change here.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
-KNOWN_VERSION = 1
-DIGEST_OCTETS = 16
-HASH_OCTETS = 8
-"""Of message_id_hash."""
+import msgspec
+from msgspec import UNSET
 
-Record = dict[str, Any]
+from dmarcmilter import outcome as outcomes
+from dmarcmilter.outcome import OutcomeRecord, RecordedDns, RecordedDraws, RecordedLists, UndecodableError
+
+DIGEST_BYTES = 16
+HASH_BYTES = 8
+"""Bytes of message_id_hash."""
+
 Row = dict[str, Any]
+"""Values of the columns of one row."""
+Detail = dict[str, Any]
+"""The JSON object in a column `detail`: what has no column of its own."""
 
-CIRCUMSTANCES: Mapping[str, Any] = {
+CIRCUMSTANCES: Mapping[str, object] = {
     "deferred_for": None,
-    "draws": {"pct": None, "rollout": None},
+    "draws": RecordedDraws(),
     "client_names": None,
-    "lists": {"ids": [], "traces": []},
+    "lists": RecordedLists(),
 }
-"""Keys that may differ from message to message though little else does, and what most messages have there."""
-OF_THE_MESSAGE = (
-    *("time", "queue_id", "client_ip", "helo", "size", "dns", "milliseconds", "message_id_hash"),
-    *CIRCUMSTANCES,
-)
-"""Keys that differ from message to message. All others are of the verdict."""
+"""Fields that may differ from message to message though little else does, and the values of most messages."""
+USUAL_CIRCUMSTANCES: Detail = msgspec.to_builtins(CIRCUMSTANCES)
+MESSAGE_FIELDS: Mapping[str, object] = {
+    "time": "",
+    "queue_id": None,
+    "client_ip": None,
+    "helo": None,
+    "size": 0,
+    "dns": RecordedDns(queries=0, cache_hits=0, milliseconds=0.0),
+    "milliseconds": 0.0,
+    "message_id_hash": UNSET,
+    **dict.fromkeys(CIRCUMSTANCES, UNSET),
+}
+"""Fields that differ from message to message, with neutral values. All others belong to the verdict."""
 
 VERDICT_PATHS: Mapping[str, tuple[str, ...]] = {
     "author_domain": ("author_domain",),
@@ -51,137 +66,122 @@ VERDICT_PATHS: Mapping[str, tuple[str, ...]] = {
     "action": ("action",),
     "would": ("would",),
 }
-POLICY_KEYS = ("domain", "record", "discovery", "usable", "p", "sp", "np", "adkim", "aspf", "pct", "t", "psd", "fo")
-POLICY_LISTS = ("rua", "ruf")
-SIGNATURE_KEYS = ("result", "domain", "selector", "algorithm", "testing", "reason")
-OVERRIDE_KEYS = ("type", "rfc7489", "comment", "entry")
-PARTS = {"dkim": SIGNATURE_KEYS, "overrides": OVERRIDE_KEYS}
-"""Lists of the outcome object that have tables of their own, and the keys that have columns there."""
+"""The columns of `verdicts`, and where their values are in a record."""
+POLICY_COLUMNS = ("domain", "record", "discovery", "usable", "p", "sp", "np", "adkim", "aspf", "pct", "t", "psd", "fo")
+POLICY_LIST_COLUMNS = ("rua", "ruf")
+"""Columns that hold a JSON list."""
+SIGNATURE_COLUMNS = ("result", "domain", "selector", "algorithm", "testing", "reason")
+OVERRIDE_COLUMNS = ("type", "rfc7489", "comment", "entry")
+FLAG_COLUMNS = frozenset({"usable", "testing", "sampled_out"})
+"""Columns that hold a truth value; SQLite gives a number."""
+PART_COLUMNS = {"dkim": SIGNATURE_COLUMNS, "overrides": OVERRIDE_COLUMNS}
+"""Lists of the record that have tables of their own, and the columns there."""
 
-FLAG_COLUMNS = frozenset({"usable", "testing", "sampled_out", "spf_aligned", "dkim_aligned"})
-NUMBER_COLUMNS = frozenset(
-    {"pct", "day", "time", "size", "dns_queries", "dns_cache_hits", "dns_microseconds", "microseconds"}
-    | {"message_id_hash"}
-)
-FLAGS, NUMBERS, TEXTS = {bool}, {int, type(None)}, {str, type(None)}
-
-_compact = json.JSONEncoder(separators=(",", ":")).encode
+_compact = msgspec.json.Encoder().encode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
-class UnreadableError(ValueError):
-    """A line that is no outcome object, or of a version that we do not know."""
-
-
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One outcome, its columns worked out as far as each message needs them."""
+    """One outcome, its columns computed as far as every message needs them."""
 
-    record: Record
+    record: OutcomeRecord
     outcome: Row
-    """Of `outcomes`, without the two references."""
+    """The row of `outcomes`, without its two references."""
     verdict_digest: bytes
     client_digest: bytes
 
 
 def parse(line: bytes) -> Line:
-    """One line of the journal."""
+    """One line of the journal. UndecodableError for what is no outcome record."""
+    # PostgreSQL stores every character but this one.
+    record = outcomes.decoded(line.replace(rb"\u0000", rb"\ufffd"))
     try:
-        # PostgreSQL stores every character but this one.
-        record = json.loads(line.replace(rb"\u0000", rb"\ufffd"))
-        version = record["v"]
-        line_read = _line(record) if version == KNOWN_VERSION else None
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise UnreadableError(f"{type(error).__name__}: {error}") from error
-    if line_read is None:
-        raise UnreadableError(f"version {version} of the outcome object")
-    return line_read
+        return _line(record)
+    except (ValueError, OverflowError) as error:
+        raise UndecodableError(f"{type(error).__name__}: {error}") from error
 
 
-def _line(record: Record) -> Line:
-    received = datetime.fromisoformat(record["time"]).astimezone(UTC)
-    dns = record["dns"]
+def _line(record: OutcomeRecord) -> Line:
+    received = datetime.fromisoformat(record.time)
+    if received.tzinfo is None:
+        raise ValueError("a time without its zone")
+    received = received.astimezone(UTC)
     outcome = {
         "day": received.year * 10_000 + received.month * 100 + received.day,
         "time": (received - _EPOCH) // _MILLISECOND,
-        "queue_id": record["queue_id"],
-        "size": record["size"],
-        "dns_queries": dns["queries"],
-        "dns_cache_hits": dns["cache_hits"],
-        "dns_microseconds": round(dns["milliseconds"] * 1000),
-        "microseconds": round(record["milliseconds"] * 1000),
-        "message_id_hash": number_of(record.get("message_id_hash")),
+        "queue_id": record.queue_id,
+        "size": record.size,
+        "dns_queries": record.dns.queries,
+        "dns_cache_hits": record.dns.cache_hits,
+        "dns_microseconds": round(record.dns.milliseconds * 1000),
+        "microseconds": round(record.milliseconds * 1000),
+        "message_id_hash": number_of(None if record.message_id_hash is UNSET else record.message_id_hash),
         "detail": _circumstances(record),
     }
-    shared = {name: value for name, value in record.items() if name not in OF_THE_MESSAGE}
-    return Line(record, _checked(outcome), _digest(shared), _digest([record["client_ip"], record["helo"]]))
+    shared = msgspec.structs.replace(record, **MESSAGE_FIELDS)
+    return Line(record, outcome, _digest(shared), _digest((record.client_ip, record.helo)))
 
 
 def number_of(digits: str | None) -> int | None:
     """A hash of 16 hexadecimal digits as the databases' signed number of 64 bits. ValueError for anything else."""
     if digits is None:
         return None
-    octets = bytes.fromhex(digits)
-    if len(octets) != HASH_OCTETS:
-        raise ValueError(f"{len(octets)} octets of hash")
-    return int.from_bytes(octets, "big", signed=True)
+    value = bytes.fromhex(digits)
+    if len(value) != HASH_BYTES:
+        raise ValueError(f"a hash of {len(value)} bytes")
+    return int.from_bytes(value, "big", signed=True)
 
 
 def digits_of(number: int | None) -> str | None:
-    return None if number is None else number.to_bytes(HASH_OCTETS, "big", signed=True).hex()
+    """The hexadecimal digits of such a number."""
+    return None if number is None else number.to_bytes(HASH_BYTES, "big", signed=True).hex()
 
 
-def _circumstances(record: Record) -> str | None:
-    """What is not as with most messages; None: written by a version that had none of these keys."""
-    if not any(name in record for name in CIRCUMSTANCES):
+def _circumstances(record: OutcomeRecord) -> str | None:
+    """JSON of what is not as with most messages; None: written by a version that had none of these fields."""
+    recorded = {name: value for name in CIRCUMSTANCES if (value := getattr(record, name)) is not UNSET}
+    if not recorded:
         return None
-    return _compact({name: record[name] for name, usual in CIRCUMSTANCES.items() if record.get(name, usual) != usual})
+    return _compact({name: value for name, value in recorded.items() if value != CIRCUMSTANCES[name]}).decode()
 
 
 def _digest(value: object) -> bytes:
-    return blake2b(_compact(value).encode(), digest_size=DIGEST_OCTETS).digest()
+    return blake2b(_compact(value), digest_size=DIGEST_BYTES).digest()
 
 
-def client(record: Record) -> Row:
-    return _checked({"ip": record["client_ip"], "helo": record["helo"]})
+def client(record: OutcomeRecord) -> Row:
+    """The row of `clients`, without its digest."""
+    return {"ip": record.client_ip, "helo": record.helo}
 
 
-def policy(record: Record) -> tuple[bytes, Row] | None:
-    """Digest and columns; None when no policy record was found."""
-    found = record["policy"]
-    if found is None:
+def policy(record: OutcomeRecord) -> tuple[bytes, Row] | None:
+    """Digest and row of `policies`; None when no policy record applies."""
+    if record.policy is None:
         return None
-    row = {name: found[name] for name in POLICY_KEYS} | {name: json.dumps(found[name]) for name in POLICY_LISTS}
-    return _digest(row), _checked(row)
+    row = _columns(record.policy, POLICY_COLUMNS)
+    row |= {name: json.dumps(getattr(record.policy, name)) for name in POLICY_LIST_COLUMNS}
+    return _digest(row), row
 
 
-def verdict(record: Record) -> Row:
-    """The columns of `verdicts` but its references."""
-    rest = {name: value for name, value in record.items() if name not in OF_THE_MESSAGE}
-    for name, known in PARTS.items():
-        further = [_without(part, known) for part in rest.pop(name)]
+def verdict(record: OutcomeRecord) -> Row:
+    """The row of `verdicts`, without its references."""
+    detail = _without(outcomes.as_values(record), MESSAGE_FIELDS)
+    for name, columns in PART_COLUMNS.items():
+        further = [_without(part, columns) for part in detail.pop(name)]
         if any(further):
-            rest[name] = further
-    if rest["policy"] is not None:
-        rest["policy"] = _without(rest["policy"], (*POLICY_KEYS, *POLICY_LISTS))
-    mechanisms = {found["mechanism"] for found in record["dmarc"]["aligned"]}
+            detail[name] = further
+    if record.policy is not None:
+        detail["policy"] = _without(detail["policy"], (*POLICY_COLUMNS, *POLICY_LIST_COLUMNS))
+    mechanisms = {identifier.mechanism for identifier in record.dmarc.aligned}
     row: Row = {"spf_aligned": "spf" in mechanisms, "dkim_aligned": "dkim" in mechanisms}
     for column, path in VERDICT_PATHS.items():
-        row[column], rest = _taken(rest, path)
-    return _checked(row | {"detail": _compact(rest)})
+        row[column], detail = _taken(detail, path)
+    return row | {"detail": _compact(detail).decode()}
 
 
-def _checked(row: Row) -> Row:
-    """Every value has its column's type: a database that refuses a statement does not say which line is wrong."""
-    for name, value in row.items():
-        kinds = FLAGS if name in FLAG_COLUMNS else NUMBERS if name in NUMBER_COLUMNS else TEXTS
-        if type(value) not in kinds:
-            raise UnreadableError(f"{name}: {type(value).__name__}")
-    return row
-
-
-def _taken(values: Record, path: tuple[str, ...]) -> tuple[Any, Record]:
+def _taken(values: Detail, path: tuple[str, ...]) -> tuple[Any, Detail]:
     """The value at a path of one or two keys, and what is left without it. Nothing is changed in place."""
     first, *deeper = path
     if not deeper:
@@ -192,21 +192,28 @@ def _taken(values: Record, path: tuple[str, ...]) -> tuple[Any, Record]:
     return inside.get(deeper[0]), values | {first: _without(inside, (deeper[0],))}
 
 
-def _without(values: Record, names: tuple[str, ...]) -> Record:
+def _without(values: Detail, names: Iterable[str]) -> Detail:
     return {name: value for name, value in values.items() if name not in names}
 
 
-def signatures(record: Record) -> list[Row]:
-    return _parts(record["dkim"], SIGNATURE_KEYS)
+def signatures(record: OutcomeRecord) -> list[Row]:
+    """The rows of `signatures`, without their verdict."""
+    return _parts(record.dkim, SIGNATURE_COLUMNS)
 
 
-def overrides(record: Record) -> list[Row]:
-    # A version before the [[override]] entries did not write `entry`.
-    return _parts([{"entry": None} | found for found in record["overrides"]], OVERRIDE_KEYS)
+def overrides(record: OutcomeRecord) -> list[Row]:
+    """The rows of `overrides`, without their verdict."""
+    return _parts(record.overrides, OVERRIDE_COLUMNS)
 
 
-def _parts(found: list[Record], names: tuple[str, ...]) -> list[Row]:
-    return [_checked({name: part[name] for name in names}) | {"position": n} for n, part in enumerate(found)]
+def _parts(parts: Iterable[msgspec.Struct], columns: Iterable[str]) -> list[Row]:
+    return [_columns(part, columns) | {"position": number} for number, part in enumerate(parts)]
+
+
+def _columns(part: msgspec.Struct, columns: Iterable[str]) -> Row:
+    """A column is NULL where an older version did not record the field."""
+    values = {name: getattr(part, name) for name in columns}
+    return {name: None if value is UNSET else value for name, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +228,18 @@ class Stored:
     overrides: list[Row]
 
 
-def rebuilt(stored: Stored) -> Record:
-    """The outcome object again, as the journal had it."""
+def rebuilt(stored: Stored) -> OutcomeRecord:
+    """The outcome record again, as the journal had it. UndecodableError for rows that hold none."""
+    try:
+        return outcomes.from_values(_values(stored))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise UndecodableError(f"{type(error).__name__}: {error}") from error
+
+
+def _values(stored: Stored) -> Detail:
     outcome = stored.outcome
-    record: Record = json.loads(stored.verdict["detail"])
-    record |= {
+    values: Detail = json.loads(stored.verdict["detail"])
+    values |= {
         "time": (_EPOCH + outcome["time"] * _MILLISECOND).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "queue_id": outcome["queue_id"],
         "client_ip": stored.client["ip"],
@@ -238,19 +252,25 @@ def rebuilt(stored: Stored) -> Record:
         },
         "milliseconds": outcome["microseconds"] / 1000,
     }
-    for name, found in (("dkim", stored.signatures), ("overrides", stored.overrides)):
-        further = record.get(name) or [{}] * len(found)
-        record[name] = [{key: row[key] for key in PARTS[name]} | more for row, more in zip(found, further, strict=True)]
+    for name, rows in (("dkim", stored.signatures), ("overrides", stored.overrides)):
+        further = values.get(name) or [{}] * len(rows)
+        columns = PART_COLUMNS[name]
+        values[name] = [_read(row, columns) | more for row, more in zip(rows, further, strict=True)]
     if outcome["detail"] is not None or outcome["message_id_hash"] is not None:
-        record["message_id_hash"] = digits_of(outcome["message_id_hash"])
+        values["message_id_hash"] = digits_of(outcome["message_id_hash"])
     if outcome["detail"] is not None:
-        record |= CIRCUMSTANCES | json.loads(outcome["detail"])
+        values |= USUAL_CIRCUMSTANCES | json.loads(outcome["detail"])
     if stored.policy is not None:
-        record["policy"] |= {name: stored.policy[name] for name in POLICY_KEYS}
-        record["policy"] |= {name: json.loads(stored.policy[name]) for name in POLICY_LISTS}
-    for column, path in VERDICT_PATHS.items():
-        if len(path) == 1:
-            record[path[0]] = stored.verdict[column]
-        elif record.get(path[0]) is not None:
-            record[path[0]][path[1]] = stored.verdict[column]
-    return record
+        values["policy"] |= _read(stored.policy, POLICY_COLUMNS)
+        values["policy"] |= {name: json.loads(stored.policy[name]) for name in POLICY_LIST_COLUMNS}
+    for column, value in _read(stored.verdict, VERDICT_PATHS).items():
+        first, *deeper = VERDICT_PATHS[column]
+        if not deeper:
+            values[first] = value
+        elif values.get(first) is not None:
+            values[first][deeper[0]] = value
+    return values
+
+
+def _read(row: Row, columns: Iterable[str]) -> Detail:
+    return {name: bool(row[name]) if name in FLAG_COLUMNS else row[name] for name in columns}

@@ -11,6 +11,7 @@ from itertools import islice
 from dmarcmilter.history import outcome_rows
 from dmarcmilter.history.outcome_rows import Line, Row
 from dmarcmilter.history.store import Connection, Store, UnacceptableError, execute, execute_many, rows, rows_in
+from dmarcmilter.outcome import OutcomeRecord
 
 MAX_REMEMBERED = 200_000
 """Ids of shared rows kept in memory, for each table. Beyond it the oldest are read from the database again."""
@@ -148,7 +149,7 @@ def _advanced(connection: Connection, advance: Advance, outcomes: int) -> bool:
     return moved == 1
 
 
-def _policy_ids(connection: Connection, records: Iterable[outcome_rows.Record]) -> Ids:
+def _policy_ids(connection: Connection, records: Iterable[OutcomeRecord]) -> Ids:
     wanted = dict(filter(None, map(outcome_rows.policy, records)))
     known, missing = _known(connection, "policies", wanted, {})
     return known | _added(connection, "policies", [wanted[digest] | {"digest": digest} for digest in missing])

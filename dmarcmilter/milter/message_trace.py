@@ -7,12 +7,11 @@ local-part, no recipient, no further header field.
 
 import logging
 import time
-from typing import Any
 
 from dmarcmilter.dns.lookup import Answer, LocalPartName, Status
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Envelope
-from dmarcmilter.outcome import Outcome, shown
+from dmarcmilter.outcome import Outcome, OutcomeRecord, shown
 from dmarcmilter.pipeline import Reading
 from dmarcmilter.response.actions import (
     Applied,
@@ -120,42 +119,40 @@ def _answer(answer: Answer, *, with_records: bool) -> str:
     return f"{text!r}" + (f" and {count - 1} more" if count > 1 else "")
 
 
-def _results(record: dict[str, Any]) -> list[str]:
-    spf, arc = record["spf"], record["arc"]
-    lines = [f"spf: {spf['result']} for {spf['domain']} of {spf['scope']} ({spf['reason']})"]
-    lines += [
-        f"dkim: {one['result']} for {one['domain']}, selector {one['selector']}" + _why(one) for one in record["dkim"]
-    ]
-    sealers = ", ".join(str(one["domain"]) for one in arc["sealers"])
-    lines.append(f"arc: {arc['result']}" + (f", sealers {sealers}" if sealers else "") + _why(arc))
+def _results(record: OutcomeRecord) -> list[str]:
+    spf, arc = record.spf, record.arc
+    lines = [f"spf: {spf.result} for {spf.domain} of {spf.scope} ({spf.reason})"]
+    lines += [f"dkim: {one.result} for {one.domain}, selector {one.selector}" + _why(one.reason) for one in record.dkim]
+    sealers = ", ".join(str(one.domain) for one in arc.sealers)
+    lines.append(f"arc: {arc.result}" + (f", sealers {sealers}" if sealers else "") + _why(arc.reason))
     return lines
 
 
-def _why(result: dict[str, Any]) -> str:
-    return f" ({result['reason']})" if result.get("reason") else ""
+def _why(reason: str) -> str:
+    return f" ({reason})" if reason else ""
 
 
-def _policy(record: dict[str, Any]) -> list[str]:
-    policy, dmarc = record["policy"], record["dmarc"]
+def _policy(record: OutcomeRecord) -> list[str]:
+    policy, dmarc = record.policy, record.dmarc
     lines = ["policy: no record"]
     if policy is not None:
-        lines = [f"policy: by {policy['discovery']} at {policy['domain']}: {policy['record']}"]
-    lines += [f"policy: {note}" for note in (policy or {}).get("notes", ())]
-    lines += [f"alignment: {one['mechanism']} {one['domain']} ({one['mode']})" for one in dmarc["aligned"]]
-    lines.append(f"dmarc: {dmarc['result']}" + _why(dmarc))
-    if dmarc["tag"]:
-        lines.append(f"policy: {dmarc['tag']}={dmarc['published']}, asked for: {dmarc['requested']}")
+        lines = [f"policy: by {policy.discovery} at {policy.domain}: {policy.record}"]
+    lines += [f"policy: {note}" for note in (policy.notes if policy else ())]
+    lines += [f"alignment: {one.mechanism} {one.domain} ({one.mode})" for one in dmarc.aligned]
+    lines.append(f"dmarc: {dmarc.result}" + _why(dmarc.reason))
+    if dmarc.tag:
+        lines.append(f"policy: {dmarc.tag}={dmarc.published}, asked for: {dmarc.requested}")
     return lines
 
 
-def _decision(record: dict[str, Any]) -> list[str]:
+def _decision(record: OutcomeRecord) -> list[str]:
     """Overrides, the decision under full enforcement, and the decision made."""
     lines = []
-    for override in record["overrides"]:
-        entry = f" by [[override]] {override['entry']}" if override["entry"] else ""
-        lines.append(f"decision: {override['type']}{entry}: {override['comment']}")
-    lines.append(f"decision: in full {record['would_disposition']}, the MTA would be told {record['would']}")
-    lines.append(f"decision: {record['disposition']} in mode {record['mode']}, the MTA is told {record['action']}")
+    for override in record.overrides:
+        entry = f" by [[override]] {override.entry}" if override.entry else ""
+        lines.append(f"decision: {override.type}{entry}: {override.comment}")
+    lines.append(f"decision: in full {record.would_disposition}, the MTA would be told {record.would}")
+    lines.append(f"decision: {record.disposition} in mode {record.mode}, the MTA is told {record.action}")
     return lines
 
 

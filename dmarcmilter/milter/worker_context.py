@@ -4,14 +4,13 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from dmarcmilter.dns import MessageLookup, Resolver
 from dmarcmilter.history.journal import Journal
 from dmarcmilter.metrics.worker_metrics import Tally
 from dmarcmilter.milter.message_trace import Trace
 from dmarcmilter.milter.turn_scheduler import Turn, Turns
-from dmarcmilter.outcome import ApplyError, Outcome
+from dmarcmilter.outcome import ApplyError, Outcome, OutcomeRecord
 from dmarcmilter.policy.types import Action
 from dmarcmilter.receiver import Receiver
 from dmarcmilter.reports.failure.capture import Capture
@@ -73,7 +72,7 @@ class WorkerContext:
             log.exception("%s: internal error after the outcome was recorded", outcome.message.envelope.queue_id or "-")
 
     def _after_recording(
-        self, outcome: Outcome, record: dict[str, Any], journal_seconds: float, *, is_written: bool
+        self, outcome: Outcome, record: OutcomeRecord, journal_seconds: float, *, is_written: bool
     ) -> None:
         self.tally.evaluated(outcome, journal_seconds=journal_seconds, written=is_written)
         is_deferred = outcome.decision.action is Action.TEMPFAIL and outcome.apply_error in (None, ApplyError.REPLY)

@@ -4,7 +4,6 @@ The same way as for our journal (history/ingest): what is read and how far goes 
 its first record. Imported again, it goes on where it ended; a file that has grown brings only what is new.
 """
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from dmarcmilter.history.store import UnacceptableError
 from dmarcmilter.history.table_writer import Advance, Writer
 from dmarcmilter.opendmarc import history_file, history_record
 from dmarcmilter.opendmarc.history_file import Piece
+from dmarcmilter.outcome import UndecodableError, encoded
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +91,8 @@ class Import:
     def _lines(self, piece: Piece) -> Iterator[Line]:
         for fields in piece.records:
             try:
-                yield outcome_rows.parse(json.dumps(history_record.outcome(fields)).encode())
-            except (history_record.UnreadableError, outcome_rows.UnreadableError) as error:
+                yield outcome_rows.parse(encoded(history_record.outcome(fields)))
+            except (history_record.UnreadableError, UndecodableError) as error:
                 self._complaints += 1
                 if self._complaints <= MAX_COMPLAINTS:
                     log.warning("%s: %s not read: %s", self._path, history_record.shown(fields), error)

@@ -5,17 +5,30 @@ and character codes (p, sp, adkim, aspf).
 """
 
 import json
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from typing import Any
+
+import msgspec
 
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain, is_within
 from dmarcmilter.opendmarc.config_file import printable
 from dmarcmilter.opendmarc.history_file import Fields
+from dmarcmilter.outcome import (
+    VERSION,
+    OutcomeRecord,
+    RecordedArc,
+    RecordedDmarc,
+    RecordedDns,
+    RecordedIdentifier,
+    RecordedImport,
+    RecordedPolicy,
+    RecordedSealer,
+    RecordedSignature,
+    RecordedSpf,
+)
 
-VERSION = 1
-"""Of the outcome object: as the first versions of dmarcmilter wrote it, without what replay would need."""
 SOURCE = "OpenDMARC"
 NOTE = "rebuilt from OpenDMARC's history"
 END_OF_TIME = 2**32
@@ -40,49 +53,48 @@ ACTIONS = {0: ("reject", "reject"), 1: ("reject", "reject"), 2: ("none", "accept
 POLICIES = {ord("r"): "reject", ord("q"): "quarantine", ord("n"): "none"}
 MODES = {ord("r"): "r", ord("s"): "s"}
 
-Record = dict[str, Any]
-
 
 class UnreadableError(ValueError):
     """A record without what an outcome needs."""
 
 
-def outcome(fields: Fields) -> Record:
+def outcome(fields: Fields) -> OutcomeRecord:
+    """The outcome record of one record of OpenDMARC, without what replay would need."""
     author = _domain(fields, "from")
     if author is None:
         raise UnreadableError("no domain in from")
     disposition, action = _of(ACTIONS, fields, "action")
-    found, policy = _number(fields, "policy"), _policy(fields, author)
-    if found not in {ABSENT, PASS, *FAILED}:
-        raise UnreadableError(f"policy {found}")
+    result, policy = _number(fields, "policy"), _policy(fields, author)
+    if result not in {ABSENT, PASS, *FAILED}:
+        raise UnreadableError(f"policy {result}")
     spf, dkim = _spf(fields), _dkim(fields)
-    return {
-        "v": VERSION,
-        "time": _time(fields),
-        "queue_id": _text(fields, "job"),
-        "client_ip": _address(fields),
-        "helo": None,
-        "mail_from_domain": _domain(fields, "mfrom"),
-        "author_domain": author,
-        "author_problem": None,
-        "author_domains": [author],
-        "size": 0,
-        "truncated": None,
-        "spf": spf,
-        "dkim": dkim,
-        "arc": _arc(fields),
-        "policy": policy,
-        "dmarc": _dmarc(fields, author, policy, spf, dkim),
-        "disposition": disposition,
-        "overrides": [],
-        "sampled_out": False,
-        "mode": "unknown",
-        "action": action,
-        "would": action,
-        "dns": {"queries": 0, "cache_hits": 0, "milliseconds": 0.0},
-        "milliseconds": 0.0,
-        "imported": {"from": SOURCE, "reporter": _text(fields, "reporter"), "rua": _addresses(fields)},
-    }
+    return OutcomeRecord(
+        v=VERSION,
+        time=_time(fields),
+        queue_id=_text(fields, "job"),
+        client_ip=_address(fields),
+        helo=None,
+        mail_from_domain=_domain(fields, "mfrom"),
+        author_domain=author,
+        author_problem=None,
+        author_domains=(author,),
+        size=0,
+        truncated=None,
+        spf=spf,
+        dkim=dkim,
+        arc=_arc(fields),
+        policy=policy,
+        dmarc=_dmarc(fields, author, policy, spf, dkim),
+        disposition=disposition,
+        overrides=(),
+        sampled_out=False,
+        mode="unknown",
+        action=action,
+        would=action,
+        dns=RecordedDns(queries=0, cache_hits=0, milliseconds=0.0),
+        milliseconds=0.0,
+        imported=RecordedImport(source=SOURCE, reporter=_text(fields, "reporter"), rua=_addresses(fields)),
+    )
 
 
 def shown(fields: Fields) -> str:
@@ -133,117 +145,130 @@ def _address(fields: Fields) -> str | None:
         return None
 
 
-def _addresses(fields: Fields) -> list[str]:
-    return [printable(uri)[:MAX_TEXT] for uri in fields.get("rua", ()) if uri != "-"][:MAX_ADDRESSES]
+def _addresses(fields: Fields) -> tuple[str, ...]:
+    return tuple(printable(uri)[:MAX_TEXT] for uri in fields.get("rua", ()) if uri != "-")[:MAX_ADDRESSES]
 
 
-def _spf(fields: Fields) -> Record:
+def _spf(fields: Fields) -> RecordedSpf:
     """Of MAIL FROM; without one it is of HELO (RFC 7208 2.4), whose name is not recorded."""
     sender, number = _domain(fields, "mfrom"), _number(fields, "spf")
-    return {
-        "result": RESULTS.get(number, "none") if number is not None else "none",
-        "domain": sender,
-        "scope": "mfrom" if sender else "helo",
-        "reason": "" if number in RESULTS else "no result in OpenDMARC's history",
-    }
+    return RecordedSpf(
+        result=RESULTS.get(number, "none") if number is not None else "none",
+        domain=sender,
+        scope="mfrom" if sender else "helo",
+        reason="" if number in RESULTS else "no result in OpenDMARC's history",
+    )
 
 
-def _dkim(fields: Fields) -> list[Record]:
-    found = []
-    for line in fields.get("dkim", ())[:MAX_SIGNATURES]:
-        name, selector, code = [*line.split(" "), "", "", ""][:3]
-        result = DKIM_RESULTS.get(_plain(code), "none")  # type: ignore[arg-type]  # None is not in it
-        shown = printable(selector)[:MAX_TEXT]
-        found.append(
-            {
-                "result": result,
-                "domain": domains.parse(name),
-                "selector": shown if shown not in {"", "-"} else None,
-                "algorithm": None,
-                "reason": "",
-                "testing": False,
-            }
-        )
-    return found
+def _dkim(fields: Fields) -> tuple[RecordedSignature, ...]:
+    return tuple(_signature(line) for line in fields.get("dkim", ())[:MAX_SIGNATURES])
 
 
-def _arc(fields: Fields) -> Record:
+def _signature(line: str) -> RecordedSignature:
+    name, selector, code = [*line.split(" "), "", "", ""][:3]
+    shown_selector = printable(selector)[:MAX_TEXT]
+    return RecordedSignature(
+        result=DKIM_RESULTS.get(_plain(code), "none"),  # type: ignore[arg-type]  # None is not in it
+        domain=domains.parse(name),
+        selector=shown_selector if shown_selector not in {"", "-"} else None,
+        algorithm=None,
+        reason="",
+        testing=False,
+    )
+
+
+def _arc(fields: Fields) -> RecordedArc:
     """OpenDMARC writes "fail" also where there was no chain: then it lists no seal."""
     sealers = _sealers(_last(fields, "arc_policy").partition("json:")[2])
     passed = _number(fields, "arc") == ARC_PASS
     result = "pass" if passed else "fail" if sealers else "none"
-    return {"result": result, "sealers": sealers, "oldest_pass": None, "reason": ""}
+    return RecordedArc(result=result, sealers=sealers, oldest_pass=None, reason="")
 
 
-def _sealers(text: str) -> list[Record]:
+def _sealers(text: str) -> tuple[RecordedSealer, ...]:
     """Newest first. What is no list of seals is none."""
     try:
-        found = json.loads(text) if len(text) <= MAX_JSON else []
+        read = json.loads(text) if len(text) <= MAX_JSON else []
     except (ValueError, RecursionError):
-        return []
-    seals = [seal for seal in found[:MAX_SIGNATURES] if isinstance(seal, dict)] if isinstance(found, list) else []
+        return ()
+    seals = [seal for seal in read[:MAX_SIGNATURES] if isinstance(seal, dict)] if isinstance(read, list) else []
     named = [(domains.parse(str(seal.get("d", ""))), printable(str(seal.get("s", "")))[:MAX_TEXT]) for seal in seals]
-    return [{"domain": name, "selector": selector} for name, selector in reversed(named) if name]
+    return tuple(RecordedSealer(domain=name, selector=selector) for name, selector in reversed(named) if name)
 
 
-def _policy(fields: Fields, author: Domain) -> Record | None:
+def _policy(fields: Fields, author: Domain) -> RecordedPolicy | None:
     p = POLICIES.get(_number(fields, "p"))  # type: ignore[arg-type]
     name = _domain(fields, "pdomain")
     if _number(fields, "policy") == ABSENT or p is None or name is None:
         return None
     sp, pct = POLICIES.get(_number(fields, "sp")), _number(fields, "pct")  # type: ignore[arg-type]
-    policy = {
-        "domain": name,
-        "p": p,
-        "sp": sp,
-        "np": None,
-        "adkim": MODES.get(_number(fields, "adkim"), "r"),  # type: ignore[arg-type]
-        "aspf": MODES.get(_number(fields, "aspf"), "r"),  # type: ignore[arg-type]
-        "pct": pct if pct is not None and 0 <= pct <= 100 else None,
-        "t": None,
-        "psd": "u",
-        "fo": "0",
+    policy = RecordedPolicy(
+        domain=name,
+        p=p,
+        sp=sp,
+        np=None,
+        adkim=MODES.get(_number(fields, "adkim"), "r"),  # type: ignore[arg-type]
+        aspf=MODES.get(_number(fields, "aspf"), "r"),  # type: ignore[arg-type]
+        pct=pct if pct is not None and 0 <= pct <= 100 else None,
+        t=None,
+        psd="u",
+        fo="0",
         # OpenDMARC has reported, or was to report, on this mail: without addresses it is never reported again.
-        "rua": [],
-        "ruf": [],
-        "usable": True,
-        "discovery": "psl",
-        "organizational_domain": name if name != author else None,
-        "notes": [NOTE],
+        rua=(),
+        ruf=(),
+        record="",
+        usable=True,
+        discovery="psl",
+        organizational_domain=name if name != author else None,
+        notes=(NOTE,),
+    )
+    return msgspec.structs.replace(policy, record=_record(policy, _addresses(fields)))
+
+
+def _record(policy: RecordedPolicy, rua: Iterable[str]) -> str:
+    tags = {
+        "v": "DMARC1",
+        "p": policy.p,
+        "sp": policy.sp,
+        "rua": ",".join(rua),
+        "adkim": policy.adkim if policy.adkim != "r" else None,
+        "aspf": policy.aspf if policy.aspf != "r" else None,
+        "pct": policy.pct if policy.pct != 100 else None,
     }
-    return policy | {"record": _record(policy, _addresses(fields))}
-
-
-def _record(policy: Record, rua: list[str]) -> str:
-    tags = {"v": "DMARC1", "p": policy["p"], "sp": policy["sp"], "rua": ",".join(rua)}
-    tags |= {name: policy[name] for name in ("adkim", "aspf") if policy[name] != "r"}
-    tags["pct"] = policy["pct"] if policy["pct"] != 100 else None
     return "; ".join(f"{name}={value}" for name, value in tags.items() if value not in (None, ""))
 
 
-def _dmarc(fields: Fields, author: Domain, policy: Record | None, spf: Record, dkim: list[Record]) -> Record:
-    found = _number(fields, "policy")
-    result = "none" if policy is None else "pass" if found == PASS else "fail"
-    tag = None if policy is None else "sp" if policy["sp"] and policy["domain"] != author else "p"
-    published = policy[tag] if policy and tag else None
-    return {
-        "result": result,
-        "aligned": _aligned(fields, author, policy, spf, dkim) if policy else [],
-        "requested": FAILED.get(found, published) if policy and found is not None else None,
-        "published": published,
-        "tag": tag,
-        "reason": "" if result == "pass" else NOTE,
-    }
+def _dmarc(
+    fields: Fields,
+    author: Domain,
+    policy: RecordedPolicy | None,
+    spf: RecordedSpf,
+    dkim: Iterable[RecordedSignature],
+) -> RecordedDmarc:
+    if policy is None:
+        return RecordedDmarc(result="none", aligned=(), requested=None, published=None, tag=None, reason=NOTE)
+    number = _number(fields, "policy")
+    result = "pass" if number == PASS else "fail"
+    is_subdomain = policy.sp is not None and policy.domain != author
+    published = policy.sp if is_subdomain else policy.p
+    return RecordedDmarc(
+        result=result,
+        aligned=tuple(_aligned(fields, author, policy, spf, dkim)),
+        requested=published if number is None else FAILED.get(number, published),
+        published=published,
+        tag="sp" if is_subdomain else "p",
+        reason="" if result == "pass" else NOTE,
+    )
 
 
-def _aligned(fields: Fields, author: Domain, policy: Record, spf: Record, dkim: list[Record]) -> list[Record]:
+def _aligned(
+    fields: Fields, author: Domain, policy: RecordedPolicy, spf: RecordedSpf, dkim: Iterable[RecordedSignature]
+) -> Iterator[RecordedIdentifier]:
     """Of several signatures that pass the record does not say which one: the nearest to the Author Domain."""
-    found = []
-    if _number(fields, "align_spf") == ALIGNED and spf["domain"]:
-        found.append({"mechanism": "spf", "domain": spf["domain"], "mode": policy["aspf"]})
-    passed = [signature["domain"] for signature in dkim if signature["result"] == "pass" and signature["domain"]]
+    if _number(fields, "align_spf") == ALIGNED and spf.domain:
+        yield RecordedIdentifier(mechanism="spf", domain=spf.domain, mode=policy.aspf)
+    passed = [Domain(signature.domain) for signature in dkim if signature.result == "pass" and signature.domain]
     if _number(fields, "align_dkim") == ALIGNED and passed:
-        near = [name for name in passed if is_within(name, policy["domain"]) or is_within(author, name)]
+        near = [name for name in passed if is_within(name, Domain(policy.domain)) or is_within(author, name)]
         best = author if author in passed else (near or passed)[0]
-        found.append({"mechanism": "dkim", "domain": best, "mode": policy["adkim"]})
-    return found
+        yield RecordedIdentifier(mechanism="dkim", domain=best, mode=policy.adkim)

@@ -5,10 +5,13 @@ The table of texts is frozen: it knows what was written before there were codes,
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol, TypeAlias, Union
+
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from dmarcmilter.reasons.catalogue import PLACEHOLDER, parameters_of
 from dmarcmilter.reasons.code import Code
@@ -36,6 +39,35 @@ _VALUES: Mapping[str, str] = {
 _NAME = "[^ ]+?"
 
 
+RecordedParameters: TypeAlias = dict[str, Union[str, int, "RecordedReason"]]
+"""The parameters of a reason in a record, by name."""
+
+
+class RecordedReason(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A reason in a record as values: its code, and its parameters, of which one may be another reason."""
+
+    code: str
+    parameters: RecordedParameters = {}
+
+
+class HasReason(Protocol):
+    """A result in an outcome record: the English text of its reason, and code and parameters that say the same."""
+
+    @property
+    def reason(self) -> str: ...
+    @property
+    def reason_code(self) -> str | UnsetType: ...
+    @property
+    def reason_parameters(self) -> RecordedParameters | UnsetType: ...
+
+
+class HasSpfReason(HasReason, Protocol):
+    """An SPF result in an outcome record."""
+
+    @property
+    def result(self) -> str: ...
+
+
 class _Shape(NamedTuple):
     """What a text of one code looks like."""
 
@@ -45,61 +77,55 @@ class _Shape(NamedTuple):
     """The text goes on with a colon and a term of an SPF record."""
 
 
-def reason_in(part: Mapping[str, Any], key: str = "reason") -> Reason | None:
-    """The reason that a part of an outcome record has under this key; None: it has none.
-
-    `KEY` is the English text, `KEY_code` and `KEY_parameters` say the same as values.
-    """
-    return read(part.get(key), part.get(f"{key}_code"), part.get(f"{key}_parameters"))
+def reason_of(part: HasReason) -> Reason | None:
+    """The reason of a result in an outcome record; None: it has none."""
+    return read(part.reason, part.reason_code, part.reason_parameters)
 
 
-def reasons_in(part: Mapping[str, Any], key: str) -> tuple[Reason, ...]:
-    """The reasons that a part of an outcome record has as a list under this key: `KEY` and, as values, `KEY_codes`."""
-    texts = part.get(key) or ()
-    values = part.get(f"{key}_codes") or ()
-    if len(values) != len(texts):
-        values = [{}] * len(texts)
-    pairs = zip(texts, values, strict=True)
-    reasons = (read(text, value.get("code"), value.get("parameters")) for text, value in pairs)
+def reasons_of(
+    texts: Sequence[str] | UnsetType, values: Sequence[RecordedReason] | UnsetType = UNSET
+) -> tuple[Reason, ...]:
+    """The reasons of a list of texts, and of the list of their codes and parameters, if that was recorded."""
+    texts, values = texts or (), values or ()
+    pairs = zip(texts, values, strict=True) if len(values) == len(texts) else ((text, None) for text in texts)
+    reasons = (read(text, value.code, value.parameters) if value else recognized(text) for text, value in pairs if text)
     return tuple(reason for reason in reasons if reason)
 
 
-def spf_reason(spf: Mapping[str, Any]) -> Reason | None:
+def spf_reason(spf: HasSpfReason) -> Reason | None:
     """The reason of an SPF result. Older versions recorded the term that decided as nothing but its text."""
-    text = spf.get("reason")
-    if text and not spf.get("reason_code") and spf["result"] in BY_TERM:
-        return Reason(Code.SPF_MATCHED_TERM, term=text)
-    return reason_in(spf)
+    if spf.reason and not spf.reason_code and spf.result in BY_TERM:
+        return Reason(Code.SPF_MATCHED_TERM, term=spf.reason)
+    return reason_of(spf)
 
 
-def read(text: str | None, code: str | None, parameters: Mapping[str, Any] | None) -> Reason | None:
+def read(
+    text: str | UnsetType | None, code: str | UnsetType = UNSET, parameters: RecordedParameters | UnsetType = UNSET
+) -> Reason | None:
     """The reason of a record from its three values; None: there is none."""
     reason = _by_code(code, parameters or {}, MAX_DEPTH) if code else None
     return reason or (recognized(text) if text else None)
 
 
-def _by_code(code: object, parameters: Mapping[str, Any], depth: int) -> Reason | None:
+def _by_code(code: str, parameters: RecordedParameters, depth: int) -> Reason | None:
     """None when the code is of a newer version, or its parameters are not what this version knows."""
     try:
-        known = Code(code)  # type: ignore[arg-type]
+        known = Code(code)
     except ValueError:
         return None
     if parameters_of(known) != parameters.keys():
         return None
     values: dict[str, Parameter] = {}
     for name, value in parameters.items():
-        inner = _inner(value, depth) if isinstance(value, Mapping) else value
-        if not isinstance(inner, str | int | Reason):
+        inner = _inner(value, depth) if isinstance(value, RecordedReason) else value
+        if inner is None:
             return None
         values[name] = inner
     return Reason(known, **values)
 
 
-def _inner(value: Mapping[str, Any], depth: int) -> Reason | None:
-    parameters = value.get("parameters") or {}
-    if not depth or not isinstance(parameters, Mapping):
-        return None
-    return _by_code(value.get("code"), parameters, depth - 1)
+def _inner(value: RecordedReason, depth: int) -> Reason | None:
+    return _by_code(value.code, value.parameters, depth - 1) if depth else None
 
 
 @lru_cache(RECOGNIZED_KEPT)

@@ -27,7 +27,7 @@ def passed(domain):
 
 def outcome(queue_id, client, helo, found, *lines):
     mail = outcomes.message(*lines, queue_id=queue_id, client_ip=ip_address(client), helo=helo)
-    return outcomes.outcome(outcomes.evidence(**found), mail, rollout_draw=0).record()
+    return outcomes.recorded(outcomes.outcome(outcomes.evidence(**found), mail, rollout_draw=0))
 
 
 OUTCOMES = [

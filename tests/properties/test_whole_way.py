@@ -336,7 +336,7 @@ def test_the_record_judged_again_under_the_same_conf_comes_out_the_same(words, n
 
 def test_the_messages_are_what_their_names_say():
     receiver = receiver_of({})
-    results = {name: judged(found, receiver)[0].record() for name, found in ALL.items()}
+    results = {name: outcomes.recorded(judged(found, receiver)[0]) for name, found in ALL.items()}
     assert {results[name]["dmarc"]["result"] for name in FORGED} == {"fail"}
     assert {results[name]["dmarc"]["result"] for name in PASSING} == {"pass"}
     assert results["with a seal of his own"]["arc"]["result"] == "pass"

@@ -15,6 +15,9 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
+
+from dmarcmilter import outcome
 from dmarcmilter.cli.quarantinework import Ours
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.explain import as_text, as_values, explain, replay
@@ -22,7 +25,6 @@ from dmarcmilter.explain import replay_comparison as replayed
 from dmarcmilter.explain.replay import Terms
 from dmarcmilter.explain.replay_comparison import Span, Tally
 from dmarcmilter.history import hold_reasons as heldby
-from dmarcmilter.history import journal
 from dmarcmilter.history import migrations as schema
 from dmarcmilter.history import outcome_reader as reader
 from dmarcmilter.history import statistics as stats
@@ -75,12 +77,12 @@ def expected(name):
 
 def as_json(record):
     """A record that a reader gives out, as plain JSON values."""
-    return record
+    return json.loads(msgspec.json.encode(record))
 
 
 def read(line):
     """One line, as the readers take it."""
-    return journal.decoded(line)
+    return outcome.decoded(line)
 
 
 def told(name):

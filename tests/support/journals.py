@@ -7,7 +7,7 @@ from datetime import timedelta
 from dmarcmilter.auth.results import DkimResult, DkimWord
 from dmarcmilter.mail.domain import Domain
 from tests.support import outcomes
-from tests.support.outcomes import RECEIVED_AT
+from tests.support.outcomes import RECEIVED_AT, recorded
 
 DAY = 20270115
 NAME = "20270115-1799971200000-17.jsonl"
@@ -44,7 +44,7 @@ def kinds():
     }
 
 
-KINDS = {name: outcome.record() for name, outcome in kinds().items()}
+KINDS = {name: recorded(outcome) for name, outcome in kinds().items()}
 
 
 def record(kind="reject", **changes):

@@ -1,5 +1,6 @@
 """Messages, results of authentication and whole outcomes for tests, from a few words each."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
@@ -32,7 +33,7 @@ from dmarcmilter.dmarc.evaluation import evaluate
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Envelope, Header, Message
-from dmarcmilter.outcome import Outcome
+from dmarcmilter.outcome import Outcome, decoded, encoded
 from dmarcmilter.pipeline import Authenticated, FactSources, Settings, process
 from dmarcmilter.policy import decision as policy
 from dmarcmilter.policy import facts, mitigations
@@ -223,6 +224,16 @@ def processed(mail, reading, lookup, settings, **options):
     """The outcome of a message that goes through the whole pipeline."""
     made, _ = process(mail, reading, lookup, settings, authserv_id="mx.example.net", **options)
     return made
+
+
+def recorded(made):
+    """The record of an outcome as plain JSON values, as a line of the journal holds them."""
+    return json.loads(encoded(made.record()))
+
+
+def read(values):
+    """A record from plain JSON values, as a reader of the journal has it."""
+    return decoded(json.dumps(values).encode())
 
 
 def evaluated(found, draw=0):

@@ -27,6 +27,7 @@ from dmarcmilter.config import load as configuration  # noqa: E402
 from dmarcmilter.history import migrations, outcome_rows  # noqa: E402
 from dmarcmilter.history.store import Store  # noqa: E402
 from dmarcmilter.history.table_writer import Advance, Writer  # noqa: E402
+from dmarcmilter.outcome import encoded  # noqa: E402
 from dmarcmilter.reports.failure.incident import Observed, incident_of  # noqa: E402
 from dmarcmilter.reports.failure.incident_spool import Spool  # noqa: E402
 from dmarcmilter.reports.failure.redaction import Redaction  # noqa: E402
@@ -57,7 +58,7 @@ def prepare(folder):
     when = {"time": f"{BEFORE_YESTERDAY}T08:00:00.000Z"}
     two = about("two.example", rua=["mailto:dmarc@two.example", "mailto:two@vendor.example"])
     found = [passed(**when, **about(name)) for name in ("one.example", "three.example")] + [passed(**when, **two)]
-    Writer(store).write([outcome_rows.parse(json.dumps(one).encode()) for one in found], Advance(b"1", "1", 0, 1, 0))
+    Writer(store).write([outcome_rows.parse(encoded(record)) for record in found], Advance(b"1", "1", 0, 1, 0))
     store.close()
     spool = Spool(str(pristine / "failures"))
     now = datetime.now(UTC).isoformat()

@@ -4,6 +4,7 @@ import copy
 
 from dmarcmilter.reports.aggregate.grouping import grouped
 from dmarcmilter.reports.aggregate.xml_report import Report, ReportMetadata
+from tests.support import outcomes
 
 BEGIN = 1_800_057_600
 """2027-01-16 00:00:00 UTC"""
@@ -79,13 +80,26 @@ PASSED = {
 }
 
 
+SIGNATURE = {"domain": None, "selector": None, "algorithm": None, "reason": "", "testing": False}
+IDENTIFIER = {"mode": "r"}
+"""What a signature, and an aligned identifier, have besides what is said of them."""
+
+
 def outcome(**changes):
     """The one above with tables changed key by key, and all else replaced."""
-    return _merged(copy.deepcopy(OUTCOME), changes)
+    return _read(_merged(copy.deepcopy(OUTCOME), changes))
 
 
 def passed(**changes):
-    return _merged(outcome(**PASSED), changes)
+    """One that passes by DKIM, changed in the same way."""
+    return _read(_merged(_merged(copy.deepcopy(OUTCOME), copy.deepcopy(PASSED)), changes))
+
+
+def _read(values):
+    values["policy"] = values["policy"] or None  # a case table has no null
+    values["dkim"] = [SIGNATURE | signature for signature in values["dkim"]]
+    values["dmarc"]["aligned"] = [IDENTIFIER | identifier for identifier in values["dmarc"]["aligned"]]
+    return outcomes.read(values)
 
 
 def _merged(table, changes):
@@ -108,7 +122,7 @@ def metadata(**changes):
     return ReportMetadata(**values | changes)
 
 
-def report(*outcomes, **changes):
+def report(*records, **changes):
     """One report of these outcomes, which are of one configuration."""
-    (group,) = grouped(outcomes)
+    (group,) = grouped(records)
     return Report(metadata(errors=group.notes, **changes), group.configuration.policy, group.rows)

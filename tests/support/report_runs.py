@@ -3,7 +3,6 @@
 import email
 import email.policy
 import gzip
-import json
 import re
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -16,6 +15,7 @@ from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.history import migrations, outcome_rows
 from dmarcmilter.history.store import Store
 from dmarcmilter.history.table_writer import Advance, Writer
+from dmarcmilter.outcome import encoded
 from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
 from dmarcmilter.reports.delivery.destination_verification import ReportDns
 from dmarcmilter.reports.delivery.relay import Attempt, Result
@@ -117,9 +117,9 @@ class Site:
         self.receiver = Receiver(self.store)
         self.suffixes = SUFFIXES
 
-    def ingest(self, *outcomes):
+    def ingest(self, *records):
         self.files += 1
-        lines = [outcome_rows.parse(json.dumps(found).encode()) for found in outcomes]
+        lines = [outcome_rows.parse(encoded(record)) for record in records]
         assert self.writer.write(lines, Advance(bytes([self.files]), str(self.files), 0, 1, 0))
 
     def run(self, receiver=None):

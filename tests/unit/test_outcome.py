@@ -46,7 +46,7 @@ ALL = {"fail": FULL, "pass": PASSED, "no author": WITHOUT_AUTHOR}
 
 @pytest.mark.parametrize("outcome", ALL.values(), ids=ALL)
 def test_record_has_every_key(outcome):
-    record = outcome.record()
+    record = outcomes.recorded(outcome)
     tables = {
         "": [record],
         "spf": [record["spf"]],
@@ -68,7 +68,7 @@ def test_record_has_every_key(outcome):
 
 
 def test_record_of_a_failing_message():
-    record = FULL.record()
+    record = outcomes.recorded(FULL)
     assert record["v"] == 1
     assert record["time"] == "2027-01-15T08:00:00.123Z"
     assert (record["queue_id"], record["client_ip"], record["helo"]) == ("4ABC", "192.0.2.1", "mta.example.net")
@@ -120,7 +120,7 @@ def test_record_of_a_failing_message():
 
 
 def test_record_of_a_passing_message():
-    record = PASSED.record()
+    record = outcomes.recorded(PASSED)
     assert record["dmarc"]["aligned"] == [{"mechanism": "spf", "domain": "example.com", "mode": "r"}]
     assert (record["disposition"], record["action"], record["overrides"]) == ("none", "accept", [])
 
@@ -137,7 +137,7 @@ def test_record_of_what_else_the_decision_rested_on():
         client_names=ClientNames((Domain("mx.a.example"),)),
         recipients=(b"secret-rcpt@example.net",),
     )
-    record = outcome.record()
+    record = outcomes.recorded(outcome)
     assert record["lists"] == {"ids": ["l.a.example"], "traces": ["List-Id", "Precedence"]}
     assert (record["exempt"], record["deferred_for"]) == ("some", 61)
     assert record["draws"] == {"pct": None, "rollout": 12}
@@ -149,16 +149,16 @@ def test_record_of_what_else_the_decision_rested_on():
 
 def test_record_of_a_temperror_says_what_dns_kept_from_us():
     found = outcomes.evidence(dkim=[outcomes.dkim("temperror example.com")], spf=outcomes.spf("temperror example.com"))
-    assert outcomes.outcome(found).record()["dmarc"]["troubles"] == ["spf", "dkim_key"]
+    assert outcomes.recorded(outcomes.outcome(found))["dmarc"]["troubles"] == ["spf", "dkim_key"]
 
 
 def test_sampled_out_is_said_only_of_failing_messages():
     found = outcomes.evidence(record="v=DMARC1; p=reject; pct=0", spf=outcomes.spf("pass example.com"))
-    assert outcomes.outcome(found, draw=50).record()["sampled_out"] is False
+    assert outcomes.recorded(outcomes.outcome(found, draw=50))["sampled_out"] is False
 
 
 def test_record_without_author():
-    record = WITHOUT_AUTHOR.record()
+    record = outcomes.recorded(WITHOUT_AUTHOR)
     assert (record["author_domain"], record["author_problem"]) == (None, "missing")
     assert record["policy"] is None
     assert (record["discovery_notes"], record["faulty_records"]) == ([], [])
@@ -169,7 +169,7 @@ def test_record_without_author():
 def test_record_without_envelope():
     mail = outcomes.message(client_ip=None, mail_from=b"", helo=b"", queue_id="")
     outcome = outcomes.outcome(mail=mail, mail_from_domain=None)
-    record = outcome.record()
+    record = outcomes.recorded(outcome)
     assert (record["client_ip"], record["mail_from_domain"], record["helo"]) == (None, None, "")
     assert outcome.log_line().startswith("-: from=example.com ")
 
@@ -178,20 +178,20 @@ def test_record_without_envelope():
     ("record", "t"), [("v=DMARC1; p=none; t=y", "y"), ("v=DMARC1; p=none; t=n", "n"), ("v=DMARC1; p=none", None)]
 )
 def test_t_is_shown_as_it_is_written(record, t):
-    assert outcomes.outcome(outcomes.evidence(record=record)).record()["policy"]["t"] == t
+    assert outcomes.recorded(outcomes.outcome(outcomes.evidence(record=record)))["policy"]["t"] == t
 
 
 def test_recipients_and_local_parts_are_not_recorded():
     mail = outcomes.message("From: secret-author@example.com", recipients=(b"secret-rcpt@example.net",))
-    text = json.dumps(outcomes.outcome(mail=mail).record()) + outcomes.outcome(mail=mail).log_line()
+    text = json.dumps(outcomes.recorded(outcomes.outcome(mail=mail))) + outcomes.outcome(mail=mail).log_line()
     assert "secret" not in text
     assert "sender@" not in text
 
 
 def test_effort():
     outcome = replace(FULL, effort=Effort(3, 2, 12.3456, 45.678))
-    assert outcome.record()["dns"] == {"queries": 3, "cache_hits": 2, "milliseconds": 12.35}
-    assert outcome.record()["milliseconds"] == 45.68
+    assert outcomes.recorded(outcome)["dns"] == {"queries": 3, "cache_hits": 2, "milliseconds": 12.35}
+    assert outcomes.recorded(outcome)["milliseconds"] == 45.68
     assert outcome.log_line().endswith(" dns=3 ms=46")
 
 
@@ -248,8 +248,8 @@ def test_hostile_messages_give_one_line_of_json_and_of_log(envelope, signed, nam
     )
     mail = outcomes.message(helo=helo, mail_from=sender)
     outcome = outcomes.outcome(found, mail, mail_from_domain=name)
-    written = json.dumps(outcome.record())
-    assert json.loads(written) == outcome.record()
+    written = json.dumps(outcomes.recorded(outcome))
+    assert json.loads(written) == outcomes.recorded(outcome)
     assert "\n" not in written
     first, *pairs = outcome.log_line().split(" ")
     assert first == "4ABC:"

@@ -49,7 +49,7 @@ def test_a_chain_is_waited_for_if_its_newest_sealer_is_named(trusted, expected):
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
 def test_process(row):
     outcome, _ = processed(row)
-    record = outcome.record()
+    record = outcomes.recorded(outcome)
     assert record["spf"]["result"] == row["spf"]
     assert [found["result"] for found in record["dkim"]] == row.get("dkim", [])
     assert record["dmarc"]["result"] == row["dmarc"]
@@ -131,7 +131,7 @@ def test_results_within_the_body_are_no_results():
     message = Message(outcomes.envelope(), mail.headers, size=100)
     zone = Zone({"_dmarc.example.com": "v=DMARC1; p=reject"})
     outcome = outcomes.processed(message, reading, zone, outcomes.settings())
-    assert outcome.record()["dmarc"]["result"] == "fail"
+    assert outcome.record().dmarc.result == "fail"
     assert plan.forged_fields(mail.headers, ["mx.example.net"]) == ()
 
 
@@ -188,7 +188,7 @@ FORWARDER = {"forwarder_names": ["forward.example"]}
 
 def test_a_forwarder_is_known_by_its_confirmed_name():
     outcome, _ = processed(SPOOFED | {"zone": SPOOFED["zone"] | PTR, "rules": FORWARDER})
-    record = outcome.record()
+    record = outcomes.recorded(outcome)
     assert (record["action"], record["overrides"][0]["type"]) == ("accept", "trusted_forwarder")
     assert record["client_names"] == {"confirmed": ["mx.forward.example"], "failed": False}
 
@@ -206,7 +206,7 @@ def test_a_forwarder_is_known_by_its_confirmed_name():
 def test_the_client_is_not_asked_about_for_nothing(row):
     outcome, zone = processed(row)
     assert not [name for name, rdtype in zone.asked if rdtype == "PTR"]
-    assert outcome.record()["client_names"] is None
+    assert outcomes.recorded(outcome)["client_names"] is None
 
 
 def test_draws_are_made_for_what_may_be_enforced():
@@ -282,8 +282,8 @@ def test_a_full_memory_of_deferrals_lets_no_forgery_through(forgery, useless_def
     row = forgery | {"zone": {"_dmarc.example.com": "v=DMARC1; p=reject"}, "rules": {"temperror": "tempfail"}}
     outcome, _ = processed(row, deferrals=useless_deferrals)
     assert outcome.decision.action is Action.QUARANTINE
-    assert outcome.record()["deferral_unrecorded"] is True
-    assert outcome.record()["deferred_for"] is None
+    assert outcomes.recorded(outcome)["deferral_unrecorded"] is True
+    assert outcomes.recorded(outcome)["deferred_for"] is None
     assert [found.comment for found in outcome.decision.overrides] == [
         "a DNS error left the DMARC result open: at most quarantined"
     ]
@@ -429,13 +429,13 @@ def test_a_second_subject_above_the_signed_one():
     # RFC 6376 8.15
     outcome = with_fields_on_top(SIGNED, "Subject: another")
     assert (outcome.evaluation.result, outcome.decision.action) == ("pass", Action.ACCEPT)
-    assert outcome.record()["unsigned_duplicates"] == ["subject"]
+    assert outcomes.recorded(outcome)["unsigned_duplicates"] == ["subject"]
     assert "unsigned=subject" in outcome.log_line()
     held = with_fields_on_top(SIGNED | {"rules": {"on_unsigned_duplicate": "quarantine"}}, "Subject: another")
     assert (held.evaluation.result, held.decision.action) == ("pass", Action.QUARANTINE)
     # The draw for the rollout is made for it as for what fails.
     assert held.facts.rollout_draw is not None
-    assert with_fields_on_top(SIGNED, "X-Any: another").record()["unsigned_duplicates"] == []
+    assert outcomes.recorded(with_fields_on_top(SIGNED, "X-Any: another"))["unsigned_duplicates"] == []
     spf = SIGNED["zone"] | {"example.com": "v=spf1 ip4:192.0.2.1 -all"}
     rules = {"on_unsigned_duplicate": "quarantine"}
     accepted = with_fields_on_top(

@@ -10,6 +10,7 @@ import json
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
+import outcomes
 import pytest
 
 from dmarcmilter.cli.check import judge
@@ -105,7 +106,7 @@ def by_check(config, vector, raw, rcpts=()):
         mail_from=vector.get("mail_from", "<sender@client.example>").strip("<>").encode(),
         recipients=tuple(path.encode() for path in rcpts),
     )
-    return json.loads(json.dumps(judge(envelope, raw, config).record()))
+    return json.loads(json.dumps(outcomes.recorded(judge(envelope, raw, config))))
 
 
 def as_handed_over(message: bytes) -> bytes:

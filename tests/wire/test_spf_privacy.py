@@ -45,14 +45,14 @@ def about(result):
         outcomes.evidence(record="v=DMARC1; p=reject; rua=mailto:r@example.com; ruf=mailto:f@example.com", spf=result),
         mail,
     )
-    record = outcome.record()
+    record = outcomes.recorded(outcome)
     yield json.dumps(record)
     yield outcome.log_line()
     yield authentication_results.render("mx.example.net", plan.results(outcome))
     yield str(plan.respond(outcome, authserv_id="mx", settings=ResponseSettings(TEXTS), quarantine=CHANNEL))
-    yield from (as_text(explain(record, language), language) for language in Language)
-    yield from reported(record)
-    incident = incident_of(record, Observed((), f"{LOCAL}@example.com"), Redaction(b"k" * 32), "1")
+    yield from (as_text(explain(outcomes.read(record), language), language) for language in Language)
+    yield from reported(outcomes.read(record))
+    incident = incident_of(outcomes.read(record), Observed((), f"{LOCAL}@example.com"), Redaction(b"k" * 32), "1")
     yield compose(incident, Sender("Receiver", "r@example.net"), ReportFormat.RFC9990).decode()
 
 
@@ -220,11 +220,13 @@ OLD = [
 
 
 def old(result, reason, **policy):
-    record = outcomes.outcome(
-        outcomes.evidence(
-            record="v=DMARC1; p=reject; rua=mailto:r@example.com", spf=outcomes.spf(f"{result} example.com")
+    record = outcomes.recorded(
+        outcomes.outcome(
+            outcomes.evidence(
+                record="v=DMARC1; p=reject; rua=mailto:r@example.com", spf=outcomes.spf(f"{result} example.com")
+            )
         )
-    ).record()
+    )
     record["spf"]["reason"] = reason
     record["dkim"] = [
         {

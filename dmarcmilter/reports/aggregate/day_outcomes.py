@@ -1,5 +1,6 @@
 """The outcomes of one day from the store, as reports need them: one policy domain after another."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,10 +8,12 @@ from datetime import date
 from itertools import groupby, islice
 from typing import Any
 
-from dmarcmilter.history import outcome_rows as outcomes
+from dmarcmilter.history import outcome_rows
 from dmarcmilter.history.store import Connection, Store, execute, rows, stream
+from dmarcmilter.outcome import OutcomeRecord, UndecodableError
 from dmarcmilter.reports.aggregate.grouping import Group, Grouping
-from dmarcmilter.reports.aggregate.row import Outcome
+
+log = logging.getLogger(__name__)
 
 MAX_SOURCES = 100_000
 """Sources counted in one report, for our memory's sake; what is beyond makes a supplement."""
@@ -151,10 +154,10 @@ class DayView:
         grouping = Grouping()
         sources: dict[Source, int] = {}
         has_more = False
-        for outcome, verdict, counts in self._outcomes(domain, policy, beyond_reported=beyond_reported):
+        for record, verdict, counts in self._outcomes(domain, policy, beyond_reported=beyond_reported):
             new = dict(list(counts.items())[: MAX_SOURCES - len(sources)])
             has_more = len(new) < len(counts)
-            grouping.add_sources(outcome, new)
+            grouping.add_sources(record, new)
             sources |= {(verdict, ip): count for ip, count in new.items()}
             if has_more:
                 break
@@ -171,7 +174,7 @@ class DayView:
 
     def _outcomes(
         self, domain: str, policy: Row, *, beyond_reported: bool
-    ) -> Iterator[tuple[Outcome, int, dict[str, int]]]:
+    ) -> Iterator[tuple[OutcomeRecord, int, dict[str, int]]]:
         """Each verdict of this domain: what its messages share, its id, and how many came from each address."""
         sql = _COUNTS.format(reported=_REPORTED if beyond_reported else "")
         counts = _Grouped(stream(self._connection, sql, domain=domain, day=self._day))
@@ -180,8 +183,9 @@ class DayView:
         for verdict in stream(self._connection, _VERDICTS, at_once=VERDICTS_AT_ONCE, domain=domain):
             sources = {row["ip"]: int(row["messages"]) for row in counts.of(verdict.id, MAX_SOURCES + 1)}
             parts = signatures.of(verdict.id), overrides.of(verdict.id)
-            if sources:
-                yield _outcome(_dict(verdict), policy, *parts), verdict.id, sources
+            record = _record(_dict(verdict), policy, *parts) if sources else None
+            if record is not None:
+                yield record, verdict.id, sources
 
 
 class _Grouped:
@@ -204,15 +208,18 @@ def _dict(row: Any) -> Row:
     return dict(row._mapping)  # noqa: SLF001  the documented name of SQLAlchemy
 
 
-def _outcome(verdict: Row, policy: Row, signatures: list[Row], overrides: list[Row]) -> Outcome:
-    """The outcome object that all messages of a verdict share."""
-    return outcomes.rebuilt(
-        outcomes.Stored(
-            outcome=dict(_NO_MESSAGE),
-            verdict=verdict,
-            policy=policy,
-            client={"ip": None, "helo": None},
-            signatures=signatures,
-            overrides=overrides,
-        )
+def _record(verdict: Row, policy: Row, signatures: list[Row], overrides: list[Row]) -> OutcomeRecord | None:
+    """The outcome record that all messages of a verdict share; None: the rows hold none."""
+    stored = outcome_rows.Stored(
+        outcome=dict(_NO_MESSAGE),
+        verdict=verdict,
+        policy=policy,
+        client={"ip": None, "helo": None},
+        signatures=signatures,
+        overrides=overrides,
     )
+    try:
+        return outcome_rows.rebuilt(stored)
+    except UndecodableError as error:
+        log.warning("reports: verdict %s of the database not read: %s", verdict["id"], error)
+        return None

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import Any
 
 from dmarcmilter.dmarc import record as records
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.record import AlignmentMode, Policy
+from dmarcmilter.outcome import OutcomeRecord, RecordedPolicy
 from dmarcmilter.policy.types import Action
 from dmarcmilter.reports.aggregate.reported_reasons import is_note
-from dmarcmilter.reports.aggregate.row import Outcome, row_of
+from dmarcmilter.reports.aggregate.row import row_of
 from dmarcmilter.reports.aggregate.xml_report import Alignment, PolicyPublished, Row
 
 DAY_SECONDS = 86_400
@@ -100,14 +100,14 @@ class _Growing:
         self.notes: dict[str, None] = {}
         self.left_out = self.shortened = self.messages = self.passed = 0
 
-    def observe(self, configuration: Configuration, time: str, policy: Mapping[str, Any]) -> None:
+    def observe(self, configuration: Configuration, time: str, policy: RecordedPolicy) -> None:
         """Keep the configuration if it is the latest one."""
         if self.configuration is None or (time, configuration.digest) > self._final:
             self._final = (time, configuration.digest)
             self.configuration = configuration
-            self.record = str(policy.get("record") or "")
+            self.record = policy.record
         if len(self.notes) < MAX_NOTES:
-            self.notes |= dict.fromkeys(note for note in policy.get("notes") or () if is_note(note))
+            self.notes |= dict.fromkeys(note for note in policy.notes if is_note(note))
 
     def add(self, row: Row, sources: Mapping[str, int]) -> None:
         total, passed = sum(sources.values()), Alignment.PASS in {row.dkim, row.spf}
@@ -197,19 +197,19 @@ class Grouping:
         self._limits = max_rows, max_bytes
         self._growing: dict[str, _Growing] = {}
 
-    def add(self, outcome: Outcome, count: int = 1) -> None:
-        """Count so many messages of this outcome, if it belongs in a report at all."""
-        self.add_sources(outcome, {outcome.get("client_ip") or "": count})
+    def add(self, record: OutcomeRecord, count: int = 1) -> None:
+        """Count this many messages of this outcome, if it belongs in a report at all."""
+        self.add_sources(record, {record.client_ip or "": count})
 
-    def add_sources(self, outcome: Outcome, sources: Mapping[str, int]) -> None:
+    def add_sources(self, record: OutcomeRecord, sources: Mapping[str, int]) -> None:
         """The same from several clients: address to number of messages."""
-        if not is_reportable(outcome) or not any(sources):
+        policy, author_domain = record.policy, record.author_domain
+        if policy is None or not author_domain or not is_reportable(record) or not any(sources):
             return
-        policy = outcome["policy"]
-        growing = self._growing.get(policy["domain"]) or _Growing(*self._limits)
-        self._growing[policy["domain"]] = growing
-        growing.observe(Configuration(published(policy), tuple(policy["rua"])), str(outcome.get("time")), policy)
-        row = replace(row_of(outcome), source_ip="", count=0)
+        growing = self._growing.get(policy.domain) or _Growing(*self._limits)
+        self._growing[policy.domain] = growing
+        growing.observe(Configuration(published(policy), policy.rua), record.time, policy)
+        row = replace(row_of(record, author_domain), source_ip="", count=0)
         growing.add(row, sources)
 
     def groups(self) -> tuple[Group, ...]:
@@ -217,37 +217,38 @@ class Grouping:
         return tuple(growing.finished() for _, growing in sorted(self._growing.items()))
 
 
-def grouped(outcomes: Iterable[Outcome], max_rows: int = MAX_ROWS) -> tuple[Group, ...]:
+def grouped(records: Iterable[OutcomeRecord], max_rows: int = MAX_ROWS) -> tuple[Group, ...]:
+    """The reports about these outcomes."""
     grouping = Grouping(max_rows)
-    for outcome in outcomes:
-        grouping.add(outcome)
+    for record in records:
+        grouping.add(record)
     return grouping.groups()
 
 
-def is_reportable(outcome: Outcome) -> bool:
-    """A record was found, it asks for reports (RFC 9989 4.7), and the message was not sent away for another try.
+def is_reportable(record: OutcomeRecord) -> bool:
+    """Whether a policy record asks for reports (RFC 9989 4.7), and the message was not deferred.
 
-    A message that was told to come again is counted when it does.
+    A message that was deferred is counted when it comes again.
     """
-    policy = outcome.get("policy")
-    if not policy or not policy.get("rua") or policy.get("usable") is False:
+    policy = record.policy
+    if policy is None or not policy.rua or not policy.usable:
         return False
-    return bool(outcome.get("author_domain")) and outcome["action"] != Action.TEMPFAIL
+    return bool(record.author_domain) and record.action != Action.TEMPFAIL
 
 
-def published(policy: Mapping[str, Any]) -> PolicyPublished:
-    testing = {"y": True, "n": False}.get(policy.get("t") or "")
+def published(policy: RecordedPolicy) -> PolicyPublished:
+    """The policy as a report tells it."""
     return PolicyPublished(
-        domain=policy["domain"],
-        discovery=Method(policy["discovery"]),
-        p=Policy(policy["p"]),
-        sp=Policy(policy["sp"]) if policy.get("sp") else None,
-        np=Policy(policy["np"]) if policy.get("np") else None,
-        adkim=AlignmentMode(policy["adkim"]),
-        aspf=AlignmentMode(policy["aspf"]),
-        fo=policy.get("fo") or "0",
-        t=testing,
-        pct=policy.get("pct"),
+        domain=policy.domain,
+        discovery=Method(policy.discovery),
+        p=Policy(policy.p),
+        sp=Policy(policy.sp) if policy.sp else None,
+        np=Policy(policy.np) if policy.np else None,
+        adkim=AlignmentMode(policy.adkim),
+        aspf=AlignmentMode(policy.aspf),
+        fo=policy.fo or "0",
+        t={"y": True, "n": False}.get(policy.t or ""),
+        pct=policy.pct,
     )
 
 

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from dmarcmilter.mail.message import Header
-from dmarcmilter.reports.failure.incident import Observed, Outcome, incident_of, unwanted
+from dmarcmilter.outcome import OutcomeRecord
+from dmarcmilter.reports.failure.incident import Observed, incident_of, unwanted
 from dmarcmilter.reports.failure.incident_spool import FullError, Spool
 from dmarcmilter.reports.failure.redaction import Redaction, chosen, month_key
 
@@ -28,7 +29,7 @@ COMPLAIN_SECONDS = 60.0
 """Between two lines of the log."""
 CLOSE_SECONDS = 2.0
 
-Waiting = tuple[Outcome, Observed]
+Waiting = tuple[OutcomeRecord, Observed]
 
 
 class Capture:
@@ -44,20 +45,20 @@ class Capture:
         self.dropped = 0
         """Incidents that could not be kept."""
 
-    def offer(self, outcome: Outcome, fields: Sequence[Header], mail_from: bytes) -> None:
+    def offer(self, record: OutcomeRecord, fields: Sequence[Header], mail_from: bytes) -> None:
         """Called for each message; most are not asked for. Raises nothing and waits for nothing."""
         try:
-            self._offer(outcome, Observed(fields, mail_from.decode("utf-8", "surrogateescape")))
+            self._offer(record, Observed(fields, mail_from.decode("utf-8", "surrogateescape")))
         except Exception:
             # A bug here must not decide over mail.
             log.exception("failure report: internal error")
 
-    def _offer(self, outcome: Outcome, observed: Observed) -> None:
-        if unwanted(outcome, observed, on_none=self._on_none):
+    def _offer(self, record: OutcomeRecord, observed: Observed) -> None:
+        if unwanted(record, observed, on_none=self._on_none):
             return
         self._start()
         try:
-            self._waiting.put_nowait((outcome, Observed(chosen(observed.fields), observed.mail_from)))
+            self._waiting.put_nowait((record, Observed(chosen(observed.fields), observed.mail_from)))
         except queue.Full:
             self._drop("too many at once")
 
@@ -84,13 +85,13 @@ class Capture:
             except Exception:
                 log.exception("failure report: internal error")
 
-    def _write(self, outcome: Outcome, observed: Observed) -> None:
+    def _write(self, record: OutcomeRecord, observed: Observed) -> None:
         if time.monotonic() < self._retry_at:
             self.dropped += 1
             return
         redaction = Redaction(month_key(self._key, datetime.now(UTC)))
         try:
-            self._spool.put(incident_of(outcome, observed, redaction, secrets.token_hex(ID_OCTETS)))
+            self._spool.put(incident_of(record, observed, redaction, secrets.token_hex(ID_OCTETS)))
             self.captured += 1
         except FullError as error:  # for this domain perhaps, and not for the next
             self._drop(str(error))

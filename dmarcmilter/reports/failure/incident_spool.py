@@ -5,7 +5,6 @@ many workers need no lock, and a flood of one kind costs no more than its first 
 a flood takes the place of its own organization's and its own client's incidents first.
 """
 
-import json
 import os
 import time
 from collections import Counter
@@ -15,8 +14,10 @@ from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
 
+import msgspec
+
 from dmarcmilter.reports.delivery.organization_turns import turns
-from dmarcmilter.reports.failure.incident import Incident, client_of, kept, kind
+from dmarcmilter.reports.failure.incident import Incident, IncidentOutcome, client_of, kind
 
 VERSION = 1
 """Of an incident; a changed meaning is a new number."""
@@ -116,8 +117,8 @@ class Spool:
 
     def _name(self, incident: Incident) -> str:
         outcome = incident.outcome
-        organization = _digits(self._organization(str(outcome["policy"]["domain"])))
-        return f"{organization}-{_digits(client_of(outcome.get('client_ip')))}-{kind(outcome)}{SUFFIX}"
+        organization = _digits(self._organization(outcome.policy.domain))
+        return f"{organization}-{_digits(client_of(outcome.client_ip))}-{kind(outcome)}{SUFFIX}"
 
     def _make_room(self, new: str) -> None:
         """FullError when there is no room, and no organization or client that has more than the new one's."""
@@ -238,42 +239,35 @@ def _both(name: str) -> str:
     return name[: 2 * NAME_DIGITS + 1]
 
 
+class _Line(msgspec.Struct, frozen=True, kw_only=True):
+    """An incident in its file."""
+
+    v: int
+    id: str
+    outcome: IncidentOutcome
+    mail_from: str
+    fields: tuple[tuple[str, str], ...]
+
+
 def to_json(incident: Incident) -> bytes:
     """One line."""
-    told = {
-        "v": VERSION,
-        "id": incident.id,
-        "outcome": incident.outcome,
-        "mail_from": incident.mail_from,
-        "fields": list(incident.fields),
-    }
-    return json.dumps(told, separators=(",", ":")).encode() + b"\n"
+    line = _Line(
+        v=VERSION,
+        id=incident.id,
+        outcome=incident.outcome,
+        mail_from=incident.mail_from,
+        fields=tuple(incident.fields),
+    )
+    return msgspec.json.encode(line) + b"\n"
 
 
 def of_json(line: bytes, count: int) -> Incident:
-    """ValueError for what we have not written."""
+    """ValueError for what this program has not written: a run takes all incidents or none, so none may be damaged."""
     try:
-        told = json.loads(line)
-        fields = [(str(name), str(text)) for name, text in told["fields"]]
-        found = Incident(told["id"], kept(told["outcome"]), told["mail_from"], fields, count)
-        datetime.fromisoformat(found.outcome["time"])
-        sound = told["v"] == VERSION and found.id.isalnum() and _has_its_texts(found)
-    except (TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"no incident: {type(error).__name__}") from error
-    if not sound:
+        read = msgspec.json.decode(line, type=_Line)
+        datetime.fromisoformat(read.outcome.time)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(f"not an incident: {error}") from error
+    if read.v != VERSION or not read.id.isalnum():
         raise ValueError("an incident of another version")
-    return found
-
-
-def _has_its_texts(found: Incident) -> bool:
-    """A run takes all incidents or none, so one that was damaged on disk must not reach it."""
-    outcome, policy = found.outcome, found.outcome["policy"]
-    needed = (found.mail_from, outcome["author_domain"], outcome["action"], policy["domain"], policy["record"])
-    domains = [signature["domain"] for signature in outcome["dkim"]]
-    optional = (policy["organizational_domain"], outcome["spf"]["domain"], outcome["spf"]["result"], *domains)
-    return (
-        bool(kind(outcome))
-        and isinstance(policy["ruf"], list)
-        and all(isinstance(text, str) for text in (*needed, *policy["ruf"]))
-        and all(text is None or isinstance(text, str) for text in optional)
-    )
+    return Incident(read.id, read.outcome, read.mail_from, read.fields, count)

@@ -7,7 +7,7 @@ from email.mime.multipart import MIMEMultipart
 from email.utils import format_datetime
 
 from dmarcmilter.config.schema import ReportFormat
-from dmarcmilter.reports.failure.incident import Incident, Outcome
+from dmarcmilter.reports.failure.incident import Incident, IncidentOutcome
 from dmarcmilter.reports.failure.redaction import safe
 from dmarcmilter.reports.mail_header import POLICY, add_address_and_date, add_header
 from dmarcmilter.reports.sender import Sender
@@ -23,12 +23,12 @@ _DELIVERY_RESULTS = {"accept": "delivered", "quarantine": "policy", "reject": "r
 def compose(incident: Incident, sender: Sender, shape: ReportFormat = ReportFormat.RFC9990) -> bytes:
     """The message with CRLF line ends, without To and Date: these are added for each delivery."""
     outcome, host = incident.outcome, sender.email.rpartition("@")[2]
-    domain = safe(outcome["author_domain"])
+    domain = safe(outcome.author_domain)
     message = MIMEMultipart("report", f"=_{incident.id}", report_type="feedback-report", policy=POLICY)
     # The message's own subject is redacted, so it cannot be that of the report (RFC 5965 2, f).
     add_header(message, sender, f"DMARC failure report for {domain}", incident.id)
     text = (
-        f"A message from {safe(outcome['client_ip'])} that names {domain} as its author",
+        f"A message from {safe(outcome.client_ip)} that names {domain} as its author",
         "failed authentication. Local-parts and subject are replaced by keyed hashes.",
     )
     message.attach(_part("text/plain; charset=us-ascii", text))
@@ -59,29 +59,29 @@ def addressed(message: bytes, address: str, date: datetime) -> bytes:
 def feedback(incident: Incident, host: str, shape: ReportFormat) -> Iterator[tuple[str, object]]:
     """The fields of message/feedback-report (RFC 6591 3.1, RFC 9991 4)."""
     outcome = incident.outcome
-    domain, dmarc = outcome["author_domain"], outcome["dmarc"]
+    domain, dmarc = outcome.author_domain, outcome.dmarc
     yield "Feedback-Type", "auth-failure"
     yield "Version", 1
     yield "User-Agent", "dmarcmilter"
     yield "Auth-Failure", "dmarc"
-    yield "Authentication-Results", f"{host}; dmarc={dmarc['result']} header.from={domain}"
+    yield "Authentication-Results", f"{host}; dmarc={dmarc.result} header.from={domain}"
     yield "Identity-Alignment", _identity_alignment(outcome, shape)
     yield "Reported-Domain", domain
-    if outcome.get("client_ip"):
-        yield "Source-IP", outcome["client_ip"]
-    yield "Arrival-Date", format_datetime(datetime.fromisoformat(outcome["time"]))
-    yield "Delivery-Result", _DELIVERY_RESULTS.get(outcome["action"], "other")
-    if outcome.get("queue_id"):
-        yield "Original-Envelope-Id", outcome["queue_id"]
+    if outcome.client_ip:
+        yield "Source-IP", outcome.client_ip
+    yield "Arrival-Date", format_datetime(datetime.fromisoformat(outcome.time))
+    yield "Delivery-Result", _DELIVERY_RESULTS.get(outcome.action, "other")
+    if outcome.queue_id:
+        yield "Original-Envelope-Id", outcome.queue_id
     yield "Original-Mail-From", f"<{incident.mail_from}>"
     if incident.count > 1:
         yield "Incidents", min(incident.count, MAX_INCIDENTS)
     yield from _of_mechanisms(incident)
 
 
-def _identity_alignment(outcome: Outcome, shape: ReportFormat) -> str:
+def _identity_alignment(outcome: IncidentOutcome, shape: ReportFormat) -> str:
     """RFC 9991 4: the mechanisms that failed to give an aligned identity; RFC 7489 7.3.1: those that did."""
-    aligned = {found["mechanism"] for found in outcome["dmarc"].get("aligned") or ()}
+    aligned = {identifier.mechanism for identifier in outcome.dmarc.aligned}
     told = sorted(aligned if shape is ReportFormat.RFC7489 else {"dkim", "spf"} - aligned)
     return ", ".join(told) or "none"
 
@@ -89,13 +89,13 @@ def _identity_alignment(outcome: Outcome, shape: ReportFormat) -> str:
 def _of_mechanisms(incident: Incident) -> Iterator[tuple[str, object]]:
     """Of the first signature of the Organizational Domain that failed, and of SPF; required in RFC 9991 4."""
     outcome = incident.outcome
-    organization = outcome["policy"].get("organizational_domain") or outcome["author_domain"]
-    for found in outcome.get("dkim") or ():
-        domain = found.get("domain") or ""
-        if found["result"] != "pass" and (domain == organization or domain.endswith("." + organization)):
+    organization = outcome.policy.organizational_domain or outcome.author_domain
+    for signature in outcome.dkim:
+        domain = signature.domain or ""
+        if signature.result != "pass" and (domain == organization or domain.endswith("." + organization)):
             yield "DKIM-Domain", domain
             yield "DKIM-Identity", f"@{domain}"
-            yield "DKIM-Selector", found.get("selector") or ""
+            yield "DKIM-Selector", signature.selector or ""
             break
     for name, text in incident.spf_records:
         quoted = text[:MAX_SPF].replace("\\", "\\\\").replace('"', '\\"')

@@ -101,7 +101,7 @@ class FailurePlanner:
             ruling = self._ruling(entry.incident, limits, now)
             if ruling.fate is Fate.REPORT:
                 outcome = entry.incident.outcome
-                limits.add(outcome["policy"]["domain"], kind(outcome))
+                limits.add(outcome.policy.domain, kind(outcome))
             yield entry, ruling
 
     def _organization(self, domain: str) -> str:
@@ -113,10 +113,10 @@ class FailurePlanner:
         return self._authenticated[domain]
 
     def _ruling(self, incident: Incident, limits: HourlyLimits, now: int) -> Ruling:
-        domain = incident.outcome["policy"]["domain"]
+        domain = incident.outcome.policy.domain
         if self._ledger.is_known(incident.id):
             return Ruling(Fate.DONE)
-        age = datetime.fromtimestamp(now, UTC) - datetime.fromisoformat(incident.outcome["time"])
+        age = datetime.fromtimestamp(now, UTC) - datetime.fromisoformat(incident.outcome.time)
         if age > timedelta(seconds=MAX_AGE):
             return Ruling(Fate.DROP, "it waited for a day")
         entry = excluded(domain, f"x@{domain}", self._settings.exclude)
@@ -130,19 +130,19 @@ class FailurePlanner:
     def plan(self, incident: Incident, spf_records: Sequence[tuple[str, str]], now: int) -> PlannedFailureReport:
         """The report of one incident."""
         outcome, shape = incident.outcome, self._settings.format
-        policy = outcome["policy"]
+        policy = outcome.policy
         return PlannedFailureReport(
             report_id=incident.id,
-            domain=policy["domain"],
-            organization=self._organization(policy["domain"]),
+            domain=policy.domain,
+            organization=self._organization(policy.domain),
             day=datetime.fromtimestamp(now, UTC).date(),
             digest=kind(outcome),
             shape=shape,
             submitter=submitter_of(self._settings),
             incidents=incident.count,
-            record=policy["record"],
+            record=policy.record,
             content=compose(replace(incident, spf_records=spf_records), sender_of(self._settings), shape),
-            uris=tuple(policy["ruf"][:MAX_DESTINATIONS]),
+            uris=tuple(policy.ruf[:MAX_DESTINATIONS]),
         )
 
     def spf_records(self, incidents: Sequence[Incident]) -> dict[str, list[tuple[str, str]]]:
@@ -173,5 +173,5 @@ class FailurePlanner:
 
 def _spf_domain(incident: Incident) -> str:
     """The domain whose SPF record the report shows; empty if it shows none."""
-    spf = incident.outcome["spf"]
-    return "" if spf["result"] in {"pass", "none"} else str(spf["domain"] or "")
+    spf = incident.outcome.spf
+    return "" if spf.result in {"pass", "none"} else str(spf.domain or "")

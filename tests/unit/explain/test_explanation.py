@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dmarcmilter import explain as explanations
 from dmarcmilter.auth.results import ArcResult, ArcWord, DkimWord, SpfResult, SpfScope, SpfWord
 from dmarcmilter.config import load
 from dmarcmilter.config.schema import Config
-from dmarcmilter.explain import as_text, as_values, explain, heading
+from dmarcmilter.explain import as_text, as_values
 from dmarcmilter.reasons import Language
 from tests.support import journals, outcomes, pipeline_rows, policy_rows
 from tests.support.cases import case_table
@@ -20,12 +21,21 @@ from tests.support.paths import TESTS
 ROWS = case_table("explanation")["row"]
 
 
+def explain(record, language=Language.EN):
+    """Of a record as plain JSON values."""
+    return explanations.explain(outcomes.read(record), language)
+
+
+def heading(record, language):
+    return explanations.heading(outcomes.read(record), language)
+
+
 def said(record, language=Language.EN):
     return as_text(explain(record, language), language)
 
 
 def recorded(found=None, rules=outcomes.RULES, **options):
-    return outcomes.outcome(found, None, rules, **options).record()
+    return outcomes.recorded(outcomes.outcome(found, None, rules, **options))
 
 
 def spf(text):
@@ -49,7 +59,7 @@ def record_of(row):
         arc=outcomes.arc(row.get("arc", "none"), row.get("sets", ())),
     )
     mail = outcomes.message(*row.get("header", ()))
-    return outcomes.outcome(found, mail, outcomes.rules(**row.get("rules", {}))).record()
+    return outcomes.recorded(outcomes.outcome(found, mail, outcomes.rules(**row.get("rules", {}))))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
@@ -103,9 +113,9 @@ def test_conf_lines_let_this_message_through_and_no_forgery_of_the_same_author(r
         path.write_text(f'{one.conf}{more}\n[dmarc]\npsl_file = "{tmp_path}/list.dat"\n', encoding="utf-8")
         rules = replace(receiver.build(load.load(path), keep_key=False).pipeline.rules, mode=outcomes.Mode.ENFORCE)
         terms = replay.Terms(rules, Method.TREEWALK, honour_pct=True, suffixes=outcomes.SUFFIXES)
-        assert replay.judged(record_of(row), terms).decision.action == "accept", one.conf
+        assert replay.judged(outcomes.read(record_of(row)), terms).decision.action == "accept", one.conf
         forged = record_of(row | {"dkim": [], "spf": "fail", "arc": "none", "sets": []})
-        assert replay.judged(forged, terms).decision.action != "accept", one.conf
+        assert replay.judged(outcomes.read(forged), terms).decision.action != "accept", one.conf
 
 
 SENTENCES = {
@@ -208,7 +218,7 @@ def test_every_spf_result_is_said(word):
 @pytest.mark.parametrize("language", Language)
 @pytest.mark.parametrize("row", policy_rows.ROWS, ids=lambda row: row["name"])
 def test_every_decision_can_be_explained(row, language):
-    explained = explain(policy_rows.judged(row).record(), language)
+    explained = explain(outcomes.recorded(policy_rows.judged(row)), language)
     assert explained.found
     assert explained.decided
     text = as_text(explained, language)
@@ -222,7 +232,7 @@ def test_every_decision_can_be_explained(row, language):
 
 @pytest.mark.parametrize("row", pipeline_rows.ROWS, ids=lambda row: row["name"])
 def test_every_message_can_be_explained(row):
-    record = pipeline_rows.processed(row)[0].record()
+    record = outcomes.recorded(pipeline_rows.processed(row)[0])
     codes = [
         [[one["code"] for one in part] for part in as_values(explain(record, language)).values()]
         for language in Language
@@ -300,8 +310,9 @@ def test_any_text_may_stand_anywhere(kind, text, language):
     for key in ("queue_id", "helo", "author_domain", "author_problem", "client_ip"):
         record[key] = text
     record["spf"] = record["spf"] | {"domain": text, "reason": text, "result": text}
-    record["dkim"] = [{"result": text, "domain": text, "selector": text, "reason": text, "testing": True}]
-    record["overrides"] = [{"type": text, "comment": text, "entry": text}]
+    signature = {"result": text, "domain": text, "selector": text, "algorithm": text, "reason": text, "testing": True}
+    record["dkim"] = [signature]
+    record["overrides"] = [{"type": text, "comment": text, "rfc7489": text, "entry": text}]
     record["lists"] = {"ids": [text], "traces": [text]}
     printed = said(record, language) + heading(record, language)
     assert all(line.isprintable() for line in printed.split("\n"))

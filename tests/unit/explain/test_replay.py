@@ -37,6 +37,11 @@ def written(record):
     return json.loads(json.dumps(record))
 
 
+def judged_again(record, of_terms):
+    """Of a record as plain JSON values."""
+    return replay.judged(outcomes.read(record), of_terms)
+
+
 def words(decision):
     return [str(w) for w in (decision.action, decision.disposition, decision.would_action, decision.would_disposition)]
 
@@ -53,12 +58,12 @@ def drawn(outcome, draw):
 @pytest.mark.parametrize("row", policy_rows.ROWS, ids=lambda row: row["name"])
 def test_the_same_rules_decide_the_same(row):
     outcome = drawn(policy_rows.judged(row), row.get("draw", 0))
-    record = written(outcome.record())
+    record = written(outcomes.recorded(outcome))
     # The rows put some facts into the case alone, not into the message and its SPF result as the pipeline does.
     record["spf"]["scope"] = "mfrom" if outcome.message.envelope.mail_from else "helo"
     record["client_ip"] = str(outcome.facts.client_ip) if outcome.facts.client_ip else None
     rules = outcomes.rules(**row.get("rules", {}))
-    judgement = replay.judged(record, terms(rules))
+    judgement = judged_again(record, terms(rules))
     if "recipients" in row and words(judgement.decision) != recorded(record):
         assert Gap.RECIPIENTS in judgement.gaps
         return
@@ -71,9 +76,9 @@ def test_the_same_rules_decide_the_same(row):
 @pytest.mark.parametrize("row", pipeline_rows.ROWS, ids=lambda row: row["name"])
 def test_the_same_rules_decide_the_same_about_whole_messages(row):
     outcome, _ = pipeline_rows.processed(row)
-    record = written(outcome.record())
+    record = written(outcomes.recorded(outcome))
     rules, method = outcomes.rules(**row.get("rules", {})), Method(row.get("method", "treewalk"))
-    judgement = replay.judged(record, terms(rules, method=method))
+    judgement = judged_again(record, terms(rules, method=method))
     assert words(judgement.decision) == recorded(record)
     assert judgement.gaps == ()
 
@@ -83,8 +88,8 @@ def test_the_same_rules_decide_the_same_about_whole_messages(row):
 def test_the_same_rules_decide_the_same_beyond_a_limit(lines, entries):
     zone = {} if entries else pipeline_rows.REJECT
     row = {"header": [*lines, *pipeline_rows.FROM], "zone": zone, "rules": {"overrides": entries}}
-    record = written(pipeline_rows.processed(row)[0].record())
-    judgement = replay.judged(record, terms(outcomes.rules(**row["rules"])))
+    record = written(outcomes.recorded(pipeline_rows.processed(row)[0]))
+    judgement = judged_again(record, terms(outcomes.rules(**row["rules"])))
     assert words(judgement.decision) == recorded(record)
 
 
@@ -132,59 +137,61 @@ def test_other_rules_decide_as_they_would_have_then(before, after, found, pct, r
         )
         mail = outcomes.message(*(["List-Id: <a.list.example>"] if found["listed"] else []))
         made = outcomes.outcome(evidence, mail, outcomes.rules(**rules), draw=pct, rollout_draw=rollout)
-        return written(drawn(made, pct).record())
+        return written(outcomes.recorded(drawn(made, pct)))
 
-    judgement = replay.judged(judged(before), terms(outcomes.rules(**after)))
+    judgement = judged_again(judged(before), terms(outcomes.rules(**after)))
     assert words(judgement.decision) == recorded(judged(after))
 
 
 def test_pct_can_be_switched_off_and_on():
     evidence = outcomes.evidence(record="v=DMARC1; p=reject; pct=40")
-    record = written(drawn(outcomes.outcome(evidence, draw=60), 60).record())
+    record = written(outcomes.recorded(drawn(outcomes.outcome(evidence, draw=60), 60)))
     assert record["action"] == "quarantine"
-    assert replay.judged(record, terms(honour_pct=False)).decision.action is Action.REJECT
-    assert replay.judged(record, terms()).decision.action is Action.QUARANTINE
+    assert judged_again(record, terms(honour_pct=False)).decision.action is Action.REJECT
+    assert judged_again(record, terms()).decision.action is Action.QUARANTINE
 
 
 def gaps(record, rules=outcomes.RULES, **changes):
-    return replay.judged(written(record), terms(rules, **changes)).gaps
+    return judged_again(written(record), terms(rules, **changes)).gaps
 
 
 def test_gaps():
-    failing = outcomes.outcome().record()
+    failing = outcomes.recorded(outcomes.outcome())
     assert gaps(failing) == ()
     assert gaps(failing, method=Method.PSL) == (Gap.DISCOVERY,)
     assert gaps(failing, outcomes.rules(forwarder_names=["a.example"])) == (Gap.CLIENT_NAME,)
     assert gaps({name: value for name, value in failing.items() if name != "draws"}) == (Gap.OLDER_VERSION,)
-    none = outcomes.outcome(outcomes.evidence(record="v=DMARC1; p=none")).record()
+    none = outcomes.recorded(outcomes.outcome(outcomes.evidence(record="v=DMARC1; p=none")))
     assert gaps(none, outcomes.rules(forwarder_names=["a.example"])) == ()
 
 
 def test_an_entry_for_recipients_is_named_where_it_matters():
     entry = {"name": "n", "action": "reject", "from_domain": ["example.com"], "recipient": ["b@example.net"]}
     rules = outcomes.rules(overrides=[entry])
-    quarantine = outcomes.outcome(outcomes.evidence(record="v=DMARC1; p=quarantine")).record()
+    quarantine = outcomes.recorded(outcomes.outcome(outcomes.evidence(record="v=DMARC1; p=quarantine")))
     assert gaps(quarantine, rules) == (Gap.RECIPIENTS,)
-    assert gaps(outcomes.outcome().record(), rules) == ()
+    assert gaps(outcomes.recorded(outcomes.outcome()), rules) == ()
 
 
 def test_opted_out_recipients_are_as_they_were_or_unknown():
     exempt = replay.Exempt("all")
-    record = outcomes.outcome(rules=outcomes.rules(), exempt=exempt).record()
+    record = outcomes.recorded(outcomes.outcome(rules=outcomes.rules(), exempt=exempt))
     assert record["action"] == "accept"
-    assert replay.judged(written(record), terms()).decision.action is Action.ACCEPT
+    assert judged_again(written(record), terms()).decision.action is Action.ACCEPT
     trusted = outcomes.rules(trusted_sealers=["hop.example"])
-    let_through = outcomes.outcome(outcomes.evidence(arc=outcomes.arc("pass", SEALED)), rules=trusted).record()
+    let_through = outcomes.recorded(
+        outcomes.outcome(outcomes.evidence(arc=outcomes.arc("pass", SEALED)), rules=trusted)
+    )
     assert gaps(let_through, asks_recipients=True) == (Gap.OPT_OUT,)
     assert gaps(let_through, trusted, asks_recipients=True) == ()
 
 
 def test_no_policy_and_an_entry_that_forces_one():
     entry = {"name": "n", "action": "reject", "from_domain": ["example.com"], "list_id": ["a.example"]}
-    record = outcomes.outcome(outcomes.evidence(record=""), rollout_draw=None).record()
+    record = outcomes.recorded(outcomes.outcome(outcomes.evidence(record=""), rollout_draw=None))
     assert gaps(record, outcomes.rules(overrides=[entry])) == (Gap.DETAILS,)
     del entry["list_id"]
-    judgement = replay.judged(written(record), terms(outcomes.rules(overrides=[entry])))
+    judgement = judged_again(written(record), terms(outcomes.rules(overrides=[entry])))
     assert (judgement.decision.action, judgement.gaps) == (Action.REJECT, ())
 
 
@@ -208,7 +215,7 @@ MONITOR = outcomes.rules(mode="monitor")
 def tally_of(records, rules=MONITOR):
     tally = Tally(terms(rules))
     for record in records:
-        tally.add(record)
+        tally.add(outcomes.read(record))
     return tally
 
 
@@ -248,18 +255,20 @@ def test_tally_is_bounded(monkeypatch):
         journals.record() | {"policy": {"p": "reject"}},
     ],
 )
-def test_what_is_no_outcome_is_counted(broken):
-    tally = tally_of([broken, journals.record()])
+def test_what_is_no_outcome_is_counted(broken, tmp_path):
+    journals.append(tmp_path / "j", [{"queue_id": "A", "time": journals.at(0)} | broken, journals.record()])
+    tally = Tally(terms(MONITOR))
+    replay_comparison.of_journal([tmp_path / "j" / journals.NAME], SPAN, tally, lambda _: None)
     assert (tally.unreadable, tally.messages) == (1, 1)
 
 
 def test_settled_mail_is_counted_without_being_judged():
     found = journals.record("pass")
-    assert replay.is_settled(found)
-    assert not replay.is_settled(found | {"truncated": "max_header_bytes"})
-    assert not replay.is_settled(found | {"unsigned_duplicates": ["subject"]})
+    assert replay.is_settled(outcomes.read(found))
+    assert not replay.is_settled(outcomes.read(found | {"truncated": "max_header_bytes"}))
+    assert not replay.is_settled(outcomes.read(found | {"unsigned_duplicates": ["subject"]}))
     tally = Tally(terms(method=Method.PSL))
-    tally.add(found)
+    tally.add(outcomes.read(found))
     assert (tally.messages, tally.changed, tally.gaps) == (1, 0, {Gap.DISCOVERY: 1})
 
 

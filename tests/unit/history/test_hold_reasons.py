@@ -2,13 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from dmarcmilter.history import hold_reasons
 from dmarcmilter.history.ingest import Ingest
-from dmarcmilter.history.journal import encoded
 from dmarcmilter.history.store import Store
-from tests.support import databases, journals
+from tests.support import databases, journals, outcomes
 
 NOW = datetime(2027, 1, 15, 9, 0, tzinfo=UTC)
 
@@ -23,7 +23,7 @@ def journal(tmp_path):
 def write(folder, *records, day="20270115"):
     """As the journal itself does."""
     with (folder / f"{day}-1799971200000-17.jsonl").open("ab") as file:
-        file.writelines(map(encoded, records))
+        file.writelines(msgspec.json.encode(record) + b"\n" for record in records)
 
 
 def held(queue_id, when=NOW, **changes):
@@ -35,13 +35,13 @@ def test_in_the_journal(journal):
     write(journal, journals.record("reject", queue_id="A2"), ours, held("A3"))
     (journal / "20270115-1-1.jsonl").write_bytes(b'{"v":1,"action":"quarantine"}\n{"action":"quarantine"\n')
     found = hold_reasons.in_journal(journal, {"A1": NOW + timedelta(minutes=1), "A2": NOW, "A9": NOW})
-    assert found == {"A1": ours}
+    assert found == {"A1": outcomes.read(ours)}
 
 
 def test_queue_ids_are_used_again(journal):
     earlier, ours = held("A1", NOW - timedelta(hours=5)), held("A1", NOW - timedelta(minutes=3))
     write(journal, earlier, ours, held("A1", NOW + timedelta(hours=5)))
-    assert hold_reasons.in_journal(journal, {"A1": NOW}) == {"A1": ours}
+    assert hold_reasons.in_journal(journal, {"A1": NOW}) == {"A1": outcomes.read(ours)}
     assert hold_reasons.in_journal(journal, {"A1": NOW - timedelta(hours=2)}) == {}
 
 
@@ -62,4 +62,4 @@ def test_in_the_store(journal, tmp_path):
     ours = held("A1")
     write(journal, ours, held("A1", NOW - timedelta(days=3)), journals.record("reject", queue_id="A2"))
     Ingest(journal, store).once()
-    assert hold_reasons.in_store(store, {"A1": NOW, "A2": NOW, "A3": NOW}) == {"A1": ours}
+    assert hold_reasons.in_store(store, {"A1": NOW, "A2": NOW, "A3": NOW}) == {"A1": outcomes.read(ours)}

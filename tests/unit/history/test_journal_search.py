@@ -11,7 +11,7 @@ from tests.support import journals
 
 
 def ids(matches):
-    return [match.record["queue_id"] for match in matches]
+    return [match.identity.queue_id for match in matches]
 
 
 def test_the_newest_comes_first_and_from_all_files(tmp_path):
@@ -23,7 +23,7 @@ def test_the_newest_comes_first_and_from_all_files(tmp_path):
         ["20270114-1-1.jsonl"],
     ]
     found = journal_search.in_files([path for day in days for path in day], Wanted("queue_id", "4ABC"))
-    assert [match.record["time"] for match in found] == [journals.at(10), journals.at(9), journals.at(8)]
+    assert [match.identity.time for match in found] == [journals.at(10), journals.at(9), journals.at(8)]
     assert found[0].place == "20270114-1-1.jsonl"
 
 
@@ -101,4 +101,4 @@ def test_no_more_than_can_be_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(journal_search, "MAX_MATCHES", 3)
     journals.append(tmp_path, [journals.record(queue_id="A", time=journals.at(n)) for n in range(9)])
     found = journal_search.in_files([tmp_path / journals.NAME], Wanted("queue_id", "A"))
-    assert [match.record["time"] for match in found] == [journals.at(8), journals.at(7), journals.at(6)]
+    assert [match.identity.time for match in found] == [journals.at(8), journals.at(7), journals.at(6)]

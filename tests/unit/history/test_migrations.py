@@ -1,6 +1,5 @@
 """Migrations: they make the tables that outcomes are written to, all or nothing, on both databases."""
 
-import json
 import threading
 
 import pytest
@@ -9,6 +8,7 @@ import sqlalchemy as sa
 from dmarcmilter.history import migrations, outcome_rows
 from dmarcmilter.history.migrations import MIGRATIONS, Migration, migrate
 from dmarcmilter.history.store import Store, StoreError
+from dmarcmilter.outcome import encoded
 from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
 from tests.support import databases
 from tests.support.report_outcomes import passed
@@ -34,7 +34,7 @@ REFERENCES = {
 
 def test_every_column_is_filled_from_an_outcome(store):
     override = {"type": "local_policy", "rfc7489": "local_policy", "comment": "", "entry": None}
-    line = outcome_rows.parse(json.dumps(passed(overrides=[override])).encode())
+    line = outcome_rows.parse(encoded(passed(overrides=[override])))
     filled = {
         "outcomes": line.outcome,
         "clients": outcome_rows.client(line.record),

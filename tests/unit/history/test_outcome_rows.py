@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.history import outcome_rows
-from dmarcmilter.history.outcome_rows import Stored, UnreadableError
+from dmarcmilter.history.outcome_rows import Stored
+from dmarcmilter.outcome import UndecodableError, encoded
 from tests.support import journals
 from tests.support.paths import PROJECT
 
@@ -16,10 +17,12 @@ sys.path.insert(0, str(PROJECT))
 from bench.history import records
 
 
-def there_and_back(record):
-    line = outcome_rows.parse(json.dumps(record).encode())
+def there_and_back(values):
+    """A record as plain JSON values, through the rows of the database."""
+    line = outcome_rows.parse(json.dumps(values).encode())
+    record = line.record
     policy = outcome_rows.policy(record)
-    return outcome_rows.rebuilt(
+    rebuilt = outcome_rows.rebuilt(
         Stored(
             line.outcome,
             outcome_rows.verdict(record),
@@ -29,6 +32,7 @@ def there_and_back(record):
             outcome_rows.overrides(record),
         )
     )
+    return json.loads(encoded(rebuilt))
 
 
 @pytest.mark.parametrize("kind", journals.KINDS)
@@ -37,10 +41,10 @@ def test_nothing_is_lost(kind):
     assert there_and_back(record) == record
 
 
-def test_keys_of_a_later_version_are_kept():
-    record = journals.record() | {"novelty": {"a": [1]}}
-    record["dmarc"] = record["dmarc"] | {"further": 1}
-    assert there_and_back(record) == record
+def test_keys_of_a_later_version_are_ignored():
+    record = journals.record()
+    later = record | {"novelty": {"a": [1]}, "dmarc": record["dmarc"] | {"further": 1}}
+    assert there_and_back(later) == record
 
 
 @pytest.mark.parametrize("kind", journals.KINDS)
@@ -81,7 +85,7 @@ def test_hashes_as_signed_numbers(digits):
 
 @pytest.mark.parametrize("digits", ["", "0" * 14, "0" * 18, "x" * 16, 7, ["0" * 16]])
 def test_no_hash(digits):
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UndecodableError):
         outcome_rows.parse(json.dumps(journals.record() | {"message_id_hash": digits}).encode())
 
 
@@ -92,8 +96,8 @@ def test_a_record_of_before_these_keys_comes_back_without_them():
 
 def test_what_parts_have_beside_their_columns_is_kept():
     record = journals.record("quarantine")
-    record["overrides"] = [found | {"entry": "n", "novelty": 1} for found in record["overrides"]]
-    record["dkim"] = [found | {"novelty": [2]} for found in record["dkim"]]
+    record["overrides"] = [override | {"entry": "n"} for override in record["overrides"]]
+    record["dkim"] = [signature | {"unsigned_duplicates": ["subject"], "cut_off": True} for signature in record["dkim"]]
     assert there_and_back(record) == record
 
 
@@ -121,7 +125,7 @@ WHOLE = json.dumps(journals.record()).encode()
 @given(st.integers(0, len(WHOLE) - 1))
 @settings(deadline=None, max_examples=60)
 def test_torn_lines_are_not_read(length):
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UndecodableError):
         outcome_rows.parse(WHOLE[:length])
 
 
@@ -132,7 +136,7 @@ def test_torn_lines_are_not_read(length):
 )
 @settings(deadline=None, max_examples=100)
 def test_any_octets_are_read_or_refused(line):
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UndecodableError):
         outcome_rows.parse(line)
 
 
@@ -142,7 +146,7 @@ def test_any_octets_are_read_or_refused(line):
     ids=str,
 )
 def test_wrong_values_are_refused(changes):
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UndecodableError):
         outcome_rows.parse(json.dumps(journals.record() | changes).encode())
 
 

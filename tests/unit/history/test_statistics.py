@@ -76,10 +76,11 @@ def test_what_was_done_and_would_be(gathered):
 
 def test_monitor_and_rollout_are_counted_as_done_and_as_would(gathered):
     released = [
-        outcomes.outcome(rules=outcomes.rules(rollout_percent=40), rollout_draw=draw).record() for draw in (10, 40, 90)
+        outcomes.recorded(outcomes.outcome(rules=outcomes.rules(rollout_percent=40), rollout_draw=draw))
+        for draw in (10, 40, 90)
     ]
-    listed = outcomes.outcome(rules=outcomes.rules(rollout_domains=["other.example"])).record()
-    opted_out = outcomes.outcome(exempt=Exempt.ALL).record()
+    listed = outcomes.recorded(outcomes.outcome(rules=outcomes.rules(rollout_domains=["other.example"])))
+    opted_out = outcomes.recorded(outcomes.outcome(exempt=Exempt.ALL))
     found = gathered([*released, listed, opted_out, record("monitored")])
     assert counts(found.actions) == {"accept": 5, "reject": 1}
     assert counts(found.would) == {"reject": 6}
@@ -195,7 +196,7 @@ def with_record(domain, text, **changes):
 def two_records(name):
     """As the filter writes it."""
     found = outcomes.evidence(name, record="", zone={f"_dmarc.{name}": ["v=DMARC1; p=none", "v=DMARC1; p=reject"]})
-    written = outcomes.outcome(found).record()
+    written = outcomes.recorded(outcomes.outcome(found))
     assert written["faulty_records"] == [name]
     return written | {"spf": NO_SPF}
 
@@ -295,7 +296,7 @@ def test_kinds_of_faults(gathered):
 
 def unread(name, text):
     """What stands at the name's `_dmarc` is no DMARC record; as the filter writes it."""
-    return outcomes.outcome(outcomes.evidence(name, record="", zone={f"_dmarc.{name}": text})).record()
+    return outcomes.recorded(outcomes.outcome(outcomes.evidence(name, record="", zone={f"_dmarc.{name}": text})))
 
 
 def reporting_to(domain, rua=(), ruf=()):
@@ -371,7 +372,7 @@ def test_signers_of_one_author_are_bounded(gathered, monkeypatch):
 def discovered(author, zone, **found):
     """As the filter writes it."""
     zone = {f"_dmarc.{name}": text for name, text in zone.items()}
-    return outcomes.outcome(outcomes.evidence(author, record="", zone=zone, **found)).record()
+    return outcomes.recorded(outcomes.outcome(outcomes.evidence(author, record="", zone=zone, **found)))
 
 
 def test_discoveries_that_differ(gathered):

@@ -9,7 +9,7 @@ from dmarcmilter.history import migrations
 from dmarcmilter.history.ingest import Ingest
 from dmarcmilter.history.outcome_reader import of_queue_id
 from dmarcmilter.history.store import Store, StoreError, UnacceptableError, execute, stream
-from tests.support import databases, journals
+from tests.support import databases, journals, outcomes
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_outcome_objects_come_out_as_they_went_in(store, journal):
     assert Ingest(journal, store).once() == 25
     with store.reading() as connection:
         for record in records:
-            assert list(of_queue_id(connection, record["queue_id"])) == [record]
+            assert list(of_queue_id(connection, record["queue_id"])) == [outcomes.read(record)]
         assert not list(of_queue_id(connection, "unknown"))
 
 

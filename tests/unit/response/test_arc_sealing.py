@@ -21,7 +21,7 @@ from dmarcmilter.response import arc_key as sealkey
 from dmarcmilter.response import arc_set
 from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader
 from dmarcmilter.response.arc_key import SealKeyError
-from tests.support import arc_hops, signing
+from tests.support import arc_hops, outcomes, signing
 from tests.support.arc_hops import MESSAGE, Hop, dkimpy_says, fields_of, raw_of, zone
 
 ARC_FIELDS = ["ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results", "Authentication-Results"]
@@ -400,10 +400,10 @@ def test_a_set_that_would_not_verify_is_not_put_in(hop, monkeypatch, index, chan
 
 
 def test_the_record_says_so(hop):
-    record = hop()(MESSAGE).outcome.record()
+    record = outcomes.recorded(hop()(MESSAGE).outcome)
     assert (record["sealed"], record["seal_reason"]) == (True, None)
     assert " sealed=yes " in hop()(MESSAGE).outcome.log_line()
-    record = hop("")(MESSAGE).outcome.record()
+    record = outcomes.recorded(hop("")(MESSAGE).outcome)
     assert (record["sealed"], record["seal_reason"]) == (None, None)
     assert "sealed=" not in hop("")(MESSAGE).outcome.log_line()
 

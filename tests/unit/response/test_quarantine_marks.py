@@ -102,8 +102,8 @@ def test_what_the_outcome_says_of_each_way():
     words = {"hold": "quarantine", "redirect": "quarantine", "header": "accept", "subject": "accept", "none": "accept"}
     for way, word in words.items():
         outcome = judged(channel=replace(outcomes.CHANNEL, method=QuarantineAction(way)))
-        assert outcome.record()["action"] == word
-        assert outcome.record()["disposition"] == ("none" if way == "none" else "quarantine")
+        assert outcomes.recorded(outcome)["action"] == word
+        assert outcomes.recorded(outcome)["disposition"] == ("none" if way == "none" else "quarantine")
 
 
 # --- limits
@@ -127,7 +127,7 @@ UNTAGGABLE = {
 def test_a_subject_that_cannot_be_tagged_is_held(change):
     outcome = judged(channel=SUBJECT, mail=replace(outcomes.message(), **change))
     assert outcome.decision.action is Action.QUARANTINE
-    assert outcome.record()["action"] == "quarantine"
+    assert outcomes.recorded(outcome)["action"] == "quarantine"
     assert "cannot be tagged" in outcome.decision.overrides[-1].comment
     assert [type(step) for step in asked(outcome, SUBJECT)] == [Quarantine]
     # Where nothing is done to the message, nothing is done because of its subject.
@@ -270,18 +270,20 @@ HINDRANCES = {
 def test_what_cannot_be_redirected_is_held_and_recorded_so(to, reason):
     outcome = judged(channel=REDIRECT, to=to)
     assert [type(step) for step in asked(outcome, REDIRECT)] == [Quarantine]
-    record = outcome.record()
+    record = outcomes.recorded(outcome)
     found = (record["action"], record["set_apart"], record["set_apart_reason"])
     assert found == ("quarantine", "hold", reason)
     assert recognized(reason).code.startswith("redirect_")
     # Where nothing is done to the message, it is not held either.
     for other in ({"rules": {"mode": "monitor"}}, {"spf": "pass example.com"}):
-        record = judged(channel=REDIRECT, to=to, **other).record()
+        record = outcomes.recorded(judged(channel=REDIRECT, to=to, **other))
         assert (record["action"], record["set_apart"], record["set_apart_reason"]) == ("accept", None, None)
 
 
 def test_what_can_be_redirected_is_recorded_so():
-    record = judged(channel=REDIRECT, to=["joe+x@rcpt.example", "FORGED@RCPT.example", '"a b"@rcpt.example']).record()
+    record = outcomes.recorded(
+        judged(channel=REDIRECT, to=["joe+x@rcpt.example", "FORGED@RCPT.example", '"a b"@rcpt.example'])
+    )
     assert (record["action"], record["set_apart"], record["set_apart_reason"]) == ("quarantine", "redirect", None)
 
 

@@ -1,7 +1,6 @@
 """`dmarcmilter report`, from a conf file to an SMTP server."""
 
 import base64
-import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ from dmarcmilter.daemon import log_output
 from dmarcmilter.history import migrations, outcome_rows
 from dmarcmilter.history.store import Store
 from dmarcmilter.history.table_writer import Advance, Writer
+from dmarcmilter.outcome import encoded
 from dmarcmilter.reports.delivery.sending import RunResult
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.mta.smtp_sink import Sink
@@ -45,7 +45,7 @@ def site(tmp_path):
         time = f"{YESTERDAY}T08:00:00.000Z"
         both = {"rua": ["mailto:dmarc@example.com", "mailto:example@vendor.example", "mailto:x@victim.example"]}
         found = [passed(time=time, policy=both), outcome(time=time, policy=both)]
-        lines = [outcome_rows.parse(json.dumps(one).encode()) for one in found]
+        lines = [outcome_rows.parse(encoded(record)) for record in found]
         Writer(store).write(lines, Advance(b"1", "1", 0, 1, 0))
         store.close()
         yield str(conf), sink

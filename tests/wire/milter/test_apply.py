@@ -22,6 +22,7 @@ from dmarcmilter.testing import milter_connection
 from dmarcmilter.testing.milter_client import Action as Told
 from dmarcmilter.testing.milter_client import MilterClient
 from dmarcmilter.testing.name_server import NameServer
+from tests.support import outcomes
 from tests.support.filter_daemon import FilterDaemon
 from tests.support.history_crashes import child, ended
 from tests.support.running_daemon import PLAIN, SPOOF, ZONE, conf
@@ -338,5 +339,5 @@ def test_replay_does_not_take_a_failure_for_a_change_of_rules(at_end):
     settings = session._worker.receiver.pipeline
     discovery = settings.discovery
     tally = replay_comparison.Tally(replay_comparison.Terms(settings.rules, discovery.method, True, discovery.suffixes))
-    tally.add(record)
+    tally.add(outcomes.read(record))
     assert (tally.messages, tally.changed, tally.unreadable) == (1, 0, 0)

@@ -131,8 +131,8 @@ def test_the_running_filter(tmp_path):
                 client.deliver(SPOOF, mail_from="")
             wait_until(lambda: incidents(Spool(failure["spool"])), "the incident")
         (found,) = incidents(Spool(failure["spool"]))
-        assert found.outcome["author_domain"] == "asks.example"
-        assert found.outcome["action"] == "reject"
+        assert found.outcome.author_domain == "asks.example"
+        assert found.outcome.action == "reject"
         assert "alice" not in str(found)
         assert len((tmp_path / "key").read_bytes()) == 32
         with FilterDaemon(conf(dns)) as daemon, MilterClient(daemon.address) as client:

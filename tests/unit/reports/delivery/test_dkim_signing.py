@@ -33,9 +33,8 @@ def judged(raw, zone):
     reading = read(found.headers)
     reading.body.feed(found.body)
     envelope = outcomes.envelope(mail_from=b"", received_at=datetime.now(UTC))
-    return outcomes.processed(
-        Message(envelope, found.headers, size=len(raw)), reading, zone, outcomes.settings()
-    ).record()["dmarc"]["result"]
+    made = outcomes.processed(Message(envelope, found.headers, size=len(raw)), reading, zone, outcomes.settings())
+    return made.record().dmarc.result
 
 
 @pytest.mark.parametrize("kind", ["rsa", "ed25519"])

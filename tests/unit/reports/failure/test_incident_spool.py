@@ -18,7 +18,7 @@ from tests.support.report_outcomes import outcome
 
 def incident(number=0, domain="example.com", **changes):
     found = outcome(client_ip=f"192.0.2.{number}", policy={"domain": domain}, **changes)
-    return Incident(f"a{number}", kept(found), "h@example.com", [("From", "<h@example.com>")])
+    return Incident(f"a{number}", kept(found), "h@example.com", (("From", "<h@example.com>"),))
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_organizations_take_turns(tmp_path, small):
             spool.put(incident(10 * organization + number, f"flood{organization}.example"))
     for number in range(100, 106):
         spool.put(incident(number, f"honest{number}.example"))
-    kept = Counter(entry.incident.outcome["policy"]["domain"] for entry in spool.entries())
+    kept = Counter(entry.incident.outcome.policy.domain for entry in spool.entries())
     assert kept == Counter(
         {f"flood{n}.example": 2 for n in range(3)} | {f"honest{n}.example": 1 for n in range(100, 106)}
     )
@@ -104,7 +104,7 @@ def test_one_client_that_forges_many_domains(tmp_path, small):
         spool.put(incident(1, f"victim{number}.example"))
     for number in range(2, 7):
         spool.put(incident(number, f"honest{number}.example"))
-    assert sum("honest" in entry.incident.outcome["policy"]["domain"] for entry in spool.entries()) == 5
+    assert sum("honest" in entry.incident.outcome.policy.domain for entry in spool.entries()) == 5
     spool = by_suffix(tmp_path / "other")
     for number in range(4):
         spool.put(incident(1, author_domain=f"r{number}.example.com"))
@@ -149,7 +149,7 @@ def test_entries_come_in_turns(tmp_path):
     spool.put(incident(7, "honest.example"))
     for age, entry in enumerate(spool.entries()):
         os.utime(entry.path, (0, time.time() - 100 + age))
-    order = [entry.incident.outcome["policy"]["domain"].rpartition("flood.example")[1] for entry in spool.entries()]
+    order = [entry.incident.outcome.policy.domain.rpartition("flood.example")[1] for entry in spool.entries()]
     assert order.count("") == 1
     assert order.index("") < 2
     order = [entry.incident.id for entry in spool.entries({"flood.example": 1})]
