@@ -1,4 +1,4 @@
-"""Reading the conf file: TOML to one frozen Config, complete and checked before anything starts.
+"""Reads the conf file: TOML into one frozen Config, complete and validated before anything starts.
 
 Errors name the file, the line, the key and what to write instead. An unknown key is an error that names the nearest
 known one.
@@ -26,12 +26,10 @@ MODE_NOT_WRITTEN = (
     '[policy] mode is not written, so the default applies, which has changed from "enforce" to "monitor": '
     'no policy is enforced; to enforce, write mode = "enforce"'
 )
-
-
 MAX_BYTES = 4_194_304
-"""Largest conf file accepted, in bytes."""
+"""Largest conf file accepted, in bytes; a larger one is an error."""
 BYTE_ORDER_MARK = (
-    "the file begins with a byte order mark (BOM), which is passed over; save it as UTF-8 without a byte order mark"
+    "the file begins with a byte order mark (BOM), which is ignored; save it as UTF-8 without a byte order mark"
 )
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _KEY = re.compile(r"\[(?P<section>[\w.]+)\] (?P<key>\w+)")
@@ -49,15 +47,18 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
+    """A conf file that was read."""
+
     config: Config
     warnings: tuple[str, ...]
     """Sentences for the administrator about how the file is written."""
     path: str = ""
-    """Empty: there is no file."""
+    """Empty: no file was read, these are the defaults."""
     source: str = field(default="", repr=False)
+    """The text of the file."""
 
     def located(self, error: ConfigError) -> ConfigError:
-        """The error with file and line, for one that came up when a configuration without fault was put to use."""
+        """The error with file and line, for one that was only noticed when the configuration was put to use."""
         if not self.path:
             return error
         return _error_at(_path_in(error.text, {}), error.text, self.source, self.path)
@@ -82,11 +83,12 @@ def read(path: str) -> Loaded:
 
 
 def parse(text: str, *, where: str = "conf") -> Config:
+    """The configuration in a TOML text; `where`: its name in errors."""
     return _converted(_values(text, where), text, where)
 
 
 def _text(path: str) -> str:
-    """What is in the file, with its byte order mark."""
+    """The text of the file, with its byte order mark."""
     try:
         with Path(path).open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -111,14 +113,15 @@ def _values(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        what, position = toml_errors.explain(error, text, Config)
-        raise ConfigError(what, where=where, position=position) from error
+        problem, position = toml_errors.explain(error, text, Config)
+        raise ConfigError(problem, where=where, position=position) from error
     except (RecursionError, ValueError) as error:
-        # A number with thousands of digits, or lists within lists without end.
+        # A number with thousands of digits, or lists nested too deeply.
         raise ConfigError("a value is too long, or nested too deeply", where=where) from error
 
 
 def _converted(values: dict[str, Any], text: str, where: str) -> Config:
+    """The validated configuration with these values; ConfigError with the position of the key that is wrong."""
     wrong = renamed_keys.key_given_twice(values)
     values = renamed_keys.with_new_names(values)
     wrong = wrong or _unknown_key(values) or first_wrong(values, Config)
@@ -143,6 +146,7 @@ def _error_at(path: KeyPath, message: str, text: str, where: str) -> ConfigError
 
 
 def _unknown_key(values: dict[str, Any], schema: type = Config, path: KeyPath = (), section: str = "") -> Wrong | None:
+    """The first key that the schema does not have, or None."""
     hints = typing.get_type_hints(schema)
     for name, value in values.items():
         here = (*path, name)
@@ -153,13 +157,14 @@ def _unknown_key(values: dict[str, Any], schema: type = Config, path: KeyPath = 
         for number, table in enumerate(value if is_array else [value]):
             if inner is not None and isinstance(table, dict):
                 below = (*here, number) if is_array else here
-                found = _unknown_key(table, inner, below, f"{section}.{name}" if section else name)
-                if found is not None:
-                    return found
+                wrong = _unknown_key(table, inner, below, f"{section}.{name}" if section else name)
+                if wrong is not None:
+                    return wrong
     return None
 
 
 def _unknown(name: str, value: Any, known: typing.Iterable[str], section: str, *, is_entry: bool) -> str:
+    """The error about an unknown key or section, with where it belongs or the nearest known name."""
     elsewhere = [f"[{other}] {name}" for other, keys in _sections(Config) if name in keys]
     if not section and not isinstance(value, dict | list):
         advice = f"; it belongs in {' or '.join(elsewhere)}" if elsewhere else _nearest(name, _keys())
@@ -208,7 +213,7 @@ def _path_in(message: str, values: dict[str, Any]) -> KeyPath:
 
 
 def _with_value(message: str, path: KeyPath, values: dict[str, Any]) -> str:
-    """The message with the number that it is about."""
+    """The message with the wrong number, if it does not have it already."""
     value = _value(path, values)
     if not isinstance(value, int | float) or str(value) in message:
         return message
@@ -225,6 +230,7 @@ def _element_in(message: str, path: KeyPath, values: dict[str, Any]) -> KeyPath:
 
 
 def _value(path: KeyPath, values: dict[str, Any]) -> Any:
+    """The value at the path; None: there is none."""
     value: Any = values
     for name in path:
         value = value.get(name) if isinstance(value, dict) else value[name] if isinstance(name, int) else None
@@ -232,20 +238,20 @@ def _value(path: KeyPath, values: dict[str, Any]) -> Any:
 
 
 def changed(config: Config) -> dict[str, Any]:
-    """Only what differs from the defaults, as plain values."""
+    """The values that differ from the defaults, as plain TOML values."""
     return _difference(plain(config), plain(Config()))
 
 
-def _difference(mine: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    found = {}
-    for key, value in mine.items():
+def _difference(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    changes = {}
+    for key, value in values.items():
         if value == defaults[key]:
             continue
-        found[key] = _difference(value, defaults[key]) if isinstance(value, dict) else value
-    return found
+        changes[key] = _difference(value, defaults[key]) if isinstance(value, dict) else value
+    return changes
 
 
 def plain(config: Config) -> dict[str, Any]:
-    """Sections of keys with plain TOML values."""
+    """The configuration as sections of keys with plain TOML values."""
     result: dict[str, Any] = msgspec.to_builtins(config)
     return result

@@ -1,4 +1,4 @@
-"""The [[override]] entries of the conf file: their keys, what is wrong with them, and the Entry that each one means."""
+"""The [[override]] entries of the conf file: their keys, their validation, and their conversion to Entry."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -13,12 +13,14 @@ from dmarcmilter.policy.overrides import is_authenticated
 from dmarcmilter.policy.types import STRICT, Entry, EntryAction, NamePattern, ReasonType, RecipientPattern
 
 MAX_ENTRIES = 1000
-"""Each message that fails is compared with all of them, one after another."""
+"""Number of entries allowed; more are an error. Each message that fails is compared with all of them in turn."""
 MAX_NAME = 64
+"""Characters of an entry's name; a longer one is an error."""
 MAX_COMMENT = 200
-"""Characters; it stands in every aggregate report on such a message."""
+"""Characters of a comment; a longer one is an error. Aggregate reports on messages that match contain it."""
 
 CRITERIA = ("from_domain", "dkim_domain", "spf_domain", "client", "list_id", "arc_sealer", "recipient")
+"""Keys that say which messages an entry matches; an entry needs at least one."""
 
 Words = str | tuple[str, ...]
 """One value, or several of which one must match."""
@@ -27,6 +29,8 @@ Parsed = TypeVar("Parsed")
 
 @dataclass(frozen=True, slots=True)
 class OverrideEntry:
+    """An [[override]] entry as the conf file has it."""
+
     action: EntryAction
     name: str = ""
     from_domain: Words = ()
@@ -42,46 +46,47 @@ class OverrideEntry:
     expires: date | None = None
 
 
-def parsed(found: Sequence[OverrideEntry]) -> tuple[Entry, ...]:
-    """ValueError with a sentence for the administrator."""
-    if len(found) > MAX_ENTRIES:
+def parsed(written: Sequence[OverrideEntry]) -> tuple[Entry, ...]:
+    """The validated entries of the conf file; ValueError with a sentence for the administrator."""
+    if len(written) > MAX_ENTRIES:
         raise ValueError(f"[[override]]: more than {MAX_ENTRIES} entries")
-    result = tuple(_entry(entry, number) for number, entry in enumerate(found, start=1))
-    names = [entry.name for entry in result]
+    entries = tuple(_entry(override, number) for number, override in enumerate(written, start=1))
+    names = [entry.name for entry in entries]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"[[override]]: several entries are called {name!r}")
-    return result
+    return entries
 
 
-def _entry(found: OverrideEntry, number: int) -> Entry:
-    name = found.name or str(number)
+def _entry(override: OverrideEntry, number: int) -> Entry:
+    """The validated entry; its number in the conf file is its name if it has none."""
+    name = override.name or str(number)
     try:
         entry = Entry(
             name=name,
-            action=found.action,
-            from_domain=_each("from_domain", found.from_domain, _name),
-            dkim_domain=_each("dkim_domain", found.dkim_domain, _name),
-            spf_domain=_each("spf_domain", found.spf_domain, _name),
-            client=_each("client", found.client, lambda text: ip_network(text, strict=False)),
-            list_id=_each("list_id", found.list_id, _name),
-            arc_sealer=_each("arc_sealer", found.arc_sealer, _name),
-            recipient=_each("recipient", found.recipient, _recipient),
-            require_auth=found.require_auth,
-            reason=found.reason,
-            comment=found.comment,
-            expires=found.expires,
+            action=override.action,
+            from_domain=_each("from_domain", override.from_domain, _name),
+            dkim_domain=_each("dkim_domain", override.dkim_domain, _name),
+            spf_domain=_each("spf_domain", override.spf_domain, _name),
+            client=_each("client", override.client, lambda text: ip_network(text, strict=False)),
+            list_id=_each("list_id", override.list_id, _name),
+            arc_sealer=_each("arc_sealer", override.arc_sealer, _name),
+            recipient=_each("recipient", override.recipient, _recipient),
+            require_auth=override.require_auth,
+            reason=override.reason,
+            comment=override.comment,
+            expires=override.expires,
         )
-        wrong = _problem(entry)
+        problem = _problem(entry)
     except ValueError as error:
-        wrong = str(error)
-    if wrong:
-        raise ValueError(f"[[override]] {name}: {wrong}")
+        problem = str(error)
+    if problem:
+        raise ValueError(f"[[override]] {name}: {problem}")
     return entry
 
 
 def _problem(entry: Entry) -> str:
-    """What is wrong with an entry whose values are all in order."""
+    """What is wrong with an entry whose single values are valid; empty: nothing."""
     if not re.fullmatch(rf"[\w .:@/+-]{{1,{MAX_NAME}}}", entry.name, re.ASCII):
         return f"name: at most {MAX_NAME} plain characters"
     if not (entry.comment.isascii() and entry.comment.isprintable() and len(entry.comment) <= MAX_COMMENT):
@@ -99,6 +104,7 @@ def _problem(entry: Entry) -> str:
 
 
 def _each(key: str, words: Words, parse: Callable[[str], Parsed]) -> tuple[Parsed, ...]:
+    """Each value of a key, parsed; ValueError that names the key."""
     try:
         return tuple(parse(word) for word in ((words,) if isinstance(words, str) else words))
     except ValueError as error:
@@ -106,13 +112,15 @@ def _each(key: str, words: Words, parse: Callable[[str], Parsed]) -> tuple[Parse
 
 
 def _name(text: str) -> NamePattern:
-    found = domains.parse(text.removeprefix("="))
-    if found is None:
+    """A domain with its subdomains, or after `=` the domain alone."""
+    domain = domains.parse(text.removeprefix("="))
+    if domain is None:
         raise ValueError(f"{text!r} is not a domain name, nor one after `=`")
-    return NamePattern(found, exact=text.startswith("="))
+    return NamePattern(domain, exact=text.startswith("="))
 
 
 def _recipient(text: str) -> RecipientPattern:
+    """An address, or the addresses of a domain."""
     local, at, host = text.rpartition("@")
     if not local:
         return RecipientPattern(_name(host))

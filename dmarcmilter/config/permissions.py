@@ -18,7 +18,7 @@ SQLITE = "sqlite:////"
 
 
 def exposed(config: Config, conf_path: str = "") -> list[str]:
-    """One sentence for each such file or folder, as far as this user can see. `conf_path`: the conf file."""
+    """One sentence for each such file or folder that this user may look up. `conf_path`: the conf file."""
     paths = _private_paths(config)
     addresses = (config.history.database, config.recipients.database)
     if conf_path and any(without_password(url) != url for url in addresses):

@@ -1,4 +1,4 @@
-"""What is wrong with a conf file that is not TOML, in plain words."""
+"""Explains tomllib's errors about a conf file that is not TOML in plain words, with what to write instead."""
 
 import re
 import tomllib
@@ -12,7 +12,7 @@ from dmarcmilter.config.toml_positions import Place, Position, places
 from dmarcmilter.config.type_errors import SECRETS, defaults_of, kind_of, table_of, with_value
 
 MAX_SHOWN = 60
-"""Characters of a line that an error shows."""
+"""Characters of a value that an error shows; the rest is cut off."""
 
 _LOCATED = re.compile(r"(?P<text>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL)
 _ASSIGNMENT = re.compile(r"\s*(?P<key>[A-Za-z0-9_.-]+)\s*=\s*(?P<value>[^\s#\"'\[{][^#]*?)\s*(?:#.*)?$")
@@ -20,7 +20,7 @@ _NOT_ASSIGNED = re.compile(r"\s*(?P<key>[A-Za-z0-9_.-]+)\s*(?:[:\s]\s*)(?P<value
 _QUOTES = str.maketrans(
     dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb\uff02", '"') | dict.fromkeys("\u2018\u2019\u201a\u201b", "'")
 )
-"""Typographic quotes, as word processors and web pages make them, to those of TOML."""
+"""Typographic quotes, as word processors and web pages make them, mapped to those of TOML."""
 
 _IS_NOT = {int: "is no number", float: "is no number", bool: "is not true or false", date: "is no date"}
 """What is wrong with a value without quotes, by the type that it should have."""
@@ -48,7 +48,7 @@ _PLAIN = (
 
 
 def explain(error: tomllib.TOMLDecodeError, text: str, schema: type) -> tuple[str, Position | None]:
-    """What is wrong, and where."""
+    """What is wrong with the text, and where."""
     match = _LOCATED.fullmatch(str(error))
     message = match["text"] if match else str(error)
     if match is None or match["line"] is None:
@@ -59,7 +59,7 @@ def explain(error: tomllib.TOMLDecodeError, text: str, schema: type) -> tuple[st
 
 
 def _character(text: str, position: Position) -> str:
-    """A character that looks like a space, like an ASCII letter or like nothing; empty: the one here is ASCII."""
+    """The error about a character that is not ASCII and may look like a space or a letter; empty: it is ASCII."""
     character = text.split("\n")[position.line - 1][position.column - 1 : position.column]
     if not character or character.isascii():
         return ""
@@ -68,6 +68,7 @@ def _character(text: str, position: Position) -> str:
 
 
 def _plain(message: str) -> str:
+    """The message of tomllib in plain words; unchanged, if it is not known here."""
     if message.startswith(("Illegal character", "Found invalid character")):
         character = message.partition("character ")[2].strip("'\"")
         if character in ("\\n", "\\r\\n"):
@@ -77,19 +78,19 @@ def _plain(message: str) -> str:
 
 
 def _unclosed(message: str, text: str) -> Position | None:
-    """The beginning of the text or the list that goes on to the end of the file."""
+    """The start of the text, list or table that is not closed before the end of the file."""
     if message.startswith("Unclosed"):
         named = [place for place in places(text) if not isinstance(place.path[-1], int)]
         return named[-1].position if named else None
     marks = ('"""', '"') if message.startswith("Unterminated") else ("'''",) if "'''" in message else ()
-    at = next((found for mark in marks if (found := text.rfind(mark)) >= 0), -1)
+    at = next((index for mark in marks if (index := text.rfind(mark)) >= 0), -1)
     if not marks and (match := re.search(r"=[ \t]*('[^'\n]*)$", text, re.MULTILINE)):
         at = match.start(1)
     return Position(text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)) if at >= 0 else None
 
 
 def _twice(message: str, text: str, position: Position) -> tuple[str, Position | None] | None:
-    """A key or a section that was given before."""
+    """The error about a key or a section that was given before; None: it is another error."""
     if not message.startswith(("Cannot", "Duplicate inline table key")):
         return None
     known = places(text)
@@ -111,13 +112,13 @@ def _twice(message: str, text: str, position: Position) -> tuple[str, Position |
 
 
 def _of_line(message: str, text: str, position: Position, schema: type) -> tuple[str, Position | None] | None:
-    """What to write instead of a value without quotes, or of a line without an equals sign."""
+    """The error about a value without quotes or a line without an equals sign; None: it is another error."""
     line = text.split("\n")[position.line - 1].rstrip("\r")
     if line[position.column - 1 : position.column] == "\r":
         return "a line ends with CR alone; save the file with LF or CRLF at the ends of lines", position
     if message.startswith("Expected '='") and (match := _NOT_ASSIGNED.match(line)):
         where, hint, default = _about(match["key"], text, position, schema)
-        wanted = with_value(hint, match["key"], default, _kept(match["key"], match["value"].strip()))
+        wanted = with_value(hint, match["key"], default, _showable(match["key"], match["value"].strip()))
         return f"{where}: write {wanted}, with an equals sign", Position(position.line, match.start("key") + 1)
     if not message.startswith(("Invalid value", "Expected newline", "Invalid date")):
         return None
@@ -127,16 +128,16 @@ def _of_line(message: str, text: str, position: Position, schema: type) -> tuple
     where, hint, default = _about(match["key"], text, position, schema)
     value = match["value"]
     kind = kind_of(hint)
-    problem = f"{_short(_kept(match['key'], value) or '...')} {_IS_NOT.get(kind, 'needs quotes')}"
+    problem = f"{_short(_showable(match['key'], value) or '...')} {_IS_NOT.get(kind, 'needs quotes')}"
     if value.translate(_QUOTES) != value:
         value = value.translate(_QUOTES).strip("\"'")
         problem = "typographic quotes do not count"
-    wanted = with_value(hint, match["key"], default, _kept(match["key"], value))
+    wanted = with_value(hint, match["key"], default, _showable(match["key"], value))
     return f"{where}: {problem}; write {wanted}", Position(position.line, match.start("value") + 1)
 
 
-def _kept(key: str, value: str) -> str:
-    """The value, where an error may show it; else empty."""
+def _showable(key: str, value: str) -> str:
+    """The value without quotes, if an error may show it; else empty."""
     return "" if key in SECRETS or len(value) > MAX_SHOWN else value.strip("\"'")
 
 

@@ -1,4 +1,4 @@
-"""Lines and columns of the keys in a TOML text, which tomllib does not tell."""
+"""Line and column of each key in a TOML text, which tomllib does not provide."""
 
 import bisect
 import re
@@ -11,7 +11,7 @@ Path = tuple[str | int, ...]
 """Names of tables and keys from the outermost to the innermost; numbers of elements of arrays, from 0."""
 
 MAX_DEPTH = 50
-"""Arrays and inline tables within one another; what is in deeper ones has no position."""
+"""Depth of nested arrays and inline tables that are read; keys in deeper ones have no position."""
 
 _SPACE = re.compile(r"[ \t]*")
 _BARE = re.compile(r"[^\s\"'#=.,\[\]{}]+")
@@ -25,8 +25,9 @@ _STRINGS = (
 
 
 class Position(NamedTuple):
+    """A place in a text; line and column are counted from 1, the column in characters."""
+
     line: int
-    """Counted from 1, like the column."""
     column: int
 
     def __str__(self) -> str:
@@ -40,11 +41,11 @@ class Place:
     path: Path
     position: Position
     is_table: bool = False
-    """Whether it is a [name] or [[name]]."""
+    """It is a table's name, [name] or [[name]]."""
 
 
 def places(text: str) -> list[Place]:
-    """All that the text names, in its order. Of a text that is not TOML, what can be recognized."""
+    """All keys, table names and array elements in their order; in a text that is not TOML, those recognized."""
     return list(_Reader(text).places())
 
 
@@ -52,7 +53,7 @@ def position_of(text: str, path: Path) -> Position | None:
     """The position of the key, or of the innermost table around it that the text names."""
     known: dict[Path, Position] = {}
     for place in places(text):
-        # A dotted key, a [name.below] and the first [[name]] name what they are in, too.
+        # A dotted key, [name.inner] and the first [[name]] also name the tables that they are in.
         for length in range(1, len(place.path) + 1):
             known.setdefault(place.path[:length], place.position)
     return next((known[path[:length]] for length in range(len(path), 0, -1) if path[:length] in known), None)
@@ -60,11 +61,15 @@ def position_of(text: str, path: Path) -> Position | None:
 
 @dataclass
 class _Reader:
+    """Reads a TOML text from its beginning to its end, for positions and not for values."""
+
     text: str
     at: int = 0
+    """Index of the next character to read."""
     lines: list[int] = field(default_factory=list)
+    """Index of the first character of each line."""
     arrays: dict[Path, int] = field(default_factory=dict)
-    """Number of the newest element of each [[name]]."""
+    """Index of the newest element of each [[name]]."""
 
     def __post_init__(self) -> None:
         self.lines = [0, *(match.end() for match in re.finditer("\n", self.text))]
@@ -86,13 +91,13 @@ class _Reader:
             self._skip_line()
 
     def _element(self, key: Path) -> Path:
-        """The path of a new element of the array of tables."""
+        """The path of a new element of an array of tables."""
         path = self._numbered(key[:-1]) + key[-1:]
         self.arrays[path] = self.arrays.get(path, -1) + 1
         return (*path, self.arrays[path])
 
     def _numbered(self, key: Path) -> Path:
-        """A table's path, with the numbers of the arrays of tables that it is in."""
+        """A table's path with the indexes in the arrays of tables that it is in."""
         path: Path = ()
         for name in key:
             path = (*path, name)
@@ -101,20 +106,21 @@ class _Reader:
         return path
 
     def _key(self) -> Path:
-        """A dotted key; empty: there is none."""
-        found: list[str] = []
+        """Read a dotted key; empty: there is none."""
+        names: list[str] = []
         while True:
             self._skip(_SPACE)
             start = self.at
             if self.text[start : start + 1] in ('"', "'") and self._skip_string():
-                found.append(_unquoted(self.text[start : self.at]))
+                names.append(_unquoted(self.text[start : self.at]))
             elif self._skip(_BARE):
-                found.append(self.text[start : self.at])
+                names.append(self.text[start : self.at])
             self._skip(_SPACE)
             if self.at == start or not self._take("."):
-                return tuple(found)
+                return tuple(names)
 
     def _value(self, path: Path, depth: int) -> Iterator[Place]:
+        """Read a value; the places within it, if it is an array or an inline table."""
         self._skip(_SPACE)
         if self._skip_string():
             return
@@ -159,6 +165,7 @@ class _Reader:
         return Position(line, at - self.lines[line - 1] + 1)
 
     def _skip(self, pattern: re.Pattern[str]) -> bool:
+        """Move beyond what matches the pattern; False: nothing does."""
         match = pattern.match(self.text, self.at)
         self.at = match.end() if match else self.at
         return bool(match and match[0])
@@ -167,7 +174,7 @@ class _Reader:
         return any(self._skip(pattern) for pattern in _STRINGS)
 
     def _skip_blank(self) -> None:
-        """Space, ends of lines and comments."""
+        """Move beyond white space, ends of lines and comments."""
         while self.at < len(self.text) and self.text[self.at] in " \t\r\n#":
             if self.text[self.at] == "#":
                 self._skip_line()
@@ -179,6 +186,7 @@ class _Reader:
         self.at = len(self.text) if end < 0 else end + 1
 
     def _take(self, text: str) -> bool:
+        """Move beyond this text; False: something else is there."""
         if self.text.startswith(text, self.at):
             self.at += len(text)
             return True
@@ -186,6 +194,7 @@ class _Reader:
 
 
 def _unquoted(key: str) -> str:
+    """A key without its quotes and escapes; as it is, if they are not valid."""
     try:
         return next(iter(tomllib.loads(f"{key} = 0")))
     except tomllib.TOMLDecodeError:

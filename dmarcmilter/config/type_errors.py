@@ -1,4 +1,4 @@
-"""Values of the conf file that have the wrong type, or are none of the allowed words: errors in plain words."""
+"""Errors about values of the conf file that have the wrong type or are none of the allowed words."""
 
 import dataclasses
 import difflib
@@ -13,12 +13,13 @@ from typing import Any
 from dmarcmilter.config.toml_positions import Path
 
 MAX_SHOWN = 60
-"""Characters of a wrong value that an error shows."""
+"""Characters of a wrong value that an error shows; the rest is cut off."""
 SECRETS = frozenset({"database"})
 """Keys whose value may hold a password: no error shows it."""
 EXAMPLES: dict[type, str] = {date: "2027-06-30", str: '"..."', bool: "true", int: "5", float: "5.0"}
+"""An example value of each type, for keys without a default."""
 UNITS = {"days": "days", "bytes": "bytes", "megabytes": "megabytes", "percent": "percent"}
-"""Units of whole numbers, by the last word of the key; other numbers with a decimal point are seconds."""
+"""Unit of a whole number, by the last word of its key. Numbers with a decimal point are seconds."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,17 +32,17 @@ class Wrong:
 
 
 def first_wrong(values: dict[str, Any], schema: type) -> Wrong | None:
-    """The first wrong value in a table without unknown keys."""
+    """The first wrong value in a table that has no unknown keys."""
     return next(_in_table(values, schema, (), ""), None)
 
 
 def kind_of(hint: Any) -> Any:
-    """The type of the values of a key; str for a choice of words."""
+    """The type of a key's values, from its type hint; str for a choice of words."""
     return str if _words(hint) else _kind(hint)
 
 
 def with_value(hint: Any, key: str, default: Any, value: str) -> str:
-    """What to write for a key that was given this text without quotes, or without an equals sign."""
+    """What to write for a key whose value was given without quotes or without an equals sign."""
     words = _words(hint)
     if value and json.dumps(value.lower()) in words:
         return f"{key} = {json.dumps(value.lower())}"
@@ -64,10 +65,10 @@ def expected(hint: Any, key: str, default: Any) -> str:
 
 
 def table_of(hint: Any) -> type | None:
-    """The dataclass that a key's tables are made of: of one table, or of each in an array of tables."""
-    for found in (hint, *typing.get_args(hint)):
-        if isinstance(found, type) and dataclasses.is_dataclass(found):
-            return found
+    """The dataclass of a key's table, or of each table in its array of tables; None: the key has plain values."""
+    for member in (hint, *typing.get_args(hint)):
+        if isinstance(member, type) and dataclasses.is_dataclass(member):
+            return member
     return None
 
 
@@ -76,19 +77,20 @@ def is_array_of_tables(hint: Any) -> bool:
 
 
 def defaults_of(schema: type) -> dict[str, Any]:
-    """Defaults by key; None: the key has none, or one that is made anew each time."""
+    """The default of each key; None: it has none, or a default factory."""
     fields = dataclasses.fields(schema)
-    return {one.name: None if one.default is dataclasses.MISSING else one.default for one in fields}
+    return {field.name: None if field.default is dataclasses.MISSING else field.default for field in fields}
 
 
 def toml(value: Any) -> str:
-    """A plain value as TOML writes it."""
+    """A plain value in TOML."""
     if isinstance(value, date):
         return value.isoformat()
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _in_table(values: dict[str, Any], schema: type, path: Path, section: str) -> Iterator[Wrong]:
+    """The wrong values in a table at this path; `section`: its name for errors."""
     hints, defaults = typing.get_type_hints(schema), defaults_of(schema)
     for key, value in values.items():
         hint, here = hints[key], (*path, key)
@@ -101,11 +103,12 @@ def _in_table(values: dict[str, Any], schema: type, path: Path, section: str) ->
         elif isinstance(value, dict):
             yield from _in_table(value, inner, here, name)
         else:
-            found = "a list" if isinstance(value, list) else shown(value)
-            yield Wrong(here, f"[{name}]: is a section with keys of its own, not {found}: write [{name}], once")
+            text = "a list" if isinstance(value, list) else shown(value)
+            yield Wrong(here, f"[{name}]: is a section with keys of its own, not {text}: write [{name}], once")
 
 
 def _in_array(value: Any, inner: type, path: Path, name: str) -> Iterator[Wrong]:
+    """The wrong values and missing keys in an array of tables."""
     if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
         yield Wrong(path, f"[[{name}]]: write [[{name}]], with two brackets on each side, above each entry")
         return
@@ -113,11 +116,12 @@ def _in_array(value: Any, inner: type, path: Path, name: str) -> Iterator[Wrong]
         yield from _in_table(table, inner, (*path, number), name)
         for field in dataclasses.fields(inner):
             if field.default is dataclasses.MISSING and field.name not in table:
-                what = expected(typing.get_type_hints(inner)[field.name], field.name, None)
-                yield Wrong((*path, number), f"[[{name}]] {field.name}: is missing; write {what}")
+                example = expected(typing.get_type_hints(inner)[field.name], field.name, None)
+                yield Wrong((*path, number), f"[[{name}]] {field.name}: is missing; write {example}")
 
 
 def _in_value(value: Any, hint: Any, path: Path, where: str, default: Any) -> Iterator[Wrong]:
+    """What is wrong with a plain value or the elements of a list; `where`: section and key for the error."""
     key = str(path[-1])
     if words := _words(hint):
         if not isinstance(value, str) or value not in map(json.loads, words):
@@ -134,6 +138,7 @@ def _in_value(value: Any, hint: Any, path: Path, where: str, default: Any) -> It
 
 
 def _instead(value: Any, hint: Any, key: str, default: Any) -> str:
+    """What to write in place of a wrong value: the value itself in the right form where that is possible."""
     kind = _kind(hint)
     is_shown = key not in SECRETS and len(str(value)) <= MAX_SHOWN
     if kind is tuple and isinstance(value, str) and is_shown:
@@ -144,6 +149,7 @@ def _instead(value: Any, hint: Any, key: str, default: Any) -> str:
 
 
 def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value other than a list has a type that the key allows."""
     kinds = [kind for kind in _members(hint) if kind is not type(None)]
     if isinstance(value, bool):
         return bool in kinds
@@ -162,25 +168,25 @@ def _is_date(text: str) -> bool:
 
 
 def _members(hint: Any) -> list[Any]:
-    """The types of a union, tuples without what is in them."""
-    found = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return [tuple if typing.get_origin(member) is tuple else member for member in found]
+    """The types of a union, or the one type; a tuple without the types of its elements."""
+    members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return [tuple if typing.get_origin(member) is tuple else member for member in members]
 
 
 def _kind(hint: Any) -> Any:
-    """The type to ask for: of text or a list of texts, the list."""
+    """The type that errors ask for: the list, where a text or a list of texts is allowed."""
     members = [member for member in _members(hint) if member is not type(None)]
     return tuple if tuple in members else members[0]
 
 
 def _words(hint: Any) -> list[str]:
-    """The allowed words, quoted; empty: it is not a choice."""
+    """The allowed words in quotes; empty: the key is not a choice of words."""
     is_choice = isinstance(hint, type) and issubclass(hint, enum.StrEnum)
     return [json.dumps(str(member)) for member in hint] if is_choice else []
 
 
 def _choice(words: list[str], value: Any) -> str:
-    """All allowed words, the most likely one first."""
+    """The allowed words, with the one that was probably meant."""
     close = [json.dumps(word) for word in difflib.get_close_matches(str(value).lower(), map(json.loads, words), n=1)]
     if close == [json.dumps(str(value).lower())]:
         return f"{close[0]}, in lower case" if isinstance(value, str) else f"{close[0]}, in quotes"
@@ -189,6 +195,7 @@ def _choice(words: list[str], value: Any) -> str:
 
 
 def _named(kind: Any, key: str) -> str:
+    """The type that a key's value should have, in plain words."""
     if kind is bool:
         return "true or false, without quotes"
     if kind is date:
@@ -201,17 +208,18 @@ def _named(kind: Any, key: str) -> str:
 
 
 def _is(value: Any) -> str:
-    """The type of a value, in plain words."""
+    """The type that a value has, in plain words."""
     names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a table"}
     return names.get(type(value), "a date or time")
 
 
 def _shown(key: str, value: Any) -> str:
+    """A wrong value for an error, unless it may hold a password."""
     return "the value" if key in SECRETS else shown(value)
 
 
 def shown(value: Any) -> str:
-    """A wrong value as it stands in the file, on one line and not too long."""
+    """A wrong value in TOML, on one line and cut off at MAX_SHOWN characters."""
     if isinstance(value, list | dict):
         return "the value"
     text = "".join(character if character.isprintable() else "?" for character in toml(value))

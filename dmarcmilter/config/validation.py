@@ -38,7 +38,7 @@ def check(config: Config) -> None:
     _require(config.dns.message_queries >= 20, "[dns] message_queries: at least 20")
     _require(config.dns.cache_entries >= 0, "[dns] cache_entries: not negative")
     _require(config.dns.cache_megabytes >= 0, "[dns] cache_megabytes: not negative")
-    _require(0 <= config.history.retention_days <= 36_500, "[history] retention_days: 0 (for ever) to 36500")
+    _require(0 <= config.history.retention_days <= 36_500, "[history] retention_days: 0 (never deleted) to 36500")
     _require(
         0 <= config.history.delete_journal_after_days <= 36_500,
         "[history] delete_journal_after_days: 0 (never) to 36500",

@@ -1,4 +1,4 @@
-"""Whose rights count: the user that the filter runs as, and doing something with them."""
+"""Accounts of this machine, and acting with the rights of one, such as the user that the filter or Postfix runs as."""
 
 import grp
 import os
@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Account:
+    """A user with its group ids."""
+
     name: str
     uid: int
     gid: int
     groups: frozenset[int]
-    """All of them, `gid` too."""
+    """Ids of all its groups, including `gid`."""
 
     @property
     def group_name(self) -> str:
@@ -26,19 +28,22 @@ class Account:
 
 
 def account(name: str, *, group: str = "", more_groups: tuple[str, ...] = ()) -> Account | None:
-    """None: there is no such user here. Groups as systemd's Group= and SupplementaryGroups= would give them."""
+    """The account of that name; None: no such user.
+
+    `group`, `more_groups`: replace and add groups, as systemd's Group= and SupplementaryGroups= do.
+    """
     try:
-        found = pwd.getpwnam(name)
-        gid = grp.getgrnam(group).gr_gid if group else found.pw_gid
+        user = pwd.getpwnam(name)
+        gid = grp.getgrnam(group).gr_gid if group else user.pw_gid
     except KeyError:
         return None
-    groups = {gid, *os.getgrouplist(found.pw_name, found.pw_gid)}
+    groups = {gid, *os.getgrouplist(user.pw_name, user.pw_gid)}
     groups |= {entry.gr_gid for entry in grp.getgrall() if entry.gr_name in more_groups}
-    return Account(found.pw_name, found.pw_uid, gid, frozenset(groups))
+    return Account(user.pw_name, user.pw_uid, gid, frozenset(groups))
 
 
 def by_uid(uid: int) -> Account | None:
-    """None: a number without a name."""
+    """The account with that user id; None: the id has no name."""
     try:
         return account(pwd.getpwuid(uid).pw_name)
     except KeyError:
@@ -52,26 +57,26 @@ def _group_name(gid: int) -> str:
         return str(gid)
 
 
-def can_act_as(who: Account | None) -> bool:
-    """Only root can take the rights of others."""
-    return who is not None and (os.geteuid() in {0, who.uid})
+def can_act_as(account: Account | None) -> bool:
+    """Whether this process can act with the account's rights: it is root or that user."""
+    return account is not None and (os.geteuid() in {0, account.uid})
 
 
 @contextmanager
-def acting_as(who: Account | None) -> Iterator[None]:
-    """With that account's rights to files and sockets, if we may; else with our own.
+def acting_as(account: Account | None) -> Iterator[None]:
+    """Run the block with the account's rights to files and sockets if this process is root, else with its own rights.
 
-    The effective ids of this whole process change for the moment: not for a program with other threads at work.
+    Changes the effective ids of the whole process meanwhile, so not for a process whose other threads do work.
     """
-    if who is None or os.geteuid() != 0 or who.uid == 0:
+    if account is None or os.geteuid() != 0 or account.uid == 0:
         yield
         return
     groups, gid = os.getgroups(), os.getegid()
     try:
-        # Rights to change groups go with the user, so the user changes last and comes back first.
-        os.setgroups(sorted(who.groups))
-        os.setegid(who.gid)
-        os.seteuid(who.uid)
+        # Only root may change groups, so the user changes last and is restored first.
+        os.setgroups(sorted(account.groups))
+        os.setegid(account.gid)
+        os.seteuid(account.uid)
         yield
     finally:
         os.seteuid(0)

@@ -1,7 +1,7 @@
-"""Postfix's hold queue, by Postfix's own commands: what is held, released, deleted.
+"""Postfix's hold queue: lists, releases and deletes held messages with Postfix's own commands.
 
-What the queue says of a message, its senders wrote. Queue ids are taken only in the form that Postfix gives them and
-handed over on standard input, so that none can be an option or mean more than one message.
+Queue ids are accepted only in the form that Postfix gives them and passed on standard input, so that none can be read
+as an option or as more than one message.
 """
 
 import json
@@ -9,21 +9,21 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 MAX_HELD = 100_000
-"""Messages on hold that are looked at."""
+"""Number of messages on hold that are listed; further ones are left out."""
 MAX_HEADER = 65_536
-"""Octets of a message's header that are shown."""
-MAX_HURRIED = 100
-"""Released messages whose delivery is started one by one; more are left to the next run of the queue."""
+"""Bytes of a message's header that are returned; the rest is cut off."""
+MAX_IMMEDIATE = 100
+"""Number of released messages whose delivery is started at once; further ones wait for the next run of the queue."""
 SECONDS = 120.0
-"""For one of Postfix's commands."""
+"""Seconds that one of Postfix's commands may take; then it is killed and counts as failed."""
 SYSTEM_PATHS = ("/usr/sbin", "/sbin", "/usr/local/sbin")
-"""Where Postfix's commands may be though they are not in PATH."""
+"""Folders where Postfix's commands are looked for besides PATH."""
 
 _QUEUE_ID = re.compile(r"[0-9A-Za-z]{5,30}")
 
@@ -34,56 +34,63 @@ class QueueError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Held:
+    """A message in the hold queue."""
+
     queue_id: str
     arrived: datetime
     size: int
+    """Bytes."""
     recipients: int
+    """Number of recipients."""
 
 
 class PostfixQueue:
-    """`config_dir`: of another Postfix than the system's."""
+    """The hold queue of a Postfix on this machine."""
 
     def __init__(self, config_dir: str = "") -> None:
+        """`config_dir`: configuration directory of the Postfix instance; empty: the system's default."""
         self._options = ["-c", config_dir] if config_dir else []
 
     def held(self) -> list[Held]:
-        """What is on hold, oldest first."""
-        found: list[Held] = []
+        """The messages on hold, oldest first."""
+        messages: list[Held] = []
         for line in self._run("postqueue", "-j").splitlines():
-            one = _read(line) if b'"hold"' in line else None
-            if one is not None and len(found) < MAX_HELD:
-                found.append(one)
-        return sorted(found, key=lambda one: one.arrived)
+            message = _read(line) if b'"hold"' in line else None
+            if message is not None and len(messages) < MAX_HELD:
+                messages.append(message)
+        return sorted(messages, key=lambda message: message.arrived)
 
     def release(self, queue_ids: Collection[str]) -> set[str]:
-        """Out of the hold queue, and on their way; what is still held afterwards was not released."""
-        wanted = _proper(queue_ids)
-        self._run("postsuper", "-H", "-", given=wanted)
-        released = wanted - {one.queue_id for one in self.held()}
-        # postsuper leaves them for the next run of the queue, which may be minutes away.
-        for queue_id in sorted(released)[:MAX_HURRIED]:
+        """Release messages and start their delivery; the ids of those that are no longer held."""
+        valid_ids = _valid(queue_ids)
+        self._run("postsuper", "-H", "-", lines=valid_ids)
+        released = valid_ids - {message.queue_id for message in self.held()}
+        # postsuper leaves them to the next run of the queue, which may be minutes away.
+        for queue_id in sorted(released)[:MAX_IMMEDIATE]:
             self._run("postqueue", "-i", queue_id)
         return released
 
     def delete(self, queue_ids: Collection[str]) -> set[str]:
-        """For good, and only what is on hold: not what somebody else has released a moment ago."""
-        wanted = _proper(queue_ids)
-        self._run("postsuper", "-d", "-", "hold", given=wanted)
-        return wanted - {one.queue_id for one in self.held()}
+        """Delete messages for good; the ids of those that are no longer held."""
+        valid_ids = _valid(queue_ids)
+        # "hold" spares a message that another administrator has released a moment ago.
+        self._run("postsuper", "-d", "-", "hold", lines=valid_ids)
+        return valid_ids - {message.queue_id for message in self.held()}
 
     def header(self, queue_id: str) -> bytes:
+        """The header of a message, as its sender wrote it."""
         return self._run("postcat", "-h", "-q", queue_id)[:MAX_HEADER]
 
-    def _run(self, program: str, *arguments: str, given: Iterable[str] = ()) -> bytes:
-        path = os.pathsep.join((os.environ.get("PATH", ""), *SYSTEM_PATHS))
-        found = shutil.which(program, path=path)
-        if found is None:
+    def _run(self, program: str, *arguments: str, lines: Iterable[str] = ()) -> bytes:
+        """The standard output of one of Postfix's commands, which gets the lines on standard input; QueueError."""
+        search_path = os.pathsep.join((os.environ.get("PATH", ""), *SYSTEM_PATHS))
+        executable = shutil.which(program, path=search_path)
+        if executable is None:
             raise QueueError(f"{program} is not there: is Postfix installed?")
-        lines = "".join(f"{queue_id}\n" for queue_id in sorted(given))
         try:
             done = subprocess.run(  # noqa: S603  a program of Postfix, and ids in its own form
-                [found, *self._options, *arguments],
-                input=lines.encode(),
+                [executable, *self._options, *arguments],
+                input="".join(f"{line}\n" for line in sorted(lines)).encode(),
                 capture_output=True,
                 timeout=SECONDS,
                 check=False,
@@ -96,22 +103,22 @@ class PostfixQueue:
 
 
 def is_queue_id(text: str) -> bool:
-    """Postfix's short or long ids, and not postsuper's word for every message."""
+    """Whether the text is a short or long queue id of Postfix, and not ALL, postsuper's word for every message."""
     return bool(_QUEUE_ID.fullmatch(text)) and text != "ALL"
 
 
-def _proper(queue_ids: Iterable[str]) -> set[str]:
+def _valid(queue_ids: Iterable[str]) -> set[str]:
     return {queue_id for queue_id in queue_ids if is_queue_id(queue_id)}
 
 
 def _read(line: bytes) -> Held | None:
-    """One line of `postqueue -j`, if it is of a message on hold."""
+    """The message that a line of `postqueue -j` describes; None: it is not on hold, or the line cannot be read."""
     try:
-        found: dict[str, Any] = json.loads(line)
-        if found["queue_name"] != "hold" or not is_queue_id(found["queue_id"]):
+        message: dict[str, Any] = json.loads(line)
+        if message["queue_name"] != "hold" or not is_queue_id(message["queue_id"]):
             return None
-        arrived = datetime.fromtimestamp(found["arrival_time"], UTC)
-        return Held(found["queue_id"], arrived, int(found["message_size"]), len(found["recipients"]))
+        arrived = datetime.fromtimestamp(message["arrival_time"], UTC)
+        return Held(message["queue_id"], arrived, int(message["message_size"]), len(message["recipients"]))
     except (ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError):
         return None
 
@@ -122,14 +129,12 @@ def _last_line(text: bytes) -> str:
 
 
 def printable(text: str) -> str:
-    """For a terminal: nothing that moves its cursor, colours it, or answers for the user."""
-    return "".join(_characters(text))
+    """The text without characters that would move a terminal's cursor, color it or type for the user."""
+    return "".join(map(_escaped, text))
 
 
-def _characters(text: str) -> Iterator[str]:
-    for char in text:
-        code = ord(char)
-        if char.isprintable():
-            yield char
-        else:
-            yield f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65_536 else f"\\U{code:08x}"
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65_536 else f"\\U{code:08x}"

@@ -1,4 +1,4 @@
-"""What Postfix on this machine is configured to do with milters: asked of postconf(1), never read by ourselves."""
+"""Postfix's configuration of milters and services on this machine, as postconf(1) prints it."""
 
 import os
 import re
@@ -12,27 +12,43 @@ from pathlib import Path
 from dmarcmilter.config.endpoint import Socket
 
 SECONDS = 10.0
-"""For one call of postconf."""
-NAMES = (
-    "myhostname", "queue_directory", "mail_owner", "smtpd_milters", "milter_protocol", "milter_default_action",
+"""Seconds that one call of postconf may take; then its output counts as missing."""
+PARAMETERS = (
+    "compatibility_level",
     "enable_original_recipient",
-    "milter_content_timeout", "compatibility_level", "non_smtpd_milters", "smtpd_proxy_filter", "smtpd_milter_maps",
-    "receive_override_options", "multi_instance_directories", "smtpd_client_restrictions", "mynetworks",
-    "smtpd_recipient_restrictions", "smtpd_relay_restrictions",
-)  # fmt: skip
+    "mail_owner",
+    "milter_content_timeout",
+    "milter_default_action",
+    "milter_protocol",
+    "multi_instance_directories",
+    "myhostname",
+    "mynetworks",
+    "non_smtpd_milters",
+    "queue_directory",
+    "receive_override_options",
+    "smtpd_client_restrictions",
+    "smtpd_milter_maps",
+    "smtpd_milters",
+    "smtpd_proxy_filter",
+    "smtpd_recipient_restrictions",
+    "smtpd_relay_restrictions",
+)
+"""Parameters of main.cf that are read."""
 SUBMISSION = frozenset({"submission", "submissions", "smtps", "587", "465"})
-"""Services for the own users, whose mail is not judged."""
+"""Services for the own users, whose mail is not evaluated."""
 REINJECTION = frozenset({"10025", "10026", "10027"})
-"""Ports at which content filters hand mail back, by custom (FILTER_README of Postfix, amavis)."""
+"""Ports at which content filters usually hand mail back (Postfix's FILTER_README, amavis)."""
 MAX_INSTANCES = 16
-"""Further instances of Postfix that are looked at (multi_instance_directories)."""
+"""Number of further instances of Postfix (multi_instance_directories) that are read; others are ignored."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+"""Seconds of each unit of a time in main.cf."""
 _FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/sbin", "/usr/bin")
 _MAX_MILTERS = 64
+"""Number of entries of smtpd_milters that are read; further ones are ignored."""
 
 
 class Kind(Enum):
-    """Whose mail a service takes."""
+    """Whose mail a service receives."""
 
     PUBLIC = "others"
     SUBMISSION = "the own users"
@@ -48,13 +64,15 @@ class Service:
     milters: tuple[str, ...]
     kind: Kind = Kind.PUBLIC
     settings: Mapping[str, str] = field(default_factory=dict, compare=False)
-    """Parameters that are in force for it: those of master.cf, else those of main.cf."""
+    """Parameters in force for it: the value in master.cf, else that in main.cf."""
     overridden: frozenset[str] = field(default_factory=frozenset, compare=False)
-    """Names of those that master.cf sets."""
+    """Names of the parameters that master.cf sets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Postfix:
+    """The configuration of one instance of Postfix."""
+
     hostname: str
     queue_directory: str
     owner: str
@@ -62,11 +80,11 @@ class Postfix:
     protocol: str
     default_action: str
     content_timeout: float | None
-    """Seconds that it waits for an answer at the end of a message; None: not understood."""
+    """Seconds that it waits for the filter's answer at the end of a message; None: not understood."""
     services: tuple[Service, ...]
-    """Those that take mail from others."""
+    """Services that receive mail from others."""
     own: tuple[Service, ...] = ()
-    """Those for the own users and for content filters."""
+    """Services for the own users and for content filters."""
     main: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Parameters of main.cf."""
     directory: str = ""
@@ -74,21 +92,22 @@ class Postfix:
 
     @property
     def postconf(self) -> str:
-        """The command that changes its configuration, for advice."""
+        """The start of the command that changes its configuration, for advice."""
         return f"postconf -c {self.directory}" if self.directory else "postconf"
 
     @property
     def reload(self) -> str:
+        """The command that makes it read its configuration again, for advice."""
         return f"postfix -c {self.directory} reload" if self.directory else "postfix reload"
 
 
 def find(directory: str = "") -> Postfix | None:
-    """Its configuration in that directory, by default its own; None: no Postfix here, or one that cannot be asked."""
+    """The Postfix with that configuration directory; empty: the default one. None: no Postfix, or postconf fails."""
     program = next((str(path) for folder in _FOLDERS if os.path.isfile(path := Path(folder, "postconf"))), None)  # noqa: PTH113
     if program is None or (directory and not os.path.isfile(Path(directory, "main.cf"))):  # noqa: PTH113
         return None
     command = [program, *(("-c", directory) if directory else ())]
-    main = _run([*command, "-x", *NAMES])
+    main = _run([*command, "-x", *PARAMETERS])
     values = dict(map(_pair, main or ()))
     if not values.get("myhostname"):
         return None
@@ -109,15 +128,15 @@ def find(directory: str = "") -> Postfix | None:
 
 
 def other_instances(postfix: Postfix | None) -> tuple[Postfix, ...]:
-    """Further instances that the main one manages (MULTI_INSTANCE_README)."""
+    """Further instances that the main instance manages (MULTI_INSTANCE_README)."""
     if postfix is None:
         return ()
-    words = postfix.main.get("multi_instance_directories", "").replace(",", " ").split()[:MAX_INSTANCES]
-    return tuple(found for word in words if (found := find(word)) is not None)
+    directories = postfix.main.get("multi_instance_directories", "").replace(",", " ").split()[:MAX_INSTANCES]
+    return tuple(instance for directory in directories if (instance := find(directory)) is not None)
 
 
 def is_running(postfix: Postfix) -> bool:
-    """Whether its master process is there, as far as this user can see; True when it cannot."""
+    """Whether its master process runs; also True when this user may not see that."""
     try:
         text = Path(postfix.queue_directory, "pid", "master.pid").read_text(encoding="ascii").strip()
     except FileNotFoundError:
@@ -131,6 +150,7 @@ def is_running(postfix: Postfix) -> bool:
 
 
 def _run(command: list[str]) -> list[str] | None:
+    """The lines that a command prints; None: it failed."""
     try:
         done = subprocess.run(command, capture_output=True, check=False, timeout=SECONDS, stdin=subprocess.DEVNULL)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
@@ -139,36 +159,40 @@ def _run(command: list[str]) -> list[str] | None:
 
 
 def _pair(line: str) -> tuple[str, str]:
+    """Name and value of `name = value`."""
     name, _, value = line.partition("=")
     return name.strip(), value.strip()
 
 
 def _services(master: list[str] | tuple[()], overrides: dict[str, str], values: dict[str, str]) -> list[Service]:
-    """Those with the command smtpd, by inet or behind postscreen (master(5): eight columns)."""
+    """The services of master.cf with the command smtpd (master(5): eight columns)."""
     # Before Postfix 3 a "-" in the column chroot meant yes.
-    usual = "y" if values.get("compatibility_level", "3").split(".")[0] == "0" else "n"
+    default_chroot = "y" if values.get("compatibility_level", "3").split(".")[0] == "0" else "n"
     rows = [columns for line in master if len(columns := line.split(None, 8)) >= 8 and columns[7] == "smtpd"]
     behind_loopback = all(_is_loopback(columns) for columns in rows if not _is_submission(columns[0]))
-    found = []
+    services = []
     for columns in rows:
         name = f"{columns[0]}/{columns[1]}"
         own = {key.rpartition("/")[2]: value for key, value in overrides.items() if key.rpartition("/")[0] == name}
         settings = values | own
-        found.append(
+        services.append(
             Service(
                 name,
-                (usual if columns[4] == "-" else columns[4]) == "y",
+                (default_chroot if columns[4] == "-" else columns[4]) == "y",
                 milter_names(settings.get("smtpd_milters", "")),
                 _kind(columns, own, behind_loopback=behind_loopback),
                 settings,
                 frozenset(own),
             )
         )
-    return found
+    return services
 
 
 def _kind(columns: list[str], own: Mapping[str, str], *, behind_loopback: bool) -> Kind:
-    """`behind_loopback`: no service is bound to anything else, so loopback is where mail from outside arrives, too."""
+    """Whose mail the service receives.
+
+    `behind_loopback`: all services listen at loopback addresses, so mail from outside arrives there, too.
+    """
     restrictions = [value for key, value in own.items() if key.endswith("_restrictions")]
     only_logins = any(re.fullmatch(r"\s*permit_sasl_authenticated[\s,]+reject\s*", value) for value in restrictions)
     if _is_submission(columns[0]) or only_logins:
@@ -197,37 +221,37 @@ def _is_loopback(columns: list[str]) -> bool:
 
 
 def milter_words(text: str) -> tuple[str, ...]:
-    """The entries of smtpd_milters as written, one with options in its braces (postconf(5))."""
+    """The entries of smtpd_milters as written, those with options in their braces (postconf(5))."""
     return tuple(re.findall(r"\{[^{}]*\}|[^\s,{}]+", text)[:_MAX_MILTERS])
 
 
 def milter_names(text: str) -> tuple[str, ...]:
-    """The addresses in smtpd_milters; one with options stands in braces, `{ ADDRESS, key=value }` (postconf(5))."""
+    """The addresses in smtpd_milters, whose entries are `ADDRESS` or `{ ADDRESS, key=value }` (postconf(5))."""
     return tuple(name for word in milter_words(text) if (name := milter_name(word)))
 
 
 def milter_name(word: str) -> str:
-    """The address of one entry."""
+    """The address of an entry of smtpd_milters."""
     parts = word.strip("{} \t").replace(",", " ").split()
     return parts[0] if parts else ""
 
 
 def milter_option(word: str, name: str) -> str:
-    """The value of `name=VALUE` in an entry with options; empty: it has none."""
-    found = re.search(rf"[\s,{{]{name}\s*=\s*([^\s,}}]+)", word)
-    return found[1] if found else ""
+    """The value of an option of an entry of smtpd_milters, `name=VALUE`; empty: it has none."""
+    option = re.search(rf"[\s,{{]{name}\s*=\s*([^\s,}}]+)", word)
+    return option[1] if option else ""
 
 
 def seconds(text: str) -> float | None:
-    """A time of main.cf: a number and a unit, s by default."""
-    found = re.fullmatch(r"(\d{1,9})([smhdw]?)", text)
-    return float(int(found[1]) * _UNITS[found[2] or "s"]) if found else None
+    """The seconds of a time in main.cf, a number and a unit (default s); None: not a time."""
+    time = re.fullmatch(r"(\d{1,9})([smhdw]?)", text)
+    return float(int(time[1]) * _UNITS[time[2] or "s"]) if time else None
 
 
 def path_of(milter: str, queue_directory: str, *, chrooted: bool) -> Path | None:
-    """Where that word of smtpd_milters leads in the file system; None: no path.
+    """The path of a milter's socket in the file system; None: its address is not a path.
 
-    In a chroot every path starts at the queue directory; without one only a relative path does.
+    In a chroot every path starts at the queue directory; without one only relative paths do.
     """
     kind, _, rest = milter.partition(":")
     if kind != "unix":
@@ -237,7 +261,7 @@ def path_of(milter: str, queue_directory: str, *, chrooted: bool) -> Path | None
 
 
 def names(milter: str, where: Socket, queue_directory: str, *, chrooted: bool) -> bool:
-    """Whether that word of smtpd_milters leads to our socket."""
+    """Whether the address of a milter in smtpd_milters leads to our socket."""
     path = path_of(milter, queue_directory, chrooted=chrooted)
     if path is not None and where.family == "unix":
         return path == Path(where.path) or _is_same_file(path, Path(where.path))
@@ -248,8 +272,8 @@ def names(milter: str, where: Socket, queue_directory: str, *, chrooted: bool) -
     return _is_same_host(host.strip("[]").lower(), where)
 
 
-def spelled(where: Socket, queue_directory: str, *, chrooted: bool) -> str:
-    """Our socket in smtpd_milters' spelling; empty: no spelling leads there, as it is outside of the chroot."""
+def milter_address(where: Socket, queue_directory: str, *, chrooted: bool) -> str:
+    """The address of our socket as smtpd_milters has to give it; empty: the socket is outside of the chroot."""
     if where.family != "unix":
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(where.host, where.host)  # noqa: S104
         return f"inet:[{host}]:{where.port}" if ":" in host else f"inet:{host}:{where.port}"
@@ -259,10 +283,10 @@ def spelled(where: Socket, queue_directory: str, *, chrooted: bool) -> str:
     return "" if chrooted else f"unix:{path}"
 
 
-def _is_same_file(one: Path, other: Path) -> bool:
-    """By symbolic links, doubled slashes, or a folder that is mounted in two places."""
+def _is_same_file(path: Path, other: Path) -> bool:
+    """Whether both paths lead to one file: through links, doubled slashes, or a folder that is mounted twice."""
     try:
-        return os.path.realpath(one) == os.path.realpath(other) or one.samefile(other)
+        return os.path.realpath(path) == os.path.realpath(other) or path.samefile(other)
     except (OSError, ValueError):
         return False
 
@@ -272,5 +296,5 @@ def _is_same_host(name: str, where: Socket) -> bool:
         return True
     if name == "localhost":
         return where.host in {"127.0.0.1", "::1"}
-    # Another name may lead to us: only DNS could tell.
+    # A name may lead to our address, which only DNS could tell; an address does not.
     return not re.fullmatch(r"[0-9a-f.:]+", name)

@@ -1,26 +1,28 @@
-"""Postfix's services one by one: does the mail of others reach the filter whole, and only that?"""
+"""Checks of each service of Postfix: it hands all mail of others to the filter, whole, and no other mail."""
 
 import errno
 from ipaddress import ip_address
 
 from dmarcmilter.config.endpoint import Socket
-from dmarcmilter.config.finding import Finding, error, ok, warning
+from dmarcmilter.config.finding import Finding, Severity, error, ok, warning
 from dmarcmilter.config.schema import Config
 from dmarcmilter.postfix import accounts, socket_access
 from dmarcmilter.postfix.postconf import (
     Kind,
     Postfix,
     Service,
+    milter_address,
     milter_name,
     milter_option,
     milter_words,
     names,
-    spelled,
 )
 
 PROTOCOL = 6
-"""milter_protocol of Postfix and libmilter since 2009. With an older one header fields come without the space behind
-their colon, so that signatures over them as they are (RFC 6376 3.4.1) fail and good mail is refused."""
+"""Lowest milter_protocol that the filter works with; Postfix and libmilter have it since 2009.
+
+Older ones drop the space after the colon of header fields, so that signatures with simple canonicalization
+(RFC 6376 3.4.1) fail and good mail is refused."""
 NO_MILTERS = "no_milters"
 DEFAULT_ACTIONS = {
     "tempfail": (True, "while the filter is down mail is deferred, and comes again"),
@@ -29,28 +31,30 @@ DEFAULT_ACTIONS = {
     "quarantine": (False, "while the filter is down all mail lands in the hold queue"),
     "shutdown": (True, "while the filter is down clients are disconnected, and come again"),
 }
-"""Of milter_default_action (postconf(5)): whether no mail is lost or let through by it, and what happens."""
+"""Values of milter_default_action (postconf(5)): whether it neither loses nor lets through mail, and what it does."""
 
 
 def is_named(service: Service, where: Socket, postfix: Postfix) -> bool:
     """Whether the service's smtpd_milters leads to our socket."""
-    return any(_leads(one, service, where, postfix) for one in service.milters)
+    return any(_leads_to_us(milter, service, where, postfix) for milter in service.milters)
 
 
-def _leads(milter: str, service: Service, where: Socket, postfix: Postfix) -> bool:
+def _leads_to_us(milter: str, service: Service, where: Socket, postfix: Postfix) -> bool:
+    """Whether a milter's address, as the service sees it, is that of our socket."""
     return names(milter, where, postfix.queue_directory, chrooted=service.chrooted)
 
 
 def names_us(postfix: Postfix, where: Socket) -> bool:
-    """Whether any of its services does, or seems to be meant to."""
-    return any(is_named(one, where, postfix) or _meant(one, where) for one in (*postfix.services, *postfix.own))
+    """Whether any of its services names our socket, or seems to be meant to."""
+    all_services = (*postfix.services, *postfix.own)
+    return any(is_named(service, where, postfix) or _misspelled(service, where) for service in all_services)
 
 
 def findings(config: Config, where: Socket, postfix: Postfix) -> list[Finding]:
-    """Does each service hand the mail of others, and only that, to the filter?"""
+    """Check that each service hands the mail of others to the filter, and no other mail."""
     result = [finding for service in postfix.services for finding in _public(config, service, where, postfix)]
     result += [finding for service in postfix.own for finding in _own(config, service, where, postfix)]
-    result += _not_by_smtp(config, where, postfix)
+    result += _non_smtpd(config, where, postfix)
     if not postfix.services:
         result.append(error("Postfix: no smtpd in master.cf takes mail from others"))
     return result
@@ -60,36 +64,42 @@ def findings(config: Config, where: Socket, postfix: Postfix) -> list[Finding]:
 
 
 def _public(config: Config, service: Service, where: Socket, postfix: Postfix) -> list[Finding]:
+    """Check a service that receives mail from others."""
     if not is_named(service, where, postfix):
         return [error(_not_named(config, service, where, postfix))]
-    findings = [*_kept_away(service, postfix), *_reached(service, where, postfix), *_settings(service, where, postfix)]
-    if any(one.severity is not ok("").severity for one in findings):
+    findings = [
+        *_bypasses(service, postfix),
+        *_connection(service, where, postfix),
+        *_deviations(service, where, postfix),
+    ]
+    if findings:
         return findings
     words = [milter_name(word) for word in milter_words(service.settings.get("smtpd_milters", ""))]
-    before = [word for word in words if not _leads(word, service, where, postfix)]
-    place = f" (beside {', '.join(before)}: what changes messages has to stand after ours)" if before else ""
-    return [*findings, ok(f"Postfix: smtpd_milters of {service.name} names our socket{place}")]
+    others = [word for word in words if not _leads_to_us(word, service, where, postfix)]
+    note = f" (beside {', '.join(others)}: milters that change messages have to come after ours)" if others else ""
+    return [ok(f"Postfix: smtpd_milters of {service.name} names our socket{note}")]
 
 
 def _not_named(config: Config, service: Service, where: Socket, postfix: Postfix) -> str:
+    """Why the service's mail does not reach our socket, and the command that changes it."""
     address, name = config.milter.socket, service.name
-    meant = _meant(service, where)
-    right = spelled(where, postfix.queue_directory, chrooted=service.chrooted)
+    misspelled = _misspelled(service, where)
+    right = milter_address(where, postfix.queue_directory, chrooted=service.chrooted)
     if not right:
-        text = f"Postfix: {_outside(service, postfix)}, where no path leads to {address}, so mail is not filtered"
+        text = f"Postfix: {_in_chroot(service, postfix)}, where no path leads to {address}, so mail is not filtered"
         return f"{text}: {inside(where, service, postfix)}"
-    fix = _change(service, "smtpd_milters", _with_ours(service, right, meant), postfix)
-    if meant and service.chrooted:
-        path = meant.partition(":")[2]
+    fix = _change(service, "smtpd_milters", _with_ours(service, right, misspelled), postfix)
+    if misspelled and service.chrooted:
+        path = misspelled.partition(":")[2]
         inner = f"{postfix.queue_directory}/{path.lstrip('/')}"
         return (
-            f"Postfix: {_outside(service, postfix)}, so that {meant} leads to {inner} and its mail never reaches "
-            f"the filter at {address}: {fix}"
+            f"Postfix: {_in_chroot(service, postfix)}, so that {misspelled} leads to {inner} and its mail never "
+            f"reaches the filter at {address}: {fix}"
         )
-    if meant:
+    if misspelled:
         return (
-            f"Postfix: smtpd_milters of {name} has {meant}, which is below {postfix.queue_directory} or another path "
-            f"than {address}: its mail never reaches the filter: {fix}"
+            f"Postfix: smtpd_milters of {name} has {misspelled}, which is below {postfix.queue_directory} or another "
+            f"path than {address}: its mail never reaches the filter: {fix}"
         )
     now = ", ".join(service.milters) or "nothing"
     return (
@@ -97,12 +107,13 @@ def _not_named(config: Config, service: Service, where: Socket, postfix: Postfix
     )
 
 
-def _outside(service: Service, postfix: Postfix) -> str:
+def _in_chroot(service: Service, postfix: Postfix) -> str:
+    """The start of a message about a service that cannot see our socket."""
     return f"{service.name} runs in a chroot in {postfix.queue_directory}"
 
 
 def inside(where: Socket, service: Service, postfix: Postfix) -> str:
-    """What brings socket and chroot together."""
+    """The changes that bring the socket into the chroot, or the service out of it."""
     name = where.path.rpartition("/")[2]
     queue = postfix.queue_directory
     return (
@@ -112,39 +123,41 @@ def inside(where: Socket, service: Service, postfix: Postfix) -> str:
     )
 
 
-def _meant(service: Service, where: Socket) -> str:
-    """An entry that has our socket's name and leads somewhere else: the path as seen from the wrong side."""
+def _misspelled(service: Service, where: Socket) -> str:
+    """The entry that has our socket's name but leads elsewhere, as a path outside of the chroot does; empty: none."""
     if where.family != "unix":
         return ""
     name = where.path.rpartition("/")[2]
-    own = [one for one in service.milters if one.startswith("unix:") and one.rpartition("/")[2].endswith(name)]
-    same = [one for one in own if one.partition(":")[2] == where.path]
-    return next(iter((*same, *own)), "")
+    paths = [milter for milter in service.milters if milter.startswith("unix:")]
+    same_name = [milter for milter in paths if milter.rpartition("/")[2].endswith(name)]
+    same_path = [milter for milter in same_name if milter.partition(":")[2] == where.path]
+    return next(iter((*same_path, *same_name)), "")
 
 
-def _with_ours(service: Service, right: str, meant: str) -> str:
-    """Its list with our socket, in the place of the entry that was meant for it."""
+def _with_ours(service: Service, right: str, misspelled: str) -> str:
+    """The service's smtpd_milters with our socket, in place of the misspelled entry if there is one."""
     words = list(milter_words(service.settings.get("smtpd_milters", ""))) or list(service.milters)
     for index, word in enumerate(words):
-        if meant and milter_name(word) == meant:
-            words[index] = word.replace(meant, right)
+        if misspelled and milter_name(word) == misspelled:
+            words[index] = word.replace(misspelled, right)
             return ",".join(words)
     return ",".join([*words, right])
 
 
 def _change(service: Service, name: str, value: str, postfix: Postfix) -> str:
-    """The command that gives a parameter of the service that value: in master.cf if it is set there."""
+    """The command that sets a parameter of the service: in master.cf if it is set there, else in main.cf."""
     if name not in service.overridden:
         return f"{postfix.postconf} -e '{name} = {value}' && {postfix.reload}"
     return _override(service, name, value, postfix)
 
 
 def _override(service: Service, name: str, value: str, postfix: Postfix) -> str:
+    """The command that sets a parameter of the service in master.cf."""
     return f"{postfix.postconf} -P '{service.name}/{name}={value}' && {postfix.reload}"
 
 
-def _kept_away(service: Service, postfix: Postfix) -> list[Finding]:
-    """The service names us, and the filter still sees no message, or not all of one."""
+def _bypasses(service: Service, postfix: Postfix) -> list[Finding]:
+    """Check for settings because of which a service that names our socket still does not hand us all its mail."""
     findings = []
     if proxy := service.settings.get("smtpd_proxy_filter", ""):
         fix = _change(service, "smtpd_proxy_filter", "", postfix)
@@ -173,33 +186,35 @@ def _kept_away(service: Service, postfix: Postfix) -> list[Finding]:
     return findings
 
 
-def _reached(service: Service, where: Socket, postfix: Postfix) -> list[Finding]:
-    """Tried with Postfix's rights, where this process may take them."""
-    milter = next(one for one in service.milters if _leads(one, service, where, postfix))
+def _connection(service: Service, where: Socket, postfix: Postfix) -> list[Finding]:
+    """Check that the service can connect, with Postfix's rights if this process may take them."""
+    milter = next(milter for milter in service.milters if _leads_to_us(milter, service, where, postfix))
     account = accounts.account(postfix.owner)
     problem = socket_access.connect_as(account, milter, service, postfix)
     if account is None or problem in {0, socket_access.CANNOT_TRY, errno.ENOENT, errno.ECONNREFUSED}:
-        return []  # that nobody listens is told where the filter itself is asked
-    head = f"Postfix: {service.name} cannot connect to {milter} as user {account.name}"
-    head = f"{head}, so its mail is {_without_us(service)}"
+        return []  # running_filter reports that no program listens
+    fate = _fate_without_filter(service)
+    text = f"Postfix: {service.name} cannot connect to {milter} as user {account.name}, so its mail is {fate}"
     if problem in {errno.EACCES, errno.EPERM}:
-        return [error(f"{head}: {socket_access.why_refused(account, milter, service, postfix)}")]
-    return [error(f"{head}: {errno.errorcode.get(problem, problem)}")]
+        return [error(f"{text}: {socket_access.why_refused(account, milter, service, postfix)}")]
+    return [error(f"{text}: {errno.errorcode.get(problem, problem)}")]
 
 
-def _without_us(service: Service) -> str:
-    word = _word(service.settings.get("milter_default_action", ""))
-    return {"accept": "delivered unfiltered", "reject": "refused", "quarantine": "put on hold"}.get(word, "deferred")
+def _fate_without_filter(service: Service) -> str:
+    """What becomes of the service's mail while it cannot reach the filter."""
+    action = _first_word(service.settings.get("milter_default_action", ""))
+    return {"accept": "delivered unfiltered", "reject": "refused", "quarantine": "put on hold"}.get(action, "deferred")
 
 
-def _word(text: str) -> str:
+def _first_word(text: str) -> str:
+    """The action in a value of milter_default_action; by default Postfix's own default."""
     return text.split(maxsplit=1)[0].lower() if text.split() else "tempfail"
 
 
-def _settings(service: Service, where: Socket, postfix: Postfix) -> list[Finding]:
-    """What the entry for our socket, or master.cf, sets otherwise than main.cf; that is judged once for all."""
+def _deviations(service: Service, where: Socket, postfix: Postfix) -> list[Finding]:
+    """Check what the entry for our socket, or master.cf, sets differently from main.cf, which has its own check."""
     words = milter_words(service.settings.get("smtpd_milters", ""))
-    ours = next((word for word in words if _leads(milter_name(word), service, where, postfix)), "")
+    ours = next((word for word in words if _leads_to_us(milter_name(word), service, where, postfix)), "")
     findings: list[Finding] = []
     for parameter, option in (("milter_default_action", "default_action"), ("milter_protocol", "protocol")):
         value = milter_option(ours, option)
@@ -213,10 +228,11 @@ def _settings(service: Service, where: Socket, postfix: Postfix) -> list[Finding
             findings.append(
                 default_action(value, place, fix) if option == "default_action" else protocol(value, place, fix)
             )
-    return [one for one in findings if one.severity is not ok("").severity]
+    return [finding for finding in findings if finding.severity is not Severity.OK]
 
 
 def protocol(value: str, place: str, fix: str) -> Finding:
+    """The finding on a milter_protocol that is set at `place`; `fix`: the command that changes it."""
     version = value.split()[:1]
     if version and version[0].isdigit() and int(version[0]) >= PROTOCOL:
         return ok(f"Postfix: {place} is {version[0]}")
@@ -224,23 +240,24 @@ def protocol(value: str, place: str, fix: str) -> Finding:
 
 
 def default_action(value: str, place: str, fix: str) -> Finding:
-    word = _word(value)
-    good, meaning = DEFAULT_ACTIONS.get(word, (False, "not a word that is known here"))
-    text = f"Postfix: {place} is {word}: {meaning}"
-    return ok(text) if good else warning(f"{text}: {fix}")
+    """The finding on a milter_default_action that is set at `place`; `fix`: the command that changes it."""
+    action = _first_word(value)
+    is_good, meaning = DEFAULT_ACTIONS.get(action, (False, "not an action that is known here"))
+    text = f"Postfix: {place} is {action}: {meaning}"
+    return ok(text) if is_good else warning(f"{text}: {fix}")
 
 
 # --- services for other mail
 
 
 def _own(config: Config, service: Service, where: Socket, postfix: Postfix) -> list[Finding]:
-    """Services that should not name us, and inherit our socket from main.cf."""
+    """Check that a service for own users or a content filter does not inherit our socket from main.cf."""
     if not is_named(service, where, postfix):
         return []
     rest = ",".join(
         word
         for word in milter_words(service.settings.get("smtpd_milters", ""))
-        if not _leads(milter_name(word), service, where, postfix)
+        if not _leads_to_us(milter_name(word), service, where, postfix)
     )
     fix = _override(service, "smtpd_milters", rest, postfix)
     if service.kind is Kind.SUBMISSION:
@@ -249,30 +266,31 @@ def _own(config: Config, service: Service, where: Socket, postfix: Postfix) -> l
             return [
                 warning(f"{text}; those who log in are not evaluated, but deferred while the filter is down: {fix}")
             ]
-        return [
-            error(f"{text}, which is evaluated as if strangers had sent it, as [ignore] authenticated is false: {fix}")
-        ]
+        return [error(f"{text}, which is evaluated like mail of others, as [ignore] authenticated is false: {fix}")]
     text = f"Postfix: {service.name}, where a content filter hands mail back, names our socket, too"
-    return [_a_second_time(config, text, fix)]
+    return [_mail_from_loopback(config, text, fix)]
 
 
-def _not_by_smtp(config: Config, where: Socket, postfix: Postfix) -> list[Finding]:
-    """non_smtpd_milters: mail of programs on this machine; Postfix says that it comes from 127.0.0.1."""
+def _non_smtpd(config: Config, where: Socket, postfix: Postfix) -> list[Finding]:
+    """Check that non_smtpd_milters, for mail of programs on this machine, does not name our socket."""
     words = milter_words(postfix.main.get("non_smtpd_milters", ""))
 
     def ours(word: str) -> bool:
-        # Read by cleanup(8), which has a chroot of its own.
-        return any(names(milter_name(word), where, postfix.queue_directory, chrooted=one) for one in (True, False))
+        # cleanup(8) uses it, which may be chrooted or not.
+        milter, queue = milter_name(word), postfix.queue_directory
+        return names(milter, where, queue, chrooted=True) or names(milter, where, queue, chrooted=False)
 
     if not any(map(ours, words)):
         return []
     rest = ",".join(word for word in words if not ours(word))
     fix = f"{postfix.postconf} -e 'non_smtpd_milters = {rest}' && {postfix.reload}"
-    return [_a_second_time(config, "Postfix: non_smtpd_milters has our socket: mail of this machine's programs", fix)]
+    return [
+        _mail_from_loopback(config, "Postfix: non_smtpd_milters has our socket: mail of this machine's programs", fix)
+    ]
 
 
-def _a_second_time(config: Config, text: str, fix: str) -> Finding:
-    """Mail that comes from 127.0.0.1, whoever wrote it."""
+def _mail_from_loopback(config: Config, text: str, fix: str) -> Finding:
+    """The finding on mail of others that Postfix hands to the filter as if it came from 127.0.0.1."""
     if any(ip_address("127.0.0.1") in network for network in config.ignore.parsed()):
         return warning(f"{text}; it is left alone, as [ignore] networks has 127.0.0.1: {fix}")
     return error(

@@ -1,4 +1,4 @@
-"""Whether Postfix can connect to the milter socket: tried with its rights, from its chroot, by its spelling."""
+"""Access to the milter socket: tries to connect with Postfix's rights from its chroot, and says what to change."""
 
 import contextlib
 import errno
@@ -13,15 +13,15 @@ from dmarcmilter.postfix.accounts import Account, acting_as
 from dmarcmilter.postfix.postconf import Postfix, Service, path_of
 
 SECONDS = 5.0
-"""For one connection."""
+"""Seconds to wait for one connection; then it counts as timed out."""
 CANNOT_TRY = -1
-"""Instead of an errno: this user may not take Postfix's rights."""
+"""In place of an errno: this process may not take Postfix's rights, so nothing was tried."""
 
 
 def connect_as(account: Account | None, milter: str, service: Service, postfix: Postfix) -> int:
-    """0, or the errno that smtpd gets when it connects to that entry of smtpd_milters; CANNOT_TRY.
+    """The errno of smtpd's connection to an address in smtpd_milters; 0: it succeeds; or CANNOT_TRY.
 
-    A process of its own does as smtpd(8): it goes to the queue directory, makes that its root if the service is
+    A forked process does what smtpd(8) does: it changes to the queue directory, makes that its root if the service is
     chrooted, takes the rights of Postfix's user, and connects.
     """
     kind, _, path = milter.partition(":")
@@ -34,7 +34,7 @@ def connect_as(account: Account | None, milter: str, service: Service, postfix: 
 
 
 def _connect(account: Account, path: str, service: Service, postfix: Postfix) -> int:
-    """In the new process: the errno."""
+    """Connect as smtpd does, in the forked process; the errno, or 0."""
     try:
         os.chdir(postfix.queue_directory)
         if service.chrooted:
@@ -47,12 +47,13 @@ def _connect(account: Account, path: str, service: Service, postfix: Postfix) ->
             connection.connect(path)
     except OSError as error:
         return (error.errno or errno.EIO) & 0xFF
-    except BaseException:  # noqa: BLE001  nothing may return into the program that was forked
+    except BaseException:  # noqa: BLE001  the forked process must end here, whatever happens
         return errno.EIO
     return 0
 
 
 def _status(pid: int) -> int:
+    """The exit status of the forked process, which is killed when it takes too long."""
     end = time.monotonic() + SECONDS + 1
     while True:
         ended, status = os.waitpid(pid, os.WNOHANG)
@@ -66,7 +67,7 @@ def _status(pid: int) -> int:
 
 
 def why_refused(account: Account, milter: str, service: Service, postfix: Postfix) -> str:
-    """Which folder or socket keeps Postfix's user out, and the command that lets it in."""
+    """The folder or socket that Postfix's user has no access to, and the command that grants it."""
     path = path_of(milter, postfix.queue_directory, chrooted=service.chrooted)
     if path is None:
         return ""
@@ -78,7 +79,10 @@ def why_refused(account: Account, milter: str, service: Service, postfix: Postfi
 
 
 def first_closed(path: Path, account: Account | None, *, top: str = "") -> Path | None:
-    """The first folder above the path that the account may not enter. smtpd starts in `top`: what is above is past."""
+    """The first folder above the path that the account may not enter; None: it may enter all that exist.
+
+    `top`: folders above this one do not count, because smtpd starts in it.
+    """
     with acting_as(account):
         for folder in reversed(path.parents):
             if top and Path(top).is_relative_to(folder) and Path(top) != folder:
@@ -91,23 +95,23 @@ def first_closed(path: Path, account: Account | None, *, top: str = "") -> Path 
 
 
 def entering(folder: Path, account: Account, *, is_last: bool) -> str:
-    """The command that lets the account enter; the group only where nothing else is in the folder."""
+    """The command that lets the account enter a folder. `is_last`: the socket's own folder, whose group may change."""
     if not is_last:
         return f"chmod o+x {folder}"
     return opening(folder, account)
 
 
 def opening(folder: Path, account: Account) -> str:
-    """The command after which the account may enter the folder and use the socket that the filter makes there.
+    """The command that lets the account enter the folder and use the socket that the filter makes there.
 
-    No account joins a group for it: the folder gets the account's group, and with the set-group-ID bit (inode(7)) so
-    does the socket.
+    Adds no account to a group: the folder gets the account's group, and through the set-group-ID bit (inode(7)) the
+    socket does, too.
     """
     mode = 0o750
     with contextlib.suppress(OSError):
         mode = stat.S_IMODE(folder.stat().st_mode)
-    wanted = (mode | stat.S_ISGID | 0o050) & ~0o022
+    new_mode = (mode | stat.S_ISGID | 0o050) & ~0o022
     return (
-        f"chgrp {account.group_name} {folder} && chmod {wanted:o} {folder} && systemctl restart dmarcmilter "
+        f"chgrp {account.group_name} {folder} && chmod {new_mode:o} {folder} && systemctl restart dmarcmilter "
         '(with socket_mode = "0660" and no socket_group)'
     )

@@ -238,7 +238,7 @@ MISTAKES = {
         "n",
         LOGINS_TOO,
         "error",
-        "as if strangers had sent it",
+        "evaluated like mail of others",
     ),
     "smtps inherits beside a signer": (
         {"smtpd_milters": "inet:localhost:8891,unix:filter.sock"},
@@ -316,7 +316,7 @@ def test_what_others_have_in_the_list_stays(site):
     assert (
         found.settings["smtpd_milters"] == "{ inet:localhost:8891, default_action=accept },unix:/x/y,unix:filter.sock"
     )
-    assert "(beside inet:localhost:8891, unix:/x/y: what changes messages has to stand after ours)" in "".join(
+    assert "(beside inet:localhost:8891, unix:/x/y: milters that change messages have to come after ours)" in "".join(
         site.check()["ok"]
     )
 

@@ -168,6 +168,6 @@ def test_a_postfix_that_cannot_be_asked(tmp_path):
 def test_a_port_that_others_can_reach(address):
     """Who connects is taken for the MTA."""
     (text,) = said(f'socket = "inet:8893@{address}"')
-    assert "only the MTA may reach port 8893" in text
+    assert "let only the MTA reach port 8893" in text
     assert said('socket = "inet6:8893@::1"') == []
     assert len(said('socket = "inet6:8893@::"')) == 1
