@@ -9,7 +9,7 @@ import click
 
 from dmarcmilter.cli.support import fail
 from dmarcmilter.opendmarc import config_file, value_conversion
-from dmarcmilter.opendmarc.config_conversion import Conversion, convert, written
+from dmarcmilter.opendmarc.config_conversion import Conversion, convert, render
 from dmarcmilter.opendmarc.config_file import MAX_FILE
 from dmarcmilter.opendmarc.setting_table import Fate
 
@@ -34,7 +34,7 @@ def from_opendmarc(path: str, output: str, socket: str) -> None:
         conversion = convert(config_file.parse(raw), read_bounded, socket=_address(socket))
     except OSError as error:
         fail(f"{path}: {error.strerror or error}")
-    text = written(conversion, path)
+    text = render(conversion, path)
     if not output:
         click.echo(text, nl=False)
         return

@@ -1,6 +1,6 @@
-"""An opendmarc.conf as a conf file of ours: what has an equivalent, and a note for each setting that was found.
+"""Converts an opendmarc.conf to a conf file of ours, with a note for each of its settings.
 
-A value is taken only if our own reader takes it, so the result always loads.
+A value is taken over only if our own reader accepts it, so the result always loads.
 """
 
 import json
@@ -20,11 +20,12 @@ HEAD = (
     'OpenDMARC 1.4.2 finds policies by RFC 7489, dmarcmilter by RFC 9989; [dmarc] discovery = "psl" is the old way.',
     "`dmarcmilter config check --live FILE` tells what else to look at.",
 )
+"""Lines at the top of the converted file."""
 MAX_SHOWN = 200
-"""Characters of a value in a note."""
+"""Characters of a value that a note shows; the rest is cut off."""
 
 ReadFile = Callable[[str], bytes]
-"""The octets of a file that the conf names; OSError when they cannot be had."""
+"""Reads a file that the conf names, given its path; OSError when it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,11 @@ class Note:
 
     name: str
     value: str
-    """Empty: it was not in the file."""
+    """Empty: the setting is not in the file."""
     fate: Fate | None
-    """None: OpenDMARC 1.4.2 does not know it either, or its value says nothing."""
+    """None: OpenDMARC 1.4.2 does not know the setting, or its value was not taken over."""
     text: str
+    """What it became, or the reason why it was not taken over."""
 
     def __str__(self) -> str:
         if not self.value:
@@ -46,21 +48,25 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
+    """A converted conf file."""
+
     values: Values
     notes: tuple[Note, ...]
-    """Of what is in the file, in its order, then of defaults that differ."""
+    """Notes on the settings in the file, in its order, then on defaults that differ."""
     suggestions: tuple[str, ...] = ()
-    """Lines of TOML for a person to complete."""
+    """Lines of TOML that the administrator has to complete."""
 
 
 @dataclass
 class _Draft:
+    """A conversion in progress."""
+
     values: Values = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     suggestions: list[str] = field(default_factory=list)
 
-    def take(self, taken: Taken) -> str:
-        """Why our reader does not take it; empty: it does."""
+    def add(self, taken: Taken) -> str:
+        """Add values, unless our reader refuses them; its error, or empty."""
         trial = {name: dict(keys) for name, keys in self.values.items()}
         for (section, key), value in taken.values.items():
             trial.setdefault(section, {})[key] = value
@@ -73,15 +79,15 @@ class _Draft:
 
 
 def convert(conf: ConfFile, read_file: ReadFile, *, socket: str = "") -> Conversion:
-    """`socket`: ours, in place of the one in the file."""
-    found = {RENAMED.get(name, name): setting for name, setting in conf.settings.items()}
+    """The converted conf file. `socket`: the milter socket in place of the one in the file."""
+    settings = {RENAMED.get(name, name): setting for name, setting in conf.settings.items()}
     if socket:
-        found["socket"] = Setting("Socket", socket, 0)
+        settings["socket"] = Setting("Socket", socket, 0)
     draft = _Draft()
-    for name, setting in found.items():
+    for name, setting in settings.items():
         key = KEYS.get(name)
-        draft.notes.append(_unknown(setting) if key is None else _one(key, setting, found, read_file, draft))
-    _defaults(found, draft)
+        draft.notes.append(_unknown(setting) if key is None else _convert(key, setting, settings, read_file, draft))
+    _add_defaults(settings, draft)
     return Conversion(draft.values, tuple(draft.notes), tuple(draft.suggestions))
 
 
@@ -89,38 +95,39 @@ def _unknown(setting: Setting) -> Note:
     return Note(setting.name, setting.value[:MAX_SHOWN], None, "OpenDMARC 1.4.2 has no such setting")
 
 
-def _one(key: Key, setting: Setting, found: dict[str, Setting], read_file: ReadFile, draft: _Draft) -> Note:
+def _convert(key: Key, setting: Setting, settings: dict[str, Setting], read_file: ReadFile, draft: _Draft) -> Note:
+    """Convert one setting into the draft; the note says what became of it."""
     shown = setting.value[:MAX_SHOWN]
     converter = value_conversion.CONVERTERS.get(key.name)
     if converter is None:
         return Note(key.name, shown, key.fate, key.becomes)
     try:
-        taken = converter(setting.value, value_conversion.Context(found, read_file, draft.values))
+        taken = converter(setting.value, value_conversion.Context(settings, read_file, draft.values))
     except NotTakenError as reason:
         return Note(key.name, shown, None, str(reason))
     draft.suggestions += taken.suggestions
     if not taken.values:
         return Note(key.name, shown, key.fate if taken.fate is None else taken.fate, taken.text or key.becomes)
-    problem = draft.take(taken)
+    problem = draft.add(taken)
     if problem:
         return Note(key.name, shown, None, problem)
-    became = (f"[{section}] {name} = {_value(value)[:MAX_SHOWN]}" for (section, name), value in taken.values.items())
-    return Note(key.name, shown, Fate.TAKEN, ", ".join(became) + (f" ({taken.text})" if taken.text else ""))
+    lines = (f"[{section}] {name} = {_value(value)[:MAX_SHOWN]}" for (section, name), value in taken.values.items())
+    return Note(key.name, shown, Fate.TAKEN, ", ".join(lines) + (f" ({taken.text})" if taken.text else ""))
 
 
-def _defaults(found: dict[str, Setting], draft: _Draft) -> None:
-    """What OpenDMARC does when a setting is not in the file, where we would do something else."""
+def _add_defaults(settings: dict[str, Setting], draft: _Draft) -> None:
+    """Add values and notes for settings that are not in the file, where OpenDMARC's default differs from ours."""
     for values in value_conversion.UNSET.values():
-        # Also when it is in the file with a value that says nothing.
+        # Also when the setting is in the file but its value was not taken over.
         if not values.keys() & {(section, key) for section, keys in draft.values.items() for key in keys}:
-            draft.take(Taken(values))
+            draft.add(Taken(values))
     for key in KEYS.values():
-        if key.when_unset and key.name.lower() not in found:
+        if key.when_unset and key.name.lower() not in settings:
             draft.notes.append(Note(key.name, "", key.fate, key.when_unset))
 
 
 def toml(values: Values) -> str:
-    """Sections in the order of the sample conf file, tables within sections after their own keys."""
+    """The values as TOML: sections in the order of the sample conf file, with [section.table] after [section]."""
     order = [section.name for section in fields(Config)]
     lines = []
     for section in sorted(values, key=lambda name: (order.index(name.partition(".")[0]), name)):
@@ -129,19 +136,19 @@ def toml(values: Values) -> str:
 
 
 def _value(value: Any) -> str:
-    """These read the same in JSON and TOML; what is not ASCII is written as it is, as TOML wants it."""
+    """A value in TOML, which is the same in JSON for the types used here."""
     return json.dumps(value, ensure_ascii=False)
 
 
-def written(found: Conversion, source: str) -> str:
-    """The whole file: what became of each setting, then ours."""
+def render(conversion: Conversion, source: str) -> str:
+    """The text of the new conf file: comments with what became of each setting, then the values."""
     lines = [
-        f"# Made by `dmarcmilter config from-opendmarc` of {printable(source)}.",
+        f"# Made by `dmarcmilter config from-opendmarc` from {printable(source)}.",
         *(f"# {line}" for line in HEAD),
         "#",
     ]
-    lines += [f"# {note}" for note in found.notes]
-    lines += ["", toml(found.values).rstrip("\n")]
-    if found.suggestions:
-        lines += ["", "# To be completed by hand:", *(f"# {line}" for line in found.suggestions)]
+    lines += [f"# {note}" for note in conversion.notes]
+    lines += ["", toml(conversion.values).rstrip("\n")]
+    if conversion.suggestions:
+        lines += ["", "# To be completed by hand:", *(f"# {line}" for line in conversion.suggestions)]
     return "\n".join(lines).rstrip("\n") + "\n"

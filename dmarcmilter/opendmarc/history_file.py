@@ -1,6 +1,6 @@
-"""OpenDMARC's history file, cut into records: lines of a key and a value, `job` begins a record, `action` ends it.
+"""Reads OpenDMARC's history file into records, whose lines are `key value`, from `job` to `action`.
 
-The file is written by a program that goes on while we read: a last record without its end is left for the next time.
+OpenDMARC may write to the file meanwhile: a last record that is not complete is left for the next time.
 """
 
 from dataclasses import dataclass
@@ -8,16 +8,17 @@ from hashlib import blake2b
 from pathlib import Path
 
 CHUNK = 1024 * 1024
-"""Octets read at once, the bound of our memory. A record has some 400."""
+"""Bytes of the file that are read at once, which limits the memory used. A record has about 400."""
 MAX_RECORD = 65_536
-"""Octets of one record: 100 signatures and a long list of rua are less."""
+"""Bytes of a record; a larger one counts as unreadable. 100 signatures with a long list of rua fit."""
 MAX_LINES = 1_000
-"""Of one record."""
-DIGEST_OCTETS = 16
+"""Lines of a record; one with more counts as unreadable."""
+DIGEST_BYTES = 16
+"""Bytes of the digest that identifies a file."""
 _FIRST, _LAST = b"job ", b"action "
 
 Fields = dict[str, list[str]]
-"""Values by key, in their order."""
+"""The values of a record by key, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,40 +27,40 @@ class Piece:
 
     records: tuple[Fields, ...]
     unreadable: int
-    """Records that are too long, and stretches before a first `job`."""
+    """Number of records that are too long, and of texts before a first `job`."""
     end: int
-    """Where the next reading starts."""
+    """Position in the file at which to read on."""
 
 
-def begins_like_one(path: Path) -> bool:
-    """Whether a file is empty, or has the beginning of a record within the bytes that a record may have."""
+def is_history(path: Path) -> bool:
+    """Whether a file may be a history file: it is empty, or a record begins within its first MAX_RECORD bytes."""
     with path.open("rb") as file:
         head = file.read(MAX_RECORD)
     return not head or head.startswith(_FIRST) or b"\n" + _FIRST in head or _FIRST.startswith(head)
 
 
 def identity(path: Path) -> bytes | None:
-    """What tells this file from others: its first record. None: it has none yet.
+    """A digest of the first record, which identifies the file; None: it has no record yet.
 
-    Not the name: what OpenDMARC's own import takes away is often moved first, and the name used again.
+    The name does not identify it: files are often moved for OpenDMARC's own import, and the name is used again.
     """
     with path.open("rb") as file:
         head = file.read(MAX_RECORD)
-    found = _cut(head, at_end=len(head) < MAX_RECORD)
-    if not found and len(head) < MAX_RECORD:
+    ends = _record_ends(head, at_end=len(head) < MAX_RECORD)
+    if not ends and len(head) < MAX_RECORD:
         return None
-    first = head[: found[0]] if found else head
-    return blake2b(b"opendmarc\n" + first, digest_size=DIGEST_OCTETS).digest()
+    first_record = head[: ends[0]] if ends else head
+    return blake2b(b"opendmarc\n" + first_record, digest_size=DIGEST_BYTES).digest()
 
 
 def read(path: Path, start: int) -> Piece:
-    """The whole records from `start` on, as many as fit in a chunk."""
+    """The whole records from position `start` on, at most a chunk of them."""
     with path.open("rb") as file:
         file.seek(start)
         data = file.read(CHUNK)
-    ends = _cut(data, at_end=len(data) < CHUNK)
+    ends = _record_ends(data, at_end=len(data) < CHUNK)
     if not ends:
-        # No record of OpenDMARC's is so long: passed over, so that what follows it can be read.
+        # OpenDMARC writes no record of this length, so the chunk is skipped, to read on behind it.
         return Piece((), 1, start + CHUNK) if len(data) == CHUNK else Piece((), 0, start)
     records = []
     for begin, end in zip([0, *ends], ends, strict=False):
@@ -69,8 +70,8 @@ def read(path: Path, start: int) -> Piece:
     return Piece(tuple(records), len(ends) - len(records), start + ends[-1])
 
 
-def _cut(data: bytes, *, at_end: bool) -> list[int]:
-    """Where records end: before each further `job` line, and at the end of the file if `action` stands there."""
+def _record_ends(data: bytes, *, at_end: bool) -> list[int]:
+    """Where records end: before each further `job` line, and at the end of the file if its last line is `action`."""
     ends = []
     position = data.find(b"\n" + _FIRST)
     while position >= 0:
@@ -84,7 +85,7 @@ def _cut(data: bytes, *, at_end: bool) -> list[int]:
 
 
 def _fields(data: bytes) -> Fields | None:
-    """None: no record, or none that OpenDMARC would write."""
+    """The values of a record; None: it is not one that OpenDMARC would write."""
     lines = data.split(b"\n", MAX_LINES)
     if not data.startswith(_FIRST) or len(data) > MAX_RECORD or len(lines) > MAX_LINES:
         return None

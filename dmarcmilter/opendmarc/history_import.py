@@ -1,7 +1,7 @@
-"""Records of OpenDMARC's history into the store, each once: rows and the position in the file in one transaction.
+"""Imports records of OpenDMARC's history file into the database, each once.
 
-The same way as for our journal (history/ingest): what is read and how far goes in together, and the file is known by
-its first record. Imported again, it goes on where it ended; a file that has grown brings only what is new.
+As in the ingest of our journal, rows and the position in the file are written in one transaction, and the file is
+identified by its first record. So a file that is imported again continues where the last import ended.
 """
 
 import logging
@@ -20,7 +20,7 @@ from dmarcmilter.outcome import UndecodableError, encoded
 log = logging.getLogger(__name__)
 
 MAX_COMPLAINTS = 20
-"""Records that could not be read, in the log; they are all counted."""
+"""Number of unreadable records that are logged; further ones are only counted."""
 
 
 class NoHistoryError(Exception):
@@ -35,18 +35,23 @@ class NoHistoryError(Exception):
 
 @dataclass
 class Counts:
+    """What an import did."""
+
     outcomes: int = 0
-    """Taken in, or to be taken in."""
+    """Outcomes that were imported, or would be."""
     unreadable: int = 0
+    """Records that could not be read."""
     skipped: int = 0
-    """Octets that were imported before."""
+    """Bytes that were imported before."""
     rest: int = 0
-    """Octets at the end that are no whole record yet."""
+    """Bytes at the end that are not a whole record yet."""
 
 
 class Import:
+    """An import of one history file."""
+
     def __init__(self, path: Path, writer: Writer | None, *, dry: bool = False) -> None:
-        """`dry`: nothing is written. Without a writer nothing is known to have been read before, either."""
+        """`dry`: nothing is written. Without a writer, earlier imports of the file are not known either."""
         self._path = path
         self._writer = writer
         self._dry = dry or writer is None
@@ -54,8 +59,8 @@ class Import:
         self.counts = Counts()
 
     def run(self) -> Counts:
-        """OSError when the file cannot be read, StoreError when the database is not there; NoHistoryError."""
-        if not history_file.begins_like_one(self._path):
+        """Import all whole records; OSError, StoreError or NoHistoryError."""
+        if not history_file.is_history(self._path):
             raise NoHistoryError
         digest = history_file.identity(self._path)
         if digest is None:
@@ -64,31 +69,32 @@ class Import:
         position = self._writer.reached(digest).position if self._writer else 0
         self.counts.skipped = position
         while (piece := history_file.read(self._path, position)).end != position:
-            if not self._take(piece, digest, position):
+            if not self._import_piece(piece, digest, position):
                 raise OSError("another import of this file is under way")
             position = piece.end
         self.counts.rest = max(0, self._path.stat().st_size - position)
         return self.counts
 
-    def _take(self, piece: Piece, digest: bytes, start: int) -> bool:
-        """False: another process has taken it."""
+    def _import_piece(self, piece: Piece, digest: bytes, start: int) -> bool:
+        """Write the records of a piece; False: another process has imported it."""
         lines = list(self._lines(piece))
         if start == 0 and not lines:
             raise NoHistoryError
         if self._writer is not None and not self._dry:
             try:
-                taken = self._writer.write(lines, self._advance(piece, digest, start, lines))
+                is_written = self._writer.write(lines, self._advance(piece, digest, start, lines))
             except UnacceptableError as error:
                 log.warning("%s: %s; looking for the record", self._path, error)
                 lines = [line for line in lines if not self._writer.refusal(line)]
-                taken = self._writer.write(lines, self._advance(piece, digest, start, lines))
-            if not taken:
+                is_written = self._writer.write(lines, self._advance(piece, digest, start, lines))
+            if not is_written:
                 return False
         self.counts.outcomes += len(lines)
-        self.counts.unreadable += _bad(piece, lines)
+        self.counts.unreadable += _unreadable_count(piece, lines)
         return True
 
     def _lines(self, piece: Piece) -> Iterator[Line]:
+        """The records of a piece as outcomes; unreadable ones are logged."""
         for fields in piece.records:
             try:
                 yield outcome_rows.parse(encoded(history_record.outcome(fields)))
@@ -98,8 +104,8 @@ class Import:
                     log.warning("%s: %s not read: %s", self._path, history_record.shown(fields), error)
 
     def _advance(self, piece: Piece, digest: bytes, start: int, lines: list[Line]) -> Advance:
-        return Advance(digest, self._path.name, start, piece.end, _bad(piece, lines))
+        return Advance(digest, self._path.name, start, piece.end, _unreadable_count(piece, lines))
 
 
-def _bad(piece: Piece, lines: list[Line]) -> int:
+def _unreadable_count(piece: Piece, lines: list[Line]) -> int:
     return piece.unreadable + len(piece.records) - len(lines)

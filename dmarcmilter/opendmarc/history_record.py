@@ -1,7 +1,7 @@
-"""One record of OpenDMARC's history as an outcome object of ours. What the record does not say stays empty.
+"""Converts a record of OpenDMARC's history to an outcome record. What it does not have stays empty.
 
-Its words are numbers: of its library (policy, alignment), of its parser of Authentication-Results (spf, dkim, arc),
-and character codes (p, sp, adkim, aspf).
+Its values are numbers: of OpenDMARC's library (policy, alignment), of its parser of Authentication-Results (spf, dkim,
+arc), and character codes (p, sp, adkim, aspf).
 """
 
 import json
@@ -32,41 +32,53 @@ from dmarcmilter.outcome import (
 SOURCE = "OpenDMARC"
 NOTE = "rebuilt from OpenDMARC's history"
 END_OF_TIME = 2**32
-"""In the year 2106: no time of receipt."""
+"""Time of receipt, in seconds since 1970 (in 2106), from which a record counts as unreadable."""
 MAX_SIGNATURES = 100
+"""Number of DKIM signatures, and of ARC seals, that are taken over; further ones are dropped."""
 MAX_TEXT = 255
+"""Characters of a text that are taken over; the rest is cut off."""
 MAX_ADDRESSES = 50
+"""Number of rua addresses that are taken over; further ones are dropped."""
 MAX_JSON = 16_384
-"""Octets of the seals of an ARC chain."""
+"""Characters of the list of ARC seals; a longer one counts as empty."""
 
 RESULTS = {0: "pass", 2: "softfail", 3: "neutral", 4: "temperror", 5: "permerror", 6: "none", 7: "fail"}
-"""Of SPF; -1 and what is not here: none that we know of."""
+"""SPF results by number; others, such as -1, count as none."""
 DKIM_RESULTS = {0: "pass", 3: "neutral", 4: "temperror", 5: "permerror", 7: "fail", 8: "policy", 9: "permerror"}
+"""DKIM results by number; others count as none."""
 ABSENT, PASS = 14, 15
+"""Outcomes of DMARC: no policy; pass."""
 FAILED = {16: "reject", 17: "quarantine", 18: "none"}
-"""The outcome of DMARC, where it fails: with what the policy asks for."""
+"""Outcomes of DMARC for mail that fails: what the policy asks for."""
 ALIGNED = 4
+"""Alignment of SPF and of DKIM: aligned."""
 ARC_PASS = 0
-ACTIONS = {0: ("reject", "reject"), 1: ("reject", "reject"), 2: ("none", "accept"), 3: ("none", "tempfail"),
-           4: ("quarantine", "quarantine")}  # fmt: skip
-"""To disposition and action. 1 is to discard, which dmarcmilter never does; none of them gets the mail delivered."""
+"""Result of ARC: pass."""
+ACTIONS = {
+    0: ("reject", "reject"),
+    1: ("reject", "reject"),
+    2: ("none", "accept"),
+    3: ("none", "tempfail"),
+    4: ("quarantine", "quarantine"),
+}
+"""Disposition and action by number. 1 is discard, which dmarcmilter does not have; neither delivers the mail."""
 POLICIES = {ord("r"): "reject", ord("q"): "quarantine", ord("n"): "none"}
 MODES = {ord("r"): "r", ord("s"): "s"}
 
 
 class UnreadableError(ValueError):
-    """A record without what an outcome needs."""
+    """A record that lacks what an outcome needs."""
 
 
 def outcome(fields: Fields) -> OutcomeRecord:
-    """The outcome record of one record of OpenDMARC, without what replay would need."""
+    """The outcome that a record of OpenDMARC describes, without what replay would need; UnreadableError."""
     author = _domain(fields, "from")
     if author is None:
         raise UnreadableError("no domain in from")
-    disposition, action = _of(ACTIONS, fields, "action")
-    result, policy = _number(fields, "policy"), _policy(fields, author)
-    if result not in {ABSENT, PASS, *FAILED}:
-        raise UnreadableError(f"policy {result}")
+    disposition, action = _disposition_and_action(fields)
+    dmarc_code, policy = _number(fields, "policy"), _policy(fields, author)
+    if dmarc_code not in {ABSENT, PASS, *FAILED}:
+        raise UnreadableError(f"policy {dmarc_code}")
     spf, dkim = _spf(fields), _dkim(fields)
     return OutcomeRecord(
         v=VERSION,
@@ -98,7 +110,7 @@ def outcome(fields: Fields) -> OutcomeRecord:
 
 
 def shown(fields: Fields) -> str:
-    """A name for a record that cannot be read."""
+    """A name for an unreadable record in the log."""
     return f"job {_text(fields, 'job')}"
 
 
@@ -111,19 +123,19 @@ def _text(fields: Fields, key: str) -> str | None:
 
 
 def _number(fields: Fields, key: str) -> int | None:
-    return _plain(_last(fields, key))
+    return _whole_number(_last(fields, key))
 
 
-def _plain(text: str) -> int | None:
+def _whole_number(text: str) -> int | None:
     digits = text.removeprefix("-")
     return int(text) if digits.isascii() and digits.isdigit() and len(digits) < 12 else None
 
 
-def _of(words: dict[int, tuple[str, str]], fields: Fields, key: str) -> tuple[str, str]:
-    number = _number(fields, key)
-    if number not in words:
-        raise UnreadableError(f"{key} {number}")
-    return words[number]
+def _disposition_and_action(fields: Fields) -> tuple[str, str]:
+    number = _number(fields, "action")
+    if number not in ACTIONS:
+        raise UnreadableError(f"action {number}")
+    return ACTIONS[number]
 
 
 def _domain(fields: Fields, key: str) -> Domain | None:
@@ -134,8 +146,8 @@ def _time(fields: Fields) -> str:
     seconds = _number(fields, "received")
     if seconds is None or not 0 <= seconds < END_OF_TIME:
         raise UnreadableError("no time in received")
-    when = datetime.fromtimestamp(seconds, UTC)
-    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    received = datetime.fromtimestamp(seconds, UTC)
+    return received.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _address(fields: Fields) -> str | None:
@@ -150,7 +162,7 @@ def _addresses(fields: Fields) -> tuple[str, ...]:
 
 
 def _spf(fields: Fields) -> RecordedSpf:
-    """Of MAIL FROM; without one it is of HELO (RFC 7208 2.4), whose name is not recorded."""
+    """The SPF result: of MAIL FROM, or with a null reverse-path of HELO (RFC 7208 2.4), whose name is not recorded."""
     sender, number = _domain(fields, "mfrom"), _number(fields, "spf")
     return RecordedSpf(
         result=RESULTS.get(number, "none") if number is not None else "none",
@@ -168,7 +180,7 @@ def _signature(line: str) -> RecordedSignature:
     name, selector, code = [*line.split(" "), "", "", ""][:3]
     shown_selector = printable(selector)[:MAX_TEXT]
     return RecordedSignature(
-        result=DKIM_RESULTS.get(_plain(code), "none"),  # type: ignore[arg-type]  # None is not in it
+        result=DKIM_RESULTS.get(_whole_number(code), "none"),  # type: ignore[arg-type]  # None is not in it
         domain=domains.parse(name),
         selector=shown_selector if shown_selector not in {"", "-"} else None,
         algorithm=None,
@@ -178,7 +190,7 @@ def _signature(line: str) -> RecordedSignature:
 
 
 def _arc(fields: Fields) -> RecordedArc:
-    """OpenDMARC writes "fail" also where there was no chain: then it lists no seal."""
+    """The ARC result. OpenDMARC also writes "fail" where there was no chain; then it lists no seal."""
     sealers = _sealers(_last(fields, "arc_policy").partition("json:")[2])
     passed = _number(fields, "arc") == ARC_PASS
     result = "pass" if passed else "fail" if sealers else "none"
@@ -186,12 +198,12 @@ def _arc(fields: Fields) -> RecordedArc:
 
 
 def _sealers(text: str) -> tuple[RecordedSealer, ...]:
-    """Newest first. What is no list of seals is none."""
+    """The sealers of a chain, newest first; none if the text is not a list of seals."""
     try:
-        read = json.loads(text) if len(text) <= MAX_JSON else []
+        values = json.loads(text) if len(text) <= MAX_JSON else []
     except (ValueError, RecursionError):
         return ()
-    seals = [seal for seal in read[:MAX_SIGNATURES] if isinstance(seal, dict)] if isinstance(read, list) else []
+    seals = [seal for seal in values[:MAX_SIGNATURES] if isinstance(seal, dict)] if isinstance(values, list) else []
     named = [(domains.parse(str(seal.get("d", ""))), printable(str(seal.get("s", "")))[:MAX_TEXT]) for seal in seals]
     return tuple(RecordedSealer(domain=name, selector=selector) for name, selector in reversed(named) if name)
 
@@ -213,7 +225,7 @@ def _policy(fields: Fields, author: Domain) -> RecordedPolicy | None:
         t=None,
         psd="u",
         fo="0",
-        # OpenDMARC has reported, or was to report, on this mail: without addresses it is never reported again.
+        # Left empty, so that this mail is never reported again: OpenDMARC has reported on it.
         rua=(),
         ruf=(),
         record="",
@@ -226,6 +238,7 @@ def _policy(fields: Fields, author: Domain) -> RecordedPolicy | None:
 
 
 def _record(policy: RecordedPolicy, rua: Iterable[str]) -> str:
+    """The text of a DMARC record with this policy."""
     tags = {
         "v": "DMARC1",
         "p": policy.p,
@@ -247,14 +260,14 @@ def _dmarc(
 ) -> RecordedDmarc:
     if policy is None:
         return RecordedDmarc(result="none", aligned=(), requested=None, published=None, tag=None, reason=NOTE)
-    number = _number(fields, "policy")
-    result = "pass" if number == PASS else "fail"
+    dmarc_code = _number(fields, "policy")
+    result = "pass" if dmarc_code == PASS else "fail"
     is_subdomain = policy.sp is not None and policy.domain != author
     published = policy.sp if is_subdomain else policy.p
     return RecordedDmarc(
         result=result,
         aligned=tuple(_aligned(fields, author, policy, spf, dkim)),
-        requested=published if number is None else FAILED.get(number, published),
+        requested=published if dmarc_code is None else FAILED.get(dmarc_code, published),
         published=published,
         tag="sp" if is_subdomain else "p",
         reason="" if result == "pass" else NOTE,
@@ -264,11 +277,11 @@ def _dmarc(
 def _aligned(
     fields: Fields, author: Domain, policy: RecordedPolicy, spf: RecordedSpf, dkim: Iterable[RecordedSignature]
 ) -> Iterator[RecordedIdentifier]:
-    """Of several signatures that pass the record does not say which one: the nearest to the Author Domain."""
+    """The aligned identifiers. For DKIM a record does not say which signature: the nearest to the Author Domain."""
     if _number(fields, "align_spf") == ALIGNED and spf.domain:
         yield RecordedIdentifier(mechanism="spf", domain=spf.domain, mode=policy.aspf)
     passed = [Domain(signature.domain) for signature in dkim if signature.result == "pass" and signature.domain]
     if _number(fields, "align_dkim") == ALIGNED and passed:
-        near = [name for name in passed if is_within(name, Domain(policy.domain)) or is_within(author, name)]
-        best = author if author in passed else (near or passed)[0]
+        related = [name for name in passed if is_within(name, Domain(policy.domain)) or is_within(author, name)]
+        best = author if author in passed else (related or passed)[0]
         yield RecordedIdentifier(mechanism="dkim", domain=best, mode=policy.adkim)

@@ -1,4 +1,4 @@
-"""OpenDMARC's lists of hosts: addresses, networks and names, `!` before an exception."""
+"""Reads OpenDMARC's lists of hosts: addresses, networks and names, with `!` before an exception."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -6,32 +6,37 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from dmarcmilter.opendmarc.config_file import printable
 
 MAX_FILE = 1_048_576
+"""Bytes of a list that are read; the rest is ignored."""
 MAX_NETWORKS = 1_000
-"""In the conf file. An exception cuts a network into as many as 128."""
+"""Number of networks taken over; further ones are left out. An exception can split a network into 128."""
 MAX_ENTRY = 255
+"""Characters of an entry; a longer one is cut off and names no host."""
 
 Network = IPv4Network | IPv6Network
 
 LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback"})
 LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
-"""What these names stand for (RFC 6761 6.3)."""
+"""Addresses that LOCAL_NAMES stand for (RFC 6761 6.3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
+    """A list of hosts as networks."""
+
     networks: tuple[str, ...]
     left_out: tuple[str, ...]
-    """Names, and what is neither."""
+    """Entries that are not taken over: names, and what is neither name nor network."""
 
 
 def entries(raw: bytes) -> list[str]:
-    """One a line, `#` begins a comment."""
+    """The entries of a list: one a line, `#` begins a comment."""
     lines = raw[:MAX_FILE].decode("utf-8", "replace").split("\n")
     words = (printable(line.partition("#")[0]).strip()[: MAX_ENTRY + 1] for line in lines)
     return [word for word in words if word]
 
 
 def parse(raw: bytes) -> Hosts:
+    """The networks of a list without its exceptions."""
     taken: dict[Network, None] = {}
     exceptions: list[Network] = []
     left_out = []
@@ -44,12 +49,12 @@ def parse(raw: bytes) -> Hosts:
         else:
             taken |= dict.fromkeys(networks)
     left_out += [str(network) for network in list(taken)[MAX_NETWORKS:]]
-    kept, uncut = _without(list(taken)[:MAX_NETWORKS], exceptions)
-    return Hosts(tuple(map(str, kept)), (*left_out, *(f"!{network}" for network in uncut)))
+    kept, unsplit = _without(list(taken)[:MAX_NETWORKS], exceptions)
+    return Hosts(tuple(map(str, kept)), (*left_out, *(f"!{network}" for network in unsplit)))
 
 
 def _networks(entry: str) -> tuple[Network, ...]:
-    """The networks of an entry; none for a name that is not this machine's own."""
+    """The networks of an entry; none for a name other than LOCAL_NAMES."""
     if entry.lower().removesuffix(".") in LOCAL_NAMES:
         return LOOPBACK
     try:
@@ -59,28 +64,29 @@ def _networks(entry: str) -> tuple[Network, ...]:
 
 
 def _without(networks: list[Network], exceptions: list[Network]) -> tuple[list[Network], list[Network]]:
-    """What is left of the networks, and exceptions for which there is no room: their networks are left out then.
+    """The networks without the exceptions, and the exceptions that would split networks into too many.
 
-    To judge a host that was to be ignored is safe; to ignore one that was to be judged is not.
+    Networks with such an exception are left out: evaluating a host that was to be ignored is safe, the reverse is not.
     """
-    uncut = []
+    unsplit = []
     for exception in exceptions:
         pieces: list[Network] = []
         for network in networks:
-            pieces += _cut(network, exception)
+            pieces += _split(network, exception)
         if len(pieces) > MAX_NETWORKS:
-            uncut.append(exception)
+            unsplit.append(exception)
             pieces = [network for network in networks if not _overlap(network, exception)]
         networks = pieces
-    return networks, uncut
+    return networks, unsplit
 
 
-def _cut(network: Network, exception: Network) -> list[Network]:
+def _split(network: Network, exception: Network) -> list[Network]:
+    """The networks that hold all addresses of a network but those of the exception."""
     if not _overlap(network, exception):
         return [network]
     if network.prefixlen >= exception.prefixlen:
         return []
-    return list(network.address_exclude(exception))  # type: ignore[arg-type]  # of one version, as they overlap
+    return list(network.address_exclude(exception))  # type: ignore[arg-type]  # they overlap, so their versions agree
 
 
 def _overlap(network: Network, exception: Network) -> bool:

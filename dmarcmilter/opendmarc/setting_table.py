@@ -1,7 +1,7 @@
-"""What becomes of each setting of OpenDMARC: one table, of which the notes, the tests and the documentation are made.
+"""The table of OpenDMARC's settings and what becomes of each, from which notes, tests and documentation are made.
 
-43 are those of version 1.4.2 (opendmarc.conf(5), and TestDNSData, which it does not tell of); RequiredFrom and
-NoReportsList came later.
+43 are those of version 1.4.2 (opendmarc.conf(5), and TestDNSData, which the manual omits); RequiredFrom and
+NoReportsList are from later versions.
 """
 
 from dataclasses import dataclass
@@ -9,21 +9,25 @@ from enum import StrEnum
 
 
 class Fate(StrEnum):
+    """What becomes of a setting."""
+
     TAKEN = "taken over"
-    """As a setting of ours; its value says as which."""
+    """It becomes a setting of ours."""
     NEEDLESS = "not needed"
     OTHERWISE = "not supported"
-    """There is another way, or a reason."""
+    """There is another way, or a reason against it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
+    """A setting of OpenDMARC."""
+
     name: str
     fate: Fate
     becomes: str
     """Our setting, the reason why none is needed, or what to do instead."""
     when_unset: str = ""
-    """Where OpenDMARC's default and ours differ."""
+    """How OpenDMARC's default differs from ours; empty: it does not."""
 
 
 def _taken(name: str, becomes: str, when_unset: str = "") -> Key:
@@ -45,7 +49,7 @@ _TABLE = (
     _taken("AuthservID", "[identity] authserv_id; HOSTNAME: left empty, the MTA's own name"),
     _otherwise(
         "AuthservIDWithJobID",
-        "the queue id stands in the log, the journal and the answers to clients",
+        "the queue id is in the log, the journal and the answers to clients",
     ),
     _needless("AutoRestart", _SYSTEMD),
     _needless("AutoRestartCount", _SYSTEMD),
@@ -80,7 +84,7 @@ _TABLE = (
     _taken(
         "IgnoreAuthenticatedClients",
         "[ignore] authenticated",
-        "OpenDMARC judges mail of clients that logged in; dmarcmilter does not (authenticated = true)",
+        "OpenDMARC evaluates mail of clients that logged in; dmarcmilter does not (authenticated = true)",
     ),
     _taken("IgnoreHosts", "[ignore] networks: the addresses in the file, as it is now; names are not looked up"),
     _otherwise(
@@ -94,7 +98,7 @@ _TABLE = (
     _taken("NoReportsList", "[reports] exclude: the addresses in the file, as it is now"),
     _needless("PidFile", "systemd knows the process"),
     _taken("PublicSuffixList", "[dmarc] psl_file, unless it is the system's, which is found without it"),
-    _needless("RecordAllMessages", "all messages that are judged are recorded"),
+    _needless("RecordAllMessages", "all messages that are evaluated are recorded"),
     _taken(
         "RejectFailures",
         '[policy] mode: "enforce" (then also [dmarc] temperror = "tempfail") or "monitor"',
@@ -120,14 +124,16 @@ _TABLE = (
     _needless("SPFSelfValidate", _OWN_CHECKS),
     _needless("Syslog", "the log goes to standard error, which systemd's journal keeps"),
     _needless("SyslogFacility", "systemd's SyslogFacility= in the unit, if a syslog daemon sorts by it"),
-    _needless("TestDNSData", "`dmarcmilter check` judges one message, [dns] nameservers may name a server for tests"),
+    _needless(
+        "TestDNSData", "`dmarcmilter check` evaluates one message, [dns] nameservers may name a server for tests"
+    ),
     _needless("TrustedAuthservIDs", _OWN_CHECKS),
     _taken("UMask", "[milter] socket_mode"),
     _taken("UserID", "[milter] socket_group, if it names a group; the user is that of systemd's unit"),
 )
 
 KEYS = {key.name.lower(): key for key in _TABLE}
-"""By name in lower case: OpenDMARC does not mind the case."""
+"""Settings by name in lower case, because OpenDMARC ignores the case."""
 
 RENAMED = {
     "forensicreports": "failurereports",
@@ -135,4 +141,4 @@ RENAMED = {
     "forensicreportsonnone": "failurereportsonnone",
     "forensicreportssentby": "failurereportssentby",
 }
-"""Names of before version 1.3."""
+"""Names before version 1.3, in lower case, and the present ones."""

@@ -1,4 +1,4 @@
-"""Values of single settings of OpenDMARC as values of ours."""
+"""Converts the values of OpenDMARC's settings to values of ours."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -13,32 +13,37 @@ from dmarcmilter.opendmarc.config_file import Setting, is_true, listed, number
 from dmarcmilter.opendmarc.setting_table import Fate
 
 LONGEST_TIMEOUT = 60
-"""Seconds that [dns] timeout may have."""
+"""Largest value of [dns] timeout, in seconds; a longer one becomes this."""
 MAX_NAMES = 1_000
-"""Of domains or addresses in a file that is taken over."""
+"""Number of domains or addresses that are taken over from one setting; further ones are left out."""
 
 Values = dict[str, dict[str, Any]]
+"""Our values by section and key."""
 Pairs = dict[tuple[str, str], Any]
-"""(section, key) to value."""
+"""Our values by (section, key)."""
 
 
 class NotTakenError(Exception):
-    """A value that has no equivalent; the text says why, or what to do."""
+    """A value that is not taken over; the text says why, or what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What else a converter may look at."""
+    """What a converter may use besides the value."""
 
-    found: Mapping[str, Setting]
+    settings: Mapping[str, Setting]
+    """All settings in the file, by name in lower case."""
     read_file: Callable[[str], bytes]
     so_far: Values
+    """Our values from settings that were converted before."""
 
     def value(self, name: str) -> str:
-        setting = self.found.get(name.lower())
+        """The value of a setting; empty: it is not in the file."""
+        setting = self.settings.get(name.lower())
         return setting.value if setting else ""
 
     def file(self, path: str) -> bytes:
+        """The content of a file that a setting names; NotTakenError."""
         base = self.value("BaseDirectory")
         try:
             return self.read_file(str(Path(base, path)) if base else path)
@@ -48,12 +53,16 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
+    """A converted value."""
+
     values: Pairs = field(default_factory=dict)
-    """None: nothing of ours is set by it."""
+    """Empty: nothing of ours is set."""
     text: str = ""
+    """Text of the note; empty: that of the setting."""
     fate: Fate | None = None
-    """Of a value for which nothing is set, when it is not that of the setting."""
+    """Fate of a value for which nothing is set; None: that of the setting."""
     suggestions: tuple[str, ...] = ()
+    """Lines of TOML that the administrator has to complete."""
 
 
 Converter = Callable[[str, Context], Taken]
@@ -62,26 +71,26 @@ UNSET: dict[str, Pairs] = {
     "RejectFailures": {("policy", "mode"): "monitor"},
     "HoldQuarantinedMessages": {("policy", "quarantine_action"): "header"},
 }
-"""What OpenDMARC does without these settings, said in our words, lest more is enforced than was."""
+"""Our values where these settings are missing, so that no more is enforced than OpenDMARC did."""
 
 
-def _truth(value: str) -> bool:
-    found = is_true(value)
-    if found is None:
+def _boolean(value: str) -> bool:
+    truth = is_true(value)
+    if truth is None:
         raise NotTakenError("neither true nor false")
-    return found
+    return truth
 
 
 def _switch(section: str, key: str) -> Converter:
-    return lambda value, _: Taken({(section, key): _truth(value)})
+    return lambda value, _: Taken({(section, key): _boolean(value)})
 
 
 def _choice(section: str, key: str, when_true: str, when_false: str) -> Converter:
-    return lambda value, _: Taken({(section, key): when_true if _truth(value) else when_false})
+    return lambda value, _: Taken({(section, key): when_true if _boolean(value) else when_false})
 
 
 def _enforcement(value: str, _: Context) -> Taken:
-    if not _truth(value):
+    if not _boolean(value):
         return Taken({("policy", "mode"): "monitor"})
     return Taken({("policy", "mode"): "enforce", ("dmarc", "temperror"): "tempfail"}, "as OpenDMARC then defers")
 
@@ -93,13 +102,13 @@ def _authserv_id(value: str, _: Context) -> Taken:
 
 
 def _dns_timeout(value: str, _: Context) -> Taken:
-    found = number(value)
-    if found is None or found < 0:
+    seconds = number(value)
+    if seconds is None or seconds < 0:
         raise NotTakenError("not a number of seconds")
-    if found == 0:
+    if seconds == 0:
         raise NotTakenError("to wait for ever is not possible; left at the default")
-    longest = min(found, LONGEST_TIMEOUT)
-    return Taken({("dns", "timeout"): float(longest)}, "" if longest == found else "the longest there is")
+    timeout = min(seconds, LONGEST_TIMEOUT)
+    return Taken({("dns", "timeout"): float(timeout)}, "" if timeout == seconds else "the longest there is")
 
 
 def _sealers(names: list[str], context: Context) -> Taken:
@@ -109,11 +118,11 @@ def _sealers(names: list[str], context: Context) -> Taken:
 
 
 def _usable(entries: list[str], name_of: Callable[[str], str]) -> tuple[list[str], str]:
-    """In lower case, as many as are taken, and what to say of the others."""
+    """The entries that name a domain, in lower case and at most MAX_NAMES, and a text about those left out."""
     good = [entry.lower() for entry in entries if domains.parse(name_of(entry)) is not None]
-    left = len(entries) - len(good[:MAX_NAMES])
+    left_out = len(entries) - len(good[:MAX_NAMES])
     bad = next((entry for entry in entries if domains.parse(name_of(entry)) is None), "")
-    text = f"{left} left out" + (f", as {bad[:80]!r}, which names no domain" if bad else "") if left else ""
+    text = f"{left_out} left out" + (f", as {bad[:80]!r}, which names no domain" if bad else "") if left_out else ""
     return good[:MAX_NAMES], text
 
 
@@ -126,10 +135,10 @@ def _whitelist_file(value: str, context: Context) -> Taken:
 
 
 def _ignored_hosts(value: str, context: Context) -> Taken:
-    found = host_lists.parse(context.file(value))
-    left = ", ".join(found.left_out[:10]) + (" and more" if len(found.left_out) > 10 else "")
-    text = f"left out: {left}: give addresses" if left else ""
-    return Taken({("ignore", "networks"): list(found.networks)}, text)
+    hosts = host_lists.parse(context.file(value))
+    left_out = ", ".join(hosts.left_out[:10]) + (" and more" if len(hosts.left_out) > 10 else "")
+    text = f"left out: {left_out}: give addresses" if left_out else ""
+    return Taken({("ignore", "networks"): list(hosts.networks)}, text)
 
 
 def _ignored_authors(value: str, _: Context) -> Taken:
@@ -171,12 +180,12 @@ def _reject_string(value: str, _: Context) -> Taken:
 
 
 def _required(value: str, _: Context) -> Taken:
-    word = "reject" if _truth(value) else "accept"
+    word = "reject" if _boolean(value) else "accept"
     return Taken({("author", "on_missing"): word, ("author", "on_malformed"): word})
 
 
 def _required_headers(value: str, _: Context) -> Taken:
-    if not _truth(value):
+    if not _boolean(value):
         text = "mail whose From field names no domain is rejected all the same, see [author]"
         return Taken(text=text, fate=Fate.NEEDLESS)
     reject = {("author", "on_missing"): "reject", ("author", "on_malformed"): "reject"}
@@ -198,7 +207,10 @@ def _user(value: str, _: Context) -> Taken:
 
 
 def socket_address(value: str) -> str:
-    """`local:PATH`, `unix:PATH`, `PATH`, `inet:PORT[@HOST]`, `inet6:PORT[@HOST]`, as we write it; NotTakenError."""
+    """The address of a socket in our form; NotTakenError.
+
+    OpenDMARC's forms: `local:PATH`, `unix:PATH`, `PATH`, `inet:PORT[@HOST]`, `inet6:PORT[@HOST]`.
+    """
     kind, _, rest = value.partition(":")
     if value.startswith("/"):
         return f"unix:{value}"
@@ -251,4 +263,4 @@ CONVERTERS: dict[str, Converter] = {
     "UMask": _umask,
     "UserID": _user,
 }
-"""Of each setting that is taken over, and of those with something to say about their value."""
+"""Converters by setting: of all that are taken over, and of those whose note depends on the value."""

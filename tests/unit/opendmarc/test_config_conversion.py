@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter.config import load
 from dmarcmilter.opendmarc import config_file, host_lists, value_conversion
-from dmarcmilter.opendmarc.config_conversion import convert, written
+from dmarcmilter.opendmarc.config_conversion import convert, render
 from dmarcmilter.opendmarc.setting_table import KEYS, RENAMED, Fate
 from tests.support.cases import case_table
 from tests.support.paths import PROJECT
@@ -41,7 +41,7 @@ def read_file(path):
 def converted(text, **options):
     raw = text if isinstance(text, bytes) else text.encode()
     found = convert(config_file.parse(raw), read_file, **options)
-    load.parse(written(found, "opendmarc.conf"))  # whatever it was, it loads
+    load.parse(render(found, "opendmarc.conf"))  # whatever it was, it loads
     return found
 
 
@@ -105,7 +105,7 @@ def test_without_a_setting_nothing_more_is_enforced_than_was():
 
 @pytest.mark.parametrize("text", ["", "RejectFailures maybe\n", "RejectFailures\n", "Syslog true\n"])
 def test_the_mode_is_always_written(text):
-    assert '\nmode = "monitor"\n' in written(converted(text), "o.conf")
+    assert '\nmode = "monitor"\n' in render(converted(text), "o.conf")
 
 
 def test_both_lists_of_sealers_count():
@@ -126,7 +126,7 @@ def test_a_socket_for_a_trial():
 
 
 def test_authors_to_ignore_are_a_suggestion_that_a_person_completes():
-    text = written(converted('IgnoreMailFrom example.com,a"b\n'), "o.conf")
+    text = render(converted('IgnoreMailFrom example.com,a"b\n'), "o.conf")
     block = (
         text.partition("# To be completed by hand:\n")[2]
         .replace("# ", "", 5)
