@@ -182,7 +182,7 @@ def authenticate(
     spf_result = check_spf() if near(spf.identity(message.envelope)[0]) else None
     heard = functools.partial(_is_heard, discovery=discovery, own=own, rules=settings.rules)
     dkim_results = dkim.verify(
-        reading.signatures, message.headers, bodies, lookup, now, first=heard, strangers=unaligned
+        reading.signatures, message.headers, bodies, lookup, now, first=heard, unaligned=unaligned
     )
     organizational: Mapping[Domain, Domain | None] = {}
     identifiers = identifiers_of(reading.author.domain, spf_result, dkim_results)

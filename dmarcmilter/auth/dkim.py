@@ -103,15 +103,15 @@ def verify(
     now: int,
     *,
     first: Callable[[Domain | None], bool] = lambda _: True,
-    strangers: Lookup | None = None,
+    unaligned: Lookup | None = None,
 ) -> tuple[DkimResult, ...]:
     """One result for each of what read() returned for the same header, in that order (RFC 6376 6.1).
 
     Keys of the signing domains that `first` picks are asked for before the others', which may be slow on purpose, and
-    which `strangers` then looks up.
+    which `unaligned` then looks up.
     """
     fields = Fields(headers)
-    lookups = [lookup if first(one.facts.domain) else strangers or lookup for one in signatures]
+    lookups = [lookup if first(one.facts.domain) else unaligned or lookup for one in signatures]
     order = sorted(range(len(signatures)), key=lambda index: not first(signatures[index].facts.domain))
     results = {index: _verified(signatures[index], fields, bodies, lookups[index], now) for index in order}
     return tuple(results[index] for index in range(len(signatures)))
