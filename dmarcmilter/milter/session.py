@@ -48,7 +48,6 @@ class Session:
     @failsafe
     def negotiate(self, options: list[int]) -> int:
         self._connection.negotiate(options)
-        self._header = self._new_header()
         return int(Milter.CONTINUE)
 
     @failsafe
@@ -161,16 +160,18 @@ class Session:
 
     def _end(self, *, given_up: bool = False) -> None:
         """End the transaction, if there is one. Safe to call again."""
-        if self._transaction is not None and given_up:
-            self._worker.tally.abandoned()
-        self._end_transaction(GIVEN_UP if given_up else "end of message")
+        if self._transaction is not None:
+            if given_up:
+                self._worker.tally.abandoned()
+            self._end_transaction(GIVEN_UP if given_up else "end of message")
+        self._turn.give()
 
     def _end_transaction(self, last_trace_line: str) -> None:
         self._header = self._new_header()
+        self._release()
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
             transaction.end(last_trace_line)
-        self._release()
 
     def _release(self) -> None:
         """Nothing is in progress: other sessions may work, and the worker may stop."""
