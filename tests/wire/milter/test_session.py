@@ -71,6 +71,9 @@ def next_id():
     return f"4S{next_id.last:05X}"
 
 
+next_id.last = 0
+
+
 def results(verdict):
     return verdict.fields("Authentication-Results")
 
