@@ -34,6 +34,7 @@ from dmarcmilter.history import retention  # noqa: E402
 from dmarcmilter.history import statistics as stats  # noqa: E402
 from dmarcmilter.history.ingest import Ingest  # noqa: E402
 from dmarcmilter.history.store import Store, rows  # noqa: E402
+from dmarcmilter.reasons import Code, Reason  # noqa: E402
 from dmarcmilter.reports.delivery.destination_verification import ReportDns  # noqa: E402
 from dmarcmilter.reports.delivery.dkim_signing import Signer  # noqa: E402
 from dmarcmilter.reports.delivery.relay import Attempt, Mail, Result  # noqa: E402
@@ -71,6 +72,16 @@ def record(number: int, when: datetime, author: int, sender: int, chance: random
     softened = wanted == "reject" and chance.random() < 0.05
     done = "quarantine" if softened else wanted
     action = {"none": "accept"}.get(done, done)
+    why = {
+        "pass": None,
+        "none": Reason(Code.NO_POLICY_RECORD, domain=domain),
+        "fail": Reason(Code.NO_ALIGNED_IDENTIFIER),
+    }[result]
+    traces = {
+        "comment": str(Reason(Code.MAILING_LIST_TRACES, field="List-Id")),
+        "comment_code": Code.MAILING_LIST_TRACES,
+        "comment_parameters": {"field": "List-Id"},
+    }
     return {
         "v": 1,
         "time": when.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -107,12 +118,12 @@ def record(number: int, when: datetime, author: int, sender: int, chance: random
             "requested": policy and policy["p"],
             "published": policy and policy["p"],
             "tag": "p" if policy else None,
-            "reason": "" if result == "pass" else f"no policy record for {domain}" if not policy else "nothing passed",
+            **reason_values(why),
             "troubles": [],
             "possibly_aligned": [],
         },
         "disposition": done,
-        "overrides": [{"type": "mailing_list", "comment": "List-Id present", "rfc7489": "mailing_list"}] * softened,
+        "overrides": [{"type": "mailing_list", **traces, "rfc7489": "mailing_list"}] * softened,
         "sampled_out": False,
         "mode": "enforce",
         "action": action,
@@ -138,13 +149,21 @@ def record(number: int, when: datetime, author: int, sender: int, chance: random
     }
 
 
+def reason_values(reason: Reason | None) -> dict[str, Any]:
+    """Text, code and parameters of a reason in a record."""
+    if reason is None:
+        return {"reason": ""}
+    parameters = {"reason_parameters": dict(reason.parameters)} if reason.parameters else {}
+    return {"reason": str(reason), "reason_code": reason.code} | parameters
+
+
 def signature(domain: str, result: str) -> dict[str, Any]:
     return {
         "result": result,
         "domain": domain,
         "selector": "s2026",
         "algorithm": "rsa-sha256",
-        "reason": "" if result == "pass" else "the body was changed",
+        **reason_values(None if result == "pass" else Reason(Code.BODY_HASH_MISMATCH)),
         "testing": False,
     }
 

@@ -21,7 +21,14 @@ from dmarcmilter.mail.message import Message
 from dmarcmilter.policy.decision import Decision
 from dmarcmilter.policy.facts import Facts, Unvouched
 from dmarcmilter.policy.types import Mode, Override, QuarantineAction
-from dmarcmilter.reasons.recorded import RecordedParameters, RecordedReason
+from dmarcmilter.reasons import Reason, text_of
+from dmarcmilter.reasons.recorded import (
+    RecordedParameters,
+    RecordedReason,
+    recorded,
+    recorded_code,
+    recorded_parameters,
+)
 
 VERSION = 1
 """Version of the record. New keys keep it, a changed meaning is a new number; records of other numbers are refused."""
@@ -74,13 +81,13 @@ class Outcome:
     effort: Effort = Effort()
     sealed: bool | None = None
     """Whether we added an ARC Set; None: nobody wanted one."""
-    seal_reason: str = ""
+    seal_reason: Reason | None = None
     """Why not."""
     message_id_hash: str | None = None
     """Keyed (messageid.of_message); None: the message has no Message-ID."""
     set_apart: QuarantineAction | None = None
     """By which way, when its disposition is quarantine."""
-    set_apart_reason: str = ""
+    set_apart_reason: Reason | None = None
     """Why it is held instead of redirected."""
     unvouched: Unvouched | None = None
     """Why the results of a trusted ARC sealer do not vouch for the message (mitigations.why_unvouched)."""
@@ -407,6 +414,7 @@ class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True):
         decision, facts, effort = outcome.decision, outcome.facts, outcome.effort
         envelope, author, discovery = message.envelope, evaluation.author, evaluation.discovery
         without_record = discovery if discovery is not None and discovery.record is None else None
+        notes = without_record.notes if without_record else ()
         names = facts.client_names
         return cls(
             v=VERSION,
@@ -427,7 +435,8 @@ class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True):
             unsigned_duplicates=evaluation.unsigned_duplicates,
             arc=_arc(outcome),
             policy=_policy(discovery),
-            discovery_notes=without_record.notes if without_record else (),
+            discovery_notes=tuple(map(str, notes)),
+            discovery_notes_codes=tuple(map(recorded, notes)) or UNSET,
             faulty_records=without_record.faulty if without_record else (),
             record_faults=without_record.fault_kinds if without_record else (),
             other_discovery=_other_discovery(outcome),
@@ -439,7 +448,9 @@ class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True):
             action=decision.action,
             set_apart=outcome.set_apart,
             apply_error=outcome.apply_error,
-            set_apart_reason=outcome.set_apart_reason or None,
+            set_apart_reason=text_of(outcome.set_apart_reason) or None,
+            set_apart_reason_code=recorded_code(outcome.set_apart_reason),
+            set_apart_reason_parameters=recorded_parameters(outcome.set_apart_reason),
             would=decision.would_action,
             would_disposition=decision.would_disposition,
             exempt=facts.exempt,
@@ -449,7 +460,9 @@ class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True):
             client_names=RecordedClientNames(confirmed=names.names, failed=names.failed) if names else None,
             lists=RecordedLists(ids=facts.list_ids, traces=facts.list_traces),
             sealed=outcome.sealed,
-            seal_reason=outcome.seal_reason or None,
+            seal_reason=text_of(outcome.seal_reason) or None,
+            seal_reason_code=recorded_code(outcome.seal_reason),
+            seal_reason_parameters=recorded_parameters(outcome.seal_reason),
             dns=RecordedDns(
                 queries=effort.dns_queries,
                 cache_hits=effort.dns_cache_hits,
@@ -464,7 +477,9 @@ def _spf(spf: SpfResult) -> RecordedSpf:
         result=spf.result,
         domain=spf.domain,
         scope=spf.scope,
-        reason=spf.reason,
+        reason=text_of(spf.reason),
+        reason_code=recorded_code(spf.reason),
+        reason_parameters=recorded_parameters(spf.reason),
         cut_off=spf.cut_off or UNSET,
     )
 
@@ -475,7 +490,9 @@ def _signature(signature: DkimResult) -> RecordedSignature:
         domain=signature.domain,
         selector=signature.selector,
         algorithm=signature.algorithm,
-        reason=signature.reason,
+        reason=text_of(signature.reason),
+        reason_code=recorded_code(signature.reason),
+        reason_parameters=recorded_parameters(signature.reason),
         testing=signature.testing,
         cut_off=signature.cut_off or UNSET,
         unsigned_duplicates=signature.unsigned_duplicates or UNSET,
@@ -493,7 +510,9 @@ def _arc(outcome: Outcome) -> RecordedArc:
         unvouched=outcome.unvouched,
         oldest_pass=arc.oldest_pass,
         unsettled=arc.unsettled,
-        reason=arc.reason,
+        reason=text_of(arc.reason),
+        reason_code=recorded_code(arc.reason),
+        reason_parameters=recorded_parameters(arc.reason),
     )
 
 
@@ -519,7 +538,8 @@ def _policy(discovery: Discovery | None) -> RecordedPolicy | None:
         discovery=discovery.method,
         organizational_domain=discovery.organizational_domain,
         author_exists=discovery.author_exists,
-        notes=discovery.notes,
+        notes=tuple(map(str, discovery.notes)),
+        notes_codes=tuple(map(recorded, discovery.notes)) or UNSET,
     )
 
 
@@ -549,7 +569,9 @@ def _dmarc(outcome: Outcome) -> RecordedDmarc:
         requested=assessment.requested if assessment else None,
         published=assessment.policy if assessment else None,
         tag=assessment.tag if assessment else None,
-        reason=evaluation.reason,
+        reason=text_of(evaluation.reason),
+        reason_code=recorded_code(evaluation.reason),
+        reason_parameters=recorded_parameters(evaluation.reason),
         troubles=evaluation.dns_failures,
         possibly_aligned=evaluation.possibly_aligned,
     )

@@ -37,6 +37,7 @@ from dmarcmilter.policy.facts import Facts
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.recipients.registry import NOBODY_ASKED, Recipients
 from dmarcmilter.policy.types import QuarantineAction, Rules
+from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.response.actions import Response
 from dmarcmilter.response.plan import ResponseSettings, respond
 
@@ -111,7 +112,7 @@ def read(headers: Sequence[Header], *, truncated: str = "", further_hashes: Coll
     with labels:
         author = author_domain(headers)
         if truncated:
-            reason = f"header exceeds {truncated}"
+            reason = Reason(Code.HEADER_EXCEEDS_LIMIT, limit=truncated)
             author = Author(None, AuthorProblem.MALFORMED, author.domains, reason=reason, unread=True)
         signatures = dkim.read(headers, author.domain)
         chain = arc.read(headers)

@@ -14,6 +14,7 @@ from dmarcmilter.auth.signature_fault import Fault
 from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Header
+from dmarcmilter.reasons import Code, Reason
 
 MAX_SETS = 50
 """RFC 8617 4.2.1"""
@@ -51,11 +52,11 @@ class ReadSet:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The Authenticated Received Chain as it stands in the header; neither sets nor fault: there is none."""
+    """The Authenticated Received Chain as it stands in the header; there is none if it has neither sets nor fault."""
 
     sets: tuple[ReadSet, ...] = ()
     """Oldest first."""
-    fault: str = ""
+    fault: Reason | None = None
     """Why it cannot pass."""
 
 
@@ -65,15 +66,15 @@ def read(headers: Sequence[Header]) -> Chain:
     if not positions:
         return Chain()
     if len(positions) > MAX_SETS * len(_KINDS):
-        return Chain(fault="too many ARC fields")
+        return Chain(fault=Reason(Code.ARC_TOO_MANY_FIELDS))
     placed: dict[tuple[int, bytes], int] = {}
     for position in positions:
         header = headers[position]
         place = instance_of(header), header.key
         if not 1 <= place[0] <= MAX_SETS:
-            return Chain(fault="ARC field without a valid instance")
+            return Chain(fault=Reason(Code.ARC_INVALID_INSTANCE))
         if place in placed:
-            return Chain(fault="two ARC fields of one kind and instance")
+            return Chain(fault=Reason(Code.ARC_DUPLICATE_FIELD))
         placed[place] = position
     return _read_sets(headers, placed)
 
@@ -95,16 +96,16 @@ def newest(headers: Sequence[Header]) -> tuple[int, bool]:
 def _read_sets(headers: Sequence[Header], placed: Mapping[tuple[int, bytes], int]) -> Chain:
     newest = max(instance for instance, _ in placed)
     if len(placed) != newest * len(_KINDS):
-        return Chain(fault="ARC Set missing or incomplete")
+        return Chain(fault=Reason(Code.ARC_INCOMPLETE_SET))
     sets: list[ReadSet] = []
     for instance in range(newest, 0, -1):
-        one = _read_set(headers, instance, [placed[instance, kind] for kind in _KINDS])
-        if isinstance(one, str):
-            return Chain(fault=f"ARC-Seal {instance}: {one}")
-        sets.append(one)
+        arc_set = _read_set(headers, instance, [placed[instance, kind] for kind in _KINDS])
+        if isinstance(arc_set, Reason):
+            return Chain(fault=Reason(Code.ARC_SEAL, number=instance, reason=arc_set))
+        sets.append(arc_set)
     signature = sets[0].signature
     if isinstance(signature, Fault):
-        return Chain(fault=f"ARC-Message-Signature {newest}: {signature.reason}")
+        return Chain(fault=Reason(Code.ARC_MESSAGE, number=newest, reason=signature.reason))
     return Chain(tuple(reversed(sets)))
 
 
@@ -121,16 +122,16 @@ def _tags(header: Header) -> dict[bytes, bytes]:
     return tag_list.parse(header.value) or {} if len(header.value) <= signatures_of.MAX_FIELD else {}
 
 
-def _read_set(headers: Sequence[Header], instance: int, positions: Sequence[int]) -> ReadSet | str:
+def _read_set(headers: Sequence[Header], instance: int, positions: Sequence[int]) -> ReadSet | Reason:
     results, message, seal = positions
     tags = _tags(headers[seal])
     status = tags.get(b"cv", b"").lower()
     if status == b"fail":
-        return "chain sealed as failed"
+        return Reason(Code.ARC_SEALED_AS_FAILED)
     if status != (b"none" if instance == 1 else b"pass"):
-        return "wrong chain validation status"
+        return Reason(Code.ARC_WRONG_CV)
     if b"h" in tags:
-        return "h= is not allowed"  # RFC 8617 4.1.3
+        return Reason(Code.ARC_H_TAG)  # RFC 8617 4.1.3
     if b"t" in tags and tag_list.number(tags[b"t"], 12) is None:
         return Fault.SYNTAX.reason
     signer = signatures_of.read_signer(tags)
@@ -178,14 +179,14 @@ def verify(
     fields = Fields(headers)
     fault = _message_fault(chain.sets[-1], fields, bodies, lookup, now)
     if fault is not None:
-        reason = f"ARC-Message-Signature {len(chain.sets)}: {fault.reason}"
+        reason = Reason(Code.ARC_MESSAGE, number=len(chain.sets), reason=fault.reason)
         return ArcResult(ArcWord.FAIL, reason=reason, unsettled=_unsettled(chain, fault, by_message=True))
     digests = _seal_digests(chain, headers, fields)
     for one, digest in zip(reversed(chain.sets), reversed(digests), strict=True):
         fault = _seal_fault(one.signer, digest, lookup)
         if fault is not None:
-            unsettled = _unsettled(chain, fault)
-            return ArcResult(ArcWord.FAIL, reason=f"ARC-Seal {one.instance}: {fault.reason}", unsettled=unsettled)
+            reason = Reason(Code.ARC_SEAL, number=one.instance, reason=fault.reason)
+            return ArcResult(ArcWord.FAIL, reason=reason, unsettled=_unsettled(chain, fault))
     oldest = len(chain.sets)
     for one in _older(chain):
         if _message_fault(one, fields, bodies, lookup, now) is not None:
@@ -212,17 +213,17 @@ def _unsettled(chain: Chain, fault: Fault, *, by_message: bool = False) -> Domai
 
 def is_unreachable(result: ArcResult) -> bool:
     """Whether the chain failed only because DNS did not answer: final for us (RFC 8617 5.2.1), not for the next hop."""
-    return result.result is ArcWord.FAIL and result.reason.endswith(Fault.KEY_UNREACHABLE.reason)
+    return result.reason is not None and result.reason.cause.code is Code.KEY_LOOKUP_FAILED
 
 
 def newest_fault(
     chain: Chain, headers: Sequence[Header], bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
-) -> str:
-    """Why the newest set alone, with which a sealer is about to end the chain, would not verify; empty: it would."""
+) -> Reason | None:
+    """Why the newest set alone, which a sealer is about to add, would not verify; None: it would."""
     one, fields = chain.sets[-1], Fields(headers)
     fault = _message_fault(one, fields, bodies, lookup, now)
     fault = fault or _seal_fault(one.signer, _seal_digests(chain, headers, fields)[-1], lookup)
-    return fault.reason if fault else ""
+    return fault.reason if fault else None
 
 
 def _message_fault(

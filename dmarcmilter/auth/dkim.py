@@ -131,7 +131,7 @@ def _verified(
     if fault is not None:
         return replace(facts, result=fault.word, reason=fault.reason, testing=testing)
     unsigned = unsigned_duplicates.unsigned(signature.names, fields)
-    return replace(facts, result=DkimWord.PASS, reason="", testing=testing, unsigned_duplicates=unsigned)
+    return replace(facts, result=DkimWord.PASS, reason=None, testing=testing, unsigned_duplicates=unsigned)
 
 
 def _read_field(position: int, value: bytes) -> ReadSignature:

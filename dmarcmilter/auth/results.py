@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dmarcmilter.mail.domain import Domain
+from dmarcmilter.reasons import Reason
 
 
 class SpfWord(StrEnum):
@@ -50,7 +51,8 @@ class SpfResult:
     domain: Domain | None
     """The SPF-authenticated name: of MAIL FROM, of HELO for the null reverse-path; None: there was none to check."""
     scope: SpfScope
-    reason: str = ""
+    reason: Reason | None = None
+    """Which term decided, or what is wrong."""
     cut_off: bool = False
     """A limit of this program, not of RFC 7208, ended the evaluation."""
 
@@ -70,8 +72,8 @@ class DkimResult:
     """`@` and the domain of i=, when present"""
     signature: str = ""
     """b= without white space; header.b shows its beginning (RFC 6008)"""
-    reason: str = ""
-    """Our own words, never the sender's: why it is not a plain pass."""
+    reason: Reason | None = None
+    """Why it is not a plain pass; None: it is."""
     testing: bool = False
     """The key says t=y (RFC 6376 3.6.1)."""
     unsigned_duplicates: tuple[str, ...] = ()
@@ -99,7 +101,8 @@ class ArcResult:
     """Newest first; empty unless the chain passes."""
     oldest_pass: int | None = None
     """RFC 8617 5.2: the first instance from which on every ARC-Message-Signature verifies, 0: all of them."""
-    reason: str = ""
+    reason: Reason | None = None
+    """Why the chain fails."""
     unsettled: Domain | None = None
     """The newest sealer, when nothing but a DNS error speaks against his seal of a chain that failed."""
 

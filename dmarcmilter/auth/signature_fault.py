@@ -1,58 +1,59 @@
-"""Why a signature, a key or a body is not a plain pass: each cause with its result word (RFC 8601 2.7.1).
+"""Why a signature, a key or a body is not a plain pass: each fault with its result word (RFC 8601 2.7.1).
 
-The words follow one rule. fail: what was signed is not what came. neutral: the signature cannot be understood.
+The words follow one rule. fail: the message is not what was signed. neutral: the signature cannot be understood.
 permerror: it can never verify. policy: it may verify, but we do not accept it. temperror: DNS did not say.
 """
 
 from enum import Enum
 
 from dmarcmilter.auth.results import DkimWord
+from dmarcmilter.reasons import Code, Reason
 
 
 class Fault(Enum):
-    """The reasons are our own words and never quote the sender."""
+    """A fault of a signature: its result word and the reason."""
 
-    SYNTAX = (DkimWord.NEUTRAL, "signature syntax error")
-    VERSION = (DkimWord.NEUTRAL, "unknown signature version")
-    ALGORITHM = (DkimWord.NEUTRAL, "unknown signing algorithm")
-    QUERY = (DkimWord.NEUTRAL, "unknown key query method")
-    NO_BODY = (DkimWord.NEUTRAL, "body was not hashed")
+    SYNTAX = (DkimWord.NEUTRAL, Reason(Code.SIGNATURE_SYNTAX))
+    VERSION = (DkimWord.NEUTRAL, Reason(Code.SIGNATURE_VERSION))
+    ALGORITHM = (DkimWord.NEUTRAL, Reason(Code.SIGNATURE_ALGORITHM))
+    QUERY = (DkimWord.NEUTRAL, Reason(Code.SIGNATURE_KEY_QUERY))
+    NO_BODY = (DkimWord.NEUTRAL, Reason(Code.BODY_NOT_HASHED))
 
-    SHA1 = (DkimWord.PERMERROR, "rsa-sha1 is not accepted")
-    NO_FROM = (DkimWord.PERMERROR, "From field not signed")
-    SEAL_SIGNED = (DkimWord.PERMERROR, "ARC-Seal field signed")
-    SINGLE_LABEL = (DkimWord.PERMERROR, "signing domain has a single label")
-    IDENTITY = (DkimWord.PERMERROR, "identity outside the signing domain")
-    EXPIRY = (DkimWord.PERMERROR, "expiry not after the time of signing")
-    BODY_SHORT = (DkimWord.PERMERROR, "body shorter than the signed length")
+    SHA1 = (DkimWord.PERMERROR, Reason(Code.SIGNATURE_SHA1))
+    NO_FROM = (DkimWord.PERMERROR, Reason(Code.FROM_NOT_SIGNED))
+    SEAL_SIGNED = (DkimWord.PERMERROR, Reason(Code.ARC_SEAL_SIGNED))
+    SINGLE_LABEL = (DkimWord.PERMERROR, Reason(Code.SIGNATURE_SINGLE_LABEL))
+    IDENTITY = (DkimWord.PERMERROR, Reason(Code.SIGNATURE_IDENTITY_OUTSIDE))
+    EXPIRY = (DkimWord.PERMERROR, Reason(Code.SIGNATURE_EXPIRY))
+    BODY_SHORT = (DkimWord.PERMERROR, Reason(Code.BODY_SHORT))
 
-    NO_KEY = (DkimWord.PERMERROR, "no key")
-    KEY_SYNTAX = (DkimWord.PERMERROR, "key record syntax error")
-    KEY_REVOKED = (DkimWord.PERMERROR, "key revoked")
-    KEY_TYPE = (DkimWord.PERMERROR, "unknown key type")
-    KEY_ALGORITHM = (DkimWord.PERMERROR, "key of another algorithm")
-    KEY_HASH = (DkimWord.PERMERROR, "key not for this hash algorithm")
-    KEY_SERVICE = (DkimWord.PERMERROR, "key not for email")
-    KEY_WEAK = (DkimWord.POLICY, "key too short")
-    KEY_LARGE = (DkimWord.POLICY, "key too large")
-    KEY_STRICT = (DkimWord.POLICY, "key does not allow an identity below the signing domain")
-    KEY_UNREACHABLE = (DkimWord.TEMPERROR, "key lookup failed")
+    NO_KEY = (DkimWord.PERMERROR, Reason(Code.KEY_MISSING))
+    KEY_SYNTAX = (DkimWord.PERMERROR, Reason(Code.KEY_SYNTAX))
+    KEY_REVOKED = (DkimWord.PERMERROR, Reason(Code.KEY_REVOKED))
+    KEY_TYPE = (DkimWord.PERMERROR, Reason(Code.KEY_TYPE))
+    KEY_ALGORITHM = (DkimWord.PERMERROR, Reason(Code.KEY_ALGORITHM))
+    KEY_HASH = (DkimWord.PERMERROR, Reason(Code.KEY_HASH))
+    KEY_SERVICE = (DkimWord.PERMERROR, Reason(Code.KEY_SERVICE))
+    KEY_WEAK = (DkimWord.POLICY, Reason(Code.KEY_WEAK))
+    KEY_LARGE = (DkimWord.POLICY, Reason(Code.KEY_LARGE))
+    KEY_STRICT = (DkimWord.POLICY, Reason(Code.KEY_STRICT))
+    KEY_UNREACHABLE = (DkimWord.TEMPERROR, Reason(Code.KEY_LOOKUP_FAILED))
 
-    TOO_LONG = (DkimWord.POLICY, "signature field too long")
-    TOO_MANY_NAMES = (DkimWord.POLICY, "too many signed field names")
-    TOO_MANY = (DkimWord.POLICY, "too many signatures")
-    EXPIRED = (DkimWord.POLICY, "signature expired")
-    FUTURE = (DkimWord.POLICY, "signed in the future")
-    UNSIGNED_BODY = (DkimWord.POLICY, "unsigned-body")
+    TOO_LONG = (DkimWord.POLICY, Reason(Code.SIGNATURE_TOO_LONG))
+    TOO_MANY_NAMES = (DkimWord.POLICY, Reason(Code.SIGNATURE_TOO_MANY_NAMES))
+    TOO_MANY = (DkimWord.POLICY, Reason(Code.TOO_MANY_SIGNATURES))
+    EXPIRED = (DkimWord.POLICY, Reason(Code.SIGNATURE_EXPIRED))
+    FUTURE = (DkimWord.POLICY, Reason(Code.SIGNATURE_IN_FUTURE))
+    UNSIGNED_BODY = (DkimWord.POLICY, Reason(Code.BODY_PARTLY_UNSIGNED))
 
-    BODY_MISMATCH = (DkimWord.FAIL, "body hash mismatch")
-    FROM_ADDED = (DkimWord.FAIL, "unsigned From field added")
-    MISMATCH = (DkimWord.FAIL, "signature mismatch")
+    BODY_MISMATCH = (DkimWord.FAIL, Reason(Code.BODY_HASH_MISMATCH))
+    FROM_ADDED = (DkimWord.FAIL, Reason(Code.FROM_ADDED))
+    MISMATCH = (DkimWord.FAIL, Reason(Code.SIGNATURE_MISMATCH))
 
     @property
     def word(self) -> DkimWord:
         return self.value[0]
 
     @property
-    def reason(self) -> str:
+    def reason(self) -> Reason:
         return self.value[1]

@@ -1,7 +1,7 @@
-"""SPF (RFC 7208) by pyspf, over our own DNS and within our own limits.
+"""SPF check (RFC 7208) of a message: by spf_plain for plain records, by pyspf for all others.
 
-plainspf evaluates what is plain, pyspf all else. This module decides which identity is checked, gives pyspf the
-program's one resolver, and mends the places where its result is not RFC 7208's: see `_Query`.
+This module chooses the identity to check, gives pyspf the program's one resolver and limits, and corrects the places
+where pyspf departs from RFC 7208: see `_Query`.
 """
 
 import re
@@ -10,35 +10,38 @@ from typing import Any
 
 import spf
 
-from dmarcmilter.auth import spf_plain
+from dmarcmilter.auth import pyspf_wording, spf_plain
 from dmarcmilter.auth.results import SpfResult, SpfScope, SpfWord
 from dmarcmilter.dns.lookup import Hint, LocalPartName, Lookup, Status, no_hint
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail import path
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Envelope
+from dmarcmilter.reasons import Code, Reason
 
 MAX_RECORD = 4096
-"""Octets of one SPF record. RFC 7208 3.4 asks for at most 450; macro expansion is quadratic in a term's length."""
+"""Largest SPF record evaluated, in bytes; a larger one is a permerror. RFC 7208 3.4 asks for at most 450."""
 MAX_TERM = 512
-"""Octets of one term: twice the longest domain name, so that macros fit and their expansion stays cheap."""
+"""Largest term evaluated, in bytes; a larger one is a permerror. Twice the longest domain name leaves room for macros,
+whose expansion takes time quadratic in the length of the term."""
 MAX_ADDRESSES = 250
-"""Addresses of one name that are compared with the client's."""
+"""Most addresses of one name compared with the client's; more are a permerror."""
 MAX_MX = 10
+"""Most hosts of one mx term (RFC 7208 4.6.4); more are a permerror."""
 MAX_PTR = 10
-"""Both RFC 7208 4.6.4."""
+"""Most names of the client that a ptr term looks at (RFC 7208 4.6.4); more are ignored."""
 MAX_PTR_FAILURES = 2
-"""The client's own DNS may be slow on purpose: after so many names without an answer no further one is asked."""
+"""Failed lookups of the client's names after which a ptr term stops: the client's own DNS may be slow on purpose."""
 MAX_VOID = 2
-"""RFC 7208 4.6.4: void lookups."""
+"""Most void lookups (RFC 7208 4.6.4); more are a permerror."""
 MAX_NAME = domains.MAX_NAME
 MAX_REASON = 160
-"""Characters of an explanation that are kept."""
+"""Longest text of a reason, in characters; the term at its end is cut."""
 
 _NEVER = "\0never"
-"""Stands for a domain-spec that must not match anything (RFC 8616 4)."""
-_NOTHING = "v=spf1"
-"""The record that it has: neutral, which neither an include nor a redirect takes for a match."""
+"""Name given to pyspf for a domain-spec that must not match anything (RFC 8616 4)."""
+_NEVER_RECORD = "v=spf1"
+"""The record at that name. Its result is neutral, which is no match for include and redirect."""
 # RFC 7208 7.1, without the letters c, r and t, which only an explanation may use (7.2).
 _MACROS = re.compile(r"(?:[^%]|%[%_-]|%\{[slodiphv](?:0*[1-9][0-9]*)?r?[-.+,/_=]*\})*", re.IGNORECASE)
 _LOCAL_MACRO = re.compile(r"%\{[sl]", re.IGNORECASE)
@@ -67,55 +70,49 @@ def check(envelope: Envelope, lookup: Lookup, *, receiver: str, hint: Hint = no_
     """check_host() for the message's one SPF identity (RFC 7208 4, RFC 9989 4.4.2)."""
     domain, scope, local = identity(envelope)
     if domain is None:
-        is_unread = scope is SpfScope.MFROM and path.read(envelope.mail_from) is None
-        reason = "MAIL FROM is not a plain address" if is_unread else "no domain to check"
-        return SpfResult(SpfWord.NONE, None, scope, reason)
+        is_unreadable = scope is SpfScope.MFROM and path.read(envelope.mail_from) is None
+        code = Code.SPF_UNREADABLE_MAIL_FROM if is_unreadable else Code.SPF_NO_DOMAIN
+        return SpfResult(SpfWord.NONE, None, scope, Reason(code))
     if envelope.client_ip is None:
-        return SpfResult(SpfWord.NONE, domain, scope, "the client has no IP address")
+        return SpfResult(SpfWord.NONE, domain, scope, Reason(Code.SPF_NO_CLIENT_ADDRESS))
     client = getattr(envelope.client_ip, "ipv4_mapped", None) or envelope.client_ip
     plain = spf_plain.evaluate(client, domain, lookup, hint)
     if plain is not None:
-        word, reason, cut_off = *plain, False
-    else:
-        query = _Query(client, domain, local, lookup, helo=envelope.helo, receiver=receiver)
-        word, reason = query.result()
-        cut_off = query.cut_off and word is SpfWord.PERMERROR
-    return SpfResult(word, domain, scope, _shown(reason), cut_off=cut_off)
+        word, term = plain
+        return SpfResult(word, domain, scope, _decided_by(term))
+    query = _Query(client, domain, local, lookup, helo=envelope.helo, receiver=receiver)
+    word, reason = query.result()
+    return SpfResult(word, domain, scope, reason, cut_off=query.cut_off and word is SpfWord.PERMERROR)
 
 
-# The wordings of pyspf, and ours, that a result may give as its reason: nothing after them is taken, because it may
-# hold a domain-spec after its macros have been expanded.
-_REASONS = (
-    *("record or term too long", "invalid macro", "Too many DNS lookups", "Unknown mechanism found"),
-    *("Invalid IP4 address", "Invalid IP6 address", "Invalid IP4 CIDR length", "Invalid IP6 CIDR length"),
-    *("CIDR not allowed", "Dual CIDR not allowed", "Missing IP4", "Use the ip4 mechanism for ip4 addresses"),
-    *("Invalid domain found (use FQDN)", "empty domain", "implicit exists not allowed", "syntax error"),
-    *("include has trivial recursion", "include mechanism missing domain", "No valid SPF record for included domain"),
-    *("redirect domain has no SPF record", "redirect has empty domain", "redirect= MUST appear at most once"),
-    *("exp has empty domain-spec", "exp= MUST appear at most once", "Do not separate mechnisms with commas"),
-    *("Invalid all mechanism format - only qualifier allowed with all", "Two or more type TXT spf records found."),
-    *("Unknown qualifier, RFC 4408 para 4.6.1, found in", "Non-ascii characters found"),
-    f"Void lookup limit of {MAX_VOID} exceeded",
-    f"More than {MAX_MX} MX records returned",
-    f"more than {MAX_ADDRESSES} addresses at one name",
-)
+def _decided_by(term: str) -> Reason | None:
+    return Reason(Code.SPF_MATCHED_TERM, term=_shown(term, MAX_REASON)) if term else None
+
+
+def _at(reason: Reason, term: str) -> Reason:
+    """The reason with the term that it is about, cut so that the text is no longer than MAX_REASON."""
+    shown = _shown(term, MAX_REASON - len(str(reason)) - len(": "))
+    return Reason(Code.SPF_AT_TERM, reason=reason, term=shown) if shown else reason
 
 
 class _Addresses(list[str]):
-    """Addresses of the hosts of an mx mechanism, up to the first host that does not answer."""
+    """Addresses of the hosts of an mx mechanism, up to the first host whose lookup failed."""
 
     failure: spf.TempError | None = None
-    """Of that host."""
+    """The failed lookup."""
 
 
 class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
-    """pyspf's evaluation with these differences, each where it departs from RFC 7208 or trusts its input:
+    """pyspf's evaluation, corrected where it departs from RFC 7208 or trusts its input:
 
-    DNS through our lookup; `exp=` never fetched (nobody reads it, and it costs queries before the result is known);
-    void lookups counted by term, not by MX or PTR host (4.6.4); DNS errors within `ptr` are no match (5.5);
-    expanded names cut label by label to 253 octets (7.3); macros by the grammar (7.1); modifier names in any case, and
-    unknown ones as often as they come (6); non-ASCII local-parts never match (RFC 8616 4), nor do those longer than a
-    name; records and terms of bounded size.
+    - DNS goes through our lookup.
+    - `exp=` is never fetched: its text is not used, and the queries come before the result is known.
+    - Void lookups count by term, not by MX or PTR host (4.6.4).
+    - DNS errors within `ptr` are no match (5.5).
+    - Expanded names are cut label by label to 253 bytes (7.3), and macros follow the grammar (7.1).
+    - Modifier names may have any case, and unknown modifiers may occur any number of times (6).
+    - Non-ASCII local-parts never match (RFC 8616 4), nor do those longer than a name.
+    - Records and terms have a largest size.
     """
 
     def __init__(
@@ -137,39 +134,45 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
         self.prob = ""
         self._lookup = lookup
         self._uses_local = False
-        """A macro has put the local-part into a name; the names that come of it may hold it, too."""
+        """A macro has put the local-part into a name, so names from now on may hold it."""
         self.cut_off = False
         """A limit of this program, not of RFC 7208, was reached."""
-        self._dns_reasons: list[str] = []
-        """Why DNS did not answer, in our own words."""
+        self._raised: dict[str, Reason] = {}
+        """Reasons that this class has raised in pyspf, by the message that pyspf was given."""
         self._record = ""
-        """The record of the domain that is checked: found without macros."""
+        """The record of the domain that is checked, which was looked up without macros."""
         self._has_expanded = False
-        """A macro was expanded, so what was found by names may be made of what the sender wrote."""
+        """A macro was expanded, so names and records from now on may depend on what the sender wrote."""
 
-    def result(self) -> tuple[SpfWord, str]:
+    def result(self) -> tuple[SpfWord, Reason | None]:
+        """The result of the evaluation, and why."""
         try:
             word = self.check()[0]
         except MemoryError:
             raise  # says nothing about the record
         except Exception as error:  # noqa: BLE001  pyspf lets ValueError, UnicodeError and others out
-            return SpfWord.PERMERROR, f"record that cannot be evaluated: {type(error).__name__}"
+            return SpfWord.PERMERROR, Reason(Code.SPF_ERROR, error=type(error).__name__)
         if word in ("temperror", "permerror"):
             return SpfWord(word), self._problem()
-        return SpfWord(word), self._published(self.mechanism or "")
+        return SpfWord(word), _decided_by(self._published(self.mechanism or ""))
 
-    def _problem(self) -> str:
-        """What is wrong, in words that are known, and the term as published."""
-        said = str(self.prob)
-        what = next((reason for reason in (*_REASONS, *self._dns_reasons) if said.startswith(reason)), "")
+    def _problem(self) -> Reason:
+        """What is wrong with the record, and the term as published."""
+        message = str(self.prob)
+        reason = next((reason for text, reason in self._raised.items() if message.startswith(text)), None)
+        reason = reason or Reason(pyspf_wording.code_of(message))
         term = self._published(str(self.mech[-1])) if self.mech else ""
-        what = what or "record that cannot be evaluated"
-        return f"{what}: {term}" if term else what
+        return _at(reason, term) if term else reason
+
+    def _error(self, kind: type[Exception], reason: Reason) -> Exception:
+        """An exception for pyspf, whose reason is found again in what pyspf reports."""
+        self._raised[str(reason)] = reason
+        return kind(str(reason))
 
     def _published(self, term: str) -> str:
-        """The term if nothing in it can come from an expanded macro; else nothing.
+        """The term if nothing in it can come from an expanded macro; else empty.
 
-        An expanded name may hold the local-part of MAIL FROM, and so may a record that was found there.
+        An expanded name may hold the local-part of MAIL FROM, and so may a record at that name.
         """
         return term if term and (not self._has_expanded or term in self._record) else ""
 
@@ -178,22 +181,22 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
             return []
         answer = self._lookup(LocalPartName(name) if self._uses_local else name, qtype)
         if answer.status is Status.FAILED:
-            self._dns_reasons.append(f"DNS {qtype} {answer.reason}")
-            raise spf.TempError(self._dns_reasons[-1])
+            failure = answer.reason or Reason(Code.DNS_NO_ANSWER)
+            raise self._error(spf.TempError, Reason(Code.SPF_DNS_FAILED, rdtype=qtype, reason=failure))
         if not answer.records and not ignore_void:
             self.void_lookups += 1
             if self.void_lookups > MAX_VOID:
-                raise spf.PermError(f"Void lookup limit of {MAX_VOID} exceeded")
+                raise self._error(spf.PermError, Reason(Code.SPF_TOO_MANY_VOID_LOOKUPS, limit=MAX_VOID))
         if qtype == "TXT":
             return [(text,) for text in answer.texts]
         if qtype in ("A", "AAAA") and len(answer.records) > MAX_ADDRESSES:
             self.cut_off = True
-            raise spf.PermError(f"more than {MAX_ADDRESSES} addresses at one name")
+            raise self._error(spf.PermError, Reason(Code.SPF_TOO_MANY_ADDRESSES, limit=MAX_ADDRESSES))
         return list(answer.records)
 
     def dns_spf(self, domain: str) -> Any:
         if domain == _NEVER:
-            return _NOTHING
+            return _NEVER_RECORD
         record = super().dns_spf(domain)
         if domain == self.o:
             self._record = record or ""
@@ -204,16 +207,16 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
             terms = record.split(" ")
             if len(record) > MAX_RECORD or any(len(term) > MAX_TERM for term in terms):
                 self.cut_off = True
-                raise spf.PermError("record or term too long")
-            record = " ".join([terms[0], *_known_terms(terms[1:])])
+                raise self._error(spf.PermError, Reason(Code.SPF_RECORD_TOO_LONG))
+            record = " ".join([terms[0], *self._known_terms(terms[1:])])
         return super().check0(record, recursion)
 
     def get_explanation(self, spec: str) -> None:
-        """Not fetched."""
+        """Fetch nothing."""
 
     def expand(self, text: str, stripdot: bool = True) -> str:  # noqa: FBT001, FBT002
         if not _MACROS.fullmatch(text):
-            raise spf.PermError("invalid macro")
+            raise self._error(spf.PermError, Reason(Code.SPF_INVALID_MACRO))
         self._has_expanded = self._has_expanded or "%{" in text
         name = str(super().expand(text, stripdot))
         if _LOCAL_MACRO.search(text.replace("%%", "")):
@@ -225,7 +228,7 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
     def dns_mx(self, name: str) -> list[str]:
         exchanges = self.dns(name, "MX")
         if len(exchanges) > MAX_MX:
-            raise spf.PermError(f"More than {MAX_MX} MX records returned")
+            raise self._error(spf.PermError, Reason(Code.SPF_TOO_MANY_MX, limit=MAX_MX))
         addresses = _Addresses()
         for host in (host for _, host in sorted(exchanges) if host):
             try:
@@ -236,7 +239,7 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
         return addresses
 
     def cidrmatch(self, addresses: list[str], length: int) -> bool:
-        """A host that does not answer matters only if none before it matches (RFC 7208 5.4: one after another)."""
+        """Hosts are looked at in order (RFC 7208 5.4): a failed lookup counts only if no host before it matches."""
         if super().cidrmatch(addresses, length):
             return True
         failure = getattr(addresses, "failure", None)
@@ -249,43 +252,45 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
             names = self.dns_ptr(self.i)[:MAX_PTR]
         except spf.TempError:
             return []
-        found, failures = [], 0
+        validated, failures = [], 0
         for name in names:
             try:
                 if self.cidrmatch(self.dns(name, self.A, None, True), self.cidrmax):
-                    found.append(name)
+                    validated.append(name)
             except spf.TempError:
                 failures += 1
                 if failures == MAX_PTR_FAILURES:
                     break
-        return found
+        return validated
 
     def log(self, *args: object) -> None:
-        """Say nothing: pyspf would print."""
+        """Print nothing, which pyspf would do."""
 
+    def _known_terms(self, terms: list[str]) -> list[str]:
+        """The terms without unknown modifiers, whose macros must be valid all the same; known ones in lower case.
 
-def _known_terms(terms: list[str]) -> list[str]:
-    """Known modifiers in lower case, and without the others, whose macros must be right all the same (RFC 7208 6)."""
-    kept = []
-    for term in terms:
-        modifier = _MODIFIER.fullmatch(term)
-        if modifier is None:
-            kept.append(term)
-        elif modifier[1].lower() in {"redirect", "exp"}:
-            kept.append(f"{modifier[1].lower()}={modifier[2]}")
-        elif not _MACROS.fullmatch(modifier[2]):
-            raise spf.PermError("invalid macro")
-    return kept
+        RFC 7208 6.
+        """
+        kept = []
+        for term in terms:
+            modifier = _MODIFIER.fullmatch(term)
+            if modifier is None:
+                kept.append(term)
+            elif modifier[1].lower() in {"redirect", "exp"}:
+                kept.append(f"{modifier[1].lower()}={modifier[2]}")
+            elif not _MACROS.fullmatch(modifier[2]):
+                raise self._error(spf.PermError, Reason(Code.SPF_INVALID_MACRO))
+        return kept
 
 
 def _cut(name: str) -> str:
-    """Without the leftmost labels that make it too long (RFC 7208 7.3)."""
+    """The name without the leftmost labels that make it too long (RFC 7208 7.3)."""
     if len(name) <= MAX_NAME:
         return name
     dot = name.find(".", len(name) - MAX_NAME - 1)
     return name[dot + 1 :] if dot >= 0 else name.rpartition(".")[2]
 
 
-def _shown(text: str) -> str:
-    """Record text and pyspf's words are from the wire: printable ASCII, bounded."""
-    return "".join(c if " " <= c <= "~" else "?" for c in text[:MAX_REASON])
+def _shown(text: str, length: int) -> str:
+    """Text from a record as printable ASCII of at most that length."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text[: max(length, 0)])

@@ -18,6 +18,7 @@ from dmarcmilter.dmarc.public_suffix import Suffixes, SuffixListError
 from dmarcmilter.dns import MessageLookup
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.mail.domain import Domain
+from dmarcmilter.reasons import text_of
 
 SELECTED, NOT_SELECTED = 0, 99
 """Draws for pct (0 to 99): any pct above 0 selects the first, only pct=100 the second."""
@@ -51,7 +52,7 @@ def lookup(path: str, domain: str, *, as_json: bool) -> None:
         "domain": author,
         "asked": domain,
         "exists": True if own.proves_existence else False if own.status is Status.NXDOMAIN else None,
-        "existence_failed": own.reason or None if own.status is Status.FAILED and not own.is_alias else None,
+        "existence_failed": text_of(own.reason) or None if own.status is Status.FAILED and not own.is_alias else None,
         "discovery": str(in_force),
         "differ": _differ(discoveries[Method.TREEWALK], discoveries[Method.PSL]),
         **{

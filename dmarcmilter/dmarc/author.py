@@ -11,10 +11,11 @@ from enum import StrEnum
 from typing import Final
 
 from dmarcmilter.mail import address_list, lenient_readings
-from dmarcmilter.mail.address_list import AddressList, Fault, Kind
+from dmarcmilter.mail.address_list import AddressList, Kind
 from dmarcmilter.mail.domain import Domain, is_budget_spent, parse
 from dmarcmilter.mail.header_tokens import unfold
 from dmarcmilter.mail.message import Header
+from dmarcmilter.reasons import Code, Reason
 
 MAX_DOMAINS: Final = 4
 """Distinct domains named in the record of a message with several (RFC 9989 11.5 asks for a limit)."""
@@ -70,11 +71,11 @@ class Author:
     """The distinct domains in the order found, at most MAX_DOMAINS: for the record."""
     lax: bool = False
     """The field is outside the grammar, yet has one reading (as `Doe, John <j@example.com>`)."""
-    reason: str = ""
-    """Our own words, never the sender's."""
+    reason: Reason | None = None
+    """Why there is a problem."""
     unread: bool = False
     """`domains` may lack some: a field is malformed or misread, or MAX_DOMAINS or MAX_FIELDS is exceeded."""
-    misreading: str = ""
+    misreading: Reason | None = None
     """Why programs could find another domain in a field with one Author Domain (readings.misreading)."""
 
 
@@ -84,9 +85,9 @@ def author_domain(headers: Sequence[Header]) -> Author:
     bodies = [header.value for header in headers if header.key.strip() == b"from"]
     if _has_hidden_field(headers):
         domains = _several(bodies).domains
-        return _problem(AuthorProblem.MALFORMED, "a From field behind a stray line end in another field", domains)
+        return _problem(AuthorProblem.MALFORMED, Reason(Code.FROM_AFTER_STRAY_LINE_END), domains)
     if not bodies:
-        return _problem(AuthorProblem.MISSING, "no From field")
+        return _problem(AuthorProblem.MISSING, Reason(Code.FROM_MISSING))
     if len(bodies) > 1:
         return _several(bodies)
     return _judge(bodies[0])
@@ -104,7 +105,7 @@ def _several(bodies: Sequence[bytes]) -> Author:
         author = _judge(body)
         domains.update(dict.fromkeys(author.domains))
         unread |= author.unread
-    return _problem(AuthorProblem.SEVERAL_FIELDS, "several From fields", list(domains), unread=unread)
+    return _problem(AuthorProblem.SEVERAL_FIELDS, Reason(Code.FROM_SEVERAL), list(domains), unread=unread)
 
 
 def _has_hidden_field(headers: Sequence[Header]) -> bool:
@@ -116,7 +117,9 @@ def _has_hidden_field(headers: Sequence[Header]) -> bool:
     return _HIDDEN_FIELD.search(b" ".join([header.value for header in headers]).lower()) is not None
 
 
-def _problem(problem: AuthorProblem, reason: str, domains: Sequence[Domain] = (), *, unread: bool = False) -> Author:
+def _problem(
+    problem: AuthorProblem, reason: Reason | None, domains: Sequence[Domain] = (), *, unread: bool = False
+) -> Author:
     distinct = tuple(dict.fromkeys(domains))
     unread = unread or problem is AuthorProblem.MALFORMED or len(distinct) > MAX_DOMAINS
     return Author(domain=None, problem=problem, domains=distinct[:MAX_DOMAINS], reason=reason, unread=unread)
@@ -127,20 +130,20 @@ def _judge(body: bytes) -> Author:
     if plain and (domain := parse(plain[1])):
         return Author(domain, problem=None, domains=(domain,))
     parsed = address_list.parse(body)
-    if isinstance(parsed, Fault):
-        return _problem(AuthorProblem.MALFORMED, parsed.reason)
+    if isinstance(parsed, Reason):
+        return _problem(AuthorProblem.MALFORMED, parsed)
     domains = _domains(parsed)
     if domains is None:
-        reason = "too many international labels" if is_budget_spent() else "not a domain name"
-        return _problem(AuthorProblem.MALFORMED, reason)
+        code = Code.FROM_TOO_MANY_IDN_LABELS if is_budget_spent() else Code.FROM_NOT_A_DOMAIN
+        return _problem(AuthorProblem.MALFORMED, Reason(code))
     if len(domains) > 1:
-        return _problem(AuthorProblem.SEVERAL_DOMAINS, "several domains", domains)
+        return _problem(AuthorProblem.SEVERAL_DOMAINS, Reason(Code.FROM_SEVERAL_DOMAINS), domains)
     kinds = {mailbox.kind for mailbox in parsed.mailboxes}
     if not domains:
         return _problem(AuthorProblem.NO_DOMAIN, _absence(kinds))
     if kinds & {Kind.LITERAL, Kind.LOCAL}:
         # The other author cannot be judged, so the one that can must not vouch for both.
-        return _problem(AuthorProblem.SEVERAL_DOMAINS, "an author without a domain beside one with", domains)
+        return _problem(AuthorProblem.SEVERAL_DOMAINS, Reason(Code.FROM_AUTHOR_WITHOUT_DOMAIN), domains)
     author = Author(domain=domains[0], problem=None, domains=tuple(domains), lax=parsed.lax)
     misreading = lenient_readings.misreading(unfold(body), domains[0])
     return replace(author, misreading=misreading, unread=True) if misreading else author
@@ -181,7 +184,7 @@ def _shown(raw: bytes) -> bytes | str:
     return text if has_dot else ""
 
 
-def _absence(kinds: set[Kind]) -> str:
+def _absence(kinds: set[Kind]) -> Reason:
     if Kind.LITERAL in kinds:
-        return "a domain literal is no domain name"
-    return "no address with a domain" if kinds else "an empty group"
+        return Reason(Code.FROM_DOMAIN_LITERAL)
+    return Reason(Code.FROM_NO_DOMAIN) if kinds else Reason(Code.FROM_EMPTY_GROUP)

@@ -13,9 +13,10 @@ from dmarcmilter.dmarc.author import Author
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dmarc.record import AlignmentMode, PolicyRecord
 from dmarcmilter.dmarc.record_faults import FaultKind
-from dmarcmilter.dmarc.record_lookup import PREFIX, Published, fetch
+from dmarcmilter.dmarc.record_lookup import PREFIX, Published, fetch, lookup_failed
 from dmarcmilter.dns.lookup import Lookup, Status
 from dmarcmilter.mail.domain import Domain, is_within
+from dmarcmilter.reasons import Code, Reason
 
 MAX_IDENTIFIERS = 10
 """Identifiers of one message whose Organizational Domain is looked up, each with up to eight queries. Whether those
@@ -52,18 +53,18 @@ class Discovery:
     """Where it was found."""
     organizational_domain: Domain | None = None
     """The author's; None: unknown because DNS failed."""
-    failed: str = ""
-    """Which lookup failed, so that the policy is unknown; empty: it is known, or known not to be there."""
+    failed: Reason | None = None
+    """The lookup that failed, so that the policy is not known; None: it is known, or known not to exist."""
     assumed_organization: Domain | None = None
     """The author's Organizational Domain if the name that did not answer has no record; given with `failed` alone."""
-    incomplete: str = ""
-    """The policy is known, but a name above did not answer, for this reason."""
+    incomplete: Reason | None = None
+    """The policy is known, but the lookup of a name above failed, for this reason."""
     author_exists: bool | None = None
     """None: unknown, or not asked."""
-    existence_failed: str = ""
-    """Why it is unknown, when it was asked."""
-    notes: tuple[str, ...] = ()
-    """What an owner or an operator should know, in our words."""
+    existence_failed: Reason | None = None
+    """Why it is not known although it was looked up."""
+    notes: tuple[Reason, ...] = ()
+    """What the Domain Owner or the operator should know."""
     faulty: tuple[Domain, ...] = ()
     """Where something stands that was meant as a DMARC record and does not count."""
     fault_kinds: tuple[FaultKind, ...] = ()
@@ -154,14 +155,13 @@ def with_existence(discovery: Discovery, lookup: Lookup) -> Discovery:
     if answer.proves_existence:
         return replace(discovery, author_exists=True)
     if answer.status is Status.FAILED:
-        reason = f"A {discovery.author}: {answer.reason or 'no answer from DNS'}"
-        return replace(discovery, existence_failed=reason)
+        return replace(discovery, existence_failed=lookup_failed(discovery.author, "A", answer))
     return replace(discovery, author_exists=False)
 
 
 def _with_addresses_or_exchangers(discovery: Discovery, lookup: Lookup) -> Discovery:
     """RFC 9091 2.7: a domain with neither A, AAAA nor MX does not exist. An alias does (RFC 8020 2, RFC 6604 3)."""
-    failed = ""
+    failed: Reason | None = None
     for rdtype in ("A", "AAAA", "MX"):
         answer = lookup(discovery.author, rdtype)
         if answer.status is Status.FOUND or answer.is_alias:
@@ -169,7 +169,7 @@ def _with_addresses_or_exchangers(discovery: Discovery, lookup: Lookup) -> Disco
         if answer.status is Status.NXDOMAIN:
             return replace(discovery, author_exists=False)
         if answer.status is Status.FAILED:
-            failed = f"{rdtype} {discovery.author}: {answer.reason or 'no answer from DNS'}"
+            failed = lookup_failed(discovery.author, rdtype, answer)
     if failed:
         return replace(discovery, existence_failed=failed)
     return replace(discovery, author_exists=False)
@@ -180,15 +180,16 @@ def _by_tree_walk(author: Domain, lookup: Lookup, suffixes: Suffixes) -> Discove
     own = tree_walk.organizational_domain(walked, suffixes)
     first = walked.steps[0]
     assumed = None
+    failed: Reason | None = None
     if own is None and first.record is None:
         failed = walked.failed
         walked = tree_walk.past_failure(walked, lookup)
         assumed = tree_walk.below_public_suffixes(tree_walk.selected_by_records(walked), author, suffixes)
         applied = tree_walk.applicable(walked, assumed)
     elif own is None:
-        applied, failed = first, ""
+        applied = first
     else:
-        applied, failed = tree_walk.applicable(walked, own), ""
+        applied = tree_walk.applicable(walked, own)
     return Discovery(
         method=Method.TREEWALK,
         author=author,
@@ -197,7 +198,7 @@ def _by_tree_walk(author: Domain, lookup: Lookup, suffixes: Suffixes) -> Discove
         organizational_domain=own,
         failed=failed,
         assumed_organization=assumed if applied else None,
-        incomplete="" if failed else walked.failed,
+        incomplete=None if failed else walked.failed,
         author_exists=True if first.name_exists else None,
         notes=_notes(walked.steps) + _guard_note(walked, own) + _fallback_note(failed, applied),
         faulty=_faulty(walked.steps),
@@ -248,16 +249,14 @@ def _is_strict_throughout(record: PolicyRecord) -> bool:
     return record.adkim is AlignmentMode.STRICT and record.aspf is AlignmentMode.STRICT
 
 
-def _notes(steps: Iterable[Published]) -> tuple[str, ...]:
-    return tuple(
-        f"several DMARC records at {PREFIX}{step.domain}: none of them counts" for step in steps if step.several
-    )
+def _notes(steps: Iterable[Published]) -> tuple[Reason, ...]:
+    return tuple(Reason(Code.SEVERAL_POLICY_RECORDS, name=PREFIX + step.domain) for step in steps if step.several)
 
 
-def _fallback_note(failed: str, applied: Published | None) -> tuple[str, ...]:
+def _fallback_note(failed: Reason | None, applied: Published | None) -> tuple[Reason, ...]:
     if not failed or applied is None:
         return ()
-    return (f"the Author Domain's own record is unknown: that of {applied.domain} applies, to quarantine at most",)
+    return (Reason(Code.OWN_RECORD_UNKNOWN, domain=applied.domain),)
 
 
 def _faulty(steps: Iterable[Published]) -> tuple[Domain, ...]:
@@ -268,10 +267,10 @@ def _fault_kinds(steps: Iterable[Published]) -> tuple[FaultKind, ...]:
     return tuple(step.fault for step in steps if step.fault)
 
 
-def _guard_note(walked: tree_walk.Walk, own: Domain | None) -> tuple[str, ...]:
+def _guard_note(walked: tree_walk.Walk, own: Domain | None) -> tuple[Reason, ...]:
     if own is None or walked.failed:
         return ()
     selected = tree_walk.selected_by_records(walked)
     if own == selected:
         return ()
-    return (f"{selected} is a public suffix: {own} was taken as the Organizational Domain instead",)
+    return (Reason(Code.PUBLIC_SUFFIX_GUARD, suffix=selected, domain=own),)

@@ -14,6 +14,7 @@ from dmarcmilter.dmarc.author import Author, as_malformed
 from dmarcmilter.dmarc.discovery import AuthorPolicy, Discovery, existence_decides
 from dmarcmilter.dmarc.record import AlignmentMode, Policy, PolicyRecord, Tag
 from dmarcmilter.mail.domain import Domain
+from dmarcmilter.reasons import Code, Reason
 
 MAX_DRAW = 99
 """The draw that only a pct of 100 selects."""
@@ -65,7 +66,7 @@ class Assessment:
     """`t=y` lowered it."""
     sampled_out: bool = False
     """`pct` lowered it."""
-    unknown: str = ""
+    unknown: Reason | None = None
     """Why it is open whether `np` should have been chosen."""
     strictest: Policy = Policy.NONE
     """As `requested`; while it is open whether `np` applies, the stricter of the two."""
@@ -77,7 +78,7 @@ class _Verdict:
 
     result: DmarcWord
     aligned: tuple[AuthenticatedIdentifier, ...] = ()
-    reason: str = ""
+    reason: Reason | None = None
     dns_failures: tuple[DnsFailure, ...] = ()
     possibly_aligned: tuple[Domain, ...] = ()
     unsigned_duplicates: tuple[str, ...] = ()
@@ -91,7 +92,7 @@ class Evaluation:
     result: DmarcWord
     aligned: tuple[AuthenticatedIdentifier, ...] = ()
     """Identifiers that a pass rests on."""
-    reason: str = ""
+    reason: Reason | None = None
     dns_failures: tuple[DnsFailure, ...] = ()
     """All causes of a temperror; the reason names the first."""
     possibly_aligned: tuple[Domain, ...] = ()
@@ -183,17 +184,17 @@ def _verdict(auth: AuthResults, policy: AuthorPolicy) -> _Verdict:
     return verdict
 
 
-def _unknown_existence(discovery: Discovery) -> str:
-    """Why it is open whether np applies; empty: it is known, or makes no difference."""
+def _unknown_existence(discovery: Discovery) -> Reason | None:
+    """Why it is not known whether np applies; None: it is known, or makes no difference."""
     if discovery.author_exists is not None or not existence_decides(discovery):
-        return ""
-    return discovery.existence_failed or f"nobody asked whether {discovery.author} exists"
+        return None
+    return discovery.existence_failed or Reason(Code.EXISTENCE_NOT_ASKED, domain=discovery.author)
 
 
 def _before_existence(auth: AuthResults, policy: AuthorPolicy) -> _Verdict:
     discovery = policy.discovery
     if policy.author.domain is None or discovery is None:
-        return _Verdict(DmarcWord.PERMERROR, reason=policy.author.reason or "no single Author Domain")
+        return _Verdict(DmarcWord.PERMERROR, reason=policy.author.reason or Reason(Code.NO_SINGLE_AUTHOR))
     record = discovery.record
     if discovery.failed:
         without_failure = _by_alignment(auth, policy, discovery, record) if record else _Verdict(DmarcWord.NONE)
@@ -206,9 +207,9 @@ def _before_existence(auth: AuthResults, policy: AuthorPolicy) -> _Verdict:
             possibly_aligned=tuple(names),
         )
     if record is None:
-        return _Verdict(DmarcWord.NONE, reason=f"no policy record for {discovery.author}")
+        return _Verdict(DmarcWord.NONE, reason=Reason(Code.NO_POLICY_RECORD, domain=discovery.author))
     if not record.usable:
-        reason = f"the record of {discovery.policy_domain} holds no valid policy and no address for reports"
+        reason = Reason(Code.POLICY_RECORD_UNUSABLE, domain=discovery.policy_domain or discovery.author)
         return _Verdict(DmarcWord.NONE, reason=reason)
     return _by_alignment(auth, policy, discovery, record)
 
@@ -221,32 +222,25 @@ def _by_alignment(auth: AuthResults, policy: AuthorPolicy, discovery: Discovery,
     """
     aligned: dict[AuthenticatedIdentifier, None] = {}
     possibly: dict[Domain, None] = {}
-    errors: list[tuple[DnsFailure, str]] = []
+    errors: list[tuple[DnsFailure, Reason]] = []
     for identifier, error in _identifiers(auth, record):
         domain = identifier.domain
         alignment = is_aligned(domain, discovery, identifier.mode, policy.organizational)
         if alignment is Alignment.NO:
             continue
         if error is not None:
-            reason = (
-                f"{identifier.mechanism} of {domain} was not evaluated: beyond a limit"
-                if error is DnsFailure.LIMIT
-                else f"{identifier.mechanism} of {domain} could not be checked for a DNS error"
-            )
-            errors.append((error, reason))
+            code = Code.IDENTIFIER_BEYOND_LIMIT if error is DnsFailure.LIMIT else Code.IDENTIFIER_NOT_CHECKED
+            errors.append((error, Reason(code, mechanism=identifier.mechanism, domain=domain)))
         elif alignment is Alignment.YES:
             aligned[identifier] = None
         elif alignment is Alignment.UNCHECKED:
-            reason = f"the Organizational Domain of {domain} was not looked up: too many names"
-            errors.append((DnsFailure.LIMIT, reason))
+            errors.append((DnsFailure.LIMIT, Reason(Code.ORGANIZATION_NOT_LOOKED_UP, domain=domain)))
         else:
-            reason = f"the Organizational Domain of {domain} or of the author is unknown"
-            errors.append((DnsFailure.POLICY, reason))
+            errors.append((DnsFailure.POLICY, Reason(Code.ORGANIZATION_UNKNOWN, domain=domain)))
             if is_aligned_but_for_author(domain, discovery, policy.organizational):
                 possibly[domain] = None
     if any(found.cut_off and found.domain is None for found in auth.dkim):
-        reason = "the message has more signatures than are read"
-        errors.append((DnsFailure.LIMIT, reason))
+        errors.append((DnsFailure.LIMIT, Reason(Code.SIGNATURES_NOT_READ)))
     if aligned:
         return _Verdict(DmarcWord.PASS, aligned=tuple(aligned), unsigned_duplicates=_unsigned_duplicates(auth, aligned))
     if errors:
@@ -254,7 +248,7 @@ def _by_alignment(auth: AuthResults, policy: AuthorPolicy, discovery: Discovery,
         return _Verdict(
             DmarcWord.TEMPERROR, reason=errors[0][1], dns_failures=dns_failures, possibly_aligned=tuple(possibly)
         )
-    return _Verdict(DmarcWord.FAIL, reason="no aligned identifier passed")
+    return _Verdict(DmarcWord.FAIL, reason=Reason(Code.NO_ALIGNED_IDENTIFIER))
 
 
 def _unsigned_duplicates(auth: AuthResults, aligned: Iterable[AuthenticatedIdentifier]) -> tuple[str, ...]:

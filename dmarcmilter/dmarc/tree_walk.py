@@ -7,6 +7,7 @@ from dmarcmilter.dmarc.record import Psd
 from dmarcmilter.dmarc.record_lookup import Published, fetch
 from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail.domain import Domain, labels
+from dmarcmilter.reasons import Reason
 
 LABELS_AFTER_JUMP = 7
 """RFC 9989 4.10 step 4: a name of eight or more labels is cut to seven, so that eight queries are the most."""
@@ -26,7 +27,7 @@ class Walk:
         return tuple(step for step in self.steps if step.record is not None)
 
     @property
-    def failed(self) -> str:
+    def failed(self) -> Reason | None:
         return self.steps[-1].failed
 
 

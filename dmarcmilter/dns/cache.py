@@ -13,6 +13,8 @@ _ENTRY_COST = 600
 """Bytes of memory for an entry besides its data: objects, key, place in the table."""
 _RECORD_COST = 80
 """Bytes of memory for a record besides its data."""
+_REASON_COST = 300
+"""Bytes of memory for the reason of a failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +74,4 @@ def _size(key: Key, answer: Answer) -> int:
     data = sum(
         _RECORD_COST + len(record if isinstance(record, (bytes, str)) else record[1]) for record in answer.records
     )
-    return _ENTRY_COST + len(key[0]) + len(answer.reason) + data
+    return _ENTRY_COST + len(key[0]) + (_REASON_COST if answer.reason else 0) + data

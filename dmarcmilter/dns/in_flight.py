@@ -17,11 +17,12 @@ from dmarcmilter.dns.lookup import Answer, Record, Status
 from dmarcmilter.dns.name_servers import Server, Servers, exchange
 from dmarcmilter.dns.observer import AnswerWord
 from dmarcmilter.dns.udp_attempt import Attempt, Edns, attempt, wait_for
+from dmarcmilter.reasons import Code, Reason
 
 log = logging.getLogger(__name__)
 
-UNREACHABLE = "a name server cannot be reached"
-NO_TCP = "a name server gave no answer by TCP"
+UNREACHABLE = Reason(Code.DNS_UNREACHABLE)
+NO_TCP = Reason(Code.DNS_TCP)
 """Reasons of failures. They are recorded and may be reported, so only the log (level debug) names the server."""
 
 ATTEMPT_GAPS = (0.25, 0.25)
@@ -120,7 +121,7 @@ class Query:
                     self.drain()
             now = time.monotonic()
         if self.result is None and now >= self._deadline:
-            self._fail("no answer in time", AnswerWord.TIMEOUT)
+            self._fail(Reason(Code.DNS_TIMEOUT), AnswerWord.TIMEOUT)
 
     def drain(self) -> None:
         """Read the datagrams that have arrived, without waiting."""
@@ -194,14 +195,14 @@ class Query:
         else:
             self._refused.add(tried.server)
             word = AnswerWord.SERVFAIL if rcode == dnswire.SERVFAIL else AnswerWord.RCODE
-            self._go_on(tried.server, f"a name server answered {dnswire.rcode_to_text(rcode)}", word)
+            self._go_on(tried.server, Reason(Code.DNS_RCODE, rcode=dnswire.rcode_to_text(rcode)), word)
 
     def _parse(self, wire: bytes, identifier: int) -> dnswire.Reply | None:
         if not dnswire.is_reply(wire, identifier, self._name, self._rdtype):
             return None
         return dnswire.read_reply(wire, self._name, self._rdtype)
 
-    def _go_on(self, server: Server, reason: str, word: AnswerWord) -> None:
+    def _go_on(self, server: Server, reason: Reason, word: AnswerWord) -> None:
         """After a failed attempt: ask the next server at once; fail when no other may still answer."""
         log.debug("DNS: %s: %s", server.label, reason)
         for other in self._ranked:
@@ -216,9 +217,9 @@ class Query:
         self._aliases += reply.aliases
         self._ttl = min(self._ttl, reply.ttl)
         if reply.overfull:
-            self._fail(f"more than {dnswire.MAX_RECORDS} records", AnswerWord.BOUND)
+            self._fail(Reason(Code.DNS_TOO_MANY_RECORDS, number=dnswire.MAX_RECORDS), AnswerWord.BOUND)
         elif self._aliases > dnswire.MAX_CHAIN:
-            self._fail("CNAMEs loop or are too many", AnswerWord.BOUND)
+            self._fail(Reason(Code.DNS_CNAME_CHAIN), AnswerWord.BOUND)
         elif reply.records:
             self._finish(Status.FOUND, reply.records)
         elif reply.rcode == dnswire.NXDOMAIN:
@@ -256,7 +257,7 @@ class Query:
         self.result = Result(answer, int(self._ttl), AnswerWord(status.value))
         self.close()
 
-    def _fail(self, reason: str, word: AnswerWord) -> None:
+    def _fail(self, reason: Reason, word: AnswerWord) -> None:
         self.result = Result(Answer(Status.FAILED, reason=reason, is_alias=self._aliases > 0), 0, word)
         self.close()
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from dmarcmilter.reasons import Reason
+
 
 class Status(Enum):
     FOUND = "found"
@@ -32,8 +34,8 @@ class Answer:
     status: Status
     records: tuple[Record, ...] = ()
     """Data of the queried name, CNAMEs followed. Empty unless FOUND."""
-    reason: str = ""
-    """Why it FAILED, for people; empty otherwise."""
+    reason: Reason | None = None
+    """Why it FAILED; None otherwise."""
     is_alias: bool = False
     """The queried name is an alias (CNAME, or below a DNAME), so it exists whatever the status is: NODATA, NXDOMAIN and
     FAILED are then about the name to which it leads (RFC 6604 3, RFC 8020 2).

@@ -11,6 +11,7 @@ from dmarcmilter.dns.in_flight import Query
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.dns.names import name_to_wire
 from dmarcmilter.dns.resolver import Resolver
+from dmarcmilter.reasons import Code, Reason
 
 MAX_IN_FLIGHT: Final = 400
 """Queries in flight in one process; a lookup beyond them fails after its time.
@@ -152,7 +153,7 @@ class MessageLookup:
             if held is not None and not held.dropped:
                 return held
             if self._closed:
-                return _failed("the message has ended")
+                return _failed(Reason(Code.DNS_MESSAGE_ENDED))
             refusal = self._refusal()
             if refusal:
                 self.spent = True
@@ -165,7 +166,7 @@ class MessageLookup:
             if not refusal and (is_held or not self._is_started_here(candidate)):
                 self.queries -= 1
             if is_held or candidate is None:
-                return candidate or _failed(refusal or "too many DNS queries at once")
+                return candidate or _failed(refusal or Reason(Code.DNS_TOO_MANY_AT_ONCE))
             self._keep(key, candidate)
             has_ended = self._closed
         if has_ended and isinstance(candidate, Query):
@@ -185,14 +186,14 @@ class MessageLookup:
         else:
             self._remember(key, candidate)
 
-    def _refusal(self) -> str:
-        """Which part of the budget is spent; empty: none."""
+    def _refusal(self) -> Reason | None:
+        """Which part of the budget is spent; None: none."""
         if self.queries >= self._max_queries:
-            return f"budget of {self._max_queries} DNS queries spent"
-        return self._out_of_time() if self._waited >= self._budget else ""
+            return Reason(Code.DNS_QUERIES_SPENT, number=self._max_queries)
+        return self._out_of_time() if self._waited >= self._budget else None
 
-    def _out_of_time(self) -> str:
-        return f"budget of {self._budget:g} s for DNS spent"
+    def _out_of_time(self) -> Reason:
+        return Reason(Code.DNS_TIME_SPENT, seconds=f"{self._budget:g}")
 
     def _remember(self, key: Key, answer: Answer) -> Answer:
         """The first answer for the name, which stays the message's answer. The caller holds the lock."""
@@ -218,7 +219,7 @@ class LimitedLookup:
         return answer
 
 
-def _failed(reason: str) -> Answer:
+def _failed(reason: Reason) -> Answer:
     return Answer(Status.FAILED, reason=reason)
 
 

@@ -40,6 +40,7 @@ from dmarcmilter.policy import facts as facts_of
 from dmarcmilter.policy.decision import Decision
 from dmarcmilter.policy.facts import ClientNames, Facts, Hop, Unvouched
 from dmarcmilter.policy.types import EVERY_MESSAGE, Action, Exempt, QuarantineAction, Rules
+from dmarcmilter.reasons.recorded import reason_of
 
 UNTAGGED = "the Subject cannot be tagged: held"
 """What quarantine_method.with_feasible_action records: the same message could not be tagged today."""
@@ -221,7 +222,7 @@ def _evaluation(record: OutcomeRecord, terms: Terms) -> Evaluation:
             )
             for identifier in dmarc.aligned
         ),
-        reason=dmarc.reason,
+        reason=reason_of(dmarc),
         dns_failures=tuple(map(DnsFailure, dmarc.troubles or ())),
         unsigned_duplicates=record.unsigned_duplicates or (),
         assessment=assessment,

@@ -14,6 +14,7 @@ from dmarcmilter.health import milter_probe, workers_probe
 from dmarcmilter.health.check_result import CheckResult, Health
 from dmarcmilter.health.milter_probe import ProbeError
 from dmarcmilter.metrics import gauges
+from dmarcmilter.reasons import text_of
 
 SECONDS: Final = 5.0
 """Seconds to wait for one answer; monitoring systems give up after about ten."""
@@ -74,7 +75,7 @@ def _reason_for_silence(host: str, port: int) -> str:
         answer = lookup(KNOWN_NAME, "TXT")
     finally:
         lookup.close()
-    return answer.reason if answer.status is Status.FAILED else ""
+    return text_of(answer.reason) if answer.status is Status.FAILED else ""
 
 
 def ingest(config: Config) -> CheckResult:

@@ -1,6 +1,6 @@
 """The address grammar of RFC 5322 3.4 and 4.4 and RFC 6854 on a raw field body, reduced to what DMARC asks.
 
-Strict where readers differ: what two programs could read as two different authors is a Fault, never a guess. No
+Strict where readers differ: what two programs could read as two different authors is refused, never guessed. No
 address is taken from an encoded word (RFC 2047 5 keeps them out of addresses). One pass, no recursion, no look back.
 """
 
@@ -10,6 +10,7 @@ from typing import Final
 
 from dmarcmilter.mail.header_tokens import CONTROLS, Scanner, Token, unfold
 from dmarcmilter.mail.phrase import PHRASE, WORDS, Phrase, is_ambiguous_name, stands_for_address
+from dmarcmilter.reasons import Code, Reason
 
 MAX_FIELD: Final = 128 * 1024
 """Bytes of a field body that are read. Postfix cuts a field at 100 kB, Sendmail refuses a header of 32 kB."""
@@ -46,23 +47,17 @@ class AddressList:
     """Outside the grammar, its obsolete part (RFC 5322 4) included, yet without a second reading."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    reason: str
-    """Our own words."""
-
-
-def parse(body: bytes) -> AddressList | Fault:
+def parse(body: bytes) -> AddressList | Reason:
     """The address-list of a field body (RFC 5322 3.4), or why it has no single reading."""
     if len(body) > MAX_FIELD:
-        return Fault("field too long")
+        return Reason(Code.FROM_TOO_LONG)
     text = unfold(body)
     if CONTROLS.search(text):
         # Programs cut at NUL, split at a bare CR or LF, or skip them: each shows another author.
-        return Fault("control character")
+        return Reason(Code.FROM_CONTROL_CHARACTER)
     parser = _Parser(text)
     if not parser.address_list():
-        return Fault(parser.scanner.fault or parser.fault)
+        return parser.scanner.fault or parser.fault or Reason(Code.FROM_MISPLACED_CHARACTER)
     return AddressList(tuple(parser.mailboxes), parser.groups, parser.lax)
 
 
@@ -74,20 +69,20 @@ class _Parser:
         self.mailboxes: list[Mailbox] = []
         self.groups = 0
         self.lax = False
-        self.fault = ""
+        self.fault: Reason | None = None
         self._in_group = False
         self._element = 0
         """Where the current element of the list begins."""
         self._is_bare = True
         """No address was found in it yet."""
 
-    def _refuse(self, reason: str) -> bool:
+    def _refuse(self, reason: Reason) -> bool:
         self.fault = self.fault or reason
         return False
 
     def _add(self, kind: Kind, domain: bytes = b"") -> bool:
         if len(self.mailboxes) >= MAX_MAILBOXES:
-            return self._refuse("too many addresses")
+            return self._refuse(Reason(Code.FROM_TOO_MANY_ADDRESSES))
         self.mailboxes.append(Mailbox(kind, domain))
         return True
 
@@ -97,11 +92,11 @@ class _Parser:
             if not self._advance():
                 return False
         if self._in_group:
-            return self._refuse("unterminated group")
+            return self._refuse(Reason(Code.FROM_UNTERMINATED_GROUP))
         if not self._end_element():
             return False
         if not self.mailboxes and not self.groups:
-            return self._refuse("no address")
+            return self._refuse(Reason(Code.FROM_NO_ADDRESS))
         return True
 
     def _advance(self) -> bool:
@@ -123,7 +118,7 @@ class _Parser:
     def _end_element(self) -> bool:
         """Past a delimiter. An element without an address must not show one: readers that look for it find another."""
         if self._is_bare and stands_for_address(self.scanner.text, self._element, self.scanner.start):
-            return self._refuse("a name that could be read as an address")
+            return self._refuse(Reason(Code.FROM_NAME_LIKE_ADDRESS))
         self._element = self.scanner.start + 1
         self._is_bare = True
         self.scanner.advance()
@@ -133,7 +128,7 @@ class _Parser:
         token = self.scanner.token
         if token in (Token.COMMA, Token.END) or (self._in_group and token is Token.SEMICOLON):
             return True
-        return self._refuse("text after an address")
+        return self._refuse(Reason(Code.FROM_TEXT_AFTER_ADDRESS))
 
     def _address(self) -> bool:
         """A mailbox, or the display-name of a group up to its colon."""
@@ -148,13 +143,13 @@ class _Parser:
             return self._display_name(phrase, trailing, before) and self._angle_address()
         if token is Token.COLON:
             self.lax |= not phrase.strict
-            return self._refuse("misplaced colon") if self._in_group or not phrase.parts else True
+            return self._refuse(Reason(Code.FROM_MISPLACED_COLON)) if self._in_group or not phrase.parts else True
         if not phrase.parts:
-            return self._refuse("misplaced special character")
+            return self._refuse(Reason(Code.FROM_MISPLACED_SPECIAL))
         if has_address:
             # addr-spec without angle brackets: nothing but it may stand here.
             if len(self.mailboxes) > before + 1 or trailing.parts or not phrase.is_local_part:
-                return self._refuse("words beside an address without angle brackets")
+                return self._refuse(Reason(Code.FROM_WORDS_BESIDE_ADDRESS))
             self._is_bare = False
             self.lax |= not phrase.strict or not phrase.after_word
             return True
@@ -166,7 +161,7 @@ class _Parser:
         found = self.mailboxes[before:]
         self.lax |= bool(found) or not phrase.strict or not trailing.strict
         if is_ambiguous_name((phrase, trailing), has_address=bool(found)):
-            return self._refuse("a display name that hides an address")
+            return self._refuse(Reason(Code.FROM_HIDDEN_ADDRESS))
         if phrase.is_plain and trailing.is_plain:
             self.mailboxes[before:] = [
                 Mailbox(Kind.SHOWN, mailbox.domain) if mailbox.kind is Kind.ADDRESS else mailbox for mailbox in found
@@ -183,13 +178,13 @@ class _Parser:
                 self.scanner.advance()
             elif token is Token.AT:
                 if not current.words or current.after_bracket:
-                    return self._refuse("misplaced @")
+                    return self._refuse(Reason(Code.FROM_MISPLACED_AT))
                 if not current.clear:
-                    return self._refuse("no clear local-part")
+                    return self._refuse(Reason(Code.FROM_UNCLEAR_LOCAL_PART))
                 if not self._domain():
                     return False
                 if self.scanner.goes_on_behind_comment():
-                    return self._refuse("no clear domain after @")
+                    return self._refuse(Reason(Code.FROM_UNCLEAR_DOMAIN))
                 current = trailing
             else:
                 return token is not Token.BAD
@@ -204,9 +199,9 @@ class _Parser:
             local.add(self.scanner.token, self.scanner.value)
             self.scanner.advance()
         if not local.is_local_part:
-            return self._refuse("no local-part in angle brackets")
+            return self._refuse(Reason(Code.FROM_NO_LOCAL_PART))
         if not local.clear:
-            return self._refuse("no clear local-part")
+            return self._refuse(Reason(Code.FROM_UNCLEAR_LOCAL_PART))
         self._is_bare = False
         self.lax |= not local.strict or not local.after_word
         if self.scanner.token is Token.AT:
@@ -215,7 +210,7 @@ class _Parser:
         elif not self._add(Kind.LOCAL):
             return False
         if self.scanner.token is not Token.GREATER:
-            return self._refuse("unclosed angle bracket")
+            return self._refuse(Reason(Code.FROM_UNCLOSED_ANGLE))
         self.scanner.advance()
         return True
 
@@ -227,7 +222,7 @@ class _Parser:
             elif not self._domain(kept=False):
                 return False
         if self.scanner.token is not Token.COLON:
-            return self._refuse("unterminated route")
+            return self._refuse(Reason(Code.FROM_UNTERMINATED_ROUTE))
         self.scanner.advance()
         return True
 
@@ -236,11 +231,11 @@ class _Parser:
         self.scanner.advance()
         if self.scanner.token is Token.BRACKET:
             if not self.scanner.take_literal():
-                return self._refuse("malformed domain literal")
+                return self._refuse(Reason(Code.FROM_MALFORMED_LITERAL))
             return not kept or self._add(Kind.LITERAL)
         text = self.scanner.take_domain()
         if text is None:
-            return self._refuse("no clear domain after @")
+            return self._refuse(Reason(Code.FROM_UNCLEAR_DOMAIN))
         if self.scanner.token is Token.AT:
-            return self._refuse("two @ in one address")
+            return self._refuse(Reason(Code.FROM_TWO_AT_SIGNS))
         return not kept or self._add(Kind.ADDRESS, text)

@@ -4,6 +4,8 @@ import re
 from enum import Enum, auto
 from typing import Final
 
+from dmarcmilter.reasons import Code, Reason
+
 CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 """What no structured field may hold once it is unfolded; RFC 5322 4.1 lists them only to be refused."""
 
@@ -98,13 +100,13 @@ class Scanner:
         self.token = Token.BAD
         self.gap = False
         """White space or a comment stands before the token."""
-        self.fault = ""
+        self.fault: Reason | None = None
         """Why the token is BAD."""
         self._domain_end = 0
         """Of the domain taken last."""
         self._tokens = 0
         if text.count(b"(") > MAX_COMMENT_PARTS:
-            self._set_bad("too many comments")
+            self._set_bad(Reason(Code.FROM_TOO_MANY_COMMENTS))
         self.advance()
 
     @property
@@ -117,21 +119,25 @@ class Scanner:
             return
         start = skip_cfws(self.text, self._end)
         if start is None:
-            self._set_bad("unterminated comment")
+            self._set_bad(Reason(Code.FROM_UNTERMINATED_COMMENT))
             return
         if self._end < self._soft_end < start:
-            self._set_bad("a comment over the end of an encoded word")
+            self._set_bad(Reason(Code.FROM_COMMENT_OVER_ENCODED_WORD))
             return
         self.gap = start > self._end
         self.start = start
         self._tokens += 1
         self.token, self._end = self._read(start)
         if self._tokens > MAX_TOKENS:
-            self._set_bad("too many words")
+            self._set_bad(Reason(Code.FROM_TOO_MANY_WORDS))
         elif start < self._soft_end < self._end:
-            self._set_bad("a word over the end of an encoded word")
+            self._set_bad(Reason(Code.FROM_WORD_OVER_ENCODED_WORD))
         elif self.token is Token.BAD:
-            self._set_bad("unterminated quote" if self.text[start : start + 1] == b'"' else "misplaced character")
+            self._set_bad(
+                Reason(Code.FROM_UNTERMINATED_QUOTE)
+                if self.text[start : start + 1] == b'"'
+                else Reason(Code.FROM_MISPLACED_CHARACTER)
+            )
 
     def _read(self, start: int) -> tuple[Token, int]:
         if match := _ENCODED.match(self.text, start):
@@ -146,7 +152,7 @@ class Scanner:
             return Token.END, start
         return _SPECIALS.get(self.text[start : start + 1], Token.BAD), start + 1
 
-    def _set_bad(self, reason: str) -> None:
+    def _set_bad(self, reason: Reason) -> None:
         self.token = Token.BAD
         self.fault = self.fault or reason
         # Nothing behind it is looked at again.

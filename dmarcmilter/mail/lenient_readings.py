@@ -16,6 +16,7 @@ from dmarcmilter.mail import encoded_words
 from dmarcmilter.mail.domain import Domain, parse
 from dmarcmilter.mail.encoded_words import View
 from dmarcmilter.mail.header_tokens import COMMENT_PART, QUOTED_STRING
+from dmarcmilter.reasons import Code, Reason
 
 # The characters that NFKC (Unicode 15) turns into one that ends an address, and brackets that look like `<` and `>`.
 _LOOK_ALIKES: Final = str.maketrans(
@@ -51,13 +52,13 @@ class _Kind(Enum):
     COMMENT = auto()
 
 
-def misreading(text: bytes, author: Domain) -> str:
-    """Why a program could take another domain than `author` for the author's; empty: none of those known would.
+def misreading(text: bytes, author: Domain) -> Reason | None:
+    """Why a program could take another domain than `author` for the author's; None: none of those known would.
 
     `text` is an unfolded field that the grammar has read.
     """
     if not _SUSPECT.search(text):
-        return ""
+        return None
     parts = list(_parts(text))
     reason = _in_comments(parts)
     if reason:
@@ -68,10 +69,10 @@ def misreading(text: bytes, author: Domain) -> str:
     for view in View if b"=?" in text else (View.RAW,):
         shown = "".join(_shown(kind, part, view, quotes=quotes) for kind, part in parts)
         if others.would_be_read_in(shown):
-            return "text that could be read as another address"
+            return Reason(Code.FROM_OTHER_READING)
         if not shown.isascii() and others.would_be_read_in(shown.translate(_LOOK_ALIKES)):
-            return "text that could be read as another address"
-    return ""
+            return Reason(Code.FROM_OTHER_READING)
+    return None
 
 
 def _parts(text: bytes) -> Iterator[tuple[_Kind, bytes]]:
@@ -104,7 +105,7 @@ def _shown(kind: _Kind, part: bytes, view: View, *, quotes: bool) -> str:
     return encoded_words.decoded(text, view) if b"=?" in part else text
 
 
-def _in_comments(parts: list[tuple[_Kind, bytes]]) -> str:
+def _in_comments(parts: list[tuple[_Kind, bytes]]) -> Reason | None:
     """A comment may show an address beside the author's, as a display name may; it may not stand in its midst."""
     has_angle = any(kind is _Kind.TEXT and b"<" in part for kind, part in parts)
     in_angle = False
@@ -116,15 +117,15 @@ def _in_comments(parts: list[tuple[_Kind, bytes]]) -> str:
         if kind is not _Kind.COMMENT:
             continue
         if b"<" in part or b">" in part:
-            return "an angle bracket in a comment"
+            return Reason(Code.FROM_ANGLE_IN_COMMENT)
         is_inside = in_angle or before.text in _INSIDE or behind.text in _INSIDE
         is_behind = before.edge not in _BESIDE and not has_angle
         is_before = behind.edge not in _BESIDE and not has_angle
         shown = _shown(kind, part, View.ASCII, quotes=True).translate(_LOOK_ALIKES)
         # A program that ends a comment at its first parenthesis takes what follows there for a part of the address.
         if ((is_inside or is_behind) and _ENDS_EARLY.search(shown, 1)) or (is_before and "@" in shown):
-            return "an address or parenthesis in a comment within an address"
-    return ""
+            return Reason(Code.FROM_COMMENT_IN_ADDRESS)
+    return None
 
 
 class _Edge(NamedTuple):

@@ -13,6 +13,7 @@ from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Envelope
 from dmarcmilter.outcome import Outcome, OutcomeRecord, shown
 from dmarcmilter.pipeline import Reading
+from dmarcmilter.reasons import text_of
 from dmarcmilter.response.actions import (
     Applied,
     ChangeHeader,
@@ -108,7 +109,7 @@ def begin() -> Trace | None:
 
 def _answer(answer: Answer, *, with_records: bool) -> str:
     if answer.status is Status.FAILED:
-        return f"failed ({answer.reason})"
+        return f"failed ({text_of(answer.reason)})"
     if answer.status is not Status.FOUND:
         return answer.status.name
     count = len(answer.records)

@@ -12,6 +12,7 @@ from dmarcmilter.mail import path as smtppath
 from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.policy.decision import Decision
 from dmarcmilter.policy.types import Action, Override, QuarantineAction, ReasonType
+from dmarcmilter.reasons import Code, Reason
 
 SUBJECT = "Subject"
 MAX_SUBJECTS = 10
@@ -62,21 +63,21 @@ def with_feasible_action(decision: Decision, message: Message, settings: Quarant
 
 def method_of(
     decision: Decision, message: Message, settings: QuarantineSettings
-) -> tuple[QuarantineAction | None, str]:
+) -> tuple[QuarantineAction | None, Reason | None]:
     """The method for this message (None: it is not quarantined), and why it is held instead of redirected."""
     if decision.disposition is not Disposition.QUARANTINE:
-        return None, ""
+        return None, None
     cannot_be_tagged = settings.method is QuarantineAction.SUBJECT and decision.action is Action.QUARANTINE
     why_held = _reason_to_hold(decision, message, settings)
     return (QuarantineAction.HOLD if cannot_be_tagged or why_held else settings.method), why_held
 
 
-def _reason_to_hold(decision: Decision, message: Message, settings: QuarantineSettings) -> str:
-    """Why a message that should be redirected is held; empty: it is redirected, or was not to be."""
+def _reason_to_hold(decision: Decision, message: Message, settings: QuarantineSettings) -> Reason | None:
+    """Why a message that should be redirected is held; None: it is redirected, or was not to be."""
     if settings.method is not QuarantineAction.REDIRECT or decision.action is not Action.QUARANTINE:
-        return ""
+        return None
     if _may_keep_recipient_fields(message, settings):
-        return "fields that name other recipients cannot all be removed"
+        return Reason(Code.REDIRECT_FIELDS_REMAIN)
     return _redirect_obstacle(message.envelope, settings.mailbox)
 
 
@@ -92,25 +93,25 @@ def _may_keep_recipient_fields(message: Message, settings: QuarantineSettings) -
     return settings.record_recipients and (count > MAX_REMOVED or bool(message.truncated))
 
 
-def _redirect_obstacle(envelope: Envelope, mailbox: str) -> str:
-    """Why it is not certain that the mailbox gets the message and no recipient does; empty: it is certain.
+def _redirect_obstacle(envelope: Envelope, mailbox: str) -> Reason | None:
+    """Why it is not certain that the mailbox gets the message and no recipient does; None: it is certain.
 
     Postfix and Sendmail compare a recipient to be deleted with the addresses that they made of RCPT, which a source
     route, for example, never matches. And Postfix takes a mailbox in another spelling, such as `"q"@` for `q@`, for
     the same recipient as the one that is added: deleting it leaves none, and the message is silently dropped.
     """
     if not envelope.recipients or envelope.more_recipients:
-        return "not all recipients are known"
+        return Reason(Code.REDIRECT_RECIPIENTS_UNKNOWN)
     if len(envelope.recipients) > MAX_REDIRECTED:
-        return f"more than {MAX_REDIRECTED} recipients"
+        return Reason(Code.REDIRECT_TOO_MANY_RECIPIENTS, limit=MAX_REDIRECTED)
     quarantine_mailbox, *recipients = smtppath.read_all((mailbox.encode(), *envelope.recipients))
     for path, recipient in zip(envelope.recipients, recipients, strict=True):
         is_same = quarantine_mailbox is not None and recipient is not None and recipient.is_same(quarantine_mailbox)
         if is_same and not is_written_alike(path, mailbox):
-            return "the quarantine mailbox is a recipient in another spelling"
+            return Reason(Code.REDIRECT_MAILBOX_IS_RECIPIENT)
         if recipient is None or not recipient.exact:
-            return "a recipient is not written as a plain address"
-    return ""
+            return Reason(Code.REDIRECT_ODD_RECIPIENT)
+    return None
 
 
 def is_written_alike(path: bytes, mailbox: str) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias, Union
+from typing import TypeAlias, Union
 
 from dmarcmilter.reasons.catalogue import Language, texts
 from dmarcmilter.reasons.code import Code
@@ -62,14 +62,6 @@ class Reason:
         """The innermost reason: of "ARC-Seal 2: no key" that there is no key."""
         *_, innermost = self.chain()
         return innermost
-
-    def recorded_parameters(self) -> dict[str, Any]:
-        """The parameters as plain values, ready for JSON."""
-        return {name: value.recorded() if isinstance(value, Reason) else value for name, value in self.parameters}
-
-    def recorded(self) -> dict[str, Any]:
-        """Code and parameters as plain values, ready for JSON."""
-        return {"code": str(self.code), **({"parameters": self.recorded_parameters()} if self.parameters else {})}
 
 
 def text_of(reason: Reason | None) -> str:

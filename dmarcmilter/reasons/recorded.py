@@ -50,6 +50,22 @@ class RecordedReason(msgspec.Struct, frozen=True, omit_defaults=True):
     parameters: RecordedParameters = {}
 
 
+def recorded(reason: Reason) -> RecordedReason:
+    """A reason as a record has it in a list."""
+    parameters = {name: recorded(value) if isinstance(value, Reason) else value for name, value in reason.parameters}
+    return RecordedReason(code=reason.code, parameters=parameters)
+
+
+def recorded_code(reason: Reason | None) -> str | UnsetType:
+    """The code that a record has beside the text of a reason."""
+    return reason.code if reason else UNSET
+
+
+def recorded_parameters(reason: Reason | None) -> RecordedParameters | UnsetType:
+    """The parameters that a record has beside the text of a reason; left out where the code has none."""
+    return recorded(reason).parameters if reason and reason.parameters else UNSET
+
+
 class HasReason(Protocol):
     """A result in an outcome record: the English text of its reason, and code and parameters that say the same."""
 

@@ -19,6 +19,7 @@ from dmarcmilter.auth.results import ArcWord
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.mail.message import Header
 from dmarcmilter.outcome import Outcome
+from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.response.actions import Change, ChangeHeader, DeleteHeader, InsertHeader
 from dmarcmilter.response.arc_key import SealKey
 from dmarcmilter.response.plan import AUTHENTICATION_RESULTS
@@ -45,7 +46,11 @@ MAX_LINE: Final = 998
 
 
 class UnfitError(Exception):
-    """A message that cannot be sealed, or a set that would not verify: our own words."""
+    """The message cannot be sealed, or the set would not verify."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 def make(
@@ -53,7 +58,7 @@ def make(
 ) -> tuple[InsertHeader, ...]:
     """The ARC Set in the order in which it is inserted: each at the top, the ARC-Seal last."""
     if body is None:
-        raise UnfitError("the MTA did not say where the body begins")
+        raise UnfitError(Reason(Code.SEAL_NO_BODY))
     headers = leaving(outcome.message.headers, changes)
     ours = _our_results(changes)
     is_broken = outcome.auth.arc.result is ArcWord.FAIL
@@ -61,13 +66,13 @@ def make(
     names = _names(headers)
     message = b"".join(relaxed_field(header) for header in [*before, *_chosen(headers, names)])
     if len(message) > MAX_OCTETS:
-        raise UnfitError("the fields to be signed are too large")
+        raise UnfitError(Reason(Code.SEAL_FIELDS_TOO_LARGE))
     results = b"%s:%s\r\n" % (ours.name, ours.value)
     signer = _Signer(results + message + b"\r\n", body, key)
     try:
         made = signer.sign(key.selector.encode(), key.domain.encode(), key.pem, _id_of(ours.value), names)
     except dkim.DKIMException as error:
-        raise UnfitError(f"dkimpy refuses it: {type(error).__name__}") from error
+        raise UnfitError(Reason(Code.SEAL_REFUSED_BY_DKIMPY, error=type(error).__name__)) from error
     fields = [_field(octets) for octets in reversed(made)]
     _check(fields, ours.value, instance)
     if not is_broken:  # no verifier looks further than cv=fail
@@ -163,13 +168,13 @@ def _our_results(changes: Sequence[Change]) -> Header:
     for change in changes:
         if isinstance(change, InsertHeader) and change.name == AUTHENTICATION_RESULTS:
             return _header(change.name, change.value)
-    raise UnfitError("there are no results to record")
+    raise UnfitError(Reason(Code.SEAL_NO_RESULTS))
 
 
 def _id_of(results: bytes) -> bytes:
     parsed = authentication_results_reader.parse(results)
     if parsed is None or not parsed.authserv_id:
-        raise UnfitError("our results cannot be read")
+        raise UnfitError(Reason(Code.SEAL_RESULTS_UNREADABLE))
     return parsed.authserv_id.encode()
 
 
@@ -211,14 +216,14 @@ def _for_mta(value: bytes) -> str:
 def _check(fields: Sequence[Header], ours: bytes, instance: int) -> None:
     """What is not taken on trust: dkimpy finds the instance by a lenient pattern, authres writes our results anew."""
     if [header.key for header in fields] != [b"arc-authentication-results", b"arc-message-signature", b"arc-seal"]:
-        raise UnfitError("no ARC Set was made")
+        raise UnfitError(Reason(Code.SEAL_NO_SET))
     if any(arc.instance_of(header) != instance for header in fields):
-        raise UnfitError("wrong instance")
+        raise UnfitError(Reason(Code.SEAL_WRONG_INSTANCE))
     if any(len(line) > MAX_LINE for header in fields for line in header.value.split(b"\r\n")):
-        raise UnfitError("a line would be too long")
+        raise UnfitError(Reason(Code.SEAL_LINE_TOO_LONG))
     recorded = authentication_results_reader.parse(fields[0].value.partition(b";")[2])
     if recorded is None or recorded.unread or recorded != authentication_results_reader.parse(ours):
-        raise UnfitError("the recorded results differ from ours")
+        raise UnfitError(Reason(Code.SEAL_RESULTS_DIFFER))
 
 
 def _verify(fields: Sequence[Header], headers: Sequence[Header], body: BodyHash, key: SealKey, now: int) -> None:
@@ -228,4 +233,4 @@ def _verify(fields: Sequence[Header], headers: Sequence[Header], body: BodyHash,
         chain, whole, {BODY: body}, lambda _name, _type: Answer(Status.FOUND, (key.record,)), now
     )
     if fault:
-        raise UnfitError(f"it would not verify: {fault}")
+        raise UnfitError(Reason(Code.SEAL_WOULD_NOT_VERIFY, reason=fault))

@@ -11,6 +11,7 @@ from dmarcmilter.mail.message import Header
 from dmarcmilter.outcome import ApplyError, Outcome
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.types import Action, QuarantineAction
+from dmarcmilter.reasons import Code, Reason, text_of
 from dmarcmilter.response import quarantine_marks, reply
 from dmarcmilter.response.actions import Applied, Change, DeleteHeader, InsertHeader, Response
 from dmarcmilter.response.reply import Texts
@@ -75,9 +76,9 @@ def as_taken(outcome: Outcome, applied: Applied, *, quarantine: QuarantineSettin
         apply_error=applied.error,
         decision=replace(outcome.decision, action=otherwise, disposition=disposition),
         set_apart=method if is_marked else None,
-        set_apart_reason="",
+        set_apart_reason=None,
         sealed=False if outcome.sealed else outcome.sealed,
-        seal_reason="the MTA did not take the changes" if outcome.sealed else outcome.seal_reason,
+        seal_reason=Reason(Code.SEAL_CHANGES_NOT_TAKEN) if outcome.sealed else outcome.seal_reason,
     )
 
 
@@ -123,7 +124,7 @@ def _dkim_result(found: DkimResult, length: int) -> authentication_results.Resul
     return authentication_results.Result(
         "dkim",
         found.result,
-        reason=found.reason,
+        reason=text_of(found.reason),
         comment=comment,
         properties=tuple((name, value) for name, value in pairs if value),
     )
@@ -145,7 +146,7 @@ def _arc(outcome: Outcome) -> authentication_results.Result:
         properties.append(("header.oldest-pass", str(arc.oldest_pass)))
     if outcome.message.envelope.client_ip is not None:
         properties.append(("smtp.remote-ip", str(outcome.message.envelope.client_ip)))
-    return authentication_results.Result("arc", arc.result, reason=arc.reason, properties=tuple(properties))
+    return authentication_results.Result("arc", arc.result, reason=text_of(arc.reason), properties=tuple(properties))
 
 
 def _dmarc(outcome: Outcome) -> authentication_results.Result:
@@ -157,7 +158,7 @@ def _dmarc(outcome: Outcome) -> authentication_results.Result:
     if assessment is not None and outcome.evaluation.result in (DmarcWord.PASS, DmarcWord.FAIL):
         properties.append(("policy.dmarc", str(assessment.requested)))
         comment = f"{assessment.tag}={assessment.policy} dis={outcome.decision.disposition}"
-    reason = "" if outcome.evaluation.result is DmarcWord.PASS else outcome.evaluation.reason
+    reason = "" if outcome.evaluation.result is DmarcWord.PASS else text_of(outcome.evaluation.reason)
     return authentication_results.Result(
         "dmarc", outcome.evaluation.result, reason=reason, comment=comment, properties=tuple(properties)
     )

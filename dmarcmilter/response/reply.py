@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.policy.types import Action
+from dmarcmilter.reasons import text_of
 from dmarcmilter.response.actions import Reply
 
 MAX_REPLY = 480
@@ -65,7 +66,7 @@ def _values(outcome: Outcome) -> dict[str, str]:
         "domain": outcome.evaluation.author.domain or "",
         "policy_domain": (discovery.policy_domain if discovery else None) or "",
         "queue_id": outcome.message.envelope.queue_id[:MAX_QUEUE_ID],
-        "reason": outcome.evaluation.reason,
+        "reason": text_of(outcome.evaluation.reason),
     }
     return {name: _safe(value) for name, value in values.items()}
 

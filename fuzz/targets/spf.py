@@ -7,6 +7,7 @@ from dmarcmilter.auth.results import SpfResult, SpfScope, SpfWord
 from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail.domain import Domain, parse
 from dmarcmilter.mail.message import Envelope
+from dmarcmilter.reasons import text_of
 from fuzz import world
 from fuzz.material import BETWEEN, parts, vectors
 
@@ -26,8 +27,8 @@ def check(data: bytes) -> None:
     assert (scope is SpfScope.HELO) == (not envelope.mail_from)
     assert domain is None or parse(domain) == domain
     assert domain is not None or result.result is SpfWord.NONE
-    assert len(result.reason) <= spf.MAX_REASON
-    assert all(" " <= char <= "~" for char in result.reason)
+    assert len(text_of(result.reason)) <= spf.MAX_REASON
+    assert all(" " <= char <= "~" for char in text_of(result.reason))
     # An unknown client has no address that could pass.
     assert result.result is SpfWord.NONE or envelope.client_ip is not None
     if domain is not None and envelope.client_ip is not None:

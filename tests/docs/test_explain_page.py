@@ -8,7 +8,9 @@ from ipaddress import ip_address
 import pytest
 from click.testing import CliRunner
 
+from dmarcmilter.auth.signature_fault import Fault
 from dmarcmilter.cli import main
+from dmarcmilter.reasons import Code, Reason
 from tests.support import journals, outcomes
 from tests.support.paths import PROJECT
 
@@ -17,8 +19,12 @@ BLOCKS = dict(re.findall(r"```console\n\$ dmarcmilter ([^\n]+)\n(.*?)```", PAGE,
 """By the arguments of the command."""
 
 
+def matched(term):
+    return Reason(Code.SPF_MATCHED_TERM, term=term)
+
+
 def broken(domain):
-    return replace(outcomes.dkim(f"fail {domain}"), selector="s2026", reason="body hash mismatch")
+    return replace(outcomes.dkim(f"fail {domain}"), selector="s2026", reason=Fault.BODY_MISMATCH.reason)
 
 
 def passed(domain):
@@ -35,14 +41,14 @@ OUTCOMES = [
         "4dXq1k5Zz1",
         "198.51.100.9",
         b"mail.attacker.example",
-        {"spf": replace(outcomes.spf("fail example.com"), reason="-all"), "record": "v=DMARC1; p=reject"},
+        {"spf": replace(outcomes.spf("fail example.com"), reason=matched("-all")), "record": "v=DMARC1; p=reject"},
     ),
     outcome(
         "4dXq2k5Zz2",
         "192.0.2.25",
         b"out.fwd.example",
         {
-            "spf": replace(outcomes.spf("pass fwd.example"), reason="ip4:192.0.2.0/24"),
+            "spf": replace(outcomes.spf("pass fwd.example"), reason=matched("ip4:192.0.2.0/24")),
             "dkim": [broken("example.com")],
         },
     ),
@@ -51,7 +57,7 @@ OUTCOMES = [
         "203.0.113.80",
         b"lists.example",
         {
-            "spf": replace(outcomes.spf("pass lists.example"), reason="mx"),
+            "spf": replace(outcomes.spf("pass lists.example"), reason=matched("mx")),
             "dkim": [passed("lists.example"), broken("example.com")],
         },
         "List-Id: Chat <chat.lists.example>",

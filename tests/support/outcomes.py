@@ -52,6 +52,7 @@ from dmarcmilter.policy.types import (
     TracesAction,
     TrustedHops,
 )
+from dmarcmilter.reasons.recorded import recognized
 from dmarcmilter.receiver import MessageLimits, Receiver, SkipSettings
 from dmarcmilter.response.plan import ResponseSettings
 from dmarcmilter.response.reply import Texts
@@ -182,7 +183,8 @@ def arc(word, sets=()):
         ArcSet(len(sets) - number, Domain(sealer), "s1", results.encode())
         for number, (sealer, results) in enumerate(sets)
     )
-    return ArcResult(ArcWord(word), found, 0 if found else None, "" if word != "fail" else "seal mismatch")
+    reason = recognized("seal mismatch") if word == "fail" else None
+    return ArcResult(ArcWord(word), found, 0 if found else None, reason)
 
 
 def evidence(author="example.com", problem="", record="v=DMARC1; p=reject", zone=None, **found):
@@ -193,7 +195,7 @@ def evidence(author="example.com", problem="", record="v=DMARC1; p=reject", zone
     results = AuthResults(spf_result, dkim_results, arc_result)
     if problem:
         domains = tuple(map(Domain, found.get("domains", ())))
-        reason = f"{problem} From field"
+        reason = recognized(f"{problem} From field")
         who = Author(None, AuthorProblem(problem), domains, reason=reason, unread=found.get("unread", False))
         return Authenticated(results, AuthorPolicy(who, None, {}))
     records = {"_dmarc.example.com": record} if record else {}

@@ -6,6 +6,7 @@ from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.mail.message import Message
 from dmarcmilter.pipeline import read
+from dmarcmilter.reasons.recorded import recognized
 from tests.support import outcomes, signing
 from tests.support.cases import case_table
 from tests.support.zone import Zone
@@ -51,7 +52,7 @@ def processed(row, **changes):
 
 
 def out_of_time(_name, _rdtype):
-    return Answer(Status.FAILED, reason="out of time")
+    return Answer(Status.FAILED, reason=recognized("out of time"))
 
 
 def junk(domain, count=1, **tags):

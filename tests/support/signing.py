@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.mail.message import Header
+from dmarcmilter.reasons.recorded import recognized
 
 NOW = 1_800_000_000
 CRLF = b"\r\n"
@@ -59,7 +60,7 @@ def zone(records, failing=(), asked=None):
         if asked is not None:
             asked.append(name)
         if name in failing:
-            return Answer(Status.FAILED, reason="test")
+            return Answer(Status.FAILED, reason=recognized("test"))
         if rdtype == "TXT" and name in records:
             return Answer(Status.FOUND, tuple(records[name]))
         return Answer(Status.NXDOMAIN)

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from dmarcmilter.dns.lookup import Answer, Status
+from dmarcmilter.reasons import Code, Reason
+from dmarcmilter.reasons.recorded import recognized
 
 
 class Zone:
@@ -33,11 +35,11 @@ class Zone:
 
     def _answer(self, name: str, rdtype: str, aliases: frozenset[str]) -> Answer:
         if name in self.failed or f"{name} {rdtype}" in self.failed:
-            return Answer(Status.FAILED, reason="timeout")
+            return Answer(Status.FAILED, reason=recognized("timeout"))
         found = self._at(name)
         if found is not None and "CNAME" in found and rdtype != "CNAME":
             if name in aliases:
-                return Answer(Status.FAILED, reason="CNAMEs loop or are too many", is_alias=True)
+                return Answer(Status.FAILED, reason=Reason(Code.DNS_CNAME_CHAIN), is_alias=True)
             return replace(self._answer(found["CNAME"][0], rdtype, aliases | {name}), is_alias=True)
         if found is None:
             return Answer(Status.NXDOMAIN)

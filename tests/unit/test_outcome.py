@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.auth.results import DkimResult, DkimWord
+from dmarcmilter.auth.signature_fault import Fault
 from dmarcmilter.mail.domain import Domain, parse
 from dmarcmilter.outcome import MAX_SHOWN, Effort, shown
 from dmarcmilter.policy.facts import ClientNames
@@ -34,7 +35,7 @@ FULL = outcomes.outcome(
         record="v=DMARC1; p=reject; sp=quarantine; np=none; pct=0; adkim=s; fo=1; "
         "rua=mailto:a@example.com; ruf=mailto:f@x.com",
         spf=outcomes.spf("pass bounce.example.net"),
-        dkim=[DkimResult(DkimWord.FAIL, Domain("example.com"), "s1", "rsa-sha256", reason="body hash mismatch")],
+        dkim=[DkimResult(DkimWord.FAIL, Domain("example.com"), "s1", "rsa-sha256", reason=Fault.BODY_MISMATCH.reason)],
         arc=outcomes.arc("pass", [("hop.example", "hop.example; none")]),
     ),
     draw=50,
@@ -81,6 +82,7 @@ def test_record_of_a_failing_message():
         "selector": "s1",
         "algorithm": "rsa-sha256",
         "reason": "body hash mismatch",
+        "reason_code": "body_hash_mismatch",
         "testing": False,
     }
     assert record["arc"]["sealers"] == [
@@ -109,6 +111,7 @@ def test_record_of_a_failing_message():
         "published": "reject",
         "tag": "p",
         "reason": "no aligned identifier passed",
+        "reason_code": "no_aligned_identifier",
         "troubles": [],
         "possibly_aligned": [],
     }

@@ -16,7 +16,7 @@ from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.record import AlignmentMode, Policy
 from dmarcmilter.outcome import OutcomeRecord, RecordedPolicy
 from dmarcmilter.policy.types import Action
-from dmarcmilter.reports.aggregate.reported_reasons import is_note
+from dmarcmilter.reports.aggregate import reported_reasons
 from dmarcmilter.reports.aggregate.row import row_of
 from dmarcmilter.reports.aggregate.xml_report import Alignment, PolicyPublished, Row
 
@@ -107,7 +107,7 @@ class _Growing:
             self.configuration = configuration
             self.record = policy.record
         if len(self.notes) < MAX_NOTES:
-            self.notes |= dict.fromkeys(note for note in policy.notes if is_note(note))
+            self.notes |= dict.fromkeys(reported_reasons.notes(policy))
 
     def add(self, row: Row, sources: Mapping[str, int]) -> None:
         total, passed = sum(sources.values()), Alignment.PASS in {row.dkim, row.spf}

@@ -4,9 +4,18 @@ from collections.abc import Collection, Iterable
 
 from dmarcmilter.auth.results import DkimWord, SpfScope, SpfWord
 from dmarcmilter.outcome import OutcomeRecord, RecordedSignature, RecordedSpf
-from dmarcmilter.policy.types import Override, ReasonType
+from dmarcmilter.policy.types import ReasonType
+from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.reports.aggregate import reported_reasons
-from dmarcmilter.reports.aggregate.xml_report import MAX_DKIM, Alignment, Disposition, DkimAuth, Row, SpfAuth
+from dmarcmilter.reports.aggregate.xml_report import (
+    MAX_DKIM,
+    Alignment,
+    Disposition,
+    DkimAuth,
+    PolicyOverrideReason,
+    Row,
+    SpfAuth,
+)
 
 
 def row_of(record: OutcomeRecord, author_domain: str) -> Row:
@@ -36,17 +45,18 @@ def _disposition(record: OutcomeRecord) -> Disposition:
     return Disposition(record.disposition)
 
 
-def _reasons(record: OutcomeRecord, disposition: Disposition) -> tuple[Override, ...]:
+def _reasons(record: OutcomeRecord, disposition: Disposition) -> tuple[PolicyOverrideReason, ...]:
     """RFC 9990 3.1.1.9: required where alignment failed and the disposition is not the published policy."""
     overrides = tuple(
-        Override(ReasonType(override.type), override.comment, override.rfc7489) for override in record.overrides
+        PolicyOverrideReason(ReasonType(override.type), reported_reasons.of_override(override), override.rfc7489)
+        for override in record.overrides
     )
     result, published = record.dmarc.result, record.dmarc.published or "none"
     if overrides or result == "pass" or disposition == published:
         return overrides
     if result == "temperror":
-        return (Override(ReasonType.OTHER, "a DNS error left open whether the message passes"),)
-    return (Override(ReasonType.LOCAL_POLICY, ""),)
+        return (PolicyOverrideReason(ReasonType.OTHER, str(Reason(Code.RESULT_OPEN))),)
+    return (PolicyOverrideReason(ReasonType.LOCAL_POLICY),)
 
 
 def _signatures(
@@ -67,7 +77,7 @@ def _signatures(
             signature.domain,
             signature.selector or "",
             DkimWord(signature.result),
-            reported_reasons.of_dkim(signature.result, signature.reason),
+            reported_reasons.of_signature(signature),
         )
         for signature in signatures
         if signature.domain
@@ -78,5 +88,5 @@ def _signatures(
 def _spf(spf: RecordedSpf) -> SpfAuth | None:
     if not spf.domain:
         return None
-    human_result = reported_reasons.of_spf(spf.result, spf.reason)
+    human_result = reported_reasons.of_spf(spf)
     return SpfAuth(spf.domain, SpfScope(spf.scope), SpfWord(spf.result), human_result)

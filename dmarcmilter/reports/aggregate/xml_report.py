@@ -14,7 +14,7 @@ from dmarcmilter.auth.results import DkimWord, SpfScope, SpfWord
 from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.record import AlignmentMode, Policy
-from dmarcmilter.policy.types import Override
+from dmarcmilter.policy.types import ReasonType
 
 NAMESPACE = "urn:ietf:params:xml:ns:dmarc-2.0"
 VERSION = "1.0"
@@ -97,6 +97,16 @@ class SpfAuth:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyOverrideReason:
+    """Why the disposition is not the published policy's (RFC 9990 3.1.6)."""
+
+    type: ReasonType
+    comment: str = ""
+    type_rfc7489: str = ""
+    """The type in reports of the older format, when it is another word (RFC 7489 appendix C)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A record of the report: all messages that share these values."""
 
@@ -105,7 +115,7 @@ class Row:
     disposition: Disposition
     dkim: Alignment
     spf: Alignment
-    reasons: tuple[Override, ...]
+    reasons: tuple[PolicyOverrideReason, ...]
     header_from: str
     envelope_from: str
     """Empty: the null reverse-path."""

@@ -9,7 +9,7 @@ from dmarcmilter.auth.signature_fault import Fault
 @pytest.mark.parametrize("fault", Fault)
 def test_a_fault_has_a_word_and_a_plain_reason(fault):
     assert fault.word in set(DkimWord) - {DkimWord.PASS, DkimWord.NONE}
-    assert re.fullmatch(r"[A-Za-z][A-Za-z0-9 -]{2,60}", fault.reason)
+    assert re.fullmatch(r"[A-Za-z][A-Za-z0-9 -]{2,60}", str(fault.reason))
 
 
 def test_reasons_are_distinct():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from dmarcmilter.auth import spf, spf_plain
 from dmarcmilter.auth.results import SpfWord
 from dmarcmilter.dns.lookup import no_hint
+from dmarcmilter.reasons import text_of
 from tests.support import outcomes
 from tests.support.zone import Zone
 
@@ -57,7 +58,8 @@ def both(zone, client, domain="example.com"):
     lookup = functools.cache(zone)
     plain = spf_plain.evaluate(client, domain, lookup, no_hint)
     query = spf._Query(client, domain, "user", lookup, helo=b"mta.example.net", receiver="r.example")
-    return plain, query.result()
+    word, reason = query.result()
+    return plain, (word, text_of(reason))
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from dmarcmilter.dmarc.discovery import Method, discover, organizational_domains
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dmarc.record_lookup import PREFIX
 from dmarcmilter.mail.domain import Domain
+from dmarcmilter.reasons import text_of
 from tests.support.cases import case_table
 from tests.support.zone import Zone
 
@@ -29,10 +30,10 @@ def test_discovery(row):
     assert "p" not in row or found.record.p == row["p"]
     assert found.organizational_domain == row.get("organizational")
     assert found.assumed_organization == row.get("assumed")
-    assert (row["fails"] in found.failed) if "fails" in row else not found.failed
-    assert (row["incomplete"] in found.incomplete) if "incomplete" in row else not found.incomplete
+    assert (row["fails"] in text_of(found.failed)) if "fails" in row else not found.failed
+    assert (row["incomplete"] in text_of(found.incomplete)) if "incomplete" in row else not found.incomplete
     assert "exists" not in row or found.author_exists is row["exists"]
-    assert "noted" not in row or any(row["noted"] in note for note in found.notes)
+    assert "noted" not in row or any(row["noted"] in str(note) for note in found.notes)
     assert "asked" not in row or zone.asked == [(PREFIX + name, "TXT") for name in row["asked"]]
 
 
@@ -181,7 +182,7 @@ def test_existence_that_dns_does_not_tell_is_unknown():
     zone = Zone({"_dmarc.example.com": NP}, ["a.example.com"])
     found = existence("a.example.com", zone)
     assert found.author_exists is None
-    assert "A a.example.com: timeout" in found.existence_failed
+    assert "A a.example.com: timeout" in str(found.existence_failed)
 
 
 @pytest.mark.parametrize(

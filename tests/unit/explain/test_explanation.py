@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from dmarcmilter import explain as explanations
 from dmarcmilter.auth.results import ArcResult, ArcWord, DkimWord, SpfResult, SpfScope, SpfWord
+from dmarcmilter.auth.signature_fault import Fault
 from dmarcmilter.config import load
 from dmarcmilter.config.schema import Config
 from dmarcmilter.explain import as_text, as_values
-from dmarcmilter.reasons import Language
+from dmarcmilter.reasons import Code, Language, Reason
+from dmarcmilter.reasons.recorded import BY_TERM, recognized
 from tests.support import journals, outcomes, pipeline_rows, policy_rows
 from tests.support.cases import case_table
 from tests.support.paths import TESTS
@@ -40,13 +42,17 @@ def recorded(found=None, rules=outcomes.RULES, **options):
 
 def spf(text):
     result, *reason = text.split(" | ")
-    return replace(outcomes.spf(result), reason=reason[0] if reason else "")
+    found = outcomes.spf(result)
+    if not reason:
+        return found
+    term = Reason(Code.SPF_MATCHED_TERM, term=reason[0])
+    return replace(found, reason=term if found.result in BY_TERM else recognized(reason[0]))
 
 
 def dkim(text):
     result, *rest = text.split(" | ")
     reason, selector = [*rest, "", ""][:2]
-    return replace(outcomes.dkim(result), reason=reason, selector=selector or None)
+    return replace(outcomes.dkim(result), reason=recognized(reason) if reason else None, selector=selector or None)
 
 
 def record_of(row):
@@ -75,7 +81,7 @@ def test_advice(row):
 
 
 def test_a_limit_is_not_called_a_dns_failure():
-    beyond = replace(outcomes.dkim("policy a.example.com"), cut_off=True, reason="too many signatures")
+    beyond = replace(outcomes.dkim("policy a.example.com"), cut_off=True, reason=Fault.TOO_MANY.reason)
     explained = explain(recorded(outcomes.evidence(dkim=[beyond])))
     assert explained.sender == ()
     assert [one.code for one in explained.administrator] == ["administrator.limit", "administrator.release"]
@@ -118,6 +124,7 @@ def test_conf_lines_let_this_message_through_and_no_forgery_of_the_same_author(r
         assert replay.judged(outcomes.read(forged), terms).decision.action != "accept", one.conf
 
 
+NOT_CHECKED = SpfResult(SpfWord.NONE, "example.net", SpfScope.MFROM, Reason(Code.SPF_NO_CLIENT_ADDRESS))
 SENTENCES = {
     "reject": (
         outcomes.evidence(spf=outcomes.spf("softfail example.net"), dkim=[outcomes.dkim("fail example.com")]),
@@ -169,17 +176,19 @@ SENTENCES = {
     ),
     "hold": (outcomes.evidence(record="v=DMARC1; p=quarantine"), outcomes.RULES, ["The message is put on hold."]),
     "failing ARC": (
-        outcomes.evidence(arc=ArcResult(ArcWord.FAIL, reason="ARC-Seal 1: signature mismatch")),
+        outcomes.evidence(arc=ArcResult(ArcWord.FAIL, reason=recognized("ARC-Seal 1: signature mismatch"))),
         outcomes.RULES,
         ["ARC: the chain fails (ARC-Seal 1: signature mismatch), which counts as no chain."],
     ),
     "SPF with a reason": (
-        outcomes.evidence(spf=SpfResult(SpfWord.PERMERROR, "a.test", SpfScope.MFROM, "no client")),
+        outcomes.evidence(spf=SpfResult(SpfWord.PERMERROR, "a.test", SpfScope.MFROM, recognized("no client"))),
         outcomes.RULES,
         ["SPF: permerror for a.test of MAIL FROM (no client): the domain's SPF record cannot be evaluated."],
     ),
     "SPF not checked": (
-        outcomes.evidence(spf=SpfResult(SpfWord.NONE, "example.net", SpfScope.MFROM, "the client has no IP address")),
+        outcomes.evidence(
+            spf=SpfResult(SpfWord.NONE, "example.net", SpfScope.MFROM, Reason(Code.SPF_NO_CLIENT_ADDRESS))
+        ),
         outcomes.RULES,
         ["SPF: none for example.net of MAIL FROM (the client has no IP address)."],
     ),
@@ -195,7 +204,7 @@ def test_english(found, rules, sentences):
 def test_japanese():
     found = outcomes.evidence(
         spf=outcomes.spf("fail example.com"),
-        dkim=[replace(outcomes.dkim("fail example.com"), selector="s1", reason="body hash mismatch")],
+        dkim=[replace(outcomes.dkim("fail example.com"), selector="s1", reason=Fault.BODY_MISMATCH.reason)],
     )
     golden = (TESTS / "golden" / "explanation_ja.txt").read_text(encoding="utf-8")
     assert said(recorded(found), Language.JA) + "\n" == golden

@@ -12,6 +12,7 @@ from dmarcmilter.mail.header_tokens import (
     unfold,
     unquote,
 )
+from dmarcmilter.reasons import text_of
 
 
 def tokens_of(text):
@@ -20,7 +21,7 @@ def tokens_of(text):
     while scanner.token not in (Token.END, Token.BAD):
         found.append((scanner.token, scanner.value))
         scanner.advance()
-    return found, scanner.fault
+    return found, text_of(scanner.fault)
 
 
 def test_every_token():
@@ -46,7 +47,7 @@ def test_what_cannot_be_read_names_its_fault_and_stays(text, fault):
     scanner = Scanner(text)
     for _ in range(5):
         scanner.advance()
-    assert (scanner.token, scanner.fault) == (Token.BAD, fault)
+    assert (scanner.token, text_of(scanner.fault)) == (Token.BAD, fault)
 
 
 def test_gap():

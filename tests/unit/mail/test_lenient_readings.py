@@ -149,7 +149,7 @@ FORMS = [
 @pytest.mark.parametrize("body", FORMS)
 def test_forms_of_real_mail_are_read(body):
     author = author_domain([Header(b"From", b" " + body.encode())])
-    assert (author.domain, author.misreading) == ("x.example", "")
+    assert (author.domain, author.misreading) == ("x.example", None)
 
 
 LONG = {

@@ -12,6 +12,7 @@ from dmarcmilter.config.schema import Policy
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Header
 from dmarcmilter.policy.types import Action
+from dmarcmilter.reasons.recorded import recognized
 from dmarcmilter.response.actions import DeleteHeader, InsertHeader, Quarantine, Reply
 from dmarcmilter.response.plan import ResponseSettings, respond, results
 from dmarcmilter.response.reply import MAX_REPLY, Texts
@@ -42,7 +43,7 @@ def signature(row):
         row.get("algorithm"),
         row.get("identity"),
         row.get("signature", ""),
-        row.get("reason", ""),
+        recognized(row["reason"]) if "reason" in row else None,
         row.get("testing", False),
     )
 
@@ -179,7 +180,7 @@ def test_a_reply_is_one_short_line_of_ascii(template, queue_id, reason, info_url
     outcome = replace(
         outcome,
         message=outcomes.message(queue_id=queue_id),
-        evaluation=replace(outcome.evaluation, reason=reason),
+        evaluation=replace(outcome.evaluation, reason=recognized(reason)),
     )
     texts = Texts(template + "{queue_id} {reason}", "", "", info_url)
     (reply,) = planned(outcome, texts)
@@ -194,7 +195,14 @@ def test_a_reply_is_one_short_line_of_ascii(template, queue_id, reason, info_url
 def test_hostile_signatures_cannot_forge_a_result(selector, identity, value, reason):
     # AR-18
     hostile = DkimResult(
-        DkimWord.FAIL, Domain("evil.example"), selector, "rsa-sha256", identity, value, reason, testing=False
+        DkimWord.FAIL,
+        Domain("evil.example"),
+        selector,
+        "rsa-sha256",
+        identity,
+        value,
+        recognized(reason),
+        testing=False,
     )
     outcome = outcomes.outcome(
         outcomes.evidence(record="v=DMARC1; p=none", dkim=[hostile], spf=outcomes.spf("fail example.com"))

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter.config.text_validation import MAX_TEXT
 from dmarcmilter.mail.domain import Domain
+from dmarcmilter.reasons.recorded import recognized
 from dmarcmilter.response.reply import MAX_REPLY, Texts, reply
 from tests.support import outcomes
 
@@ -19,7 +20,7 @@ def outcome(domain=LONG, queue_id="4ABC", reason="no aligned identifier passed")
     found = outcomes.outcome(mail=outcomes.message(queue_id=queue_id))
     policy = found.evaluation.author_policy
     policy = replace(policy, author=replace(policy.author, domain=domain))
-    return replace(found, evaluation=replace(found.evaluation, author_policy=policy, reason=reason))
+    return replace(found, evaluation=replace(found.evaluation, author_policy=policy, reason=recognized(reason)))
 
 
 def texts(reject, info_url=""):

@@ -7,6 +7,7 @@ import pytest
 from dmarcmilter.dns import MessageLookup, Resolver
 from dmarcmilter.dns.lookup import Answer, Lookup, Status
 from dmarcmilter.dns.message_lookup import MAX_AHEAD_OF_ONE, LimitedLookup
+from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.testing.name_server import NameServer
 
 FOUND = Answer(Status.FOUND, (b"x",))
@@ -76,7 +77,7 @@ def test_queries_are_bounded(server, ahead):
     answers = [lookup(f"n{number}.example", "TXT") for number in range(5)]
     assert answers[:3] == [FOUND] * 3
     assert [answer.status for answer in answers[3:]] == [Status.FAILED] * 2
-    assert answers[3].reason == "budget of 3 DNS queries spent"
+    assert str(answers[3].reason) == "budget of 3 DNS queries spent"
     assert (lookup.queries, lookup.failures, len(server.queries)) == (3, 2, 3)
     lookup.close()
 
@@ -89,7 +90,7 @@ def test_waiting_is_bounded_for_the_message(server):
     answers = [lookup(f"n{number}.example", "TXT") for number in range(5)]
     assert 0.25 < time.monotonic() - began < 0.6
     assert {answer.status for answer in answers} == {Status.FAILED}
-    assert {answer.reason for answer in answers} == {"budget of 0.3 s for DNS spent"}
+    assert {str(answer.reason) for answer in answers} == {"budget of 0.3 s for DNS spent"}
     assert lookup.failures == 5
     lookup.close()
 
@@ -142,7 +143,7 @@ def test_spent_budget_takes_all_that_has_arrived(server):
     assert lookup("t.test", "TXT").status is Status.FAILED
     began = time.monotonic()
     assert [lookup(f"n{number}.example", "TXT") for number in range(20)] == [FOUND] * 20
-    assert lookup("late.test", "TXT") == Answer(Status.FAILED, reason="budget of 0.2 s for DNS spent")
+    assert lookup("late.test", "TXT") == Answer(Status.FAILED, reason=Reason(Code.DNS_TIME_SPENT, seconds="0.2"))
     assert time.monotonic() - began < 0.1
     lookup.close()
 
@@ -209,7 +210,7 @@ def test_after_close_nothing_is_asked(server):
     lookup.close()
     lookup.close()
     lookup.start("b.example", "TXT")
-    assert lookup("b.example", "TXT") == Answer(Status.FAILED, reason="the message has ended")
+    assert lookup("b.example", "TXT") == Answer(Status.FAILED, reason=Reason(Code.DNS_MESSAGE_ENDED))
     assert lookup("a.example", "TXT") == FOUND
     assert len(server.queries) == 1
 

@@ -13,6 +13,7 @@ from dmarcmilter.dns import resolver as module
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.dns.message_lookup import MAX_AHEAD, MAX_AHEAD_OF_ONE
 from dmarcmilter.dns.wire_format import MAX_RECORDS
+from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.cases import case_table
 
@@ -101,7 +102,7 @@ def test_more_records_than_are_looked_at_is_a_failure(rdtype):
     }
     with NameServer({"a.example": {rdtype: data[rdtype]}}) as server:
         answer = once(resolver_for(server), rdtype=rdtype)
-        assert answer == Answer(Status.FAILED, reason="more than 256 records")
+        assert answer == Answer(Status.FAILED, reason=Reason(Code.DNS_TOO_MANY_RECORDS, number=256))
         assert [transport for _, _, transport in server.queries] == ["udp", "tcp"]
 
 

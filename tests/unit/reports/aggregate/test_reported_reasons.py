@@ -1,11 +1,32 @@
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dmarcmilter.auth.pyspf_wording import WORDINGS
 from dmarcmilter.auth.results import SpfWord
 from dmarcmilter.auth.signature_fault import Fault
-from dmarcmilter.auth.spf import _REASONS
+from dmarcmilter.outcome import RecordedOverride, RecordedPolicy, RecordedSignature, RecordedSpf
+from dmarcmilter.reasons import Code, Reason
+from dmarcmilter.reasons.recorded import recorded
 from dmarcmilter.reports.aggregate import reported_reasons
+from tests.support import journals
+from tests.support.reasons import reason_values
+
+NAMES = {"domain": "example.com", "selector": None, "algorithm": None, "testing": False, "scope": "mfrom"}
+
+
+def spf(result, **values):
+    return msgspec.convert(NAMES | {"result": result} | values, RecordedSpf)
+
+
+def signature(result, **values):
+    return msgspec.convert(NAMES | {"result": result} | values, RecordedSignature)
+
+
+def policy(**values):
+    return msgspec.convert(journals.record("reject")["policy"] | values, RecordedPolicy)
+
 
 LOCAL = "zqzqa-kxkxb+wvwvc"
 PIECES = ("zqzqa", "kxkxb", "wvwvc")
@@ -27,9 +48,9 @@ OLD = [
 ]
 
 
-@pytest.mark.parametrize(("result", "recorded", "told"), OLD)
-def test_old_reasons_of_spf(result, recorded, told):
-    assert reported_reasons.of_spf(result, recorded) == told
+@pytest.mark.parametrize(("result", "text", "told"), OLD)
+def test_old_reasons_of_spf(result, text, told):
+    assert reported_reasons.of_spf(spf(result, reason=text)) == told
 
 
 @given(
@@ -46,16 +67,51 @@ def test_reports_give_known_reasons_only(before, secret, result):
         secret + before,
         *(f"{secret} {one}" for one in known),
     ):
-        told = reported_reasons.of_spf(result, reason) + reported_reasons.of_dkim(result, reason)
-        assert secret not in told
-        assert not reported_reasons.is_note(f"{reason}\n")
+        assert secret not in reported_reasons.of_spf(spf(result, reason=reason))
+        assert secret not in reported_reasons.of_signature(signature(result, reason=reason))
+        assert not reported_reasons.notes(policy(notes=[f"{reason}\n"]))
 
 
 @pytest.mark.parametrize("fault", Fault)
 def test_faults_of_signatures_are_told(fault):
-    assert reported_reasons.of_dkim("fail", fault.reason) == fault.reason
+    text = str(fault.reason)
+    assert reported_reasons.of_signature(signature("fail", reason=text)) == text
+    assert reported_reasons.of_signature(signature("fail", **reason_values("reason", fault.reason))) == text
 
 
-@pytest.mark.parametrize("reason", _REASONS)
-def test_wordings_of_spf_are_told(reason):
-    assert reported_reasons.of_spf("permerror", f"{reason}: {LOCAL}") == reason
+@pytest.mark.parametrize(("wording", "code"), WORDINGS)
+def test_wordings_of_spf_are_told(wording, code):
+    assert reported_reasons.of_spf(spf("permerror", reason=f"{wording}: {LOCAL}")) == wording
+    reason = Reason(Code.SPF_AT_TERM, reason=Reason(code), term=LOCAL)
+    assert reported_reasons.of_spf(spf("permerror", **reason_values("reason", reason))) == wording
+
+
+def test_why_dns_failed_is_not_told():
+    cause = Reason(Code.DNS_SERVER_RCODE, server="192.0.2.53", rcode="SERVFAIL")
+    reason = Reason(Code.SPF_DNS_FAILED, rdtype="MX", reason=cause)
+    assert reported_reasons.of_spf(spf("temperror", **reason_values("reason", reason))) == "DNS MX lookup failed"
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ({"comment": "not selected by pct"}, "not selected by pct"),
+        ({"comment": "words of nobody"}, ""),
+        ({"comment": "ticket 4711", "entry": "partner"}, "ticket 4711"),
+        (reason_values("comment", Reason(Code.OPERATOR_COMMENT, text="ticket 4711")), "ticket 4711"),
+        (reason_values("comment", Reason(Code.FORWARDER_NETWORK)), "client in [forwarders] networks"),
+        ({"comment": ""}, ""),
+    ],
+)
+def test_comments_of_overrides(override, told):
+    found = msgspec.convert({"type": "other", "rfc7489": "other"} | override, RecordedOverride)
+    assert reported_reasons.of_override(found) == told
+
+
+def test_notes_of_the_policy():
+    known = Reason(Code.SEVERAL_POLICY_RECORDS, name="_dmarc.a.example")
+    unknown = Reason(Code.OPENDMARC_REBUILT)
+    texts = [str(known), str(unknown)]
+    codes = [msgspec.to_builtins(recorded(note)) for note in (known, unknown)]
+    assert reported_reasons.notes(policy(notes=texts, notes_codes=codes)) == [str(known)]
+    assert reported_reasons.notes(policy(notes=texts)) == [str(known)]

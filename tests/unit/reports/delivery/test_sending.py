@@ -10,6 +10,7 @@ import pytest
 
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dns.lookup import Answer, Status
+from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.reports import run
 from dmarcmilter.reports.aggregate import day_outcomes, grouping, planning
 from dmarcmilter.reports.aggregate.reported_days import ReportedDays
@@ -359,7 +360,7 @@ class SlowZone:
         time.sleep(self.seconds)
         with self.lock:
             self.now -= 1
-        return Answer(Status.FAILED, reason="timeout")
+        return Answer(Status.FAILED, reason=Reason(Code.DNS_TIMEOUT))
 
 
 def silent(number):
