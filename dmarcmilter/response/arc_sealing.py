@@ -1,4 +1,4 @@
-"""Which messages get an ARC Set (RFC 8617 5.1). A message that cannot be sealed goes on unsealed."""
+"""Decides which messages are sealed, and seals them (RFC 8617 5.1). If that fails, the message goes on unsealed."""
 
 import logging
 from collections.abc import Sequence
@@ -14,24 +14,26 @@ from dmarcmilter.outcome import Outcome
 from dmarcmilter.policy.types import Action
 from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.response import arc_set
-from dmarcmilter.response.actions import Change, Response
+from dmarcmilter.response.actions import Response
 from dmarcmilter.response.arc_key import SealKey
 from dmarcmilter.response.arc_set import UnfitError
 
 log = logging.getLogger(__name__)
 
 BODY: Final[BodyPlan] = arc_set.BODY
+"""How the body of a message that may be sealed is hashed while it arrives."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sealer:
-    """What `[arc.seal]` says."""
+    """The settings of `[arc.seal]`: the key, and whose mail is sealed."""
 
     key: SealKey
     recipients: frozenset[str] = frozenset()
-    """Addresses and domains, in the form of smtppath.Mailbox (key and domain); empty: all mail."""
+    """Addresses and domains, in the form of path.Mailbox (key and domain); empty: all mail is sealed."""
 
     def wants(self, recipients: Sequence[bytes]) -> bool:
+        """Whether a message to these recipients is to be sealed."""
         return not self.recipients or any(map(self._names, filter(None, path.read_all(recipients))))
 
     def _names(self, mailbox: Mailbox) -> bool:
@@ -40,26 +42,26 @@ class Sealer:
 
 def sealed(outcome: Outcome, response: Response, body: BodyHash | None, sealer: Sealer) -> tuple[Outcome, Response]:
     """The outcome with the result of sealing, and the response with the ARC Set, if one was made, at its end."""
-    fields: tuple[Change, ...] = ()
-    reason: Reason | None = None
+    queue_id = outcome.message.envelope.queue_id or "-"
     try:
-        newest, has_ended = arc.newest(outcome.message.headers)
-        if needless := _needless(outcome, sealer, has_ended=has_ended):
+        newest_instance, has_ended = arc.newest(outcome.message.headers)
+        if needless := _why_needless(outcome, sealer, has_ended=has_ended):
             return replace(outcome, seal_reason=needless), response
-        _refuse_hindered(outcome, newest)
-        fields = arc_set.make(outcome, response.changes, body, sealer.key, newest + 1)
+        _require_sealable(outcome, newest_instance)
+        fields = arc_set.make(outcome, response.changes, body, sealer.key, newest_instance + 1)
     except UnfitError as error:
         reason = error.reason
-    except Exception:  # dkimpy and authres raise many kinds, and none is worth a message
-        log.exception("%s: ARC sealing failed", outcome.message.envelope.queue_id or "-")
+    except Exception:  # dkimpy and authres raise many kinds; none of them may cost the message
+        log.exception("%s: ARC sealing failed", queue_id)
         reason = Reason(Code.INTERNAL_ERROR)
-    if reason:
-        log.warning("%s: not sealed: %s", outcome.message.envelope.queue_id or "-", reason)
-    return replace(outcome, sealed=reason is None, seal_reason=reason), Response((*response.changes, *fields))
+    else:
+        return replace(outcome, sealed=True), Response((*response.changes, *fields))
+    log.warning("%s: not sealed: %s", queue_id, reason)
+    return replace(outcome, sealed=False, seal_reason=reason), response
 
 
-def _needless(outcome: Outcome, sealer: Sealer, *, has_ended: bool) -> Reason | None:
-    """Why the message needs no ARC Set; None: it should be sealed."""
+def _why_needless(outcome: Outcome, sealer: Sealer, *, has_ended: bool) -> Reason | None:
+    """Why the message need not be sealed; None: it should be."""
     if outcome.decision.action in (Action.REJECT, Action.TEMPFAIL):
         return Reason(Code.SEAL_NOT_ACCEPTED)
     if not sealer.wants(outcome.message.envelope.recipients):
@@ -69,15 +71,15 @@ def _needless(outcome: Outcome, sealer: Sealer, *, has_ended: bool) -> Reason | 
     return None
 
 
-def _refuse_hindered(outcome: Outcome, newest: int) -> None:
-    """UnfitError when the message cannot be sealed."""
+def _require_sealable(outcome: Outcome, newest_instance: int) -> None:
+    """Raise UnfitError when the message cannot be sealed."""
     chain = outcome.auth.arc
     if outcome.message.truncated:
         raise UnfitError(Reason(Code.HEADER_EXCEEDS_LIMIT, limit=outcome.message.truncated))
-    if newest >= arc.MAX_SETS:
+    if newest_instance >= arc.MAX_SETS:
         raise UnfitError(Reason(Code.SEAL_NO_ROOM))
     if arc.is_unreachable(chain):
-        # Sealing cv=fail would end the chain for good because of a DNS failure. Unsealed, the next hop may validate it.
+        # cv=fail would end the chain for good because of a passing DNS failure; unsealed, it may still verify later.
         raise UnfitError(Reason(Code.SEAL_CHAIN_UNKNOWN))
-    if chain.result is ArcWord.FAIL and not newest:
+    if chain.result is ArcWord.FAIL and not newest_instance:
         raise UnfitError(Reason(Code.SEAL_NO_INSTANCE))

@@ -167,7 +167,7 @@ def test_a_subject_that_we_tag_is_sealed_as_it_leaves():
         InsertHeader("X-A", "1"),
         InsertHeader("X-B", "2"),
     )
-    assert list(arc_set.leaving(headers, plan)) == arc_hops.edited(headers, plan)
+    assert list(arc_set.as_changed(headers, plan)) == arc_hops.edited(headers, plan)
 
 
 # --- what is not ours does not get in
