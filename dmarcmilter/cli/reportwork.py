@@ -25,7 +25,7 @@ from dmarcmilter.dns import MessageLookup
 from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store, StoreError
-from dmarcmilter.reports.aggregate.planning import Withheld, whole_day
+from dmarcmilter.reports.aggregate.planning import Withheld, whole_day_report
 from dmarcmilter.reports.aggregate.reported_days import ReportedDays
 from dmarcmilter.reports.aggregate.xml_report import to_xml
 from dmarcmilter.reports.delivery.bounces import is_failure
@@ -103,7 +103,7 @@ def preview(config: Config, request: RunRequest) -> int:
 
 def show(config: Config, day: date | None, domain: str) -> int:
     with in_words():
-        report = whole_day(a_store(config), config.reports, day or _yesterday(), domain)
+        report = whole_day_report(a_store(config), config.reports, day or _yesterday(), domain)
     if report is None:
         click.echo(f"nothing to report about {domain} on {day or _yesterday()}", err=True)
         return 1

@@ -18,7 +18,7 @@ from dmarcmilter.config.schema import Config
 from dmarcmilter.dmarc.public_suffix import Suffixes, SuffixListError
 from dmarcmilter.history import html_report, migrations
 from dmarcmilter.history.adoption import SHARE_PARTS, Step
-from dmarcmilter.history.statistics import By, Period, Statistics, gather
+from dmarcmilter.history.statistics import Period, Statistics, StepLength, gather
 from dmarcmilter.history.store import Store, StoreError
 
 CSV_HEADING = ("section", "name", "measure", "value")
@@ -42,7 +42,7 @@ def stats(path: str, since: datetime, by: str | None, html: str | None, *, as_js
 
     Exit status: 0 shown, 2 the database cannot be used.
     """
-    statistics = _statistics(load(path), Period(since, datetime.now(UTC)), By(by) if by else None)
+    statistics = _statistics(load(path), Period(since, datetime.now(UTC)), StepLength(by) if by else None)
     if html:
         _write_page(html, statistics)
     elif as_json:
@@ -53,7 +53,7 @@ def stats(path: str, since: datetime, by: str | None, html: str | None, *, as_js
         stats_tables.show(statistics)
 
 
-def _statistics(config: Config, period: Period, by: By | None) -> Statistics:
+def _statistics(config: Config, period: Period, by: StepLength | None) -> Statistics:
     try:
         suffixes = Suffixes.load(config.dmarc.psl_file)
     except SuffixListError as error:

@@ -28,7 +28,7 @@ from dmarcmilter.milter.worker_context import WorkerContext
 from dmarcmilter.receiver import Receiver
 from dmarcmilter.reports.delivery.organization_turns import organization_of
 from dmarcmilter.reports.failure.capture import Capture
-from dmarcmilter.reports.failure.incident_spool import Spool
+from dmarcmilter.reports.failure.incident_spool import IncidentSpool
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def _capture_of(config: Config, receiver: Receiver) -> Capture | None:
     failure = config.reports.failure
     if not failure.enabled:
         return None
-    spool = Spool(failure.spool, lambda domain: organization_of(receiver.pipeline.discovery.suffixes, domain))
+    spool = IncidentSpool(failure.spool, lambda domain: organization_of(receiver.pipeline.discovery.suffixes, domain))
     return Capture(spool, receiver.redaction_key, on_none=failure.on_none)
 
 

@@ -89,7 +89,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Differing:
+class DifferingDomain:
     """An Author Domain for which the two discovery methods differ, with the values of its most recent verdict."""
 
     domain: str
@@ -140,7 +140,7 @@ class Survey:
     third_parties: tuple[Share, ...] = ()
     """Organizations of passing signatures that are not the author's."""
     discoveries: tuple[Share, ...] = ()
-    differing: tuple[Differing, ...] = ()
+    differing: tuple[DifferingDomain, ...] = ()
     steps: tuple[Step, ...] = ()
 
 
@@ -523,11 +523,11 @@ def _discoveries(connection: Connection) -> tuple[Share, ...]:
     )
 
 
-def _differing(connection: Connection, top: int) -> Iterator[Differing]:
+def _differing(connection: Connection, top: int) -> Iterator[DifferingDomain]:
     for row in rows(connection, DIFFERING_SQL, differs=DIFFERS, top=top):
         ours = rows(connection, DIFFERENCE_SQL, verdict_id=row.verdict_id)[0]
         other = json.loads(ours.detail)["other_discovery"]
-        yield Differing(
+        yield DifferingDomain(
             domain=row.domain,
             messages=int(row.messages),
             differs=" ".join(map(str, other["differs"])),

@@ -19,26 +19,26 @@ EVERY_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class IngestProgress:
     time: float
     """When the ingest last read the journal, in seconds since 1970."""
-    octets: int
+    ingested_bytes: int
     """Bytes of the journal files that are in the database."""
 
 
-def write(directory: Path, reached: Reached) -> None:
+def write(directory: Path, reached: IngestProgress) -> None:
     """Write the file. OSError if the directory cannot be written to."""
     draft = directory / f".{NAME}.{os.getpid()}"
-    draft.write_text(json.dumps({"time": reached.time, "octets": reached.octets}), encoding="ascii")
+    draft.write_text(json.dumps({"time": reached.time, "octets": reached.ingested_bytes}), encoding="ascii")
     draft.rename(directory / NAME)
 
 
-def read(directory: Path) -> Reached | None:
+def read(directory: Path) -> IngestProgress | None:
     """Read the file; None if the ingest has never run here, or the file is not readable as one of ours."""
     try:
         with (directory / NAME).open("rb") as file:
             values = json.loads(file.read(MAX_BYTES))
-        return Reached(float(values["time"]), int(values["octets"]))
+        return IngestProgress(float(values["time"]), int(values["octets"]))
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 

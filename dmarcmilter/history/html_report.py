@@ -27,7 +27,7 @@ SURVEY_LINES = 24
 HEIGHT = 100
 """Height of a chart in its own units. The page stretches it."""
 
-Line = tuple[str, Sequence[int], int]
+ListLine = tuple[str, Sequence[int], int]
 """Name, numbers and length of the bar."""
 
 
@@ -213,7 +213,7 @@ def _survey(survey: Survey) -> Iterable[str]:
         )
 
 
-def _share(share: Share, whole: int, names: Mapping[str, str]) -> Line:
+def _share(share: Share, whole: int, names: Mapping[str, str]) -> ListLine:
     text = f"{names.get(share.name, share.name)} ({_percent(share.domains, whole)})"
     return text, (share.domains, share.messages), share.domains
 
@@ -256,7 +256,7 @@ def _class(name: str) -> str:
     return f"type-{name}" if len(name) == 1 else name
 
 
-def _list(title: str, text: str, columns: Sequence[str], lines: Sequence[Line], color: str, *, of: int = 0) -> str:
+def _list(title: str, text: str, columns: Sequence[str], lines: Sequence[ListLine], color: str, *, of: int = 0) -> str:
     """A table with a bar below each line. `of`: length of a full bar (default: the longest); with it, more lines."""
     whole = of or max((length for _, _, length in lines), default=1) or 1
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
@@ -267,7 +267,7 @@ def _list(title: str, text: str, columns: Sequence[str], lines: Sequence[Line], 
     return f'<section class="card"><h2>{title}</h2><p>{text}</p>{table}</section>'
 
 
-def _row(line: Line, whole: int, color: str) -> str:
+def _row(line: ListLine, whole: int, color: str) -> str:
     name, numbers, length = line
     cells = "".join(f"<td>{number:,}</td>" for number in numbers)
     bar = (

@@ -14,7 +14,7 @@ from pathlib import Path
 from dmarcmilter.history import conversion_progress as progress_file
 from dmarcmilter.history import journal_files, migrations, outcome_rows, retention
 from dmarcmilter.history.journal_files import Piece
-from dmarcmilter.history.outcome_rows import Line
+from dmarcmilter.history.outcome_rows import ParsedLine
 from dmarcmilter.history.store import Store, StoreError, UnacceptableError
 from dmarcmilter.history.table_writer import Advance, Writer
 from dmarcmilter.outcome import UndecodableError
@@ -59,7 +59,7 @@ class Ingest:
     _writer: Writer | None = None
     _tidied: str = ""
     _complaints: set[str] = field(default_factory=set)
-    _told: progress_file.Reached | None = None
+    _told: progress_file.IngestProgress | None = None
 
     def once(self) -> int:
         """Read all there is; the number of outcomes. StoreError when the database is not there."""
@@ -80,9 +80,15 @@ class Ingest:
 
     def _tell_progress(self) -> None:
         """For who watches us, when something was taken in, and now and then otherwise."""
-        reached = progress_file.Reached(self.now().timestamp(), sum(one.position for one in self._files.values()))
+        reached = progress_file.IngestProgress(
+            self.now().timestamp(), sum(one.position for one in self._files.values())
+        )
         told = self._told
-        if told and told.octets == reached.octets and reached.time - told.time < progress_file.EVERY_SECONDS:
+        if (
+            told
+            and told.ingested_bytes == reached.ingested_bytes
+            and reached.time - told.time < progress_file.EVERY_SECONDS
+        ):
             return
         try:
             progress_file.write(self.journal, reached)
@@ -155,7 +161,7 @@ class Ingest:
             self.counts.unreadable += len(piece.lines) - len(lines)
         return taken
 
-    def _parsed(self, path: Path, piece: Piece) -> list[Line]:
+    def _parsed(self, path: Path, piece: Piece) -> list[ParsedLine]:
         lines = []
         for raw in piece.lines:
             try:
@@ -164,7 +170,7 @@ class Ingest:
                 log.warning("history: %s: line not read: %s: %r", path, error, raw[:MAX_SHOWN])
         return lines
 
-    def _acceptable(self, path: Path, lines: list[Line], writer: Writer) -> list[Line]:
+    def _acceptable(self, path: Path, lines: list[ParsedLine], writer: Writer) -> list[ParsedLine]:
         """One line that the database refuses must not keep out the others."""
         kept = []
         for line in lines:
@@ -201,5 +207,5 @@ class Ingest:
             log.info("history: %s is in the database, and deleted", path)
 
 
-def _advance(path: Path, progress: _Progress, piece: Piece, lines: list[Line]) -> Advance:
+def _advance(path: Path, progress: _Progress, piece: Piece, lines: list[ParsedLine]) -> Advance:
     return Advance(progress.digest, path.name, piece.start, piece.end, len(piece.lines) - len(lines))

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 from dmarcmilter import outcome as outcomes
+from dmarcmilter.history.day_number import day_number
 from dmarcmilter.outcome import OutcomeRecord, RecordedDns, RecordedDraws, RecordedLists, UndecodableError
 
 DIGEST_BYTES = 16
@@ -83,7 +84,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ParsedLine:
     """One outcome, its columns computed as far as every message needs them."""
 
     record: OutcomeRecord
@@ -93,7 +94,7 @@ class Line:
     client_digest: bytes
 
 
-def parse(line: bytes) -> Line:
+def parse(line: bytes) -> ParsedLine:
     """One line of the journal. UndecodableError for what is no outcome record."""
     # PostgreSQL stores every character but this one.
     record = outcomes.decoded(line.replace(rb"\u0000", rb"\ufffd"))
@@ -103,13 +104,13 @@ def parse(line: bytes) -> Line:
         raise UndecodableError(f"{type(error).__name__}: {error}") from error
 
 
-def _line(record: OutcomeRecord) -> Line:
+def _line(record: OutcomeRecord) -> ParsedLine:
     received = datetime.fromisoformat(record.time)
     if received.tzinfo is None:
         raise ValueError("a time without its zone")
     received = received.astimezone(UTC)
     outcome = {
-        "day": received.year * 10_000 + received.month * 100 + received.day,
+        "day": day_number(received),
         "time": (received - _EPOCH) // _MILLISECOND,
         "queue_id": record.queue_id,
         "size": record.size,
@@ -121,7 +122,7 @@ def _line(record: OutcomeRecord) -> Line:
         "detail": _circumstances(record),
     }
     shared = msgspec.structs.replace(record, **MESSAGE_FIELDS)
-    return Line(record, outcome, _digest(shared), _digest((record.client_ip, record.helo)))
+    return ParsedLine(record, outcome, _digest(shared), _digest((record.client_ip, record.helo)))
 
 
 def number_of(digits: str | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from dmarcmilter.history.day_number import day_number
 from dmarcmilter.history.store import Store, execute
 
 ROWS_AT_ONCE = 20_000
@@ -21,8 +22,7 @@ _DELETE_UNUSED = (
 
 def first_day_kept(now: datetime, days: int) -> int:
     """The day (YYYYMMDD) that is `days` before today."""
-    day = now.date() - timedelta(days=days)
-    return day.year * 10_000 + day.month * 100 + day.day
+    return day_number(now.date() - timedelta(days=days))
 
 
 def purge(store: Store, first_day: int) -> int:

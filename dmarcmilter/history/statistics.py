@@ -21,7 +21,7 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
 
-class By(StrEnum):
+class StepLength(StrEnum):
     """Steps of adoption over time, in UTC. Weeks begin on Monday."""
 
     DAY = "day"
@@ -31,9 +31,9 @@ class By(StrEnum):
     def start(self, day: datetime) -> datetime:
         """The beginning of the step that this moment is in."""
         day = day.replace(hour=0, minute=0, second=0, microsecond=0)
-        if self is By.WEEK:
+        if self is StepLength.WEEK:
             return day - timedelta(days=day.weekday())
-        return day.replace(day=1) if self is By.MONTH else day
+        return day.replace(day=1) if self is StepLength.MONTH else day
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,12 @@ class Period:
         return HOUR if self.until - self.since <= HOURLY_UP_TO else DAY
 
     @property
-    def by(self) -> By:
+    def by(self) -> StepLength:
         """The step of adoption over time, unless the user chose one."""
         length = self.until - self.since
-        return By.DAY if length <= DAILY_UP_TO else By.WEEK if length <= WEEKLY_UP_TO else By.MONTH
+        if length <= DAILY_UP_TO:
+            return StepLength.DAY
+        return StepLength.WEEK if length <= WEEKLY_UP_TO else StepLength.MONTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,7 @@ DECISIONS_SQL = """
 
 
 def gather(
-    connection: Connection, period: Period, suffixes: Suffixes, *, top: int = TOP, by: By | None = None
+    connection: Connection, period: Period, suffixes: Suffixes, *, top: int = TOP, by: StepLength | None = None
 ) -> Statistics:
     """All statistics of one period, from one view of the database. `by` is the step of adoption over time."""
     span = {"since": _milliseconds(period.since), "until": _milliseconds(period.until)}
@@ -262,7 +264,7 @@ def _start(moment: int, period: Period) -> datetime:
     return datetime.fromtimestamp(moment * _step(period) / 1000, UTC)
 
 
-def _steps(period: Period, by: By) -> dict[int, datetime]:
+def _steps(period: Period, by: StepLength) -> dict[int, datetime]:
     """For each moment of the period, the start of its day, week or month."""
     return {moment: by.start(_start(moment, period)) for moment in _moments(period)}
 

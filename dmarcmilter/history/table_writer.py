@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import islice
 
 from dmarcmilter.history import outcome_rows
-from dmarcmilter.history.outcome_rows import Line, Row
+from dmarcmilter.history.outcome_rows import ParsedLine, Row
 from dmarcmilter.history.store import Connection, Store, UnacceptableError, execute, execute_many, rows, rows_in
 from dmarcmilter.outcome import OutcomeRecord
 
@@ -64,7 +64,7 @@ class Writer:
         files = self._store.query(_POSITION, digest=digest)
         return Reached(files[0].position, files[0].unreadable) if files else Reached(0, 0)
 
-    def write(self, lines: Sequence[Line], advance: Advance) -> bool:
+    def write(self, lines: Sequence[ParsedLine], advance: Advance) -> bool:
         """Write all lines or none; False if another process has read them already."""
         with self._store.writing() as connection:
             self._forget_if_purged(connection)
@@ -76,7 +76,7 @@ class Writer:
         _remember(self._clients, clients)
         return True
 
-    def refusal(self, line: Line) -> str:
+    def refusal(self, line: ParsedLine) -> str:
         """Why the database refuses this line; empty if it does not. Writes nothing."""
         try:
             with self._store.writing() as connection:
@@ -86,7 +86,7 @@ class Writer:
             return str(error)
         return ""
 
-    def _insert(self, connection: Connection, lines: Sequence[Line]) -> tuple[Ids, Ids]:
+    def _insert(self, connection: Connection, lines: Sequence[ParsedLine]) -> tuple[Ids, Ids]:
         verdicts = self._verdict_ids(connection, lines)
         clients = self._client_ids(connection, lines)
         outcomes = [
@@ -109,13 +109,13 @@ class Writer:
             self._clients.clear()
             self._generation = generation
 
-    def _client_ids(self, connection: Connection, lines: Sequence[Line]) -> Ids:
+    def _client_ids(self, connection: Connection, lines: Sequence[ParsedLine]) -> Ids:
         wanted = {line.client_digest: line for line in lines}
         known, missing = _known(connection, "clients", wanted, self._clients)
         new = [outcome_rows.client(wanted[digest].record) | {"digest": digest} for digest in missing]
         return known | _added(connection, "clients", new)
 
-    def _verdict_ids(self, connection: Connection, lines: Sequence[Line]) -> Ids:
+    def _verdict_ids(self, connection: Connection, lines: Sequence[ParsedLine]) -> Ids:
         wanted = {line.verdict_digest: line for line in lines}
         known, missing = _known(connection, "verdicts", wanted, self._verdicts)
         records = {digest: wanted[digest].record for digest in missing}

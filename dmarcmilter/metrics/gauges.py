@@ -32,7 +32,7 @@ def _lag(directory: Path) -> tuple[int | None, float | None]:
     if reached is None:
         return written, None
     # At least 0, also after a file was deleted while no ingest ran.
-    return max(0, written - reached.octets), max(0.0, time.time() - reached.time)
+    return max(0, written - reached.ingested_bytes), max(0.0, time.time() - reached.time)
 
 
 def _free(directory: str) -> int | None:

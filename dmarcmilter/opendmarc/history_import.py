@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dmarcmilter.history import outcome_rows
-from dmarcmilter.history.outcome_rows import Line
+from dmarcmilter.history.outcome_rows import ParsedLine
 from dmarcmilter.history.store import UnacceptableError
 from dmarcmilter.history.table_writer import Advance, Writer
 from dmarcmilter.opendmarc import history_file, history_record
@@ -93,7 +93,7 @@ class Import:
         self.counts.unreadable += _unreadable_count(piece, lines)
         return True
 
-    def _lines(self, piece: Piece) -> Iterator[Line]:
+    def _lines(self, piece: Piece) -> Iterator[ParsedLine]:
         """The records of a piece as outcomes; unreadable ones are logged."""
         for fields in piece.records:
             try:
@@ -103,9 +103,9 @@ class Import:
                 if self._complaints <= MAX_COMPLAINTS:
                     log.warning("%s: %s not read: %s", self._path, history_record.shown(fields), error)
 
-    def _advance(self, piece: Piece, digest: bytes, start: int, lines: list[Line]) -> Advance:
+    def _advance(self, piece: Piece, digest: bytes, start: int, lines: list[ParsedLine]) -> Advance:
         return Advance(digest, self._path.name, start, piece.end, _unreadable_count(piece, lines))
 
 
-def _unreadable_count(piece: Piece, lines: list[Line]) -> int:
+def _unreadable_count(piece: Piece, lines: list[ParsedLine]) -> int:
     return piece.unreadable + len(piece.records) - len(lines)

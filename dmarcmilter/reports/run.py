@@ -11,10 +11,18 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from dmarcmilter.config.schema import Reports
+from dmarcmilter.history.day_number import day_number
 from dmarcmilter.history.store import Store
 from dmarcmilter.reports import archive, retention
-from dmarcmilter.reports.aggregate.day_outcomes import count_outcomes, newest_day, number
-from dmarcmilter.reports.aggregate.planning import AUTHENTICATED, LATE_DAYS, Planner, Withheld, due_days, plannable
+from dmarcmilter.reports.aggregate.day_outcomes import count_outcomes, newest_day
+from dmarcmilter.reports.aggregate.planning import (
+    AUTHENTICATED_WINDOW,
+    LATE_DAYS,
+    Planner,
+    Withheld,
+    due_days,
+    reason_not_plannable,
+)
 from dmarcmilter.reports.aggregate.reported_days import NEVER, PARTLY, ReportedDays
 from dmarcmilter.reports.aggregate.withheld_reports import WithheldReports
 from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
@@ -26,7 +34,7 @@ from dmarcmilter.reports.delivery.organization_turns import organization_of
 from dmarcmilter.reports.delivery.relay import Transport
 from dmarcmilter.reports.delivery.sending import Progress, RunResult, Sending
 from dmarcmilter.reports.delivery.suppressions import Suppressions
-from dmarcmilter.reports.failure.incident_spool import Entry, Spool
+from dmarcmilter.reports.failure.incident_spool import Entry, IncidentSpool
 from dmarcmilter.reports.failure.planning import FailurePlanner, Fate, Ruling
 from dmarcmilter.reports.run_lock import RunLock
 
@@ -93,7 +101,7 @@ class Run:
         self._withheld = WithheldReports(store)
         self._suppressions = Suppressions(store)
         self._lock = RunLock(store)
-        self._spool = Spool(settings.failure.spool, lambda domain: organization_of(dns.suffixes, domain))
+        self._spool = IncidentSpool(settings.failure.spool, lambda domain: organization_of(dns.suffixes, domain))
         self._planner = Planner(store, self._ledger, self._withheld, settings, dns.suffixes)
         self._failure_planner = FailurePlanner(store, self._spool, self._ledger, settings, dns)
         self._sending = Sending(
@@ -178,7 +186,7 @@ class Run:
         planned = self._days.planned()
         if request.day is None:
             return due_days(planned, self._today()), ""
-        problem = plannable(request.day, planned, self._today())
+        problem = reason_not_plannable(request.day, planned, self._today())
         return ([] if problem else [request.day]), problem
 
     def _plan_aggregate_reports(self, request: RunRequest, result: RunResult) -> None:
@@ -217,7 +225,7 @@ class Run:
 
     def _plan_released(self, day: date, result: RunResult) -> None:
         """Make the withheld reports of a day without late arrivals, for domains of which other mail has passed."""
-        for domain in self._withheld.released(day, AUTHENTICATED):
+        for domain in self._withheld.released(day, AUTHENTICATED_WINDOW):
             self._record_reports(day, domain, result)
             self._withheld.remove(domain, day)
 
@@ -296,7 +304,7 @@ class Run:
         today = min(now.date(), newest_day(self._store) or now.date())
         retention.prune(
             self._store,
-            reported_before=number(today - timedelta(days=LATE_DAYS + 1)),
+            reported_before=day_number(today - timedelta(days=LATE_DAYS + 1)),
             sent_before=int((now - timedelta(days=CONTENT_DAYS)).timestamp()),
             made_before=int((now - timedelta(days=LEDGER_DAYS)).timestamp()),
         )

@@ -28,6 +28,7 @@ from dmarcmilter.history import hold_reasons as heldby
 from dmarcmilter.history import migrations as schema
 from dmarcmilter.history import outcome_reader as reader
 from dmarcmilter.history import statistics as stats
+from dmarcmilter.history.day_number import date_of_number
 from dmarcmilter.history.ingest import Ingest
 from dmarcmilter.history.store import Store, rows
 from dmarcmilter.postfix.hold_queue import Held
@@ -211,7 +212,7 @@ def _reports(store):
     groups = []
     days = [row.day for row in store.query("SELECT DISTINCT day FROM outcomes ORDER BY day")]
     for day in days:
-        with stored.day_of(store, stored.date_of(day)) as view:
+        with stored.day_view(store, date_of_number(day)) as view:
             for domain in view.domains():
                 collected = view.collect(domain, beyond_reported=False)
                 group = collected and dataclasses.asdict(collected.group)
@@ -234,8 +235,8 @@ def _in_order(rows_of_report):
 def _failure(record):
     """Whether a failure report is asked for, and what is kept for it."""
     observed = failure.Observed(mail_from="a@bounce.example")
-    unwanted = failure.unwanted(record, observed, on_none=True)
-    return unwanted or as_json(failure.kept(record))
+    unwanted = failure.reason_not_to_report(record, observed, on_none=True)
+    return unwanted or as_json(failure.reported_part(record))
 
 
 def texts(name, language):

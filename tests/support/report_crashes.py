@@ -29,7 +29,7 @@ from dmarcmilter.history.store import Store  # noqa: E402
 from dmarcmilter.history.table_writer import Advance, Writer  # noqa: E402
 from dmarcmilter.outcome import encoded  # noqa: E402
 from dmarcmilter.reports.failure.incident import Observed, incident_of  # noqa: E402
-from dmarcmilter.reports.failure.incident_spool import Spool  # noqa: E402
+from dmarcmilter.reports.failure.incident_spool import IncidentSpool  # noqa: E402
 from dmarcmilter.reports.failure.redaction import Redaction  # noqa: E402
 from dmarcmilter.reports.run import RunRequest  # noqa: E402
 from dmarcmilter.testing.name_server import NameServer  # noqa: E402
@@ -60,7 +60,7 @@ def prepare(folder):
     found = [passed(**when, **about(name)) for name in ("one.example", "three.example")] + [passed(**when, **two)]
     Writer(store).write([outcome_rows.parse(encoded(record)) for record in found], Advance(b"1", "1", 0, 1, 0))
     store.close()
-    spool = Spool(str(pristine / "failures"))
+    spool = IncidentSpool(str(pristine / "failures"))
     now = datetime.now(UTC).isoformat()
     for number, name in enumerate(("one.example", "two.example")):
         failed = outcome(time=now, **about(name, ruf=[f"mailto:ruf@{name}"]))

@@ -7,7 +7,7 @@ from dmarcmilter.history.adoption import (
     DISCOVERIES,
     SIGNERS,
     TYPE_TEXTS,
-    Differing,
+    DifferingDomain,
     Share,
     Step,
     Survey,
@@ -63,7 +63,9 @@ def statistics(*, hours=HOURS, domain="bank.example"):
             ruf_vendors=(Share(domain, 5, 6),),
             third_parties=(Share(domain, 7, 8),),
             discoveries=tuple(Share(name, 33, 44) for name in DISCOVERIES),
-            differing=(Differing(domain, 9, "result", "treewalk", domain, domain, "fail", domain, domain, "pass"),),
+            differing=(
+                DifferingDomain(domain, 9, "result", "treewalk", domain, domain, "fail", domain, domain, "pass"),
+            ),
             steps=tuple(step(day) for day in range(12)),
         ),
     )

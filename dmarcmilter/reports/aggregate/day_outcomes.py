@@ -9,6 +9,7 @@ from itertools import groupby, islice
 from typing import Any
 
 from dmarcmilter.history import outcome_rows
+from dmarcmilter.history.day_number import date_of_number, day_number
 from dmarcmilter.history.store import Connection, Store, execute, rows, stream
 from dmarcmilter.outcome import OutcomeRecord, UndecodableError
 from dmarcmilter.reports.aggregate.grouping import Group, Grouping
@@ -75,7 +76,7 @@ _NO_MESSAGE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DomainDay:
     """What a day holds for one policy domain, beyond what was already reported."""
 
     group: Group
@@ -84,24 +85,15 @@ class Found:
     """There were more than MAX_SOURCES."""
 
 
-def number(day: date) -> int:
-    """As the column `day` of the store has it."""
-    return day.year * 10_000 + day.month * 100 + day.day
-
-
-def date_of(day: int) -> date:
-    return date(day // 10_000, day // 100 % 100, day % 100)
-
-
 def count_outcomes(store: Store, day: date) -> int:
     """How many outcomes the store holds of this day now."""
-    return int(store.query("SELECT count(*) AS n FROM outcomes WHERE day = :day", day=number(day))[0].n)
+    return int(store.query("SELECT count(*) AS n FROM outcomes WHERE day = :day", day=day_number(day))[0].n)
 
 
 def newest_day(store: Store) -> date | None:
     """The last day of which the store holds outcomes."""
     newest = store.query("SELECT max(day) AS day FROM outcomes")[0].day
-    return None if newest is None else date_of(newest)
+    return None if newest is None else date_of_number(newest)
 
 
 def has_passing_mail(store: Store, domain: str) -> bool:
@@ -112,14 +104,14 @@ def has_passing_mail(store: Store, domain: str) -> bool:
 
 
 @contextmanager
-def day_of(store: Store, day: date, domain: str = "") -> Iterator["DayView"]:
+def day_view(store: Store, day: date, domain: str = "") -> Iterator["DayView"]:
     """One day, of one policy domain if given. What the day has no part in is not looked at, however much there is."""
     with store.reading() as connection:
         execute(connection, _GONE)
         execute(connection, _TABLE)
-        execute(connection, _FILL, day=number(day), domain=domain)
+        execute(connection, _FILL, day=day_number(day), domain=domain)
         execute(connection, _INDEX)
-        view = DayView(connection, number(day))
+        view = DayView(connection, day_number(day))
         view.pause()
         try:
             yield view
@@ -143,7 +135,7 @@ class DayView:
         """The policy domains of the day, those known for longest first."""
         return [row.domain for row in rows(self._connection, _DOMAINS, limit=MAX_DOMAINS)]
 
-    def collect(self, domain: str, *, beyond_reported: bool) -> Found | None:
+    def collect(self, domain: str, *, beyond_reported: bool) -> DomainDay | None:
         """What is to be reported of this policy domain, under its final policy of the day; None: nothing.
 
         What was reported before is taken off row by row, so that late arrivals are found in whatever order they came.
@@ -162,7 +154,7 @@ class DayView:
             if has_more:
                 break
         groups = grouping.groups()
-        return Found(groups[0], sources, has_more) if groups else None
+        return DomainDay(groups[0], sources, has_more) if groups else None
 
     def _final(self, domain: str) -> Row | None:
         """The policy that the last message of the day met."""

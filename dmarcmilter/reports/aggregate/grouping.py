@@ -18,7 +18,7 @@ from dmarcmilter.outcome import OutcomeRecord, RecordedPolicy
 from dmarcmilter.policy.types import Action
 from dmarcmilter.reports.aggregate import reported_reasons
 from dmarcmilter.reports.aggregate.row import row_of
-from dmarcmilter.reports.aggregate.xml_report import Alignment, PolicyPublished, Row
+from dmarcmilter.reports.aggregate.xml_report import AlignmentResult, PolicyPublished, Row
 
 DAY_SECONDS = 86_400
 MAX_ROWS = 50_000
@@ -110,7 +110,7 @@ class _Growing:
             self.notes |= dict.fromkeys(reported_reasons.notes(policy))
 
     def add(self, row: Row, sources: Mapping[str, int]) -> None:
-        total, passed = sum(sources.values()), Alignment.PASS in {row.dkim, row.spf}
+        total, passed = sum(sources.values()), AlignmentResult.PASS in {row.dkim, row.spf}
         self.messages += total
         self.passed += total if passed else 0
         alike = self._place(row, passed=passed)

@@ -32,7 +32,7 @@ class Attachment:
     """The policy domain."""
     begin: int
     end: int
-    shape: ReportFormat
+    report_format: ReportFormat
     submitter: str
     """The domain name of the Mail Receiver, in Subject and file name. Stored, so that each attempt has the same."""
     content: bytes
@@ -46,25 +46,25 @@ class Attachment:
         return f"{self.submitter}!{self.domain}!{self.begin}!{self.end}!{self.report_id}.xml.gz"
 
 
-def report_id_text(report_id: str, submitter: str, shape: ReportFormat) -> str:
+def report_id_text(report_id: str, submitter: str, report_format: ReportFormat) -> str:
     """The id in Subject and XML. RFC 7489 7.2.1.1 requires the form of a Message-ID, RFC 9990 3.5.1 does not."""
-    return report_id if shape is ReportFormat.RFC9990 else f"{report_id}@{submitter}"
+    return report_id if report_format is ReportFormat.RFC9990 else f"{report_id}@{submitter}"
 
 
-def compressed(report: Report, shape: ReportFormat) -> bytes:
+def compressed(report: Report, report_format: ReportFormat) -> bytes:
     """The XML, compressed: the same bytes for the same report, as it holds no time of compression."""
     compressed_xml = io.BytesIO()
     with gzip.GzipFile(fileobj=compressed_xml, mode="wb", compresslevel=GZIP_LEVEL, mtime=0) as stream:
-        for piece in pieces(report, shape):
+        for piece in pieces(report, report_format):
             stream.write(piece)
     return compressed_xml.getvalue()
 
 
-def compressed_within(report: Report, shape: ReportFormat, max_message: int) -> bytes:
+def compressed_within(report: Report, report_format: ReportFormat, max_message: int) -> bytes:
     """The XML, compressed, for a message of at most `max_message` bytes. Beyond that the rows with most messages stay,
     and a note counts the messages of the others.
     """
-    content = compressed(report, shape)
+    content = compressed(report, report_format)
     total = sum(row.count for row in report.rows)
     notes, rows = report.metadata.errors, report.rows
     while len(content) > (max_message - AROUND_BYTES) * ENCODED_SHARE and len(rows) > MIN_ROWS:
@@ -72,14 +72,14 @@ def compressed_within(report: Report, shape: ReportFormat, max_message: int) -> 
         rows = tuple(row for row in rows if row in kept)
         note = f"the report was cut to its size limit; {total - sum(row.count for row in rows)} messages are not listed"
         shorter = replace(report, rows=rows, metadata=replace(report.metadata, errors=(note, *notes)))
-        content = compressed(shorter, shape)
+        content = compressed(shorter, report_format)
     return content
 
 
 def compose(attachment: Attachment, sender: Sender, address: str, date: datetime) -> bytes:
     """The whole message to one address, with CRLF line ends, ASCII only, not yet signed."""
-    report_id = report_id_text(attachment.report_id, attachment.submitter, attachment.shape)
-    if attachment.shape is ReportFormat.RFC7489:
+    report_id = report_id_text(attachment.report_id, attachment.submitter, attachment.report_format)
+    if attachment.report_format is ReportFormat.RFC7489:
         report_id = f"<{report_id}>"
     message = MIMEMultipart("mixed", f"=_{attachment.report_id}", policy=POLICY)
     subject = f"Report Domain: {attachment.domain} Submitter: {attachment.submitter} Report-ID: {report_id}"

@@ -9,9 +9,10 @@ from importlib.metadata import version
 
 from dmarcmilter.config.schema import Reports
 from dmarcmilter.dmarc.public_suffix import Suffixes
+from dmarcmilter.history.day_number import date_of_number, day_number
 from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.mail.domain import Domain
-from dmarcmilter.reports.aggregate.day_outcomes import DayView, Found, date_of, day_of, number
+from dmarcmilter.reports.aggregate.day_outcomes import DayView, DomainDay, day_view
 from dmarcmilter.reports.aggregate.grouping import Group, period, report_id
 from dmarcmilter.reports.aggregate.mail_message import Attachment, compressed_within, report_id_text
 from dmarcmilter.reports.aggregate.withheld_reports import WithheldReports
@@ -29,7 +30,7 @@ LATE_DAYS = 7
 """Days for which a day is planned again, once a day, for outcomes that arrived late. Later ones are not reported."""
 CATCH_UP_DAYS = 31
 """Days that are planned after a time without runs; older ones are not reported."""
-AUTHENTICATED = timedelta(days=30)
+AUTHENTICATED_WINDOW = timedelta(days=30)
 """How long a passing message counts as evidence that the domain's mail is authenticated."""
 
 GENERATOR = f"dmarcmilter {version('dmarcmilter')}"
@@ -54,21 +55,21 @@ def due_days(planned: Mapping[int, int], now: datetime) -> list[date]:
     last = (now - SETTLE).date() - _DAY
     if not planned:
         return [last]
-    newest = date_of(max(planned))
+    newest = date_of_number(max(planned))
     start = max(
-        date_of(min(planned)),
+        date_of_number(min(planned)),
         min(newest + _DAY, last - (LATE_DAYS - 1) * _DAY),
         last - (CATCH_UP_DAYS - 1) * _DAY,
     )
     days = (start + offset * _DAY for offset in range((last - start).days + 1))
-    return [day for day in days if planned.get(number(day), 0) < number(now.date())]
+    return [day for day in days if planned.get(day_number(day), 0) < day_number(now.date())]
 
 
-def plannable(day: date, planned: Mapping[int, int], now: datetime) -> str:
+def reason_not_plannable(day: date, planned: Mapping[int, int], now: datetime) -> str:
     """Why a day that was asked for cannot be planned; empty if it can."""
     if day >= now.date():
         return f"{day} has not ended"
-    if number(day) in planned and day <= now.date() - LATE_DAYS * _DAY:
+    if day_number(day) in planned and day <= now.date() - LATE_DAYS * _DAY:
         return f"{day} was reported, and is too long ago to tell what arrived late"
     return ""
 
@@ -101,7 +102,7 @@ class Planner:
         """
         made = Counter(self._ledger.counts_by_organization(day))
         known = self._ledger.domains(day) | self._withheld.domains(day)
-        with day_of(self._store, day, domain) as view:
+        with day_view(self._store, day, domain) as view:
             names = [name for name in view.domains() if not skip_planned or name not in known]
             for _, name in turns_within_providers(names, self._organization, self._provider):
                 if stop():
@@ -160,27 +161,29 @@ class Planner:
             yield self.composed(collected, day, supplement)
             has_more = collected.has_more and not dry
 
-    def _is_unauthenticated(self, found: Found, day: date) -> bool:
-        if not self._settings.only_authenticated or found.group.passed:
+    def _is_unauthenticated(self, domain_day: DomainDay, day: date) -> bool:
+        if not self._settings.only_authenticated or domain_day.group.passed:
             return False
-        domain = found.group.configuration.policy.domain
-        return not self._withheld.passed_since(domain, day - AUTHENTICATED)
+        domain = domain_day.group.configuration.policy.domain
+        return not self._withheld.passed_since(domain, day - AUTHENTICATED_WINDOW)
 
-    def composed(self, found: Found, day: date, supplement: int = 0) -> PlannedReport:
-        settings, configuration = self._settings, found.group.configuration
+    def composed(self, domain_day: DomainDay, day: date, supplement: int = 0) -> PlannedReport:
+        settings, configuration = self._settings, domain_day.group.configuration
         domain, submitter = Domain(configuration.policy.domain), submitter_of(settings)
         begin, end = period(day)
         unique_id = report_id(submitter, domain, begin, supplement)
-        report = report_of(settings, found.group, report_id_text(unique_id, submitter, settings.format), begin, end)
+        report = report_of(
+            settings, domain_day.group, report_id_text(unique_id, submitter, settings.format), begin, end
+        )
         attachment = Attachment(
             report_id=unique_id,
             domain=domain,
             begin=begin,
             end=end,
-            shape=settings.format,
+            report_format=settings.format,
             submitter=submitter,
             content=compressed_within(report, settings.format, settings.max_message_bytes),
-            messages=found.group.messages,
+            messages=domain_day.group.messages,
         )
         return PlannedReport(
             attachment=attachment,
@@ -188,10 +191,10 @@ class Planner:
             day=day,
             digest=configuration.digest,
             supplement=supplement,
-            record=found.group.record,
-            sources=found.sources,
+            record=domain_day.group.record,
+            sources=domain_day.sources,
             uris=configuration.rua[:MAX_DESTINATIONS],
-            has_pass=found.group.passed > 0,
+            has_pass=domain_day.group.passed > 0,
         )
 
 
@@ -209,13 +212,13 @@ def report_of(settings: Reports, group: Group, identifier: str, begin: int, end:
     return Report(metadata, group.configuration.policy, group.rows)
 
 
-def whole_day(store: Store, settings: Reports, day: date, domain: str) -> Report | None:
+def whole_day_report(store: Store, settings: Reports, day: date, domain: str) -> Report | None:
     """One report of everything that the store holds of a policy domain and day, whatever was sent of it; None if
     there is nothing to report.
     """
-    with day_of(store, day, domain) as view:
-        found = view.collect(domain, beyond_reported=False)
-    if found is None:
+    with day_view(store, day, domain) as view:
+        domain_day = view.collect(domain, beyond_reported=False)
+    if domain_day is None:
         return None
     begin, end = period(day)
-    return report_of(settings, found.group, report_id(submitter_of(settings), domain, begin, 0), begin, end)
+    return report_of(settings, domain_day.group, report_id(submitter_of(settings), domain, begin, 0), begin, end)

@@ -2,8 +2,8 @@
 
 from datetime import date
 
+from dmarcmilter.history.day_number import day_number
 from dmarcmilter.history.store import Store
-from dmarcmilter.reports.aggregate.day_outcomes import number
 
 NEVER, PARTLY = -1, -2
 """In place of the number of outcomes of a day: it was not planned, or only some of its domains were."""
@@ -29,12 +29,12 @@ class ReportedDays:
 
     def outcomes_when_planned(self, day: date) -> int:
         """How many outcomes the day had when it was last planned, or NEVER, or PARTLY."""
-        planned = self._store.query("SELECT outcomes FROM report_days WHERE day = :day", day=number(day))
+        planned = self._store.query("SELECT outcomes FROM report_days WHERE day = :day", day=day_number(day))
         return int(planned[0].outcomes) if planned else NEVER
 
     def set_planned(self, day: date, today: date, outcomes: int) -> None:
         """Record that `day` was planned `today`, when it had so many outcomes (or PARTLY, or NEVER)."""
-        self._store.change(_SET, day=number(day), today=number(today), outcomes=outcomes)
+        self._store.change(_SET, day=day_number(day), today=day_number(today), outcomes=outcomes)
 
     def recent(self, limit: int = 7) -> list[tuple[int, int, int]]:
         """(day, reports, messages), newest first."""

@@ -9,10 +9,10 @@ from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.reports.aggregate import reported_reasons
 from dmarcmilter.reports.aggregate.xml_report import (
     MAX_DKIM,
-    Alignment,
-    Disposition,
+    AlignmentResult,
     DkimAuth,
     PolicyOverrideReason,
+    ReportedDisposition,
     Row,
     SpfAuth,
 )
@@ -28,8 +28,8 @@ def row_of(record: OutcomeRecord, author_domain: str) -> Row:
         source_ip=record.client_ip or "",
         count=1,
         disposition=disposition,
-        dkim=Alignment.PASS if "dkim" in mechanisms else Alignment.FAIL,
-        spf=Alignment.PASS if "spf" in mechanisms else Alignment.FAIL,
+        dkim=AlignmentResult.PASS if "dkim" in mechanisms else AlignmentResult.FAIL,
+        spf=AlignmentResult.PASS if "spf" in mechanisms else AlignmentResult.FAIL,
         reasons=_reasons(record, disposition),
         header_from=author_domain,
         envelope_from=record.mail_from_domain or "",
@@ -38,14 +38,14 @@ def row_of(record: OutcomeRecord, author_domain: str) -> Row:
     )
 
 
-def _disposition(record: OutcomeRecord) -> Disposition:
+def _disposition(record: OutcomeRecord) -> ReportedDisposition:
     """RFC 9990 appendix A: `pass` is for a policy that would have asked for something."""
     if record.dmarc.result == "pass" and (record.dmarc.published or "none") != "none":
-        return Disposition.PASS
-    return Disposition(record.disposition)
+        return ReportedDisposition.PASS
+    return ReportedDisposition(record.disposition)
 
 
-def _reasons(record: OutcomeRecord, disposition: Disposition) -> tuple[PolicyOverrideReason, ...]:
+def _reasons(record: OutcomeRecord, disposition: ReportedDisposition) -> tuple[PolicyOverrideReason, ...]:
     """RFC 9990 3.1.1.9: required where alignment failed and the disposition is not the published policy."""
     overrides = tuple(
         PolicyOverrideReason(ReasonType(override.type), reported_reasons.of_override(override), override.rfc7489)

@@ -6,8 +6,8 @@ When some mail of it passes later, the reports withheld for it are made.
 
 from datetime import date, timedelta
 
+from dmarcmilter.history.day_number import day_number
 from dmarcmilter.history.store import Connection, Store, execute
-from dmarcmilter.reports.aggregate.day_outcomes import number
 
 _RECORD_PASS = """
     INSERT INTO report_domains (domain, passed_day) VALUES (:domain, :day) ON CONFLICT (domain) DO UPDATE
@@ -23,7 +23,7 @@ _REMOVE = "DELETE FROM report_withheld WHERE day = :day AND domain = :domain"
 
 def record_pass(connection: Connection, domain: str, day: date) -> None:
     """Record the last day on which some mail of this policy domain passed, in the transaction of its report."""
-    execute(connection, _RECORD_PASS, domain=domain, day=number(day))
+    execute(connection, _RECORD_PASS, domain=domain, day=day_number(day))
 
 
 class WithheldReports:
@@ -35,19 +35,19 @@ class WithheldReports:
     def passed_since(self, domain: str, day: date) -> bool:
         """Whether some mail of this policy domain passed on this day or later."""
         passed = self._store.query(_PASSED_DAY, domain=domain)
-        return bool(passed) and passed[0].passed_day >= number(day)
+        return bool(passed) and passed[0].passed_day >= day_number(day)
 
     def add(self, domain: str, day: date) -> None:
-        self._store.change(_WITHHOLD, day=number(day), domain=domain)
+        self._store.change(_WITHHOLD, day=day_number(day), domain=domain)
 
     def domains(self, day: date) -> set[str]:
         """Policy domains whose reports of this day are withheld."""
-        return {row.domain for row in self._store.query(_DOMAINS, day=number(day))}
+        return {row.domain for row in self._store.query(_DOMAINS, day=day_number(day))}
 
     def released(self, day: date, window: timedelta) -> list[str]:
         """Policy domains whose reports of this day are withheld, though some mail has passed by now."""
-        released = self._store.query(_RELEASED, day=number(day), since=number(day - window))
+        released = self._store.query(_RELEASED, day=day_number(day), since=day_number(day - window))
         return [row.domain for row in released]
 
     def remove(self, domain: str, day: date) -> None:
-        self._store.change(_REMOVE, day=number(day), domain=domain)
+        self._store.change(_REMOVE, day=day_number(day), domain=domain)

@@ -1,4 +1,4 @@
-"""One aggregate report as XML: the shape of RFC 9990 (appendix A), or that of RFC 7489 (appendix C).
+"""One aggregate report as XML: the report_format of RFC 9990 (appendix A), or that of RFC 7489 (appendix C).
 
 Pure: the same report is the same bytes, so that what was composed before a crash equals what is composed after it.
 """
@@ -35,7 +35,7 @@ _AFTER_COUNT = b"</count>"
 _UNPRINTABLE = re.compile("[^\u0020-\u007e\u00a0-\u2027\u202f-\ud7ff\ue000-\ufffd\U00010000-\U0010fffd]")
 
 
-class Disposition(StrEnum):
+class ReportedDisposition(StrEnum):
     """ActionDispositionType (RFC 9990 appendix A)."""
 
     NONE = "none"
@@ -45,7 +45,7 @@ class Disposition(StrEnum):
     REJECT = "reject"
 
 
-class Alignment(StrEnum):
+class AlignmentResult(StrEnum):
     """DMARCResultType: what a mechanism counts for DMARC."""
 
     PASS = "pass"
@@ -112,9 +112,9 @@ class Row:
 
     source_ip: str
     count: int
-    disposition: Disposition
-    dkim: Alignment
-    spf: Alignment
+    disposition: ReportedDisposition
+    dkim: AlignmentResult
+    spf: AlignmentResult
     reasons: tuple[PolicyOverrideReason, ...]
     header_from: str
     envelope_from: str
@@ -132,25 +132,25 @@ class Report:
     """At least one (RFC 9990 3.1.1.2)."""
 
 
-def to_xml(report: Report, shape: ReportFormat) -> bytes:
+def to_xml(report: Report, report_format: ReportFormat) -> bytes:
     """The whole document."""
-    return b"".join(pieces(report, shape))
+    return b"".join(pieces(report, report_format))
 
 
-def pieces(report: Report, shape: ReportFormat) -> Iterator[bytes]:
+def pieces(report: Report, report_format: ReportFormat) -> Iterator[bytes]:
     """The document in pieces: a report of a hundred thousand rows never stands in memory as one tree."""
-    root = f'feedback xmlns="{NAMESPACE}"' if shape is ReportFormat.RFC9990 else "feedback"
+    root = f'feedback xmlns="{NAMESPACE}"' if report_format is ReportFormat.RFC9990 else "feedback"
     yield f'<?xml version="1.0" encoding="UTF-8"?>\n<{root}>\n'.encode("ascii")
     version = ET.Element("version")
     version.text = VERSION
     yield _written(version)
-    yield _written(_metadata(report.metadata, shape))
-    yield _written(_policy(report.policy, shape))
-    yield from _records(report.rows, shape)
+    yield _written(_metadata(report.metadata, report_format))
+    yield _written(_policy(report.policy, report_format))
+    yield from _records(report.rows, report_format)
     yield b"</feedback>\n"
 
 
-def _records(rows: Iterable[Row], shape: ReportFormat) -> Iterator[bytes]:
+def _records(rows: Iterable[Row], report_format: ReportFormat) -> Iterator[bytes]:
     """Most rows of a report differ from another in source and count only: the rest is written once for all of them."""
     known: dict[tuple[object, ...], bytes] = {}
     size = 0
@@ -160,7 +160,7 @@ def _records(rows: Iterable[Row], shape: ReportFormat) -> Iterator[bytes]:
             row.spf_result,
         )  # fmt: skip
         if same not in known:
-            whole = _written(_record(row, shape))
+            whole = _written(_record(row, report_format))
             size += len(whole)
             if size > MAX_KNOWN_BYTES:
                 known.clear()
@@ -193,7 +193,7 @@ def _add_if(parent: ET.Element, name: str, text: object) -> None:
         _add(parent, name, text)
 
 
-def _metadata(metadata: ReportMetadata, shape: ReportFormat) -> ET.Element:
+def _metadata(metadata: ReportMetadata, report_format: ReportFormat) -> ET.Element:
     """RFC 9990 3.1.1.3: one error element at most; RFC 7489: any number, and no generator."""
     element = ET.Element("report_metadata")
     _add(element, "org_name", metadata.org_name)
@@ -203,7 +203,7 @@ def _metadata(metadata: ReportMetadata, shape: ReportFormat) -> ET.Element:
     period = ET.SubElement(element, "date_range")
     _add(period, "begin", metadata.begin)
     _add(period, "end", metadata.end)
-    if shape is ReportFormat.RFC7489:
+    if report_format is ReportFormat.RFC7489:
         for error in metadata.errors:
             _add(element, "error", error, MAX_ERROR)
         return element
@@ -213,11 +213,11 @@ def _metadata(metadata: ReportMetadata, shape: ReportFormat) -> ET.Element:
     return element
 
 
-def _policy(policy: PolicyPublished, shape: ReportFormat) -> ET.Element:
+def _policy(policy: PolicyPublished, report_format: ReportFormat) -> ET.Element:
     """RFC 9990 3.1.1.5: discovered or default values; RFC 7489: sp, pct and fo are required."""
     element = ET.Element("policy_published")
     _add(element, "domain", policy.domain)
-    if shape is ReportFormat.RFC7489:
+    if report_format is ReportFormat.RFC7489:
         _add(element, "adkim", policy.adkim)
         _add(element, "aspf", policy.aspf)
         _add(element, "p", policy.p)
@@ -236,31 +236,31 @@ def _policy(policy: PolicyPublished, shape: ReportFormat) -> ET.Element:
     return element
 
 
-def _record(row: Row, shape: ReportFormat) -> ET.Element:
+def _record(row: Row, report_format: ReportFormat) -> ET.Element:
     """RFC 9990 3.1.1.7 to 3.1.1.13."""
     record = ET.Element("record")
     element = ET.SubElement(record, "row")
     _add(element, "source_ip", row.source_ip)
     _add(element, "count", row.count)
-    _evaluated(ET.SubElement(element, "policy_evaluated"), row, shape)
+    _evaluated(ET.SubElement(element, "policy_evaluated"), row, report_format)
     identifiers = ET.SubElement(record, "identifiers")
     _add(identifiers, "envelope_from", row.envelope_from)
     _add(identifiers, "header_from", row.header_from)
     results = ET.SubElement(record, "auth_results")
     for found in row.dkim_results[:MAX_DKIM]:
-        _dkim(ET.SubElement(results, "dkim"), found, shape)
+        _dkim(ET.SubElement(results, "dkim"), found, report_format)
     if row.spf_result is not None:
-        _spf(ET.SubElement(results, "spf"), row.spf_result, shape)
-    elif shape is ReportFormat.RFC7489:
+        _spf(ET.SubElement(results, "spf"), row.spf_result, report_format)
+    elif report_format is ReportFormat.RFC7489:
         # RFC 7489 appendix C: "There will always be at least one SPF result."
-        _spf(ET.SubElement(results, "spf"), SpfAuth(row.envelope_from, SpfScope.MFROM, SpfWord.NONE), shape)
+        _spf(ET.SubElement(results, "spf"), SpfAuth(row.envelope_from, SpfScope.MFROM, SpfWord.NONE), report_format)
     return record
 
 
-def _evaluated(element: ET.Element, row: Row, shape: ReportFormat) -> None:
-    legacy = shape is ReportFormat.RFC7489
-    as_none = legacy and row.disposition is Disposition.PASS
-    _add(element, "disposition", Disposition.NONE if as_none else row.disposition)
+def _evaluated(element: ET.Element, row: Row, report_format: ReportFormat) -> None:
+    legacy = report_format is ReportFormat.RFC7489
+    as_none = legacy and row.disposition is ReportedDisposition.PASS
+    _add(element, "disposition", ReportedDisposition.NONE if as_none else row.disposition)
     _add(element, "dkim", row.dkim)
     _add(element, "spf", row.spf)
     for override in row.reasons:
@@ -269,19 +269,19 @@ def _evaluated(element: ET.Element, row: Row, shape: ReportFormat) -> None:
         _add_if(reason, "comment", override.comment)
 
 
-def _dkim(element: ET.Element, found: DkimAuth, shape: ReportFormat) -> None:
+def _dkim(element: ET.Element, found: DkimAuth, report_format: ReportFormat) -> None:
     """The selector is required in RFC 9990 only."""
     _add(element, "domain", found.domain)
-    if found.selector or shape is ReportFormat.RFC9990:
+    if found.selector or report_format is ReportFormat.RFC9990:
         _add(element, "selector", found.selector)
     _add(element, "result", found.result)
     _add_if(element, "human_result", found.human_result)
 
 
-def _spf(element: ET.Element, found: SpfAuth, shape: ReportFormat) -> None:
+def _spf(element: ET.Element, found: SpfAuth, report_format: ReportFormat) -> None:
     """RFC 9990 3.1.1.13: the only scope is mfrom, also for the null reverse-path and its domain of HELO."""
     _add(element, "domain", found.domain)
-    _add(element, "scope", found.scope if shape is ReportFormat.RFC7489 else SpfScope.MFROM)
+    _add(element, "scope", found.scope if report_format is ReportFormat.RFC7489 else SpfScope.MFROM)
     _add(element, "result", found.result)
-    if shape is ReportFormat.RFC9990:
+    if report_format is ReportFormat.RFC9990:
         _add_if(element, "human_result", found.human_result)

@@ -65,7 +65,7 @@ class Delivery:
     """The Organizational Domain of the policy domain."""
     record: str
     """The DMARC record as published."""
-    shape: ReportFormat
+    report_format: ReportFormat
     uri: str
     address: str
     """Empty until the destination is verified."""
@@ -107,8 +107,8 @@ _INSERT = """
     INSERT INTO report_deliveries (report, uri, address, state, attempts, due, token, changed, detail)
     VALUES (:report, :uri, :address, :state, 0, :now, :token, :now, '') RETURNING id"""
 _SELECT = f"""
-    SELECT d.id, d.report, r.kind, r.domain, {_ORGANIZATION} AS organization, r.record, r.shape, d.uri, d.address,
-        d.attempts, d.token, r.created
+    SELECT d.id, d.report, r.kind, r.domain, {_ORGANIZATION} AS organization, r.record, r.shape AS report_format, d.uri,
+        d.address, d.attempts, d.token, r.created
     FROM report_deliveries d JOIN reports r ON r.id = d.report"""  # noqa: S608  constants
 _DUE = f"""
     SELECT q.id, q.organization, q.state, q.attempts,
@@ -287,5 +287,9 @@ class Deliveries:
 
 def _delivery(row: Any) -> Delivery:
     values = row._asdict()
-    typed = {"kind": ReportKind(row.kind), "shape": ReportFormat(row.shape), "address": row.address or ""}
+    typed = {
+        "kind": ReportKind(row.kind),
+        "report_format": ReportFormat(row.report_format),
+        "address": row.address or "",
+    }
     return Delivery(**values | typed)

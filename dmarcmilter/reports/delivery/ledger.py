@@ -11,9 +11,10 @@ from itertools import islice
 from typing import Any
 
 from dmarcmilter.config.schema import ReportFormat
+from dmarcmilter.history.day_number import date_of_number, day_number
 from dmarcmilter.history.store import Connection, Store, execute_many, rows
 from dmarcmilter.reports.aggregate import withheld_reports
-from dmarcmilter.reports.aggregate.day_outcomes import Source, date_of, number
+from dmarcmilter.reports.aggregate.day_outcomes import Source
 from dmarcmilter.reports.aggregate.grouping import period
 from dmarcmilter.reports.aggregate.mail_message import Attachment
 from dmarcmilter.reports.delivery import deliveries
@@ -54,7 +55,7 @@ class PlannedFailureReport:
     day: date
     digest: str
     """The kind of incident: failure.kind."""
-    shape: ReportFormat
+    report_format: ReportFormat
     submitter: str
     incidents: int
     record: str
@@ -118,12 +119,12 @@ class ReportLedger:
         values = {
             "report_id": attachment.report_id,
             "kind": str(ReportKind.AGGREGATE),
-            "day": number(planned.day),
+            "day": day_number(planned.day),
             "domain": attachment.domain,
             "organization": planned.organization,
             "digest": planned.digest,
             "supplement": planned.supplement,
-            "shape": str(attachment.shape),
+            "shape": str(attachment.report_format),
             "submitter": attachment.submitter,
             "messages": attachment.messages,
             "record": planned.record,
@@ -140,7 +141,7 @@ class ReportLedger:
 
     def add_failure(self, planned: PlannedFailureReport, now: int) -> None:
         """Record a failure report with its deliveries: all of it or nothing."""
-        day = number(planned.day)
+        day = day_number(planned.day)
         values = {
             "report_id": planned.report_id,
             "kind": str(ReportKind.FAILURE),
@@ -148,7 +149,7 @@ class ReportLedger:
             "domain": planned.domain,
             "organization": planned.organization,
             "digest": planned.digest,
-            "shape": str(planned.shape),
+            "shape": str(planned.report_format),
             "submitter": planned.submitter,
             "messages": planned.incidents,
             "record": planned.record,
@@ -163,15 +164,15 @@ class ReportLedger:
 
     def count(self, day: date, domain: str) -> int:
         """Number of aggregate reports made of this day and policy domain."""
-        return int(self._store.query(_COUNT, day=number(day), domain=domain)[0].n)
+        return int(self._store.query(_COUNT, day=day_number(day), domain=domain)[0].n)
 
     def counts_by_organization(self, day: date) -> dict[str, int]:
         """Number of aggregate reports made of this day, by organization."""
-        return {row.organization: row.n for row in self._store.query(_COUNT_BY_ORGANIZATION, day=number(day))}
+        return {row.organization: row.n for row in self._store.query(_COUNT_BY_ORGANIZATION, day=day_number(day))}
 
     def domains(self, day: date) -> set[str]:
         """Policy domains for which aggregate reports of this day were made."""
-        return {row.domain for row in self._store.query(_DOMAINS, day=number(day))}
+        return {row.domain for row in self._store.query(_DOMAINS, day=day_number(day))}
 
     def is_known(self, report_id: str) -> bool:
         return bool(self._store.query("SELECT id FROM reports WHERE report_id = :id", id=report_id))
@@ -217,13 +218,13 @@ def _batches(sources: Mapping[Source, int], report: int) -> Iterator[list[dict[s
 
 
 def _attachment(row: Any) -> Attachment:
-    begin, end = period(date_of(row.day))
+    begin, end = period(date_of_number(row.day))
     return Attachment(
         report_id=row.report_id,
         domain=row.domain,
         begin=begin,
         end=end,
-        shape=ReportFormat(row.shape),
+        report_format=ReportFormat(row.shape),
         submitter=row.submitter,
         content=bytes(row.content),
         messages=row.messages,

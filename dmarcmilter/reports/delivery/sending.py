@@ -189,7 +189,7 @@ class Sending:
             self._refuse(delivery, "no longer kept", result)
             return None
         limit = size_limit(delivery.record, delivery.uri, tag=TAGS[delivery.kind])
-        if delivery.shape is ReportFormat.RFC7489 and limit is not None and len(message) > limit:
+        if delivery.report_format is ReportFormat.RFC7489 and limit is not None and len(message) > limit:
             self._refuse(delivery, f"larger than the {limit} bytes that the DMARC record allows", result)
             return None
 

@@ -14,15 +14,15 @@ from datetime import UTC, datetime
 
 from dmarcmilter.mail.message import Header
 from dmarcmilter.outcome import OutcomeRecord
-from dmarcmilter.reports.failure.incident import Observed, incident_of, unwanted
-from dmarcmilter.reports.failure.incident_spool import FullError, Spool
-from dmarcmilter.reports.failure.redaction import Redaction, chosen, month_key
+from dmarcmilter.reports.failure.incident import Observed, incident_of, reason_not_to_report
+from dmarcmilter.reports.failure.incident_spool import FullError, IncidentSpool
+from dmarcmilter.reports.failure.redaction import Redaction, month_key, shown_fields
 
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 100
 """Messages between verdict and disk, each with at most 30 fields of 3,600 octets."""
-ID_OCTETS = 8
+ID_BYTES = 8
 RETRY_SECONDS = 1.0
 """After a failure, so that a full disk is not tried again by each message."""
 COMPLAIN_SECONDS = 60.0
@@ -33,7 +33,7 @@ Waiting = tuple[OutcomeRecord, Observed]
 
 
 class Capture:
-    def __init__(self, spool: Spool, key: bytes, *, on_none: bool = False) -> None:
+    def __init__(self, spool: IncidentSpool, key: bytes, *, on_none: bool = False) -> None:
         self._spool = spool
         self._key = key
         self._on_none = on_none
@@ -54,11 +54,11 @@ class Capture:
             log.exception("failure report: internal error")
 
     def _offer(self, record: OutcomeRecord, observed: Observed) -> None:
-        if unwanted(record, observed, on_none=self._on_none):
+        if reason_not_to_report(record, observed, on_none=self._on_none):
             return
         self._start()
         try:
-            self._waiting.put_nowait((record, Observed(chosen(observed.fields), observed.mail_from)))
+            self._waiting.put_nowait((record, Observed(shown_fields(observed.fields), observed.mail_from)))
         except queue.Full:
             self._drop("too many at once")
 
@@ -91,7 +91,7 @@ class Capture:
             return
         redaction = Redaction(month_key(self._key, datetime.now(UTC)))
         try:
-            self._spool.put(incident_of(record, observed, redaction, secrets.token_hex(ID_OCTETS)))
+            self._spool.put(incident_of(record, observed, redaction, secrets.token_hex(ID_BYTES)))
             self.captured += 1
         except FullError as error:  # for this domain perhaps, and not for the next
             self._drop(str(error))

@@ -16,7 +16,7 @@ from dmarcmilter.outcome import OutcomeRecord
 from dmarcmilter.reports.failure.redaction import Redaction
 
 KIND_DIGITS = 32
-SITE_PREFIX = 64
+IPV6_PREFIX_BITS = 64
 """Bits of an IPv6 address that stand for one client: the rest is the client's to choose."""
 
 
@@ -95,7 +95,7 @@ class Incident:
     """Name and text (RFC 6591 3.2.6)."""
 
 
-def unwanted(record: OutcomeRecord, observed: Observed, *, on_none: bool = False) -> str:
+def reason_not_to_report(record: OutcomeRecord, observed: Observed, *, on_none: bool = False) -> str:
     """Why no report is made; empty: one is asked for and may be made."""
     policy, dmarc = record.policy, record.dmarc
     if policy is None or not policy.ruf or not record.author_domain:
@@ -135,7 +135,7 @@ def _option_met(fo: str, record: OutcomeRecord) -> bool:
     return any(met.get(option, False) for option in fo.split(":"))
 
 
-def kept(record: OutcomeRecord) -> IncidentOutcome:
+def reported_part(record: OutcomeRecord) -> IncidentOutcome:
     """The part of an outcome that a report tells. ValueError for one without a policy or an Author Domain."""
     policy, author_domain = record.policy, record.author_domain
     if policy is None or author_domain is None:
@@ -189,14 +189,14 @@ def client_of(ip: str | None) -> str:
         address = ip_address(ip or "")
     except ValueError:
         return ""
-    return str(address) if address.version == 4 else str(ip_network((address, SITE_PREFIX), strict=False))
+    return str(address) if address.version == 4 else str(ip_network((address, IPV6_PREFIX_BITS), strict=False))
 
 
 def incident_of(record: OutcomeRecord, observed: Observed, redaction: Redaction, identifier: str) -> Incident:
     """What is kept, redacted: nothing else of the message reaches a disk."""
     return Incident(
         identifier,
-        kept(record),
+        reported_part(record),
         redaction.path(observed.mail_from.encode("utf-8", "surrogateescape")),
-        tuple(redaction.shown(observed.fields)),
+        tuple(redaction.redacted_fields(observed.fields)),
     )

@@ -92,7 +92,7 @@ class _Census:
         return None
 
 
-class Spool:
+class IncidentSpool:
     def __init__(self, directory: str, organization: Callable[[str], str] = str) -> None:
         """`organization`: the Organizational Domain of a policy domain."""
         self._directory = Path(directory)
@@ -108,7 +108,7 @@ class Spool:
         path = self._directory / name
         if _counted(path):
             return
-        line = to_json(incident)
+        line = incident_to_json(incident)
         if len(line) > MAX_LINE:
             raise FullError(f"an incident of {len(line)} bytes")
         self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -178,7 +178,7 @@ class Spool:
             path = self._directory / name
             try:
                 line, _, further = path.read_bytes().partition(b"\n")
-                yield Entry(path, of_json(line, 1 + further.count(ANOTHER)))
+                yield Entry(path, incident_from_json(line, 1 + further.count(ANOTHER)))
             except ValueError:
                 yield path
             except OSError:  # gone meanwhile, or not readable: the next run looks again
@@ -249,7 +249,7 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True):
     fields: tuple[tuple[str, str], ...]
 
 
-def to_json(incident: Incident) -> bytes:
+def incident_to_json(incident: Incident) -> bytes:
     """One line."""
     line = _Line(
         v=VERSION,
@@ -261,7 +261,7 @@ def to_json(incident: Incident) -> bytes:
     return msgspec.json.encode(line) + b"\n"
 
 
-def of_json(line: bytes, count: int) -> Incident:
+def incident_from_json(line: bytes, count: int) -> Incident:
     """ValueError for what this program has not written: a run takes all incidents or none, so none may be damaged."""
     try:
         read = msgspec.json.decode(line, type=_Line)

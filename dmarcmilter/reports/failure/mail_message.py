@@ -20,7 +20,7 @@ _DELIVERY_RESULTS = {"accept": "delivered", "quarantine": "policy", "reject": "r
 """Delivery-Result for each action (RFC 6591 3.2.2); "other" for any other."""
 
 
-def compose(incident: Incident, sender: Sender, shape: ReportFormat = ReportFormat.RFC9990) -> bytes:
+def compose(incident: Incident, sender: Sender, report_format: ReportFormat = ReportFormat.RFC9990) -> bytes:
     """The message with CRLF line ends, without To and Date: these are added for each delivery."""
     outcome, host = incident.outcome, sender.email.rpartition("@")[2]
     domain = safe(outcome.author_domain)
@@ -32,7 +32,7 @@ def compose(incident: Incident, sender: Sender, shape: ReportFormat = ReportForm
         "failed authentication. Local-parts and subject are replaced by keyed hashes.",
     )
     message.attach(_part("text/plain; charset=us-ascii", text))
-    message.attach(_part("message/feedback-report", _lines(feedback(incident, host, shape))))
+    message.attach(_part("message/feedback-report", _lines(feedback(incident, host, report_format))))
     message.attach(_part("text/rfc822-headers", _lines(incident.fields)))
     return message.as_bytes()
 
@@ -56,7 +56,7 @@ def addressed(message: bytes, address: str, date: datetime) -> bytes:
     return header.as_bytes().removesuffix(b"\r\n") + message
 
 
-def feedback(incident: Incident, host: str, shape: ReportFormat) -> Iterator[tuple[str, object]]:
+def feedback(incident: Incident, host: str, report_format: ReportFormat) -> Iterator[tuple[str, object]]:
     """The fields of message/feedback-report (RFC 6591 3.1, RFC 9991 4)."""
     outcome = incident.outcome
     domain, dmarc = outcome.author_domain, outcome.dmarc
@@ -65,7 +65,7 @@ def feedback(incident: Incident, host: str, shape: ReportFormat) -> Iterator[tup
     yield "User-Agent", "dmarcmilter"
     yield "Auth-Failure", "dmarc"
     yield "Authentication-Results", f"{host}; dmarc={dmarc.result} header.from={domain}"
-    yield "Identity-Alignment", _identity_alignment(outcome, shape)
+    yield "Identity-Alignment", _identity_alignment(outcome, report_format)
     yield "Reported-Domain", domain
     if outcome.client_ip:
         yield "Source-IP", outcome.client_ip
@@ -79,10 +79,10 @@ def feedback(incident: Incident, host: str, shape: ReportFormat) -> Iterator[tup
     yield from _of_mechanisms(incident)
 
 
-def _identity_alignment(outcome: IncidentOutcome, shape: ReportFormat) -> str:
+def _identity_alignment(outcome: IncidentOutcome, report_format: ReportFormat) -> str:
     """RFC 9991 4: the mechanisms that failed to give an aligned identity; RFC 7489 7.3.1: those that did."""
     aligned = {identifier.mechanism for identifier in outcome.dmarc.aligned}
-    told = sorted(aligned if shape is ReportFormat.RFC7489 else {"dkim", "spf"} - aligned)
+    told = sorted(aligned if report_format is ReportFormat.RFC7489 else {"dkim", "spf"} - aligned)
     return ", ".join(told) or "none"
 
 

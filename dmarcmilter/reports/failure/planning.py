@@ -22,7 +22,7 @@ from dmarcmilter.reports.delivery.ledger import PlannedFailureReport, ReportLedg
 from dmarcmilter.reports.delivery.organization_turns import organization_of
 from dmarcmilter.reports.delivery.send_queue import HOUR_SECONDS
 from dmarcmilter.reports.failure.incident import Incident, kind
-from dmarcmilter.reports.failure.incident_spool import MAX_AGE, Entry, Spool
+from dmarcmilter.reports.failure.incident_spool import MAX_AGE, Entry, IncidentSpool
 from dmarcmilter.reports.failure.mail_message import compose
 from dmarcmilter.reports.sender import sender_of, submitter_of
 
@@ -82,7 +82,9 @@ class HourlyLimits:
 class FailurePlanner:
     """Makes failure reports of the incidents in the spool."""
 
-    def __init__(self, store: Store, spool: Spool, ledger: ReportLedger, settings: Reports, dns: ReportDns) -> None:
+    def __init__(
+        self, store: Store, spool: IncidentSpool, ledger: ReportLedger, settings: Reports, dns: ReportDns
+    ) -> None:
         self._store = store
         self._spool = spool
         self._ledger = ledger
@@ -129,7 +131,7 @@ class FailurePlanner:
 
     def plan(self, incident: Incident, spf_records: Sequence[tuple[str, str]], now: int) -> PlannedFailureReport:
         """The report of one incident."""
-        outcome, shape = incident.outcome, self._settings.format
+        outcome, report_format = incident.outcome, self._settings.format
         policy = outcome.policy
         return PlannedFailureReport(
             report_id=incident.id,
@@ -137,11 +139,11 @@ class FailurePlanner:
             organization=self._organization(policy.domain),
             day=datetime.fromtimestamp(now, UTC).date(),
             digest=kind(outcome),
-            shape=shape,
+            report_format=report_format,
             submitter=submitter_of(self._settings),
             incidents=incident.count,
             record=policy.record,
-            content=compose(replace(incident, spf_records=spf_records), sender_of(self._settings), shape),
+            content=compose(replace(incident, spf_records=spf_records), sender_of(self._settings), report_format),
             uris=tuple(policy.ruf[:MAX_DESTINATIONS]),
         )
 

@@ -47,32 +47,32 @@ class Redaction:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def word(self, text: str) -> str:
+    def hashed(self, text: str) -> str:
         whole = hmac.new(self._key, text.encode("utf-8", "backslashreplace"), hashlib.sha256)
         return whole.hexdigest()[:HASH_DIGITS]
 
     def address(self, text: str) -> str:
         """Of an address in a header field."""
         local, _, domain = text.rpartition("@")
-        return f"{self.word(local)}@{safe(domain)}" if text else ""
+        return f"{self.hashed(local)}@{safe(domain)}" if text else ""
 
     def path(self, raw: bytes) -> str:
         """Of a reverse-path; empty: the null reverse-path. What is no Mailbox is a hash as a whole."""
         mailbox = smtppath.read(raw)
         if mailbox is not None:
-            return f"{self.word(mailbox.local)}@{safe(mailbox.domain)}"
-        return "" if smtppath.is_null(raw) else self.word(raw.decode("utf-8", "replace"))
+            return f"{self.hashed(mailbox.local)}@{safe(mailbox.domain)}"
+        return "" if smtppath.is_null(raw) else self.hashed(raw.decode("utf-8", "replace"))
 
-    def shown(self, fields: Iterable[Header]) -> Iterator[tuple[str, str]]:
+    def redacted_fields(self, fields: Iterable[Header]) -> Iterator[tuple[str, str]]:
         """Name and redacted value of the fields that are shown, in their order."""
-        for field in chosen(fields):
+        for field in shown_fields(fields):
             name = field.name.decode("latin-1")
             value = " ".join(field.value.decode("utf-8", "replace").split())
             yield name, safe(self._value(name.lower(), value))
 
     def _value(self, name: str, value: str) -> str:
         if name == "subject":
-            return self.word(value)
+            return self.hashed(value)
         if name == "date":
             found = _DATE.match(value)  # and no comment after it
             return found[0] if found else ""
@@ -89,7 +89,7 @@ class Redaction:
                 yield f"{name}={value}"
 
 
-def chosen(fields: Iterable[Header]) -> list[Header]:
+def shown_fields(fields: Iterable[Header]) -> list[Header]:
     """Those that are shown, as they came but bounded: what is kept of a message until there is time for it."""
     found = []
     for field in fields:

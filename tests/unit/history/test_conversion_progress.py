@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.history import conversion_progress, journal_files
-from dmarcmilter.history.conversion_progress import EVERY_SECONDS, MAX_BYTES, NAME, Reached
+from dmarcmilter.history.conversion_progress import EVERY_SECONDS, MAX_BYTES, NAME, IngestProgress
 from dmarcmilter.history.ingest import Ingest
 from dmarcmilter.metrics import gauges
 from tests.support import journals
@@ -50,10 +50,10 @@ def test_a_new_ingest_tells_the_same(store, journal):
     append(journal)
     append(journal, name="20270116-1799971200000-18.jsonl")
     Ingest(journal, store).once()
-    before = conversion_progress.read(journal).octets
+    before = conversion_progress.read(journal).ingested_bytes
     (journal / NAME).unlink()
     Ingest(journal, store).once()
-    assert conversion_progress.read(journal).octets == before == conversion_progress.written(journal)
+    assert conversion_progress.read(journal).ingested_bytes == before == conversion_progress.written(journal)
 
 
 def test_files_that_are_deleted_are_no_lag(store, journal):
@@ -64,7 +64,7 @@ def test_files_that_are_deleted_are_no_lag(store, journal):
     (journal / journals.NAME).unlink()
     assert gauges.journal(str(journal)).unread == 0
     reader.once()
-    assert conversion_progress.read(journal).octets == conversion_progress.written(journal)
+    assert conversion_progress.read(journal).ingested_bytes == conversion_progress.written(journal)
 
 
 def test_it_is_not_written_at_each_look(store, journal):
@@ -81,7 +81,7 @@ def test_it_is_not_written_at_each_look(store, journal):
 
 
 def test_it_is_no_journal_file(journal):
-    conversion_progress.write(journal, Reached(1.0, 2))
+    conversion_progress.write(journal, IngestProgress(1.0, 2))
     assert journal_files.listed(journal) == []
     assert [entry.name for entry in journal.iterdir()] == [NAME]
 
@@ -127,11 +127,11 @@ def test_reading_never_raises(tmp_path_factory, text):
     folder = tmp_path_factory.getbasetemp()
     (folder / NAME).write_bytes(text)
     found = conversion_progress.read(folder)
-    assert found is None or isinstance(found.octets, int)
+    assert found is None or isinstance(found.ingested_bytes, int)
 
 
 def test_a_clock_ahead_of_ours_is_no_negative_age(journal):
-    conversion_progress.write(journal, Reached(time.time() + 1000, 0))
+    conversion_progress.write(journal, IngestProgress(time.time() + 1000, 0))
     assert gauges.journal(str(journal)).ingest_age == 0
 
 

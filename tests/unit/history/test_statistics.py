@@ -12,16 +12,16 @@ from click.testing import CliRunner
 
 from dmarcmilter.cli import main
 from dmarcmilter.history import adoption as survey_module
-from dmarcmilter.history.adoption import SIGNERS, TYPE_TEXTS, TYPES, Differing, Share
+from dmarcmilter.history.adoption import SIGNERS, TYPE_TEXTS, TYPES, DifferingDomain, Share
 from dmarcmilter.history.ingest import Ingest
 from dmarcmilter.history.statistics import (
     AuthenticatedSender,
-    By,
     Moment,
     OverrideCount,
     Period,
     RefusedAuthor,
     Source,
+    StepLength,
     gather,
 )
 from dmarcmilter.policy.types import Exempt
@@ -389,7 +389,7 @@ def test_discoveries_that_differ(gathered):
     ).survey
     assert shares(found.discoveries) == {"same": (1, 1), "differ": (2, 4), "unknown": (2, 2)}
     assert found.differing == (
-        Differing(
+        DifferingDomain(
             domain="a.b.example.com",
             messages=3,
             differs="policy_domain organizational_domain result",
@@ -455,7 +455,7 @@ def test_adoption_over_time(gathered):
     ],
 )
 def test_steps_of_adoption(gathered, by, starts):
-    found = gathered([record()], Period(DAY, DAY + timedelta(days=7)), by=by and By(by)).survey
+    found = gathered([record()], Period(DAY, DAY + timedelta(days=7)), by=by and StepLength(by)).survey
     assert [f"{step.start:%Y-%m-%d}" for step in found.steps] == starts
     assert sum(step.messages for step in found.steps) == 1
 

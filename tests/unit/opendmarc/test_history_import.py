@@ -19,7 +19,7 @@ from dmarcmilter.history.table_writer import Writer
 from dmarcmilter.opendmarc import history_file, history_record
 from dmarcmilter.opendmarc.history_import import Import, NoHistoryError
 from dmarcmilter.outcome import encoded
-from dmarcmilter.reports.aggregate.day_outcomes import day_of
+from dmarcmilter.reports.aggregate.day_outcomes import day_view
 from tests.support import databases, journals
 from tests.support.paths import CASES
 
@@ -251,7 +251,7 @@ def test_imported_outcomes_are_never_reported(lite, tmp_path):
     taken(path, lite)
     day = datetime.fromtimestamp(1800000000, UTC).date()
     assert day == date(2027, 1, 15)
-    with day_of(lite, day) as view:
+    with day_view(lite, day) as view:
         assert view.domains() == []
 
 

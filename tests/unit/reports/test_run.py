@@ -8,7 +8,7 @@ import pytest
 
 from dmarcmilter.reports import retention
 from dmarcmilter.reports.aggregate import day_outcomes
-from dmarcmilter.reports.aggregate.planning import Withheld, whole_day
+from dmarcmilter.reports.aggregate.planning import Withheld, whole_day_report
 from dmarcmilter.reports.aggregate.reported_days import ReportedDays
 from dmarcmilter.reports.delivery.deliveries import BOUNCE_WITHIN_SECONDS, DAY_SECONDS, Deliveries, ReportKind
 from dmarcmilter.reports.delivery.ledger import ReportLedger
@@ -380,7 +380,7 @@ def test_old_reports_are_forgotten(anywhere):
 def test_whole_day_for_people(world):
     some(world)
     world.go()
-    found = whole_day(world.store, world.settings, YESTERDAY, "example.com")
+    found = whole_day_report(world.store, world.settings, YESTERDAY, "example.com")
     assert sum(row.count for row in found.rows) == 3
 
 

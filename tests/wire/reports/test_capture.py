@@ -9,7 +9,7 @@ import pytest
 
 from dmarcmilter.reports.failure import capture as module
 from dmarcmilter.reports.failure.capture import MAX_WAITING, Capture
-from dmarcmilter.reports.failure.incident_spool import Entry, Spool
+from dmarcmilter.reports.failure.incident_spool import Entry, IncidentSpool
 from dmarcmilter.testing.milter_client import Action, MilterClient
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.filter_daemon import FilterDaemon
@@ -25,7 +25,7 @@ SENDER = b"alice@bounce.example.com"
 
 @pytest.fixture
 def spool(tmp_path):
-    return Spool(str(tmp_path / "spool"))
+    return IncidentSpool(str(tmp_path / "spool"))
 
 
 def incidents(spool):
@@ -54,7 +54,7 @@ def test_who_is_never_asked_starts_no_thread(spool):
     capture.close()
 
 
-class SlowSpool(Spool):
+class SlowSpool(IncidentSpool):
     """A disk that hangs until it is let go."""
 
     def __init__(self):
@@ -129,8 +129,8 @@ def test_the_running_filter(tmp_path):
                 assert refused.action is Action.REJECT
                 client.deliver(SPOOF.replace(b"asks", b"silent"), mail_from="x@spammer.example")
                 client.deliver(SPOOF, mail_from="")
-            wait_until(lambda: incidents(Spool(failure["spool"])), "the incident")
-        (found,) = incidents(Spool(failure["spool"]))
+            wait_until(lambda: incidents(IncidentSpool(failure["spool"])), "the incident")
+        (found,) = incidents(IncidentSpool(failure["spool"]))
         assert found.outcome.author_domain == "asks.example"
         assert found.outcome.action == "reject"
         assert "alice" not in str(found)

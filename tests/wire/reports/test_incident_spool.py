@@ -4,19 +4,19 @@ import multiprocessing
 
 import pytest
 
-from dmarcmilter.reports.failure.incident import Incident, kept
-from dmarcmilter.reports.failure.incident_spool import Entry, Spool
+from dmarcmilter.reports.failure.incident import Incident, reported_part
+from dmarcmilter.reports.failure.incident_spool import Entry, IncidentSpool
 from tests.support.report_outcomes import outcome
 
 
 def incident(number=0, domain="example.com", **changes):
     found = outcome(client_ip=f"192.0.2.{number}", policy={"domain": domain}, **changes)
-    return Incident(f"a{number}", kept(found), "h@example.com", [("From", "<h@example.com>")])
+    return Incident(f"a{number}", reported_part(found), "h@example.com", [("From", "<h@example.com>")])
 
 
 @pytest.fixture
 def spool(tmp_path):
-    return Spool(str(tmp_path / "spool"))
+    return IncidentSpool(str(tmp_path / "spool"))
 
 
 def found(spool):
@@ -25,7 +25,7 @@ def found(spool):
 
 def put_many(directory, number):
     for _ in range(200):
-        Spool(directory).put(incident(number % 2))
+        IncidentSpool(directory).put(incident(number % 2))
 
 
 def test_many_workers_without_a_lock(spool, tmp_path):

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.reports.aggregate.grouping import MAX_ROW_BYTES, Grouping, grouped, period, report_id
-from dmarcmilter.reports.aggregate.xml_report import Disposition
+from dmarcmilter.reports.aggregate.xml_report import ReportedDisposition
 from tests.support.report_outcomes import BEGIN, END, outcome, passed
 
 
@@ -44,9 +44,9 @@ def test_rows_are_counted():
     # AGG-37
     (group,) = grouped([outcome(), outcome(), outcome(client_ip="192.0.2.2"), passed()])
     assert [(row.source_ip, row.count, row.disposition) for row in group.rows] == [
-        ("192.0.2.1", 2, Disposition.REJECT),
-        ("192.0.2.1", 1, Disposition.PASS),
-        ("192.0.2.2", 1, Disposition.REJECT),
+        ("192.0.2.1", 2, ReportedDisposition.REJECT),
+        ("192.0.2.1", 1, ReportedDisposition.PASS),
+        ("192.0.2.2", 1, ReportedDisposition.REJECT),
     ]
     assert (group.messages, group.passed) == (4, 1)
 

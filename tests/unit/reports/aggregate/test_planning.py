@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.reports.aggregate.day_outcomes import date_of
-from dmarcmilter.reports.aggregate.planning import CATCH_UP_DAYS, LATE_DAYS, due_days, plannable
+from dmarcmilter.history.day_number import date_of_number
+from dmarcmilter.reports.aggregate.planning import CATCH_UP_DAYS, LATE_DAYS, due_days, reason_not_plannable
 
 NOW = datetime(2027, 1, 20, 3, 0, tzinfo=UTC)
 
@@ -52,7 +52,7 @@ def test_no_day_is_left_out(pauses):
         for day in due_days(known, now):
             known[day.year * 10000 + day.month * 100 + day.day] = int(f"{now:%Y%m%d}")
         now += timedelta(hours=hours)
-    days = sorted(date_of(day) for day in known)
+    days = sorted(date_of_number(day) for day in known)
     assert days == [days[0] + timedelta(days=n) for n in range(len(days))]
 
 
@@ -68,6 +68,6 @@ def test_no_day_is_left_out(pauses):
 )
 def test_days_that_are_asked_for(day, problem):
     known = {20270114: 20270115, 20270113: 20270114}
-    assert problem in plannable(day, known, NOW)
-    assert bool(problem) == bool(plannable(day, known, NOW))
+    assert problem in reason_not_plannable(day, known, NOW)
+    assert bool(problem) == bool(reason_not_plannable(day, known, NOW))
     assert LATE_DAYS == 7

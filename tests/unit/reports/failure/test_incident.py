@@ -3,7 +3,15 @@
 import msgspec
 import pytest
 
-from dmarcmilter.reports.failure.incident import KIND_DIGITS, Observed, client_of, incident_of, kept, kind, unwanted
+from dmarcmilter.reports.failure.incident import (
+    KIND_DIGITS,
+    Observed,
+    client_of,
+    incident_of,
+    kind,
+    reason_not_to_report,
+    reported_part,
+)
 from dmarcmilter.reports.failure.redaction import Redaction
 from tests.support.cases import case_table
 from tests.support.outcomes import fields
@@ -16,12 +24,12 @@ KEY = Redaction(b"secret")
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_when(case):
     observed = Observed(fields(*case.get("fields", ())), case.get("mail_from", "a@bounce.example.com"))
-    reason = unwanted(outcome(**case["outcome"]), observed, on_none=case.get("on_none", False))
+    reason = reason_not_to_report(outcome(**case["outcome"]), observed, on_none=case.get("on_none", False))
     assert bool(reason) is not case["report"]
 
 
 def test_without_a_policy():
-    assert unwanted(outcome(policy=None), Observed(mail_from="a@b.example"))
+    assert reason_not_to_report(outcome(policy=None), Observed(mail_from="a@b.example"))
 
 
 def test_only_what_a_report_tells_is_kept():
@@ -36,7 +44,7 @@ def test_only_what_a_report_tells_is_kept():
 def test_kinds():
     # RUF-05
     """What a sender can change for each message does not make another kind."""
-    base = kept(outcome())
+    base = reported_part(outcome())
     assert len(kind(base)) == KIND_DIGITS
     same = [
         {"queue_id": "other"}, {"time": "2027-01-16T09:00:00.000Z"}, {"spf": {"domain": "x1.example"}},
@@ -47,10 +55,11 @@ def test_kinds():
         {"dkim": [{"result": "fail", "domain": "example.com"}]}, {"action": "accept"},
         {"dmarc": {"aligned": [{"mechanism": "spf", "domain": "example.com"}]}},
     ]  # fmt: skip
-    assert {kind(kept(outcome(**changes))) for changes in same} == {kind(base)}
-    assert len({kind(kept(outcome(**changes))) for changes in others} | {kind(base)}) == len(others) + 1
+    assert {kind(reported_part(outcome(**changes))) for changes in same} == {kind(base)}
+    assert len({kind(reported_part(outcome(**changes))) for changes in others} | {kind(base)}) == len(others) + 1
     signed = [
-        kind(kept(outcome(dkim=[{"result": "fail", "domain": name}] * n))) for name, n in (("a.b", 1), ("c.d", 5))
+        kind(reported_part(outcome(dkim=[{"result": "fail", "domain": name}] * n)))
+        for name, n in (("a.b", 1), ("c.d", 5))
     ]
     assert signed[0] == signed[1]
 

@@ -11,19 +11,27 @@ from hypothesis import strategies as st
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.reports.delivery.organization_turns import organization_of
 from dmarcmilter.reports.failure import incident_spool as module
-from dmarcmilter.reports.failure.incident import Incident, kept
-from dmarcmilter.reports.failure.incident_spool import DRAFT_SECONDS, MAX_AGE, Entry, FullError, Spool, of_json, to_json
+from dmarcmilter.reports.failure.incident import Incident, reported_part
+from dmarcmilter.reports.failure.incident_spool import (
+    DRAFT_SECONDS,
+    MAX_AGE,
+    Entry,
+    FullError,
+    IncidentSpool,
+    incident_from_json,
+    incident_to_json,
+)
 from tests.support.report_outcomes import outcome
 
 
 def incident(number=0, domain="example.com", **changes):
     found = outcome(client_ip=f"192.0.2.{number}", policy={"domain": domain}, **changes)
-    return Incident(f"a{number}", kept(found), "h@example.com", (("From", "<h@example.com>"),))
+    return Incident(f"a{number}", reported_part(found), "h@example.com", (("From", "<h@example.com>"),))
 
 
 @pytest.fixture
 def spool(tmp_path):
-    return Spool(str(tmp_path / "spool"))
+    return IncidentSpool(str(tmp_path / "spool"))
 
 
 def found(spool):
@@ -54,7 +62,7 @@ def small(monkeypatch):
 def by_suffix(tmp_path):
     """A spool as the filter has it: organizations by the public suffix list."""
     suffixes = Suffixes.of_text("com\nexample\n")
-    return Spool(str(tmp_path / "spool"), lambda domain: organization_of(suffixes, domain))
+    return IncidentSpool(str(tmp_path / "spool"), lambda domain: organization_of(suffixes, domain))
 
 
 def test_bounds_in_number(tmp_path, small):
@@ -201,7 +209,7 @@ def test_no_folder_is_an_empty_spool(spool):
 @settings(max_examples=100, deadline=None)
 def test_any_line(line):
     with pytest.raises(ValueError):
-        of_json(line, 1)
+        incident_from_json(line, 1)
 
 
 @pytest.mark.parametrize(
@@ -219,8 +227,8 @@ def test_any_line(line):
     ],
 )
 def test_a_line_that_was_damaged(piece, other):
-    line = to_json(incident(1))
-    assert of_json(line, 2).count == 2
+    line = incident_to_json(incident(1))
+    assert incident_from_json(line, 2).count == 2
     assert piece in line
     with pytest.raises(ValueError):
-        of_json(line.replace(piece, other), 1)
+        incident_from_json(line.replace(piece, other), 1)

@@ -19,7 +19,7 @@ from dmarcmilter.reports.delivery.relay import Attempt, Result
 from dmarcmilter.reports.delivery.suppressions import Suppressions, record_bounce
 from dmarcmilter.reports.failure import planning
 from dmarcmilter.reports.failure.incident import Observed, incident_of
-from dmarcmilter.reports.failure.incident_spool import Spool
+from dmarcmilter.reports.failure.incident_spool import IncidentSpool
 from dmarcmilter.reports.failure.redaction import Redaction
 from tests.support.outcomes import fields
 from tests.support.report_outcomes import outcome, passed
@@ -39,7 +39,7 @@ class Failures(Site):
         Failures.numbers += 1
         asks = {"ruf": [f"mailto:ruf@{name}"]} | changes.pop("policy", {})
         found = outcome(**{"time": JUST_NOW} | domain(name, **asks) | changes)
-        spool = Spool(self.settings.failure.spool, lambda domain: organization_of(SUFFIXES, domain))
+        spool = IncidentSpool(self.settings.failure.spool, lambda domain: organization_of(SUFFIXES, domain))
         spool.put(incident_of(found, OBSERVED, Redaction(b"k"), f"id{Failures.numbers}"))
 
     def left(self):
