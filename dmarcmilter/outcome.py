@@ -580,7 +580,9 @@ def _dmarc(outcome: Outcome) -> RecordedDmarc:
 def _override(override: Override) -> RecordedOverride:
     return RecordedOverride(
         type=override.type,
-        comment=override.comment,
+        comment=str(override.reason),
+        comment_code=recorded_code(override.reason),
+        comment_parameters=recorded_parameters(override.reason),
         rfc7489=override.type_rfc7489 or override.type,
         entry=override.entry or None,
     )

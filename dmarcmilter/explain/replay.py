@@ -31,6 +31,7 @@ from dmarcmilter.outcome import (
     RecordedArc,
     RecordedDraws,
     RecordedLists,
+    RecordedOverride,
     RecordedPolicy,
     RecordedSignature,
     RecordedSpf,
@@ -40,10 +41,9 @@ from dmarcmilter.policy import facts as facts_of
 from dmarcmilter.policy.decision import Decision
 from dmarcmilter.policy.facts import ClientNames, Facts, Hop, Unvouched
 from dmarcmilter.policy.types import EVERY_MESSAGE, Action, Exempt, QuarantineAction, Rules
-from dmarcmilter.reasons.recorded import reason_of
+from dmarcmilter.reasons import Code
+from dmarcmilter.reasons.recorded import read, reason_of
 
-UNTAGGED = "the Subject cannot be tagged: held"
-"""What quarantine_method.with_feasible_action records: the same message could not be tagged today."""
 LONGEST_DEFERRAL = 7 * 86_400
 """Seconds: the age that an older version recorded for a message whose deferral could not be recorded."""
 NEEDED = ("draws", "lists", "exempt", "deferred_for", "would_disposition")
@@ -279,7 +279,7 @@ def _policy_record(policy: RecordedPolicy) -> PolicyRecord:
 
 def _feasible(decision: Decision, record: OutcomeRecord, rules: Rules) -> Decision:
     """As quarantine_method.with_feasible_action, of which the record tells only when it held the message."""
-    untagged = any(override.comment == UNTAGGED for override in record.overrides)
+    untagged = any(_is_untaggable(override) for override in record.overrides)
     marked = decision.disposition is Disposition.QUARANTINE and decision.action is Action.ACCEPT
     if not (untagged and marked and rules.quarantine_action is QuarantineAction.SUBJECT):
         return decision
@@ -319,3 +319,9 @@ def _depends_on_recipients(facts: Facts, rules: Rules, evaluation: Evaluation) -
     judgements = [_decided(facts, some, evaluation) for some in (rules, for_all)]
     first, second = ((one.action, one.disposition) for one in judgements)
     return first != second
+
+
+def _is_untaggable(override: RecordedOverride) -> bool:
+    """Whether the Subject could not be tagged: no configuration could tag it today."""
+    reason = read(override.comment, override.comment_code, override.comment_parameters)
+    return reason is not None and reason.code is Code.SUBJECT_NOT_TAGGABLE

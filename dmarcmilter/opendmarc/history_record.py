@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 
 import msgspec
+from msgspec import UNSET
 
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain, is_within
@@ -28,9 +29,11 @@ from dmarcmilter.outcome import (
     RecordedSignature,
     RecordedSpf,
 )
+from dmarcmilter.reasons import Code, Reason, text_of
+from dmarcmilter.reasons.recorded import recorded, recorded_code
 
 SOURCE = "OpenDMARC"
-NOTE = "rebuilt from OpenDMARC's history"
+REBUILT = Reason(Code.OPENDMARC_REBUILT)
 END_OF_TIME = 2**32
 """Time of receipt, in seconds since 1970 (in 2106), from which a record counts as unreadable."""
 MAX_SIGNATURES = 100
@@ -164,11 +167,13 @@ def _addresses(fields: Fields) -> tuple[str, ...]:
 def _spf(fields: Fields) -> RecordedSpf:
     """The SPF result: of MAIL FROM, or with a null reverse-path of HELO (RFC 7208 2.4), whose name is not recorded."""
     sender, number = _domain(fields, "mfrom"), _number(fields, "spf")
+    reason = None if number in RESULTS else Reason(Code.OPENDMARC_NO_RESULT)
     return RecordedSpf(
         result=RESULTS.get(number, "none") if number is not None else "none",
         domain=sender,
         scope="mfrom" if sender else "helo",
-        reason="" if number in RESULTS else "no result in OpenDMARC's history",
+        reason=text_of(reason),
+        reason_code=recorded_code(reason),
     )
 
 
@@ -232,7 +237,8 @@ def _policy(fields: Fields, author: Domain) -> RecordedPolicy | None:
         usable=True,
         discovery="psl",
         organizational_domain=name if name != author else None,
-        notes=(NOTE,),
+        notes=(str(REBUILT),),
+        notes_codes=(recorded(REBUILT),),
     )
     return msgspec.structs.replace(policy, record=_record(policy, _addresses(fields)))
 
@@ -259,7 +265,15 @@ def _dmarc(
     dkim: Iterable[RecordedSignature],
 ) -> RecordedDmarc:
     if policy is None:
-        return RecordedDmarc(result="none", aligned=(), requested=None, published=None, tag=None, reason=NOTE)
+        return RecordedDmarc(
+            result="none",
+            aligned=(),
+            requested=None,
+            published=None,
+            tag=None,
+            reason=str(REBUILT),
+            reason_code=REBUILT.code,
+        )
     dmarc_code = _number(fields, "policy")
     result = "pass" if dmarc_code == PASS else "fail"
     is_subdomain = policy.sp is not None and policy.domain != author
@@ -270,7 +284,8 @@ def _dmarc(
         requested=published if dmarc_code is None else FAILED.get(dmarc_code, published),
         published=published,
         tag="sp" if is_subdomain else "p",
-        reason="" if result == "pass" else NOTE,
+        reason="" if result == "pass" else str(REBUILT),
+        reason_code=UNSET if result == "pass" else REBUILT.code,
     )
 
 

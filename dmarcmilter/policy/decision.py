@@ -34,6 +34,7 @@ from dmarcmilter.policy.types import (
     RejectAction,
     Rules,
 )
+from dmarcmilter.reasons import Code, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,8 @@ class Wanted:
     may_be_mitigated: bool = False
     mitigation: Mitigation | None = None
     deferral: Deferral = Deferral.NO
-    open_result: str = ""
-    """Comment of the override for a message whose DMARC result is open; empty: the result is known."""
+    open_result: Reason | None = None
+    """Reason of the override for a message whose DMARC result is open; None: the result is known."""
     at_most_quarantine: bool = False
     """An open result does not lead to a rejection."""
     is_unconditional: bool = False
@@ -144,10 +145,10 @@ def decide(wanted: Wanted, facts: Facts, rules: Rules) -> Decision:
     if would_action is Action.ACCEPT and disposition is Disposition.NONE:
         return Decision(disposition, would_action, would_action, disposition, reasons)
     released = _why_released(facts, rules)
-    if not released:
+    if released is None:
         return Decision(disposition, would_action, would_action, disposition, reasons)
     word = "deferred" if would_action is Action.TEMPFAIL else disposition
-    override = Override(ReasonType.LOCAL_POLICY, f"{released}: would be {word}")
+    override = Override(ReasonType.LOCAL_POLICY, Reason(released, disposition=word))
     return Decision(Disposition.NONE, Action.ACCEPT, would_action, disposition, (*reasons, override))
 
 
@@ -156,18 +157,15 @@ def _reasons(wanted: Wanted) -> tuple[Override, ...]:
     overrides = wanted.overrides
     if wanted.mitigation is not None:
         overrides = (*overrides, wanted.mitigation.override)
-    if not wanted.open_result:
+    if wanted.open_result is None:
         return overrides
     if wanted.disposition is not Disposition.NONE:
         return (*overrides, Override(ReasonType.LOCAL_POLICY, wanted.open_result))
     if wanted.deferral is Deferral.NO or overrides:
         return overrides
-    comment = (
-        "accepted without a DMARC result, because its deferral could not be recorded"
-        if wanted.deferral is Deferral.UNRECORDED
-        else "accepted without a DMARC result, having been deferred for long enough"
-    )
-    return (Override(ReasonType.LOCAL_POLICY, comment),)
+    is_unrecorded = wanted.deferral is Deferral.UNRECORDED
+    code = Code.DEFERRAL_UNRECORDED if is_unrecorded else Code.DEFERRED_LONG_ENOUGH
+    return (Override(ReasonType.LOCAL_POLICY, Reason(code)),)
 
 
 def _for_unsigned_duplicates(evaluation: Evaluation) -> Wanted:
@@ -177,8 +175,8 @@ def _for_unsigned_duplicates(evaluation: Evaluation) -> Wanted:
     """
     if not (evaluation.unsigned_duplicates and evaluation.rests_on_dkim_alone):
         return NOTHING_WANTED
-    comment = f"fields added beside signed ones: {', '.join(evaluation.unsigned_duplicates)}"
-    return Wanted(Disposition.QUARANTINE, (Override(ReasonType.LOCAL_POLICY, comment),))
+    reason = Reason(Code.UNSIGNED_DUPLICATES, fields=", ".join(evaluation.unsigned_duplicates))
+    return Wanted(Disposition.QUARANTINE, (Override(ReasonType.LOCAL_POLICY, reason),))
 
 
 def _unless_accepted(facts: Facts, rules: Rules, wanted: Wanted) -> Wanted:
@@ -206,7 +204,7 @@ def _for_author_problem(facts: Facts, rules: Rules, problem: AuthorProblem) -> W
     }[action]
     if disposition is Disposition.REJECT and problem is AuthorProblem.NO_DOMAIN and facts.null_reverse_path:
         # Some systems send bounces From `MAILER-DAEMON`: nobody is impersonated, somebody may wait for them.
-        return Wanted(Disposition.QUARANTINE, (Override(ReasonType.OTHER, "a bounce whose From has no domain"),))
+        return Wanted(Disposition.QUARANTINE, (Override(ReasonType.OTHER, Reason(Code.BOUNCE_WITHOUT_DOMAIN)),))
     return Wanted(disposition)
 
 
@@ -222,14 +220,11 @@ def _for_temperror(facts: Facts, rules: Rules, evaluation: Evaluation) -> Wanted
         deferral = _deferral_so_far(facts, rules)
     if deferral is Deferral.YES and (entry := entries.accepting(facts, rules)) is not None:
         return Wanted(overrides=(entries.override(entry),))
+    is_limit = set(evaluation.dns_failures) == {DnsFailure.LIMIT}
     return replace(
         _while_open(facts, rules, evaluation.assessment),
         deferral=deferral,
-        open_result=(
-            "a limit left the DMARC result open: at most quarantined"
-            if set(evaluation.dns_failures) == {DnsFailure.LIMIT}
-            else "a DNS error left the DMARC result open: at most quarantined"
-        ),
+        open_result=Reason(Code.RESULT_OPEN_LIMIT if is_limit else Code.RESULT_OPEN_DNS),
         at_most_quarantine=rules.reject_action is RejectAction.REJECT,
     )
 
@@ -285,13 +280,9 @@ def _by_entry(facts: Facts, rules: Rules, requested: Disposition) -> Wanted | No
         answered = entries.deciding(replace(facts, unsettled=(), cut_off=()), rules, requested)
         if answered is not None and answered is not entry and answered.action in STRICT:
             # An entry for mail that is not the domain's own, and only a failed lookup or a limit leaves that open.
-            comment = (
-                "a DNS error left open whether it is the domain's own mail: at most quarantined"
-                if facts.unsettled
-                else "a limit left open whether it is the domain's own mail: at most quarantined"
-            )
-            reason = Override(ReasonType.LOCAL_POLICY, comment)
-            return Wanted(Disposition.QUARANTINE, (entries.override(answered), reason))
+            reason = Reason(Code.OWN_MAIL_OPEN_DNS if facts.unsettled else Code.OWN_MAIL_OPEN_LIMIT)
+            overrides = entries.override(answered), Override(ReasonType.LOCAL_POLICY, reason)
+            return Wanted(Disposition.QUARANTINE, overrides)
     if entry is None:
         return None
     disposition = entries.DISPOSITIONS[entry.action]
@@ -303,8 +294,8 @@ def _of_assessment(assessment: Assessment) -> tuple[Override, ...]:
     if assessment.requested is assessment.policy:
         return ()
     if assessment.test_mode:
-        return (Override(ReasonType.POLICY_TEST_MODE, "t=y: one level lower", "other"),)
-    return (Override(ReasonType.LOCAL_POLICY, "not selected by pct", "sampled_out"),)
+        return (Override(ReasonType.POLICY_TEST_MODE, Reason(Code.TEST_MODE), "other"),)
+    return (Override(ReasonType.LOCAL_POLICY, Reason(Code.PCT_NOT_SELECTED), "sampled_out"),)
 
 
 def _limited(
@@ -314,7 +305,7 @@ def _limited(
     limited = rules.acts_as(disposition)
     if limited is disposition:
         return disposition, overrides
-    limit = Override(ReasonType.LOCAL_POLICY, f"{disposition} is set to act as {limited}")
+    limit = Override(ReasonType.LOCAL_POLICY, Reason(Code.ACTION_LIMITED, policy=disposition, disposition=limited))
     return limited, (*overrides, limit)
 
 
@@ -325,24 +316,24 @@ def _action(disposition: Disposition, rules: Rules) -> Action:
     return Action.QUARANTINE if is_held else Action.ACCEPT
 
 
-def _why_released(facts: Facts, rules: Rules) -> str:
-    """Why nothing is done to the message, whatever is wanted; empty: it is."""
+def _why_released(facts: Facts, rules: Rules) -> Code | None:
+    """Why nothing is done to the message, whatever is wanted; None: it is done."""
     if facts.exempt is not Exempt.NOBODY:
-        return "all recipients have opted out" if facts.exempt is Exempt.ALL else "some recipients have opted out"
+        return Code.OPTED_OUT_ALL if facts.exempt is Exempt.ALL else Code.OPTED_OUT_SOME
     if rules.mode is Mode.MONITOR:
-        return "mode is monitor"
+        return Code.MODE_MONITOR
     return _why_not_in_rollout(facts, rules)
 
 
-def _why_not_in_rollout(facts: Facts, rules: Rules) -> str:
+def _why_not_in_rollout(facts: Facts, rules: Rules) -> Code | None:
     """A message with several authors is in when one of them is, and in any case when they could not all be read."""
     is_unread = facts.author_unread or facts.author_problem is AuthorProblem.MALFORMED
     if is_unread and rules.rollout_percent > 0:
-        return ""
+        return None
     listed, authors = rules.rollout_domains, (facts.author,) if facts.author else facts.author_domains
     if listed and not any(is_within(author, name) for author in authors for name in listed):
-        return "not in rollout_domains"
+        return Code.ROLLOUT_DOMAINS
     draw = facts.rollout_draw
     if rules.rollout_percent < EVERY_MESSAGE and (draw is None or draw >= rules.rollout_percent):
-        return "not in rollout_percent"
-    return ""
+        return Code.ROLLOUT_PERCENT
+    return None

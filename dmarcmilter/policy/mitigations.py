@@ -20,6 +20,7 @@ from dmarcmilter.policy.types import (
     TracesAction,
     TrustedHops,
 )
+from dmarcmilter.reasons import Code, Reason
 
 Softer = tuple[Disposition, Override]
 Rule = Callable[[Facts, Rules, Disposition], Softer | None]
@@ -69,7 +70,7 @@ def trusted_arc_sealer(facts: Facts, rules: Rules, requested: Disposition) -> So
     if rules.trusted_hops is TrustedHops.ALL and len(run) < len(facts.hops):
         return None
     vouched = any(hop.vouches for hop in run)
-    return (Disposition.NONE, Override(ReasonType.LOCAL_POLICY, _arc_comment(facts))) if vouched else None
+    return (Disposition.NONE, Override(ReasonType.LOCAL_POLICY, _arc_reason(facts))) if vouched else None
 
 
 def why_unvouched(facts: Facts, rules: Rules) -> Unvouched | None:
@@ -90,18 +91,18 @@ def _trusted_run(facts: Facts, rules: Rules) -> list[Hop]:
     return list(takewhile(lambda hop: hop.sealer in rules.trusted_sealers, facts.hops))
 
 
-def _arc_comment(facts: Facts) -> str:
+def _arc_reason(facts: Facts) -> Reason:
     """What RFC 8617 7.2.2 asks for: the chain's status, domain and selector of each seal, and where it came from."""
     seals = " ".join(f"as[{hop.instance}].d={hop.sealer} as[{hop.instance}].s={hop.selector}" for hop in facts.hops)
     origin = f" remote-ip[{facts.hops[-1].instance}]={facts.arc_origin}" if facts.arc_origin else ""
-    return f"arc=pass {seals}{origin}"
+    return Reason(Code.TRUSTED_ARC_SEALER, chain=f"{seals}{origin}")
 
 
 def forwarder_network(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:  # noqa: ARG001
     """A client that the operator knows, by its network, to forward mail which it has checked."""
     client = facts.client_ip
     if client is not None and any(client in network for network in rules.forwarder_networks):
-        return Disposition.NONE, Override(ReasonType.TRUSTED_FORWARDER, "client in [forwarders] networks")
+        return Disposition.NONE, Override(ReasonType.TRUSTED_FORWARDER, Reason(Code.FORWARDER_NETWORK))
     return None
 
 
@@ -110,7 +111,7 @@ def forwarder_name(facts: Facts, rules: Rules, requested: Disposition) -> Softer
     names = facts.client_names.names if facts.client_names else ()
     for trusted in rules.forwarder_names:
         if any(is_within(name, trusted) for name in names):
-            return Disposition.NONE, Override(ReasonType.TRUSTED_FORWARDER, f"client within {trusted}")
+            return Disposition.NONE, Override(ReasonType.TRUSTED_FORWARDER, Reason(Code.FORWARDER_NAME, domain=trusted))
     return None
 
 
@@ -119,7 +120,7 @@ def known_mailing_list(facts: Facts, rules: Rules, requested: Disposition) -> So
     for known in rules.mailing_lists:
         named = any(is_within(name, known) for name in facts.list_ids)
         if named and any(is_within(name, known) for name in facts.authenticated):
-            return Disposition.NONE, Override(ReasonType.MAILING_LIST, f"list of {known}, authenticated")
+            return Disposition.NONE, Override(ReasonType.MAILING_LIST, Reason(Code.KNOWN_MAILING_LIST, domain=known))
     return None
 
 
@@ -129,17 +130,15 @@ def mailing_list_traces(facts: Facts, rules: Rules, requested: Disposition) -> S
         return None
     if not _may_become_quarantine(rules, requested):
         return None
-    return Disposition.QUARANTINE, Override(
-        ReasonType.MAILING_LIST, f"{facts.list_traces[0]} present, not authenticated"
-    )
+    reason = Reason(Code.MAILING_LIST_TRACES, field=facts.list_traces[0])
+    return Disposition.QUARANTINE, Override(ReasonType.MAILING_LIST, reason)
 
 
 def unanswered_client_name(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:
     """DNS did not say whether the client has a trusted name."""
     if facts.client_names is None or not facts.client_names.failed or not _may_become_quarantine(rules, requested):
         return None
-    comment = "a DNS error left open whether the client is a trusted forwarder"
-    return Disposition.QUARANTINE, Override(ReasonType.LOCAL_POLICY, comment)
+    return Disposition.QUARANTINE, Override(ReasonType.LOCAL_POLICY, Reason(Code.FORWARDER_OPEN_DNS))
 
 
 def unanswered(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:
@@ -150,12 +149,12 @@ def unanswered(facts: Facts, rules: Rules, requested: Disposition) -> Softer | N
     if not _may_become_quarantine(rules, requested):
         return None
     if any(_would_speak(supposed, rules, requested) for supposed in _supposed(facts)):
-        comment = "a DNS error left open whether an exception applies"
+        code = Code.EXCEPTION_OPEN_DNS
     elif any(_would_speak(_with_domain(facts, name), rules, requested) for name in facts.cut_off):
-        comment = "a limit left open whether an exception applies"
+        code = Code.EXCEPTION_OPEN_LIMIT
     else:
         return None
-    return Disposition.QUARANTINE, Override(ReasonType.LOCAL_POLICY, comment)
+    return Disposition.QUARANTINE, Override(ReasonType.LOCAL_POLICY, Reason(code))
 
 
 def _supposed(facts: Facts) -> Iterator[Facts]:

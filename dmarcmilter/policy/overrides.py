@@ -18,6 +18,7 @@ from dmarcmilter.policy.types import (
     Rules,
     TrustedHops,
 )
+from dmarcmilter.reasons import Code, Reason
 
 DISPOSITIONS = {
     EntryAction.ACCEPT: Disposition.NONE,
@@ -69,8 +70,10 @@ def accepting(facts: Facts, rules: Rules) -> Entry | None:
 
 def override(entry: Entry) -> Override:
     strict = entry.action in STRICT
-    comment = entry.comment or ("local rule for this domain" if strict else "local exception")
-    return Override(entry.reason, comment, entry=entry.name)
+    reason = Reason(Code.LOCAL_RULE if strict else Code.LOCAL_EXCEPTION)
+    if entry.comment:
+        reason = Reason(Code.OPERATOR_COMMENT, text=entry.comment)
+    return Override(entry.reason, reason, entry=entry.name)
 
 
 def is_authenticated(entry: Entry) -> bool:

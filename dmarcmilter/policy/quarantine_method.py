@@ -57,7 +57,7 @@ def with_feasible_action(decision: Decision, message: Message, settings: Quarant
     decision = replace(decision, would_action=Action.QUARANTINE)
     if decision.disposition is not Disposition.QUARANTINE:
         return decision  # monitored only
-    override = Override(ReasonType.LOCAL_POLICY, "the Subject cannot be tagged: held")
+    override = Override(ReasonType.LOCAL_POLICY, Reason(Code.SUBJECT_NOT_TAGGABLE))
     return replace(decision, action=Action.QUARANTINE, overrides=(*decision.overrides, override))
 
 

@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.mail.domain import Domain, is_within
+from dmarcmilter.reasons import Reason
 
 Network = IPv4Network | IPv6Network
 EVERY_MESSAGE = 100
@@ -108,7 +109,8 @@ class Override:
     """Why the disposition is not the published policy's."""
 
     type: ReasonType
-    comment: str
+    reason: Reason
+    """Reported as the comment."""
     type_rfc7489: str = ""
     """When it is not the same word (RFC 7489 appendix C)."""
     entry: str = ""

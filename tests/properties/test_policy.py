@@ -207,7 +207,7 @@ def test_what_is_done_and_what_would_be_differ_only_with_a_reason(words, header,
     done, would = (decision.action, decision.disposition), (decision.would_action, decision.would_disposition)
     if done != would:
         assert done == (Action.ACCEPT, Disposition.NONE)
-        assert ": would be " in decision.overrides[-1].comment
+        assert decision.overrides[-1].reason.get("disposition")
 
 
 @given(RULES, FIELDS, evidence(), FACTS)

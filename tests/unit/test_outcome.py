@@ -117,7 +117,13 @@ def test_record_of_a_failing_message():
     }
     assert (record["disposition"], record["sampled_out"], record["action"]) == ("quarantine", True, "quarantine")
     assert record["overrides"] == [
-        {"type": "local_policy", "comment": "not selected by pct", "rfc7489": "sampled_out", "entry": None}
+        {
+            "type": "local_policy",
+            "comment": "not selected by pct",
+            "comment_code": "pct_not_selected",
+            "rfc7489": "sampled_out",
+            "entry": None,
+        }
     ]
     assert record["would_disposition"] == "quarantine"
 

@@ -284,7 +284,7 @@ def test_a_full_memory_of_deferrals_lets_no_forgery_through(forgery, useless_def
     assert outcome.decision.action is Action.QUARANTINE
     assert outcomes.recorded(outcome)["deferral_unrecorded"] is True
     assert outcomes.recorded(outcome)["deferred_for"] is None
-    assert [found.comment for found in outcome.decision.overrides] == [
+    assert [str(found.reason) for found in outcome.decision.overrides] == [
         "a DNS error left the DMARC result open: at most quarantined"
     ]
 
@@ -294,7 +294,7 @@ def test_without_a_known_policy_what_cannot_be_recorded_is_accepted(useless_defe
     outcome, _ = processed(row, deferrals=useless_deferrals)
     assert outcome.decision.action is Action.ACCEPT
     comment = "accepted without a DMARC result, because its deferral could not be recorded"
-    assert [found.comment for found in outcome.decision.overrides] == [comment]
+    assert [str(found.reason) for found in outcome.decision.overrides] == [comment]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -332,7 +332,7 @@ def test_what_is_beyond_a_limit_leaves_the_result_open(lines, method):
     outcome, _ = processed(row)
     assert (outcome.evaluation.result, outcome.evaluation.dns_failures) == ("temperror", ("limit",))
     assert outcome.decision.action is Action.QUARANTINE
-    assert outcome.decision.overrides[-1].comment == "a limit left the DMARC result open: at most quarantined"
+    assert outcome.decision.overrides[-1].reason.text() == "a limit left the DMARC result open: at most quarantined"
     none = row | {"zone": {"_dmarc.example.com": "v=DMARC1; p=none"}}
     assert processed(none)[0].decision.action is Action.ACCEPT
 
@@ -351,7 +351,7 @@ def test_a_stricter_entry_holds_what_a_limit_leaves_open():
     rules = {"overrides": [{"action": "reject", "from_domain": "example.com"}]}
     outcome, _ = processed({"header": [*junk("sub.example.com", 11), *FROM], "rules": rules})
     assert (outcome.evaluation.result, outcome.decision.action) == ("none", "quarantine")
-    assert "a limit left open whether it is the domain's own mail" in outcome.decision.overrides[-1].comment
+    assert "a limit left open whether it is the domain's own mail" in str(outcome.decision.overrides[-1].reason)
 
 
 def test_an_spf_record_that_is_too_long_leaves_the_result_open():

@@ -97,5 +97,5 @@ def test_questions(row):
     assert outcome.evaluation.result == row["dmarc"]
     done = f"{decision.action} {decision.disposition}"
     assert f"{done}, would {decision.would_action} {decision.would_disposition}" == row["does"]
-    assert [override.comment for override in decision.overrides] == row.get("why", [])
+    assert [str(override.reason) for override in decision.overrides] == row.get("why", [])
     assert asked == row["asked"]

@@ -65,6 +65,14 @@ def test_each_reason_code_has_a_text_with_the_same_parameters(language):
     assert explained == {code: english[code] for code in explained}
 
 
+def test_no_code_is_unused():
+    """Each code is written by the program, or known from what an older version wrote."""
+    sources = [path for path in PACKAGE.rglob("*.py") if path.name != "code.py"]
+    written = set(re.findall(r"Code\.([A-Z0-9_]+)", "".join(path.read_text(encoding="utf-8") for path in sources)))
+    old = (PACKAGE / "reasons" / "old_texts.toml").read_text(encoding="utf-8")
+    assert {code.name for code in Code} <= written | {key.upper() for key in re.findall(r"^(\w+) =", old, re.MULTILINE)}
+
+
 @pytest.mark.parametrize("code", [code for code in Code if not texts(Language.JA).text[code].startswith(("{", "「"))])
 def test_japanese_reasons_are_japanese(code):
     text = texts(Language.JA).text[code]

@@ -26,7 +26,7 @@ def test_decision(row):
     assert decision.would_action == row.get("would", row["action"])
     types = [f"{o.type}/{o.type_rfc7489}".removesuffix("/") for o in decision.overrides]
     assert types == row.get("overrides", [])
-    assert row.get("comment", "") in {"", *(o.comment for o in decision.overrides)}
+    assert row.get("comment", "") in {"", *(str(o.reason) for o in decision.overrides)}
     assert row.get("entries", []) == [o.entry for o in decision.overrides if o.entry]
     done = {"quarantine": "quarantine", "reject": "reject"}.get(decision.would_action, row["disposition"])
     assert decision.would_disposition == row.get("would_disposition", done)

@@ -127,7 +127,7 @@ def test_a_subject_that_cannot_be_tagged_is_held(change):
     outcome = judged(channel=SUBJECT, mail=replace(outcomes.message(), **change))
     assert outcome.decision.action is Action.QUARANTINE
     assert outcomes.recorded(outcome)["action"] == "quarantine"
-    assert "cannot be tagged" in outcome.decision.overrides[-1].comment
+    assert "cannot be tagged" in outcome.decision.overrides[-1].reason.text()
     assert [type(step) for step in asked(outcome, SUBJECT)] == [Quarantine]
     # Where nothing is done to the message, nothing is done because of its subject.
     for other in ({"rules": {"mode": "monitor"}}, {"spf": "pass example.com"}):
@@ -139,7 +139,7 @@ def test_monitor_says_of_such_a_subject_what_enforce_would_do():
     mail = replace(outcomes.message(), truncated="max_header_fields")
     decision = judged(channel=SUBJECT, mail=mail, rules={"mode": "monitor"}).decision
     assert (decision.would_action, decision.would_disposition) == ("quarantine", "quarantine")
-    assert not [found for found in decision.overrides if "cannot be tagged" in found.comment]
+    assert not [found for found in decision.overrides if "cannot be tagged" in str(found.reason)]
 
 
 @pytest.mark.parametrize("headers", [(LONGEST,), (Header(b"Subject", b"x"),) * MAX_SUBJECTS])
