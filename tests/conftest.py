@@ -39,7 +39,8 @@ def pytest_xdist_make_scheduler(config, log):
 def pytest_collection_modifyitems(items):
     def place(item):
         file = item.nodeid.partition("::")[0]
-        return (file not in APART, KINDS.index(file.split("/")[1]))
+        kind = file.split("/")[1]
+        return file not in APART, KINDS.index(kind) if kind in KINDS else 0
 
     items.sort(key=place)
 

@@ -94,5 +94,5 @@ def test_postfix_defers_without_a_filter():
 
 
 def test_a_missing_postfix_is_named(monkeypatch):
-    monkeypatch.setattr("mta.postfix.shutil.which", lambda *_, **__: None)
+    monkeypatch.setattr("tests.support.mta.postfix.shutil.which", lambda *_, **__: None)
     assert "package postfix" in missing_postfix()

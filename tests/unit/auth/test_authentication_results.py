@@ -147,6 +147,7 @@ def expected(rows):
     return [(row.method, "fail", [pair for pair in row.properties if fit(pair[1])]) for row in rows]
 
 
+@pytest.mark.slow
 @given(results)
 @settings(max_examples=300, deadline=None)
 def test_values_come_back_equal(rows):
@@ -157,6 +158,7 @@ def test_values_come_back_equal(rows):
     assert [(item.method, item.result, list(item.properties)) for item in read.results] == expected(rows)
 
 
+@pytest.mark.slow
 @given(results)
 @settings(max_examples=200, deadline=None)
 def test_a_strict_parser_agrees(rows):
@@ -172,6 +174,7 @@ def test_a_strict_parser_agrees(rows):
     assert (identifier, found) == (ID, expected(rows))
 
 
+@pytest.mark.slow
 @given(results.filter(bool))
 @settings(max_examples=200, deadline=None)
 def test_the_package_authres_agrees(rows):

@@ -311,6 +311,7 @@ MANGLED = (
 )
 
 
+@pytest.mark.slow
 @given(MANGLED, st.sampled_from(GOOD), st.integers(0, 60))
 @settings(max_examples=800, deadline=None)
 def test_mangling_one_result_does_not_change_the_others(junk, victim, place):

@@ -83,6 +83,7 @@ def test_agrees_with_the_reference(body, relaxed):
     assert (found.digest, found.length) == (sha256(expected), len(expected))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(BODIES, st.data())
 def test_chunk_boundaries_change_nothing(body, data):

@@ -220,6 +220,7 @@ TAG_LISTS = st.dictionaries(
 FIELDS = st.builds(Header, st.sampled_from([b"DKIM-Signature", b"From"]) | st.binary(max_size=9), TAG_LISTS)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(FIELDS | st.builds(Header, st.just(b"dkim-signature"), st.binary(max_size=80)), max_size=6))
 def test_any_header_gives_results(headers):

@@ -220,6 +220,7 @@ RECORD = (
 LOCAL = st.binary(max_size=300) | st.text("a.-+%{}@\"' é", max_size=40).map(str.encode)
 
 
+@pytest.mark.slow
 @given(
     st.tuples(RECORD, RECORD),
     st.tuples(LOCAL, st.binary(max_size=300)),

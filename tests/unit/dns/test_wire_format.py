@@ -258,6 +258,7 @@ def rrsets_for(rdtype):
     return st.lists(st.one_of(wanted, alias), max_size=4, unique_by=lambda rrset: rrset[0].lower())
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from([rdtype for rdtype in DATA if rdtype != "CNAME"]).flatmap(
@@ -297,6 +298,7 @@ WHOLE = reply_to(
 ).to_wire()
 
 
+@pytest.mark.slow
 @settings(max_examples=1500, deadline=None)
 @given(mutated(WHOLE))
 def test_spoilt_replies_never_raise_and_agree_where_both_read_them(wire):

@@ -67,6 +67,7 @@ PATHS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(PATHS)
 @settings(max_examples=2000, deadline=None)
 def test_any_path_is_read_in_one_way_or_not_at_all(raw):

@@ -187,6 +187,7 @@ def test_limits_of_lists():
     assert "5 left out" in note_of(found, "DomainWhitelistFile").text
 
 
+@pytest.mark.slow
 def test_exceptions_that_cannot_be_cut_out_take_their_network_with_them():
     many = host_lists.parse(b"10.0.0.0/8\n" + b"".join(b"!10.%d.%d.1\n" % (n % 250, n // 4) for n in range(900)))
     assert len(many.networks) <= host_lists.MAX_NETWORKS
