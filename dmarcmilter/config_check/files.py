@@ -20,7 +20,7 @@ from dmarcmilter.postfix.socket_access import first_closed
 MAX_ENTRIES = 2000
 """Number of entries of one folder that are checked; further ones are not."""
 STALE_DAYS = 180
-"""Age in days from which a public suffix list is reported: about a hundred suffixes change in half a year."""
+"""Age in days above which a public suffix list is reported: about a hundred suffixes change in half a year."""
 SQLITE = "sqlite:///"
 """Start of the URL of an SQLite database; the path of its file follows."""
 SECRETS = frozenset({"[arc.seal] key_file", "[reports] sign_key", "[reports] relay_password_file"})
@@ -28,6 +28,7 @@ SECRETS = frozenset({"[arc.seal] key_file", "[reports] sign_key", "[reports] rel
 
 
 def findings(config: Config, environment: Environment) -> list[Finding]:
+    """The findings on all files and folders but the conf file itself."""
     result = []
     if environment.user and environment.account is None:
         text = (

@@ -23,10 +23,12 @@ HARM = " can fill the journal with invented mail, and stop a worker"
 
 
 def findings(config: Config, environment: Environment) -> list[Finding]:
+    """The findings of the checks that need no connection."""
     return [*_authserv_id(config, environment), *socket_findings(config, environment), *_timeouts(config, environment)]
 
 
 def _authserv_id(config: Config, environment: Environment) -> list[Finding]:
+    """Check that the authserv-id is the name that the MTA gives itself."""
     own = config.identity.authserv_id.lower()
     host = (environment.postfix.hostname if environment.postfix else environment.hostname).lower()
     known = {host} | ({own} if not environment.postfix and own.startswith(host + ".") else set())
@@ -43,13 +45,13 @@ def _authserv_id(config: Config, environment: Environment) -> list[Finding]:
 
 def socket_findings(config: Config, environment: Environment) -> list[Finding]:
     """Check that the MTA can connect to the milter socket, and that other users cannot."""
-    where = parse_socket(config.milter.socket)
+    milter_socket = parse_socket(config.milter.socket)
     listens = environment.unit.listens if environment.unit else ()
-    if listens and not any(_is_stream(listen, where) for listen in listens):
+    if listens and not any(_is_stream(listen, milter_socket) for listen in listens):
         return [_another_socket(config, listens)]
-    if where.family != "unix":
-        return _open_port(where)
-    result = [*_chroot(where, environment), *_folder(where, environment)]
+    if milter_socket.family != "unix":
+        return _open_port(milter_socket)
+    result = [*_chroot(milter_socket, environment), *_folder(milter_socket, environment)]
     if listens:
         return result  # the socket unit decides who may connect
     mode = int(config.milter.socket_mode, 8)
@@ -63,16 +65,16 @@ def socket_findings(config: Config, environment: Environment) -> list[Finding]:
         text = f"[milter] socket_group: there is no group {group!r} on this machine"
         result.append(error(f"{text}, so the filter does not start: name the group of the MTA's user"))
     elif not mode & stat.S_IWOTH:
-        result += _membership(config, group or _inherited_group(where), environment)
+        result += _membership(config, group or _inherited_group(milter_socket), environment)
     return result
 
 
-def _is_stream(listen: str, where: Socket) -> bool:
+def _is_stream(listen: str, milter_socket: Socket) -> bool:
     """Whether a ListenStream= of the socket unit is our socket (systemd.socket(5))."""
-    if where.family == "unix":
-        return Path(listen) == Path(where.path)
+    if milter_socket.family == "unix":
+        return Path(listen) == Path(milter_socket.path)
     host, _, port = listen.rpartition(":")
-    return port == str(where.port) and host.strip("[]") in {"", where.host}
+    return port == str(milter_socket.port) and host.strip("[]") in {"", milter_socket.host}
 
 
 def _another_socket(config: Config, listens: tuple[str, ...]) -> Finding:
@@ -86,67 +88,66 @@ def _another_socket(config: Config, listens: tuple[str, ...]) -> Finding:
     )
 
 
-def _open_port(where: Socket) -> list[Finding]:
+def _open_port(milter_socket: Socket) -> list[Finding]:
     """Warn about a port that other machines can reach: the milter protocol has no login, so any client is trusted."""
-    if ip_address(where.host).is_loopback:
+    if ip_address(milter_socket.host).is_loopback:
         return []
-    text = (
-        f"[milter] socket is at {where.host}, which other machines may reach: let only the MTA reach port {where.port}"
-    )
-    return [warning(f"{text} (use a firewall); any other client{HARM}")]
+    text = f"[milter] socket is at {milter_socket.host}, which other machines may reach"
+    advice = f"let only the MTA reach port {milter_socket.port} (use a firewall)"
+    return [warning(f"{text}: {advice}; any other client{HARM}")]
 
 
-def _chroot(where: Socket, environment: Environment) -> list[Finding]:
+def _chroot(milter_socket: Socket, environment: Environment) -> list[Finding]:
     """Check that a chrooted smtpd, as Debian's is, can reach the socket: only paths in the queue directory."""
     if environment.postfix is None:
-        if not Path(POSTFIX_QUEUE).is_dir() or Path(where.path).is_relative_to(POSTFIX_QUEUE):
+        if not Path(POSTFIX_QUEUE).is_dir() or Path(milter_socket.path).is_relative_to(POSTFIX_QUEUE):
             return []
         text = f"[milter] socket is outside {POSTFIX_QUEUE}: a Postfix smtpd that runs chrooted cannot reach it"
         return [warning(text)]
-    for postfix in relevant(where, environment):
+    for postfix in relevant(milter_socket, environment):
         queue = postfix.queue_directory
-        shut_out = [service for service in postfix.services if _is_shut_out(service, where, postfix)]
+        shut_out = [service for service in postfix.services if _is_shut_out(service, milter_socket, postfix)]
         if shut_out:
             service = shut_out[0]
             text = f"[milter] socket is outside {queue}: Postfix's {service.name}, which runs chrooted, cannot reach it"
-            return [error(f"{text}: {services.inside(where, service, postfix)}")]
+            return [error(f"{text}: {services.command_to_share(milter_socket, service, postfix)}")]
     return []
 
 
-def _is_shut_out(service: Service, where: Socket, postfix: Postfix) -> bool:
+def _is_shut_out(service: Service, milter_socket: Socket, postfix: Postfix) -> bool:
     """Whether the chroot of a service keeps it from the socket."""
-    is_outside = not Path(where.path).is_relative_to(postfix.queue_directory)
+    is_outside = not Path(milter_socket.path).is_relative_to(postfix.queue_directory)
     # A folder outside of the chroot may be mounted into it as well.
-    return service.chrooted and is_outside and not services.is_named(service, where, postfix)
+    return service.chrooted and is_outside and not services.is_named(service, milter_socket, postfix)
 
 
-def _folder(where: Socket, environment: Environment) -> list[Finding]:
+def _folder(milter_socket: Socket, environment: Environment) -> list[Finding]:
     """Check that Postfix's user may enter the existing folders above the socket."""
-    mta = _mta(where, environment)
+    mta = _mta(milter_socket, environment)
     if mta is None or not accounts.can_act_as(mta):
         return []
-    path = Path(where.path)
-    top = next((postfix.queue_directory for postfix in relevant(where, environment)), "")
+    path = Path(milter_socket.path)
+    top = next((postfix.queue_directory for postfix in relevant(milter_socket, environment)), "")
     closed = socket_access.first_closed(path, mta, top=top if path.is_relative_to(top or "/nowhere") else "")
     if closed is None:
         return []
-    fix = socket_access.entering(closed, mta, is_last=closed == path.parent)
+    fix = socket_access.command_to_enter(closed, mta, is_last=closed == path.parent)
     text = (
         f"[milter] socket: Postfix's user {mta.name} may not enter {closed}, so it cannot connect and mail is deferred"
     )
     return [error(f"{text}: {fix}")]
 
 
-def _mta(where: Socket, environment: Environment) -> Account | None:
+def _mta(milter_socket: Socket, environment: Environment) -> Account | None:
     """The user of the Postfix that connects to the filter."""
-    instances = relevant(where, environment)
+    instances = relevant(milter_socket, environment)
     return accounts.account(instances[0].owner) if instances else None
 
 
-def _inherited_group(where: Socket) -> str:
+def _inherited_group(milter_socket: Socket) -> str:
     """Group that the socket inherits from a folder with the set-group-ID bit (inode(7)); empty: no such bit."""
     try:
-        folder = Path(where.path).parent.stat()
+        folder = Path(milter_socket.path).parent.stat()
         return grp.getgrgid(folder.st_gid).gr_name if folder.st_mode & stat.S_ISGID else ""
     except (OSError, KeyError):
         return ""
@@ -154,19 +155,19 @@ def _inherited_group(where: Socket) -> str:
 
 def _membership(config: Config, socket_group: str, environment: Environment) -> list[Finding]:
     """Check that the MTA's user is in the socket's group."""
-    where = parse_socket(config.milter.socket)
-    mta = _mta(where, environment)
+    milter_socket = parse_socket(config.milter.socket)
+    mta = _mta(milter_socket, environment)
     group = socket_group or (environment.account.group_name if environment.account else "")
     if mta is None or not group or group in mta.group_names:
         return []
     text = f"[milter] socket_mode lets only the group {group} connect, and Postfix's user {mta.name} is not in it"
-    return [error(f"{text}, so mail is deferred: {_command_to_admit(group, mta, where, environment)}")]
+    return [error(f"{text}, so mail is deferred: {_command_to_admit(group, mta, milter_socket, environment)}")]
 
 
-def _command_to_admit(group: str, mta: Account, where: Socket, environment: Environment) -> str:
+def _command_to_admit(group: str, mta: Account, milter_socket: Socket, environment: Environment) -> str:
     """The command that lets the MTA connect. Never adds it to a group like root or mail, which has further rights."""
     filters_account = environment.account
-    command = socket_access.opening(Path(where.path).parent, mta)
+    command = socket_access.command_to_open(Path(milter_socket.path).parent, mta)
     if filters_account is None or filters_account.uid == 0 or filters_account.gid == 0:
         return command
     if group != filters_account.group_name:
@@ -194,17 +195,21 @@ def _timeouts(config: Config, environment: Environment) -> list[Finding]:
 
 def live_findings(config: Config, environment: Environment) -> list[Finding]:
     """Check that Postfix hands its mail to the filter and can connect, and what it does while the filter is down."""
-    where = parse_socket(config.milter.socket)
+    milter_socket = parse_socket(config.milter.socket)
     result: list[Finding] = []
-    for postfix in relevant(where, environment):
-        result += [*services.findings(config, where, postfix), *_main_settings(postfix), *_redirection(config, postfix)]
+    for postfix in relevant(milter_socket, environment):
+        result += [
+            *services.findings(config, milter_socket, postfix),
+            *_main_settings(postfix),
+            *_redirection(config, postfix),
+        ]
     return result or [ok("Postfix: no postconf here, so its settings are not checked")]
 
 
-def relevant(where: Socket, environment: Environment) -> list[Postfix]:
+def relevant(milter_socket: Socket, environment: Environment) -> list[Postfix]:
     """The instances of Postfix that name our socket; if none does, the main instance, which should."""
     instances = [postfix for postfix in (environment.postfix, *environment.instances) if postfix is not None]
-    return [postfix for postfix in instances if services.names_us(postfix, where)] or instances[:1]
+    return [postfix for postfix in instances if services.names_us(postfix, milter_socket)] or instances[:1]
 
 
 def _redirection(config: Config, postfix: Postfix) -> list[Finding]:

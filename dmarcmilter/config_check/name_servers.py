@@ -20,7 +20,7 @@ KNOWN_NAME = "example.com"
 TRIES = 2
 """Number of UDP queries before a server counts as silent, because a datagram can get lost."""
 SLOW_SECONDS = 0.5
-"""Seconds from which an answer that caches hold is reported as slow: a message needs about ten queries."""
+"""Seconds above which an answer that caches hold is reported as slow: a message needs about ten queries."""
 MAX_SERVERS = 16
 """Number of name servers that are checked; further ones are not."""
 MAX_STRAYS = 32

@@ -8,13 +8,14 @@ from dmarcmilter.config_check.environment import Environment
 from dmarcmilter.health.milter_probe import ProbeError, connect, negotiate_on
 from dmarcmilter.postfix import accounts
 from dmarcmilter.postfix.accounts import Account, acting_as
-from dmarcmilter.postfix.socket_access import entering, first_closed, opening
+from dmarcmilter.postfix.socket_access import command_to_enter, command_to_open, first_closed
 
 SECONDS = 5.0
 """Seconds to wait for the connection, and again for the answer."""
 
 
 def findings(address: str, environment: Environment) -> list[Finding]:
+    """The finding on the filter at this address."""
     socket = parse_socket(address)
     has_user = environment.postfix is not None and socket.family == "unix"
     mta = accounts.account(environment.postfix.owner) if environment.postfix and has_user else None
@@ -29,7 +30,7 @@ def findings(address: str, environment: Environment) -> list[Finding]:
         # The MTA's user sees neither the socket nor that it is missing; root does.
         listens = _listens(socket)
         subject = f"{address} is there, but {mta.name}" if listens else f"{address}: {mta.name}"
-        refused = error(f"[milter] socket: {subject} may not connect to it: {_command_to_open(socket, mta)}")
+        refused = error(f"[milter] socket: {subject} may not connect to it: {_command_to_connect(socket, mta)}")
         return [refused] if listens else [refused, _not_running(address)]
     except (ConnectionRefusedError, FileNotFoundError):
         return [_not_running(address)]
@@ -56,8 +57,10 @@ def _listens(socket: Socket) -> bool:
     return True
 
 
-def _command_to_open(socket: Socket, mta: Account) -> str:
+def _command_to_connect(socket: Socket, mta: Account) -> str:
     """The command that lets the MTA's user connect."""
     path = Path(socket.path)
     closed = first_closed(path, mta)
-    return entering(closed, mta, is_last=closed == path.parent) if closed else opening(path.parent, mta)
+    if closed is None:
+        return command_to_open(path.parent, mta)
+    return command_to_enter(closed, mta, is_last=closed == path.parent)

@@ -15,6 +15,7 @@ REPORT_DAYS = 3
 
 
 def findings(config: Config) -> list[Finding]:
+    """The findings on settings by themselves."""
     return [
         *_enforcement(config),
         *_unclear_authors(config),

@@ -15,6 +15,7 @@ MAX_SHOWN = 3
 
 
 def findings(config: Config, today: date) -> list[Finding]:
+    """The findings on settings that let failing mail through."""
     texts = [text for entry in parsed(config.override) for text in _override(entry, today)]
     return [*_rollout(config), *(warning(text) for text in (*texts, *_forwarders(config), *_recipients(config)))]
 

@@ -18,7 +18,7 @@ from dmarcmilter.opendmarc.value_conversion import NotTakenError, Taken, Values
 
 HEAD = (
     'OpenDMARC 1.4.2 finds policies by RFC 7489, dmarcmilter by RFC 9989; [dmarc] discovery = "psl" is the old way.',
-    "`dmarcmilter config check --live FILE` tells what else to look at.",
+    "`dmarcmilter config check --live FILE` shows what else needs attention.",
 )
 """Lines at the top of the converted file."""
 MAX_SHOWN = 200

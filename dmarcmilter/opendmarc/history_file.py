@@ -60,7 +60,7 @@ def read(path: Path, start: int) -> Piece:
         data = file.read(CHUNK)
     ends = _record_ends(data, at_end=len(data) < CHUNK)
     if not ends:
-        # OpenDMARC writes no record of this length, so the chunk is skipped, to read on behind it.
+        # OpenDMARC writes no record of this length, so the chunk is skipped, so that what follows can be read.
         return Piece((), 1, start + CHUNK) if len(data) == CHUNK else Piece((), 0, start)
     records = []
     for begin, end in zip([0, *ends], ends, strict=False):

@@ -60,7 +60,7 @@ _TABLE = (
     _otherwise(
         "CopyFailuresTo",
         'nothing is added to envelopes; quarantine_action = "hold" keeps failing mail in the queue to look at, '
-        "`dmarcmilter stats` tells who fails",
+        "`dmarcmilter stats` shows who fails",
     ),
     _taken("DNSTimeout", "[dns] timeout, of one query; message_budget is for all of a message"),
     _taken("DomainWhitelist", "[arc] trusted_sealers"),
@@ -74,7 +74,7 @@ _TABLE = (
     _otherwise(
         "HistoryFile",
         "outcomes go to [history] journal in a form of our own; `dmarcmilter history import-opendmarc FILE` "
-        "takes in what is in the old file",
+        "imports the old file",
     ),
     _taken(
         "HoldQuarantinedMessages",

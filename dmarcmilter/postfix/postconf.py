@@ -260,24 +260,24 @@ def path_of(milter: str, queue_directory: str, *, chrooted: bool) -> Path | None
     return Path(queue_directory, rest.lstrip("/")) if inside else Path(rest)
 
 
-def names(milter: str, where: Socket, queue_directory: str, *, chrooted: bool) -> bool:
-    """Whether the address of a milter in smtpd_milters leads to our socket."""
+def leads_to(milter: str, milter_socket: Socket, queue_directory: str, *, chrooted: bool) -> bool:
+    """Whether an address in smtpd_milters is that of our socket."""
     path = path_of(milter, queue_directory, chrooted=chrooted)
-    if path is not None and where.family == "unix":
-        return path == Path(where.path) or _is_same_file(path, Path(where.path))
+    if path is not None and milter_socket.family == "unix":
+        return path == Path(milter_socket.path) or _is_same_file(path, Path(milter_socket.path))
     kind, _, rest = milter.partition(":")
     host, _, port = rest.rpartition(":")
-    if kind != "inet" or where.family == "unix" or port != str(where.port):
+    if kind != "inet" or milter_socket.family == "unix" or port != str(milter_socket.port):
         return False
-    return _is_same_host(host.strip("[]").lower(), where)
+    return _is_same_host(host.strip("[]").lower(), milter_socket)
 
 
-def milter_address(where: Socket, queue_directory: str, *, chrooted: bool) -> str:
+def milter_address(milter_socket: Socket, queue_directory: str, *, chrooted: bool) -> str:
     """The address of our socket as smtpd_milters has to give it; empty: the socket is outside of the chroot."""
-    if where.family != "unix":
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(where.host, where.host)  # noqa: S104
-        return f"inet:[{host}]:{where.port}" if ":" in host else f"inet:{host}:{where.port}"
-    path, queue = Path(where.path), Path(queue_directory)
+    if milter_socket.family != "unix":
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(milter_socket.host, milter_socket.host)  # noqa: S104
+        return f"inet:[{host}]:{milter_socket.port}" if ":" in host else f"inet:{host}:{milter_socket.port}"
+    path, queue = Path(milter_socket.path), Path(queue_directory)
     if queue_directory and path.is_relative_to(queue):
         return f"unix:{path.relative_to(queue)}"
     return "" if chrooted else f"unix:{path}"
@@ -291,10 +291,10 @@ def _is_same_file(path: Path, other: Path) -> bool:
         return False
 
 
-def _is_same_host(name: str, where: Socket) -> bool:
-    if where.host in {"0.0.0.0", "::", name}:  # noqa: S104  what the conf says, nothing is bound here
+def _is_same_host(name: str, milter_socket: Socket) -> bool:
+    if milter_socket.host in {"0.0.0.0", "::", name}:  # noqa: S104  what the conf says, nothing is bound here
         return True
     if name == "localhost":
-        return where.host in {"127.0.0.1", "::1"}
+        return milter_socket.host in {"127.0.0.1", "::1"}
     # A name may lead to our address, which only DNS could tell; an address does not.
     return not re.fullmatch(r"[0-9a-f.:]+", name)

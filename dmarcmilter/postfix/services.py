@@ -11,11 +11,11 @@ from dmarcmilter.postfix.postconf import (
     Kind,
     Postfix,
     Service,
+    leads_to,
     milter_address,
     milter_name,
     milter_option,
     milter_words,
-    names,
 )
 
 PROTOCOL = 6
@@ -24,6 +24,7 @@ PROTOCOL = 6
 Older ones drop the space after the colon of header fields, so that signatures with simple canonicalization
 (RFC 6376 3.4.1) fail and good mail is refused."""
 NO_MILTERS = "no_milters"
+"""Word of receive_override_options with which a service uses no milters."""
 DEFAULT_ACTIONS = {
     "tempfail": (True, "while the filter is down mail is deferred, and comes again"),
     "accept": (False, "while the filter is down mail is delivered unfiltered, forgeries too"),
@@ -34,27 +35,29 @@ DEFAULT_ACTIONS = {
 """Values of milter_default_action (postconf(5)): whether it neither loses nor lets through mail, and what it does."""
 
 
-def is_named(service: Service, where: Socket, postfix: Postfix) -> bool:
+def is_named(service: Service, milter_socket: Socket, postfix: Postfix) -> bool:
     """Whether the service's smtpd_milters leads to our socket."""
-    return any(_leads_to_us(milter, service, where, postfix) for milter in service.milters)
+    return any(_leads_to_us(milter, service, milter_socket, postfix) for milter in service.milters)
 
 
-def _leads_to_us(milter: str, service: Service, where: Socket, postfix: Postfix) -> bool:
+def _leads_to_us(milter: str, service: Service, milter_socket: Socket, postfix: Postfix) -> bool:
     """Whether a milter's address, as the service sees it, is that of our socket."""
-    return names(milter, where, postfix.queue_directory, chrooted=service.chrooted)
+    return leads_to(milter, milter_socket, postfix.queue_directory, chrooted=service.chrooted)
 
 
-def names_us(postfix: Postfix, where: Socket) -> bool:
+def names_us(postfix: Postfix, milter_socket: Socket) -> bool:
     """Whether any of its services names our socket, or seems to be meant to."""
     all_services = (*postfix.services, *postfix.own)
-    return any(is_named(service, where, postfix) or _misspelled(service, where) for service in all_services)
+    return any(
+        is_named(service, milter_socket, postfix) or _misspelled(service, milter_socket) for service in all_services
+    )
 
 
-def findings(config: Config, where: Socket, postfix: Postfix) -> list[Finding]:
+def findings(config: Config, milter_socket: Socket, postfix: Postfix) -> list[Finding]:
     """Check that each service hands the mail of others to the filter, and no other mail."""
-    result = [finding for service in postfix.services for finding in _public(config, service, where, postfix)]
-    result += [finding for service in postfix.own for finding in _own(config, service, where, postfix)]
-    result += _non_smtpd(config, where, postfix)
+    result = [finding for service in postfix.services for finding in _public(config, service, milter_socket, postfix)]
+    result += [finding for service in postfix.own for finding in _own(config, service, milter_socket, postfix)]
+    result += _non_smtpd(config, milter_socket, postfix)
     if not postfix.services:
         result.append(error("Postfix: no smtpd in master.cf takes mail from others"))
     return result
@@ -63,31 +66,31 @@ def findings(config: Config, where: Socket, postfix: Postfix) -> list[Finding]:
 # --- services for mail from others
 
 
-def _public(config: Config, service: Service, where: Socket, postfix: Postfix) -> list[Finding]:
+def _public(config: Config, service: Service, milter_socket: Socket, postfix: Postfix) -> list[Finding]:
     """Check a service that receives mail from others."""
-    if not is_named(service, where, postfix):
-        return [error(_not_named(config, service, where, postfix))]
+    if not is_named(service, milter_socket, postfix):
+        return [error(_not_named(config, service, milter_socket, postfix))]
     findings = [
         *_bypasses(service, postfix),
-        *_connection(service, where, postfix),
-        *_deviations(service, where, postfix),
+        *_connection(service, milter_socket, postfix),
+        *_deviations(service, milter_socket, postfix),
     ]
     if findings:
         return findings
     words = [milter_name(word) for word in milter_words(service.settings.get("smtpd_milters", ""))]
-    others = [word for word in words if not _leads_to_us(word, service, where, postfix)]
+    others = [word for word in words if not _leads_to_us(word, service, milter_socket, postfix)]
     note = f" (beside {', '.join(others)}: milters that change messages have to come after ours)" if others else ""
     return [ok(f"Postfix: smtpd_milters of {service.name} names our socket{note}")]
 
 
-def _not_named(config: Config, service: Service, where: Socket, postfix: Postfix) -> str:
+def _not_named(config: Config, service: Service, milter_socket: Socket, postfix: Postfix) -> str:
     """Why the service's mail does not reach our socket, and the command that changes it."""
     address, name = config.milter.socket, service.name
-    misspelled = _misspelled(service, where)
-    right = milter_address(where, postfix.queue_directory, chrooted=service.chrooted)
+    misspelled = _misspelled(service, milter_socket)
+    right = milter_address(milter_socket, postfix.queue_directory, chrooted=service.chrooted)
     if not right:
         text = f"Postfix: {_in_chroot(service, postfix)}, where no path leads to {address}, so mail is not filtered"
-        return f"{text}: {inside(where, service, postfix)}"
+        return f"{text}: {command_to_share(milter_socket, service, postfix)}"
     fix = _change(service, "smtpd_milters", _with_ours(service, right, misspelled), postfix)
     if misspelled and service.chrooted:
         path = misspelled.partition(":")[2]
@@ -112,9 +115,9 @@ def _in_chroot(service: Service, postfix: Postfix) -> str:
     return f"{service.name} runs in a chroot in {postfix.queue_directory}"
 
 
-def inside(where: Socket, service: Service, postfix: Postfix) -> str:
-    """The changes that bring the socket into the chroot, or the service out of it."""
-    name = where.path.rpartition("/")[2]
+def command_to_share(milter_socket: Socket, service: Service, postfix: Postfix) -> str:
+    """The commands that bring the socket into the chroot, or the service out of it."""
+    name = milter_socket.path.rpartition("/")[2]
     queue = postfix.queue_directory
     return (
         f'set [milter] socket = "unix:{queue}/dmarcmilter/{name}" and {postfix.postconf} -e '
@@ -123,14 +126,14 @@ def inside(where: Socket, service: Service, postfix: Postfix) -> str:
     )
 
 
-def _misspelled(service: Service, where: Socket) -> str:
+def _misspelled(service: Service, milter_socket: Socket) -> str:
     """The entry that has our socket's name but leads elsewhere, as a path outside of the chroot does; empty: none."""
-    if where.family != "unix":
+    if milter_socket.family != "unix":
         return ""
-    name = where.path.rpartition("/")[2]
+    name = milter_socket.path.rpartition("/")[2]
     paths = [milter for milter in service.milters if milter.startswith("unix:")]
     same_name = [milter for milter in paths if milter.rpartition("/")[2].endswith(name)]
-    same_path = [milter for milter in same_name if milter.partition(":")[2] == where.path]
+    same_path = [milter for milter in same_name if milter.partition(":")[2] == milter_socket.path]
     return next(iter((*same_path, *same_name)), "")
 
 
@@ -186,9 +189,9 @@ def _bypasses(service: Service, postfix: Postfix) -> list[Finding]:
     return findings
 
 
-def _connection(service: Service, where: Socket, postfix: Postfix) -> list[Finding]:
+def _connection(service: Service, milter_socket: Socket, postfix: Postfix) -> list[Finding]:
     """Check that the service can connect, with Postfix's rights if this process may take them."""
-    milter = next(milter for milter in service.milters if _leads_to_us(milter, service, where, postfix))
+    milter = next(milter for milter in service.milters if _leads_to_us(milter, service, milter_socket, postfix))
     account = accounts.account(postfix.owner)
     problem = socket_access.connect_as(account, milter, service, postfix)
     if account is None or problem in {0, socket_access.CANNOT_TRY, errno.ENOENT, errno.ECONNREFUSED}:
@@ -211,10 +214,10 @@ def _first_word(text: str) -> str:
     return text.split(maxsplit=1)[0].lower() if text.split() else "tempfail"
 
 
-def _deviations(service: Service, where: Socket, postfix: Postfix) -> list[Finding]:
+def _deviations(service: Service, milter_socket: Socket, postfix: Postfix) -> list[Finding]:
     """Check what the entry for our socket, or master.cf, sets differently from main.cf, which has its own check."""
     words = milter_words(service.settings.get("smtpd_milters", ""))
-    ours = next((word for word in words if _leads_to_us(milter_name(word), service, where, postfix)), "")
+    ours = next((word for word in words if _leads_to_us(milter_name(word), service, milter_socket, postfix)), "")
     findings: list[Finding] = []
     for parameter, option in (("milter_default_action", "default_action"), ("milter_protocol", "protocol")):
         value = milter_option(ours, option)
@@ -250,14 +253,14 @@ def default_action(value: str, place: str, fix: str) -> Finding:
 # --- services for other mail
 
 
-def _own(config: Config, service: Service, where: Socket, postfix: Postfix) -> list[Finding]:
+def _own(config: Config, service: Service, milter_socket: Socket, postfix: Postfix) -> list[Finding]:
     """Check that a service for own users or a content filter does not inherit our socket from main.cf."""
-    if not is_named(service, where, postfix):
+    if not is_named(service, milter_socket, postfix):
         return []
     rest = ",".join(
         word
         for word in milter_words(service.settings.get("smtpd_milters", ""))
-        if not _leads_to_us(milter_name(word), service, where, postfix)
+        if not _leads_to_us(milter_name(word), service, milter_socket, postfix)
     )
     fix = _override(service, "smtpd_milters", rest, postfix)
     if service.kind is Kind.SUBMISSION:
@@ -271,14 +274,14 @@ def _own(config: Config, service: Service, where: Socket, postfix: Postfix) -> l
     return [_mail_from_loopback(config, text, fix)]
 
 
-def _non_smtpd(config: Config, where: Socket, postfix: Postfix) -> list[Finding]:
+def _non_smtpd(config: Config, milter_socket: Socket, postfix: Postfix) -> list[Finding]:
     """Check that non_smtpd_milters, for mail of programs on this machine, does not name our socket."""
     words = milter_words(postfix.main.get("non_smtpd_milters", ""))
 
     def ours(word: str) -> bool:
         # cleanup(8) uses it, which may be chrooted or not.
         milter, queue = milter_name(word), postfix.queue_directory
-        return names(milter, where, queue, chrooted=True) or names(milter, where, queue, chrooted=False)
+        return any(leads_to(milter, milter_socket, queue, chrooted=chrooted) for chrooted in (True, False))
 
     if not any(map(ours, words)):
         return []

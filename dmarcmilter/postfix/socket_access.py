@@ -73,9 +73,9 @@ def why_refused(account: Account, milter: str, service: Service, postfix: Postfi
         return ""
     closed = first_closed(path, account, top=postfix.queue_directory)
     if closed is not None:
-        return f"it may not enter {closed}: {entering(closed, account, is_last=closed == path.parent)}"
+        return f"it may not enter {closed}: {command_to_enter(closed, account, is_last=closed == path.parent)}"
     folder = path.parent
-    return f"it may not write to the socket: {opening(folder, account)}"
+    return f"it may not write to the socket: {command_to_open(folder, account)}"
 
 
 def first_closed(path: Path, account: Account | None, *, top: str = "") -> Path | None:
@@ -94,14 +94,14 @@ def first_closed(path: Path, account: Account | None, *, top: str = "") -> Path 
     return None
 
 
-def entering(folder: Path, account: Account, *, is_last: bool) -> str:
+def command_to_enter(folder: Path, account: Account, *, is_last: bool) -> str:
     """The command that lets the account enter a folder. `is_last`: the socket's own folder, whose group may change."""
     if not is_last:
         return f"chmod o+x {folder}"
-    return opening(folder, account)
+    return command_to_open(folder, account)
 
 
-def opening(folder: Path, account: Account) -> str:
+def command_to_open(folder: Path, account: Account) -> str:
     """The command that lets the account enter the folder and use the socket that the filter makes there.
 
     Adds no account to a group: the folder gets the account's group, and through the set-group-ID bit (inode(7)) the

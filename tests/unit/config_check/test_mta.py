@@ -135,7 +135,7 @@ def test_without_postfix_its_side_is_not_checked():
     ],
 )
 def test_names(milter, ours, chrooted, same):
-    assert postconf.names(milter, parse_socket(ours), "/q", chrooted=chrooted) == same
+    assert postconf.leads_to(milter, parse_socket(ours), "/q", chrooted=chrooted) == same
 
 
 @pytest.mark.parametrize(
