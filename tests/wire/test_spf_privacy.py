@@ -250,7 +250,7 @@ def test_reports_of_old_outcomes(result, recorded, told):
         "TXT _dmarc.example.com: 127.0.0.1 port 53 answered SERVFAIL",
         "several DMARC records at _dmarc.example.com: none of them counts",
     ]
-    texts = reported(old(result, recorded, notes=notes))
+    texts = reported(outcomes.read(old(result, recorded, notes=notes)))
     for text in texts:
         assert not shows(text)
         assert "127.0.0.1" not in text
@@ -294,8 +294,8 @@ def test_running_filter(behaviour):
                 )
                 record = daemon.record("4P")
                 assert any(shows(name) for name, *_ in dns.queries)
-                for text in (json.dumps(record), daemon.log(), repr(verdict), *reported(record)):
+                for text in (json.dumps(record), daemon.log(), repr(verdict), *reported(outcomes.read(record))):
                     assert not shows(text), text
-                for text in (json.dumps(record), repr(verdict), *reported(record)):
+                for text in (json.dumps(record), repr(verdict), *reported(outcomes.read(record))):
                     assert "127.0.0.1" not in text
                     assert str(dns.port) not in text
