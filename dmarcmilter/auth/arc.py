@@ -17,16 +17,16 @@ from dmarcmilter.mail.message import Header
 from dmarcmilter.reasons import Code, Reason
 
 MAX_SETS = 50
-"""RFC 8617 4.2.1"""
+"""Most ARC Sets of a chain (RFC 8617 4.2.1); with more fields the chain fails."""
 MAX_OLDER = 10
-"""Older ARC-Message-Signatures that are verified for oldest-pass (RFC 8617 5.2, step 5, which is optional)."""
+"""Older ARC-Message-Signatures verified for oldest-pass (RFC 8617 5.2, step 5, which is optional)."""
 
 _RESULTS = b"arc-authentication-results"
 _MESSAGE = b"arc-message-signature"
 _SEAL = b"arc-seal"
 _KINDS = (_RESULTS, _MESSAGE, _SEAL)
 
-# Possessive, so that a value of any shape costs linear time. Comments in comments are not known to occur here.
+# Possessive, so that any value is matched in linear time. Nested comments are not known to occur here.
 _CFWS = rb"(?:[ \t\r\n]++|\((?:[^()\\]++|\\.)*+\))*+"
 _INSTANCE = re.compile(rb"%bi%b=%b([0-9]{1,2})%b;" % (_CFWS, _CFWS, _CFWS, _CFWS), re.DOTALL)
 
@@ -43,11 +43,11 @@ class ReadSet:
     seal: int
     """Position of the ARC-Seal field."""
     signer: Signer
-    """Of the seal."""
+    """The signer of the seal."""
     signature: Signature | Fault
-    """The ARC-Message-Signature; only that of the newest set has to be one."""
+    """The ARC-Message-Signature, or its fault, which matters only in the newest set."""
     assessment: bytes
-    """The results after `i=N;`."""
+    """The ARC-Authentication-Results after `i=N;`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +82,15 @@ def read(headers: Sequence[Header]) -> Chain:
 def newest(headers: Sequence[Header]) -> tuple[int, bool]:
     """The highest instance (0: none), and whether an ARC-Seal of it says cv=fail (RFC 8617 5.1, steps 2 and 3).
 
-    Also of a chain that is no chain; one with too many fields counts as full.
+    The chain need not be valid; one with too many fields counts as full.
     """
     fields = [header for header in headers if header.key in _KINDS]
     if len(fields) > MAX_SETS * len(_KINDS):
         return MAX_SETS, False
     instances = [instance_of(header) for header in fields]
     highest = max(instances, default=0)
-    seals = [field for field, found in zip(fields, instances, strict=True) if found == highest and field.key == _SEAL]
+    numbered = zip(fields, instances, strict=True)
+    seals = [field for field, instance in numbered if instance == highest and field.key == _SEAL]
     return highest, any(_tags(seal).get(b"cv", b"").lower() == b"fail" for seal in seals)
 
 
@@ -146,22 +147,22 @@ def _read_set(headers: Sequence[Header], instance: int, positions: Sequence[int]
 
 
 def _older(chain: Chain) -> list[ReadSet]:
-    """Sets before the newest whose ARC-Message-Signature is worth a look: newest first, up to one that cannot pass."""
-    found: list[ReadSet] = []
+    """Sets before the newest whose ARC-Message-Signature is verified: newest first, up to one that cannot pass."""
+    older: list[ReadSet] = []
     for one in reversed(chain.sets[:-1][-MAX_OLDER:]):
         if isinstance(one.signature, Fault):
             break
-        found.append(one)
-    return found
+        older.append(one)
+    return older
 
 
 def plans(chain: Chain) -> set[BodyPlan]:
-    """How the body has to be hashed: only the newest ARC-Message-Signature must verify."""
+    """How the body is to be hashed for the newest ARC-Message-Signature; older ones need not verify."""
     return {one.signature.plan for one in chain.sets[-1:] if isinstance(one.signature, Signature)}
 
 
 def key_names(chain: Chain) -> list[str]:
-    """The names of the key records, each once: at most one for each set, and MAX_OLDER + 1."""
+    """Names of the key records, each once: at most one for each seal, and MAX_OLDER + 1 for the message signatures."""
     messages = [one.signature for one in [*chain.sets[-1:], *_older(chain)]]
     signers = [signature.signer for signature in messages if isinstance(signature, Signature)]
     signers += [one.signer for one in reversed(chain.sets)]
@@ -197,9 +198,10 @@ def verify(
 
 
 def _unsettled(chain: Chain, fault: Fault, *, by_message: bool = False) -> Domain | None:
-    """Seals are verified from the newest on, so only the newest sealer's own key, or what he has vouched for, is open.
+    """The newest sealer, if the chain fails for nothing but a key that DNS did not answer for; else None.
 
-    Of his ARC-Message-Signature only when its key is his too: anybody can have one that DNS does not answer for.
+    Seals are verified from the newest on, so the failed key is the newest sealer's or one that it has vouched for. For
+    its ARC-Message-Signature this holds only if that has the same domain: any other domain's DNS may be made to fail.
     """
     newest = chain.sets[-1]
     if fault is not Fault.KEY_UNREACHABLE:
@@ -212,7 +214,7 @@ def _unsettled(chain: Chain, fault: Fault, *, by_message: bool = False) -> Domai
 
 
 def is_unreachable(result: ArcResult) -> bool:
-    """Whether the chain failed only because DNS did not answer: final for us (RFC 8617 5.2.1), not for the next hop."""
+    """Whether the chain fails only for a DNS failure: final here (RFC 8617 5.2.1), but not for the next hop."""
     return result.reason is not None and result.reason.cause.code is Code.KEY_LOOKUP_FAILED
 
 
@@ -238,13 +240,13 @@ def _seal_fault(signer: Signer, digest: bytes, lookup: Lookup) -> Fault | None:
     key = key_record.find(signer.key_name, signer.algorithm, lookup)
     if isinstance(key, Fault):
         return key
-    return None if key.verifies(signer.octets, digest) else Fault.MISMATCH
+    return None if key.verifies(signer.signature, digest) else Fault.MISMATCH
 
 
 def _seal_digests(chain: Chain, headers: Sequence[Header], fields: Fields) -> list[bytes]:
     """What each seal signs: all sets up to its own, its own field last (RFC 8617 5.1.1).
 
-    Each seal signs all that the one before it signed and more, so one hash runs through and no field is taken twice.
+    Each seal signs what the one before it signed and more, so one running hash takes each field once.
     """
     running = hashlib.sha256()
     digests: list[bytes] = []

@@ -17,16 +17,16 @@ from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Header
 
 MAX_READ = 1000
-"""DKIM-Signature fields that are read, from the top. With more, a message without an aligned pass is temperror."""
+"""DKIM-Signature fields read, from the top. With more, a message without an aligned pass is temperror."""
 MAX_MAPPED = 100
-"""Of these, fields with U-labels, whose mapping is slow. Beyond that as beyond MAX_READ."""
+"""Fields with U-labels among these, which are slow to map. Further ones count as beyond MAX_READ."""
 MAX_SIGNATURES = 10
-"""Signatures that are verified (RFC 6376 6.1 lets us limit them). An aligned one beyond leaves the result temperror."""
+"""Signatures verified (RFC 6376 6.1 allows a limit). An aligned one beyond it leaves the result temperror."""
 MAX_UNVERIFIED = 10
-"""Results reported besides those: fields at fault, and signatures that were too many."""
+"""Results kept besides those: of faulty fields, and of signatures beyond MAX_SIGNATURES."""
 
 LIMITS = frozenset({Fault.TOO_MANY, Fault.TOO_LONG, Fault.TOO_MANY_NAMES})
-"""Faults that are limits of this program: the signature might verify elsewhere."""
+"""Faults that are limits of this program; another verifier might accept the signature."""
 
 _FIELD = b"dkim-signature"
 _DOMAIN_TAG = re.compile(rb"(?:^|;)[ \t\r\n]*d[ \t\r\n]*=[ \t\r\n]*([A-Za-z0-9._-]+)")
@@ -52,20 +52,20 @@ def read(headers: Sequence[Header], author: Domain | None) -> tuple[ReadSignatur
     each domain near the author's that was cut off, so that the DMARC result can be left open (temperror, not fail).
     """
     positions, is_all = _positions(headers)
-    found = [_read_field(position, headers[position].value) for position in positions]
-    usable = [index for index, one in enumerate(found) if one.signature is not None]
-    usable.sort(key=lambda index: _rank(found[index].facts, author))
+    signatures = [_read_field(position, headers[position].value) for position in positions]
+    usable = [index for index, signature in enumerate(signatures) if signature.signature is not None]
+    usable.sort(key=lambda index: _rank(signatures[index].facts, author))
     chosen = set(usable[:MAX_SIGNATURES])
     near: dict[Domain | None, int] = {}
     for index in usable[MAX_SIGNATURES:]:
-        if _may_align(found[index].facts, author):
-            near.setdefault(found[index].facts.domain, index)
-    rest = [index for index in range(len(found)) if index not in chosen and index not in near.values()]
+        if _may_align(signatures[index].facts, author):
+            near.setdefault(signatures[index].facts.domain, index)
+    rest = [index for index in range(len(signatures)) if index not in chosen and index not in near.values()]
     others = [*near.values(), *rest]
     is_open = author is not None and (not is_all or len(near) > MAX_UNVERIFIED)
     kept = sorted(chosen.union(others[: MAX_UNVERIFIED - is_open]))
     unread = (ReadSignature(_faulted(DkimResult(DkimWord.POLICY), Fault.TOO_MANY)),) if is_open else ()
-    return (*(found[index] if index in chosen else _dropped(found[index]) for index in kept), *unread)
+    return (*(signatures[index] if index in chosen else _dropped(signatures[index]) for index in kept), *unread)
 
 
 def _may_align(facts: DkimResult, author: Domain | None) -> bool:
@@ -76,16 +76,16 @@ def _may_align(facts: DkimResult, author: Domain | None) -> bool:
 
 
 def _positions(headers: Sequence[Header]) -> tuple[list[int], bool]:
-    """Where the fields to read are, and whether these are all there are."""
+    """Positions of the fields to read, and whether these are all DKIM-Signature fields."""
     every = [position for position, header in enumerate(headers) if header.key == _FIELD]
-    found = every[:MAX_READ]
-    mapped = [position for position in found if not headers[position].value.isascii()]
+    first = every[:MAX_READ]
+    mapped = [position for position in first if not headers[position].value.isascii()]
     unread = set(mapped[MAX_MAPPED:])
-    return [position for position in found if position not in unread], len(found) == len(every) and not unread
+    return [position for position in first if position not in unread], len(first) == len(every) and not unread
 
 
 def plans(signatures: Iterable[ReadSignature]) -> set[BodyPlan]:
-    """How the body has to be hashed."""
+    """How the body is to be hashed."""
     return {one.signature.plan for one in signatures if one.signature is not None}
 
 
@@ -179,16 +179,16 @@ def _facts_of(signature: Signature, tags: Mapping[bytes, bytes]) -> DkimResult:
 
 
 def _facts(tags: Mapping[bytes, bytes]) -> DkimResult:
-    """What can be told of a field that is no usable signature."""
+    """What is reported of a field that is no usable signature."""
     algorithm = tags.get(b"a", b"").lower()
-    octets = tags.get(b"b", b"")
+    value = tags.get(b"b", b"")
     return DkimResult(
         result=DkimWord.NEUTRAL,
         domain=domains.parse(tags.get(b"d", b"")),
         selector=domains.parse(tags.get(b"s", b"")),
         algorithm=algorithm.decode("ascii") if _ALGORITHM_NAME.fullmatch(algorithm) else None,
         identity=_shown_identity(tags.get(b"i", b"")),
-        signature="" if tag_list.base64(octets) is None else tag_list.compact(octets).decode("ascii"),
+        signature="" if tag_list.base64(value) is None else tag_list.compact(value).decode("ascii"),
     )
 
 

@@ -17,24 +17,24 @@ from dmarcmilter.auth.signature_fault import Fault
 from dmarcmilter.dns.lookup import Lookup, Status
 
 MAX_RECORD = 4096
-"""Octets of a key record: an 8192-bit key takes 1,400."""
+"""Largest key record accepted, in bytes; a larger one is a syntax error. An 8192-bit key takes 1,400."""
 MAX_RECORDS = 5
-"""TXT records looked at under one key name. RFC 6376 6.1.2 leaves open what to do with several."""
+"""TXT records of one key name that are tried; more are ignored (RFC 6376 6.1.2 allows either)."""
 MIN_RSA_BITS = 1024
-"""RFC 8301 3.2"""
+"""Shortest RSA key accepted, in bits (RFC 8301 3.2)."""
 MAX_RSA_BITS = 8192
-"""RFC 8301 3.2 asks for 4096; the cost of verification grows with the square."""
+"""Longest RSA key accepted, in bits: RFC 8301 3.2 asks for 4096, and the cost of verification grows with the square."""
 MAX_EXPONENT_BITS = 64
-"""The exponent is the sender's to choose, and an exponent as long as the modulus costs seconds."""
+"""Longest RSA exponent accepted, in bits: the sender chooses it, and one as long as the modulus costs seconds."""
 KEYS_KEPT = 1024
-"""Parsed records that are remembered by their text."""
+"""Parsed records kept in memory, by their text."""
 
 
 class Algorithm(StrEnum):
     """a= (RFC 6376 3.3, RFC 8463 3)."""
 
     RSA_SHA1 = "rsa-sha1"
-    """Known only so that it can be named: no key is accepted for it (RFC 8301 3.1)."""
+    """Recognized only to be reported: no key is accepted for it (RFC 8301 3.1)."""
     RSA_SHA256 = "rsa-sha256"
     ED25519_SHA256 = "ed25519-sha256"
 
@@ -43,16 +43,16 @@ class Algorithm(StrEnum):
 class KeyRecord:
     key: RSAPublicKey | Ed25519PublicKey
     strict: bool
-    """t=s: the identity may not be below the signing domain."""
+    """t=s: the identity must not be in a subdomain of the signing domain."""
     testing: bool
-    """t=y"""
+    """t=y: the domain is testing DKIM."""
 
     @property
     def algorithm(self) -> Algorithm:
         return Algorithm.RSA_SHA256 if isinstance(self.key, RSAPublicKey) else Algorithm.ED25519_SHA256
 
     def verifies(self, signature: bytes, digest: bytes) -> bool:
-        """Whether the signature is of that SHA-256 digest. Ed25519 too signs the digest (RFC 8463 3)."""
+        """Whether this key made the signature of the SHA-256 digest, which Ed25519 signs too (RFC 8463 3)."""
         try:
             if isinstance(self.key, RSAPublicKey):
                 self.key.verify(signature, digest, PKCS1v15(), Prehashed(SHA256()))
@@ -64,13 +64,13 @@ class KeyRecord:
 
 
 def find(name: str, algorithm: Algorithm, lookup: Lookup) -> KeyRecord | Fault:
-    """The first record under that name that can verify this algorithm (RFC 6376 6.1.2)."""
+    """The first key record of that name for this algorithm, or the first record's fault (RFC 6376 6.1.2)."""
     answer = lookup(name, "TXT")
     if answer.status is Status.FAILED:
         return Fault.KEY_UNREACHABLE
-    found = [_for_algorithm(text, algorithm) for text in answer.texts[:MAX_RECORDS]]
-    usable = (record for record in found if isinstance(record, KeyRecord))
-    return next(usable, found[0] if found else Fault.NO_KEY)
+    records = [_for_algorithm(text, algorithm) for text in answer.texts[:MAX_RECORDS]]
+    usable = (record for record in records if isinstance(record, KeyRecord))
+    return next(usable, records[0] if records else Fault.NO_KEY)
 
 
 def _for_algorithm(text: bytes, algorithm: Algorithm) -> KeyRecord | Fault:
@@ -83,7 +83,7 @@ def _for_algorithm(text: bytes, algorithm: Algorithm) -> KeyRecord | Fault:
 
 
 def parse(text: bytes) -> KeyRecord | Fault:
-    """A key record (RFC 6376 3.6.1), or why it is none that could be used for mail and SHA-256."""
+    """A key record (RFC 6376 3.6.1) that can be used for mail and SHA-256, or its fault."""
     return _parse(text) if len(text) <= MAX_RECORD else Fault.KEY_SYNTAX
 
 
@@ -108,15 +108,15 @@ def _parse(text: bytes) -> KeyRecord | Fault:
 
 
 def _key(kind: bytes, value: bytes) -> RSAPublicKey | Ed25519PublicKey | Fault:
-    octets = tag_list.base64(value)
-    if octets is None:
+    raw = tag_list.base64(value)
+    if raw is None:
         return Fault.KEY_SYNTAX
     try:
         if kind == b"rsa":
             # Both forms are in use: SubjectPublicKeyInfo and the bare RSAPublicKey.
-            return _checked(load_der_public_key(octets))
+            return _checked(load_der_public_key(raw))
         if kind == b"ed25519":
-            return Ed25519PublicKey.from_public_bytes(octets)  # the 32 octets themselves (RFC 8463 4.2)
+            return Ed25519PublicKey.from_public_bytes(raw)  # the 32 bytes themselves (RFC 8463 4.2)
     except (UnsupportedAlgorithm, ValueError):
         return Fault.KEY_SYNTAX
     return Fault.KEY_TYPE

@@ -1,4 +1,4 @@
-"""What DKIM and ARC signatures have in common: their tags, and their verification (RFC 6376 3.5, 6.1)."""
+"""Tags and verification that DKIM-Signature and ARC-Message-Signature share (RFC 6376 3.5, 6.1)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,13 +15,14 @@ from dmarcmilter.mail.domain import Domain
 __all__ = ["BodyHash", "BodyHasher", "BodyPlan", "Checked", "Signature", "Signer", "check", "read", "read_signer"]
 
 MAX_FIELD = 16384
-"""Octets of a signature field: an 8192-bit signature over 300 named fields takes about half."""
+"""Largest signature field read, in bytes; a larger one has the result policy. An 8192-bit signature over 300 named
+fields takes about half."""
 MAX_NAMES = 300
-"""Names in h=."""
+"""Most names in h=; with more the result is policy."""
 CLOCK_SKEW = 300
-"""Seconds that x= may be past; RFC 6376 3.5 leaves it to the verifier."""
+"""Seconds that x= may have passed without the signature being expired; RFC 6376 3.5 leaves it to the verifier."""
 MAX_FUTURE = 86400
-"""Seconds that t= may be ahead: signers with a clock set to the wrong zone are up to 14 hours off."""
+"""Seconds that t= may be in the future: a clock set to the wrong time zone is up to 14 hours off."""
 
 _DIGITS = {b"t": 12, b"x": 12, b"l": 76}
 _ALGORITHMS = {algorithm.value.encode(): algorithm for algorithm in Algorithm}
@@ -30,17 +31,17 @@ _RELAXED = {b"simple": False, b"relaxed": True}
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Who signed and how: a=, b=, d= and s=, all that an ARC-Seal has too (RFC 8617 4.1.3)."""
+    """The tags a=, b=, d= and s= of a signature, which an ARC-Seal has too (RFC 8617 4.1.3)."""
 
     domain: Domain
     selector: str
     algorithm: Algorithm
-    octets: bytes
-    """b="""
+    signature: bytes
+    """b=, decoded"""
 
     @property
     def key_name(self) -> str:
-        """RFC 6376 3.6.2.1"""
+        """Name of the key record (RFC 6376 3.6.2.1)."""
         return f"{self.selector}._domainkey.{self.domain}"
 
 
@@ -49,7 +50,7 @@ class Signature:
     """A DKIM-Signature or ARC-Message-Signature that can be verified."""
 
     position: int
-    """Of its field in the header."""
+    """Index of its field in the header."""
     signer: Signer
     names: tuple[bytes, ...]
     """h=, in lower case"""
@@ -66,12 +67,12 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The outcome of one verification."""
+    """The result of one verification."""
 
     fault: Fault | None
     """None: the signature verifies."""
     key: KeyRecord | None = None
-    """None: it was not asked for, or not found."""
+    """None: it was not looked up, or there is none."""
 
 
 def read_signer(tags: Mapping[bytes, bytes]) -> Signer | Fault:
@@ -79,14 +80,14 @@ def read_signer(tags: Mapping[bytes, bytes]) -> Signer | Fault:
     algorithm = tags.get(b"a", b"").lower()
     if algorithm not in _ALGORITHMS:
         return Fault.ALGORITHM if algorithm else Fault.SYNTAX
-    octets = tag_list.base64(tags.get(b"b", b""))
+    signature = tag_list.base64(tags.get(b"b", b""))
     domain = domains.parse(tags.get(b"d", b""))
     selector = domains.parse(tags.get(b"s", b""))
-    if not octets or domain is None or selector is None:
+    if not signature or domain is None or selector is None:
         return Fault.SYNTAX
     if "." not in domain:
         return Fault.SINGLE_LABEL  # a whole top-level domain cannot answer for anyone's mail
-    return Signer(domain, selector, _ALGORITHMS[algorithm], octets)
+    return Signer(domain, selector, _ALGORITHMS[algorithm], signature)
 
 
 def read(position: int, tags: Mapping[bytes, bytes]) -> Signature | Fault:
@@ -116,7 +117,7 @@ def read(position: int, tags: Mapping[bytes, bytes]) -> Signature | Fault:
 
 
 def _canonicalizations(value: bytes) -> tuple[bool, bool] | None:
-    """Whether c= says relaxed for the header, for the body; the body's default is simple (RFC 6376 3.5)."""
+    """Whether c= is relaxed for the header and for the body, which is simple by default (RFC 6376 3.5)."""
     header, slash, body = value.lower().partition(b"/")
     body = body if slash else b"simple"
     return (_RELAXED[header], _RELAXED[body]) if header in _RELAXED and body in _RELAXED else None
@@ -139,7 +140,7 @@ def _expiry_fault(signature: Signature) -> Fault | None:
 def check(
     signature: Signature, fields: Fields, bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
 ) -> Checked:
-    """Verify one signature (RFC 6376 6.1). What needs no key is checked first, so that it costs no lookup."""
+    """Verify one signature (RFC 6376 6.1). Checks without the key come first: a bad signature costs no lookup."""
     fault = _time_fault(signature, now) or _body_fault(signature, bodies) or _from_fault(signature, fields)
     if fault is not None:
         return Checked(fault)
@@ -147,11 +148,11 @@ def check(
     if isinstance(key, Fault):
         return Checked(key)
     digest = fields.digest(signature.names, signature.position, relaxed=signature.relaxed)
-    if not key.verifies(signature.signer.octets, digest):
+    if not key.verifies(signature.signer.signature, digest):
         return Checked(Fault.MISMATCH, key)
     length = signature.plan.length
     if length is not None and length < bodies[signature.plan].length:
-        return Checked(Fault.UNSIGNED_BODY, key)  # what follows is anyone's (RFC 6376 8.2)
+        return Checked(Fault.UNSIGNED_BODY, key)  # anybody could have added the rest (RFC 6376 8.2)
     return Checked(None, key)
 
 
@@ -165,7 +166,7 @@ def _time_fault(signature: Signature, now: int) -> Fault | None:
 
 def _body_fault(signature: Signature, bodies: Mapping[BodyPlan, BodyHash]) -> Fault | None:
     if signature.signer.algorithm is Algorithm.RSA_SHA1:
-        return None  # no SHA-1 of the body is ever made; the search for a key refuses it
+        return None  # the body is never hashed with SHA-1: the key lookup refuses the algorithm
     body = bodies.get(signature.plan)
     if body is None:
         return Fault.NO_BODY
@@ -175,5 +176,5 @@ def _body_fault(signature: Signature, bodies: Mapping[BodyPlan, BodyHash]) -> Fa
 
 
 def _from_fault(signature: Signature, fields: Fields) -> Fault | None:
-    """RFC 6376 8.15: a From field put above the signed one is what people would be shown, so no signature covers it."""
+    """A From field above the signed one is the one that people see, so the signature does not count (RFC 6376 8.15)."""
     return Fault.FROM_ADDED if fields.count(b"from") > signature.names.count(b"from") else None

@@ -1,8 +1,8 @@
-"""The plain part of SPF, evaluated directly: records without macros, in which nothing is wrong.
+"""SPF evaluation of plain records: no macros and nothing wrong in them (RFC 7208).
 
-Nine records of ten are so, and pyspf spends most of its time on what they do not have. Whatever is not plain (macros,
-ptr, exists, any syntax that is not sure, any limit reached, any DNS failure) makes the whole evaluation give up, and
-pyspf decides; a test holds both against each other. Answers are kept for the message, so nothing is asked twice.
+Nine records of ten are plain, and pyspf spends most of its time on what they do not have. Anything else (macros, ptr,
+exists, doubtful syntax, a limit reached, a failed lookup) ends the evaluation without a result, and pyspf decides. A
+test compares both. Answers are kept for the message, so no query is sent twice.
 """
 
 import re
@@ -15,15 +15,15 @@ from dmarcmilter.dns.lookup import Answer, Hint, Lookup, Status
 from dmarcmilter.mail.domain import Domain
 
 MAX_RECORD = 1024
-"""Octets of a plain record; together with CACHED it bounds what is remembered."""
+"""Largest plain record, in bytes; a larger one is left to pyspf. With CACHED it bounds the memory for them."""
 CACHED = 2048
-"""Records that are remembered in their parsed form."""
+"""Parsed records kept in memory."""
 MAX_LOOKUPS = 10
 MAX_VOID = 2
 MAX_MX = 10
-"""RFC 7208 4.6.4."""
+"""Limits of RFC 7208 4.6.4; beyond them pyspf decides."""
 MAX_HOST_ADDRESSES = 100
-"""Addresses of one name; more are left to pyspf and its limit."""
+"""Most addresses of one name; with more pyspf decides."""
 
 _QUALIFIERS = {"+": SpfWord.PASS, "-": SpfWord.FAIL, "~": SpfWord.SOFTFAIL, "?": SpfWord.NEUTRAL}
 _NAME = r"(?:[a-z0-9_-]{1,63}\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -40,7 +40,7 @@ Network = IPv4Network | IPv6Network
 
 
 class _NotPlainError(Exception):
-    """Leaves the evaluation to pyspf; never leaves this module."""
+    """The record is left to pyspf. Never leaves this module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class _Term:
     kind: str = "all"
     """all, ip, a, mx, include"""
     name: str = ""
-    """Of a, mx and include; empty: the domain that publishes the record."""
+    """Domain of an a, mx or include term; empty: the domain that publishes the record."""
     network: Network | None = None
     cidr4: int = 32
     cidr6: int = 128
@@ -66,7 +66,7 @@ class _Record:
 def evaluate(
     client: IPv4Address | IPv6Address, domain: Domain, lookup: Lookup, hint: Hint
 ) -> tuple[SpfWord, str] | None:
-    """The result with the term that decided, as pyspf would give them; None: not plain."""
+    """The result and the term that decided, as pyspf would give them; None: the record is not plain."""
     try:
         return _Evaluation(client, lookup, hint).of_domain(domain)
     except _NotPlainError:
@@ -104,7 +104,7 @@ class _Evaluation:
         return self._of_record(target, record.redirect)
 
     def _announce(self, record: _Record, domain: str) -> None:
-        """Have all that this record may ask for under way at once; what comes after a sure match is not asked."""
+        """Announce all lookups of this record up to the first certain match, so that they run at once."""
         for term in record.terms:
             if term.kind == "all" or (term.kind == "ip" and self._matches(term, domain)):
                 return
@@ -133,10 +133,10 @@ class _Evaluation:
         return self._of_record(record, name)[0] is SpfWord.PASS
 
     def _exchanges(self, name: str) -> list[str]:
-        found = sorted(record for record in self._ask(name, "MX").records if isinstance(record, tuple))
-        if len(found) > MAX_MX:
+        exchangers = sorted(record for record in self._ask(name, "MX").records if isinstance(record, tuple))
+        if len(exchangers) > MAX_MX:
             raise _NotPlainError
-        hosts = [host for _, host in found if host]
+        hosts = [host for _, host in exchangers if host]
         for host in hosts:
             self._hint(host, self._addresses)
         return hosts
@@ -189,32 +189,32 @@ def _parsed(text: bytes) -> _Record | None:
     if not text.isascii():
         return None
     for word in filter(None, text.decode("ascii").split(" ")[1:]):
-        found = _TERM.fullmatch(word)
-        if found is None or (found["redirect"] and redirect):
+        match = _TERM.fullmatch(word)
+        if match is None or (match["redirect"] and redirect):
             return None
-        if found["redirect"]:
-            redirect = found["redirect"].lower()
+        if match["redirect"]:
+            redirect = match["redirect"].lower()
             continue
-        term = _term(word, found)
+        term = _term(word, match)
         if term is None:
             return None
         terms.append(term)
     return _Record(tuple(terms), redirect)
 
 
-def _term(word: str, found: re.Match[str]) -> _Term | None:
-    result = _QUALIFIERS[found["qualifier"] or "+"]
-    if found["all"]:
+def _term(word: str, match: re.Match[str]) -> _Term | None:
+    result = _QUALIFIERS[match["qualifier"] or "+"]
+    if match["all"]:
         return _Term(word, result)
-    if found["ip"]:
-        network = _network(found["network"], version=int(found["ip"][-1]))
+    if match["ip"]:
+        network = _network(match["network"], version=int(match["ip"][-1]))
         return None if network is None else _Term(word, result, "ip", network=network)
-    if found["include"]:
-        return _Term(word, result, "include", found["include"].lower())
-    cidr4, cidr6 = int(found["cidr4"] or 32), int(found["cidr6"] or 128)
+    if match["include"]:
+        return _Term(word, result, "include", match["include"].lower())
+    cidr4, cidr6 = int(match["cidr4"] or 32), int(match["cidr6"] or 128)
     if cidr4 > 32 or cidr6 > 128:
         return None
-    return _Term(word, result, found["host"].lower(), (found["name"] or "").lower(), cidr4=cidr4, cidr6=cidr6)
+    return _Term(word, result, match["host"].lower(), (match["name"] or "").lower(), cidr4=cidr4, cidr6=cidr6)
 
 
 def _network(text: str, *, version: int) -> Network | None:
