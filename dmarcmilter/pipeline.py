@@ -209,7 +209,7 @@ def evaluate(message: Message, authenticated: Authenticated, settings: Settings)
     return evaluation.evaluate(
         authenticated.results,
         authenticated.author_policy,
-        honour_pct=settings.discovery.honour_pct,
+        honor_pct=settings.discovery.honor_pct,
         pct_draw=pct_draw,
     )
 

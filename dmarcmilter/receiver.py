@@ -95,7 +95,7 @@ def build(config: Config, *, keep_key: bool = True) -> Receiver:
     sealer = _sealer(config.arc.seal) if keep_key else None
     pipeline_settings = Settings(
         host_name=_host_name(),
-        discovery=DiscoverySettings(config.dmarc.discovery, suffixes, honour_pct=config.dmarc.pct is Pct.RFC7489),
+        discovery=DiscoverySettings(config.dmarc.discovery, suffixes, honor_pct=config.dmarc.pct is Pct.RFC7489),
         rules=_rules(config),
         facts=FactSources(
             sampling_key=key,

@@ -103,8 +103,8 @@ def _effective_parts(discovery: Discovery) -> tuple[object, ...]:
 
 
 def _described(discovery: Discovery, config: Config) -> dict[str, Any]:
-    assessed = assessment_policy(discovery, honour_pct=config.dmarc.pct is Pct.RFC7489, draw=SELECTED)
-    left_out = assessment_policy(discovery, honour_pct=config.dmarc.pct is Pct.RFC7489, draw=NOT_SELECTED)
+    assessed = assessment_policy(discovery, honor_pct=config.dmarc.pct is Pct.RFC7489, draw=SELECTED)
+    left_out = assessment_policy(discovery, honor_pct=config.dmarc.pct is Pct.RFC7489, draw=NOT_SELECTED)
     record = discovery.record
     return {
         "policy_domain": discovery.policy_domain,

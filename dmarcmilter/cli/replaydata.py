@@ -51,7 +51,7 @@ def _terms(config: Config) -> Terms:
     return Terms(
         rules=settings.rules,
         method=settings.discovery.method,
-        honour_pct=settings.discovery.honour_pct,
+        honor_pct=settings.discovery.honor_pct,
         suffixes=settings.discovery.suffixes,
         asks_recipients=settings.facts.recipients.configured,
     )

@@ -13,7 +13,7 @@ from dmarcmilter.explain.catalogue import harmless
 from dmarcmilter.explain.replay import Effect, Gap
 from dmarcmilter.explain.replay_comparison import Change, OfDomain
 
-COLOURS = {
+COLORS = {
     Effect.DELIVERED: "green",
     Effect.MARKED: "cyan",
     Effect.HELD: "yellow",
@@ -95,7 +95,7 @@ def _table(title: str) -> Table:
 
 
 def _word(effect: Effect) -> Text:
-    return Text(str(effect), style=COLOURS[effect])
+    return Text(str(effect), style=COLORS[effect])
 
 
 def _largest(found: Replayed, limit: int) -> list[tuple[str, OfDomain]]:

@@ -37,7 +37,7 @@ class DiscoverySettings:
 
     method: Method
     suffixes: Suffixes
-    honour_pct: bool
+    honor_pct: bool
     """Whether `pct` is applied (RFC 7489 6.6.4), or ignored as RFC 9989 has it."""
 
 

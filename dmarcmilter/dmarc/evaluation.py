@@ -121,7 +121,7 @@ class Evaluation:
 
 
 def evaluate(
-    auth: AuthResults, policy: AuthorPolicy, *, honour_pct: bool, pct_draw: Callable[[Discovery], int]
+    auth: AuthResults, policy: AuthorPolicy, *, honor_pct: bool, pct_draw: Callable[[Discovery], int]
 ) -> Evaluation:
     """Evaluate one message. `pct_draw` is called only where a draw can change what the Domain Owner asks for.
 
@@ -137,7 +137,7 @@ def evaluate(
     if discovery is not None:
         if _may_act(verdict) and _is_sampled(discovery):
             draw = pct_draw(discovery)
-        assessment = assessment_policy(discovery, honour_pct=honour_pct, draw=draw or 0)
+        assessment = assessment_policy(discovery, honor_pct=honor_pct, draw=draw or 0)
     return Evaluation(
         policy,
         verdict.result,
@@ -160,7 +160,7 @@ def _is_refused(verdict: _Verdict, policy: AuthorPolicy) -> bool:
     """Whether the message fails a policy of reject, also when `pct` selects next to nothing."""
     if verdict.result is not DmarcWord.FAIL or policy.discovery is None:
         return False
-    assessment = assessment_policy(policy.discovery, honour_pct=True, draw=MAX_DRAW)
+    assessment = assessment_policy(policy.discovery, honor_pct=True, draw=MAX_DRAW)
     return assessment is not None and assessment.requested is Policy.REJECT
 
 
@@ -276,7 +276,7 @@ def _identifiers(
             yield AuthenticatedIdentifier("dkim", dkim.domain, record.adkim), error
 
 
-def assessment_policy(discovery: Discovery, *, honour_pct: bool, draw: int) -> Assessment | None:
+def assessment_policy(discovery: Discovery, *, honor_pct: bool, draw: int) -> Assessment | None:
     """p, sp or np, and how far `t` or `pct` lower it; None: no record speaks.
 
     `draw` is 0 to 99: the message is among the `pct` percent when it is below that number.
@@ -289,7 +289,7 @@ def assessment_policy(discovery: Discovery, *, honour_pct: bool, draw: int) -> A
     strictest = max(policy, record.np or policy, key=SEVERITY.index) if unknown else policy
     # A valid t rules alone: it took the place of pct (RFC 9989 A.6), and no message is lowered twice.
     tested = record.t is True
-    unselected = record.t is None and honour_pct and record.pct is not None and draw >= record.pct
+    unselected = record.t is None and honor_pct and record.pct is not None and draw >= record.pct
     lower = _one_lower if tested or unselected else _unchanged
     requested = lower(policy)
     return Assessment(

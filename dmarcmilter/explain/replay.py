@@ -83,7 +83,7 @@ class Terms:
 
     rules: Rules
     method: Method
-    honour_pct: bool
+    honor_pct: bool
     suffixes: Suffixes
     asks_recipients: bool = False
     """Recipients may have opted out."""
@@ -211,7 +211,7 @@ def _evaluation(record: OutcomeRecord, terms: Terms) -> Evaluation:
     dmarc, discovery, draw = record.dmarc, _discovery(record), record.draws.pct if record.draws else None
     assessment = None
     if discovery is not None:
-        assessment = assessment_policy(discovery, honour_pct=terms.honour_pct, draw=draw or 0)
+        assessment = assessment_policy(discovery, honor_pct=terms.honor_pct, draw=draw or 0)
     author = Author(_domain(record.author_domain), _author_problem(record), _domains(record.author_domains))
     return Evaluation(
         AuthorPolicy(author, discovery, {}),

@@ -148,11 +148,11 @@ class NameServer:
             return
         asked = query.question[0]
         self.queries.append((asked.name.to_text(omit_final_dot=True), dns.rdatatype.to_text(asked.rdtype), transport))
-        response, behaviour = self._zone.respond(query)
-        if behaviour == "timeout":
+        response, behavior = self._zone.respond(query)
+        if behavior == "timeout":
             return
-        reply = _encode(query, response, behaviour, wire, transport)
-        wait = self.delay + (_SLOW if behaviour == "slow" else 0.0)
+        reply = _encode(query, response, behavior, wire, transport)
+        wait = self.delay + (_SLOW if behavior == "slow" else 0.0)
         heapq.heappush(self._later, (time.monotonic() + wait, next(self._serial), send, reply))
 
 
@@ -182,29 +182,29 @@ def _bind(address: str, port: int) -> tuple[socket.socket, socket.socket]:
 
 
 def _encode(
-    query: dns.message.Message, response: dns.message.Message, behaviour: str, wire: bytes, transport: str
+    query: dns.message.Message, response: dns.message.Message, behavior: str, wire: bytes, transport: str
 ) -> bytes:
-    """The bytes of the reply, changed as the behaviour says; empty: close the TCP connection."""
-    if behaviour == "garbage":
+    """The bytes of the reply, changed as the behavior says; empty: close the TCP connection."""
+    if behavior == "garbage":
         return wire[:2] + _GARBAGE
-    if behaviour == "short":
+    if behavior == "short":
         return wire[:7]
-    if behaviour == "truncate-notcp" and transport == "tcp":
+    if behavior == "truncate-notcp" and transport == "tcp":
         return b""
-    if behaviour in _RCODES:
-        response.set_rcode(_RCODES[behaviour])
+    if behavior in _RCODES:
+        response.set_rcode(_RCODES[behavior])
         response.answer = []
         response.authority = []
-    if behaviour == "wrongid":
+    if behavior == "wrongid":
         response.id ^= 1
-    if behaviour == "wrongquestion":
+    if behavior == "wrongquestion":
         response.question[0] = _renamed(response)
     # Records in the order of the zone, so that results that depend on the order repeat.
     reply = response.to_wire(max_size=65535, want_shuffle=False)
     limit = min(MAX_UDP, max(512, query.payload)) if query.edns >= 0 else 512
-    if transport == "udp" and (behaviour.startswith("truncate") or len(reply) > limit):
+    if transport == "udp" and (behavior.startswith("truncate") or len(reply) > limit):
         reply = _truncated(response)
-    return _flip_question(reply) if behaviour == "wrongcase" else reply
+    return _flip_question(reply) if behavior == "wrongcase" else reply
 
 
 def _renamed(response: dns.message.Message) -> Any:

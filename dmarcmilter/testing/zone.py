@@ -1,7 +1,7 @@
-"""A DNS zone as a table, `{owner: {TYPE: [data, ...], "_": behaviour}}`, and its answers.
+"""A DNS zone as a table, `{owner: {TYPE: [data, ...], "_": behavior}}`, and its answers.
 
 TXT data is a string or a list of character-strings, MX data `[preference, host]`, everything else text. A character
-U+0000 to U+00FF is one byte. `*.name` is a wildcard. The behaviour is a word, or a table from type to word: timeout,
+U+0000 to U+00FF is one byte. `*.name` is a wildcard. The behavior is a word, or a table from type to word: timeout,
 slow, servfail, refused, formerr, notimp, garbage, short, truncate, truncate-notcp, wrongid, wrongquestion, wrongcase.
 """
 
@@ -37,20 +37,20 @@ class Zone:
         self._soa = dns.rrset.from_text(".", ttl, "IN", "SOA", f"ns.invalid. hostmaster.invalid. 1 1 1 1 {ttl}")
 
     def respond(self, query: dns.message.Message) -> tuple[dns.message.Message, str]:
-        """The response to a query (RFC 1034 4.3.2), and the behaviour of the last node on the way to it."""
+        """The response to a query (RFC 1034 4.3.2), and the behavior of the last node on the way to it."""
         response = dns.message.make_response(query, recursion_available=True)
         name, rdtype = query.question[0].name, dns.rdatatype.to_text(query.question[0].rdtype)
-        behaviour = ""
+        behavior = ""
         for _ in range(MAX_ALIASES + 1):
             node = self._find(name)
-            behaviour = _behaviour(node, rdtype) or behaviour
+            behavior = _behavior(node, rdtype) or behavior
             alias = None if node is None or rdtype == "CNAME" else node.get("CNAME")
             if not alias:
                 self._end(response, name, rdtype, node)
                 break
             response.answer.append(self._rrset(name, alias[:1]))
             name = alias[0].target
-        return response, behaviour
+        return response, behavior
 
     def _end(
         self, response: dns.message.Message, name: dns.name.Name, rdtype: str, node: dict[str, Any] | None
@@ -90,7 +90,7 @@ def _node(table: Mapping[str, Any]) -> dict[str, Any]:
     return node
 
 
-def _behaviour(node: dict[str, Any] | None, rdtype: str) -> str:
+def _behavior(node: dict[str, Any] | None, rdtype: str) -> str:
     wanted = (node or {}).get("_", "")
     return str(wanted.get(rdtype, "")) if isinstance(wanted, dict) else str(wanted)
 

@@ -324,7 +324,7 @@ def test_who_is_left_out_gets_the_message_and_the_outcome_says_what_would_have_b
 def test_the_record_judged_again_under_the_same_conf_comes_out_the_same(words, name):
     receiver = receiver_of(words)
     outcome, _ = judged(ALL[name], receiver)
-    terms = replay.Terms(receiver.pipeline.rules, Method.TREEWALK, honour_pct=True, suffixes=outcomes.SUFFIXES)
+    terms = replay.Terms(receiver.pipeline.rules, Method.TREEWALK, honor_pct=True, suffixes=outcomes.SUFFIXES)
     again = replay.judged(outcome.record(), terms)
     if again.decision is None or again.gaps or any("recipient" in entry for entry in words["overrides"]):
         return

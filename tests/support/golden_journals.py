@@ -42,8 +42,8 @@ NAMES = sorted(path.stem for path in FOLDER.glob("[0-9]*.jsonl"))
 SPAN = Span(datetime(2026, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC))
 ENTRY = {"name": "n", "action": "reject", "from_domain": ["example.com"], "recipient": ["b@example.net"]}
 TERMS = {
-    "enforce": Terms(outcomes.RULES, Method.TREEWALK, honour_pct=True, suffixes=outcomes.SUFFIXES),
-    "monitor": Terms(outcomes.rules(mode="monitor"), Method.TREEWALK, honour_pct=True, suffixes=outcomes.SUFFIXES),
+    "enforce": Terms(outcomes.RULES, Method.TREEWALK, honor_pct=True, suffixes=outcomes.SUFFIXES),
+    "monitor": Terms(outcomes.rules(mode="monitor"), Method.TREEWALK, honor_pct=True, suffixes=outcomes.SUFFIXES),
     "lenient": Terms(
         outcomes.rules(
             mailing_list_traces="ignore",
@@ -55,14 +55,14 @@ TERMS = {
             quarantine_action="header",
         ),
         Method.PSL,
-        honour_pct=False,
+        honor_pct=False,
         suffixes=outcomes.SUFFIXES,
         asks_recipients=True,
     ),
     "strict": Terms(
         outcomes.rules(on_unsigned_duplicate="quarantine", overrides=[ENTRY], rollout_percent=50),
         Method.TREEWALK,
-        honour_pct=True,
+        honor_pct=True,
         suffixes=outcomes.SUFFIXES,
     ),
 }

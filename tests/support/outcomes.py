@@ -72,7 +72,7 @@ def settings(**changes):
     """Settings of the pipeline with these values, wherever in it they belong."""
     values = {"rules": RULES, "quarantine": CHANNEL, "host_name": "mx.example.net", "seals": False} | changes
     discovery = DiscoverySettings(
-        values.pop("method", Method.TREEWALK), values.pop("suffixes", SUFFIXES), values.pop("honour_pct", True)
+        values.pop("method", Method.TREEWALK), values.pop("suffixes", SUFFIXES), values.pop("honor_pct", True)
     )
     facts = FactSources(
         values.pop("sampling_key", bytes(32)),
@@ -239,7 +239,7 @@ def read(values):
 
 
 def evaluated(found, draw=0):
-    return evaluate(found.results, found.author_policy, honour_pct=True, pct_draw=lambda _discovery: draw)
+    return evaluate(found.results, found.author_policy, honor_pct=True, pct_draw=lambda _discovery: draw)
 
 
 def facts_about(mail, found, **changes):

@@ -79,7 +79,7 @@ def test_pct_draws_with_the_sampling_key():
         bytes([n]): [processed(row, sampling_key=bytes([n]) * 32)[0].sampled_out for _ in range(2)] for n in range(20)
     }
     assert {tuple(pair) for pair in seen.values()} == {(True, True), (False, False)}
-    ignored = [processed(row, sampling_key=bytes([n]) * 32, honour_pct=False)[0] for n in range(20)]
+    ignored = [processed(row, sampling_key=bytes([n]) * 32, honor_pct=False)[0] for n in range(20)]
     assert {outcome.decision.action for outcome in ignored} == {"reject"}
 
 

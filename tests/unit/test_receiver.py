@@ -53,7 +53,7 @@ trusted_sealers = ["Hop.Example", "bücher.example."]
     )
     settings = found.pipeline
     assert settings.response.texts == Texts(reject="r {domain}", author="a", defer="d", info_url="u")
-    assert (settings.discovery.method, settings.discovery.honour_pct) == (Method.PSL, False)
+    assert (settings.discovery.method, settings.discovery.honor_pct) == (Method.PSL, False)
     assert settings.discovery.suffixes.organizational_domain(Domain("a.b.co.uk")) == "b.co.uk"
     rules = settings.rules
     assert (rules.mode, rules.temperror) == (Mode.MONITOR, OnTemperror.TEMPFAIL)

@@ -57,7 +57,7 @@ def gather(row, zone):
 
 def evaluated(row, zone):
     auth, policy = gather(row, zone)
-    return evaluate(auth, policy, honour_pct=True, pct_draw=lambda _discovery: 0)
+    return evaluate(auth, policy, honor_pct=True, pct_draw=lambda _discovery: 0)
 
 
 @pytest.mark.parametrize("row", EVALUATIONS, ids=lambda row: row["name"])
@@ -66,7 +66,7 @@ def test_evaluation(row):
     auth, policy = gather(row, zone)
     if policy.discovery:
         policy = replace(policy, discovery=with_existence(policy.discovery, zone))
-    evaluation = evaluate(auth, policy, honour_pct=True, pct_draw=lambda _discovery: 0)
+    evaluation = evaluate(auth, policy, honor_pct=True, pct_draw=lambda _discovery: 0)
     assert evaluation.result == row["result"]
     aligned = [f"{found.mechanism} {found.domain} {found.mode}" for found in evaluation.aligned]
     assert aligned == row.get("aligned", [])
@@ -107,7 +107,7 @@ def discovery_of(row):
 
 @pytest.mark.parametrize("row", ASSESSMENTS, ids=lambda row: row["name"])
 def test_assessment(row):
-    found = assessment_policy(discovery_of(row), honour_pct=row.get("pct", True), draw=row.get("draw", 0))
+    found = assessment_policy(discovery_of(row), honor_pct=row.get("pct", True), draw=row.get("draw", 0))
     if row.get("none", False):
         assert found is None
         return
@@ -118,7 +118,7 @@ def test_assessment(row):
 
 
 def test_assessment_without_record():
-    assert assessment_policy(Discovery(Method.PSL, Domain("example.com")), honour_pct=True, draw=0) is None
+    assert assessment_policy(Discovery(Method.PSL, Domain("example.com")), honor_pct=True, draw=0) is None
 
 
 @given(st.integers(0, 100))
@@ -126,7 +126,7 @@ def test_assessment_without_record():
 def test_pct_is_the_share_that_is_selected(pct):
     # POL-08
     discovery = discovery_of({"author": "example.com", "record": f"v=DMARC1; p=reject; pct={pct}"})
-    found = [assessment_policy(discovery, honour_pct=True, draw=draw) for draw in range(100)]
+    found = [assessment_policy(discovery, honor_pct=True, draw=draw) for draw in range(100)]
     assert sum(assessment.requested is Policy.REJECT for assessment in found) == pct
     assert all(assessment.sampled_out is (assessment.requested is Policy.QUARANTINE) for assessment in found)
 

@@ -118,7 +118,7 @@ def test_conf_lines_let_this_message_through_and_no_forgery_of_the_same_author(r
         more = "" if "[[override]]" in one.conf else "\n"
         path.write_text(f'{one.conf}{more}\n[dmarc]\npsl_file = "{tmp_path}/list.dat"\n', encoding="utf-8")
         rules = replace(receiver.build(load.load(path), keep_key=False).pipeline.rules, mode=outcomes.Mode.ENFORCE)
-        terms = replay.Terms(rules, Method.TREEWALK, honour_pct=True, suffixes=outcomes.SUFFIXES)
+        terms = replay.Terms(rules, Method.TREEWALK, honor_pct=True, suffixes=outcomes.SUFFIXES)
         assert replay.judged(outcomes.read(record_of(row)), terms).decision.action == "accept", one.conf
         forged = record_of(row | {"dkim": [], "spf": "fail", "arc": "none", "sets": []})
         assert replay.judged(outcomes.read(forged), terms).decision.action != "accept", one.conf

@@ -29,7 +29,7 @@ SEALED = [("hop.example", "hop.example; dmarc=pass header.from=example.com")]
 
 
 def terms(rules=outcomes.RULES, **changes):
-    return replace(Terms(rules, Method.TREEWALK, honour_pct=True, suffixes=outcomes.SUFFIXES), **changes)
+    return replace(Terms(rules, Method.TREEWALK, honor_pct=True, suffixes=outcomes.SUFFIXES), **changes)
 
 
 def written(record):
@@ -147,7 +147,7 @@ def test_pct_can_be_switched_off_and_on():
     evidence = outcomes.evidence(record="v=DMARC1; p=reject; pct=40")
     record = written(outcomes.recorded(drawn(outcomes.outcome(evidence, draw=60), 60)))
     assert record["action"] == "quarantine"
-    assert judged_again(record, terms(honour_pct=False)).decision.action is Action.REJECT
+    assert judged_again(record, terms(honor_pct=False)).decision.action is Action.REJECT
     assert judged_again(record, terms()).decision.action is Action.QUARANTINE
 
 

@@ -126,6 +126,6 @@ def test_scale_ends_with_a_round_number(number, top):
     assert html_report._rounded_up(number) == top
 
 
-def test_both_schemes_have_every_colour():
+def test_both_schemes_have_every_color():
     light, dark = (set(re.findall(r"(--\w+):", part)) for part in CSS.split("@media", 1))
     assert light == dark

@@ -66,7 +66,7 @@ def test_octets_of_names_stay():
 
 
 @pytest.mark.parametrize(
-    ("name", "rdtype", "behaviour"),
+    ("name", "rdtype", "behavior"),
     [
         ("sick.example", "TXT", "servfail"),
         ("sick.example", "A", ""),
@@ -74,8 +74,8 @@ def test_octets_of_names_stay():
         ("b.example", "A", ""),
     ],
 )
-def test_behaviour(name, rdtype, behaviour):
-    assert ask(name, rdtype)[1] == behaviour
+def test_behavior(name, rdtype, behavior):
+    assert ask(name, rdtype)[1] == behavior
 
 
 def test_long_text_is_cut_into_strings():

@@ -125,7 +125,7 @@ def test_no_server_by_tcp_is_a_failure():
         assert time.monotonic() - began < 4.0
 
 
-def test_ttl_is_honoured_and_counts():
+def test_ttl_is_honored_and_counts():
     clock = Clock()
     with NameServer(TXT, ttl=60) as server:
         resolver = resolver_for(server, clock=clock)

@@ -52,7 +52,7 @@ def paeth(left, up, corner):
     return min((left, up, corner), key=lambda value: abs(guess - value))
 
 
-def colour_of(name, css):
+def color_of(name, css):
     found = re.search(rf"--{name}: #(\w{{3,6}})", css)[1]
     found = "".join(c * 2 for c in found) if len(found) == 3 else found
     return bytes.fromhex(found)
@@ -67,7 +67,7 @@ LIGHT, DARK = CSS.split("@media", 1)
     ids=["light", "dark", "phone"],
 )
 def test_charts_are_seen(css, width, options, tmp_path):
-    """In a real browser: the colours of the charts cover what bars of their size must, and nothing runs out of it."""
+    """In a real browser: the colors of the charts cover what bars of their size must, and nothing runs out of it."""
     browser = shutil.which("chromium")
     if browser is None:
         pytest.skip("Chromium is not installed: scripts/bootstrap test")
@@ -94,6 +94,6 @@ def test_charts_are_seen(css, width, options, tmp_path):
     assert len(rows) == HEIGHT
     for name in ("none", "quarantine", "reject"):
         # A chart is 176 pixels high; the least of the three fills far more of it than its legend's square does.
-        assert seen[colour_of(name, css)] > 3000, name
-    assert seen[colour_of("paper", css)] > 10_000
-    assert seen[colour_of("card", css)] > 100_000
+        assert seen[color_of(name, css)] > 3000, name
+    assert seen[color_of("paper", css)] > 10_000
+    assert seen[color_of("card", css)] > 100_000

@@ -23,8 +23,8 @@ def tcp(server, name="a.example", rdtype="TXT"):
     return dns.query.tcp(dns.message.make_query(name, rdtype), "127.0.0.1", port=server.port, timeout=1.0)
 
 
-def misbehaving(behaviour):
-    return NameServer({"a.example": {"TXT": ["x"], "_": behaviour}})
+def misbehaving(behavior):
+    return NameServer({"a.example": {"TXT": ["x"], "_": behavior}})
 
 
 def test_serves_both_transports_and_remembers_queries():
@@ -51,9 +51,9 @@ def test_rcodes(rcode):
         assert (dns.rcode.to_text(response.rcode()).lower(), response.answer) == (rcode, [])
 
 
-@pytest.mark.parametrize("behaviour", ["timeout", "garbage", "short", "wrongid", "wrongquestion"])
-def test_no_usable_reply(behaviour):
-    with misbehaving(behaviour) as server, pytest.raises((dns.exception.DNSException, dns.query.BadResponse)):
+@pytest.mark.parametrize("behavior", ["timeout", "garbage", "short", "wrongid", "wrongquestion"])
+def test_no_usable_reply(behavior):
+    with misbehaving(behavior) as server, pytest.raises((dns.exception.DNSException, dns.query.BadResponse)):
         udp(server)
 
 
