@@ -7,7 +7,7 @@ import milter
 import pytest
 
 from dmarcmilter.milter.apply import apply
-from dmarcmilter.response.actions import Quarantine, Redirect
+from dmarcmilter.response.actions import Quarantine, Redirect, Response
 from dmarcmilter.testing import milter_connection
 from dmarcmilter.testing.milter_client import Action, MilterClient
 from dmarcmilter.testing.name_server import NameServer
@@ -149,7 +149,7 @@ REDIRECT = Redirect("<q@x.example>", ("<a@y.example>", "<b@y.example>"), Quarant
 )
 def test_redirection_that_fails_is_a_hold(context, calls, caplog):
     with caplog.at_level(logging.WARNING):
-        apply((REDIRECT,), context, leading_space=True)
+        apply(Response((REDIRECT,)), context, leading_space=True)
     assert context.calls == calls
     assert bool(caplog.records) == bool(context.failing)
     assert all("4ABC: cannot be redirected" in line for line in caplog.messages)

@@ -571,7 +571,7 @@ def bug(*_args, **_keywords):
 DELETED = [("delete", "Authentication-Results", 1, None)]
 
 
-@pytest.mark.parametrize(("where", "step"), [("end_of_headers", "eoh"), ("body", "body"), ("outcome", "eom")])
+@pytest.mark.parametrize(("where", "step"), [("end_of_headers", "eoh"), ("body", "body"), ("end_of_message", "eom")])
 @pytest.mark.parametrize("choice", ["tempfail", "accept"])
 @pytest.mark.parametrize("steps", [0, ALL_STEPS_WITHOUT_ANSWER], ids=["answered", "silent"])
 def test_bug_before_the_verdict(buggy, monkeypatch, caplog, *, where, step, choice, steps):
@@ -618,7 +618,7 @@ def test_bug_while_changing_is_not_doubled(buggy, monkeypatch):
 def test_next_message_after_a_bug(buggy, monkeypatch):
     session, worker = buggy("accept")
     with monkeypatch.context() as patch:
-        patch.setattr(Evaluating, "outcome", bug)
+        patch.setattr(Evaluating, "end_of_message", bug)
         session.eoh()
         session.eom()
     session._context.asked.clear()
