@@ -19,8 +19,8 @@ from dmarcmilter.dmarc.evaluation import DmarcWord, Evaluation
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Message
 from dmarcmilter.policy.decision import Decision
-from dmarcmilter.policy.facts import Facts, Unvouched
-from dmarcmilter.policy.types import Mode, Override, QuarantineAction
+from dmarcmilter.policy.facts import Facts
+from dmarcmilter.policy.types import Mode, Override
 from dmarcmilter.reasons import Reason, text_of
 from dmarcmilter.reasons.recorded import (
     RecordedParameters,
@@ -85,14 +85,8 @@ class Outcome:
     """Why not."""
     message_id_hash: str | None = None
     """Keyed (messageid.of_message); None: the message has no Message-ID."""
-    set_apart: QuarantineAction | None = None
-    """By which way, when its disposition is quarantine."""
-    set_apart_reason: Reason | None = None
-    """Why it is held instead of redirected."""
-    unvouched: Unvouched | None = None
-    """Why the results of a trusted ARC sealer do not vouch for the message (mitigations.why_unvouched)."""
     apply_error: ApplyError | None = None
-    """What the MTA did not take: action, disposition and set_apart say what was done instead (actions.as_taken)."""
+    """What the MTA did not take; then the decision says what was done instead (plan.as_taken)."""
 
     def record(self) -> "OutcomeRecord":
         """The recorded form: a line of the journal, and what `check --json` prints."""
@@ -446,11 +440,11 @@ class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True):
             sampled_out=outcome.sampled_out,
             mode=outcome.mode,
             action=decision.action,
-            set_apart=outcome.set_apart,
+            set_apart=decision.quarantine_method,
             apply_error=outcome.apply_error,
-            set_apart_reason=text_of(outcome.set_apart_reason) or None,
-            set_apart_reason_code=recorded_code(outcome.set_apart_reason),
-            set_apart_reason_parameters=recorded_parameters(outcome.set_apart_reason),
+            set_apart_reason=text_of(decision.why_held) or None,
+            set_apart_reason_code=recorded_code(decision.why_held),
+            set_apart_reason_parameters=recorded_parameters(decision.why_held),
             would=decision.would_action,
             would_disposition=decision.would_disposition,
             exempt=facts.exempt,
@@ -507,7 +501,7 @@ def _arc(outcome: Outcome) -> RecordedArc:
             RecordedSealer(domain=hop.sealer, selector=hop.selector, vouches=hop.vouches, unvouched=hop.unvouched)
             for hop in outcome.facts.hops
         ),
-        unvouched=outcome.unvouched,
+        unvouched=outcome.decision.unvouched,
         oldest_pass=arc.oldest_pass,
         unsettled=arc.unsettled,
         reason=text_of(arc.reason),

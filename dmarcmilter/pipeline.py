@@ -28,7 +28,7 @@ from dmarcmilter.mail import message_id_hash, path
 from dmarcmilter.mail.domain import Domain, LabelBudget, common_labels, is_within
 from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.outcome import Outcome
-from dmarcmilter.policy import client_names, mitigations, quarantine_method, sampling
+from dmarcmilter.policy import client_names, quarantine_method, sampling
 from dmarcmilter.policy import decision as policy
 from dmarcmilter.policy import facts as facts_of
 from dmarcmilter.policy.decision import Decision, Deferral, Wanted
@@ -142,7 +142,6 @@ def process(
         evaluation = evaluate(message, authenticated, settings)
         gathered = gather_facts(message, reading, authenticated.results, evaluation, lookup=lookup, settings=settings)
         decision = decide(message, gathered, settings)
-        method, why_held = quarantine_method.method_of(decision, message, settings.quarantine)
         sender, _, _ = spf.identity(message.envelope)
         outcome = Outcome(
             message,
@@ -153,9 +152,6 @@ def process(
             settings.rules.mode,
             gathered.facts,
             message_id_hash=message_id_hash.of_message(message, settings.facts.sampling_key),
-            set_apart=method,
-            set_apart_reason=why_held,
-            unvouched=mitigations.why_unvouched(gathered.facts, settings.rules),
         )
     return outcome, respond(
         outcome, authserv_id=authserv_id, settings=settings.response, quarantine=settings.quarantine
@@ -255,7 +251,7 @@ def gather_facts(
 def decide(message: Message, gathered: Gathered, settings: Settings) -> Decision:
     """What is done with the message, and what would be done if all was enforced. Pure."""
     decision = policy.decide(gathered.wanted, gathered.facts, settings.rules)
-    return quarantine_method.with_feasible_action(decision, message, settings.quarantine)
+    return quarantine_method.with_method(decision, message, settings.quarantine)
 
 
 def _may_act(evaluation: Evaluation, rules: Rules) -> bool:

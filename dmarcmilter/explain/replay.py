@@ -278,7 +278,7 @@ def _policy_record(policy: RecordedPolicy) -> PolicyRecord:
 
 
 def _feasible(decision: Decision, record: OutcomeRecord, rules: Rules) -> Decision:
-    """As quarantine_method.with_feasible_action, of which the record tells only when it held the message."""
+    """As quarantine_method.with_method, of which the record tells only when it held the message."""
     untagged = any(_is_untaggable(override) for override in record.overrides)
     marked = decision.disposition is Disposition.QUARANTINE and decision.action is Action.ACCEPT
     if not (untagged and marked and rules.quarantine_action is QuarantineAction.SUBJECT):

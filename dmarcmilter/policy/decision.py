@@ -17,7 +17,7 @@ from dmarcmilter.mail.domain import is_within
 from dmarcmilter.mail.message import UNCLEANABLE
 from dmarcmilter.policy import mitigations
 from dmarcmilter.policy import overrides as entries
-from dmarcmilter.policy.facts import Facts
+from dmarcmilter.policy.facts import Facts, Unvouched
 from dmarcmilter.policy.mitigations import Mitigation
 from dmarcmilter.policy.types import (
     AWAY,
@@ -30,6 +30,7 @@ from dmarcmilter.policy.types import (
     Mode,
     OnTemperror,
     Override,
+    QuarantineAction,
     ReasonType,
     RejectAction,
     Rules,
@@ -39,15 +40,27 @@ from dmarcmilter.reasons import Code, Reason
 
 @dataclass(frozen=True, slots=True)
 class Decision:
+    """How the message is handled, and how it would be handled under full enforcement.
+
+    Full enforcement: mode enforce, every message in the rollout, and no recipient opted out.
+    """
+
     disposition: Disposition
-    """What is done with the message, in DMARC's words."""
+    """DMARC's disposition of the message."""
     action: Action
-    """What the MTA is told."""
+    """The action that the MTA is asked for."""
     would_action: Action
-    """What it would be told in mode enforce, with every message in the rollout and no recipient opted out."""
+    """The action under full enforcement."""
     would_disposition: Disposition
-    """The disposition then."""
+    """The disposition under full enforcement."""
     overrides: tuple[Override, ...] = ()
+    """Why the disposition is not that of the published policy."""
+    quarantine_method: QuarantineAction | None = None
+    """How the message is quarantined; None: it is not."""
+    why_held: Reason | None = None
+    """Why it is held instead of redirected; None: it is not, or redirect is not the configured method."""
+    unvouched: Unvouched | None = None
+    """Why the results of a trusted ARC sealer do not vouch for the message (mitigations.why_unvouched)."""
 
 
 class Deferral(Enum):
@@ -134,7 +147,15 @@ def with_client_names(wanted: Wanted, facts: Facts, rules: Rules) -> Wanted:
 
 
 def decide(wanted: Wanted, facts: Facts, rules: Rules) -> Decision:
-    """What is done, and what would be: the operator's limits, the recipients' choices and the mode come last."""
+    """Decide how the message is handled, and how it would be under full enforcement.
+
+    The method of quarantine is chosen afterwards (quarantine_method.with_method).
+    """
+    return replace(_decided(wanted, facts, rules), unvouched=mitigations.why_unvouched(facts, rules))
+
+
+def _decided(wanted: Wanted, facts: Facts, rules: Rules) -> Decision:
+    """Apply the operator's limits, the recipients' choices and the mode, in this order."""
     if wanted.is_unconditional:
         return Decision(Disposition.REJECT, Action.REJECT, Action.REJECT, Disposition.REJECT)
     disposition, would_action = Disposition.NONE, Action.TEMPFAIL

@@ -46,7 +46,18 @@ class QuarantineSettings:
         return f"{self.header_name}-Recipients"
 
 
-def with_feasible_action(decision: Decision, message: Message, settings: QuarantineSettings) -> Decision:
+def with_method(decision: Decision, message: Message, settings: QuarantineSettings) -> Decision:
+    """The decision with the method of quarantine: the configured one, or hold where that is not feasible."""
+    decision = _with_feasible_action(decision, message, settings)
+    if decision.disposition is not Disposition.QUARANTINE:
+        return decision
+    cannot_be_tagged = settings.method is QuarantineAction.SUBJECT and decision.action is Action.QUARANTINE
+    why_held = _reason_to_hold(decision, message, settings)
+    method = QuarantineAction.HOLD if cannot_be_tagged or why_held else settings.method
+    return replace(decision, quarantine_method=method, why_held=why_held)
+
+
+def _with_feasible_action(decision: Decision, message: Message, settings: QuarantineSettings) -> Decision:
     """The decision, changed to hold the message when its subject should be tagged and cannot be.
 
     Delivered untagged, it would look like an ordinary message.
@@ -61,19 +72,8 @@ def with_feasible_action(decision: Decision, message: Message, settings: Quarant
     return replace(decision, action=Action.QUARANTINE, overrides=(*decision.overrides, override))
 
 
-def method_of(
-    decision: Decision, message: Message, settings: QuarantineSettings
-) -> tuple[QuarantineAction | None, Reason | None]:
-    """The method for this message (None: it is not quarantined), and why it is held instead of redirected."""
-    if decision.disposition is not Disposition.QUARANTINE:
-        return None, None
-    cannot_be_tagged = settings.method is QuarantineAction.SUBJECT and decision.action is Action.QUARANTINE
-    why_held = _reason_to_hold(decision, message, settings)
-    return (QuarantineAction.HOLD if cannot_be_tagged or why_held else settings.method), why_held
-
-
 def _reason_to_hold(decision: Decision, message: Message, settings: QuarantineSettings) -> Reason | None:
-    """Why a message that should be redirected is held; None: it is redirected, or was not to be."""
+    """Why a message that should be redirected is held; None: it is redirected, or redirect is not the method."""
     if settings.method is not QuarantineAction.REDIRECT or decision.action is not Action.QUARANTINE:
         return None
     if _may_keep_recipient_fields(message, settings):

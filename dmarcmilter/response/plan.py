@@ -64,9 +64,10 @@ def as_taken(outcome: Outcome, applied: Applied, *, quarantine: QuarantineSettin
     if applied.error is None:
         return outcome
     if applied.is_complete:
-        is_held = applied.error is ApplyError.REDIRECT
-        set_apart = QuarantineAction.HOLD if is_held else outcome.set_apart
-        return replace(outcome, apply_error=applied.error, set_apart=set_apart)
+        decision = outcome.decision
+        if applied.error is ApplyError.REDIRECT:
+            decision = replace(decision, quarantine_method=QuarantineAction.HOLD)
+        return replace(outcome, apply_error=applied.error, decision=decision)
     mark = InsertHeader(quarantine.header_name, quarantine.header_value)
     is_marked = otherwise is Action.ACCEPT and mark in applied.taken
     disposition = Disposition.QUARANTINE if is_marked else Disposition.NONE
@@ -74,9 +75,13 @@ def as_taken(outcome: Outcome, applied: Applied, *, quarantine: QuarantineSettin
     return replace(
         outcome,
         apply_error=applied.error,
-        decision=replace(outcome.decision, action=otherwise, disposition=disposition),
-        set_apart=method if is_marked else None,
-        set_apart_reason=None,
+        decision=replace(
+            outcome.decision,
+            action=otherwise,
+            disposition=disposition,
+            quarantine_method=method if is_marked else None,
+            why_held=None,
+        ),
         sealed=False if outcome.sealed else outcome.sealed,
         seal_reason=Reason(Code.SEAL_CHANGES_NOT_TAKEN) if outcome.sealed else outcome.seal_reason,
     )

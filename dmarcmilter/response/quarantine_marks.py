@@ -57,14 +57,14 @@ def _is_marked(outcome: Outcome) -> bool:
     decision = outcome.decision
     if decision.disposition is not Disposition.QUARANTINE:
         return False
-    return decision.action is Action.ACCEPT or outcome.set_apart is QuarantineAction.REDIRECT
+    return decision.action is Action.ACCEPT or outcome.decision.quarantine_method is QuarantineAction.REDIRECT
 
 
 def hold_or_redirect(outcome: Outcome, settings: QuarantineSettings) -> Quarantine | Redirect:
     """The action that keeps the message from its recipients."""
     author = outcome.evaluation.author
     hold = Quarantine(shown(f"DMARC: {author.domain or author.problem}".encode()))
-    if outcome.set_apart is not QuarantineAction.REDIRECT:
+    if outcome.decision.quarantine_method is not QuarantineAction.REDIRECT:
         return hold
     return _redirect(outcome.message.envelope, settings.mailbox, hold)
 

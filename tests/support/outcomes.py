@@ -36,7 +36,7 @@ from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.outcome import Outcome, decoded, encoded
 from dmarcmilter.pipeline import Authenticated, FactSources, Settings, process
 from dmarcmilter.policy import decision as policy
-from dmarcmilter.policy import facts, mitigations
+from dmarcmilter.policy import facts
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.recipients.registry import NOBODY_ASKED
 from dmarcmilter.policy.types import (
@@ -218,8 +218,7 @@ def outcome(found=None, mail=None, rules=RULES, *, draw=0, mail_from_domain="bou
     known = facts_about(mail, found, **{"likely_aligned": likely} | changes)
     decision = policy.decide(policy.wanted(known, rules, evaluation), known, rules)
     domain = Domain(mail_from_domain) if mail_from_domain else None
-    unvouched = mitigations.why_unvouched(known, rules)
-    return Outcome(mail, domain, found.results, evaluation, decision, rules.mode, known, unvouched=unvouched)
+    return Outcome(mail, domain, found.results, evaluation, decision, rules.mode, known)
 
 
 def processed(mail, reading, lookup, settings, **options):

@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 
 from dmarcmilter.config.text_validation import MAX_TAG
 from dmarcmilter.mail.message import Header
-from dmarcmilter.policy import quarantine_method
 from dmarcmilter.policy.quarantine_method import (
     MAX_REDIRECTED,
     MAX_REMOVED,
     MAX_SUBJECT,
     MAX_SUBJECTS,
-    with_feasible_action,
+    with_method,
 )
 from dmarcmilter.policy.types import Action, QuarantineAction
 from dmarcmilter.response import quarantine_marks
@@ -41,9 +40,7 @@ def judged(*lines, channel, record="v=DMARC1; p=quarantine", to=(), **row):
     mail = outcomes.message(*lines, recipients=tuple(path.encode("utf-8", "surrogateescape") for path in to))
     rules = outcomes.rules(quarantine_action=channel.method, **row.get("rules", {}))
     outcome = outcomes.outcome(found, row.get("mail", mail), rules)
-    decision = with_feasible_action(outcome.decision, outcome.message, channel)
-    way, reason = quarantine_method.method_of(decision, outcome.message, channel)
-    return replace(outcome, decision=decision, set_apart=way, set_apart_reason=reason)
+    return replace(outcome, decision=with_method(outcome.decision, outcome.message, channel))
 
 
 def changes_of(outcome, channel):
