@@ -1,7 +1,8 @@
-"""The address grammar of RFC 5322 3.4 and 4.4 and RFC 6854 on a raw field body, reduced to what DMARC asks.
+"""The address grammar of RFC 5322 3.4 and 4.4 and RFC 6854 on a raw field body, reduced to what DMARC needs.
 
-Strict where readers differ: what two programs could read as two different authors is refused, never guessed. No
-address is taken from an encoded word (RFC 2047 5 keeps them out of addresses). One pass, no recursion, no look back.
+Where mail programs differ, the parser is strict: a field that two programs could read as two different authors is
+refused, never guessed. No address is taken from an encoded word (RFC 2047 5 keeps them out of addresses). The parser
+makes one pass, without recursion or backtracking.
 """
 
 from dataclasses import dataclass
@@ -13,12 +14,16 @@ from dmarcmilter.mail.phrase import PHRASE, WORDS, Phrase, is_ambiguous_name, st
 from dmarcmilter.reasons import Code, Reason
 
 MAX_FIELD: Final = 128 * 1024
-"""Bytes of a field body that are read. Postfix cuts a field at 100 kB, Sendmail refuses a header of 32 kB."""
+"""Largest field body that is read, in bytes; a longer one is refused.
+
+Postfix cuts a field at 100 kB, Sendmail refuses a header of 32 kB."""
 MAX_MAILBOXES: Final = 1000
-"""Addresses read from one field: more are nobody's author list, only work."""
+"""Addresses in one field; a field with more is refused. No real list of authors is that long."""
 
 
 class Kind(Enum):
+    """What an element of the list is."""
+
     ADDRESS = auto()
     """local-part@domain."""
     SHOWN = auto()
@@ -33,18 +38,22 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
+    """One element of the list, with its domain."""
+
     kind: Kind
     domain: bytes = b""
-    """As written, comments and white space taken out; only for ADDRESS and SHOWN."""
+    """As written, without comments and white space; empty unless `kind` is ADDRESS or SHOWN."""
 
 
 @dataclass(frozen=True, slots=True)
 class AddressList:
+    """All elements of the field."""
+
     mailboxes: tuple[Mailbox, ...]
-    """Members of groups stand with the others."""
+    """In the order of the field; members of groups are among them."""
     groups: int
     lax: bool
-    """Outside the grammar, its obsolete part (RFC 5322 4) included, yet without a second reading."""
+    """The field breaks the grammar (with its obsolete part, RFC 5322 4), but has only one reading."""
 
 
 def parse(body: bytes) -> AddressList | Reason:
@@ -53,7 +62,7 @@ def parse(body: bytes) -> AddressList | Reason:
         return Reason(Code.FROM_TOO_LONG)
     text = unfold(body)
     if CONTROLS.search(text):
-        # Programs cut at NUL, split at a bare CR or LF, or skip them: each shows another author.
+        # Some programs cut at NUL, some split at a bare CR or LF, some skip them: each shows another author.
         return Reason(Code.FROM_CONTROL_CHARACTER)
     parser = _Parser(text)
     if not parser.address_list():
@@ -62,7 +71,7 @@ def parse(body: bytes) -> AddressList | Reason:
 
 
 class _Parser:
-    """Descent without recursion: address-list > group > mailbox > addr-spec. A method returns False after a fault."""
+    """The parser: address-list > group > mailbox > addr-spec, without recursion. Methods return False after a fault."""
 
     def __init__(self, text: bytes) -> None:
         self.scanner = Scanner(text)
@@ -74,7 +83,7 @@ class _Parser:
         self._element = 0
         """Where the current element of the list begins."""
         self._is_bare = True
-        """No address was found in it yet."""
+        """The current element has no address yet."""
 
     def _refuse(self, reason: Reason) -> bool:
         self.fault = self.fault or reason
@@ -87,7 +96,7 @@ class _Parser:
         return True
 
     def address_list(self) -> bool:
-        """RFC 5322 3.4 address-list with the empty elements of obs-addr-list."""
+        """Read the address-list (RFC 5322 3.4), with the empty elements of obs-addr-list."""
         while self.scanner.token is not Token.END:
             if not self._advance():
                 return False
@@ -100,7 +109,7 @@ class _Parser:
         return True
 
     def _advance(self) -> bool:
-        """Past one delimiter of the list, or one address."""
+        """Read one delimiter of the list, or one address."""
         token = self.scanner.token
         if token is Token.COMMA:
             return self._end_element()
@@ -116,7 +125,7 @@ class _Parser:
         return self._at_delimiter()
 
     def _end_element(self) -> bool:
-        """Past a delimiter. An element without an address must not show one: readers that look for it find another."""
+        """Read a delimiter. Refuse an element without an address that shows one: some programs would take that one."""
         if self._is_bare and stands_for_address(self.scanner.text, self._element, self.scanner.start):
             return self._refuse(Reason(Code.FROM_NAME_LIKE_ADDRESS))
         self._element = self.scanner.start + 1
@@ -131,7 +140,7 @@ class _Parser:
         return self._refuse(Reason(Code.FROM_TEXT_AFTER_ADDRESS))
 
     def _address(self) -> bool:
-        """A mailbox, or the display-name of a group up to its colon."""
+        """Read a mailbox, or the display-name of a group up to its colon."""
         before = len(self.mailboxes)
         phrase = Phrase()
         trailing = Phrase()
@@ -147,7 +156,7 @@ class _Parser:
         if not phrase.parts:
             return self._refuse(Reason(Code.FROM_MISPLACED_SPECIAL))
         if has_address:
-            # addr-spec without angle brackets: nothing but it may stand here.
+            # An addr-spec without angle brackets must be alone.
             if len(self.mailboxes) > before + 1 or trailing.parts or not phrase.is_local_part:
                 return self._refuse(Reason(Code.FROM_WORDS_BESIDE_ADDRESS))
             self._is_bare = False
@@ -157,19 +166,19 @@ class _Parser:
         return self._add(Kind.NAME)
 
     def _display_name(self, phrase: Phrase, trailing: Phrase, before: int) -> bool:
-        """What stands left of `<`; the mailboxes from `before` on were found in it."""
-        found = self.mailboxes[before:]
-        self.lax |= bool(found) or not phrase.strict or not trailing.strict
-        if is_ambiguous_name((phrase, trailing), has_address=bool(found)):
+        """Check the display name left of `<`; the mailboxes from index `before` on are addresses inside it."""
+        shown = self.mailboxes[before:]
+        self.lax |= bool(shown) or not phrase.strict or not trailing.strict
+        if is_ambiguous_name((phrase, trailing), has_address=bool(shown)):
             return self._refuse(Reason(Code.FROM_HIDDEN_ADDRESS))
         if phrase.is_plain and trailing.is_plain:
             self.mailboxes[before:] = [
-                Mailbox(Kind.SHOWN, mailbox.domain) if mailbox.kind is Kind.ADDRESS else mailbox for mailbox in found
+                Mailbox(Kind.SHOWN, mailbox.domain) if mailbox.kind is Kind.ADDRESS else mailbox for mailbox in shown
             ]
         return True
 
     def _phrase(self, phrase: Phrase, trailing: Phrase) -> bool:
-        """Words up to a delimiter; each `@` among them makes a candidate (FROM-16: readers may show that one)."""
+        """Read words up to a delimiter. Each `@` among them adds a mailbox, because a program may show that one."""
         current = phrase
         while True:
             token = self.scanner.token
@@ -190,7 +199,7 @@ class _Parser:
                 return token is not Token.BAD
 
     def _angle_address(self) -> bool:
-        """RFC 5322 3.4 angle-addr with the obs-route of 4.4, which is read and dropped."""
+        """Read an angle-addr (RFC 5322 3.4). The obs-route of 4.4 is read and dropped."""
         self.scanner.advance()
         if self.scanner.token in (Token.AT, Token.COMMA) and not self._route():
             return False
@@ -215,7 +224,7 @@ class _Parser:
         return True
 
     def _route(self) -> bool:
-        """RFC 5322 4.4 obs-route."""
+        """Read an obs-route (RFC 5322 4.4)."""
         while self.scanner.token in (Token.AT, Token.COMMA):
             if self.scanner.token is Token.COMMA:
                 self.scanner.advance()
@@ -227,7 +236,7 @@ class _Parser:
         return True
 
     def _domain(self, *, kept: bool = True) -> bool:
-        """`@` and the domain behind it."""
+        """Read `@` and the domain after it; `kept`: add it as a mailbox."""
         self.scanner.advance()
         if self.scanner.token is Token.BRACKET:
             if not self.scanner.take_literal():

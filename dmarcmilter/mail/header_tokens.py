@@ -1,4 +1,4 @@
-"""Lexical tokens of structured header fields (RFC 5322 3.2), shared by address lists and Authentication-Results."""
+"""The lexical tokens of structured header fields (RFC 5322 3.2), shared by address lists and Authentication-Results."""
 
 import re
 from enum import Enum, auto
@@ -7,12 +7,14 @@ from typing import Final
 from dmarcmilter.reasons import Code, Reason
 
 CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-"""What no structured field may hold once it is unfolded; RFC 5322 4.1 lists them only to be refused."""
+"""Characters that no unfolded structured field may contain; RFC 5322 4.1 has them as obsolete syntax only."""
 
 MAX_TOKENS: Final = 20_000
-"""Words and special characters of one field body; more are not read. Real fields have some hundred."""
+"""Words and special characters of one field body; a field with more is refused. Real fields have some hundred."""
 MAX_COMMENT_PARTS: Final = 10_000
-"""Parentheses, and pieces of text between them, in one place for white space and comments. Real ones have a dozen."""
+"""Parentheses and pieces of text between them in one run of white space and comments; a longer run is refused.
+
+Real ones have a dozen."""
 
 _SPACE: Final = re.compile(rb"[ \t]*")
 COMMENT_PART: Final = re.compile(rb"(?:[^()\\]++|\\.)++|[()]", re.DOTALL)
@@ -22,17 +24,17 @@ _QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
 
 
 def unfold(body: bytes) -> bytes:
-    """RFC 5322 2.2.3: a CRLF goes when white space follows it; any other CR or LF stays and is found by CONTROLS."""
+    """Unfold a field body (RFC 5322 2.2.3): a CRLF before white space is removed. Other CR and LF are CONTROLS."""
     return body.replace(b"\r\n ", b" ").replace(b"\r\n\t", b"\t")
 
 
 def unquote(quoted: bytes) -> bytes:
-    """What a quoted-string means (RFC 5322 3.2.4)."""
+    """The text of a quoted-string, without its quotes and backslashes (RFC 5322 3.2.4)."""
     return _QUOTED_PAIR.sub(rb"\1", quoted[1:-1])
 
 
 def skip_cfws(text: bytes, position: int) -> int | None:
-    """The position behind white space and comments (RFC 5322 3.2.2), None when a comment does not end within limits."""
+    """The position after white space and comments (RFC 5322 3.2.2); None: a comment does not end within the limits."""
     depth = 0
     for _ in range(MAX_COMMENT_PARTS):
         if not depth:
@@ -77,10 +79,11 @@ _SPECIALS: Final = {
     b"[": Token.BRACKET,
     b"]": Token.BRACKET,
 }
-# RFC 5322 3.2.3 atext, and octets above 127: UTF-8 (RFC 6532), in display names any charset.
+# RFC 5322 3.2.3 atext, and bytes above 127: UTF-8 (RFC 6532), in display names any charset.
 _ATOM: Final = re.compile(rb"[!#$%&'*+\-/0-9=?A-Z^_`a-z{|}~\x80-\xff]+")
-# RFC 2047 2, and without the characters that end a word or an address in a reader which does not know encoded words:
-# with them it is tokenised as plain text, and must not hide its end in a comment or a quoted-string (_soft_end).
+# RFC 2047 2, without the characters that end a word or an address for a program that does not know encoded words. A
+# word with such characters is tokenized as plain text; its end must not be inside a comment or a quoted-string
+# (_soft_end).
 _ENCODED: Final = re.compile(rb"""=\?[!#-'*+\-0-9A-Z^-~]++\?[BQbq]\?[^\x00-\x20"(),;<>?\\\x7f-\xff]*+\?=""")
 ENCODED_LOOSELY: Final = re.compile(rb"""=\?[!#-'*+\-0-9A-Z^-~]++\?[BQbq]\?[^ \t?]*+\?=""")
 _LITERAL: Final = re.compile(rb"\[[\t !-Z^-~]*+\]")
@@ -88,22 +91,22 @@ _NAME_PARTS: Final = frozenset({Token.ATOM, Token.DOT})
 
 
 class Scanner:
-    """One token at a time over an unfolded field body without controls; CFWS between tokens is skipped."""
+    """Reads the tokens of an unfolded field body without controls, one at a time; CFWS between tokens is skipped."""
 
     def __init__(self, text: bytes) -> None:
         self.text = text
         self.start = 0
-        """Of the token."""
+        """Where the current token begins."""
         self._end = 0
         self._soft_end = 0
-        """Where an encoded word ends for readers that look for these first."""
+        """Where an encoded word ends for programs that look for encoded words first."""
         self.token = Token.BAD
         self.gap = False
         """White space or a comment stands before the token."""
         self.fault: Reason | None = None
         """Why the token is BAD."""
         self._domain_end = 0
-        """Of the domain taken last."""
+        """Where the domain that was read last ends."""
         self._tokens = 0
         if text.count(b"(") > MAX_COMMENT_PARTS:
             self._set_bad(Reason(Code.FROM_TOO_MANY_COMMENTS))
@@ -114,7 +117,7 @@ class Scanner:
         return self.text[self.start : self._end]
 
     def advance(self) -> None:
-        """To the next token; BAD and END stay."""
+        """Read the next token. After BAD and END the token stays the same."""
         if self.fault:
             return
         start = skip_cfws(self.text, self._end)
@@ -155,16 +158,16 @@ class Scanner:
     def _set_bad(self, reason: Reason) -> None:
         self.token = Token.BAD
         self.fault = self.fault or reason
-        # Nothing behind it is looked at again.
+        # Nothing after it is read.
         self.start = self._end = len(self.text)
 
     def goes_on_behind_comment(self) -> bool:
-        """Whether the domain taken last goes on in the current token for programs that drop comments: `@ba(x)nk`."""
+        """Whether programs that drop comments take the current token for more of the last domain: `@ba(x)nk`."""
         opens, closes = self.text[self._domain_end : self._domain_end + 1], self.text[self.start - 1 : self.start]
         return self.token in _NAME_PARTS and opens == b"(" and closes == b")"
 
     def take_literal(self) -> bool:
-        """Past a domain-literal (RFC 5322 3.4.1) at the current bracket."""
+        """Read the domain-literal (RFC 5322 3.4.1) at the current bracket; return whether there is one."""
         match = _LITERAL.match(self.text, self.start)
         if not match:
             return False
@@ -173,9 +176,9 @@ class Scanner:
         return True
 
     def take_domain(self) -> bytes | None:
-        """Past a dot-atom or obs-domain (RFC 5322 4.4): its text without CFWS, None when there is none.
+        """Read a dot-atom or obs-domain (RFC 5322 4.4); return its text without CFWS, None if there is none.
 
-        White space or a comment behind two labels is refused: a reader that stops there shows another domain, as in
+        White space or a comment after two labels is refused: a program that stops there shows another domain, as in
         `a@bank.example(x).evil.example`.
         """
         parts: list[bytes] = []

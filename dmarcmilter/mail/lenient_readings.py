@@ -1,10 +1,10 @@
-"""Readings of a From field by programs that know less than the grammar (RFC 9989 11.5).
+"""How programs that do not implement the whole grammar read a From field (RFC 9989 11.5).
 
-Some programs decode encoded words first and parse afterwards, do not nest comments, split a list at every comma, or
-take what stands between two angle brackets. `misreading` looks for what they would find. Nothing found here becomes
-the author; a field in which they find another domain is malformed.
+Some programs decode encoded words before they parse, do not nest comments, split a list at every comma, or take the
+text between two angle brackets. `misreading` looks for the addresses that they would see. None of these becomes the
+author: a field in which they would see another domain is malformed.
 
-Display names are left alone: a quoted-string may show any address, and an encoded word may show a bare one.
+Display names are not checked here: a quoted-string may show any address, and an encoded word may show a bare one.
 """
 
 import re
@@ -32,7 +32,7 @@ _LOOK_ALIKES: Final = str.maketrans(
         **dict.fromkeys("\uff02", '"'),
     }
 )
-# Programs cut a text at these, or split it into lines; a tab is white space.
+# At these characters programs cut a text or split it into lines; a tab is white space.
 _SEPARATORS: Final = re.compile("[,;\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 _ANGLE: Final = re.compile(r"<")
 _PLAIN_COMMENT: Final = re.compile(r"\([^()]*\)")
@@ -53,9 +53,9 @@ class _Kind(Enum):
 
 
 def misreading(text: bytes, author: Domain) -> Reason | None:
-    """Why a program could take another domain than `author` for the author's; None: none of those known would.
+    """Why a program could show another domain than `author` as the author's; None: no known program would.
 
-    `text` is an unfolded field that the grammar has read.
+    `text` is an unfolded field that address_list.parse has read.
     """
     if not _SUSPECT.search(text):
         return None
@@ -64,7 +64,7 @@ def misreading(text: bytes, author: Domain) -> Reason | None:
     if reason:
         return reason
     others = _Others(author)
-    # A program that ends a quoted-string at an escaped quote takes the next one's text for what stands between them.
+    # A program that ends a quoted-string at an escaped quote reads the inside of the next one as plain text.
     quotes = any(kind is _Kind.QUOTED and b'\\"' in part for kind, part in parts)
     for view in View if b"=?" in text else (View.RAW,):
         shown = "".join(_shown(kind, part, view, quotes=quotes) for kind, part in parts)
@@ -98,7 +98,7 @@ def _comment_end(text: bytes, position: int) -> int:
 
 
 def _shown(kind: _Kind, part: bytes, view: View, *, quotes: bool) -> str:
-    """What a program sees that decodes first; `quotes`: and that cannot tell where a quoted-string ends."""
+    """The text that a program sees if it decodes first; `quotes`: one that cannot tell where a quoted-string ends."""
     if kind is _Kind.QUOTED and b"=?" not in part and not quotes:
         return "x"
     text = part.decode("utf-8", "replace")
@@ -106,7 +106,7 @@ def _shown(kind: _Kind, part: bytes, view: View, *, quotes: bool) -> str:
 
 
 def _in_comments(parts: list[tuple[_Kind, bytes]]) -> Reason | None:
-    """A comment may show an address beside the author's, as a display name may; it may not stand in its midst."""
+    """Why a comment is refused: it splits the author's address. A comment beside the address may show any other."""
     has_angle = any(kind is _Kind.TEXT and b"<" in part for kind, part in parts)
     in_angle = False
     befores = _before_each((kind, part[-1:], part.rstrip()[-1:]) for kind, part in parts)
@@ -122,43 +122,43 @@ def _in_comments(parts: list[tuple[_Kind, bytes]]) -> Reason | None:
         is_behind = before.edge not in _BESIDE and not has_angle
         is_before = behind.edge not in _BESIDE and not has_angle
         shown = _shown(kind, part, View.ASCII, quotes=True).translate(_LOOK_ALIKES)
-        # A program that ends a comment at its first parenthesis takes what follows there for a part of the address.
+        # A program that ends a comment at its first parenthesis reads the rest as a part of the address.
         if ((is_inside or is_behind) and _ENDS_EARLY.search(shown, 1)) or (is_before and "@" in shown):
             return Reason(Code.FROM_COMMENT_IN_ADDRESS)
     return None
 
 
 class _Edge(NamedTuple):
-    """Where a part ends beside a comment."""
+    """The end of a part that is next to a comment."""
 
     edge: bytes
     """Its last (or first) byte."""
     text: bytes
-    """Its last (or first) byte that is no white space."""
+    """Its last (or first) byte that is not white space."""
 
 
 def _before_each(parts: Iterable[tuple[_Kind, bytes, bytes]]) -> list[_Edge]:
-    """For each part the end of the last part before it that is no comment.
+    """For each part the end of the last part before it that is not a comment.
 
-    The ends are taken once for each part: a long text may have thousands of comments behind it.
+    The ends are computed once for each part: a long text may have thousands of comments after it.
     """
-    found: list[_Edge] = []
+    edges: list[_Edge] = []
     last = _Edge(b"", b"")
     for kind, edge, text in parts:
-        found.append(last)
+        edges.append(last)
         last = last if kind is _Kind.COMMENT else _Edge(edge, text)
-    return found
+    return edges
 
 
 class _Others:
-    """Domains that are not the author's, each spelling judged once."""
+    """Looks for domains that are not the author's; each spelling of the author's is parsed once."""
 
     def __init__(self, author: Domain) -> None:
         self._author = author
         self._same = {str(author)}
 
     def would_be_read_in(self, text: str) -> bool:
-        """By programs that split at every separator, then take what is between angle brackets, else any address."""
+        """Whether a program sees one if it splits at every separator, then takes text in angle brackets, else any."""
         if not self.stand_in(text) and not self.stand_in(_PLAIN_COMMENT.sub("", text)):
             return False
         if self._is_unbalanced(text):
@@ -167,7 +167,7 @@ class _Others:
         return any(self._is_read_in(piece, is_first=not place) for place, piece in enumerate(pieces) if "@" in piece)
 
     def _is_read_in(self, piece: str, *, is_first: bool) -> bool:
-        """The piece behind a separator is an element of its own: what is nothing but an address may be read as one."""
+        """Whether a program sees one in a piece. After a separator, an address alone may be read as an author."""
         name, *angles = _ANGLE.split(piece)
         if any(self.stand_in(inside) for inside in angles):
             return True
@@ -180,12 +180,12 @@ class _Others:
 
     @staticmethod
     def _is_unbalanced(text: str) -> bool:
-        """A quote or a parenthesis without its other half, which hides what follows from some programs."""
+        """Whether a quote or parenthesis has no other half: it hides the text after it from some programs."""
         return text.count('"') % 2 == 1 or text.count("(") != text.count(")")
 
     def stand_in(self, text: str) -> bool:
-        """Whether an address of another domain stands there. What has no dot is no domain, as in `Foo@Bar Ltd`."""
-        return any(self._is_other(found[1]) for found in _ADDRESS.finditer(text))
+        """Whether the text has an address of another domain. A name without a dot is not one, as in `Foo@Bar Ltd`."""
+        return any(self._is_other(address[1]) for address in _ADDRESS.finditer(text))
 
     def _is_other(self, raw: str) -> bool:
         name = raw.strip(_AROUND).lower()

@@ -1,7 +1,7 @@
-"""A run of words (phrase and local-part, RFC 5322 3.2.5 and 3.4.1), and what lenient readers take out of it.
+"""A run of words (phrase and local-part, RFC 5322 3.2.5 and 3.4.1), and the addresses that lenient programs see in it.
 
-Where no address stands, some readers look for one in the text: in quotes, in comments, or after decoding encoded words
-(RFC 2047 6.2 forbids that). Words are looked into only to refuse them; nothing found here becomes the author.
+Where there is no address, some programs look for one in the text: in quotes, in comments, or after decoding encoded
+words (RFC 2047 6.2 forbids that). Words are searched only to refuse them; no address in them becomes the author.
 """
 
 import binascii
@@ -23,11 +23,11 @@ _WIDE_AT: Final = rb"\xef\xbc\xa0|\xef\xb9\xab"
 _SIGN: Final = re.compile(rb"@|%40|" + _WIDE_AT + rb"|" + _ANGLE)
 _UNCLEAR_LOCAL: Final = re.compile(rb"=\?|" + _WIDE_AT + rb"|" + _ANGLE)
 _ESCAPED_SIGN: Final = re.compile(rb"=(?:40|3[ce])", re.IGNORECASE)
-# At these some programs end an address, or begin another, in a quoted local-part too.
+# At these characters some programs end an address, or begin another, even in a quoted local-part.
 _LOCAL_SPECIAL: Final = re.compile(rb"[ \t,;:()<>\[\]\\]")
 
 _ENCODED_PARTS: Final = re.compile(rb"=\?([^?*]+)[^?]*\?([BbQq])\?([^?]*)\?=")
-# In these an octet of `@`, `<` or `>` is needed to write one.
+# Charsets in which `@`, `<` and `>` cannot be written without their ASCII bytes.
 _CHARSET: Final = re.compile(
     rb"us-ascii|utf-?8|iso-8859-\d+|windows-125\d|koi8-[ru]|gb2312|gbk|gb18030|big5|euc-(?:jp|kr)|shift_jis|iso-2022-jp",
     re.IGNORECASE,
@@ -35,7 +35,7 @@ _CHARSET: Final = re.compile(
 
 
 def shows_address(text: bytes) -> bool:
-    """Whether a reader could find an address in a display text, decoded or not."""
+    """Whether a program could see an address in a display text, decoded or not."""
     if _SIGN.search(text):
         return True
     if b"=?" not in text:
@@ -46,10 +46,10 @@ def shows_address(text: bytes) -> bool:
 
 
 def stands_for_address(text: bytes, start: int, end: int) -> bool:
-    """Whether the element of a list between these positions, in which no address is, could be shown as one.
+    """Whether a program could show the list element between these positions, which has no address, as an address.
 
-    Any encoded word is too much, save one that goes on behind the comma, as in `=?utf-8?Q?Doe,_John?= <j@example.com>`:
-    there the comma was meant as text.
+    Any encoded word is refused, except one that continues after the comma, as in
+    `=?utf-8?Q?Doe,_John?= <j@example.com>`: that comma was meant as text.
     """
     element = text[start:end]
     if _SIGN.search(element):
@@ -62,7 +62,7 @@ def stands_for_address(text: bytes, start: int, end: int) -> bool:
 
 
 def _decodes_to_address(word: bytes) -> bool:
-    """Whether an encoded word (RFC 2047 2) holds an address, or cannot be decoded in one way only."""
+    """Whether an encoded word (RFC 2047 2) contains an address, or can be decoded in more than one way."""
     parts = _ENCODED_PARTS.fullmatch(word)
     if parts is None or not _CHARSET.fullmatch(parts[1]):
         return True
@@ -72,7 +72,7 @@ def _decodes_to_address(word: bytes) -> bool:
         else:
             text = binascii.a2b_base64(parts[3], strict_mode=True)
         if parts[1].lower() == b"iso-2022-jp":
-            # Half of a Japanese character may have the octet of `@`.
+            # One byte of a Japanese character may be that of `@`.
             text = text.decode("iso2022_jp").encode()
     except ValueError:
         return True
@@ -81,7 +81,7 @@ def _decodes_to_address(word: bytes) -> bool:
 
 @dataclass(slots=True)
 class Phrase:
-    """What a run of words turned out to be; which of it counts is known at the token behind it."""
+    """Properties of a run of words. The token after it tells whether it is a display name or a local-part."""
 
     words: int = 0
     parts: int = 0
@@ -90,16 +90,16 @@ class Phrase:
     strict: bool = True
     """No leading or doubled dot, no bracket."""
     clear: bool = True
-    """As a local-part it ends nowhere but at its end, for any reader."""
+    """As a local-part, every program ends it at the same place."""
     local_at: bool = False
     """As a local-part it has an `@` in quotes."""
     local_special: bool = False
     """As a local-part it has white space in quotes, or a character that ends an address outside of quotes."""
     bracket: bool = False
     broken: bool = False
-    """Holds the beginning of an encoded word that has no end, or not before white space."""
+    """It has the beginning of an encoded word without an end before white space."""
     opaque: list[bytes] = field(default_factory=list)
-    """Words whose text is not what it means: quoted-strings and encoded words, also such that stick to an atom."""
+    """Words that are not shown as written: quoted-strings and encoded words, also ones joined to an atom."""
     after_word: bool = False
     after_bracket: bool = False
 
@@ -141,9 +141,9 @@ class Phrase:
 
 
 def is_ambiguous_name(phrases: tuple[Phrase, Phrase], *, has_address: bool) -> bool:
-    """Whether a display name has a part at which some readers end it, and hides an address.
+    """Whether a display name hides an address and has a part at which some programs end the name.
 
-    Square brackets do that, a broken encoded word, and `@`: the words before them then stand where an address does.
+    Such parts are square brackets, a broken encoded word, and `@`: the words before them may be read as an address.
     """
     if not has_address and not any(phrase.bracket or phrase.broken for phrase in phrases):
         return False
