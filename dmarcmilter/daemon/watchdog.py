@@ -9,7 +9,7 @@ from typing import Final
 
 from dmarcmilter.daemon import sd_notify
 from dmarcmilter.daemon.child_process import Child
-from dmarcmilter.metrics.board import Board, Sign, State
+from dmarcmilter.metrics.board import Board, Heartbeat, State
 
 log = logging.getLogger(__name__)
 
@@ -38,23 +38,23 @@ class Watchdog:
         # After a suspend of the machine, or a long reload, workers get time to send a heartbeat first.
         is_late = now - self.due > self._tick
         self.due = now + self._tick
-        signs = [sign for sign in self._board.signs() if sign.pid in children]
+        heartbeats = [heartbeat for heartbeat in self._board.heartbeats() if heartbeat.pid in children]
         if not is_late:
-            for sign in signs:
-                _end_if_silent(sign, children[sign.pid])
-        if self._reports_to_manager and (is_late or any(_is_serving(sign) for sign in signs)):
+            for heartbeat in heartbeats:
+                _end_if_silent(heartbeat, children[heartbeat.pid])
+        if self._reports_to_manager and (is_late or any(_is_serving(heartbeat) for heartbeat in heartbeats)):
             sd_notify.send("WATCHDOG=1")
 
 
-def _is_serving(sign: Sign) -> bool:
-    return sign.state is State.SERVING and sign.age <= SILENCE_SECONDS
+def _is_serving(heartbeat: Heartbeat) -> bool:
+    return heartbeat.state is State.SERVING and heartbeat.age <= SILENCE_SECONDS
 
 
-def _end_if_silent(sign: Sign, child: Child) -> None:
-    if sign.age <= SILENCE_SECONDS:
+def _end_if_silent(heartbeat: Heartbeat, child: Child) -> None:
+    if heartbeat.age <= SILENCE_SECONDS:
         return
     # SIGABRT makes it write where its threads are. If it does not end by that, it is killed at the next check.
     number = signal.SIGKILL if child.silent else signal.SIGABRT
-    log.error("worker %d has sent no heartbeat for %.0f s; ending it (%s)", sign.pid, sign.age, number.name)
+    log.error("worker %d has sent no heartbeat for %.0f s; ending it (%s)", heartbeat.pid, heartbeat.age, number.name)
     child.silent = True
-    os.kill(sign.pid, number)
+    os.kill(heartbeat.pid, number)

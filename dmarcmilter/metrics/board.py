@@ -36,7 +36,7 @@ class State(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class Heartbeat:
     """The last heartbeat of one worker."""
 
     pid: int
@@ -77,12 +77,12 @@ class Row:
         for gauge in _GAUGES:
             self.words[gauge] = 0
 
-    def sign(self) -> Sign | None:
+    def heartbeat(self) -> Heartbeat | None:
         """Read the heartbeat; None: no worker has this row."""
         pid, beat, state = self._head[:HEAD]
         if not pid:
             return None
-        return Sign(pid, State(state), max(0.0, time.monotonic() - beat / 1000))
+        return Heartbeat(pid, State(state), max(0.0, time.monotonic() - beat / 1000))
 
 
 def lone_row() -> Row:
@@ -126,7 +126,7 @@ class Board:
             sums = [mine + theirs for mine, theirs in zip(sums, self.row(number).words, strict=True)]
         return sums
 
-    def signs(self) -> list[Sign]:
-        """Heartbeats of all workers that live, or died a moment ago."""
-        signs = (self.row(number).sign() for number in range(1, 1 + self._highest[0]))
-        return [sign for sign in signs if sign is not None]
+    def heartbeats(self) -> list[Heartbeat]:
+        """Last heartbeats of all workers that live, or died a moment ago."""
+        heartbeats = (self.row(number).heartbeat() for number in range(1, 1 + self._highest[0]))
+        return [heartbeat for heartbeat in heartbeats if heartbeat is not None]

@@ -71,12 +71,12 @@ class Pages:
         return _refused(HTTPStatus.NOT_FOUND)
 
     def _health(self) -> Answer:
-        signs = self._board.signs()
-        workers = liveliness(signs)
+        heartbeats = self._board.heartbeats()
+        workers = liveliness(heartbeats)
         state = {
             "workers": workers,
             "wanted": self._board.totals()[f.place(f.WANTED)],
-            "silence": round(max((sign.age for sign in signs), default=0.0), 3),
+            "silence": round(max((heartbeat.age for heartbeat in heartbeats), default=0.0), 3),
         }
         status = HTTPStatus.OK if workers["serving"] else HTTPStatus.SERVICE_UNAVAILABLE
         return status, "application/json", json.dumps(state).encode() + b"\n"

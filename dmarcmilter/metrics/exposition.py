@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from dmarcmilter.metrics import gauges
-from dmarcmilter.metrics.board import Board, Sign, State
+from dmarcmilter.metrics.board import Board, Heartbeat, State
 from dmarcmilter.metrics.families import FAMILIES, PREFIX, Family, Kind, place
 from dmarcmilter.metrics.gauges import JournalState
 
@@ -37,7 +37,7 @@ class Exposition(Collector):
         totals = self._board.totals()
         for family in FAMILIES:
             yield _metric(family, totals)
-        yield from _processes(self._board.signs())
+        yield from _processes(self._board.heartbeats())
         yield from _journal(self._journal())
         yield _gauge(
             "build_info",
@@ -74,20 +74,23 @@ def _buckets(family: Family, words: list[int]) -> list[tuple[str, float]]:
     return list(zip(bounds, map(float, accumulate(words[:-1])), strict=True))
 
 
-def _processes(signs: list[Sign]) -> Iterator[Metric]:
+def _processes(heartbeats: list[Heartbeat]) -> Iterator[Metric]:
     workers = GaugeMetricFamily(PREFIX + "workers", "Worker processes.", labels=["state"])
-    for state, number in liveliness(signs).items():
+    for state, number in liveliness(heartbeats).items():
         workers.add_metric([state], number)
     yield workers
-    oldest = max((sign.age for sign in signs), default=0.0)
+    oldest = max((heartbeat.age for heartbeat in heartbeats), default=0.0)
     yield _gauge("worker_silence_seconds", "Seconds since the oldest heartbeat of a worker.", oldest)
-    resident = gauges.resident_bytes(sign.pid for sign in signs)
+    resident = gauges.resident_bytes(heartbeat.pid for heartbeat in heartbeats)
     yield _gauge("workers_resident_bytes", "Memory of all workers; shared pages count for each.", resident)
 
 
-def liveliness(signs: list[Sign]) -> dict[str, int]:
+def liveliness(heartbeats: list[Heartbeat]) -> dict[str, int]:
     """Number of workers in each state."""
-    return {state.name.lower(): sum(sign.state is state for sign in signs) for state in (State.SERVING, State.LEAVING)}
+    return {
+        state.name.lower(): sum(heartbeat.state is state for heartbeat in heartbeats)
+        for state in (State.SERVING, State.LEAVING)
+    }
 
 
 def _journal(state: JournalState) -> Iterator[Metric]:

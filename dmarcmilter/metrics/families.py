@@ -19,24 +19,30 @@ from dmarcmilter.policy.types import Action, ReasonType
 
 PREFIX: Final = "dmarcmilter_"
 MICROSECONDS: Final = 1_000_000
-"""Durations are added up as whole microseconds: integers of 64 bits neither round nor tear."""
+"""Microseconds in a second. Durations are added up as whole microseconds: 64-bit integers are exact, and each is
+written at once."""
 LATENCIES: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Seconds. A message with cached DNS answers takes about 2 ms; 20 s is the usual DNS budget of a message."""
+"""Upper bounds of histogram buckets, in seconds.
+
+A message with cached DNS answers takes about 2 ms; 20 s is the usual DNS budget of a message."""
 SIZES: Final = tuple(float(4**power * 1024) for power in range(8))
-"""Bytes: 1 KiB to 16 MiB."""
+"""Upper bounds of histogram buckets, in bytes: 1 KiB to 16 MiB."""
 
 
 class Kind(StrEnum):
     COUNTER = "counter"
     GAUGE = "gauge"
-    """Of what lives now: forgotten when its worker ends, while counters stay."""
+    """A value of the moment: set to 0 when its worker ends, while counters stay."""
     HISTOGRAM = "histogram"
 
 
 class Stage(StrEnum):
+    """The stages in which a message spends time in the filter."""
+
     HEADER = "header"
     BODY = "body"
-    JUDGEMENT = "judgement"
+    EVALUATION = "judgement"
+    """From the end of message to the decision. The label keeps the word that dashboards and alerts know."""
     JOURNAL = "journal"
 
 
@@ -48,27 +54,30 @@ class SkipReason(StrEnum):
 
 
 class Ended(StrEnum):
-    """How a worker ended that nobody had told to."""
+    """Why the supervisor had to replace a worker."""
 
     SIGNAL = "signal"
     EXIT = "exit"
     SILENT = "silent"
-    """It sent no heartbeat, and the supervisor ended it."""
+    """It stopped sending heartbeats, so the supervisor killed it."""
 
 
 class Reloaded(StrEnum):
+    """How a reload of the conf file ended."""
+
     OK = "ok"
     FAILED = "failed"
 
 
 STEPS: Final = ("negotiate", "connect", "hello", "envfrom", "envrcpt", "header", "eoh", "body", "eom", "abort", "other")
-"""Callbacks in which a bug of ours can strike."""
+"""Names under which internal errors are counted: the milter callbacks, and `other` for code outside of them."""
 LIMITS: Final = ("max_header_fields", "max_header_bytes", UNCLEANABLE)
+"""Limits that a header can exceed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric with all its time series. One label at most."""
+    """One metric with all its time series. It has at most one label."""
 
     name: str
     help: str
@@ -78,11 +87,11 @@ class Family:
     bounds: tuple[float, ...] = ()
     """Upper bounds of a histogram's buckets, in its unit."""
     scale: int = 1
-    """What is stored is so many times the unit."""
+    """Factor between the stored integers and the metric's unit: 1,000,000 for seconds stored as microseconds."""
 
     @property
     def width(self) -> int:
-        """Words of one time series: one number; or a histogram's buckets, the last without a bound, and the sum."""
+        """64-bit words of one time series: one number; or a histogram's buckets (the last has no bound) and the sum."""
         return len(self.bounds) + 2 if self.bounds else 1
 
 
@@ -145,20 +154,20 @@ LOADED = _gauge("configuration_timestamp_seconds", "When the conf file in force 
 ENFORCING = _gauge("enforcing", "1: decisions are enforced; 0: mode is monitor.")
 PSL_DATE = _gauge("psl_timestamp_seconds", "Date of the public suffix list in use; 0: unknown.")
 
-FAMILIES: Final = tuple(found for found in list(globals().values()) if isinstance(found, Family))
-"""In the order of this file, which is that of the rows and of the endpoint."""
+FAMILIES: Final = tuple(value for value in list(globals().values()) if isinstance(value, Family))
+"""All metrics, in the order of this file, which is also the order in the rows and at the endpoint."""
 
 _WIDTHS = [len(family.values) * family.width for family in FAMILIES]
 _STARTS = dict(zip((family.name for family in FAMILIES), accumulate(_WIDTHS, initial=0), strict=False))
 WORDS: Final = sum(_WIDTHS)
-"""Of a row, without what the board keeps of the worker itself."""
+"""Words of a row of the board, without those at its start for the worker itself (board.HEAD)."""
 
 
 def place(family: Family, value: str = "") -> int:
-    """The first word of a time series in a row."""
+    """The index in a row of the first word of a time series."""
     return _STARTS[family.name] + family.values.index(str(value)) * family.width
 
 
 def places(family: Family) -> dict[str, int]:
-    """By label value."""
+    """The index in a row of the first word of each time series of a metric, by label value."""
     return {value: place(family, value) for value in family.values}

@@ -1,6 +1,6 @@
-"""What a worker counts, in its row of the board: one call a message, one for each name that it looks up.
+"""Count what one worker does, in its row of the board: one call a message, and one for each name that it looks up.
 
-Each word has one writer at a time: those of messages under the lock here, those of DNS under the resolver's.
+Each word has one writer at a time: words of messages under the lock here, words of DNS under the resolver's.
 """
 
 import threading
@@ -39,7 +39,7 @@ _MILLI: Final = f.MICROSECONDS // 1000
 
 
 class Tally:
-    """Of one worker. Nothing here raises for what a message or DNS can bring."""
+    """The counts of one worker. No method raises, whatever a message or a DNS answer contains."""
 
     def __init__(self, row: Row | None = None) -> None:
         self.row = row or lone_row()
@@ -47,16 +47,16 @@ class Tally:
         self._opened = 0
 
     def evaluated(self, outcome: Outcome, *, journal_seconds: float, written: bool) -> None:
-        """One message has its outcome."""
+        """Count an evaluated message, after its outcome was journaled (`written`) or could not be."""
         effort, size = outcome.effort, outcome.message.size
         stages = (
             (_STAGES[Stage.HEADER], effort.header_milliseconds),
             (_STAGES[Stage.BODY], effort.body_milliseconds),
-            (_STAGES[Stage.JUDGEMENT], effort.milliseconds),
+            (_STAGES[Stage.EVALUATION], effort.milliseconds),
             (_STAGES[Stage.JOURNAL], journal_seconds * 1000),
             (_WAIT, effort.dns_milliseconds),
         )
-        counts = [*_found(outcome), *_decided(outcome)]
+        counts = [*_authentication_words(outcome), *_decision_words(outcome)]
         if effort.dns_spent:
             counts.append(_SPENT)
         if not written:
@@ -70,44 +70,52 @@ class Tally:
             self._observe(_BYTES, f.SIZES, size, size)
 
     def skipped(self, reason: SkipReason) -> None:
+        """Count a message that is not evaluated."""
         self._count(place(f.IGNORED, reason))
 
     def abandoned(self) -> None:
+        """Count a message that the client or the MTA gave up before its end."""
         self._count(place(f.ABANDONED))
 
     def failed(self, step: str) -> None:
-        """A bug of ours struck."""
+        """Count an internal error in the callback of this name."""
         self._count(_FAILURES.get(step, _FAILURES["other"]))
 
     def in_progress(self, messages: int) -> None:
-        """The caller holds the lock of what it counts."""
+        """Set the number of messages in progress. The caller holds the lock of its own counter."""
         self.row.set(_IN_PROGRESS, messages)
 
-    # -- the resolver's watch: its lock is held ---------------------------------------------------------------------
+    # -- called by the resolver, which holds its lock ---------------------------------------------------------------
 
     def asked(self, origin: Origin) -> None:
+        """Count a name that a message needed."""
         self.row.add(_DNS_LOOKUPS[origin])
 
     def ended(self, how: AnswerWord, waited: float | None) -> None:
+        """Count a query that ended; `waited`: seconds that a message waited for it, None if none did."""
         self.row.add(_DNS_ANSWERS[how])
         if waited is not None:
             self._observe(_QUERY, f.LATENCIES, waited, int(waited * f.MICROSECONDS))
 
     def strays(self, count: int) -> None:
+        """Count datagrams that answer no open query."""
         if count:
             self.row.add(_STRAYS, count)
 
     # -- the worker's main thread, every few seconds ----------------------------------------------------------------
 
     def beat(self, state: State, connections: tuple[int, int], cached: tuple[int, int]) -> None:
-        """A sign of life, with what is only looked at now: connections opened and closed so far; the cache's size."""
+        """Write a heartbeat, and the values that are only read with it.
+
+        `connections`: opened and closed so far. `cached`: entries and bytes of the DNS cache.
+        """
         opened, closed = connections
-        entries, octets = cached
+        entries, size = cached
         self.row.add(place(f.CONNECTIONS_OPENED), opened - self._opened)
         self._opened = opened
         self.row.set(place(f.CONNECTIONS), opened - closed)
         self.row.set(place(f.CACHE_ENTRIES), entries)
-        self.row.set(place(f.CACHE_BYTES), octets)
+        self.row.set(place(f.CACHE_BYTES), size)
         self.row.beat(state)
 
     def _count(self, word: int) -> None:
@@ -115,12 +123,12 @@ class Tally:
             self.row.add(word)
 
     def _observe(self, start: int, bounds: tuple[float, ...], value: float, amount: int) -> None:
-        """Into the bucket, and onto the sum that stands behind all buckets."""
+        """Count a value in its bucket, and add the amount to the sum, which is stored after all buckets."""
         self.row.add(start + bisect_left(bounds, value))
         self.row.add(start + len(bounds) + 1, max(0, amount))
 
 
-def _found(outcome: Outcome) -> list[int]:
+def _authentication_words(outcome: Outcome) -> list[int]:
     auth, problem = outcome.auth, outcome.evaluation.author.problem
     words = [_SPF[auth.spf.result], _ARC[auth.arc.result]]
     words += [_DKIM[signature.result] for signature in auth.dkim]
@@ -133,7 +141,7 @@ def _found(outcome: Outcome) -> list[int]:
     return words
 
 
-def _decided(outcome: Outcome) -> list[int]:
+def _decision_words(outcome: Outcome) -> list[int]:
     decision = outcome.decision
     words = [
         _VERDICTS[outcome.evaluation.result],

@@ -31,19 +31,19 @@ def test_more_workers_than_rows_share_the_last():
     assert len(set(again)) == ROWS - 1
 
 
-def test_signs_of_life():
+def test_heartbeats_of_workers():
     board = Board()
     row = board.row(board.take())
-    assert board.signs() == []
+    assert board.heartbeats() == []
     row.begin(4711)
-    [sign] = board.signs()
-    assert (sign.pid, sign.state) == (4711, State.SERVING)
+    [heartbeat] = board.heartbeats()
+    assert (heartbeat.pid, heartbeat.state) == (4711, State.SERVING)
     time.sleep(0.05)
-    assert board.signs()[0].age >= 0.04
+    assert board.heartbeats()[0].age >= 0.04
     row.beat(State.LEAVING)
-    [sign] = board.signs()
-    assert sign.state is State.LEAVING
-    assert sign.age < 0.04
+    [heartbeat] = board.heartbeats()
+    assert heartbeat.state is State.LEAVING
+    assert heartbeat.age < 0.04
 
 
 def test_numbers_out_of_range_do_not_raise():

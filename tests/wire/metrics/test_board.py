@@ -48,14 +48,14 @@ def test_a_killed_worker_leaves_its_counts_and_its_successor_goes_on():
         pid = in_child(work)
         while count(board, f.ABANDONED) < before + 1000:
             time.sleep(0.001)
-        assert [sign.pid for sign in board.signs()] == [pid]
+        assert [heartbeat.pid for heartbeat in board.heartbeats()] == [pid]
         assert count(board, f.IN_PROGRESS) == 7
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         board.give_back(number)
         reached = count(board, f.ABANDONED)
         assert reached >= before + 1000
-        assert board.signs() == []
+        assert board.heartbeats() == []
         assert count(board, f.IN_PROGRESS) == 0
         assert board.take() == number
         before = reached
