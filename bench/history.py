@@ -195,7 +195,7 @@ def published(author: int, domain: str) -> dict[str, Any]:
 
 
 def write_journal(folder: Path, outcomes: int, authors: int) -> int:
-    """The octets written."""
+    """Write a journal; returns the number of bytes."""
     folder.mkdir(parents=True)
     paths = [folder / f"{DAY:%Y%m%d}-{1_700_000_000_000 + n}-{100 + n}.jsonl" for n in range(FILES)]
     opened = [path.open("wb") for path in paths]

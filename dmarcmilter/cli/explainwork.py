@@ -14,7 +14,7 @@ from dmarcmilter.config.secret_file import KEY_BYTES
 from dmarcmilter.explain import as_text, as_values, explain, heading
 from dmarcmilter.explain.catalogue import harmless
 from dmarcmilter.history import journal_search, migrations, outcome_reader
-from dmarcmilter.history.journal_search import Match, UnreadableRecord, Wanted
+from dmarcmilter.history.journal_search import Match, OutcomeSearch, UnreadableRecord
 from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.mail import message_id_hash
 from dmarcmilter.outcome import as_values as recorded_values
@@ -24,11 +24,11 @@ RECENT_DAYS = 2
 """Days of the journal that are read before the database is asked: the newest outcomes may not be in it yet."""
 
 
-def by_queue_id(identifier: str, since: datetime | None) -> Wanted:
-    return Wanted("queue_id", identifier, since)
+def by_queue_id(identifier: str, since: datetime | None) -> OutcomeSearch:
+    return OutcomeSearch("queue_id", identifier, since)
 
 
-def by_message_id(identifier: str, config: Config, since: datetime | None) -> Wanted:
+def by_message_id(identifier: str, config: Config, since: datetime | None) -> OutcomeSearch:
     """Outcomes hold the Message-ID as a hash; only with the key can it be made again."""
     path = Path(config.policy.sampling_key)
     try:
@@ -40,30 +40,30 @@ def by_message_id(identifier: str, config: Config, since: datetime | None) -> Wa
     hashed = message_id_hash.of_text(identifier.encode("utf-8", "surrogateescape"), key)
     if hashed is None:
         fail(f"{identifier!r} is no Message-ID")
-    return Wanted("message_id_hash", hashed, since)
+    return OutcomeSearch("message_id_hash", hashed, since)
 
 
-def _steps(config: Config, wanted: Wanted) -> Iterator[list[Match]]:
+def _steps(config: Config, search: OutcomeSearch) -> Iterator[list[Match]]:
     """Each place with what it has, the newest outcomes first."""
-    days = journal_search.days(Path(config.history.journal), wanted.since)
+    days = journal_search.days(Path(config.history.journal), search.since)
     recent, older = days[:RECENT_DAYS], days[RECENT_DAYS:]
     for paths in recent:
-        yield journal_search.in_files(paths, wanted)
-    yield _in_store(config.history.database, wanted)
+        yield journal_search.in_files(paths, search)
+    yield _in_store(config.history.database, search)
     for paths in older:
-        yield journal_search.in_files(paths, wanted)
+        yield journal_search.in_files(paths, search)
 
 
-def _found(config: Config, wanted: Wanted, *, everywhere: bool) -> list[Match]:
+def _found(config: Config, search: OutcomeSearch, *, everywhere: bool) -> list[Match]:
     found: list[Match] = []
-    for some in _steps(config, wanted):
+    for some in _steps(config, search):
         found += some
         if (found and not everywhere) or len(found) >= journal_search.MAX_MATCHES:
             break
     return found
 
 
-def _in_store(url: str, wanted: Wanted) -> list[Match]:
+def _in_store(url: str, search: OutcomeSearch) -> list[Match]:
     """A database that is not there is told, and no reason to find nothing in the journal."""
     try:
         store = Store(url)
@@ -71,17 +71,17 @@ def _in_store(url: str, wanted: Wanted) -> list[Match]:
             return []
         migrations.migrate(store)
         with store.reading() as connection:
-            by = outcome_reader.of_queue_id if wanted.key == "queue_id" else outcome_reader.of_message_id
-            return [Match(found, "database") for found in by(connection, wanted.value) if wanted.is_met_by(found)]
+            by = outcome_reader.of_queue_id if search.key == "queue_id" else outcome_reader.of_message_id
+            return [Match(found, "database") for found in by(connection, search.value) if search.matches(found)]
     except StoreError as error:
         click.echo(f"dmarcmilter: the database is not searched: {error}", err=True)
         return []
 
 
-def search_outcomes(config: Config, wanted: Wanted, *, everywhere: bool) -> list[Match]:
+def search_outcomes(config: Config, search: OutcomeSearch, *, everywhere: bool) -> list[Match]:
     """What is in the journal and in the database is one outcome."""
     try:
-        found = _found(config, wanted, everywhere=everywhere)
+        found = _found(config, search, everywhere=everywhere)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}")
     distinct = {_key(match): match for match in reversed(found)}

@@ -7,7 +7,7 @@ from dmarcmilter.cli.support import fail
 from dmarcmilter.config.schema import Config
 from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
 from dmarcmilter.reports.delivery.ledger import FailureReportLine, ReportLedger
-from dmarcmilter.reports.failure.incident_spool import Entry
+from dmarcmilter.reports.failure.incident_spool import SpooledIncident
 from dmarcmilter.reports.failure.mail_message import compose
 from dmarcmilter.reports.run import Run
 from dmarcmilter.reports.sender import sender_of
@@ -28,7 +28,7 @@ def overview(config: Config) -> None:
     show_table(console, ("deliveries", ""), [(state, str(count)) for state, count in sorted(counts.items())])
 
 
-def _waiting(entry: Entry, fate: str, reason: str) -> tuple[str, ...]:
+def _waiting(entry: SpooledIncident, fate: str, reason: str) -> tuple[str, ...]:
     incident = entry.incident
     client = incident.outcome.client_ip or ""
     return incident.id, incident.outcome.author_domain, client, str(incident.count), fate, reason

@@ -1,7 +1,8 @@
-"""Adoption: what the Author Domains of a period publish, counted by domain and by message.
+"""Adoption: which records the Author Domains of a period publish, counted by domain and by message.
 
-A DMARC record that is valid, faulty or absent, and an SPF record that is present or absent, give the types A to F. Also
-counted: who receives the reports, who signs for whom, faults of records, and where the two discovery methods differ.
+Types A to F combine a DMARC record that is valid, faulty or absent with an SPF record that is present or absent. Also
+counted are the organizations that receive the reports, those that sign, faults of records, and domains for which the
+two discovery methods differ.
 """
 
 import json
@@ -21,12 +22,13 @@ from dmarcmilter.history.store import Connection, execute, execute_many, rows, s
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain, is_within
 
-HARMLESS = frozenset({"pct", "ri", "rf"})
-"""Tags that RFC 9989 dropped. They are not faults of a record."""
-KNOWN = frozenset({"v", "p", "sp", "np", "adkim", "aspf", "fo", "psd", "rua", "ruf", "t"})
+DROPPED_TAGS = frozenset({"pct", "ri", "rf"})
+"""Tags that RFC 9989 dropped. They are not counted as faults of a record."""
+KNOWN_TAGS = frozenset({"v", "p", "sp", "np", "adkim", "aspf", "fo", "psd", "rua", "ruf", "t"})
 UNKNOWN_TAG = "unknown tag"
 """Receivers ignore unknown tags (RFC 9989 4.8): counted, but the record is not faulty because of one."""
 WHOLE_RECORD = "syntax"
+"""Name for faults of the record as a whole."""
 
 TYPES = {
     ("valid", True): "A",
@@ -46,11 +48,11 @@ TYPE_TEXTS = {
 }
 POLICIES = ("none", "quarantine", "reject")
 SIGNERS = ("unsigned", "failed", "third party", "self")
-"""Best signature: none; none passes; one of another organization passes; one of the author's own passes."""
+"""The best signature of a domain: there is none; none passes; one of another organization passes; an own one passes."""
 DISCOVERIES = ("same", "differ", "unknown")
-"""Whether both discovery methods give the same. Unknown also for outcomes of versions that did not compare them."""
-OWN = "(own organization)"
-"""Reports go to the organization of the policy domain itself."""
+"""Whether both discovery methods give the same result. "unknown" includes outcomes of versions that did not compare."""
+OWN_ORGANIZATION = "(own organization)"
+"""Name for reports that go to the organization of the policy domain itself."""
 NOT_MAIL = "(not mailto:)"
 NO_DOMAIN = "(no domain)"
 
@@ -61,17 +63,19 @@ DISCOVERY_TEXTS = {
 }
 
 MAX_NAMES = 50_000
-"""Names of one list kept in memory while counting. At twice as many, those with the fewest domains are dropped."""
+"""Names of one list kept in memory while counting. At twice this number, those with the fewest domains are dropped."""
 MAX_SIGNERS = 1000
 """Third-party organizations counted for one Author Domain. Further ones are not counted."""
 POLICIES_AT_ONCE = 1000
 """Policy records read and classified by one query."""
-REMEMBERED = 100_000
-"""Domains whose organization is kept in memory; beyond it the least recently used are looked up again."""
+MAX_CACHED_DOMAINS = 100_000
+"""Domains whose organization is kept in memory. Beyond it, the least recently used are looked up again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
+    """The number of domains and of messages with one property."""
+
     name: str
     domains: int
     messages: int
@@ -79,7 +83,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One day, week or month. A domain counts once in each step in which it sent mail."""
+    """Adoption in one day, week or month. A domain counts once in each step in which it sent mail."""
 
     start: datetime
     domains: int
@@ -97,7 +101,7 @@ class DifferingDomain:
     differs: str
     """Which of policy_domain, organizational_domain and result differ."""
     method: str
-    """The method in use: treewalk or psl."""
+    """The discovery method in use: treewalk or psl."""
     policy_domain: str
     organizational_domain: str
     result: str
@@ -107,7 +111,7 @@ class DifferingDomain:
 
     @property
     def change(self) -> str:
-        """The difference as one line: by the method in use / by the other."""
+        """The difference as one line: values by the method in use / by the other method."""
         values = (
             ("policy", self.policy_domain, self.other_policy_domain),
             ("organization", self.organizational_domain, self.other_organizational_domain),
@@ -118,22 +122,22 @@ class DifferingDomain:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What the Author Domains of a period publish. Mail whose policy lookup failed is left out."""
+    """Adoption among the Author Domains of a period. Mail whose policy lookup failed is left out."""
 
     domains: int
     messages: int
     types: tuple[Share, ...]
     policies: tuple[Share, ...]
-    """Policies that the records ask for, over the domains with a record that counts."""
+    """Policies that the records ask for, of the domains with a record that applies."""
     addresses: tuple[Share, ...]
-    """Use of rua and ruf, over the same domains."""
+    """Use of rua and ruf, of the same domains."""
     signers: tuple[Share, ...]
     faults: tuple[Share, ...]
     """Faults of records, by tag."""
     fault_kinds: tuple[Share, ...] = ()
     """Faults of records, by dmarc.record_faults.FaultKind."""
     reporting: tuple[Share, ...] = ()
-    """Domains that publish rua, and ruf: the whole that the shares of the vendors are part of."""
+    """Domains that publish rua, and ruf: the totals for rua_vendors and ruf_vendors."""
     rua_vendors: tuple[Share, ...] = ()
     """Receivers of aggregate reports, by the Organizational Domain of the address."""
     ruf_vendors: tuple[Share, ...] = ()
@@ -145,11 +149,11 @@ class Survey:
 
 
 FAULTY_RECORDS = '%"faulty_records":["%'
-"""Matches verdicts.detail with a non-empty list of this key. A sender's text cannot imitate it: JSON escapes quotes."""
+"""Matches verdicts.detail with a non-empty list of this key. A sender's text cannot match: JSON escapes quotes."""
 COMPARED = '%"other_discovery":{"differs":[%'
 DIFFERS = '%"other_discovery":{"differs":["%'
 NO_RECORD = "no record that counts"
-"""Several records at one name, or one that does not begin with v=DMARC1."""
+"""Name for faults by which no record applies: several records at one name, or one that does not begin with v=DMARC1."""
 
 STEPS_TABLE_SQL = "CREATE TEMPORARY TABLE period_steps (moment BIGINT PRIMARY KEY, step INTEGER NOT NULL)"
 STEP_SQL = "INSERT INTO period_steps (moment, step) VALUES (:moment, :step)"
@@ -177,13 +181,13 @@ VERDICTS_SQL = """
     INSERT INTO period_verdicts (verdict_id, messages) SELECT verdict_id, sum(messages) FROM period
         GROUP BY verdict_id"""
 SURVEY_SQL = """
-    SELECT a.author_domain, a.policy_id, a.step, a.published, a.messages, a.with_spf, a.meant,
+    SELECT a.author_domain, a.policy_id, a.step, a.published, a.messages, a.with_spf, a.faulty_detail,
         x.state, x.addresses, x.tags, x.kinds
     FROM (
         SELECT v.author_domain, coalesce(v.policy_id, 0) AS policy_id, s.step, max(v.published) AS published,
             sum(t.messages) AS messages,
             sum(CASE WHEN v.spf_result IN ('none', 'temperror') THEN 0 ELSE t.messages END) AS with_spf,
-            max(CASE WHEN v.policy_id IS NULL AND v.detail LIKE :faulty_records THEN v.detail END) AS meant
+            max(CASE WHEN v.policy_id IS NULL AND v.detail LIKE :faulty_records THEN v.detail END) AS faulty_detail
         FROM period t JOIN period_steps s ON s.moment = t.moment JOIN verdicts v ON v.id = t.verdict_id
         WHERE v.author_domain IS NOT NULL AND (v.policy_id IS NOT NULL OR v.dmarc_result = 'none')
         GROUP BY v.author_domain, coalesce(v.policy_id, 0), s.step
@@ -200,7 +204,7 @@ VENDORS_SQL = """
     FROM period_vendors x JOIN verdicts v ON v.policy_id = x.policy_id JOIN period_verdicts t ON t.verdict_id = v.id
     WHERE x.tag = :tag AND v.author_domain IS NOT NULL GROUP BY x.vendor
     ORDER BY count(DISTINCT v.author_domain) DESC, x.vendor LIMIT :top"""
-"""Counts all records of the period, not only the main one of each domain."""
+"""Counts all records of the period, not only the main record of each domain."""
 REPORTING_SQL = """
     SELECT count(DISTINCT v.author_domain) AS domains, coalesce(sum(t.messages), 0) AS messages
     FROM (SELECT DISTINCT policy_id FROM period_vendors WHERE tag = :tag) x JOIN verdicts v
@@ -226,6 +230,8 @@ DIFFERENCE_SQL = """
 
 @dataclass
 class _Tally:
+    """Counts domains and messages by name."""
+
     domains: Counter[str] = field(default_factory=Counter)
     messages: Counter[str] = field(default_factory=Counter)
 
@@ -233,9 +239,9 @@ class _Tally:
         self.domains[name] += 1
         self.messages[name] += messages
         if len(self.domains) > 2 * MAX_NAMES:
-            self._drop_the_smallest()
+            self._drop_smallest()
 
-    def _drop_the_smallest(self) -> None:
+    def _drop_smallest(self) -> None:
         kept = [share.name for share in self.largest()[:MAX_NAMES]]
         self.domains = Counter({name: self.domains[name] for name in kept})
         self.messages = Counter({name: self.messages[name] for name in kept})
@@ -249,6 +255,8 @@ class _Tally:
 
 @dataclass
 class _StepTally:
+    """The counts of one step of time."""
+
     domains: int = 0
     messages: int = 0
     types: _Tally = field(default_factory=_Tally)
@@ -257,6 +265,8 @@ class _StepTally:
 
 @dataclass
 class _Tallies:
+    """The counts of the whole period."""
+
     all: _Tally = field(default_factory=_Tally)
     types: _Tally = field(default_factory=_Tally)
     policies: _Tally = field(default_factory=_Tally)
@@ -271,7 +281,7 @@ class _Organizations:
     """Organizational Domains by the public suffix list."""
 
     def __init__(self, suffixes: Suffixes) -> None:
-        self.of = lru_cache(maxsize=REMEMBERED)(lambda domain: suffixes.organizational_domain(domain) or domain)
+        self.of = lru_cache(maxsize=MAX_CACHED_DOMAINS)(lambda domain: suffixes.organizational_domain(domain) or domain)
 
 
 UNKNOWN_KIND = "unknown"
@@ -281,7 +291,7 @@ PART_TEXTS: Mapping[str, Mapping[str, str]] = {
     "fault_kinds": {**FAULT_TEXTS, UNKNOWN_KIND: "no record that counts, kind not recorded"},
     "discoveries": DISCOVERY_TEXTS,
 }
-"""Labels for the names of shares in these parts."""
+"""Labels of the names of shares, by field of Survey."""
 SHARE_PARTS = (
     *("types", "policies", "addresses", "reporting", "rua_vendors", "ruf_vendors"),
     *("signers", "third_parties", "faults", "fault_kinds", "discoveries"),
@@ -290,7 +300,7 @@ SHARE_PARTS = (
 
 
 def survey(connection: Connection, steps: Mapping[int, datetime], suffixes: Suffixes, *, top: int) -> Survey:
-    """Count the temporary table `period`. `steps` maps each of its moments to the start of its step."""
+    """Count the messages in the temporary table `period`. `steps` maps each of its moments to the start of its step."""
     organizations = _Organizations(suffixes)
     tables = (VERDICTS_TABLE_SQL, STEPS_TABLE_SQL, POLICIES_TABLE_SQL, VENDORS_TABLE_SQL)
     for statement in (*tables, VERDICTS_SQL, POLICIES_SQL):
@@ -300,8 +310,8 @@ def survey(connection: Connection, steps: Mapping[int, datetime], suffixes: Suff
     execute_many(connection, STEP_SQL, [{"moment": moment, "step": numbers[start]} for moment, start in steps.items()])
     _classify_policies(connection, organizations)
     tallies, by_step = _Tallies(), [_StepTally() for _ in starts]
-    met = stream(connection, SURVEY_SQL, faulty_records=FAULTY_RECORDS)
-    for _, group in groupby(met, key=lambda row: row.author_domain):
+    records_used = stream(connection, SURVEY_SQL, faulty_records=FAULTY_RECORDS)
+    for _, group in groupby(records_used, key=lambda row: row.author_domain):
         _count_records(tallies, by_step, group)
     for author, group in groupby(stream(connection, SIGNATURES_SQL), key=lambda row: row.author_domain):
         _count_signers(tallies, Domain(author), group, organizations)
@@ -333,7 +343,7 @@ def _step(start: datetime, tally: _StepTally) -> Step:
 
 
 def _classify_policies(connection: Connection, organizations: _Organizations) -> None:
-    """Read the policy records of the period, and keep what is counted of each in temporary tables."""
+    """Classify the policy records of the period, and keep the results in temporary tables."""
     last = 0
     while unread := rows(connection, UNREAD_SQL, last=last, most=POLICIES_AT_ONCE):
         execute_many(connection, CLASSIFIED_SQL, [_classified(row) for row in unread])
@@ -352,7 +362,7 @@ def _classified(row: Any) -> dict[str, Any]:
     if parsed is None:
         tags, kinds = {WHOLE_RECORD}, {FaultKind.WRONG_VERSION}
     else:
-        faults = [fault for fault in parsed.faults if fault.tag not in HARMLESS]
+        faults = [fault for fault in parsed.faults if fault.tag not in DROPPED_TAGS]
         tags, kinds = {_tag(fault.tag) for fault in faults}, {fault.kind for fault in faults}
     faulty = not row.usable or bool(tags - {UNKNOWN_TAG})
     return {
@@ -367,7 +377,7 @@ def _classified(row: Any) -> dict[str, Any]:
 def _tag(tag: str) -> str:
     if tag == "":
         return WHOLE_RECORD
-    return tag if tag in KNOWN else UNKNOWN_TAG
+    return tag if tag in KNOWN_TAGS else UNKNOWN_TAG
 
 
 def _addresses(row: Any) -> str:
@@ -379,7 +389,7 @@ def _addresses(row: Any) -> str:
 
 
 def _vendors_of(uris: str, policy_domain: Domain, organizations: _Organizations) -> set[str]:
-    """The organizations that a list of report addresses leads to."""
+    """The organizations that receive reports at these addresses (a JSON list)."""
     return {_vendor(str(uri), policy_domain, organizations) for uri in json.loads(uris) or ()}
 
 
@@ -391,12 +401,12 @@ def _vendor(uri: str, policy_domain: Domain, organizations: _Organizations) -> s
     if host is None:
         return NO_DOMAIN
     vendor = organizations.of(host)
-    return OWN if vendor == organizations.of(policy_domain) else vendor
+    return OWN_ORGANIZATION if vendor == organizations.of(policy_domain) else vendor
 
 
 @dataclass
-class _Met:
-    """The records that one Author Domain's mail met. Of several, the one that most messages met counts."""
+class _AuthorRecords:
+    """The policy records of one Author Domain in the period. Of several, the one that most messages had counts."""
 
     messages: int = 0
     with_spf: int = 0
@@ -404,7 +414,7 @@ class _Met:
     main_messages: int = 0
 
     def add(self, row: Any, messages: int) -> None:
-        """`messages` met the record of this row. Rows come by ascending policy_id."""
+        """Add the record of this row, which `messages` had. Rows must come by ascending policy_id."""
         if messages >= self.main_messages:
             self.main, self.main_messages = row, messages
 
@@ -412,7 +422,7 @@ class _Met:
     def state(self) -> str:
         if self.main.state is not None:
             return str(self.main.state)
-        return "absent" if self.main.meant is None else "faulty"
+        return "absent" if self.main.faulty_detail is None else "faulty"
 
     @property
     def type(self) -> str:
@@ -420,21 +430,21 @@ class _Met:
 
 
 def _count_records(tallies: _Tallies, by_step: list[_StepTally], group: Iterable[Any]) -> None:
-    """One Author Domain."""
-    whole, steps = _Met(), dict[int, _Met]()
+    """Count one Author Domain, whose rows are `group`."""
+    whole, steps = _AuthorRecords(), dict[int, _AuthorRecords]()
     for _, same_policy in groupby(group, key=lambda row: row.policy_id):
-        met, last = 0, None
+        messages_of_policy, last = 0, None
         for row in same_policy:
             messages = int(row.messages)
-            met += messages
-            # Prefer a row that tells what stood there instead of a record.
-            last = row if last is None or last.meant is None else last
-            step = steps.setdefault(row.step, _Met())
+            messages_of_policy += messages
+            # Prefer a row that has the faulty record.
+            last = row if last is None or last.faulty_detail is None else last
+            step = steps.setdefault(row.step, _AuthorRecords())
             step.add(row, messages)
             for part in (step, whole):
                 part.messages += messages
                 part.with_spf += int(row.with_spf)
-        whole.add(last, met)
+        whole.add(last, messages_of_policy)
     _count_whole(tallies, whole)
     for number, part in steps.items():
         tally = by_step[number]
@@ -445,23 +455,23 @@ def _count_records(tallies: _Tallies, by_step: list[_StepTally], group: Iterable
             tally.policies.add(part.main.published, part.messages)
 
 
-def _count_whole(tallies: _Tallies, met: _Met) -> None:
-    main = met.main
-    tallies.all.add("all", met.messages)
-    tallies.types.add(met.type, met.messages)
+def _count_whole(tallies: _Tallies, author: _AuthorRecords) -> None:
+    main = author.main
+    tallies.all.add("all", author.messages)
+    tallies.types.add(author.type, author.messages)
     if main.state is None:
-        if main.meant is not None:
-            tallies.faults.add(NO_RECORD, met.messages)
-            for kind in _kinds_recorded(main.meant):
-                tallies.fault_kinds.add(kind, met.messages)
+        if main.faulty_detail is not None:
+            tallies.faults.add(NO_RECORD, author.messages)
+            for kind in _kinds_recorded(main.faulty_detail):
+                tallies.fault_kinds.add(kind, author.messages)
         return
-    tallies.addresses.add(main.addresses, met.messages)
+    tallies.addresses.add(main.addresses, author.messages)
     if main.published:
-        tallies.policies.add(main.published, met.messages)
+        tallies.policies.add(main.published, author.messages)
     for tag in filter(None, main.tags.split(",")):
-        tallies.faults.add(tag, met.messages)
+        tallies.faults.add(tag, author.messages)
     for kind in filter(None, main.kinds.split(",")):
-        tallies.fault_kinds.add(kind, met.messages)
+        tallies.fault_kinds.add(kind, author.messages)
 
 
 def _kinds_recorded(detail: str) -> set[str]:
@@ -470,19 +480,20 @@ def _kinds_recorded(detail: str) -> set[str]:
 
 
 def _count_signers(tallies: _Tallies, author: Domain, group: Iterable[Any], organizations: _Organizations) -> None:
-    """Count one Author Domain: its best signature, and the other organizations that signed for it."""
+    """Count the best signature of one Author Domain, and the other organizations that signed its messages."""
     best_of_all = 0
     third_parties: Counter[str] = Counter()
     for _, signatures in groupby(group, key=lambda row: row.id):
-        best, others = 0, set[str]()
+        best, signers = 0, set[str]()
         for row in signatures:
-            signer, other = _signer(row, author, organizations)
-            best = max(best, signer)
-            if other and (other in third_parties or len(third_parties) + len(others) < MAX_SIGNERS):
-                others.add(other)
+            rank, third_party = _signer(row, author, organizations)
+            best = max(best, rank)
+            is_counted = third_party in third_parties or len(third_parties) + len(signers) < MAX_SIGNERS
+            if third_party and is_counted:
+                signers.add(third_party)
         messages = int(row.messages)
         tallies.signers.messages[SIGNERS[best]] += messages
-        third_parties.update(dict.fromkeys(others, messages))
+        third_parties.update(dict.fromkeys(signers, messages))
         best_of_all = max(best_of_all, best)
     tallies.signers.domains[SIGNERS[best_of_all]] += 1
     for name, messages in third_parties.items():
@@ -490,7 +501,7 @@ def _count_signers(tallies: _Tallies, author: Domain, group: Iterable[Any], orga
 
 
 def _signer(row: Any, author: Domain, organizations: _Organizations) -> tuple[int, str]:
-    """Index in SIGNERS, and the organization of a passing signature that is not the author's."""
+    """The index in SIGNERS, and the organization of a passing signature if it is not the author's own."""
     if row.result is None:
         return 0, ""
     if row.result != "pass" or row.domain is None:

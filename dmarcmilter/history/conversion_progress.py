@@ -20,21 +20,23 @@ EVERY_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class IngestProgress:
+    """How far the ingest has come."""
+
     time: float
     """When the ingest last read the journal, in seconds since 1970."""
     ingested_bytes: int
     """Bytes of the journal files that are in the database."""
 
 
-def write(directory: Path, reached: IngestProgress) -> None:
+def write(directory: Path, progress: IngestProgress) -> None:
     """Write the file. OSError if the directory cannot be written to."""
     draft = directory / f".{NAME}.{os.getpid()}"
-    draft.write_text(json.dumps({"time": reached.time, "octets": reached.ingested_bytes}), encoding="ascii")
+    draft.write_text(json.dumps({"time": progress.time, "octets": progress.ingested_bytes}), encoding="ascii")
     draft.rename(directory / NAME)
 
 
 def read(directory: Path) -> IngestProgress | None:
-    """Read the file; None if the ingest has never run here, or the file is not readable as one of ours."""
+    """Read the file; None if there is none, as the ingest has never run here, or if it is not valid."""
     try:
         with (directory / NAME).open("rb") as file:
             values = json.loads(file.read(MAX_BYTES))

@@ -1,6 +1,6 @@
-"""Why messages are on hold: the outcomes because of which the filter had them held, by queue id and time.
+"""Find the outcomes of messages on hold, which say why this filter had them held, by queue id and time.
 
-Postfix's queue does not say who held a message, and short queue ids are used again.
+Postfix's queue does not say which program held a message, and Postfix reuses short queue ids.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,13 +12,15 @@ from dmarcmilter.history.store import Store
 from dmarcmilter.outcome import OutcomeRecord, UndecodableError
 
 MAX_DIFFERENCE = timedelta(hours=1)
-"""Between the MTA's time of arrival and ours, both of the beginning of the message. More: it is another message."""
+"""Largest difference between the MTA's time of arrival and that of the outcome, both taken when the message began.
+Beyond it, the outcome is of another message.
+"""
 NEEDLE = b'"action":"quarantine"'
-"""In a line of the journal (msgspec writes no space)."""
+"""Bytes in the line of every outcome that led to quarantine (msgspec writes no spaces)."""
 
 
 def in_journal(directory: Path, arrived: Mapping[str, datetime]) -> dict[str, OutcomeRecord]:
-    """The outcomes of these queue ids, given when they arrived. OSError for a file that cannot be read."""
+    """The outcomes of held messages in the journal, for queue ids with times of arrival. OSError if unreadable."""
     records: dict[str, OutcomeRecord] = {}
     if not arrived:
         return records
@@ -43,7 +45,7 @@ def _held(paths: list[Path]) -> Iterator[OutcomeRecord]:
 
 
 def in_store(store: Store, arrived: Mapping[str, datetime]) -> dict[str, OutcomeRecord]:
-    """The same from the database."""
+    """The outcomes of held messages in the database, for queue ids with times of arrival."""
     records: dict[str, OutcomeRecord] = {}
     with store.reading() as connection:
         for queue_id, when in arrived.items():
@@ -54,7 +56,7 @@ def in_store(store: Store, arrived: Mapping[str, datetime]) -> dict[str, Outcome
 
 
 def is_of(record: OutcomeRecord, arrived: datetime) -> bool:
-    """Whether this is the outcome because of which the message that arrived then is on hold."""
+    """Whether this outcome had the message held that arrived at this time."""
     if record.action != "quarantine":
         return False
     return abs(datetime.fromisoformat(record.time) - arrived) <= MAX_DIFFERENCE

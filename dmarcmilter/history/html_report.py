@@ -1,7 +1,7 @@
 """The statistics as one self-contained HTML page with charts drawn in SVG.
 
-Everything that comes from mail goes through escape(). The page's own Content-Security-Policy allows no scripts and
-loads nothing.
+Every text that comes from mail is escaped. The page's Content-Security-Policy allows no scripts and no loading of
+resources.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,20 +19,20 @@ FOOTER = (
     "Made by dmarcmilter. Adoption counts the Author Domains of the period; SPF is that of the domain in MAIL FROM."
 )
 TIME_LABELS = 4
-"""Labels below a chart, at most; more do not fit on a phone."""
+"""Times below a chart, at most. More would not fit on a phone."""
 LIST_LINES = 12
 """Lines of a list, at most. Further ones are left out."""
 SURVEY_LINES = 24
-"""Lines of a list about adoption, at most: the number of kinds of faults."""
+"""Lines of a list about adoption, at most. There are fewer kinds of faults. Further ones are left out."""
 HEIGHT = 100
-"""Height of a chart in its own units. The page stretches it."""
+"""Height of a chart in SVG units. The page scales it."""
 
 ListLine = tuple[str, Sequence[int], int]
-"""Name, numbers and length of the bar."""
+"""A line of a list: its name, its numbers and the length of its bar."""
 
 
 def render(statistics: Statistics) -> str:
-    """The whole page."""
+    """The HTML page."""
     period = f"{statistics.period.since:%Y-%m-%d %H:%M} to {statistics.period.until:%Y-%m-%d %H:%M} UTC"
     parts = [
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
@@ -81,7 +81,7 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _chart(title: str, text: str, statistics: Statistics, dispositions: Sequence[tuple[str, str]]) -> str:
-    """Stacked bars over time. The text is outside the SVG, so that it keeps its size on a phone."""
+    """A chart of stacked bars over time. Its text is outside the SVG, so that it is not scaled on a phone."""
     names = [name for name, _ in dispositions]
     top = _rounded_up(max((_height(moment, names) for moment in statistics.timeline), default=0))
     bars = "".join(_column(x, moment, dispositions, top) for x, moment in enumerate(statistics.timeline))
@@ -95,7 +95,7 @@ def _chart(title: str, text: str, statistics: Statistics, dispositions: Sequence
 def _framed_chart(
     title: str, text: str, legend: str, *, scale: Sequence[str], columns: str, times: str, width: int
 ) -> str:
-    """A chart of `width` columns, with its scale, legend and times."""
+    """A chart of `width` columns with scale, legend and times."""
     grid = "".join(f'<path class="gridline" d="M0 {y}H{width}"/>' for y in (0, HEIGHT // 2, HEIGHT))
     numbers = "".join(f"<span>{number}</span>" for number in scale)
     return (
@@ -111,7 +111,7 @@ def _height(moment: Moment, names: Iterable[str]) -> int:
 
 
 def _column(x: int, moment: Moment, dispositions: Sequence[tuple[str, str]], top: int) -> str:
-    """The bar of one step of time. Its numbers show when the pointer is on it."""
+    """The bar of one step of time. Its numbers are shown when the pointer is on it."""
     bottom, rectangles, labels = float(HEIGHT), "", []
     for name, label in dispositions:
         messages = _height(moment, [name])
@@ -128,7 +128,7 @@ def _rectangle(style: str, x: int, top: float, height: float) -> str:
 
 
 def _rounded_up(number: int) -> int:
-    """An even number with one or two significant digits, so that the scale is easy to read."""
+    """Round up to an even number with one or two significant digits, which makes the scale easy to read."""
     step: int = 10 ** max(len(str(number)) - 2, 0) * 2
     return max(-(-number // step) * step, 2)
 
@@ -257,7 +257,7 @@ def _class(name: str) -> str:
 
 
 def _list(title: str, text: str, columns: Sequence[str], lines: Sequence[ListLine], color: str, *, of: int = 0) -> str:
-    """A table with a bar below each line. `of`: length of a full bar (default: the longest); with it, more lines."""
+    """A table with a bar below each line. With `of`, the length of a full bar (else the longest), it has more lines."""
     whole = of or max((length for _, _, length in lines), default=1) or 1
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = "".join(_row(line, whole, color) for line in lines[: SURVEY_LINES if of else LIST_LINES])

@@ -1,4 +1,4 @@
-"""Style sheet of the HTML report: light or dark as the reader's system says, one column on a phone."""
+"""Style sheet of the HTML report: light or dark as the reader's system prefers, one column on a phone."""
 
 CSS = """
 :root { color-scheme: light dark; --paper: #f6f7f9; --card: #fff; --ink: #1c2430; --soft: #5b6675; --line: #dde2e9;

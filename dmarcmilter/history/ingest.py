@@ -1,7 +1,7 @@
-"""Drains the journal into the store, exactly once, in a process of its own.
+"""Convert the journal to the table, each outcome exactly once, in a separate process.
 
-What is read and how far go into the database in one transaction, so a crash of either side at any instruction loses
-nothing and doubles nothing. A database that is down is waited for; the journal keeps.
+Outcomes and the position reached in the journal are written in one transaction, so a crash of this process or of the
+database at any moment loses nothing and stores nothing twice. While the database is down, outcomes stay in the journal.
 """
 
 import logging
@@ -22,24 +22,27 @@ from dmarcmilter.outcome import UndecodableError
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-"""Between two looks at the journal, when following."""
+"""Seconds between two reads of the journal while following it."""
 FIRST_WAIT_SECONDS = 1.0
+"""Seconds to wait after the first failure of the database. Each further failure doubles them."""
 LONGEST_WAIT_SECONDS = 60.0
-"""For a database that is down: doubled from the first to the longest."""
+"""Seconds to wait after a failure of the database, at most."""
 MAX_SHOWN = 200
-"""Octets of an unreadable line in the log."""
+"""Bytes of an unreadable line shown in the log; the rest is cut off."""
 
 
 @dataclass
 class Counts:
+    """Numbers of outcomes written, of unreadable lines, and of failures of the database."""
+
     outcomes: int = 0
     unreadable: int = 0
     store_failures: int = 0
 
 
 @dataclass
-class _Progress:
-    """Of one journal file."""
+class _FileProgress:
+    """A journal file and the position up to which it is in the database."""
 
     digest: bytes
     position: int
@@ -47,119 +50,120 @@ class _Progress:
 
 @dataclass
 class Ingest:
+    """Reads the files of one journal into one database."""
+
     journal: Path
     store: Store
     retention_days: int = 0
-    """0: outcomes are kept for ever."""
+    """Days after which outcomes are deleted; 0: never."""
     delete_after_days: int = 0
-    """Journal files that are in the store are deleted when they are so old; 0: never."""
+    """Days after which journal files that are in the database are deleted; 0: never."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     counts: Counts = field(default_factory=Counts)
-    _files: dict[Path, _Progress] = field(default_factory=dict)
+    _files: dict[Path, _FileProgress] = field(default_factory=dict)
     _writer: Writer | None = None
-    _tidied: str = ""
-    _complaints: set[str] = field(default_factory=set)
-    _told: progress_file.IngestProgress | None = None
+    _cleaned_up_on: str = ""
+    _warnings: set[str] = field(default_factory=set)
+    _written_progress: progress_file.IngestProgress | None = None
 
     def once(self) -> int:
-        """Read all there is; the number of outcomes. StoreError when the database is not there."""
-        self.store.must_be_the_same()
+        """Read all new lines; returns the number of outcomes. StoreError if the database cannot be used."""
+        self.store.raise_if_replaced()
         if self._writer is None:
             migrations.migrate(self.store)
             self._writer = Writer(self.store)
         before = self.counts.outcomes
-        found = journal_files.listed(self.journal)
-        self._files = {path: progress for path, progress in self._files.items() if path in set(found)}
-        for path in found:
+        paths = journal_files.listed(self.journal)
+        self._files = {path: progress for path, progress in self._files.items() if path in set(paths)}
+        for path in paths:
             try:
                 self._drain(path, self._writer)
             except OSError as error:
-                self._complain(f"journal: {path}: {error.strerror or error}")
-        self._tell_progress()
+                self._warn_once(f"journal: {path}: {error.strerror or error}")
+        self._write_progress()
         return self.counts.outcomes - before
 
-    def _tell_progress(self) -> None:
-        """For who watches us, when something was taken in, and now and then otherwise."""
-        reached = progress_file.IngestProgress(
-            self.now().timestamp(), sum(one.position for one in self._files.values())
+    def _write_progress(self) -> None:
+        """Write the progress file for monitoring, if outcomes were read or it is old."""
+        progress = progress_file.IngestProgress(
+            self.now().timestamp(), sum(file.position for file in self._files.values())
         )
-        told = self._told
-        if (
-            told
-            and told.ingested_bytes == reached.ingested_bytes
-            and reached.time - told.time < progress_file.EVERY_SECONDS
-        ):
+        previous = self._written_progress
+        is_new = previous is None or previous.ingested_bytes != progress.ingested_bytes
+        if previous and not is_new and progress.time - previous.time < progress_file.EVERY_SECONDS:
             return
         try:
-            progress_file.write(self.journal, reached)
+            progress_file.write(self.journal, progress)
         except FileNotFoundError:
             return  # no journal yet
         except OSError as error:
-            self._complain(f"journal: {self.journal}: {error.strerror or error}; nobody can see how far the ingest is")
+            self._warn_once(
+                f"journal: {self.journal}: {error.strerror or error}; monitoring cannot see how far the ingest is"
+            )
             return
-        self._told = reached
+        self._written_progress = progress
 
-    def _complain(self, text: str) -> None:
-        """Once, not at each look."""
-        if text not in self._complaints:
+    def _warn_once(self, text: str) -> None:
+        """Log a warning once, not at each read."""
+        if text not in self._warnings:
             log.warning("%s", text)
-            self._complaints.add(text)
+            self._warnings.add(text)
 
     def follow(self, stop: threading.Event) -> None:
-        """Read as it is written, until told to stop; waits for a database that is down."""
+        """Read the journal as it is written, until `stop` is set. Waits while the database is down."""
         wait = FIRST_WAIT_SECONDS
         while not stop.is_set():
             try:
                 self.once()
-                self._tidy()
+                self._clean_up()
                 wait = FIRST_WAIT_SECONDS
                 stop.wait(POLL_SECONDS)
             except (StoreError, OSError) as error:
                 self.counts.store_failures += 1
-                self._forget()
+                self._forget_database()
                 log.warning("history: %s; the journal keeps, trying again in %.0f s", error, wait)
                 stop.wait(wait)
                 wait = min(wait * 2, LONGEST_WAIT_SECONDS)
 
-    def _forget(self) -> None:
-        """It may be another database that comes back: its tables, positions and ids are asked for again."""
+    def _forget_database(self) -> None:
+        """Read tables, positions and ids again: after a failure it may be another database that answers."""
         self._writer = None
         self._files.clear()
 
     def _drain(self, path: Path, writer: Writer) -> None:
-        progress = self._files.get(path) or self._opened(path, writer)
+        progress = self._files.get(path) or self._start_file(path, writer)
         if progress is None:
             return
         while path.stat().st_size > progress.position:
             piece = journal_files.read(path, progress.position)
             if piece.end == piece.start:
                 return
-            if not self._take(path, progress, piece, writer):
-                # Another process reads the same file: go on from where it is.
+            if not self._store_piece(path, progress, piece, writer):
+                # Another process reads the same file: continue from its position.
                 progress.position = writer.reached(progress.digest).position
                 return
 
-    def _opened(self, path: Path, writer: Writer) -> _Progress | None:
+    def _start_file(self, path: Path, writer: Writer) -> _FileProgress | None:
         digest = journal_files.identity(path)
         if digest is None:
             return None
-        progress = _Progress(digest, writer.reached(digest).position)
+        progress = _FileProgress(digest, writer.reached(digest).position)
         self._files[path] = progress
         return progress
 
-    def _take(self, path: Path, progress: _Progress, piece: Piece, writer: Writer) -> bool:
+    def _store_piece(self, path: Path, progress: _FileProgress, piece: Piece, writer: Writer) -> bool:
         lines = self._parsed(path, piece)
         try:
-            taken = writer.write(lines, _advance(path, progress, piece, lines))
+            is_written = writer.write(lines, _advance(path, progress, piece, lines))
         except UnacceptableError as error:
             log.warning("history: %s: %s; looking for the line", path, error)
             lines = self._acceptable(path, lines, writer)
-            taken = writer.write(lines, _advance(path, progress, piece, lines))
-        if taken:
+            is_written = writer.write(lines, _advance(path, progress, piece, lines))
+        if is_written:
             progress.position = piece.end
             self.counts.outcomes += len(lines)
             self.counts.unreadable += len(piece.lines) - len(lines)
-        return taken
+        return is_written
 
     def _parsed(self, path: Path, piece: Piece) -> list[ParsedLine]:
         lines = []
@@ -171,41 +175,41 @@ class Ingest:
         return lines
 
     def _acceptable(self, path: Path, lines: list[ParsedLine], writer: Writer) -> list[ParsedLine]:
-        """One line that the database refuses must not keep out the others."""
-        kept = []
+        """The lines that the database accepts: one that it refuses must not keep out the others."""
+        accepted = []
         for line in lines:
             refusal = writer.refusal(line)
             if refusal:
                 log.error("history: %s: outcome of %s refused: %s", path, line.record.queue_id, refusal)
             else:
-                kept.append(line)
-        if len(kept) == len(lines):
-            raise StoreError("a refusal that does not repeat itself")
-        return kept
+                accepted.append(line)
+        if len(accepted) == len(lines):
+            raise StoreError("the database refused a transaction, but none of its outcomes")
+        return accepted
 
-    def _tidy(self) -> None:
-        """Once a day: outcomes past retention, and journal files that nobody needs."""
+    def _clean_up(self) -> None:
+        """Once a day, delete outcomes past retention and journal files that are no longer needed."""
         now = self.now()
-        if self._tidied == now.date().isoformat():
+        if self._cleaned_up_on == now.date().isoformat():
             return
         if self.retention_days:
-            gone = retention.purge(self.store, retention.first_day_kept(now, self.retention_days))
-            log.info("history: %d outcomes older than %d days removed", gone, self.retention_days)
+            deleted = retention.purge(self.store, retention.first_day_kept(now, self.retention_days))
+            log.info("history: %d outcomes older than %d days removed", deleted, self.retention_days)
         if self.delete_after_days:
             for path in journal_files.listed(self.journal):
                 self._delete_if_done(path, now)
-        self._tidied = now.date().isoformat()
+        self._cleaned_up_on = now.date().isoformat()
 
     def _delete_if_done(self, path: Path, now: datetime) -> None:
         if self._writer is None or not journal_files.is_settled(path, now, self.delete_after_days):
             return
         digest = journal_files.identity(path)
         reached = self._writer.reached(digest) if digest else None
-        # A file with lines that we could not read is the only place where they are: a person decides.
+        # Lines that could not be read are only in this file, so a person must decide about it.
         if reached and reached.position == path.stat().st_size and not reached.unreadable:
             path.unlink()
             log.info("history: %s is in the database, and deleted", path)
 
 
-def _advance(path: Path, progress: _Progress, piece: Piece, lines: list[ParsedLine]) -> Advance:
+def _advance(path: Path, progress: _FileProgress, piece: Piece, lines: list[ParsedLine]) -> Advance:
     return Advance(progress.digest, path.name, piece.start, piece.end, len(piece.lines) - len(lines))

@@ -1,8 +1,8 @@
 """The journal: one JSON line for each outcome, appended after the MTA took the changes and before the reply.
 
-Each worker has a file of its own, so nothing is locked between processes. A line is handed to the kernel in one
-write(): it survives the end of the worker at any instruction after that. (It is not forced to the disk: a power
-failure may take the last seconds.) Another process reads the files; see the ingest.
+Each worker has its own file, so processes need no lock. A line is given to the kernel in one write(), and survives a
+killed worker from then on. It is not forced to disk: a power failure may lose the last seconds. The ingest reads the
+files in another process.
 """
 
 import logging
@@ -17,12 +17,15 @@ from dmarcmilter.outcome import OutcomeRecord, encoded
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
-"""After a failure, so that a broken disk is not tried again, nor a full one given a new empty file, by each message."""
+"""Seconds after a failed write until the next one, so that messages neither wait for a broken disk nor each create an
+empty file on a full one.
+"""
 FILE_MODE = 0o640
+"""Permissions of journal files."""
 
 
 class Journal:
-    """Append-only. Never raises for a disk that does not work: mail flows on, and the log tells."""
+    """Appends outcomes to this worker's file. Never raises if the disk fails: it logs an error, and mail continues."""
 
     def __init__(self, directory: str, *, now: Callable[[], float] = time.time) -> None:
         self._directory = Path(directory)
@@ -36,7 +39,7 @@ class Journal:
         """Outcomes that could not be written."""
 
     def append(self, record: OutcomeRecord) -> bool:
-        """Write one outcome; False when it could not be written (it then stands in the log)."""
+        """Write one outcome. False if it could not be written; it is in the log then."""
         line = encoded(record) + b"\n"
         with self._lock:
             problem = self._write(line)
@@ -51,12 +54,12 @@ class Journal:
             self._close()
 
     def _write(self, line: bytes) -> str:
-        """What went wrong, or nothing."""
+        """Write a line; returns the error, empty if there is none."""
         if time.monotonic() < self._retry_at:
             return f"{self._directory}: still failing"
         try:
             self._open_for_today()
-            # A line that the disk took only in part is ended here, so that it spoils no other.
+            # End a line that was written only in part, so that it does not spoil this one.
             data = b"\n" + line if self._torn else line
             written = os.write(self._file, data)
         except OSError as error:
@@ -64,11 +67,11 @@ class Journal:
             self._retry_at = time.monotonic() + RETRY_SECONDS
             return f"{self._directory}: {error.strerror or error}"
         self._torn = written != len(data)
-        return f"{self._directory}: only {written} of {len(data)} octets written" if self._torn else ""
+        return f"{self._directory}: only {written} of {len(data)} bytes written" if self._torn else ""
 
     def _open_for_today(self) -> None:
         day = time.strftime("%Y%m%d", time.gmtime(self._now()))
-        # A file that was removed under us would take lines that nobody can ever read.
+        # Lines written to a deleted file could never be read.
         if self._file >= 0 and day == self._day and os.fstat(self._file).st_nlink:
             return
         self._close()

@@ -55,7 +55,7 @@ def read(path: Path, start: int) -> Piece:
         data = file.read(CHUNK)
     end = data.rfind(b"\n") + 1
     if end == 0 and len(data) == CHUNK:
-        # Not a line of ours. It is returned as one unreadable line, so that the lines after it can be read.
+        # No outcome is this long. Return it as one unreadable line, so that the lines after it can be read.
         return Piece((data,), start, start + CHUNK)
     return Piece(tuple(line for line in data[:end].split(b"\n") if line), start, start + end)
 

@@ -1,7 +1,7 @@
-"""Search for outcomes in the journal by id, newest first.
+"""Search the journal for outcomes by id, newest first.
 
-A day of a large site is gigabytes, so files are read backwards in blocks, and only lines that hold the bytes of the id
-are decoded. The database answers faster, for what it has.
+A day of a large site has gigabytes, so files are read backwards in blocks, and only lines that contain the bytes of the
+id are decoded. The database is faster for outcomes that it has.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,13 +19,13 @@ from dmarcmilter.outcome import VERSION, OutcomeRecord, UndecodableError
 BLOCK = 4 * 1024 * 1024
 """Bytes read at once."""
 MAX_LINE = BLOCK
-"""Longest line in bytes that can be an outcome; a longer one is passed over, so memory is bounded."""
+"""Longest line in bytes that is searched, which bounds memory. A longer one is no outcome, and is skipped."""
 MAX_MATCHES = 100
-"""Outcomes found in one search, enough to see that an id was used again; older ones are left out."""
+"""Outcomes returned by one search, enough to see that an id was reused. Older ones are left out."""
 
 
 class RecordedIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """The keys of an outcome record that tell which message it is about."""
+    """The keys of an outcome record that identify its message."""
 
     v: int
     time: str
@@ -37,7 +37,7 @@ class RecordedIdentity(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRecord:
-    """A line about a known message that is otherwise no outcome record: somebody changed it."""
+    """A line that identifies a message but is no valid outcome record, for example because it was edited."""
 
     identity: RecordedIdentity
     problem: str
@@ -51,16 +51,16 @@ class Match:
 
     record: OutcomeRecord | UnreadableRecord
     place: str
-    """Where it was found: the journal file's name, or "database"."""
+    """The name of the journal file, or "database"."""
 
     @property
     def identity(self) -> OutcomeRecord | RecordedIdentity:
-        """What tells which message it is about."""
+        """The record, or the identity of a line that is no valid record."""
         return self.record if isinstance(self.record, OutcomeRecord) else self.record.identity
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class OutcomeSearch:
     """The id to search for."""
 
     key: str
@@ -71,44 +71,44 @@ class Wanted:
 
     @property
     def needle(self) -> bytes:
-        """The id as it stands in a line of JSON. It holds no character that JSON may write in another way."""
+        """The bytes of the id in a line of JSON. Ids have no characters that JSON could escape."""
         return f'"{self.value}"'.encode()
 
-    def is_met_by(self, identity: OutcomeRecord | RecordedIdentity) -> bool:
-        """Whether a record with a valid time is one of those searched for."""
+    def matches(self, identity: OutcomeRecord | RecordedIdentity) -> bool:
+        """Whether a record (with a valid time) is searched for."""
         if getattr(identity, self.key) != self.value:
             return False
         return self.since is None or datetime.fromisoformat(identity.time) >= self.since
 
 
 def days(directory: Path, since: datetime | None = None) -> list[list[Path]]:
-    """The journal's files of each day, newest day first; with `since`, without those that hold only older lines."""
+    """The journal's files of each day, newest day first; with `since`, without days that have only older lines."""
     newest_first = reversed(journal_files.listed(directory))
     groups = [list(group) for _, group in groupby(newest_first, key=lambda path: path.name[:8])]
     if since is None:
         return groups
     first = f"{since:%Y%m%d}"
-    # A worker writes to a new file each day of UTC, so the name bounds what is in it.
+    # A worker starts a new file each day of UTC, so no line is older than the day in the name.
     return [group for group in groups if not (day := group[0].name[:8]).isdigit() or day >= first]
 
 
-def in_files(paths: Sequence[Path], wanted: Wanted) -> list[Match]:
+def in_files(paths: Sequence[Path], search: OutcomeSearch) -> list[Match]:
     """The outcomes in these files, newest first, at most MAX_MATCHES. OSError for a file that cannot be read."""
     matches: list[Match] = []
     for path in paths:
-        matches += _in_file(path, wanted)
+        matches += _in_file(path, search)
     matches.sort(key=lambda match: match.identity.time, reverse=True)
     return matches[:MAX_MATCHES]
 
 
-def _in_file(path: Path, wanted: Wanted) -> Iterator[Match]:
+def _in_file(path: Path, search: OutcomeSearch) -> Iterator[Match]:
     number = 0
-    for line in backwards(path, wanted.needle):
+    for line in backwards(path, search.needle):
         record = _read(line)
         if record is None:
             continue
         match = Match(record, path.name)
-        if wanted.is_met_by(match.identity):
+        if search.matches(match.identity):
             yield match
             number += 1
         if number == MAX_MATCHES:
@@ -116,7 +116,7 @@ def _in_file(path: Path, wanted: Wanted) -> Iterator[Match]:
 
 
 def _read(line: bytes) -> OutcomeRecord | UnreadableRecord | None:
-    """None: the line is not about a message."""
+    """Decode a line; None if it does not identify a message."""
     try:
         return outcome_rows.parse(line).record
     except UndecodableError as error:
@@ -134,7 +134,7 @@ def _identity(line: bytes) -> RecordedIdentity | None:
 
 
 def backwards(path: Path, needle: bytes) -> Iterator[bytes]:
-    """Lines of a file that hold the needle, the last one first."""
+    """The lines of a file that contain `needle`, last line first."""
     rest = b""
     with path.open("rb") as file:
         position = file.seek(0, 2)
@@ -147,16 +147,16 @@ def backwards(path: Path, needle: bytes) -> Iterator[bytes]:
             if position and not start:
                 rest = block + rest if len(rest) <= MAX_LINE else b""
                 continue
-            yield from _holding(block[start:] + rest, needle)
+            yield from _lines_with(block[start:] + rest, needle)
             rest = block[:start]
 
 
-def _holding(lines: bytes, needle: bytes) -> list[bytes]:
-    found: list[bytes] = []
+def _lines_with(lines: bytes, needle: bytes) -> list[bytes]:
+    matching: list[bytes] = []
     at = lines.find(needle)
     while at >= 0:
         start, end = lines.rfind(b"\n", 0, at) + 1, lines.find(b"\n", at)
         end = end if end >= 0 else len(lines)
-        found.append(lines[start:end])
+        matching.append(lines[start:end])
         at = lines.find(needle, end)
-    return found[::-1]
+    return matching[::-1]

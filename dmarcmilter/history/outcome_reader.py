@@ -1,4 +1,4 @@
-"""Outcome records read from the database, as the journal had them."""
+"""Read outcome records from the database, as they were in the journal."""
 
 import logging
 from collections.abc import Iterator
@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from dmarcmilter.history.outcome_rows import Row, Stored, number_of, rebuilt
+from dmarcmilter.history.outcome_rows import Row, Stored, rebuilt, signed_number
 from dmarcmilter.history.store import Connection, rows, stream
 from dmarcmilter.outcome import OutcomeRecord, UndecodableError
 
 log = logging.getLogger(__name__)
 
-MAX_FOUND = 100
-"""Newest outcomes that are read for one id. MTAs use short queue ids again; older ones are left out."""
-KEPT = 20_000
-"""Verdicts, and clients, kept in memory while outcomes are streamed. Others are read again."""
+MAX_OUTCOMES = 100
+"""Outcomes read for one id, newest first; older ones are left out. MTAs reuse short queue ids."""
+MAX_CACHED = 20_000
+"""Verdicts, and clients, kept in memory while outcomes are streamed. Beyond it they are read again."""
 
 QUEUE_ID_SQL = "SELECT * FROM outcomes WHERE queue_id = :queue_id ORDER BY time DESC LIMIT :most"
 HASH_SQL = "SELECT * FROM outcomes WHERE message_id_hash = :number ORDER BY time DESC LIMIT :most"
@@ -31,25 +31,25 @@ OVERRIDES_SQL = "SELECT * FROM overrides WHERE verdict_id = :id ORDER BY positio
 
 def of_queue_id(connection: Connection, queue_id: str) -> Iterator[OutcomeRecord]:
     """The outcomes of a queue id, newest first. Rows that hold no outcome record are left out."""
-    return _records(connection, _dicts(connection, QUEUE_ID_SQL, queue_id=queue_id, most=MAX_FOUND))
+    return _records(connection, _dicts(connection, QUEUE_ID_SQL, queue_id=queue_id, most=MAX_OUTCOMES))
 
 
 def of_message_id(connection: Connection, digits: str) -> Iterator[OutcomeRecord]:
     """The outcomes of messages whose Message-ID has this keyed hash, newest first."""
-    return _records(connection, _dicts(connection, HASH_SQL, number=number_of(digits), most=MAX_FOUND))
+    return _records(connection, _dicts(connection, HASH_SQL, number=signed_number(digits), most=MAX_OUTCOMES))
 
 
 def between(connection: Connection, since: datetime, until: datetime) -> Iterator[OutcomeRecord | None]:
-    """All outcomes of a period in their order; None for rows that hold no outcome record.
+    """All outcomes of a period, oldest first; None for rows that hold no outcome record.
 
-    Verdicts and clients that were read lately are not read again.
+    Recently read verdicts and clients are taken from memory.
     """
 
-    @lru_cache(maxsize=KEPT)
+    @lru_cache(maxsize=MAX_CACHED)
     def verdict(verdict_id: int) -> _Verdict:
         return _verdict(connection, verdict_id)
 
-    @lru_cache(maxsize=KEPT)
+    @lru_cache(maxsize=MAX_CACHED)
     def client(client_id: int) -> Row:
         return _dicts(connection, CLIENT_SQL, id=client_id)[0]
 
@@ -59,7 +59,7 @@ def between(connection: Connection, since: datetime, until: datetime) -> Iterato
 
 
 def first_between(connection: Connection, since: datetime, until: datetime) -> tuple[datetime | None, int]:
-    """The time of the first outcome of a period, and how many there are."""
+    """The time of the first outcome of a period, and the number of outcomes."""
     span = rows(connection, SPAN_SQL, since=_milliseconds(since), until=_milliseconds(until))[0]
     first = None if span.first is None else datetime.fromtimestamp(int(span.first) / 1000, UTC)
     return first, int(span.outcomes)

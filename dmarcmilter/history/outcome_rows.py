@@ -1,7 +1,7 @@
-"""An outcome record as rows of the database, and back. No I/O.
+"""Convert an outcome record to rows of the database, and back. No I/O.
 
-One table of paths drives both ways. What has no column of its own is kept as JSON in the column `detail`, so a key that
-is added to the record needs no change here.
+One table of paths serves both directions. Fields without a column are kept as JSON in the column `detail`, so a new
+field of the record needs no change here.
 """
 
 import json
@@ -19,13 +19,14 @@ from dmarcmilter.history.day_number import day_number
 from dmarcmilter.outcome import OutcomeRecord, RecordedDns, RecordedDraws, RecordedLists, UndecodableError
 
 DIGEST_BYTES = 16
+"""Bytes of the digests that find equal shared rows."""
 HASH_BYTES = 8
 """Bytes of message_id_hash."""
 
 Row = dict[str, Any]
 """Values of the columns of one row."""
 Detail = dict[str, Any]
-"""The JSON object in a column `detail`: what has no column of its own."""
+"""The JSON object in a column `detail`: fields without a column."""
 
 CIRCUMSTANCES: Mapping[str, object] = {
     "deferred_for": None,
@@ -33,7 +34,7 @@ CIRCUMSTANCES: Mapping[str, object] = {
     "client_names": None,
     "lists": RecordedLists(),
 }
-"""Fields that may differ from message to message though little else does, and the values of most messages."""
+"""Fields that may differ between messages with the same verdict, and their values in most messages."""
 USUAL_CIRCUMSTANCES: Detail = msgspec.to_builtins(CIRCUMSTANCES)
 MESSAGE_FIELDS: Mapping[str, object] = {
     "time": "",
@@ -46,7 +47,7 @@ MESSAGE_FIELDS: Mapping[str, object] = {
     "message_id_hash": UNSET,
     **dict.fromkeys(CIRCUMSTANCES, UNSET),
 }
-"""Fields that differ from message to message, with neutral values. All others belong to the verdict."""
+"""Fields that differ from message to message, with neutral values. All other fields belong to the verdict."""
 
 VERDICT_PATHS: Mapping[str, tuple[str, ...]] = {
     "author_domain": ("author_domain",),
@@ -74,7 +75,7 @@ POLICY_LIST_COLUMNS = ("rua", "ruf")
 SIGNATURE_COLUMNS = ("result", "domain", "selector", "algorithm", "testing", "reason")
 OVERRIDE_COLUMNS = ("type", "rfc7489", "comment", "entry")
 FLAG_COLUMNS = frozenset({"usable", "testing", "sampled_out"})
-"""Columns that hold a truth value; SQLite gives a number."""
+"""Columns that hold a truth value; SQLite returns a number for it."""
 PART_COLUMNS = {"dkim": SIGNATURE_COLUMNS, "overrides": OVERRIDE_COLUMNS}
 """Lists of the record that have tables of their own, and the columns there."""
 
@@ -85,7 +86,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class ParsedLine:
-    """One outcome, its columns computed as far as every message needs them."""
+    """One decoded line of the journal, with the row of `outcomes` and the digests of its shared rows."""
 
     record: OutcomeRecord
     outcome: Row
@@ -95,8 +96,8 @@ class ParsedLine:
 
 
 def parse(line: bytes) -> ParsedLine:
-    """One line of the journal. UndecodableError for what is no outcome record."""
-    # PostgreSQL stores every character but this one.
+    """Decode one line of the journal. UndecodableError if it is no outcome record."""
+    # PostgreSQL can store every character but U+0000.
     record = outcomes.decoded(line.replace(rb"\u0000", rb"\ufffd"))
     try:
         return _line(record)
@@ -107,7 +108,7 @@ def parse(line: bytes) -> ParsedLine:
 def _line(record: OutcomeRecord) -> ParsedLine:
     received = datetime.fromisoformat(record.time)
     if received.tzinfo is None:
-        raise ValueError("a time without its zone")
+        raise ValueError("a time without a time zone")
     received = received.astimezone(UTC)
     outcome = {
         "day": day_number(received),
@@ -118,14 +119,14 @@ def _line(record: OutcomeRecord) -> ParsedLine:
         "dns_cache_hits": record.dns.cache_hits,
         "dns_microseconds": round(record.dns.milliseconds * 1000),
         "microseconds": round(record.milliseconds * 1000),
-        "message_id_hash": number_of(None if record.message_id_hash is UNSET else record.message_id_hash),
+        "message_id_hash": signed_number(None if record.message_id_hash is UNSET else record.message_id_hash),
         "detail": _circumstances(record),
     }
     shared = msgspec.structs.replace(record, **MESSAGE_FIELDS)
     return ParsedLine(record, outcome, _digest(shared), _digest((record.client_ip, record.helo)))
 
 
-def number_of(digits: str | None) -> int | None:
+def signed_number(digits: str | None) -> int | None:
     """A hash of 16 hexadecimal digits as the databases' signed number of 64 bits. ValueError for anything else."""
     if digits is None:
         return None
@@ -135,13 +136,13 @@ def number_of(digits: str | None) -> int | None:
     return int.from_bytes(value, "big", signed=True)
 
 
-def digits_of(number: int | None) -> str | None:
-    """The hexadecimal digits of such a number."""
+def hex_digits(number: int | None) -> str | None:
+    """The 16 hexadecimal digits of a number made by signed_number."""
     return None if number is None else number.to_bytes(HASH_BYTES, "big", signed=True).hex()
 
 
 def _circumstances(record: OutcomeRecord) -> str | None:
-    """JSON of what is not as with most messages; None: written by a version that had none of these fields."""
+    """JSON of the CIRCUMSTANCES that are not the usual ones; None if written by a version without these fields."""
     recorded = {name: value for name in CIRCUMSTANCES if (value := getattr(record, name)) is not UNSET}
     if not recorded:
         return None
@@ -158,7 +159,7 @@ def client(record: OutcomeRecord) -> Row:
 
 
 def policy(record: OutcomeRecord) -> tuple[bytes, Row] | None:
-    """Digest and row of `policies`; None when no policy record applies."""
+    """Digest and row of `policies`; None if no policy record applies."""
     if record.policy is None:
         return None
     row = _columns(record.policy, POLICY_COLUMNS)
@@ -170,9 +171,9 @@ def verdict(record: OutcomeRecord) -> Row:
     """The row of `verdicts`, without its references."""
     detail = _without(outcomes.as_values(record), MESSAGE_FIELDS)
     for name, columns in PART_COLUMNS.items():
-        further = [_without(part, columns) for part in detail.pop(name)]
-        if any(further):
-            detail[name] = further
+        remaining = [_without(part, columns) for part in detail.pop(name)]
+        if any(remaining):
+            detail[name] = remaining
     if record.policy is not None:
         detail["policy"] = _without(detail["policy"], (*POLICY_COLUMNS, *POLICY_LIST_COLUMNS))
     mechanisms = {identifier.mechanism for identifier in record.dmarc.aligned}
@@ -183,14 +184,14 @@ def verdict(record: OutcomeRecord) -> Row:
 
 
 def _taken(values: Detail, path: tuple[str, ...]) -> tuple[Any, Detail]:
-    """The value at a path of one or two keys, and what is left without it. Nothing is changed in place."""
+    """The value at a path of one or two keys, and a copy of `values` without it."""
     first, *deeper = path
     if not deeper:
         return values.get(first), _without(values, (first,))
-    inside = values.get(first)
-    if inside is None:
+    nested = values.get(first)
+    if nested is None:
         return None, values
-    return inside.get(deeper[0]), values | {first: _without(inside, (deeper[0],))}
+    return nested.get(deeper[0]), values | {first: _without(nested, (deeper[0],))}
 
 
 def _without(values: Detail, names: Iterable[str]) -> Detail:
@@ -230,7 +231,7 @@ class Stored:
 
 
 def rebuilt(stored: Stored) -> OutcomeRecord:
-    """The outcome record again, as the journal had it. UndecodableError for rows that hold none."""
+    """Rebuild the outcome record as it was in the journal. UndecodableError if the rows hold no outcome record."""
     try:
         return outcomes.from_values(_values(stored))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
@@ -254,11 +255,11 @@ def _values(stored: Stored) -> Detail:
         "milliseconds": outcome["microseconds"] / 1000,
     }
     for name, rows in (("dkim", stored.signatures), ("overrides", stored.overrides)):
-        further = values.get(name) or [{}] * len(rows)
+        details = values.get(name) or [{}] * len(rows)
         columns = PART_COLUMNS[name]
-        values[name] = [_read(row, columns) | more for row, more in zip(rows, further, strict=True)]
+        values[name] = [_read(row, columns) | detail for row, detail in zip(rows, details, strict=True)]
     if outcome["detail"] is not None or outcome["message_id_hash"] is not None:
-        values["message_id_hash"] = digits_of(outcome["message_id_hash"])
+        values["message_id_hash"] = hex_digits(outcome["message_id_hash"])
     if outcome["detail"] is not None:
         values |= USUAL_CIRCUMSTANCES | json.loads(outcome["detail"])
     if stored.policy is not None:

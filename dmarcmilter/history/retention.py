@@ -1,4 +1,4 @@
-"""Delete outcomes that are older than the operator wants, and the shared rows that only they used."""
+"""Delete outcomes older than the operator's retention, and the shared rows that only they used."""
 
 from datetime import datetime, timedelta
 
@@ -6,7 +6,7 @@ from dmarcmilter.history.day_number import day_number
 from dmarcmilter.history.store import Store, execute
 
 ROWS_AT_ONCE = 20_000
-"""Outcomes deleted in one transaction. The ingest of a SQLite database waits no longer than for these."""
+"""Outcomes deleted in one transaction, for which the ingest waits if the database is SQLite."""
 
 _DELETE_OUTCOMES = "DELETE FROM outcomes WHERE id IN (SELECT id FROM outcomes WHERE day < :day LIMIT :rows)"
 _NEXT_GENERATION = "UPDATE state SET value = value + 1 WHERE name = 'generation'"
@@ -26,7 +26,7 @@ def first_day_kept(now: datetime, days: int) -> int:
 
 
 def purge(store: Store, first_day: int) -> int:
-    """Delete outcomes of the days before `first_day` (YYYYMMDD); returns their number. StoreError."""
+    """Delete the outcomes of days before `first_day` (YYYYMMDD); returns their number. StoreError."""
     total = 0
     while deleted := store.change(_DELETE_OUTCOMES, day=first_day, rows=ROWS_AT_ONCE):
         total += deleted
@@ -38,7 +38,7 @@ def purge(store: Store, first_day: int) -> int:
 def _delete_unused(store: Store) -> None:
     """Delete shared rows that no outcome uses.
 
-    Raising the generation first keeps writers out, and makes them forget the ids that they remember.
+    Raising the generation first locks out writers, and makes them forget the ids that they have cached.
     """
     with store.writing() as connection:
         execute(connection, _NEXT_GENERATION)

@@ -1,4 +1,4 @@
-"""Statistics of a period from the database: results, dispositions, domains and clients, cost, adoption."""
+"""Statistics of a period from the database: results, dispositions, domains, clients, cost, and adoption."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,14 +22,14 @@ DAY = timedelta(days=1)
 
 
 class StepLength(StrEnum):
-    """Steps of adoption over time, in UTC. Weeks begin on Monday."""
+    """Length of the steps of adoption over time, in UTC. Weeks begin on Monday."""
 
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
 
     def start(self, day: datetime) -> datetime:
-        """The beginning of the step that this moment is in."""
+        """The start of the step that contains this moment."""
         day = day.replace(hour=0, minute=0, second=0, microsecond=0)
         if self is StepLength.WEEK:
             return day - timedelta(days=day.weekday())
@@ -38,16 +38,19 @@ class StepLength(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Period:
+    """A span of time, `until` excluded."""
+
     since: datetime
     until: datetime
 
     @property
     def step(self) -> timedelta:
+        """The length of one step of the timeline."""
         return HOUR if self.until - self.since <= HOURLY_UP_TO else DAY
 
     @property
     def by(self) -> StepLength:
-        """The step of adoption over time, unless the user chose one."""
+        """The length of the steps of adoption over time, if the user chose none."""
         length = self.until - self.since
         if length <= DAILY_UP_TO:
             return StepLength.DAY
@@ -56,6 +59,8 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Count:
+    """The number of messages with one result, action or mode."""
+
     name: str
     messages: int
 
@@ -72,15 +77,17 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class RefusedAuthor:
+    """An Author Domain whose messages were rejected, or would be in mode enforce."""
+
     domain: str
     refused: int
     would: int
-    """Messages rejected, or that mode enforce would reject."""
+    """Messages that were rejected, or would be in mode enforce."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuthenticatedSender:
-    """A domain that SPF or DKIM authenticates in mail that fails DMARC: a forwarder, a list, an unaligned sender."""
+    """A domain authenticated by SPF or DKIM in mail that fails DMARC: a forwarder, mailing list or unaligned sender."""
 
     domain: str
     messages: int
@@ -90,10 +97,12 @@ class AuthenticatedSender:
 
 @dataclass(frozen=True, slots=True)
 class OverrideCount:
+    """The number of messages with one policy override."""
+
     type: str
     comment: str
     entry: str
-    """The [[override]] entry of the conf file; empty if it was none."""
+    """The [[override]] entry of the conf file; empty if no entry caused it."""
     messages: int
 
     @property
@@ -104,6 +113,8 @@ class OverrideCount:
 
 @dataclass(frozen=True, slots=True)
 class Source:
+    """A client that sent mail that fails DMARC."""
+
     ip: str
     failed: int
     author_domains: int
@@ -111,6 +122,8 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
+    """DNS queries and time spent on all messages."""
+
     queries: int
     cache_hits: int
     dns_seconds: float
@@ -121,15 +134,18 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
+    """The statistics of one period. Field names are keys of `stats --json`."""
+
     period: Period
     messages: int
     octets: int
+    """Bytes of all messages."""
     results: tuple[Count, ...]
     """DMARC results."""
     actions: tuple[Count, ...]
-    """What the MTA was asked to do."""
+    """Actions that the MTA was asked to take."""
     would: tuple[Count, ...]
-    """What the MTA would be asked to do in mode enforce."""
+    """Actions that the MTA would be asked to take in mode enforce."""
     timeline: tuple[Moment, ...]
     refused: tuple[RefusedAuthor, ...]
     authenticated: tuple[AuthenticatedSender, ...]
@@ -152,7 +168,7 @@ PERIOD_SQL = """
     INSERT INTO period SELECT time / :step, verdict_id, count(*), sum(size), sum(dns_queries), sum(dns_cache_hits),
         sum(dns_microseconds), sum(microseconds)
     FROM outcomes WHERE time >= :since AND time < :until GROUP BY time / :step, verdict_id"""
-"""Reads the outcomes once. The queries below read what it leaves in the table `period`."""
+"""Reads the outcomes once, into the temporary table `period`. The queries below read that table."""
 
 TIMELINE_SQL = """
     SELECT t.moment, v.disposition, sum(t.messages) AS messages FROM period t JOIN verdicts v ON v.id = t.verdict_id
@@ -198,7 +214,7 @@ DECISIONS_SQL = """
 def gather(
     connection: Connection, period: Period, suffixes: Suffixes, *, top: int = TOP, by: StepLength | None = None
 ) -> Statistics:
-    """All statistics of one period, from one view of the database. `by` is the step of adoption over time."""
+    """All statistics of one period. `by` is the length of the steps of adoption over time."""
     span = {"since": _milliseconds(period.since), "until": _milliseconds(period.until)}
     execute(connection, PERIOD_TABLE_SQL)
     execute(connection, PERIOD_SQL, step=_step(period), **span)
@@ -248,7 +264,7 @@ def _cost(totals: Any) -> Cost:
 
 
 def _listed(kind: type[Any], lines: list[Any]) -> tuple[Any, ...]:
-    """Rows as objects of a dataclass with the same names. PostgreSQL's sums are decimals, hence int()."""
+    """Rows as objects of the dataclass `kind`, with the same names. PostgreSQL's sums are decimals, hence int()."""
     return tuple(
         kind(**{name: value if isinstance(value, str) else int(value) for name, value in row._asdict().items()})
         for row in lines

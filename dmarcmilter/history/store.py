@@ -72,10 +72,8 @@ class Store:
     def _on_connect(self, *_: object) -> None:
         self._opened = _inode(self._file)
 
-    def must_be_the_same(self) -> None:
-        """StoreError if the SQLite file was removed or replaced: an open connection would still accept rows, and they
-        would be lost.
-        """
+    def raise_if_replaced(self) -> None:
+        """StoreError if the SQLite file was removed or replaced: rows written to the open connection would be lost."""
         if self._opened is not None and _inode(self._file) != self._opened:
             self._opened = None
             self._engine.dispose()
@@ -83,19 +81,22 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """A transaction that is committed as a whole or not at all. StoreError or UnacceptableError."""
-        self.must_be_the_same()
+        """A writing transaction, committed as a whole or not at all. StoreError or UnacceptableError."""
+        self.raise_if_replaced()
         try:
             with self._translated_errors(), self._engine.begin() as connection:
                 yield connection
         except (ValueError, OverflowError, TypeError, KeyError) as error:
-            # Drivers raise these for values that they cannot send, and we for records that lack a key.
+            # Drivers raise these for values that they cannot send.
             raise UnacceptableError(f"{type(error).__name__}: {error}") from error
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A view of one moment. It waits for no writer, and no writer waits for it. StoreError."""
-        self.must_be_the_same()
+        """A transaction that reads one state of the database. It waits for no writer, and no writer waits for it.
+
+        StoreError.
+        """
+        self.raise_if_replaced()
         with self._translated_errors():
             with self._engine.connect().execution_options(**self._reader()) as connection:
                 before = self._unlocked_state()
@@ -127,7 +128,7 @@ class Store:
     def _translated_errors(self) -> Iterator[None]:
         """Turn SQLAlchemy's errors into UnacceptableError for values that the database never accepts, else StoreError.
 
-        In doubt StoreError: what is tried again is not lost.
+        In doubt it is StoreError: the outcomes are tried again, and not lost.
         """
         try:
             yield
@@ -181,7 +182,7 @@ def execute_many(connection: sa.Connection, sql: str, values: Sequence[Mapping[s
 
 def stream(connection: sa.Connection, sql: str, *, at_once: int = STREAM_ROWS, **values: Any) -> Iterator[Any]:
     """The rows of a query that may not fit into memory: at most `at_once` are held."""
-    # An option of this statement alone: the connection's own would hold for all that follow.
+    # As an option of the connection it would hold for all later statements too.
     with connection.execute(_text(sql), values, execution_options={"yield_per": at_once}) as result:
         yield from result
 

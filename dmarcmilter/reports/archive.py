@@ -5,10 +5,11 @@ from datetime import date
 from pathlib import Path
 
 FOLDER_MODE = 0o750
+"""Permissions of new folders."""
 
 
 def write(archive: str, day: date, name: str, content: bytes) -> None:
-    """Write one file, whole or not at all; nothing if there is no archive. OSError if it cannot be written."""
+    """Write one file, whole or not at all. Does nothing if `archive` is empty. OSError if it cannot be written."""
     if not archive:
         return
     folder = Path(archive) / day.isoformat()

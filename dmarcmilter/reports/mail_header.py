@@ -14,11 +14,11 @@ Python 3.11 a non-ASCII display name loses its quoting that way, and a message t
 
 
 def add_header(message: Message, sender: Sender, subject: str, report_id: str) -> None:
-    """Add the fields that are the same for each address of a report."""
+    """Add the fields that are the same for all addresses of a report."""
     name = " ".join(sender.org_name.split())
     message["From"] = formataddr((name, sender.email))
     message["Subject"] = subject
-    # The same for each attempt, so that a second copy is recognized (RFC 9990 3.5.2).
+    # The same for each attempt, so that receivers recognize a second copy (RFC 9990 3.5.2).
     message["Message-ID"] = f"<{report_id}@{sender.email.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
 

@@ -1,4 +1,4 @@
-"""Delete from the tables of reports what no run needs any more."""
+"""Delete rows of the report tables that no run needs any more."""
 
 from dmarcmilter.history.store import Store
 
@@ -13,8 +13,10 @@ _DELETE_REPORTS = "DELETE FROM reports WHERE created < :then"
 
 
 def prune(store: Store, *, reported_before: int, sent_before: int, made_before: int = 0) -> None:
-    """Delete what belongs to days before `reported_before` (YYYYMMDD), the content of reports that were made before
-    `sent_before` and are delivered, and all of reports made before `made_before` (both in seconds since 1970).
+    """Delete rows that are old enough.
+
+    Sources and withheld reports of days before `reported_before` (YYYYMMDD), the content of delivered reports made
+    before `sent_before`, and reports made before `made_before` with their deliveries (both in seconds since 1970).
     """
     store.change(_DELETE_SOURCES, day=reported_before)
     store.change(_DELETE_CONTENT, then=sent_before)

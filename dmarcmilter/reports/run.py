@@ -1,6 +1,6 @@
-"""One run of reports: plan, compose, archive, verify, send.
+"""One run of reports: plan, compose, archive, verify destinations, send.
 
-Each step is recorded before the next begins, so that a run that ended anywhere is continued by the next one.
+Each step is recorded before the next begins, so that the next run continues one that was killed at any point.
 """
 
 import logging
@@ -34,46 +34,47 @@ from dmarcmilter.reports.delivery.organization_turns import organization_of
 from dmarcmilter.reports.delivery.relay import Transport
 from dmarcmilter.reports.delivery.sending import Progress, RunResult, Sending
 from dmarcmilter.reports.delivery.suppressions import Suppressions
-from dmarcmilter.reports.failure.incident_spool import Entry, IncidentSpool
+from dmarcmilter.reports.failure.incident_spool import IncidentSpool, SpooledIncident
 from dmarcmilter.reports.failure.planning import FailurePlanner, Fate, Ruling
 from dmarcmilter.reports.run_lock import RunLock
 
 log = logging.getLogger(__name__)
 
 CONTENT_DAYS = 7
-"""Days that the content of a report is kept after the report was made, or longer until its last message is sent."""
+"""Days that the content of a report is kept after the report was made; longer if it is not yet sent to all."""
 LEDGER_DAYS = 60
-"""Days that the ledger keeps a report. Longer than any day is planned again, and than any bounce takes."""
+"""Days that the ledger keeps a report: longer than days are planned again, and than bounces take."""
 WAITING_DAYS = 30
-"""Days after which a report that could not be sent is given up. Longer than the second suppression of its address."""
+"""Days after which a report that could not be sent is given up. Longer than the second suppression of an address."""
 PLAN_SECONDS = 900.0
-"""Seconds of one run for planning aggregate reports. The next run continues with what is left."""
+"""Seconds of one run for planning aggregate reports. The next run continues with the rest."""
 RUN_SECONDS = 2400.0
-"""Seconds after which a run starts no further delivery. Below TimeoutStartSec of its unit, so that it ends in order."""
+"""Seconds after which a run starts no further delivery. Below TimeoutStartSec of its unit, so that it is not killed."""
 BUSY = "another run of reports is going on"
 
 
 def no_progress(step: str, done: int, total: int) -> None:
-    """Progress that nothing shows."""
+    """Ignore the progress of a run."""
 
 
 def never() -> bool:
+    """Never stop early."""
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What a run is asked to do beyond what is due."""
+    """Options of a run. By default it does all that is due."""
 
     day: date | None = None
     domain: str = ""
     resend_uncertain: bool = False
     kinds: tuple[ReportKind, ...] = (ReportKind.FAILURE, ReportKind.AGGREGATE)
-    """In the order of sending: the fewer and more urgent ones first."""
+    """Kinds of reports in the order of sending: failure reports are fewer and more urgent."""
 
 
 class Run:
-    """Everything that one run of reports works with."""
+    """One run of reports on one database."""
 
     def __init__(
         self,
@@ -118,7 +119,7 @@ class Run:
         )
 
     def go(self, request: RunRequest = RunRequest()) -> RunResult:
-        """Plan and send what is due, unless another run is doing so."""
+        """Plan and send what is due, unless another run is in progress."""
         result = RunResult()
         self._began = self._timer()
         if not self._lock.take(self._now()):
@@ -154,14 +155,14 @@ class Run:
     def _is_over(self) -> bool:
         return self._timer() >= self._began + RUN_SECONDS
 
-    def incidents(self) -> list[tuple[Entry, Ruling]]:
-        """The incidents in the spool, and what a run would do with each."""
+    def incidents(self) -> list[tuple[SpooledIncident, Ruling]]:
+        """The incidents in the spool, and what a run would do with each of them now."""
         return list(self._failure_planner.rulings(self._now()))
 
     def preview(
         self, request: RunRequest = RunRequest()
     ) -> Iterator[Withheld | tuple[PlannedReport, list[Destination]]]:
-        """What `go` would plan, and what the destinations say; records nothing."""
+        """The reports that `go` would plan, with their destinations verified. Records nothing."""
         end = self._timer() + VERIFY_SECONDS
         for day in self._days_to_plan(request)[0]:
             for planned in self._planner.plan(day, domain=request.domain, dry=True):
@@ -182,7 +183,7 @@ class Run:
         return datetime.fromtimestamp(self._now(), UTC)
 
     def _days_to_plan(self, request: RunRequest) -> tuple[list[date], str]:
-        """Days to plan, or why the day that was asked for cannot be planned."""
+        """The days to plan, or why the requested day cannot be planned."""
         planned = self._days.planned()
         if request.day is None:
             return due_days(planned, self._today()), ""
@@ -190,7 +191,7 @@ class Run:
         return ([] if problem else [request.day]), problem
 
     def _plan_aggregate_reports(self, request: RunRequest, result: RunResult) -> None:
-        """Days that were never planned come first: planning older days again must not delay them."""
+        """Plan all due days. Days never planned before come first: planning others again must not delay them."""
         days, result.stopped = self._days_to_plan(request)
         end = self._timer() + PLAN_SECONDS
         planned = {day: self._days.outcomes_when_planned(day) for day in days}
@@ -202,7 +203,7 @@ class Run:
     def _plan_day(
         self, day: date, planned: int, request: RunRequest, result: RunResult, stop: Callable[[], bool]
     ) -> None:
-        """Plan one day, and record how far; `planned`: ReportedDays.outcomes_when_planned."""
+        """Plan one day, and record how far it was planned. `planned` is ReportedDays.outcomes_when_planned."""
         outcomes = count_outcomes(self._store, day)
         if request.day is None and outcomes == planned:
             self._plan_released(day, result)
@@ -214,17 +215,17 @@ class Run:
             return
         today = self._today().date()
         if is_whole:
-            # After a day was planned partly, late outcomes of the domains planned first are found tomorrow.
+            # If the day was planned in parts, late outcomes of the domains of the first part are looked for tomorrow.
             self._days.set_planned(day, today, NEVER if planned == PARTLY else outcomes)
         elif planned < 0:
             self._days.set_planned(day, date.min, PARTLY)
             result.lines.append(f"{day}: not all reports were planned in time, the next run continues")
         else:
             self._days.set_planned(day, today, planned)
-            result.lines.append(f"{day}: there was no time to look for all late arrivals")
+            result.lines.append(f"{day}: there was no time to look for all late outcomes")
 
     def _plan_released(self, day: date, result: RunResult) -> None:
-        """Make the withheld reports of a day without late arrivals, for domains of which other mail has passed."""
+        """Make the withheld reports of domains of which mail has passed meanwhile, on a day without late outcomes."""
         for domain in self._withheld.released(day, AUTHENTICATED_WINDOW):
             self._record_reports(day, domain, result)
             self._withheld.remove(domain, day)
@@ -238,7 +239,7 @@ class Run:
         skip_planned: bool = False,
         stop: Callable[[], bool] = never,
     ) -> bool:
-        """Plan the reports of a day, and archive and record each; False if it was stopped before the end."""
+        """Plan the reports of a day, archive and record each of them. False if stopped before the end."""
         stopped = False
 
         def is_over() -> bool:
@@ -254,7 +255,7 @@ class Run:
                 if planned.beyond_limit_of:
                     beyond_limit[planned.beyond_limit_of] += 1
                 continue
-            # The file first: a report that is recorded is never composed again.
+            # The archive first: a recorded report is never composed again.
             self._archive(day, planned.attachment.file_name, planned.attachment.content)
             self._ledger.add(planned, self._now())
             result.planned += 1
@@ -262,7 +263,7 @@ class Run:
         return not stopped
 
     def _plan_failure_reports(self, result: RunResult) -> None:
-        """Make failure reports of the incidents that are due, and remove these from the spool."""
+        """Make failure reports of the incidents that are due, and remove those from the spool."""
         reported = []
         for count, (entry, ruling) in enumerate(self._failure_planner.rulings(self._now()), start=1):
             self._lock.renew(self._now())
@@ -280,11 +281,13 @@ class Run:
             entry.path.unlink(missing_ok=True)
         self._spool.tidy(self._clock())
 
-    def _record_failure_report(self, entry: Entry, spf_records: Iterable[tuple[str, str]], result: RunResult) -> None:
+    def _record_failure_report(
+        self, entry: SpooledIncident, spf_records: Iterable[tuple[str, str]], result: RunResult
+    ) -> None:
         try:
             planned = self._failure_planner.plan(entry.incident, tuple(spf_records), self._now())
         except Exception:
-            # A bug for one incident must not keep all others from being reported.
+            # A bug that one incident triggers must not stop the reports of all others.
             log.exception("reports: %s: internal error", entry.path.name)
             result.withheld += 1
             return
@@ -296,11 +299,11 @@ class Run:
         archive.write(self._settings.archive, day, name, content)
 
     def _prune(self) -> None:
-        """Give up what waited too long, and delete what is no longer needed."""
+        """Give up deliveries that waited too long, and delete rows that are no longer needed."""
         now = self._today()
         self._deliveries.give_up(int((now - timedelta(days=WAITING_DAYS)).timestamp()), self._now())
         self._suppressions.prune(self._now())
-        # By the outcomes' own time: a run whose clock is ahead must not delete what was counted.
+        # A clock that is ahead must not delete the counts of reported messages, so the newest outcome is a bound.
         today = min(now.date(), newest_day(self._store) or now.date())
         retention.prune(
             self._store,

@@ -1,4 +1,4 @@
-"""Who sends the reports: the organization, its address, and the Mail Receiver's domain name."""
+"""The sender of reports: its organization, its address, and the Mail Receiver's domain name."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,10 @@ class Sender:
 
 
 def sender_of(settings: Reports) -> Sender:
+    """The sender of all report messages under this configuration."""
     return Sender(settings.org_name or submitter_of(settings), settings.email)
 
 
 def submitter_of(settings: Reports) -> str:
-    """The domain name of the Mail Receiver, as Subject and file name of a report show it (RFC 9990 3.5.2)."""
+    """The domain name of the Mail Receiver, for Subject and file name of a report (RFC 9990 3.5.2)."""
     return settings.submitter or settings.email.rpartition("@")[2]

@@ -17,7 +17,7 @@ from dmarcmilter.policy import quarantine_method
 from dmarcmilter.reasons import Language, text_of
 from dmarcmilter.reasons.recorded import recognized
 from dmarcmilter.reports.aggregate.grouping import Grouping
-from dmarcmilter.reports.aggregate.planning import report_of
+from dmarcmilter.reports.aggregate.planning import compose_report
 from dmarcmilter.reports.aggregate.xml_report import to_xml
 from dmarcmilter.reports.failure.incident import Observed, incident_of
 from dmarcmilter.reports.failure.mail_message import compose
@@ -70,7 +70,7 @@ def reported(record):
     if not grouping.groups():
         return []  # deferred
     (group,) = grouping.groups()
-    report = report_of(Reports(org_name="x", email="r@example.net"), group, "1", 1, 2)
+    report = compose_report(Reports(org_name="x", email="r@example.net"), group, "1", 1, 2)
     return [to_xml(report, report_format).decode() for report_format in ReportFormat]
 
 

@@ -1,4 +1,4 @@
-"""The outcomes of one day from the store, as reports need them: one policy domain after another."""
+"""Read the outcomes of one day from the database for aggregate reports, one policy domain after another."""
 
 import logging
 from collections.abc import Iterator
@@ -17,26 +17,26 @@ from dmarcmilter.reports.aggregate.grouping import Group, Grouping
 log = logging.getLogger(__name__)
 
 MAX_SOURCES = 100_000
-"""Sources counted in one report, for our memory's sake; what is beyond makes a supplement."""
+"""Sources counted in one report, which bounds memory. Further ones are reported in a supplement."""
 MAX_DOMAINS = 200_000
-"""Policy domains of one day, for our memory's sake. Of more, those known for longest are reported about."""
+"""Policy domains of one day, which bounds memory. Beyond it, only those known for longest get reports."""
 VERDICTS_AT_ONCE = 100
-"""Verdicts held in memory: a hostile one has tens of thousands of bytes."""
+"""Verdicts held in memory at once: one made by an attacker can have tens of thousands of bytes."""
 
 Source = tuple[int, str]
-"""Verdict and client address: what one row of a report counts."""
+"""Id of the verdict, and client address: the messages that one row of a report counts."""
 Row = dict[str, Any]
 
-# CROSS JOIN keeps SQLite to this order: it would read the whole day for each policy otherwise.
+# CROSS JOIN makes SQLite join in this order. Otherwise it would read the whole day for each policy.
 _TABLE = "CREATE TEMPORARY TABLE day_verdicts (policy_id BIGINT NOT NULL, verdict_id BIGINT NOT NULL)"
 # The conditions are those of grouping.is_reportable.
-_FILL = """
+_FILL_TABLE = """
     INSERT INTO day_verdicts SELECT v.policy_id, v.id
     FROM (SELECT DISTINCT verdict_id FROM outcomes WHERE day = :day) d CROSS JOIN verdicts v
     WHERE v.id = d.verdict_id AND v.author_domain <> '' AND v.action <> 'tempfail' AND v.policy_id IN
         (SELECT id FROM policies WHERE rua <> '[]' AND usable AND (domain = :domain OR :domain = ''))"""
 _INDEX = "CREATE INDEX day_verdicts_policy ON day_verdicts (policy_id, verdict_id)"
-_GONE = "DROP TABLE IF EXISTS day_verdicts"
+_DROP = "DROP TABLE IF EXISTS day_verdicts"
 _DOMAINS = """
     SELECT domain, min(id) AS first FROM policies WHERE id IN (SELECT policy_id FROM day_verdicts)
     GROUP BY domain ORDER BY first LIMIT :limit"""
@@ -69,35 +69,42 @@ _OVERRIDES = f"""
     SELECT o.* {_OF_DAY} overrides o WHERE p.domain = :domain AND d.policy_id = p.id AND o.verdict_id = d.verdict_id
     ORDER BY p.id, d.verdict_id, o.position"""
 _NO_MESSAGE = {
-    "time": 0, "queue_id": None, "size": 0, "dns_queries": 0, "dns_cache_hits": 0, "dns_microseconds": 0,
-    "microseconds": 0, "message_id_hash": None, "detail": None,
-}  # fmt: skip
-"""What the verdict does not share: no report needs it."""
+    "time": 0,
+    "queue_id": None,
+    "size": 0,
+    "dns_queries": 0,
+    "dns_cache_hits": 0,
+    "dns_microseconds": 0,
+    "microseconds": 0,
+    "message_id_hash": None,
+    "detail": None,
+}
+"""The columns that differ from message to message under one verdict. Reports do not use them."""
 
 
 @dataclass(frozen=True, slots=True)
 class DomainDay:
-    """What a day holds for one policy domain, beyond what was already reported."""
+    """The messages of one day under the policy of one domain that were not reported before."""
 
     group: Group
     sources: dict[Source, int]
     has_more: bool
-    """There were more than MAX_SOURCES."""
+    """There are more than MAX_SOURCES sources."""
 
 
 def count_outcomes(store: Store, day: date) -> int:
-    """How many outcomes the store holds of this day now."""
+    """Number of outcomes of this day in the database."""
     return int(store.query("SELECT count(*) AS n FROM outcomes WHERE day = :day", day=day_number(day))[0].n)
 
 
 def newest_day(store: Store) -> date | None:
-    """The last day of which the store holds outcomes."""
+    """The last day with outcomes in the database; None if it is empty."""
     newest = store.query("SELECT max(day) AS day FROM outcomes")[0].day
     return None if newest is None else date_of_number(newest)
 
 
 def has_passing_mail(store: Store, domain: str) -> bool:
-    """Whether some mail under the policy of this domain passed, as far back as the store goes."""
+    """Whether the database has any message under the policy of this domain that passed DMARC."""
     sql = """SELECT v.id FROM verdicts v JOIN policies p ON p.id = v.policy_id
         WHERE p.domain = :domain AND v.dmarc_result = 'pass' LIMIT 1"""
     return bool(store.query(sql, domain=domain))
@@ -105,30 +112,30 @@ def has_passing_mail(store: Store, domain: str) -> bool:
 
 @contextmanager
 def day_view(store: Store, day: date, domain: str = "") -> Iterator["DayView"]:
-    """One day, of one policy domain if given. What the day has no part in is not looked at, however much there is."""
+    """Open the outcomes of one day, or those of one policy domain on that day. Reads no other day."""
     with store.reading() as connection:
-        execute(connection, _GONE)
+        execute(connection, _DROP)
         execute(connection, _TABLE)
-        execute(connection, _FILL, day=day_number(day), domain=domain)
+        execute(connection, _FILL_TABLE, day=day_number(day), domain=domain)
         execute(connection, _INDEX)
         view = DayView(connection, day_number(day))
         view.pause()
         try:
             yield view
         finally:
-            execute(connection, _GONE)
+            execute(connection, _DROP)
             view.pause()
 
 
 class DayView:
-    """On a connection of its own, whose temporary table tells which verdicts the day has under which policy."""
+    """The outcomes of one day, by policy domain. A temporary table holds the verdicts of the day and their policies."""
 
     def __init__(self, connection: Connection, day: int) -> None:
         self._connection = connection
         self._day = day
 
     def pause(self) -> None:
-        """End the transaction: what is read in hours must not hold up the database's own tidying."""
+        """End the transaction, so that planning for hours does not keep the database from cleaning up."""
         self._connection.commit()
 
     def domains(self) -> list[str]:
@@ -136,9 +143,10 @@ class DayView:
         return [row.domain for row in rows(self._connection, _DOMAINS, limit=MAX_DOMAINS)]
 
     def collect(self, domain: str, *, beyond_reported: bool) -> DomainDay | None:
-        """What is to be reported of this policy domain, under its final policy of the day; None: nothing.
+        """What is to be reported to this policy domain, under its final policy of the day; None if there is nothing.
 
-        What was reported before is taken off row by row, so that late arrivals are found in whatever order they came.
+        Messages that were reported before are subtracted row by row, so late ones are found in whatever order they
+        were ingested.
         """
         policy = self._final(domain)
         if policy is None:
@@ -157,7 +165,7 @@ class DayView:
         return DomainDay(groups[0], sources, has_more) if groups else None
 
     def _final(self, domain: str) -> Row | None:
-        """The policy that the last message of the day met."""
+        """The policy of the last message of the day."""
         policies = rows(self._connection, _POLICIES, domain=domain)
         if len(policies) > 1:
             final = rows(self._connection, _FINAL, domain=domain, day=self._day)[0]
@@ -167,7 +175,7 @@ class DayView:
     def _outcomes(
         self, domain: str, policy: Row, *, beyond_reported: bool
     ) -> Iterator[tuple[OutcomeRecord, int, dict[str, int]]]:
-        """Each verdict of this domain: what its messages share, its id, and how many came from each address."""
+        """For each verdict of this domain: the record that its messages share, its id, and their counts by address."""
         sql = _COUNTS.format(reported=_REPORTED if beyond_reported else "")
         counts = _Grouped(stream(self._connection, sql, domain=domain, day=self._day))
         signatures = _Grouped(stream(self._connection, _SIGNATURES, domain=domain))
@@ -181,19 +189,19 @@ class DayView:
 
 
 class _Grouped:
-    """Rows in the order of verdicts, taken a verdict at a time: all streams of a domain go side by side."""
+    """A stream of rows ordered by verdict, read one verdict at a time, in step with other streams."""
 
-    def __init__(self, found: Iterator[Any]) -> None:
-        self._groups = groupby(map(_dict, found), key=lambda row: row["verdict_id"])
+    def __init__(self, ordered_rows: Iterator[Any]) -> None:
+        self._groups = groupby(map(_dict, ordered_rows), key=lambda row: row["verdict_id"])
         self._next = next(self._groups, None)
 
     def of(self, verdict: int, limit: int | None = None) -> list[Row]:
-        """The first `limit` rows of a verdict; None: all."""
+        """The first `limit` rows of a verdict; all if None."""
         if self._next is None or self._next[0] != verdict:
             return []
-        found = list(islice(self._next[1], limit))
+        verdict_rows = list(islice(self._next[1], limit))
         self._next = next(self._groups, None)
-        return found
+        return verdict_rows
 
 
 def _dict(row: Any) -> Row:
@@ -201,7 +209,7 @@ def _dict(row: Any) -> Row:
 
 
 def _record(verdict: Row, policy: Row, signatures: list[Row], overrides: list[Row]) -> OutcomeRecord | None:
-    """The outcome record that all messages of a verdict share; None: the rows hold none."""
+    """The outcome record that all messages of a verdict share; None if the rows cannot be decoded."""
     stored = outcome_rows.Stored(
         outcome=dict(_NO_MESSAGE),
         verdict=verdict,

@@ -1,7 +1,7 @@
-"""Group outcomes into reports: one for each policy domain (RFC 9990 3.1), rows with counts. Pure.
+"""Group outcomes into reports: one for each policy domain (RFC 9990 3.1), with counted rows. Pure.
 
-A record that changes within the day makes no further report: the final configuration is the one that is told, as
-RFC 9990 3.1 allows. Reports for each configuration would let a domain's owner make a report of each message.
+If the policy record changes within the day, one report gives the final configuration, as RFC 9990 3.1 allows. One
+report for each configuration would let a Domain Owner who changes the record often get a report of each message.
 """
 
 import hashlib
@@ -22,59 +22,62 @@ from dmarcmilter.reports.aggregate.xml_report import AlignmentResult, PolicyPubl
 
 DAY_SECONDS = 86_400
 MAX_ROWS = 50_000
-"""Rows of one report. The messages of further ones are counted in a note."""
+"""Rows of one report, at most. The messages of further ones are only counted, in a note."""
 MAX_BYTES = 16_000_000
-"""Bytes of identifiers and results in the rows of one report, sources apart. Beyond half of it rows are shortened to
-one DKIM result; beyond all of it messages that passed DMARC take the place of others, and a note counts the rest.
+"""Bytes of identifiers and results in the rows of one report, without the sources. Beyond half of it, new rows are
+shortened to one DKIM result. Beyond all of it, rows that passed DMARC replace others, and a note counts the rest.
 """
 MAX_ROW_BYTES = 16_384
-"""Bytes of one row. DKIM results beyond it are left out, the least important first."""
+"""Bytes of one row, at most. DKIM results beyond it are left out, the least important first."""
 MAX_NOTES = 20
-"""Faults and notes told in one report."""
+"""Faults and notes in one report, at most. Further ones are left out."""
 KEY_BYTES = 16
-_OF_NO_USE = frozenset({"pct", "rf", "ri"})
-"""Tags whose only fault is their age: the owner of the domain needs no daily word about them."""
+"""Bytes of the digest that tells rows apart."""
+_UNREPORTED_TAGS = frozenset({"pct", "rf", "ri"})
+"""Tags that are faults only because RFC 9989 dropped them. Domain Owners need no daily reminder of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The policy configuration that a report tells, and where the report goes."""
+    """The policy configuration of a report, and the addresses of the report."""
 
     policy: PolicyPublished
     rua: tuple[str, ...]
 
     @property
     def digest(self) -> str:
-        """Names the configuration in the same way at each run."""
+        """A digest that is the same for the same configuration in each run."""
         return _digest(self)
 
 
 @lru_cache(maxsize=1024)
 def _digest(configuration: Configuration) -> str:
-    told = [astuple(configuration.policy), configuration.rua]
-    return hashlib.sha256(json.dumps(told).encode("ascii")).hexdigest()
+    values = [astuple(configuration.policy), configuration.rua]
+    return hashlib.sha256(json.dumps(values).encode("ascii")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
+    """The content of one report."""
+
     configuration: Configuration
     record: str
-    """As published, for people."""
+    """The policy record as published."""
     rows: tuple[Row, ...]
     messages: int
-    """Also those that no row shows."""
+    """All messages, including those that no row counts."""
     passed: int
     """Messages for which DMARC passed."""
     notes: tuple[str, ...]
 
 
 @dataclass(slots=True)
-class _Alike:
-    """Rows that differ in source and count only."""
+class _SharedRow:
+    """Rows that differ only in source and count."""
 
     key: bytes
     first: Row
-    """With the words of the outcome that came first."""
+    """The first of these rows, whose explanations the report shows."""
     size: int
     """Bytes of the row, without its sources."""
     passed: bool
@@ -83,19 +86,19 @@ class _Alike:
     """Messages by source address."""
 
 
-class _Growing:
-    """The rows of one policy domain, within limits of number and of bytes."""
+class _ReportBuilder:
+    """Collects the rows of one policy domain, within limits of number and bytes."""
 
     def __init__(self, max_rows: int, max_bytes: int) -> None:
         self._max_rows = max_rows
         self._max_bytes = max_bytes
-        self._alike: dict[bytes, _Alike] = {}
+        self._shared: dict[bytes, _SharedRow] = {}
         self._failed: list[bytes] = []
-        """Keys of rows that did not pass, in order of arrival: the last ones make room for those that passed."""
+        """Keys of rows that did not pass, oldest first. The newest ones make room for rows that passed."""
         self._bytes = self._rows = 0
         self._final: tuple[str, str] = ("", "")
         self.configuration: Configuration | None = None
-        """The final one."""
+        """The latest configuration."""
         self.record = ""
         self.notes: dict[str, None] = {}
         self.left_out = self.shortened = self.messages = self.passed = 0
@@ -110,47 +113,51 @@ class _Growing:
             self.notes |= dict.fromkeys(reported_reasons.notes(policy))
 
     def add(self, row: Row, sources: Mapping[str, int]) -> None:
+        """Count messages of this row, given by source address."""
         total, passed = sum(sources.values()), AlignmentResult.PASS in {row.dkim, row.spf}
         self.messages += total
         self.passed += total if passed else 0
-        alike = self._place(row, passed=passed)
-        if alike is None:
+        shared = self._place(row, passed=passed)
+        if shared is None:
             self.left_out += total
             return
         for address, count in sources.items():
-            if address in alike.counts:
-                alike.counts[address] += count
+            if address in shared.counts:
+                shared.counts[address] += count
             elif self._has_room(0, 1, passed=passed):
-                alike.counts[address] = count
+                shared.counts[address] = count
                 self._rows += 1
             else:
                 self.left_out += count
-        if not alike.counts:
-            self._remove(alike.key)
+        if not shared.counts:
+            self._remove(shared.key)
 
-    def _place(self, row: Row, *, passed: bool) -> _Alike | None:
-        """The rows that this one belongs to; None: there is no room for it."""
+    def _place(self, row: Row, *, passed: bool) -> _SharedRow | None:
+        """The shared row that this row belongs to; None if there is no room for a new one."""
         whole = _within(row, MAX_ROW_BYTES)
-        for candidate in (whole, _brief(whole)):
-            text = repr(_without_words(candidate)).encode("utf-8", "backslashreplace")
+        for candidate in (whole, _shortened(whole)):
+            text = repr(_without_explanations(candidate)).encode("utf-8", "backslashreplace")
             key = hashlib.blake2b(text, digest_size=KEY_BYTES).digest()
-            if key in self._alike:
-                return self._alike[key]
+            if key in self._shared:
+                return self._shared[key]
             size = _size(candidate)
             is_shortened = candidate.dkim_results != row.dkim_results
             if candidate is whole and self._bytes + size > self._max_bytes // 2:
                 continue
             if self._has_room(size, 1, passed=passed):
-                alike = _Alike(key, candidate, size, passed, is_shortened)
-                self._alike[key] = alike
+                shared = _SharedRow(key, candidate, size, passed, is_shortened)
+                self._shared[key] = shared
                 self._bytes += size
                 if not passed:
                     self._failed.append(key)
-                return alike
+                return shared
         return None
 
     def _has_room(self, size: int, rows: int, *, passed: bool) -> bool:
-        """Whether so much more fits. Rows that passed replace others: only the owner's own mail can pass."""
+        """Whether this many more bytes and rows fit.
+
+        Rows that passed replace others: only mail of the Domain Owner can pass.
+        """
         while self._bytes + size > self._max_bytes or self._rows + rows > self._max_rows:
             if not passed or not self._failed:
                 return False
@@ -158,23 +165,29 @@ class _Growing:
         return True
 
     def _remove(self, key: bytes) -> None:
-        """A row that did not pass must be the last of these."""
-        alike = self._alike.pop(key)
-        self._bytes -= alike.size
-        self._rows -= len(alike.counts)
-        self.left_out += sum(alike.counts.values())
-        if not alike.passed:
+        """Remove a shared row. One that did not pass must be the newest of those."""
+        shared = self._shared.pop(key)
+        self._bytes -= shared.size
+        self._rows -= len(shared.counts)
+        self.left_out += sum(shared.counts.values())
+        if not shared.passed:
             self._failed.pop()
 
     def finished(self) -> Group:
+        """The collected report."""
         assert self.configuration is not None
-        # In an order that depends on nothing but the rows themselves.
-        alike = sorted(self._alike.values(), key=lambda found: found.key)
+        # In an order that depends only on the rows themselves, so that a report composed again is the same.
+        shared_rows = sorted(self._shared.values(), key=lambda shared: shared.key)
         numbered = [
-            (address, -count, place) for place, found in enumerate(alike) for address, count in found.counts.items()
+            (address, -count, place)
+            for place, shared in enumerate(shared_rows)
+            for address, count in shared.counts.items()
         ]
-        rows = tuple(replace(alike[place].first, source_ip=ip, count=-less) for ip, less, place in sorted(numbered))
-        shortened = sum(sum(found.counts.values()) for found in alike if found.shortened)
+        rows = tuple(
+            replace(shared_rows[place].first, source_ip=address, count=-negative)
+            for address, negative, place in sorted(numbered)
+        )
+        shortened = sum(sum(shared.counts.values()) for shared in shared_rows if shared.shortened)
         notes = [*_faults(self.record), *self.notes]
         if shortened:
             notes.insert(0, f"{shortened} messages are listed without all of their DKIM results")
@@ -191,30 +204,30 @@ class _Growing:
 
 
 class Grouping:
-    """Takes outcomes one by one; holds at most `max_rows` rows of `max_bytes` for each policy domain."""
+    """Groups outcomes, added one by one. Holds at most `max_rows` rows and `max_bytes` for each policy domain."""
 
     def __init__(self, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES) -> None:
         self._limits = max_rows, max_bytes
-        self._growing: dict[str, _Growing] = {}
+        self._builders: dict[str, _ReportBuilder] = {}
 
     def add(self, record: OutcomeRecord, count: int = 1) -> None:
-        """Count this many messages of this outcome, if it belongs in a report at all."""
+        """Count `count` messages with this outcome, if it belongs in a report."""
         self.add_sources(record, {record.client_ip or "": count})
 
     def add_sources(self, record: OutcomeRecord, sources: Mapping[str, int]) -> None:
-        """The same from several clients: address to number of messages."""
+        """Count messages with this outcome from several clients, given by address."""
         policy, author_domain = record.policy, record.author_domain
         if policy is None or not author_domain or not is_reportable(record) or not any(sources):
             return
-        growing = self._growing.get(policy.domain) or _Growing(*self._limits)
-        self._growing[policy.domain] = growing
-        growing.observe(Configuration(published(policy), policy.rua), record.time, policy)
+        builder = self._builders.get(policy.domain) or _ReportBuilder(*self._limits)
+        self._builders[policy.domain] = builder
+        builder.observe(Configuration(published(policy), policy.rua), record.time, policy)
         row = replace(row_of(record, author_domain), source_ip="", count=0)
-        growing.add(row, sources)
+        builder.add(row, sources)
 
     def groups(self) -> tuple[Group, ...]:
-        """In the order of policy domains, with the rows in an order of theirs: the same outcomes, the same reports."""
-        return tuple(growing.finished() for _, growing in sorted(self._growing.items()))
+        """The reports, ordered by policy domain. The same outcomes give the same reports."""
+        return tuple(builder.finished() for _, builder in sorted(self._builders.items()))
 
 
 def grouped(records: Iterable[OutcomeRecord], max_rows: int = MAX_ROWS) -> tuple[Group, ...]:
@@ -226,9 +239,9 @@ def grouped(records: Iterable[OutcomeRecord], max_rows: int = MAX_ROWS) -> tuple
 
 
 def is_reportable(record: OutcomeRecord) -> bool:
-    """Whether a policy record asks for reports (RFC 9989 4.7), and the message was not deferred.
+    """Whether a policy record asks for reports (RFC 9989 4.7) and the message was not deferred.
 
-    A message that was deferred is counted when it comes again.
+    A deferred message is counted when it is sent again.
     """
     policy = record.policy
     if policy is None or not policy.rua or not policy.usable:
@@ -237,7 +250,7 @@ def is_reportable(record: OutcomeRecord) -> bool:
 
 
 def published(policy: RecordedPolicy) -> PolicyPublished:
-    """The policy as a report tells it."""
+    """The policy as a report shows it."""
     return PolicyPublished(
         domain=policy.domain,
         discovery=Method(policy.discovery),
@@ -252,19 +265,20 @@ def published(policy: RecordedPolicy) -> PolicyPublished:
     )
 
 
-def _without_words(row: Row) -> Row:
-    """What makes a row of its own: results and identifiers, not the words about them."""
-    spf = replace(row.spf_result, human_result="") if row.spf_result else None
-    return replace(row, dkim_results=tuple(replace(f, human_result="") for f in row.dkim_results), spf_result=spf)
+def _without_explanations(row: Row) -> Row:
+    """The row without human_result, which does not tell rows apart."""
+    spf_result = replace(row.spf_result, human_result="") if row.spf_result else None
+    dkim_results = tuple(replace(dkim_result, human_result="") for dkim_result in row.dkim_results)
+    return replace(row, dkim_results=dkim_results, spf_result=spf_result)
 
 
 def _size(row: object) -> int:
-    """Bytes, near enough."""
+    """Approximate size in bytes."""
     return len(repr(row))
 
 
 def _within(row: Row, size: int) -> Row:
-    """Without the least important DKIM results, so that it has so many bytes at most."""
+    """The row without its least important DKIM results, of at most `size` bytes."""
     left = size - _size(replace(row, dkim_results=()))
     for place, result in enumerate(row.dkim_results):
         left -= _size(result) + len(", ")
@@ -273,16 +287,16 @@ def _within(row: Row, size: int) -> Row:
     return row
 
 
-def _brief(row: Row) -> Row:
-    """With the most important DKIM result alone."""
-    return _without_words(replace(row, dkim_results=row.dkim_results[:1]))
+def _shortened(row: Row) -> Row:
+    """The row with only its most important DKIM result."""
+    return _without_explanations(replace(row, dkim_results=row.dkim_results[:1]))
 
 
 def _faults(record: str) -> list[str]:
-    """What is wrong with the record, for its owner (RFC 9990 3.1.5)."""
+    """Faults of the policy record, for its owner (RFC 9990 3.1.5)."""
     parsed = records.parse(record.encode("ascii", "replace")) if len(record) < records.MAX_TEXT else None
     faults = parsed.faults if parsed else ()
-    return [f"{fault.tag or 'record'}: {fault.problem}" for fault in faults if fault.tag not in _OF_NO_USE]
+    return [f"{fault.tag or 'record'}: {fault.problem}" for fault in faults if fault.tag not in _UNREPORTED_TAGS]
 
 
 def period(day: date) -> tuple[int, int]:
@@ -292,10 +306,10 @@ def period(day: date) -> tuple[int, int]:
 
 
 def report_id(submitter: str, domain: str, begin: int, supplement: int) -> str:
-    """RFC 9990 3.5.1. Letters and digits only, so that the same text is the file name's unique-id (3.1.4).
+    """The id of a report (RFC 9990 3.5.1). Letters and digits only, as it is the file name's unique-id too (3.1.4).
 
-    Made from what the report is about: composed again after a crash, it has the same id. A supplement holds outcomes
-    that arrived late, and is a report of its own.
+    It is a hash of the report's subject, so a report composed again after a crash has the same id. A supplement holds
+    outcomes that arrived late, and is a report of its own.
     """
     about = f"{submitter} {begin} {supplement} {domain}"
     return hashlib.sha256(about.encode("utf-8", "backslashreplace")).hexdigest()[:32]

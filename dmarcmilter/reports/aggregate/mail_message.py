@@ -31,7 +31,9 @@ class Attachment:
     domain: str
     """The policy domain."""
     begin: int
+    """First second of the period, since 1970."""
     end: int
+    """Last second of the period, since 1970."""
     report_format: ReportFormat
     submitter: str
     """The domain name of the Mail Receiver, in Subject and file name. Stored, so that each attempt has the same."""
@@ -42,7 +44,7 @@ class Attachment:
 
     @property
     def file_name(self) -> str:
-        """RFC 9990 3.5.2."""
+        """Name of the attachment (RFC 9990 3.5.2)."""
         return f"{self.submitter}!{self.domain}!{self.begin}!{self.end}!{self.report_id}.xml.gz"
 
 
@@ -52,7 +54,7 @@ def report_id_text(report_id: str, submitter: str, report_format: ReportFormat) 
 
 
 def compressed(report: Report, report_format: ReportFormat) -> bytes:
-    """The XML, compressed: the same bytes for the same report, as it holds no time of compression."""
+    """The XML, compressed. It holds no time of compression, so the same report gives the same bytes."""
     compressed_xml = io.BytesIO()
     with gzip.GzipFile(fileobj=compressed_xml, mode="wb", compresslevel=GZIP_LEVEL, mtime=0) as stream:
         for piece in pieces(report, report_format):
@@ -61,8 +63,8 @@ def compressed(report: Report, report_format: ReportFormat) -> bytes:
 
 
 def compressed_within(report: Report, report_format: ReportFormat, max_message: int) -> bytes:
-    """The XML, compressed, for a message of at most `max_message` bytes. Beyond that the rows with most messages stay,
-    and a note counts the messages of the others.
+    """The XML, compressed, for a message of at most `max_message` bytes. If it would be larger, only the rows with most
+    messages are kept, and a note counts the messages of the others.
     """
     content = compressed(report, report_format)
     total = sum(row.count for row in report.rows)
@@ -77,7 +79,7 @@ def compressed_within(report: Report, report_format: ReportFormat, max_message: 
 
 
 def compose(attachment: Attachment, sender: Sender, address: str, date: datetime) -> bytes:
-    """The whole message to one address, with CRLF line ends, ASCII only, not yet signed."""
+    """The message to one address, with CRLF line ends, ASCII only, not yet signed."""
     report_id = report_id_text(attachment.report_id, attachment.submitter, attachment.report_format)
     if attachment.report_format is ReportFormat.RFC7489:
         report_id = f"<{report_id}>"

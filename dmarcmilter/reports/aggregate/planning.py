@@ -1,4 +1,4 @@
-"""Which days are due, and which aggregate reports a day makes. Nothing is sent here."""
+"""Decide which days are due, and compose the aggregate reports of a day. Nothing is sent here."""
 
 import logging
 from collections import Counter
@@ -25,13 +25,13 @@ from dmarcmilter.reports.sender import submitter_of
 log = logging.getLogger(__name__)
 
 SETTLE = timedelta(hours=1)
-"""Time after the end of a day in which the store takes in its last outcomes. Later ones make a supplement."""
+"""Time after the end of a day for its last outcomes to reach the database. Later ones make a supplement."""
 LATE_DAYS = 7
-"""Days for which a day is planned again, once a day, for outcomes that arrived late. Later ones are not reported."""
+"""Number of days after which a day is no longer planned again for late outcomes. Until then it is, once a day."""
 CATCH_UP_DAYS = 31
-"""Days that are planned after a time without runs; older ones are not reported."""
+"""Number of past days planned after a time without runs. Older days are not reported."""
 AUTHENTICATED_WINDOW = timedelta(days=30)
-"""How long a passing message counts as evidence that the domain's mail is authenticated."""
+"""How long a passing message counts as evidence that mail of its domain is authenticated."""
 
 GENERATOR = f"dmarcmilter {version('dmarcmilter')}"
 _DAY = timedelta(days=1)
@@ -39,18 +39,18 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """A report that is not made."""
+    """A report that is not made, and why."""
 
     domain: str
     reason: str
     beyond_limit_of: str = ""
-    """The organization that already got its reports of the day."""
+    """The organization that has reached its limit of reports for the day; empty for other reasons."""
 
 
 def due_days(planned: Mapping[int, int], now: datetime) -> list[date]:
     """Days to plan, oldest first; `planned` is ReportedDays.planned().
 
-    The very first run plans yesterday: an operator who turns reports on does not want to send those of last month.
+    The very first run plans only yesterday, so that turning reports on does not send those of last month.
     """
     last = (now - SETTLE).date() - _DAY
     if not planned:
@@ -66,7 +66,7 @@ def due_days(planned: Mapping[int, int], now: datetime) -> list[date]:
 
 
 def reason_not_plannable(day: date, planned: Mapping[int, int], now: datetime) -> str:
-    """Why a day that was asked for cannot be planned; empty if it can."""
+    """Why a requested day cannot be planned; empty if it can."""
     if day >= now.date():
         return f"{day} has not ended"
     if day_number(day) in planned and day <= now.date() - LATE_DAYS * _DAY:
@@ -95,10 +95,11 @@ class Planner:
         skip_planned: bool = False,
         stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[PlannedReport | Withheld]:
-        """The reports of a day, one by one, without what was reported before.
+        """Compose the reports of a day, one by one, without messages that were already reported.
 
-        Organizations take turns: each gets its first report before any gets a second, so that one with many names
-        delays no other. Ends early when `stop` says so; `skip_planned` leaves out domains that were planned before.
+        Organizations take turns: each gets its first report before any gets a second, so that one with many domains
+        delays no other. Ends early when `stop` returns True; `skip_planned` leaves out domains that were planned
+        before.
         """
         made = Counter(self._ledger.counts_by_organization(day))
         known = self._ledger.domains(day) | self._withheld.domains(day)
@@ -125,7 +126,7 @@ class Planner:
     def _plan_safely(
         self, view: DayView, day: date, name: str, *, known: bool, dry: bool
     ) -> Iterator[PlannedReport | Withheld]:
-        """A bug for one domain must not keep all others from their reports."""
+        """Plan one domain. A bug that one domain triggers must not stop the reports of all others."""
         try:
             yield from self._plan_domain(view, day, name, known=known, dry=dry)
         except (StoreError, OSError):
@@ -137,9 +138,9 @@ class Planner:
     def _plan_domain(
         self, view: DayView, day: date, name: str, *, known: bool, dry: bool
     ) -> Iterator[PlannedReport | Withheld]:
-        """The report of one policy domain, and as many more as it takes to count all its sources.
+        """Compose the report of one policy domain, and supplements until all its sources are reported.
 
-        `known`: one was made or withheld before.
+        `known`: a report of the domain and day was made or withheld before.
         """
         entry = excluded(name, f"x@{name}", self._settings.exclude)
         if entry:
@@ -149,17 +150,17 @@ class Planner:
         while has_more:
             supplement = self._ledger.count(day, name) if known else 0
             known = True
-            collected = view.collect(name, beyond_reported=supplement > 0)
+            domain_day = view.collect(name, beyond_reported=supplement > 0)
             view.pause()
-            if collected is None:
+            if domain_day is None:
                 return
-            if self._is_unauthenticated(collected, day):
+            if self._is_unauthenticated(domain_day, day):
                 if not dry:
                     self._withheld.add(name, day)
                 yield Withheld(name, "no authenticated mail came from it")
                 return
-            yield self.composed(collected, day, supplement)
-            has_more = collected.has_more and not dry
+            yield self.planned_report(domain_day, day, supplement)
+            has_more = domain_day.has_more and not dry
 
     def _is_unauthenticated(self, domain_day: DomainDay, day: date) -> bool:
         if not self._settings.only_authenticated or domain_day.group.passed:
@@ -167,12 +168,12 @@ class Planner:
         domain = domain_day.group.configuration.policy.domain
         return not self._withheld.passed_since(domain, day - AUTHENTICATED_WINDOW)
 
-    def composed(self, domain_day: DomainDay, day: date, supplement: int = 0) -> PlannedReport:
+    def planned_report(self, domain_day: DomainDay, day: date, supplement: int) -> PlannedReport:
         settings, configuration = self._settings, domain_day.group.configuration
         domain, submitter = Domain(configuration.policy.domain), submitter_of(settings)
         begin, end = period(day)
         unique_id = report_id(submitter, domain, begin, supplement)
-        report = report_of(
+        report = compose_report(
             settings, domain_day.group, report_id_text(unique_id, submitter, settings.format), begin, end
         )
         attachment = Attachment(
@@ -198,7 +199,7 @@ class Planner:
         )
 
 
-def report_of(settings: Reports, group: Group, identifier: str, begin: int, end: int) -> Report:
+def compose_report(settings: Reports, group: Group, identifier: str, begin: int, end: int) -> Report:
     metadata = ReportMetadata(
         org_name=settings.org_name or submitter_of(settings),
         email=settings.email,
@@ -213,12 +214,12 @@ def report_of(settings: Reports, group: Group, identifier: str, begin: int, end:
 
 
 def whole_day_report(store: Store, settings: Reports, day: date, domain: str) -> Report | None:
-    """One report of everything that the store holds of a policy domain and day, whatever was sent of it; None if
-    there is nothing to report.
+    """One report about all messages of a policy domain and day in the database, already reported or not; None if there
+    is nothing to report.
     """
     with day_view(store, day, domain) as view:
         domain_day = view.collect(domain, beyond_reported=False)
     if domain_day is None:
         return None
     begin, end = period(day)
-    return report_of(settings, domain_day.group, report_id(submitter_of(settings), domain, begin, 0), begin, end)
+    return compose_report(settings, domain_day.group, report_id(submitter_of(settings), domain, begin, 0), begin, end)

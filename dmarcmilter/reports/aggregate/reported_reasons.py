@@ -33,30 +33,32 @@ _TERM: Final = re.compile(
     r"|[+?~-]?(?:a|mx|ptr|exists|include|ip4|ip6)(?=[:/]|\Z)",
     re.IGNORECASE,
 )
-"""A mechanism with its qualifier, of addresses the whole term. Other names are left out: a macro may have made them."""
+"""A mechanism with its qualifier; for all, ip4 and ip6 the whole term. Domain names are left out: a macro may have made
+them.
+"""
 
 
-def of_signature(signature: RecordedSignature) -> str:
-    """human_result of a DKIM signature; empty: none."""
+def dkim_human_result(signature: RecordedSignature) -> str:
+    """human_result of a DKIM signature; empty if there is none."""
     reason = reason_of(signature)
     if signature.result == "pass" or reason is None or reason.code not in _SIGNATURE_FAULTS:
         return ""
     return str(reason)
 
 
-def of_spf(spf: RecordedSpf) -> str:
-    """human_result of SPF: the mechanism that decided, or what is wrong; empty: none."""
+def spf_human_result(spf: RecordedSpf) -> str:
+    """human_result of SPF: the mechanism that matched, or the fault; empty if there is none."""
     reason = spf_reason(spf)
     if spf.result == "pass" or reason is None:
         return ""
     if reason.code is Code.SPF_MATCHED_TERM:
         term = _TERM.match(str(reason.get("term")))
         return term[0] if term else ""
-    return text_of(next(filter(None, map(_of_spf_fault, reason.chain())), None))
+    return text_of(next(filter(None, map(_reported_spf_fault, reason.chain())), None))
 
 
-def _of_spf_fault(reason: Reason) -> Reason | None:
-    """What is reported of a fault of an SPF record: not the term, and not why DNS failed."""
+def _reported_spf_fault(reason: Reason) -> Reason | None:
+    """The part of an SPF error that is reported: neither the term nor why DNS failed. None: nothing."""
     if reason.code is Code.SPF_DNS_FAILED:
         return Reason(Code.SPF_LOOKUP_FAILED, rdtype=reason.get("rdtype") or "")
     if reason.code is Code.SPF_ERROR:
@@ -64,8 +66,8 @@ def _of_spf_fault(reason: Reason) -> Reason | None:
     return reason if reason.code in _SPF else None
 
 
-def of_override(override: RecordedOverride) -> str:
-    """Comment of a policy override; empty: none.
+def override_comment(override: RecordedOverride) -> str:
+    """Comment of a policy override; empty if there is none.
 
     The comment of an [[override]] entry is the operator's own, written to be reported.
     """
@@ -76,5 +78,5 @@ def of_override(override: RecordedOverride) -> str:
 
 
 def notes(policy: RecordedPolicy) -> list[str]:
-    """What the Domain Owner is told about how the policy was found."""
+    """Notes for the Domain Owner about how the policy was discovered."""
     return [str(note) for note in reasons_of(policy.notes, policy.notes_codes) if note.code in _NOTES]

@@ -19,7 +19,7 @@ from dmarcmilter.reports.aggregate.xml_report import (
 
 
 def row_of(record: OutcomeRecord, author_domain: str) -> Row:
-    """One message as a row (RFC 9990 3.1.1.7); its values are of one of the RFC's types each."""
+    """One message as a row (RFC 9990 3.1.1.7), each value of one of the RFC's types."""
     aligned = record.dmarc.aligned
     mechanisms = {identifier.mechanism for identifier in aligned}
     signers = {identifier.domain for identifier in aligned if identifier.mechanism == "dkim"}
@@ -39,16 +39,18 @@ def row_of(record: OutcomeRecord, author_domain: str) -> Row:
 
 
 def _disposition(record: OutcomeRecord) -> ReportedDisposition:
-    """RFC 9990 appendix A: `pass` is for a policy that would have asked for something."""
+    """RFC 9990 appendix A: `pass` if DMARC passed and the policy asks for quarantine or reject otherwise."""
     if record.dmarc.result == "pass" and (record.dmarc.published or "none") != "none":
         return ReportedDisposition.PASS
     return ReportedDisposition(record.disposition)
 
 
 def _reasons(record: OutcomeRecord, disposition: ReportedDisposition) -> tuple[PolicyOverrideReason, ...]:
-    """RFC 9990 3.1.1.9: required where alignment failed and the disposition is not the published policy."""
+    """The reasons of overrides. RFC 9990 3.1.1.9 requires one where alignment failed and the disposition differs from
+    the published policy.
+    """
     overrides = tuple(
-        PolicyOverrideReason(ReasonType(override.type), reported_reasons.of_override(override), override.rfc7489)
+        PolicyOverrideReason(ReasonType(override.type), reported_reasons.override_comment(override), override.rfc7489)
         for override in record.overrides
     )
     result, published = record.dmarc.result, record.dmarc.published or "none"
@@ -62,9 +64,9 @@ def _reasons(record: OutcomeRecord, disposition: ReportedDisposition) -> tuple[P
 def _signatures(
     signatures: Iterable[RecordedSignature], author_domain: str, signers: Collection[str]
 ) -> tuple[DkimAuth, ...]:
-    """RFC 9990 3.1.3: passing and strictly aligned first, then relaxed, then other passes, then the rest.
+    """DKIM results: strictly aligned passes first, then relaxed, then other passes, then the rest (RFC 9990 3.1.3).
 
-    A field that names no domain was never validated, and is left out.
+    A signature without a domain was never verified, and is left out.
     """
 
     def importance(result: DkimAuth) -> int:
@@ -77,7 +79,7 @@ def _signatures(
             signature.domain,
             signature.selector or "",
             DkimWord(signature.result),
-            reported_reasons.of_signature(signature),
+            reported_reasons.dkim_human_result(signature),
         )
         for signature in signatures
         if signature.domain
@@ -88,5 +90,5 @@ def _signatures(
 def _spf(spf: RecordedSpf) -> SpfAuth | None:
     if not spf.domain:
         return None
-    human_result = reported_reasons.of_spf(spf)
+    human_result = reported_reasons.spf_human_result(spf)
     return SpfAuth(spf.domain, SpfScope(spf.scope), SpfWord(spf.result), human_result)

@@ -1,7 +1,7 @@
-"""Tables report_withheld and report_domains: reports withheld because no mail of the domain ever passed DMARC.
+"""Tables report_withheld and report_domains: reports withheld because no mail of the domain passed DMARC lately.
 
-A domain of which no mail passes is likely to be forged only, or made up, and its owner learns nothing from a report.
-When some mail of it passes later, the reports withheld for it are made.
+If no mail of a domain passes, it is probably only forged, or made up, and its owner learns nothing from a report. When
+some mail of it passes later, the reports withheld for it are made.
 """
 
 from datetime import date, timedelta
@@ -22,12 +22,12 @@ _REMOVE = "DELETE FROM report_withheld WHERE day = :day AND domain = :domain"
 
 
 def record_pass(connection: Connection, domain: str, day: date) -> None:
-    """Record the last day on which some mail of this policy domain passed, in the transaction of its report."""
+    """Record that some mail of this policy domain passed on this day, in the transaction of its report."""
     execute(connection, _RECORD_PASS, domain=domain, day=day_number(day))
 
 
 class WithheldReports:
-    """Aggregate reports that wait for authenticated mail of their domain. Each method is one transaction."""
+    """Aggregate reports withheld until mail of their domain passes. Each method is one transaction."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -45,7 +45,7 @@ class WithheldReports:
         return {row.domain for row in self._store.query(_DOMAINS, day=day_number(day))}
 
     def released(self, day: date, window: timedelta) -> list[str]:
-        """Policy domains whose reports of this day are withheld, though some mail has passed by now."""
+        """Policy domains with withheld reports of this day, of which some mail has passed since `day - window`."""
         released = self._store.query(_RELEASED, day=day_number(day), since=day_number(day - window))
         return [row.domain for row in released]
 

@@ -1,6 +1,6 @@
-"""One aggregate report as XML: the report_format of RFC 9990 (appendix A), or that of RFC 7489 (appendix C).
+"""An aggregate report as XML, in the format of RFC 9990 (appendix A) or of RFC 7489 (appendix C). Pure.
 
-Pure: the same report is the same bytes, so that what was composed before a crash equals what is composed after it.
+The same report always gives the same bytes, so a report composed again after a crash equals the first one.
 """
 
 import re
@@ -18,20 +18,24 @@ from dmarcmilter.policy.types import ReasonType
 
 NAMESPACE = "urn:ietf:params:xml:ns:dmarc-2.0"
 VERSION = "1.0"
-"""Of the format: 1.0 in both RFCs, in spite of the namespace (RFC 9990 3.1.1.2)."""
+"""Version of the format: 1.0 in both RFCs, although the namespace says 2.0 (RFC 9990 3.1.1.2)."""
 MAX_TEXT = 1024
-"""Characters of any one value: domain names have 253, our own sentences fewer than this."""
+"""Characters of one value; the rest is cut off. Domain names have at most 253, our own sentences fewer than this."""
 MAX_ERROR = 4096
-"""Characters of the error element, which "should not contain an extremely large body" (RFC 9990 3.1.5)."""
+"""Characters of the error element; the rest is cut off. It "should not contain an extremely large body" (RFC 9990
+3.1.5).
+"""
 MAX_DKIM = 100
-"""DKIM results of one record (RFC 9990 3.1.3)."""
+"""DKIM results of one record, at most (RFC 9990 3.1.3). Further ones are left out."""
 
-MAX_KNOWN_BYTES = 4_000_000
-"""Bytes of rows kept in their written form, so that rows which differ in source and count only are written once."""
+MAX_CACHED_BYTES = 4_000_000
+"""Bytes of records kept as XML, so that rows which differ only in source and count are rendered once. A full cache is
+emptied.
+"""
 _BEFORE_SOURCE = b"  <record>\n    <row>\n      <source_ip>"
 _AFTER_COUNT = b"</count>"
 
-# What XML 1.0 cannot hold, not even as a character reference, and all else that is no plain text (XML 1.0, 2.2).
+# Characters that XML 1.0 cannot hold, not even as a character reference (XML 1.0, 2.2), and control characters.
 _UNPRINTABLE = re.compile("[^\u0020-\u007e\u00a0-\u2027\u202f-\ud7ff\ue000-\ufffd\U00010000-\U0010fffd]")
 
 
@@ -40,13 +44,13 @@ class ReportedDisposition(StrEnum):
 
     NONE = "none"
     PASS = "pass"
-    """Nothing was done, and something would have been if DMARC had not passed."""
+    """DMARC passed, and the policy would have asked for quarantine or reject otherwise."""
     QUARANTINE = "quarantine"
     REJECT = "reject"
 
 
 class AlignmentResult(StrEnum):
-    """DMARCResultType: what a mechanism counts for DMARC."""
+    """DMARCResultType: whether a mechanism gave an aligned pass."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -54,21 +58,26 @@ class AlignmentResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReportMetadata:
+    """The element report_metadata."""
+
     org_name: str
     email: str
     extra_contact_info: str
     report_id: str
     begin: int
-    """Seconds since the epoch, as is `end`: the first and the last second of the period."""
+    """First second of the period, since 1970."""
     end: int
+    """Last second of the period, since 1970."""
     errors: tuple[str, ...] = ()
     generator: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyPublished:
+    """The element policy_published."""
+
     domain: str
-    """The DMARC Policy Domain: where the record was found."""
+    """The DMARC Policy Domain, which has the policy record."""
     discovery: Method
     p: Policy
     sp: Policy | None
@@ -82,6 +91,8 @@ class PolicyPublished:
 
 @dataclass(frozen=True, slots=True)
 class DkimAuth:
+    """The result of one DKIM signature in auth_results."""
+
     domain: str
     selector: str
     result: DkimWord
@@ -90,6 +101,8 @@ class DkimAuth:
 
 @dataclass(frozen=True, slots=True)
 class SpfAuth:
+    """The SPF result in auth_results."""
+
     domain: str
     scope: SpfScope
     result: SpfWord
@@ -108,7 +121,7 @@ class PolicyOverrideReason:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A record of the report: all messages that share these values."""
+    """One record of the report: all messages that have these values in common."""
 
     source_ip: str
     count: int
@@ -118,67 +131,75 @@ class Row:
     reasons: tuple[PolicyOverrideReason, ...]
     header_from: str
     envelope_from: str
-    """Empty: the null reverse-path."""
+    """Empty for the null reverse-path."""
     dkim_results: tuple[DkimAuth, ...]
-    """In the order of their importance."""
+    """The most important one first."""
     spf_result: SpfAuth | None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
+    """A whole report."""
+
     metadata: ReportMetadata
     policy: PolicyPublished
     rows: tuple[Row, ...]
-    """At least one (RFC 9990 3.1.1.2)."""
+    """At least one row (RFC 9990 3.1.1.2)."""
 
 
 def to_xml(report: Report, report_format: ReportFormat) -> bytes:
-    """The whole document."""
+    """The XML document of a report."""
     return b"".join(pieces(report, report_format))
 
 
 def pieces(report: Report, report_format: ReportFormat) -> Iterator[bytes]:
-    """The document in pieces: a report of a hundred thousand rows never stands in memory as one tree."""
+    """The XML document in pieces, so that a report of a hundred thousand rows is never in memory as one tree."""
     root = f'feedback xmlns="{NAMESPACE}"' if report_format is ReportFormat.RFC9990 else "feedback"
     yield f'<?xml version="1.0" encoding="UTF-8"?>\n<{root}>\n'.encode("ascii")
     version = ET.Element("version")
     version.text = VERSION
-    yield _written(version)
-    yield _written(_metadata(report.metadata, report_format))
-    yield _written(_policy(report.policy, report_format))
+    yield _rendered(version)
+    yield _rendered(_metadata(report.metadata, report_format))
+    yield _rendered(_policy(report.policy, report_format))
     yield from _records(report.rows, report_format)
     yield b"</feedback>\n"
 
 
 def _records(rows: Iterable[Row], report_format: ReportFormat) -> Iterator[bytes]:
-    """Most rows of a report differ from another in source and count only: the rest is written once for all of them."""
-    known: dict[tuple[object, ...], bytes] = {}
+    """The record elements. Rows that differ only in source and count, as most do, share the rest of their XML."""
+    rendered: dict[tuple[object, ...], bytes] = {}
     size = 0
     for row in rows:
-        same = (
-            row.disposition, row.dkim, row.spf, row.reasons, row.header_from, row.envelope_from, row.dkim_results,
+        common = (
+            row.disposition,
+            row.dkim,
+            row.spf,
+            row.reasons,
+            row.header_from,
+            row.envelope_from,
+            row.dkim_results,
             row.spf_result,
-        )  # fmt: skip
-        if same not in known:
-            whole = _written(_record(row, report_format))
+        )
+        if common not in rendered:
+            whole = _rendered(_record(row, report_format))
             size += len(whole)
-            if size > MAX_KNOWN_BYTES:
-                known.clear()
+            if size > MAX_CACHED_BYTES:
+                rendered.clear()
                 size = len(whole)
-            known[same] = whole[whole.index(_AFTER_COUNT) :]
+            rendered[common] = whole[whole.index(_AFTER_COUNT) :]
         address = escape(clean(row.source_ip))
-        yield _BEFORE_SOURCE + f"{address}</source_ip>\n      <count>{row.count}".encode() + known[same]
+        yield _BEFORE_SOURCE + f"{address}</source_ip>\n      <count>{row.count}".encode() + rendered[common]
 
 
-def _written(element: ET.Element) -> bytes:
+def _rendered(element: ET.Element) -> bytes:
     element.tail = "\n"
     ET.indent(element, space="  ", level=1)
-    # encoding="unicode" keeps what is beyond ASCII; all of it was made encodable by clean().
+    # encoding="unicode" keeps characters beyond ASCII as they are; clean() has removed those that UTF-8 cannot encode.
     return b"  " + ET.tostring(element, encoding="unicode").encode("utf-8")
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
-    """Text that an XML 1.0 document may hold, on one line; what it may not hold becomes a question mark."""
+    """Text for an XML 1.0 document, on one line: characters that XML cannot hold become question marks."""
     whole = _UNPRINTABLE.sub("?", text[: limit + 1])
     return whole if len(whole) <= limit else whole[: limit - 3] + "..."
 
@@ -188,13 +209,13 @@ def _add(parent: ET.Element, name: str, text: object, limit: int = MAX_TEXT) -> 
 
 
 def _add_if(parent: ET.Element, name: str, text: object) -> None:
-    """Only what was given: None and the empty string are absent."""
+    """Add an element unless its text is None or empty."""
     if text not in (None, ""):
         _add(parent, name, text)
 
 
 def _metadata(metadata: ReportMetadata, report_format: ReportFormat) -> ET.Element:
-    """RFC 9990 3.1.1.3: one error element at most; RFC 7489: any number, and no generator."""
+    """The element report_metadata. RFC 9990 3.1.1.3 allows one error element; RFC 7489 any number, but no generator."""
     element = ET.Element("report_metadata")
     _add(element, "org_name", metadata.org_name)
     _add(element, "email", metadata.email)
@@ -214,7 +235,7 @@ def _metadata(metadata: ReportMetadata, report_format: ReportFormat) -> ET.Eleme
 
 
 def _policy(policy: PolicyPublished, report_format: ReportFormat) -> ET.Element:
-    """RFC 9990 3.1.1.5: discovered or default values; RFC 7489: sp, pct and fo are required."""
+    """The element policy_published. RFC 9990 3.1.1.5 has optional elements; RFC 7489 requires sp, pct and fo."""
     element = ET.Element("policy_published")
     _add(element, "domain", policy.domain)
     if report_format is ReportFormat.RFC7489:
@@ -237,7 +258,7 @@ def _policy(policy: PolicyPublished, report_format: ReportFormat) -> ET.Element:
 
 
 def _record(row: Row, report_format: ReportFormat) -> ET.Element:
-    """RFC 9990 3.1.1.7 to 3.1.1.13."""
+    """The element record (RFC 9990 3.1.1.7 to 3.1.1.13)."""
     record = ET.Element("record")
     element = ET.SubElement(record, "row")
     _add(element, "source_ip", row.source_ip)
@@ -247,8 +268,8 @@ def _record(row: Row, report_format: ReportFormat) -> ET.Element:
     _add(identifiers, "envelope_from", row.envelope_from)
     _add(identifiers, "header_from", row.header_from)
     results = ET.SubElement(record, "auth_results")
-    for found in row.dkim_results[:MAX_DKIM]:
-        _dkim(ET.SubElement(results, "dkim"), found, report_format)
+    for dkim_result in row.dkim_results[:MAX_DKIM]:
+        _dkim(ET.SubElement(results, "dkim"), dkim_result, report_format)
     if row.spf_result is not None:
         _spf(ET.SubElement(results, "spf"), row.spf_result, report_format)
     elif report_format is ReportFormat.RFC7489:
@@ -269,19 +290,19 @@ def _evaluated(element: ET.Element, row: Row, report_format: ReportFormat) -> No
         _add_if(reason, "comment", override.comment)
 
 
-def _dkim(element: ET.Element, found: DkimAuth, report_format: ReportFormat) -> None:
-    """The selector is required in RFC 9990 only."""
-    _add(element, "domain", found.domain)
-    if found.selector or report_format is ReportFormat.RFC9990:
-        _add(element, "selector", found.selector)
-    _add(element, "result", found.result)
-    _add_if(element, "human_result", found.human_result)
+def _dkim(element: ET.Element, dkim_result: DkimAuth, report_format: ReportFormat) -> None:
+    """Fill the element dkim. Only RFC 9990 requires the selector."""
+    _add(element, "domain", dkim_result.domain)
+    if dkim_result.selector or report_format is ReportFormat.RFC9990:
+        _add(element, "selector", dkim_result.selector)
+    _add(element, "result", dkim_result.result)
+    _add_if(element, "human_result", dkim_result.human_result)
 
 
-def _spf(element: ET.Element, found: SpfAuth, report_format: ReportFormat) -> None:
-    """RFC 9990 3.1.1.13: the only scope is mfrom, also for the null reverse-path and its domain of HELO."""
-    _add(element, "domain", found.domain)
-    _add(element, "scope", found.scope if report_format is ReportFormat.RFC7489 else SpfScope.MFROM)
-    _add(element, "result", found.result)
+def _spf(element: ET.Element, spf_result: SpfAuth, report_format: ReportFormat) -> None:
+    """Fill the element spf. RFC 9990 3.1.1.13 has only the scope mfrom, even for a null reverse-path."""
+    _add(element, "domain", spf_result.domain)
+    _add(element, "scope", spf_result.scope if report_format is ReportFormat.RFC7489 else SpfScope.MFROM)
+    _add(element, "result", spf_result.result)
     if report_format is ReportFormat.RFC9990:
-        _add_if(element, "human_result", found.human_result)
+        _add_if(element, "human_result", spf_result.human_result)

@@ -69,10 +69,10 @@ def _verify_external(policy_domain: Domain, uri: str, lookup: Lookup, *, address
     answer = lookup(name, "TXT")
     if answer.status is Status.FAILED:
         return Destination(uri, Verification.UNKNOWN, reason=f"TXT {name}: {answer.reason or 'no answer'}")
-    found = [parsed for text in answer.texts[:MAX_RECORDS] if (parsed := records.parse(text)) is not None]
-    if not found:
+    consents = [parsed for text in answer.texts[:MAX_RECORDS] if (parsed := records.parse(text)) is not None]
+    if not consents:
         return Destination(uri, Verification.REFUSED, reason=f"{name} does not authorize it")
-    overriding = [override for record in found for override in getattr(record, tag)]
+    overriding = [override for record in consents for override in getattr(record, tag)]
     if not overriding:
         return Destination(uri, Verification.ALLOWED, (address,))
     addresses = [address_of(override) for override in overriding]
@@ -103,7 +103,7 @@ def size_limit(record: str, uri: str, *, tag: str = "rua") -> int | None:
         if name.strip().lower() == tag
         for item in value.split(",")
     ]
-    return next((_bytes(size) for found, _, size in items if found.strip() == uri), None)
+    return next((_bytes(size) for item_uri, _, size in items if item_uri.strip() == uri), None)
 
 
 def _bytes(text: str) -> int | None:

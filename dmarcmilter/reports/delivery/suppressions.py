@@ -77,8 +77,8 @@ class Suppressions:
         return self._add(organization, address, now, detail, first=first, at_rcpt=at_rcpt)
 
     def add_bounce(self, organization: str, address: str, now: int) -> int:
-        """Record a bounce; returns the same. Whoever got the report can forge one, so it never counts for the whole
-        address.
+        """Record a bounce; returns the same. A receiver of the report can forge bounces, so they never count for
+        the whole address.
         """
         return self._add(organization, address, now, "a bounce came back", first=FIRST_SECONDS, at_rcpt=False)
 

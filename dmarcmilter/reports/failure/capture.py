@@ -1,7 +1,7 @@
-"""In the filter, after the verdict: what failed is laid aside for a failure report.
+"""Capture incidents for failure reports, in a worker, after the decision about a message.
 
-The mail does not wait: a message is looked at and queued, a thread of its own redacts and writes. Whatever goes wrong
-is logged and counted, and costs a report, never a message.
+Mail never waits: messages are checked and queued, and a separate thread redacts and writes them. An error is logged and
+counted; it can cost a report, never a message.
 """
 
 import logging
@@ -21,18 +21,22 @@ from dmarcmilter.reports.failure.redaction import Redaction, month_key, shown_fi
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 100
-"""Messages between verdict and disk, each with at most 30 fields of 3,600 octets."""
+"""Messages waiting for the thread, each with at most 30 fields of 3,600 bytes. Further ones are dropped."""
 ID_BYTES = 8
+"""Random bytes of an incident's id."""
 RETRY_SECONDS = 1.0
-"""After a failure, so that a full disk is not tried again by each message."""
-COMPLAIN_SECONDS = 60.0
-"""Between two lines of the log."""
+"""Seconds after a failed write until the next one, so that a full disk is not tried for each message."""
+WARNING_SECONDS = 60.0
+"""Seconds between two warnings in the log."""
 CLOSE_SECONDS = 2.0
+"""Seconds that the end of a worker waits for the queue to take the end mark, and for the thread."""
 
 Waiting = tuple[OutcomeRecord, Observed]
 
 
 class Capture:
+    """Offers each message to the incident spool."""
+
     def __init__(self, spool: IncidentSpool, key: bytes, *, on_none: bool = False) -> None:
         self._spool = spool
         self._key = key
@@ -40,17 +44,18 @@ class Capture:
         self._waiting: queue.Queue[Waiting | None] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._retry_at = self._complain_at = 0.0
+        self._retry_at = self._next_warning_at = 0.0
         self.captured = 0
+        """Incidents written."""
         self.dropped = 0
-        """Incidents that could not be kept."""
+        """Incidents that could not be written."""
 
     def offer(self, record: OutcomeRecord, fields: Sequence[Header], mail_from: bytes) -> None:
-        """Called for each message; most are not asked for. Raises nothing and waits for nothing."""
+        """Capture a message if its policy asks for a report. Called for each message; never raises, never waits."""
         try:
             self._offer(record, Observed(fields, mail_from.decode("utf-8", "surrogateescape")))
         except Exception:
-            # A bug here must not decide over mail.
+            # A bug here must not change what happens to mail.
             log.exception("failure report: internal error")
 
     def _offer(self, record: OutcomeRecord, observed: Observed) -> None:
@@ -63,7 +68,7 @@ class Capture:
             self._drop("too many at once")
 
     def close(self) -> None:
-        """Write what waits, within a moment."""
+        """Write the waiting messages, within a few seconds."""
         if self._thread is not None:
             try:
                 self._waiting.put(None, timeout=CLOSE_SECONDS)
@@ -72,16 +77,16 @@ class Capture:
             self._thread.join(CLOSE_SECONDS)
 
     def _start(self) -> None:
-        """Not before it is needed: most never have anything to write."""
+        """Start the thread when it is first needed: most workers never write an incident."""
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._write_all, name="failure reports", daemon=True)
                 self._thread.start()
 
     def _write_all(self) -> None:
-        while (found := self._waiting.get()) is not None:
+        while (waiting := self._waiting.get()) is not None:
             try:
-                self._write(*found)
+                self._write(*waiting)
             except Exception:
                 log.exception("failure report: internal error")
 
@@ -93,7 +98,7 @@ class Capture:
         try:
             self._spool.put(incident_of(record, observed, redaction, secrets.token_hex(ID_BYTES)))
             self.captured += 1
-        except FullError as error:  # for this domain perhaps, and not for the next
+        except FullError as error:  # of this organization or client: others may have room
             self._drop(str(error))
         except OSError as error:
             self._drop(error.strerror or str(error))
@@ -101,6 +106,6 @@ class Capture:
 
     def _drop(self, reason: str) -> None:
         self.dropped += 1
-        if time.monotonic() >= self._complain_at:
-            self._complain_at = time.monotonic() + COMPLAIN_SECONDS
+        if time.monotonic() >= self._next_warning_at:
+            self._next_warning_at = time.monotonic() + WARNING_SECONDS
             log.warning("failure report: not kept: %s; %d since the start", reason, self.dropped)

@@ -1,6 +1,6 @@
-"""Failure reports (RFC 9991): whether one is asked for, and what is kept of a message for it. Pure.
+"""Incidents: whether a message asks for a failure report (RFC 9991), and what is kept of it for the report. Pure.
 
-capture.py keeps incidents in the filter, merging.py makes reports of them in another process.
+capture.py writes incidents in the workers; planning.py makes reports of them in another process.
 """
 
 import json
@@ -16,8 +16,9 @@ from dmarcmilter.outcome import OutcomeRecord
 from dmarcmilter.reports.failure.redaction import Redaction
 
 KIND_DIGITS = 32
+"""Hexadecimal digits of the kind of an incident."""
 IPV6_PREFIX_BITS = 64
-"""Bits of an IPv6 address that stand for one client: the rest is the client's to choose."""
+"""Leading bits of an IPv6 address that identify a client, which may choose the rest freely."""
 
 
 class IncidentPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +59,7 @@ class IncidentDmarc(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IncidentOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of an outcome record that a failure report tells."""
+    """The part of an outcome record that a failure report shows."""
 
     time: str
     queue_id: str | None
@@ -73,30 +74,30 @@ class IncidentOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What is known of one message beyond its outcome."""
+    """Parts of a message that its outcome does not have."""
 
     fields: Sequence[Header] = ()
     mail_from: str = ""
-    """The reverse-path without its angle brackets; what is not UTF-8 in it is surrogates."""
+    """The reverse-path without angle brackets. Bytes that are not UTF-8 are surrogates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """What is kept of a message, already redacted."""
+    """The redacted parts of a message that its failure report will show."""
 
     id: str
-    """Letters and digits; the report has it too."""
+    """Letters and digits. It becomes the id of the report."""
     outcome: IncidentOutcome
     mail_from: str = ""
     fields: Sequence[tuple[str, str]] = ()
     count: int = 1
-    """How many like it this one stands for (RFC 5965 3.2)."""
+    """Number of incidents of the same kind, this one included (field Incidents, RFC 5965 3.2)."""
     spf_records: Sequence[tuple[str, str]] = ()
-    """Name and text (RFC 6591 3.2.6)."""
+    """Name and text of SPF records (field SPF-DNS, RFC 6591 3.2.6)."""
 
 
 def reason_not_to_report(record: OutcomeRecord, observed: Observed, *, on_none: bool = False) -> str:
-    """Why no report is made; empty: one is asked for and may be made."""
+    """Why no report is made; empty if one is asked for and may be made."""
     policy, dmarc = record.policy, record.dmarc
     if policy is None or not policy.ruf or not record.author_domain:
         return "the record asks for none"
@@ -116,7 +117,7 @@ def reason_not_to_report(record: OutcomeRecord, observed: Observed, *, on_none: 
 
 
 def _is_automatic(header: Header) -> bool:
-    """RFC 9991 5.1: no report of a report, or two of us never end."""
+    """Whether a message was generated automatically. Reports about reports could cause a loop (RFC 9991 5.1)."""
     name, value = header.name.lower(), header.value.lower()
     if name == b"auto-submitted":
         return value.strip() not in {b"", b"no"}
@@ -124,7 +125,7 @@ def _is_automatic(header: Header) -> bool:
 
 
 def _option_met(fo: str, record: OutcomeRecord) -> bool:
-    """RFC 9989 4.7, `fo`."""
+    """Whether a failure meets one of the options of the tag fo (RFC 9989 4.7)."""
     aligned = {identifier.mechanism for identifier in record.dmarc.aligned}
     met = {
         "0": not aligned,
@@ -136,7 +137,7 @@ def _option_met(fo: str, record: OutcomeRecord) -> bool:
 
 
 def reported_part(record: OutcomeRecord) -> IncidentOutcome:
-    """The part of an outcome that a report tells. ValueError for one without a policy or an Author Domain."""
+    """The part of an outcome that a failure report shows. ValueError if it has no policy or no Author Domain."""
     policy, author_domain = record.policy, record.author_domain
     if policy is None or author_domain is None:
         raise ValueError("no policy")
@@ -165,10 +166,10 @@ def reported_part(record: OutcomeRecord) -> IncidentOutcome:
 
 
 def kind(outcome: IncidentOutcome) -> str:
-    """The same for messages that one report stands for: Author Domain, client and what was found.
+    """A digest of Author Domain, client and results. One report covers all messages with the same kind.
 
-    Domains of signatures and of MAIL FROM take no part: a sender who changes them for each message would have a
-    report for each.
+    The domains of signatures and of MAIL FROM are not part of it: a sender that changes them in each message would
+    cause a report for each.
     """
     values = [
         outcome.author_domain,
@@ -184,7 +185,7 @@ def kind(outcome: IncidentOutcome) -> str:
 
 
 def client_of(ip: str | None) -> str:
-    """The address, or network of an IPv6 address, that stands for one client; empty: there is none."""
+    """The IPv4 address, or the network of an IPv6 address, that identifies a client; empty if unknown."""
     try:
         address = ip_address(ip or "")
     except ValueError:
@@ -193,7 +194,7 @@ def client_of(ip: str | None) -> str:
 
 
 def incident_of(record: OutcomeRecord, observed: Observed, redaction: Redaction, identifier: str) -> Incident:
-    """What is kept, redacted: nothing else of the message reaches a disk."""
+    """The incident of a message, redacted. Nothing else of the message is written to disk."""
     return Incident(
         identifier,
         reported_part(record),

@@ -1,8 +1,8 @@
-"""Incidents on their way from the filter to the process that reports them: a folder of small files.
+"""The folder of incidents, which workers write and the report run reads.
 
-One file stands for all incidents of one kind: the first is its line, each further one a single octet behind it. So
-many workers need no lock, and a flood of one kind costs no more than its first message. Bounded in number and bytes:
-a flood takes the place of its own organization's and its own client's incidents first.
+One file holds all incidents of one kind: the first as a line, each further one as one byte after it. So workers need no
+lock, and a flood of one kind costs no more than its first message. Number and bytes are bounded: a flood first
+displaces incidents of its own organization and its own client.
 """
 
 import os
@@ -20,30 +20,33 @@ from dmarcmilter.reports.delivery.organization_turns import turns
 from dmarcmilter.reports.failure.incident import Incident, IncidentOutcome, client_of, kind
 
 VERSION = 1
-"""Of an incident; a changed meaning is a new number."""
+"""Version of the file format. Files of another version are deleted."""
 MAX_FILES = 1000
-"""Incidents in the folder. In a full one the organization or client with most of them loses one to one with fewer."""
+"""Files in the folder. If it is full, the organization or client with most of them loses one to one with fewer."""
 MAX_FILES_OF_ORGANIZATION = 100
-"""Incidents of one organization, whatever names it makes up below its own."""
+"""Files of one organization, all its subdomains included. Beyond it, its client with most of them loses one, or the new
+incident is refused.
+"""
 MAX_AGE = 86_400
-"""Seconds after which an incident is dropped instead of reported (RFC 9991 3 means failure reports to be quick)."""
+"""Seconds after which an incident is no longer reported but dropped (RFC 9991 3 wants failure reports soon)."""
 MAX_LINE = 65_536
-"""Octets of an incident; the fields shown of a header come to less."""
+"""Largest incident in bytes; a larger one is refused. The header fields shown have fewer."""
 MAX_FURTHER = 1_000_000
-"""Incidents counted behind the first."""
+"""Incidents counted after the first. Further ones are not counted."""
 FILE_MODE = 0o640
 SUFFIX = ".incident"
-ANOTHER = b"+"
-Side = Callable[[str], str]
-"""From the name of a file to that of an organization or a client."""
+FURTHER_MARK = b"+"
+"""The byte that counts one more incident of the same kind."""
+OwnerOf = Callable[[str], str]
+"""The organization, or the client, that a file name names."""
 DRAFT_SECONDS = 3600
-"""A draft older than this belongs to a worker that ended."""
+"""Seconds after which a draft is deleted: the worker that wrote it has ended."""
 CENSUS_SECONDS = 1.0
-"""Seconds for which incidents are refused by what a full folder held, before it is read again."""
+"""Seconds for which a full folder is not read again: incidents are refused by what it held then."""
 OLD_SECONDS = 60.0
-"""Seconds between two looks for old incidents in a full spool."""
+"""Seconds between two searches for old incidents in a full folder."""
 NAME_DIGITS = 16
-"""Hexadecimal digits that stand for an organization, and for a client, in the name of a file."""
+"""Hexadecimal digits of the hash of an organization, and of a client, in the name of a file."""
 
 
 class FullError(OSError):
@@ -51,59 +54,63 @@ class FullError(OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SpooledIncident:
+    """An incident and its file."""
+
     path: Path
     incident: Incident
 
 
 class _Census:
-    """Whose incidents a folder held at one moment."""
+    """The incidents of the folder at one moment, counted by organization and client."""
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
         self._organizations = Counter(map(_organization, names))
         self._clients = Counter(map(_client, names))
         self._both = Counter(map(_both, names))
-        self._largest = {side: max(counts.values(), default=0) for side, counts in self._sides()}
+        self._largest = {owner: max(counts.values(), default=0) for owner, counts in self._counts()}
         self._largest_of: dict[str, int] = {}
-        """By organization: how many incidents its largest client has."""
+        """By organization: the number of incidents of its client with most of them."""
         for both, count in self._both.items():
             organization = _organization(both)
             self._largest_of[organization] = max(count, self._largest_of.get(organization, 0))
 
-    def _sides(self) -> tuple[tuple[Side, Counter[str]], ...]:
+    def _counts(self) -> tuple[tuple[OwnerOf, Counter[str]], ...]:
         return (_organization, self._organizations), (_client, self._clients)
 
     def largest_beside(self, new: str) -> list[str] | None:
-        """The incidents one of which must go for the new one; empty: there is room; None: there is none."""
+        """The incidents of which one must be deleted for the new one. Empty if there is room, None if it is refused."""
         own = self._organizations[_organization(new)]
         if own >= MAX_FILES_OF_ORGANIZATION:
             largest = self._largest_of[_organization(new)]
             if self._both[_both(new)] + 1 >= largest:
                 return None
-            mine = [name for name in self.names if _organization(name) == _organization(new)]
-            return [name for name in mine if self._both[_both(name)] == largest]
+            own_names = [name for name in self.names if _organization(name) == _organization(new)]
+            return [name for name in own_names if self._both[_both(name)] == largest]
         if len(self.names) < MAX_FILES:
             return []
-        for side, counts in self._sides():
-            if counts[side(new)] + 1 < self._largest[side]:
-                most = next(key for key, count in counts.items() if count == self._largest[side])
-                return [name for name in self.names if side(name) == most]
+        for owner_of, counts in self._counts():
+            if counts[owner_of(new)] + 1 < self._largest[owner_of]:
+                most = next(key for key, count in counts.items() if count == self._largest[owner_of])
+                return [name for name in self.names if owner_of(name) == most]
         return None
 
 
 class IncidentSpool:
+    """The folder, for workers that write incidents and the run that reads them."""
+
     def __init__(self, directory: str, organization: Callable[[str], str] = str) -> None:
         """`organization`: the Organizational Domain of a policy domain."""
         self._directory = Path(directory)
         self._organization = organization
         self._census = _Census([])
         self._counted_at = -CENSUS_SECONDS
-        """Monotonic time."""
+        """Monotonic time of the census."""
         self._looked_for_old = 0.0
 
     def put(self, incident: Incident) -> None:
-        """OSError when it cannot be kept."""
+        """Add an incident. OSError (FullError) if it cannot be written."""
         name = self._name(incident)
         path = self._directory / name
         if _counted(path):
@@ -121,9 +128,9 @@ class IncidentSpool:
         return f"{organization}-{_digits(client_of(outcome.client_ip))}-{kind(outcome)}{SUFFIX}"
 
     def _make_room(self, new: str) -> None:
-        """FullError when there is no room, and no organization or client that has more than the new one's."""
+        """Delete an incident if the folder is full. FullError if no other organization or client has more of them."""
         if time.monotonic() < self._counted_at + CENSUS_SECONDS and self._census.largest_beside(new) is None:
-            # A flood must not have the folder read for each message.
+            # In a flood, the folder must not be read for each message.
             raise FullError(self._problem())
         names = [name for name in os.listdir(self._directory) if name.endswith(SUFFIX)]  # noqa: PTH208
         self._census, self._counted_at = _Census(names), time.monotonic()
@@ -135,10 +142,10 @@ class IncidentSpool:
             (self._directory / newest).unlink(missing_ok=True)
 
     def _problem(self) -> str:
-        return f"it holds {len(self._census.names)} incidents, and no one else has more of them"
+        return f"it holds {len(self._census.names)} incidents, and no other organization or client has more of them"
 
     def _remove_old(self, names: list[str]) -> bool:
-        """Remove what no run took within a day, looked for once a minute: whether there was any."""
+        """Delete incidents that no run took within a day, at most once a minute. Returns whether there were any."""
         now = time.time()
         if abs(now - self._looked_for_old) < OLD_SECONDS:
             return False
@@ -149,14 +156,14 @@ class IncidentSpool:
         return bool(old)
 
     def _changed(self, name: str) -> float:
-        """Seconds since 1970; 0: it is gone."""
+        """Time of the last change in seconds since 1970; 0 if the file is gone."""
         try:
             return os.stat(self._directory / name).st_mtime  # noqa: PTH116  called often
         except OSError:
             return 0.0
 
     def _publish(self, line: bytes, path: Path, identifier: str) -> None:
-        """Whole or not at all: a reader never sees half a line, whenever we end."""
+        """Write the file whole or not at all, even if the process is killed: a reader never sees half a line."""
         draft = self._directory / f".{identifier}"
         try:
             with open(draft, "xb", opener=_private) as file:
@@ -168,32 +175,32 @@ class IncidentSpool:
         finally:
             draft.unlink(missing_ok=True)
 
-    def entries(self, had: Mapping[str, int] | None = None) -> Iterator[Entry | Path]:
-        """In the turns of organizations, those first that nothing was added to for longest.
+    def entries(self, had: Mapping[str, int] | None = None) -> Iterator[SpooledIncident | Path]:
+        """The incidents, organizations taking turns, least recently changed first.
 
-        `had`: how many reports an organization has had lately. The path alone of a file that is none of ours.
+        `had`: number of reports that each organization has had lately. For a file that is no incident, its path alone.
         """
         digits = {_digits(organization): count for organization, count in (had or {}).items()}
         for _, name in turns(self._in_order(), _organization, digits):
             path = self._directory / name
             try:
                 line, _, further = path.read_bytes().partition(b"\n")
-                yield Entry(path, incident_from_json(line, 1 + further.count(ANOTHER)))
+                yield SpooledIncident(path, incident_from_json(line, 1 + further.count(FURTHER_MARK)))
             except ValueError:
                 yield path
-            except OSError:  # gone meanwhile, or not readable: the next run looks again
+            except OSError:  # deleted meanwhile, or not readable: the next run tries again
                 continue
 
     def _in_order(self) -> list[str]:
         try:
-            with os.scandir(self._directory) as found:
-                files = [(entry.stat().st_mtime, entry.name) for entry in found if entry.name.endswith(SUFFIX)]
+            with os.scandir(self._directory) as scanned:
+                files = [(entry.stat().st_mtime, entry.name) for entry in scanned if entry.name.endswith(SUFFIX)]
         except OSError:
             return []
         return [name for _, name in sorted(files)[: 2 * MAX_FILES]]
 
     def tidy(self, now: float) -> None:
-        """Remove what nobody will ever read: files of another kind, and drafts of workers that ended in the middle."""
+        """Delete files that are no incidents, and drafts of workers that were killed."""
         for entry in self.entries():
             if isinstance(entry, Path):
                 entry.unlink(missing_ok=True)
@@ -207,14 +214,14 @@ def _private(path: str, flags: int) -> int:
 
 
 def _counted(path: Path) -> bool:
-    """One more of a kind that is there; False: it is not."""
+    """Count one more incident in an existing file. False if there is no file."""
     try:
         file = os.open(path, os.O_WRONLY | os.O_APPEND)
     except FileNotFoundError:
         return False
     try:
         if os.fstat(file).st_size < MAX_LINE + MAX_FURTHER:
-            os.write(file, ANOTHER)
+            os.write(file, FURTHER_MARK)
     finally:
         os.close(file)
     return True
@@ -225,22 +232,23 @@ def _digits(text: str) -> str:
 
 
 def _organization(name: str) -> str:
-    """Of the name of a file, as is the client."""
+    """The part of a file name that identifies the organization."""
     return name[:NAME_DIGITS]
 
 
 def _client(name: str) -> str:
-    """Empty in files of an older program."""
+    """The part of a file name that identifies the client; empty in files of older versions."""
     start, end = NAME_DIGITS + 1, 2 * NAME_DIGITS + 1
     return name[start:end] if name[end : end + 1] == "-" else ""
 
 
 def _both(name: str) -> str:
+    """The part of a file name that identifies organization and client."""
     return name[: 2 * NAME_DIGITS + 1]
 
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True):
-    """An incident in its file."""
+    """The line of an incident in its file."""
 
     v: int
     id: str
@@ -250,7 +258,7 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def incident_to_json(incident: Incident) -> bytes:
-    """One line."""
+    """The line of an incident."""
     line = _Line(
         v=VERSION,
         id=incident.id,
@@ -262,7 +270,7 @@ def incident_to_json(incident: Incident) -> bytes:
 
 
 def incident_from_json(line: bytes, count: int) -> Incident:
-    """ValueError for what this program has not written: a run takes all incidents or none, so none may be damaged."""
+    """Read the line of an incident. ValueError if it is not valid: a run must not stop at a damaged file."""
     try:
         read = msgspec.json.decode(line, type=_Line)
         datetime.fromisoformat(read.outcome.time)

@@ -76,18 +76,18 @@ def feedback(incident: Incident, host: str, report_format: ReportFormat) -> Iter
     yield "Original-Mail-From", f"<{incident.mail_from}>"
     if incident.count > 1:
         yield "Incidents", min(incident.count, MAX_INCIDENTS)
-    yield from _of_mechanisms(incident)
+    yield from _mechanism_fields(incident)
 
 
 def _identity_alignment(outcome: IncidentOutcome, report_format: ReportFormat) -> str:
     """RFC 9991 4: the mechanisms that failed to give an aligned identity; RFC 7489 7.3.1: those that did."""
     aligned = {identifier.mechanism for identifier in outcome.dmarc.aligned}
-    told = sorted(aligned if report_format is ReportFormat.RFC7489 else {"dkim", "spf"} - aligned)
-    return ", ".join(told) or "none"
+    mechanisms = sorted(aligned if report_format is ReportFormat.RFC7489 else {"dkim", "spf"} - aligned)
+    return ", ".join(mechanisms) or "none"
 
 
-def _of_mechanisms(incident: Incident) -> Iterator[tuple[str, object]]:
-    """Of the first signature of the Organizational Domain that failed, and of SPF; required in RFC 9991 4."""
+def _mechanism_fields(incident: Incident) -> Iterator[tuple[str, object]]:
+    """Fields about the first failed signature of the Organizational Domain, and about SPF; RFC 9991 4 requires them."""
     outcome = incident.outcome
     organization = outcome.policy.organizational_domain or outcome.author_domain
     for signature in outcome.dkim:

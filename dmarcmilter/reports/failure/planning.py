@@ -1,8 +1,8 @@
 """Decide which incidents of the spool become failure reports now, within the limits (RFC 9991 2 and 8.1).
 
-One report of a kind an hour; what comes meanwhile waits in the spool and is counted in the next (Incidents). What is
-beyond the limits of an organization or of all waits too, and is dropped after a day: the aggregate report counts it.
-Organizations take turns.
+One report of a kind an hour; further incidents wait in the spool, and the next report counts them (field Incidents).
+Incidents beyond the limits of their organization or of the receiver wait too, and are dropped after a day: the
+aggregate report counts them. Organizations take turns.
 """
 
 from collections import Counter
@@ -22,36 +22,36 @@ from dmarcmilter.reports.delivery.ledger import PlannedFailureReport, ReportLedg
 from dmarcmilter.reports.delivery.organization_turns import organization_of
 from dmarcmilter.reports.delivery.send_queue import HOUR_SECONDS
 from dmarcmilter.reports.failure.incident import Incident, kind
-from dmarcmilter.reports.failure.incident_spool import MAX_AGE, Entry, IncidentSpool
+from dmarcmilter.reports.failure.incident_spool import MAX_AGE, IncidentSpool, SpooledIncident
 from dmarcmilter.reports.failure.mail_message import compose
 from dmarcmilter.reports.sender import sender_of, submitter_of
 
 SPF_SECONDS = 60.0
-"""Seconds of one run for the SPF records that its failure reports show. Reports go without those that come later."""
+"""Seconds of one run for looking up the SPF records that its reports show. Later answers are left out."""
 MAX_SPF_RECORDS = 3
 """SPF records shown of one domain. There should be one; further ones are left out."""
 
 
 class Fate(StrEnum):
-    """What becomes of an incident."""
+    """What a run does with an incident."""
 
     REPORT = "report"
     WAIT = "wait"
     DROP = "drop"
     DONE = "done"
-    """A report of it exists, made by a run that ended before it removed the incident."""
+    """A report of it exists: an earlier run made it, and was killed before it deleted the incident."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What becomes of an incident, and why."""
+    """What a run does with an incident, and why."""
 
     fate: Fate
     reason: str = ""
 
 
 class HourlyLimits:
-    """The failure reports of the last hour, counted against the limits. Read once a run, and added to."""
+    """The failure reports of the last hour, counted against the limits. Read once a run; reports made are added."""
 
     def __init__(
         self, made: Iterable[tuple[str, str]], settings: Reports, organization_of: Callable[[str], str]
@@ -91,14 +91,14 @@ class FailurePlanner:
         self._settings = settings
         self._dns = dns
         self._authenticated: dict[str, bool] = {}
-        """Whether some mail of a policy domain passed, asked once a run."""
+        """Whether some mail of a policy domain passed; looked up once a run."""
 
-    def rulings(self, now: int) -> Iterator[tuple[Entry, Ruling]]:
-        """Each incident and what becomes of it. A report that is made of one counts for those that follow."""
+    def rulings(self, now: int) -> Iterator[tuple[SpooledIncident, Ruling]]:
+        """Each incident and what is done with it. A report made of one counts against the limits for the next ones."""
         self._authenticated.clear()
         limits = HourlyLimits(self._ledger.failures_since(now - HOUR_SECONDS, now), self._settings, self._organization)
         for entry in self._spool.entries(dict(limits.by_organization)):
-            if not isinstance(entry, Entry):
+            if not isinstance(entry, SpooledIncident):
                 continue
             ruling = self._ruling(entry.incident, limits, now)
             if ruling.fate is Fate.REPORT:
@@ -150,8 +150,8 @@ class FailurePlanner:
     def spf_records(self, incidents: Sequence[Incident]) -> dict[str, list[tuple[str, str]]]:
         """The SPF records for these incidents, by incident id, looked up at once and within SPF_SECONDS.
 
-        They are those of now, within an hour of the message: an outcome holds the SPF result and not the record. A
-        report whose name server does not answer goes without.
+        An outcome holds the SPF result and not the record, so these are the records of now, within an hour of the
+        message. If a name server does not answer, the report shows none.
         """
         if not any(map(_spf_domain, incidents)):
             return {}

@@ -1,7 +1,7 @@
-"""What a failure report may show of a message (RFC 6590, RFC 9991 7). Pure.
+"""Redact the header fields that a failure report shows (RFC 6590, RFC 9991 7). Pure.
 
-A list of what is shown, never of what is hidden: a field or a tag that nobody thought of is left out. Local-parts and
-Subject become keyed hashes, the same for the same within a month, so that an owner sees what belongs together.
+Only listed fields and tags are shown, so an unknown one is always left out. Local-parts and Subject become keyed
+hashes, equal for equal texts within a month, so that a Domain Owner sees which messages belong together.
 """
 
 import hashlib
@@ -14,57 +14,59 @@ from dmarcmilter.mail import path as smtppath
 from dmarcmilter.mail.message import Header
 
 MAX_FIELDS = 30
-"""Header fields shown; the MTA's trace and what names recipients is not among them."""
+"""Header fields shown, at most. Further ones are left out."""
 MAX_VALUE = 900
-"""Characters shown of one: a line has 998 (RFC 5322 2.1.1)."""
+"""Characters shown of one field; the rest is cut off. A line has at most 998 (RFC 5322 2.1.1)."""
 HASH_DIGITS = 16
+"""Hexadecimal digits of a keyed hash."""
 
 SHOWN = frozenset({"date", "dkim-signature", "from", "message-id", "sender", "subject"})
-"""What an owner needs to find the fault, in lower case."""
+"""Header fields that a Domain Owner needs to find the fault, in lower case. No trace fields, no recipients."""
 
-# Local-part and domain; what is no address around them is not shown.
+# Local-part and domain. Text around addresses (display names, comments) is not shown.
 _ADDRESS = re.compile(r"(?:[^\s<>@,;:\"()\[\]=]{1,256}|\"[^\"]{0,256}\")@[\w.-]{1,253}")
 _DATE = re.compile(r"[A-Za-z]{3}[A-Za-z0-9,:+ -]{1,40}")
-# Not z=, which holds header fields as they were, nor a tag that we do not know (RFC 6376 3.5).
+# z= is left out, as it holds copies of header fields, and so are unknown tags (RFC 6376 3.5).
 _SIGNATURE_TAGS = frozenset({"v", "a", "b", "bh", "c", "d", "h", "i", "l", "q", "s", "t", "x"})
 _TAG_VALUE = re.compile(r"[A-Za-z0-9+/=:._* -]*")
 _UNSAFE = re.compile(r"[^\x20-\x7e]")
 
 
 def month_key(secret: bytes, when: datetime) -> bytes:
-    """The key of one month: after it nothing can be told to be the same as before."""
+    """The key of one month, so that hashes of different months cannot be compared."""
     return hmac.digest(secret, f"failure reports {when:%Y-%m}".encode(), "sha256")
 
 
 def safe(text: object) -> str:
-    """For one line of a header."""
+    """The text for one line of a header: printable ASCII, at most MAX_VALUE characters."""
     return _UNSAFE.sub("?", str(text))[:MAX_VALUE]
 
 
 class Redaction:
-    """RFC 6590: what stands for a text is the same at each place, and tells nobody without the key what it was."""
+    """Replaces texts by keyed hashes (RFC 6590): equal for equal texts, and not reversible without the key."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     def hashed(self, text: str) -> str:
+        """The keyed hash of a text."""
         whole = hmac.new(self._key, text.encode("utf-8", "backslashreplace"), hashlib.sha256)
         return whole.hexdigest()[:HASH_DIGITS]
 
     def address(self, text: str) -> str:
-        """Of an address in a header field."""
+        """An address of a header field, its local-part hashed."""
         local, _, domain = text.rpartition("@")
         return f"{self.hashed(local)}@{safe(domain)}" if text else ""
 
     def path(self, raw: bytes) -> str:
-        """Of a reverse-path; empty: the null reverse-path. What is no Mailbox is a hash as a whole."""
+        """A reverse-path, its local-part hashed, or all of it if it is no Mailbox; empty for the null reverse-path."""
         mailbox = smtppath.read(raw)
         if mailbox is not None:
             return f"{self.hashed(mailbox.local)}@{safe(mailbox.domain)}"
         return "" if smtppath.is_null(raw) else self.hashed(raw.decode("utf-8", "replace"))
 
     def redacted_fields(self, fields: Iterable[Header]) -> Iterator[tuple[str, str]]:
-        """Name and redacted value of the fields that are shown, in their order."""
+        """Name and redacted value of the shown fields, in their order."""
         for field in shown_fields(fields):
             name = field.name.decode("latin-1")
             value = " ".join(field.value.decode("utf-8", "replace").split())
@@ -74,11 +76,11 @@ class Redaction:
         if name == "subject":
             return self.hashed(value)
         if name == "date":
-            found = _DATE.match(value)  # and no comment after it
-            return found[0] if found else ""
+            date = _DATE.match(value)  # without a comment after it
+            return date[0] if date else ""
         if name == "dkim-signature":
             return "; ".join(self._tags(value))
-        return ", ".join(f"<{self.address(found[0])}>" for found in _ADDRESS.finditer(value[:MAX_VALUE]))
+        return ", ".join(f"<{self.address(address[0])}>" for address in _ADDRESS.finditer(value[:MAX_VALUE]))
 
     def _tags(self, signature: str) -> Iterator[str]:
         for part in signature.split(";"):
@@ -90,11 +92,11 @@ class Redaction:
 
 
 def shown_fields(fields: Iterable[Header]) -> list[Header]:
-    """Those that are shown, as they came but bounded: what is kept of a message until there is time for it."""
-    found = []
+    """The fields that will be shown, shortened but not yet redacted."""
+    fields_shown = []
     for field in fields:
         if field.name.decode("latin-1").lower() in SHOWN:
-            found.append(Header(field.name, field.value[: 4 * MAX_VALUE]))
-        if len(found) == MAX_FIELDS:
+            fields_shown.append(Header(field.name, field.value[: 4 * MAX_VALUE]))
+        if len(fields_shown) == MAX_FIELDS:
             break
-    return found
+    return fields_shown

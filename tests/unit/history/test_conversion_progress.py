@@ -98,7 +98,7 @@ def test_a_directory_that_is_not_ours_stops_nothing(store, tmp_path, caplog, mon
     reader = Ingest(journal, store)
     assert reader.once() == 3
     reader.once()
-    assert caplog.text.count("nobody can see how far the ingest is") == 1
+    assert caplog.text.count("monitoring cannot see how far the ingest is") == 1
 
 
 @pytest.mark.parametrize(

@@ -277,7 +277,7 @@ def test_journal_files_are_deleted_only_if_told_and_done(quick, store, journal):
     for days, left in ((0, {old, young, torn}), (2, {young, torn})):
         reader = Ingest(journal, store, delete_after_days=days, now=lambda: NOON)
         stop, thread = following(reader)
-        waited_for(lambda mine=reader: mine._tidied)
+        waited_for(lambda mine=reader: mine._cleaned_up_on)
         stop.set()
         thread.join(10)
         assert set(journal.glob("*.jsonl")) == left
@@ -291,7 +291,7 @@ def test_a_file_that_is_not_read_to_its_end_stays(quick, store, journal):
     os.utime(path, (0, 0))
     reader = Ingest(journal, store, delete_after_days=1, now=lambda: NOON)
     reader.once()
-    reader._tidy()
+    reader._clean_up()
     assert path.exists()
 
 
@@ -301,7 +301,7 @@ def test_retention_is_kept_by_the_service(store, journal):
     )
     reader = Ingest(journal, store, retention_days=9, now=lambda: NOON)
     reader.once()
-    reader._tidy()
+    reader._clean_up()
     assert databases.ask(store, "SELECT day FROM outcomes") == [(20270111,)]
     assert reader.once() == 0
 

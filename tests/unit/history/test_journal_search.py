@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from dmarcmilter.history import journal_search
-from dmarcmilter.history.journal_search import Wanted
+from dmarcmilter.history.journal_search import OutcomeSearch
 from tests.support import journals
 
 
@@ -22,7 +22,7 @@ def test_the_newest_comes_first_and_from_all_files(tmp_path):
         ["20270115-2-2.jsonl", "20270115-1-1.jsonl"],
         ["20270114-1-1.jsonl"],
     ]
-    found = journal_search.in_files([path for day in days for path in day], Wanted("queue_id", "4ABC"))
+    found = journal_search.in_files([path for day in days for path in day], OutcomeSearch("queue_id", "4ABC"))
     assert [match.identity.time for match in found] == [journals.at(10), journals.at(9), journals.at(8)]
     assert found[0].place == "20270114-1-1.jsonl"
 
@@ -36,8 +36,8 @@ def test_the_id_must_be_the_whole_value_of_its_key(tmp_path):
     ]
     journals.append(tmp_path, [*others, journals.record(queue_id="4ABC")])
     path = tmp_path / journals.NAME
-    assert ids(journal_search.in_files([path], Wanted("queue_id", "4ABC"))) == ["4ABC"]
-    assert ids(journal_search.in_files([path], Wanted("message_id_hash", "4abc4abc4abc4abc"))) == [
+    assert ids(journal_search.in_files([path], OutcomeSearch("queue_id", "4ABC"))) == ["4ABC"]
+    assert ids(journal_search.in_files([path], OutcomeSearch("message_id_hash", "4abc4abc4abc4abc"))) == [
         others[3]["queue_id"]
     ]
 
@@ -53,8 +53,8 @@ def test_since_leaves_out_files_and_lines(tmp_path):
         "20270114-1-1.jsonl",
     ]
     paths = [path for day in journal_search.days(tmp_path, since) for path in day]
-    assert len(journal_search.in_files(paths, Wanted("queue_id", "A", since))) == 3
-    assert not journal_search.in_files(paths, Wanted("queue_id", "A", datetime(2027, 2, 1, tzinfo=UTC)))
+    assert len(journal_search.in_files(paths, OutcomeSearch("queue_id", "A", since))) == 3
+    assert not journal_search.in_files(paths, OutcomeSearch("queue_id", "A", datetime(2027, 2, 1, tzinfo=UTC)))
 
 
 def test_no_journal_yet(tmp_path):
@@ -94,11 +94,11 @@ def test_lines_that_are_no_outcomes_are_passed_over(tmp_path):
         file.write(b'{"queue_id":"A"}\n["A"]\n"A"\n{"v":1,"queue_id":"A","time":\n\xff"A"\n')
         file.write(json.dumps(journals.record(queue_id="A") | {"v": 99}).encode() + b"\n")
         file.write(b'{"torn "A"')
-    assert len(journal_search.in_files([path], Wanted("queue_id", "A"))) == 1
+    assert len(journal_search.in_files([path], OutcomeSearch("queue_id", "A"))) == 1
 
 
 def test_no_more_than_can_be_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(journal_search, "MAX_MATCHES", 3)
     journals.append(tmp_path, [journals.record(queue_id="A", time=journals.at(n)) for n in range(9)])
-    found = journal_search.in_files([tmp_path / journals.NAME], Wanted("queue_id", "A"))
+    found = journal_search.in_files([tmp_path / journals.NAME], OutcomeSearch("queue_id", "A"))
     assert [match.identity.time for match in found] == [journals.at(8), journals.at(7), journals.at(6)]

@@ -147,5 +147,5 @@ def test_suppressions_of_an_older_program_are_dropped(url):
     opened.close()
 
 
-def test_words_are_for_both_databases():
-    assert migrations.WORDS["sqlite"].keys() == migrations.WORDS["postgresql"].keys()
+def test_types_are_given_for_both_databases():
+    assert migrations.TYPES["sqlite"].keys() == migrations.TYPES["postgresql"].keys()

@@ -78,9 +78,9 @@ def test_what_each_message_may_have_for_itself_is_kept_beside_it(name):
 
 @pytest.mark.parametrize("digits", ["0" * 16, "7fffffffffffffff", "8000000000000000", "f" * 16])
 def test_hashes_as_signed_numbers(digits):
-    number = outcome_rows.number_of(digits)
+    number = outcome_rows.signed_number(digits)
     assert -(2**63) <= number < 2**63
-    assert outcome_rows.digits_of(number) == digits
+    assert outcome_rows.hex_digits(number) == digits
 
 
 @pytest.mark.parametrize("digits", ["", "0" * 14, "0" * 18, "x" * 16, 7, ["0" * 16]])

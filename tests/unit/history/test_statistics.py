@@ -320,7 +320,7 @@ def test_vendors_of_reports(gathered):
     assert found.rua_vendors[0].name == "vendor.example"
     assert shares(found.rua_vendors) == {
         "vendor.example": (2, 3),
-        survey_module.OWN: (1, 1),
+        survey_module.OWN_ORGANIZATION: (1, 1),
         survey_module.NOT_MAIL: (1, 1),
         survey_module.NO_DOMAIN: (1, 1),
     }
@@ -578,7 +578,7 @@ def test_command_json(conf):
     assert {share["name"] for share in found["survey"]["types"]} == set("ABCDEF")
     assert found["refused"][0].keys() == {"domain", "refused", "would"}
     survey = found["survey"]
-    assert [share["name"] for share in survey["ruf_vendors"]] == [survey_module.OWN]
+    assert [share["name"] for share in survey["ruf_vendors"]] == [survey_module.OWN_ORGANIZATION]
     assert survey["differing"][0]["domain"] == EVIL
     assert len(survey["steps"]) == 8
     assert survey["steps"][-1].keys() == {"start", "domains", "messages", "types", "policies"}

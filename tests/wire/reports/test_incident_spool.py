@@ -5,7 +5,7 @@ import multiprocessing
 import pytest
 
 from dmarcmilter.reports.failure.incident import Incident, reported_part
-from dmarcmilter.reports.failure.incident_spool import Entry, IncidentSpool
+from dmarcmilter.reports.failure.incident_spool import IncidentSpool, SpooledIncident
 from tests.support.report_outcomes import outcome
 
 
@@ -20,7 +20,9 @@ def spool(tmp_path):
 
 
 def found(spool):
-    return [(entry.incident.id, entry.incident.count) for entry in spool.entries() if isinstance(entry, Entry)]
+    return [
+        (entry.incident.id, entry.incident.count) for entry in spool.entries() if isinstance(entry, SpooledIncident)
+    ]
 
 
 def put_many(directory, number):

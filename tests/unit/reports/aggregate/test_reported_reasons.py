@@ -50,7 +50,7 @@ OLD = [
 
 @pytest.mark.parametrize(("result", "text", "told"), OLD)
 def test_old_reasons_of_spf(result, text, told):
-    assert reported_reasons.of_spf(spf(result, reason=text)) == told
+    assert reported_reasons.spf_human_result(spf(result, reason=text)) == told
 
 
 @given(
@@ -67,29 +67,31 @@ def test_reports_give_known_reasons_only(before, secret, result):
         secret + before,
         *(f"{secret} {one}" for one in known),
     ):
-        assert secret not in reported_reasons.of_spf(spf(result, reason=reason))
-        assert secret not in reported_reasons.of_signature(signature(result, reason=reason))
+        assert secret not in reported_reasons.spf_human_result(spf(result, reason=reason))
+        assert secret not in reported_reasons.dkim_human_result(signature(result, reason=reason))
         assert not reported_reasons.notes(policy(notes=[f"{reason}\n"]))
 
 
 @pytest.mark.parametrize("fault", Fault)
 def test_faults_of_signatures_are_told(fault):
     text = str(fault.reason)
-    assert reported_reasons.of_signature(signature("fail", reason=text)) == text
-    assert reported_reasons.of_signature(signature("fail", **reason_values("reason", fault.reason))) == text
+    assert reported_reasons.dkim_human_result(signature("fail", reason=text)) == text
+    assert reported_reasons.dkim_human_result(signature("fail", **reason_values("reason", fault.reason))) == text
 
 
 @pytest.mark.parametrize(("wording", "code"), WORDINGS)
 def test_wordings_of_spf_are_told(wording, code):
-    assert reported_reasons.of_spf(spf("permerror", reason=f"{wording}: {LOCAL}")) == wording
+    assert reported_reasons.spf_human_result(spf("permerror", reason=f"{wording}: {LOCAL}")) == wording
     reason = Reason(Code.SPF_AT_TERM, reason=Reason(code), term=LOCAL)
-    assert reported_reasons.of_spf(spf("permerror", **reason_values("reason", reason))) == wording
+    assert reported_reasons.spf_human_result(spf("permerror", **reason_values("reason", reason))) == wording
 
 
 def test_why_dns_failed_is_not_told():
     cause = Reason(Code.DNS_SERVER_RCODE, server="192.0.2.53", rcode="SERVFAIL")
     reason = Reason(Code.SPF_DNS_FAILED, rdtype="MX", reason=cause)
-    assert reported_reasons.of_spf(spf("temperror", **reason_values("reason", reason))) == "DNS MX lookup failed"
+    assert (
+        reported_reasons.spf_human_result(spf("temperror", **reason_values("reason", reason))) == "DNS MX lookup failed"
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ def test_why_dns_failed_is_not_told():
 )
 def test_comments_of_overrides(override, told):
     found = msgspec.convert({"type": "other", "rfc7489": "other"} | override, RecordedOverride)
-    assert reported_reasons.of_override(found) == told
+    assert reported_reasons.override_comment(found) == told
 
 
 def test_notes_of_the_policy():

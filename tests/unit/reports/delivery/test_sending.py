@@ -311,14 +311,14 @@ def test_names_of_one_provider_share_turns(tmp_path):
 def test_a_bug_for_one_report_keeps_no_other_back(world, monkeypatch):
     """When it is planned, and when it is sent."""
     world.ingest(*honest(3))
-    composed = planning.Planner.composed
+    composed = planning.Planner.planned_report
 
     def broken(self, found, *rest):
         if found.group.configuration.policy.domain == "honest1.example":
             raise ValueError("bug")
         return composed(self, found, *rest)
 
-    monkeypatch.setattr(planning.Planner, "composed", broken)
+    monkeypatch.setattr(planning.Planner, "planned_report", broken)
     assert world.go().sent == 2
     monkeypatch.undo()
     world.ingest(*[passed(**domain(f"more{n}.example")) for n in range(3)])

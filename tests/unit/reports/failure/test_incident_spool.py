@@ -15,9 +15,9 @@ from dmarcmilter.reports.failure.incident import Incident, reported_part
 from dmarcmilter.reports.failure.incident_spool import (
     DRAFT_SECONDS,
     MAX_AGE,
-    Entry,
     FullError,
     IncidentSpool,
+    SpooledIncident,
     incident_from_json,
     incident_to_json,
 )
@@ -35,7 +35,9 @@ def spool(tmp_path):
 
 
 def found(spool):
-    return [(entry.incident.id, entry.incident.count) for entry in spool.entries() if isinstance(entry, Entry)]
+    return [
+        (entry.incident.id, entry.incident.count) for entry in spool.entries() if isinstance(entry, SpooledIncident)
+    ]
 
 
 def test_what_is_put_is_found(spool, tmp_path):
