@@ -14,10 +14,11 @@ DAY_SECONDS = 86_400
 TOKEN_BYTES = 8
 """Bytes of the random token in a bounce address. Not guessable: a bounce suppresses reports to an address."""
 MAX_DUE = 50_000
-"""Deliveries considered in one run; the rest waits for the next run."""
+"""Deliveries considered in one run. Further ones wait for the next run."""
 HORIZON_SECONDS = 2 * DAY_SECONDS
-"""A delivery that is due later than this from now is due at once: nothing is postponed for so long, except by a clock
-that was wrong."""
+"""Longest time that a delivery waits, in seconds. One that is due later was postponed under a wrong clock, and is due
+now.
+"""
 CLOCK_SKEW_SECONDS = 3600
 """Seconds that the clock of another machine may be ahead. A time further ahead was written by a wrong clock."""
 BOUNCE_WITHIN_SECONDS = 10 * DAY_SECONDS

@@ -53,10 +53,10 @@ def verify(
     if address is None:
         return Destination(uri, Verification.REFUSED, reason="not a mail address that reports can be sent to")
     host = host_of(address)
-    mine, theirs = organization(policy_domain), organization(host)
-    if host == policy_domain or (mine is not None and mine == theirs):
+    policy_organization, host_organization = organization(policy_domain), organization(host)
+    if host == policy_domain or (policy_organization is not None and policy_organization == host_organization):
         return Destination(uri, Verification.ALLOWED, (address,))
-    if mine is None or theirs is None:
+    if policy_organization is None or host_organization is None:
         return Destination(uri, Verification.UNKNOWN, reason="the Organizational Domain is unknown: DNS failed")
     return _verify_external(policy_domain, uri, lookup, address=address, tag=tag)
 

@@ -59,7 +59,7 @@ class RunResult:
 
 
 def refusal(settings: Reports, domain: str, address: str) -> str:
-    """Why nothing is sent there whatever the destination says; empty if reports may be sent."""
+    """Why no report may be sent to this address, even if its domain agrees; empty if it may."""
     if address.lower() == settings.email.lower():
         return "it is the address that our reports come from"
     entry = excluded(domain, address, settings.exclude)
