@@ -36,8 +36,8 @@ from dmarcmilter.history.ingest import Ingest  # noqa: E402
 from dmarcmilter.history.store import Store, rows  # noqa: E402
 from dmarcmilter.reasons import Code, Reason  # noqa: E402
 from dmarcmilter.reports.delivery.destination_verification import ReportDns  # noqa: E402
-from dmarcmilter.reports.delivery.dkim_signing import Signer  # noqa: E402
-from dmarcmilter.reports.delivery.relay import Attempt, Mail, Result  # noqa: E402
+from dmarcmilter.reports.delivery.dkim_signing import ReportSigner  # noqa: E402
+from dmarcmilter.reports.delivery.relay import DeliveryAttempt, DeliveryResult, Mail  # noqa: E402
 from dmarcmilter.reports.run import Run  # noqa: E402
 
 AUTHORS = 100_000
@@ -232,11 +232,11 @@ class Taker:
     def __init__(self) -> None:
         self.messages = self.octets = 0
 
-    def send(self, mail: Mail, committing: Callable[[], None]) -> Attempt:
+    def send(self, mail: Mail, committing: Callable[[], None]) -> DeliveryAttempt:
         committing()
         self.messages += 1
         self.octets += len(mail.message)
-        return Attempt(Result.SENT)
+        return DeliveryAttempt(DeliveryResult.SENT)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -264,7 +264,9 @@ def reports(url: str) -> None:
         spent[step] = spent.get(step, 0.0) + now - last
         last = now
 
-    run = Run(store, settings, dns, taker, Signer("receiver.example", "s", pem), clock=lambda: clock, progress=progress)
+    run = Run(
+        store, settings, dns, taker, ReportSigner("receiver.example", "s", pem), clock=lambda: clock, progress=progress
+    )
     done = run.go()
     print(f"  {done.sent} reports sent, {taker.octets / 1e6:.0f} MB, {done.stopped or 'all that was due'}")
     print("  " + ", ".join(f"{step} {seconds:.1f} s" for step, seconds in spent.items()))

@@ -14,7 +14,7 @@ from dmarcmilter.config.secret_file import KEY_BYTES
 from dmarcmilter.explain import as_text, as_values, explain, heading
 from dmarcmilter.explain.catalogue import harmless
 from dmarcmilter.history import journal_search, migrations, outcome_reader
-from dmarcmilter.history.journal_search import Match, OutcomeSearch, UnreadableRecord
+from dmarcmilter.history.journal_search import OutcomeMatch, OutcomeSearch, UnreadableRecord
 from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.mail import message_id_hash
 from dmarcmilter.outcome import as_values as recorded_values
@@ -43,7 +43,7 @@ def by_message_id(identifier: str, config: Config, since: datetime | None) -> Ou
     return OutcomeSearch("message_id_hash", hashed, since)
 
 
-def _steps(config: Config, search: OutcomeSearch) -> Iterator[list[Match]]:
+def _steps(config: Config, search: OutcomeSearch) -> Iterator[list[OutcomeMatch]]:
     """Each place with what it has, the newest outcomes first."""
     days = journal_search.days(Path(config.history.journal), search.since)
     recent, older = days[:RECENT_DAYS], days[RECENT_DAYS:]
@@ -54,8 +54,8 @@ def _steps(config: Config, search: OutcomeSearch) -> Iterator[list[Match]]:
         yield journal_search.in_files(paths, search)
 
 
-def _found(config: Config, search: OutcomeSearch, *, everywhere: bool) -> list[Match]:
-    found: list[Match] = []
+def _found(config: Config, search: OutcomeSearch, *, everywhere: bool) -> list[OutcomeMatch]:
+    found: list[OutcomeMatch] = []
     for some in _steps(config, search):
         found += some
         if (found and not everywhere) or len(found) >= journal_search.MAX_MATCHES:
@@ -63,7 +63,7 @@ def _found(config: Config, search: OutcomeSearch, *, everywhere: bool) -> list[M
     return found
 
 
-def _in_store(url: str, search: OutcomeSearch) -> list[Match]:
+def _in_store(url: str, search: OutcomeSearch) -> list[OutcomeMatch]:
     """A database that is not there is told, and no reason to find nothing in the journal."""
     try:
         store = Store(url)
@@ -72,13 +72,13 @@ def _in_store(url: str, search: OutcomeSearch) -> list[Match]:
         migrations.migrate(store)
         with store.reading() as connection:
             by = outcome_reader.of_queue_id if search.key == "queue_id" else outcome_reader.of_message_id
-            return [Match(found, "database") for found in by(connection, search.value) if search.matches(found)]
+            return [OutcomeMatch(found, "database") for found in by(connection, search.value) if search.matches(found)]
     except StoreError as error:
         click.echo(f"dmarcmilter: the database is not searched: {error}", err=True)
         return []
 
 
-def search_outcomes(config: Config, search: OutcomeSearch, *, everywhere: bool) -> list[Match]:
+def search_outcomes(config: Config, search: OutcomeSearch, *, everywhere: bool) -> list[OutcomeMatch]:
     """What is in the journal and in the database is one outcome."""
     try:
         found = _found(config, search, everywhere=everywhere)
@@ -88,11 +88,11 @@ def search_outcomes(config: Config, search: OutcomeSearch, *, everywhere: bool) 
     return sorted(distinct.values(), key=lambda match: match.identity.time, reverse=True)
 
 
-def _key(match: Match) -> tuple[str, str | None, str | None]:
+def _key(match: OutcomeMatch) -> tuple[str, str | None, str | None]:
     return match.identity.time, match.identity.queue_id, match.identity.client_ip
 
 
-def show(identifier: str, matches: list[Match], language: Language, *, as_json: bool) -> None:
+def show(identifier: str, matches: list[OutcomeMatch], language: Language, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"id": identifier, "language": language, "matches": [_values(m, language) for m in matches]}))
         return
@@ -107,7 +107,7 @@ def show(identifier: str, matches: list[Match], language: Language, *, as_json: 
         click.echo(f"\ndmarcmilter: {len(matches)} outcomes, newest first", err=True)
 
 
-def _text(match: Match, language: Language) -> str:
+def _text(match: OutcomeMatch, language: Language) -> str:
     if isinstance(match.record, UnreadableRecord):
         return _not_explained(match.place, match.record)
     return as_text(explain(match.record, language), language)
@@ -117,7 +117,7 @@ def _not_explained(place: str, record: UnreadableRecord) -> str:
     return f"dmarcmilter: {place}: an outcome that cannot be explained: {harmless(record.problem)}"
 
 
-def _values(match: Match, language: Language) -> dict[str, object]:
+def _values(match: OutcomeMatch, language: Language) -> dict[str, object]:
     values: dict[str, object] = {"place": match.place}
     if isinstance(match.record, UnreadableRecord):
         problem = _not_explained(match.place, match.record)

@@ -32,7 +32,7 @@ from dmarcmilter.reports.delivery.bounces import is_failure
 from dmarcmilter.reports.delivery.deliveries import Deliveries, DeliveryProblem, ReportKind
 from dmarcmilter.reports.delivery.destination_verification import ReportDns
 from dmarcmilter.reports.delivery.destinations import Verification
-from dmarcmilter.reports.delivery.dkim_signing import KeyUnusableError, Signer, private_key
+from dmarcmilter.reports.delivery.dkim_signing import KeyUnusableError, ReportSigner, private_key
 from dmarcmilter.reports.delivery.relay import Relay, Sendmail, SmtpRelay, Transport
 from dmarcmilter.reports.delivery.sending import Progress as RunProgress
 from dmarcmilter.reports.delivery.sending import RunResult
@@ -255,7 +255,7 @@ def _transport(settings: Reports) -> Transport:
     )
 
 
-def _signer(settings: Reports) -> Signer | None:
+def _signer(settings: Reports) -> ReportSigner | None:
     if not settings.sign_key:
         return None
     key = Path(settings.sign_key).read_bytes()
@@ -263,4 +263,4 @@ def _signer(settings: Reports) -> Signer | None:
         private_key(key)
     except KeyUnusableError as error:
         fail(f"[reports] sign_key: {settings.sign_key}: {error}")
-    return Signer(settings.sign_domain, settings.sign_selector, key)
+    return ReportSigner(settings.sign_domain, settings.sign_selector, key)

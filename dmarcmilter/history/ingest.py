@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dmarcmilter.history import conversion_progress as progress_file
 from dmarcmilter.history import journal_files, migrations, outcome_rows, retention
-from dmarcmilter.history.journal_files import Piece
+from dmarcmilter.history.journal_files import JournalPiece
 from dmarcmilter.history.outcome_rows import ParsedLine
 from dmarcmilter.history.store import Store, StoreError, UnacceptableError
 from dmarcmilter.history.table_writer import Advance, Writer
@@ -32,7 +32,7 @@ MAX_SHOWN = 200
 
 
 @dataclass
-class Counts:
+class IngestCounts:
     """Numbers of outcomes written, of unreadable lines, and of failures of the database."""
 
     outcomes: int = 0
@@ -59,7 +59,7 @@ class Ingest:
     delete_after_days: int = 0
     """Days after which journal files that are in the database are deleted; 0: never."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    counts: Counts = field(default_factory=Counts)
+    counts: IngestCounts = field(default_factory=IngestCounts)
     _files: dict[Path, _FileProgress] = field(default_factory=dict)
     _writer: Writer | None = None
     _cleaned_up_on: str = ""
@@ -151,7 +151,7 @@ class Ingest:
         self._files[path] = progress
         return progress
 
-    def _store_piece(self, path: Path, progress: _FileProgress, piece: Piece, writer: Writer) -> bool:
+    def _store_piece(self, path: Path, progress: _FileProgress, piece: JournalPiece, writer: Writer) -> bool:
         lines = self._parsed(path, piece)
         try:
             is_written = writer.write(lines, _advance(path, progress, piece, lines))
@@ -165,7 +165,7 @@ class Ingest:
             self.counts.unreadable += len(piece.lines) - len(lines)
         return is_written
 
-    def _parsed(self, path: Path, piece: Piece) -> list[ParsedLine]:
+    def _parsed(self, path: Path, piece: JournalPiece) -> list[ParsedLine]:
         lines = []
         for raw in piece.lines:
             try:
@@ -211,5 +211,5 @@ class Ingest:
             log.info("history: %s is in the database, and deleted", path)
 
 
-def _advance(path: Path, progress: _FileProgress, piece: Piece, lines: list[ParsedLine]) -> Advance:
+def _advance(path: Path, progress: _FileProgress, piece: JournalPiece, lines: list[ParsedLine]) -> Advance:
     return Advance(progress.digest, path.name, piece.start, piece.end, len(piece.lines) - len(lines))

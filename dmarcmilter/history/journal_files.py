@@ -17,7 +17,7 @@ _NAME = re.compile(r"(\d{8})-\d+-\d+\.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class JournalPiece:
     """Complete lines of a file, from `start` on."""
 
     lines: tuple[bytes, ...]
@@ -48,7 +48,7 @@ def identity(path: Path) -> bytes | None:
     return blake2b(path.name.encode() + b"\n" + first, digest_size=DIGEST_BYTES).digest()
 
 
-def read(path: Path, start: int) -> Piece:
+def read(path: Path, start: int) -> JournalPiece:
     """The complete lines from `start` on, as many as fit in a chunk."""
     with path.open("rb") as file:
         file.seek(start)
@@ -56,8 +56,8 @@ def read(path: Path, start: int) -> Piece:
     end = data.rfind(b"\n") + 1
     if end == 0 and len(data) == CHUNK:
         # No outcome is this long. Return it as one unreadable line, so that the lines after it can be read.
-        return Piece((data,), start, start + CHUNK)
-    return Piece(tuple(line for line in data[:end].split(b"\n") if line), start, start + end)
+        return JournalPiece((data,), start, start + CHUNK)
+    return JournalPiece(tuple(line for line in data[:end].split(b"\n") if line), start, start + end)
 
 
 def is_settled(path: Path, now: datetime, days: int) -> bool:

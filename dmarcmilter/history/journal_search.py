@@ -46,7 +46,7 @@ class UnreadableRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class OutcomeMatch:
     """An outcome that was searched for."""
 
     record: OutcomeRecord | UnreadableRecord
@@ -92,22 +92,22 @@ def days(directory: Path, since: datetime | None = None) -> list[list[Path]]:
     return [group for group in groups if not (day := group[0].name[:8]).isdigit() or day >= first]
 
 
-def in_files(paths: Sequence[Path], search: OutcomeSearch) -> list[Match]:
+def in_files(paths: Sequence[Path], search: OutcomeSearch) -> list[OutcomeMatch]:
     """The outcomes in these files, newest first, at most MAX_MATCHES. OSError for a file that cannot be read."""
-    matches: list[Match] = []
+    matches: list[OutcomeMatch] = []
     for path in paths:
         matches += _in_file(path, search)
     matches.sort(key=lambda match: match.identity.time, reverse=True)
     return matches[:MAX_MATCHES]
 
 
-def _in_file(path: Path, search: OutcomeSearch) -> Iterator[Match]:
+def _in_file(path: Path, search: OutcomeSearch) -> Iterator[OutcomeMatch]:
     number = 0
     for line in backwards(path, search.needle):
         record = _read(line)
         if record is None:
             continue
-        match = Match(record, path.name)
+        match = OutcomeMatch(record, path.name)
         if search.matches(match.identity):
             yield match
             number += 1

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from dmarcmilter.history.outcome_rows import Row, Stored, rebuilt, signed_number
+from dmarcmilter.history.outcome_rows import DatabaseRow, StoredOutcome, rebuilt, signed_number
 from dmarcmilter.history.store import Connection, rows, stream
 from dmarcmilter.outcome import OutcomeRecord, UndecodableError
 
@@ -50,7 +50,7 @@ def between(connection: Connection, since: datetime, until: datetime) -> Iterato
         return _verdict(connection, verdict_id)
 
     @lru_cache(maxsize=MAX_CACHED)
-    def client(client_id: int) -> Row:
+    def client(client_id: int) -> DatabaseRow:
         return _dicts(connection, CLIENT_SQL, id=client_id)[0]
 
     for row in stream(connection, BETWEEN_SQL, since=_milliseconds(since), until=_milliseconds(until)):
@@ -69,7 +69,7 @@ def _milliseconds(when: datetime) -> int:
     return int(when.timestamp() * 1000)
 
 
-def _records(connection: Connection, outcomes: list[Row]) -> Iterator[OutcomeRecord]:
+def _records(connection: Connection, outcomes: list[DatabaseRow]) -> Iterator[OutcomeRecord]:
     for outcome in outcomes:
         client = _dicts(connection, CLIENT_SQL, id=outcome["client_id"])[0]
         record = _joined(outcome, _verdict(connection, outcome["verdict_id"]), client)
@@ -79,10 +79,10 @@ def _records(connection: Connection, outcomes: list[Row]) -> Iterator[OutcomeRec
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    row: Row
-    policy: Row | None
-    signatures: list[Row]
-    overrides: list[Row]
+    row: DatabaseRow
+    policy: DatabaseRow | None
+    signatures: list[DatabaseRow]
+    overrides: list[DatabaseRow]
 
 
 def _verdict(connection: Connection, verdict_id: int) -> _Verdict:
@@ -96,10 +96,10 @@ def _verdict(connection: Connection, verdict_id: int) -> _Verdict:
     )
 
 
-def _joined(outcome: Row, verdict: _Verdict, client: Row) -> OutcomeRecord | None:
+def _joined(outcome: DatabaseRow, verdict: _Verdict, client: DatabaseRow) -> OutcomeRecord | None:
     try:
         return rebuilt(
-            Stored(
+            StoredOutcome(
                 outcome=outcome,
                 verdict=verdict.row,
                 policy=verdict.policy,
@@ -113,5 +113,5 @@ def _joined(outcome: Row, verdict: _Verdict, client: Row) -> OutcomeRecord | Non
         return None
 
 
-def _dicts(connection: Connection, sql: str, **values: Any) -> list[Row]:
+def _dicts(connection: Connection, sql: str, **values: Any) -> list[DatabaseRow]:
     return [row._asdict() for row in rows(connection, sql, **values)]

@@ -23,7 +23,7 @@ DIGEST_BYTES = 16
 HASH_BYTES = 8
 """Bytes of message_id_hash."""
 
-Row = dict[str, Any]
+DatabaseRow = dict[str, Any]
 """Values of the columns of one row."""
 Detail = dict[str, Any]
 """The JSON object in a column `detail`: fields without a column."""
@@ -89,7 +89,7 @@ class ParsedLine:
     """One decoded line of the journal, with the row of `outcomes` and the digests of its shared rows."""
 
     record: OutcomeRecord
-    outcome: Row
+    outcome: DatabaseRow
     """The row of `outcomes`, without its two references."""
     verdict_digest: bytes
     client_digest: bytes
@@ -153,12 +153,12 @@ def _digest(value: object) -> bytes:
     return blake2b(_compact(value), digest_size=DIGEST_BYTES).digest()
 
 
-def client(record: OutcomeRecord) -> Row:
+def client(record: OutcomeRecord) -> DatabaseRow:
     """The row of `clients`, without its digest."""
     return {"ip": record.client_ip, "helo": record.helo}
 
 
-def policy(record: OutcomeRecord) -> tuple[bytes, Row] | None:
+def policy(record: OutcomeRecord) -> tuple[bytes, DatabaseRow] | None:
     """Digest and row of `policies`; None if no policy record applies."""
     if record.policy is None:
         return None
@@ -167,7 +167,7 @@ def policy(record: OutcomeRecord) -> tuple[bytes, Row] | None:
     return _digest(row), row
 
 
-def verdict(record: OutcomeRecord) -> Row:
+def verdict(record: OutcomeRecord) -> DatabaseRow:
     """The row of `verdicts`, without its references."""
     detail = _without(outcomes.as_values(record), MESSAGE_FIELDS)
     for name, columns in PART_COLUMNS.items():
@@ -177,7 +177,7 @@ def verdict(record: OutcomeRecord) -> Row:
     if record.policy is not None:
         detail["policy"] = _without(detail["policy"], (*POLICY_COLUMNS, *POLICY_LIST_COLUMNS))
     mechanisms = {identifier.mechanism for identifier in record.dmarc.aligned}
-    row: Row = {"spf_aligned": "spf" in mechanisms, "dkim_aligned": "dkim" in mechanisms}
+    row: DatabaseRow = {"spf_aligned": "spf" in mechanisms, "dkim_aligned": "dkim" in mechanisms}
     for column, path in VERDICT_PATHS.items():
         row[column], detail = _taken(detail, path)
     return row | {"detail": _compact(detail).decode()}
@@ -198,39 +198,39 @@ def _without(values: Detail, names: Iterable[str]) -> Detail:
     return {name: value for name, value in values.items() if name not in names}
 
 
-def signatures(record: OutcomeRecord) -> list[Row]:
+def signatures(record: OutcomeRecord) -> list[DatabaseRow]:
     """The rows of `signatures`, without their verdict."""
     return _parts(record.dkim, SIGNATURE_COLUMNS)
 
 
-def overrides(record: OutcomeRecord) -> list[Row]:
+def overrides(record: OutcomeRecord) -> list[DatabaseRow]:
     """The rows of `overrides`, without their verdict."""
     return _parts(record.overrides, OVERRIDE_COLUMNS)
 
 
-def _parts(parts: Iterable[msgspec.Struct], columns: Iterable[str]) -> list[Row]:
+def _parts(parts: Iterable[msgspec.Struct], columns: Iterable[str]) -> list[DatabaseRow]:
     return [_columns(part, columns) | {"position": number} for number, part in enumerate(parts)]
 
 
-def _columns(part: msgspec.Struct, columns: Iterable[str]) -> Row:
+def _columns(part: msgspec.Struct, columns: Iterable[str]) -> DatabaseRow:
     """A column is NULL where an older version did not record the field."""
     values = {name: getattr(part, name) for name in columns}
     return {name: None if value is UNSET else value for name, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredOutcome:
     """All rows of one outcome."""
 
-    outcome: Row
-    verdict: Row
-    policy: Row | None
-    client: Row
-    signatures: list[Row]
-    overrides: list[Row]
+    outcome: DatabaseRow
+    verdict: DatabaseRow
+    policy: DatabaseRow | None
+    client: DatabaseRow
+    signatures: list[DatabaseRow]
+    overrides: list[DatabaseRow]
 
 
-def rebuilt(stored: Stored) -> OutcomeRecord:
+def rebuilt(stored: StoredOutcome) -> OutcomeRecord:
     """Rebuild the outcome record as it was in the journal. UndecodableError if the rows hold no outcome record."""
     try:
         return outcomes.from_values(_values(stored))
@@ -238,7 +238,7 @@ def rebuilt(stored: Stored) -> OutcomeRecord:
         raise UndecodableError(f"{type(error).__name__}: {error}") from error
 
 
-def _values(stored: Stored) -> Detail:
+def _values(stored: StoredOutcome) -> Detail:
     outcome = stored.outcome
     values: Detail = json.loads(stored.verdict["detail"])
     values |= {
@@ -274,5 +274,5 @@ def _values(stored: Stored) -> Detail:
     return values
 
 
-def _read(row: Row, columns: Iterable[str]) -> Detail:
+def _read(row: DatabaseRow, columns: Iterable[str]) -> Detail:
     return {name: bool(row[name]) if name in FLAG_COLUMNS else row[name] for name in columns}

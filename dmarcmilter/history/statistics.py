@@ -112,7 +112,7 @@ class OverrideCount:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FailingSource:
     """A client that sent mail that fails DMARC."""
 
     ip: str
@@ -149,7 +149,7 @@ class Statistics:
     timeline: tuple[Moment, ...]
     refused: tuple[RefusedAuthor, ...]
     authenticated: tuple[AuthenticatedSender, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[FailingSource, ...]
     overrides: tuple[OverrideCount, ...]
     cost: Cost
     survey: Survey
@@ -231,7 +231,7 @@ def gather(
         timeline=_timeline(rows(connection, TIMELINE_SQL), period),
         refused=_listed(RefusedAuthor, rows(connection, REFUSED_SQL, top=top)),
         authenticated=_listed(AuthenticatedSender, rows(connection, AUTHENTICATED_SQL, top=top)),
-        sources=_listed(Source, rows(connection, SOURCES_SQL, top=top, **span)),
+        sources=_listed(FailingSource, rows(connection, SOURCES_SQL, top=top, **span)),
         overrides=_listed(OverrideCount, rows(connection, OVERRIDES_SQL, top=top)),
         cost=_cost(totals),
         survey=survey(connection, _steps(period, by or period.by), suffixes, top=top),

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import islice
 
 from dmarcmilter.history import outcome_rows
-from dmarcmilter.history.outcome_rows import ParsedLine, Row
+from dmarcmilter.history.outcome_rows import DatabaseRow, ParsedLine
 from dmarcmilter.history.store import Connection, Store, UnacceptableError, execute, execute_many, rows, rows_in
 from dmarcmilter.outcome import OutcomeRecord
 
@@ -174,7 +174,7 @@ def _ids(connection: Connection, table: str, digests: Sequence[bytes]) -> Ids:
     return ids
 
 
-def _added(connection: Connection, table: str, new: Sequence[Row]) -> Ids:
+def _added(connection: Connection, table: str, new: Sequence[DatabaseRow]) -> Ids:
     """Insert the rows that no other writer has inserted meanwhile, and read the ids of all."""
     _insert(connection, table, new)
     return _ids(connection, table, [row["digest"] for row in new])

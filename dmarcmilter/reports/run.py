@@ -28,14 +28,14 @@ from dmarcmilter.reports.aggregate.withheld_reports import WithheldReports
 from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
 from dmarcmilter.reports.delivery.destination_verification import VERIFY_SECONDS, ReportDns
 from dmarcmilter.reports.delivery.destinations import Destination, Verification
-from dmarcmilter.reports.delivery.dkim_signing import Signer
+from dmarcmilter.reports.delivery.dkim_signing import ReportSigner
 from dmarcmilter.reports.delivery.ledger import PlannedReport, ReportLedger
 from dmarcmilter.reports.delivery.organization_turns import organization_of
 from dmarcmilter.reports.delivery.relay import Transport
 from dmarcmilter.reports.delivery.sending import Progress, RunResult, Sending
 from dmarcmilter.reports.delivery.suppressions import Suppressions
 from dmarcmilter.reports.failure.incident_spool import IncidentSpool, SpooledIncident
-from dmarcmilter.reports.failure.planning import FailurePlanner, Fate, Ruling
+from dmarcmilter.reports.failure.planning import FailurePlanner, IncidentFate, Ruling
 from dmarcmilter.reports.run_lock import RunLock
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Run:
         settings: Reports,
         dns: ReportDns,
         transport: Transport,
-        signer: Signer | None = None,
+        signer: ReportSigner | None = None,
         *,
         clock: Callable[[], float],
         timer: Callable[[], float] = time.monotonic,
@@ -267,10 +267,10 @@ class Run:
         reported = []
         for count, (entry, ruling) in enumerate(self._failure_planner.rulings(self._now()), start=1):
             self._lock.renew(self._now())
-            if ruling.fate is Fate.REPORT:
+            if ruling.fate is IncidentFate.REPORT:
                 reported.append(entry)
-            elif ruling.fate is not Fate.WAIT:
-                result.withheld += ruling.fate is Fate.DROP
+            elif ruling.fate is not IncidentFate.WAIT:
+                result.withheld += ruling.fate is IncidentFate.DROP
                 entry.path.unlink(missing_ok=True)
             self._progress("planning", count, count)
         spf_records = self._failure_planner.spf_records([entry.incident for entry in reported])

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from dmarcmilter.config.schema import StartTls
-from dmarcmilter.reports.delivery.relay import Mail, Relay, Result, SmtpRelay
+from dmarcmilter.reports.delivery.relay import DeliveryResult, Mail, Relay, SmtpRelay
 from tests.support.mta.postfix import PostfixServer, missing_postfix
 from tests.support.mta.smtp_sink import Sink
 from tests.support.signing import rsa_key
@@ -71,10 +71,10 @@ def test_a_real_postfix_with_tls(tmp_path):
             found = Relay("127.0.0.1", server.port, "mx.receiver.example", starttls, ca_file)
             return SmtpRelay(found, seconds=20)
 
-        assert sent(relay(StartTls.REQUIRED, str(ca))) == (Result.SENT, True)
-        assert sent(relay(StartTls.OPPORTUNISTIC)) == (Result.SENT, True)
-        assert sent(relay(StartTls.REQUIRED)) == (Result.UNAVAILABLE, False)
-        assert sent(relay(StartTls.NEVER)) == (Result.SENT, True)
+        assert sent(relay(StartTls.REQUIRED, str(ca))) == (DeliveryResult.SENT, True)
+        assert sent(relay(StartTls.OPPORTUNISTIC)) == (DeliveryResult.SENT, True)
+        assert sent(relay(StartTls.REQUIRED)) == (DeliveryResult.UNAVAILABLE, False)
+        assert sent(relay(StartTls.NEVER)) == (DeliveryResult.SENT, True)
         arrived = sink.wait(3)
         assert all(delivery.data.endswith(b"x\r\n.dot\r\n") for delivery in arrived)
         server.wait_for_log(r"TLS connection established from .*127.0.0.1")

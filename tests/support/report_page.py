@@ -18,11 +18,11 @@ from dmarcmilter.history.statistics import (
     AuthenticatedSender,
     Cost,
     Count,
+    FailingSource,
     Moment,
     OverrideCount,
     Period,
     RefusedAuthor,
-    Source,
     Statistics,
 )
 
@@ -46,7 +46,7 @@ def statistics(*, hours=HOURS, domain="bank.example"):
         timeline=timeline,
         refused=tuple(RefusedAuthor(f"{n}.{domain}", 100 - n, 100) for n in range(20)),
         authenticated=(AuthenticatedSender(domain, 50, 3, 2),),
-        sources=(Source("2001:db8::1", 7, 1),),
+        sources=(FailingSource("2001:db8::1", 7, 1),),
         overrides=(OverrideCount("local_policy", domain, "", 4),),
         cost=Cost(1000, 3000, 12.5, 60.0),
         survey=Survey(

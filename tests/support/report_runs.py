@@ -18,7 +18,7 @@ from dmarcmilter.history.table_writer import Advance, Writer
 from dmarcmilter.outcome import encoded
 from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
 from dmarcmilter.reports.delivery.destination_verification import ReportDns
-from dmarcmilter.reports.delivery.relay import Attempt, Result
+from dmarcmilter.reports.delivery.relay import DeliveryAttempt, DeliveryResult
 from dmarcmilter.reports.run import Run, RunRequest
 from tests.support.report_outcomes import outcome, passed
 from tests.support.zone import Zone
@@ -64,8 +64,8 @@ class Receiver:
         self.taken = []
 
     def send(self, mail, committing):
-        answer = self.answers.get(mail.rcpt_to, Attempt(Result.SENT))
-        if answer.result in {Result.SENT, Result.UNCERTAIN}:
+        answer = self.answers.get(mail.rcpt_to, DeliveryAttempt(DeliveryResult.SENT))
+        if answer.result in {DeliveryResult.SENT, DeliveryResult.UNCERTAIN}:
             committing()
             self.point()
             self.taken.append(mail)

@@ -10,6 +10,7 @@ from typing import Any
 
 from dmarcmilter.history import outcome_rows
 from dmarcmilter.history.day_number import date_of_number, day_number
+from dmarcmilter.history.outcome_rows import DatabaseRow
 from dmarcmilter.history.store import Connection, Store, execute, rows, stream
 from dmarcmilter.outcome import OutcomeRecord, UndecodableError
 from dmarcmilter.reports.aggregate.grouping import Group, Grouping
@@ -23,9 +24,8 @@ MAX_DOMAINS = 200_000
 VERDICTS_AT_ONCE = 100
 """Verdicts held in memory at once: one made by an attacker can have tens of thousands of bytes."""
 
-Source = tuple[int, str]
+VerdictSource = tuple[int, str]
 """Id of the verdict, and client address: the messages that one row of a report counts."""
-Row = dict[str, Any]
 
 # CROSS JOIN makes SQLite join in this order. Otherwise it would read the whole day for each policy.
 _TABLE = "CREATE TEMPORARY TABLE day_verdicts (policy_id BIGINT NOT NULL, verdict_id BIGINT NOT NULL)"
@@ -87,7 +87,7 @@ class DomainDay:
     """The messages of one day under the policy of one domain that were not reported before."""
 
     group: Group
-    sources: dict[Source, int]
+    sources: dict[VerdictSource, int]
     has_more: bool
     """There are more than MAX_SOURCES sources."""
 
@@ -152,7 +152,7 @@ class DayView:
         if policy is None:
             return None
         grouping = Grouping()
-        sources: dict[Source, int] = {}
+        sources: dict[VerdictSource, int] = {}
         has_more = False
         for record, verdict, counts in self._outcomes(domain, policy, beyond_reported=beyond_reported):
             new = dict(list(counts.items())[: MAX_SOURCES - len(sources)])
@@ -164,7 +164,7 @@ class DayView:
         groups = grouping.groups()
         return DomainDay(groups[0], sources, has_more) if groups else None
 
-    def _final(self, domain: str) -> Row | None:
+    def _final(self, domain: str) -> DatabaseRow | None:
         """The policy of the last message of the day."""
         policies = rows(self._connection, _POLICIES, domain=domain)
         if len(policies) > 1:
@@ -173,7 +173,7 @@ class DayView:
         return _dict(policies[0]) if policies else None
 
     def _outcomes(
-        self, domain: str, policy: Row, *, beyond_reported: bool
+        self, domain: str, policy: DatabaseRow, *, beyond_reported: bool
     ) -> Iterator[tuple[OutcomeRecord, int, dict[str, int]]]:
         """For each verdict of this domain: the record that its messages share, its id, and their counts by address."""
         sql = _COUNTS.format(reported=_REPORTED if beyond_reported else "")
@@ -195,7 +195,7 @@ class _Grouped:
         self._groups = groupby(map(_dict, ordered_rows), key=lambda row: row["verdict_id"])
         self._next = next(self._groups, None)
 
-    def of(self, verdict: int, limit: int | None = None) -> list[Row]:
+    def of(self, verdict: int, limit: int | None = None) -> list[DatabaseRow]:
         """The first `limit` rows of a verdict; all if None."""
         if self._next is None or self._next[0] != verdict:
             return []
@@ -204,13 +204,15 @@ class _Grouped:
         return verdict_rows
 
 
-def _dict(row: Any) -> Row:
+def _dict(row: Any) -> DatabaseRow:
     return dict(row._mapping)  # noqa: SLF001  the documented name of SQLAlchemy
 
 
-def _record(verdict: Row, policy: Row, signatures: list[Row], overrides: list[Row]) -> OutcomeRecord | None:
+def _record(
+    verdict: DatabaseRow, policy: DatabaseRow, signatures: list[DatabaseRow], overrides: list[DatabaseRow]
+) -> OutcomeRecord | None:
     """The outcome record that all messages of a verdict share; None if the rows cannot be decoded."""
-    stored = outcome_rows.Stored(
+    stored = outcome_rows.StoredOutcome(
         outcome=dict(_NO_MESSAGE),
         verdict=verdict,
         policy=policy,

@@ -18,7 +18,7 @@ from dmarcmilter.outcome import OutcomeRecord, RecordedPolicy
 from dmarcmilter.policy.types import Action
 from dmarcmilter.reports.aggregate import reported_reasons
 from dmarcmilter.reports.aggregate.row import row_of
-from dmarcmilter.reports.aggregate.xml_report import AlignmentResult, PolicyPublished, Row
+from dmarcmilter.reports.aggregate.xml_report import AlignmentResult, PolicyPublished, ReportRow
 
 DAY_SECONDS = 86_400
 MAX_ROWS = 50_000
@@ -63,7 +63,7 @@ class Group:
     configuration: Configuration
     record: str
     """The policy record as published."""
-    rows: tuple[Row, ...]
+    rows: tuple[ReportRow, ...]
     messages: int
     """All messages, including those that no row counts."""
     passed: int
@@ -76,7 +76,7 @@ class _SharedRow:
     """Rows that differ only in source and count."""
 
     key: bytes
-    first: Row
+    first: ReportRow
     """The first of these rows, whose explanations the report shows."""
     size: int
     """Bytes of the row, without its sources."""
@@ -112,7 +112,7 @@ class _ReportBuilder:
         if len(self.notes) < MAX_NOTES:
             self.notes |= dict.fromkeys(reported_reasons.notes(policy))
 
-    def add(self, row: Row, sources: Mapping[str, int]) -> None:
+    def add(self, row: ReportRow, sources: Mapping[str, int]) -> None:
         """Count messages of this row, given by source address."""
         total, passed = sum(sources.values()), AlignmentResult.PASS in {row.dkim, row.spf}
         self.messages += total
@@ -132,7 +132,7 @@ class _ReportBuilder:
         if not shared.counts:
             self._remove(shared.key)
 
-    def _place(self, row: Row, *, passed: bool) -> _SharedRow | None:
+    def _place(self, row: ReportRow, *, passed: bool) -> _SharedRow | None:
         """The shared row that this row belongs to; None if there is no room for a new one."""
         whole = _within(row, MAX_ROW_BYTES)
         for candidate in (whole, _shortened(whole)):
@@ -265,7 +265,7 @@ def published(policy: RecordedPolicy) -> PolicyPublished:
     )
 
 
-def _without_explanations(row: Row) -> Row:
+def _without_explanations(row: ReportRow) -> ReportRow:
     """The row without human_result, which does not tell rows apart."""
     spf_result = replace(row.spf_result, human_result="") if row.spf_result else None
     dkim_results = tuple(replace(dkim_result, human_result="") for dkim_result in row.dkim_results)
@@ -277,7 +277,7 @@ def _size(row: object) -> int:
     return len(repr(row))
 
 
-def _within(row: Row, size: int) -> Row:
+def _within(row: ReportRow, size: int) -> ReportRow:
     """The row without its least important DKIM results, of at most `size` bytes."""
     left = size - _size(replace(row, dkim_results=()))
     for place, result in enumerate(row.dkim_results):
@@ -287,7 +287,7 @@ def _within(row: Row, size: int) -> Row:
     return row
 
 
-def _shortened(row: Row) -> Row:
+def _shortened(row: ReportRow) -> ReportRow:
     """The row with only its most important DKIM result."""
     return _without_explanations(replace(row, dkim_results=row.dkim_results[:1]))
 

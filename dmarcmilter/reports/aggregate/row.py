@@ -13,18 +13,18 @@ from dmarcmilter.reports.aggregate.xml_report import (
     DkimAuth,
     PolicyOverrideReason,
     ReportedDisposition,
-    Row,
+    ReportRow,
     SpfAuth,
 )
 
 
-def row_of(record: OutcomeRecord, author_domain: str) -> Row:
+def row_of(record: OutcomeRecord, author_domain: str) -> ReportRow:
     """One message as a row (RFC 9990 3.1.1.7), each value of one of the RFC's types."""
     aligned = record.dmarc.aligned
     mechanisms = {identifier.mechanism for identifier in aligned}
     signers = {identifier.domain for identifier in aligned if identifier.mechanism == "dkim"}
     disposition = _disposition(record)
-    return Row(
+    return ReportRow(
         source_ip=record.client_ip or "",
         count=1,
         disposition=disposition,

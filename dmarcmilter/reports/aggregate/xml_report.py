@@ -120,7 +120,7 @@ class PolicyOverrideReason:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ReportRow:
     """One record of the report: all messages that have these values in common."""
 
     source_ip: str
@@ -143,7 +143,7 @@ class Report:
 
     metadata: ReportMetadata
     policy: PolicyPublished
-    rows: tuple[Row, ...]
+    rows: tuple[ReportRow, ...]
     """At least one row (RFC 9990 3.1.1.2)."""
 
 
@@ -165,7 +165,7 @@ def pieces(report: Report, report_format: ReportFormat) -> Iterator[bytes]:
     yield b"</feedback>\n"
 
 
-def _records(rows: Iterable[Row], report_format: ReportFormat) -> Iterator[bytes]:
+def _records(rows: Iterable[ReportRow], report_format: ReportFormat) -> Iterator[bytes]:
     """The record elements. Rows that differ only in source and count, as most do, share the rest of their XML."""
     rendered: dict[tuple[object, ...], bytes] = {}
     size = 0
@@ -257,7 +257,7 @@ def _policy(policy: PolicyPublished, report_format: ReportFormat) -> ET.Element:
     return element
 
 
-def _record(row: Row, report_format: ReportFormat) -> ET.Element:
+def _record(row: ReportRow, report_format: ReportFormat) -> ET.Element:
     """The element record (RFC 9990 3.1.1.7 to 3.1.1.13)."""
     record = ET.Element("record")
     element = ET.SubElement(record, "row")
@@ -278,7 +278,7 @@ def _record(row: Row, report_format: ReportFormat) -> ET.Element:
     return record
 
 
-def _evaluated(element: ET.Element, row: Row, report_format: ReportFormat) -> None:
+def _evaluated(element: ET.Element, row: ReportRow, report_format: ReportFormat) -> None:
     legacy = report_format is ReportFormat.RFC7489
     as_none = legacy and row.disposition is ReportedDisposition.PASS
     _add(element, "disposition", ReportedDisposition.NONE if as_none else row.disposition)

@@ -39,7 +39,7 @@ class KeyUnusableError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Signer:
+class ReportSigner:
     """Signing domain (SDID), selector and private key."""
 
     domain: str
@@ -64,7 +64,7 @@ def private_key(key: bytes) -> PrivateKey:
     raise KeyUnusableError(f"neither Ed25519 nor RSA of at least {MIN_RSA_BITS} bits")
 
 
-def signed(message: bytes, signer: Signer) -> bytes:
+def signed(message: bytes, signer: ReportSigner) -> bytes:
     """The message with a DKIM-Signature in front. From is signed once more, so that none can be added."""
     key = private_key(signer.key)
     head, _, body = message.partition(b"\r\n\r\n")
@@ -84,7 +84,7 @@ def _fields(head: bytes) -> list[Header]:
     return [Header(name, value) for name, _, value in (line.partition(b":") for line in unfolded)]
 
 
-def _start(signer: Signer, key: PrivateKey, names: list[bytes], digest: bytes) -> bytes:
+def _start(signer: ReportSigner, key: PrivateKey, names: list[bytes], digest: bytes) -> bytes:
     algorithm = "rsa-sha256" if isinstance(key, RSAPrivateKey) else "ed25519-sha256"
     listed = b":".join([*names, b"from"]).decode("ascii")
     tags = (

@@ -14,7 +14,7 @@ from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.history.day_number import date_of_number, day_number
 from dmarcmilter.history.store import Connection, Store, execute_many, rows
 from dmarcmilter.reports.aggregate import withheld_reports
-from dmarcmilter.reports.aggregate.day_outcomes import Source
+from dmarcmilter.reports.aggregate.day_outcomes import VerdictSource
 from dmarcmilter.reports.aggregate.grouping import period
 from dmarcmilter.reports.aggregate.mail_message import Attachment
 from dmarcmilter.reports.delivery import deliveries
@@ -37,7 +37,7 @@ class PlannedReport:
     supplement: int
     """0 for the first report of a day and policy domain; further ones count what arrived later."""
     record: str
-    sources: Mapping[Source, int]
+    sources: Mapping[VerdictSource, int]
     """Messages by verdict and client address."""
     uris: tuple[str, ...]
     has_pass: bool
@@ -207,7 +207,7 @@ def _insert_report(connection: Connection, values: Mapping[str, Any]) -> int:
     return report
 
 
-def _batches(sources: Mapping[Source, int], report: int) -> Iterator[list[dict[str, Any]]]:
+def _batches(sources: Mapping[VerdictSource, int], report: int) -> Iterator[list[dict[str, Any]]]:
     """Rows of report_sources, SOURCES_AT_ONCE at a time."""
     remaining = iter(sources.items())
     while batch := [

@@ -54,7 +54,7 @@ _REFUSED_BY_SENDMAIL = _ADDRESS_REFUSED_BY_SENDMAIL | {65}
 """The same with EX_DATAERR."""
 
 
-class Result(Enum):
+class DeliveryResult(Enum):
     SENT = "sent"
     REFUSED = "refused"
     """The address, or this message to it, is refused permanently."""
@@ -67,8 +67,8 @@ class Result(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    result: Result
+class DeliveryAttempt:
+    result: DeliveryResult
     detail: str = ""
     at_rcpt: bool = False
     """The address was refused, not the message."""
@@ -87,7 +87,7 @@ class Mail:
 class Transport(Protocol):
     """Sends messages. Calls `committing` right before it hands a message over: from then on the message may arrive."""
 
-    def send(self, mail: Mail, committing: Callable[[], None]) -> Attempt: ...
+    def send(self, mail: Mail, committing: Callable[[], None]) -> DeliveryAttempt: ...
 
     def close(self) -> None: ...
 
@@ -123,7 +123,7 @@ class SmtpRelay:
         """Seconds lost to deliveries for which the relay did not reply."""
         self._connection: smtplib.SMTP | None = None
 
-    def send(self, mail: Mail, committing: Callable[[], None]) -> Attempt:
+    def send(self, mail: Mail, committing: Callable[[], None]) -> DeliveryAttempt:
         began = time.monotonic()
         watch = threading.Timer(self._delivery_seconds, self._cut)
         watch.daemon = True
@@ -132,22 +132,22 @@ class SmtpRelay:
             attempt = self._send(mail, committing)
         finally:
             watch.cancel()
-        if attempt.after_connecting or attempt.result is Result.UNCERTAIN:
+        if attempt.after_connecting or attempt.result is DeliveryResult.UNCERTAIN:
             self._lost += time.monotonic() - began
         return attempt
 
-    def _send(self, mail: Mail, committing: Callable[[], None]) -> Attempt:
+    def _send(self, mail: Mail, committing: Callable[[], None]) -> DeliveryAttempt:
         try:
             connection = self._connected()
         except (OSError, smtplib.SMTPException, ssl.SSLError) as error:
             self._drop()
-            return Attempt(Result.UNAVAILABLE, _error_text(error))
+            return DeliveryAttempt(DeliveryResult.UNAVAILABLE, _error_text(error))
         _set_timeout(connection, self._patience())
         try:
             refusal = _envelope(connection, mail)
         except (OSError, smtplib.SMTPException) as error:
             self._drop()
-            return Attempt(Result.UNAVAILABLE, _error_text(error), after_connecting=True)
+            return DeliveryAttempt(DeliveryResult.UNAVAILABLE, _error_text(error), after_connecting=True)
         if refusal:
             self._reset()
             return refusal
@@ -160,8 +160,8 @@ class SmtpRelay:
             return _classified(error.smtp_code, error.smtp_error)
         except (OSError, smtplib.SMTPException) as error:
             self._drop()
-            return Attempt(Result.UNCERTAIN, _error_text(error))
-        return Attempt(Result.SENT, _text(text)) if code == 250 else _classified(code, text)
+            return DeliveryAttempt(DeliveryResult.UNCERTAIN, _error_text(error))
+        return DeliveryAttempt(DeliveryResult.SENT, _text(text)) if code == 250 else _classified(code, text)
 
     def close(self) -> None:
         if self._connection:
@@ -258,29 +258,31 @@ def _set_timeout(connection: smtplib.SMTP, seconds: float) -> None:
         connection.sock.settimeout(seconds)
 
 
-def _envelope(connection: smtplib.SMTP, mail: Mail) -> Attempt | None:
+def _envelope(connection: smtplib.SMTP, mail: Mail) -> DeliveryAttempt | None:
     """Send MAIL and RCPT; None if both were accepted."""
     options = [f"SIZE={len(mail.message)}"] if connection.has_extn("size") else []
     code, text = connection.mail(mail.mail_from, options)
     if code == 552:  # RFC 1870 6.1: too large, for any recipient
-        return Attempt(Result.REFUSED, _text(text))
+        return DeliveryAttempt(DeliveryResult.REFUSED, _text(text))
     if code == 452:  # RFC 1870 6.1: no room for this size now
-        return Attempt(Result.LATER, _text(text))
+        return DeliveryAttempt(DeliveryResult.LATER, _text(text))
     if code != 250:
-        return Attempt(Result.UNAVAILABLE, f"MAIL: {code} {_text(text)}")
+        return DeliveryAttempt(DeliveryResult.UNAVAILABLE, f"MAIL: {code} {_text(text)}")
     code, text = connection.rcpt(mail.rcpt_to)
     return None if code in {250, 251} else _classified(code, text, at_rcpt=True)
 
 
-def _classified(code: int, text: bytes | str, *, at_rcpt: bool = False) -> Attempt:
+def _classified(code: int, text: bytes | str, *, at_rcpt: bool = False) -> DeliveryAttempt:
     """What a negative reply means (RFC 5321 4.2.1). After 421 the server closes the connection."""
     detail = f"{code} {_text(text)}"
     if code == 421:
-        return Attempt(Result.UNAVAILABLE, detail, after_connecting=True)
+        return DeliveryAttempt(DeliveryResult.UNAVAILABLE, detail, after_connecting=True)
     if at_rcpt and (code == 552 or _FULL.match(_text(text))):
-        return Attempt(Result.LATER, detail)
+        return DeliveryAttempt(DeliveryResult.LATER, detail)
     about_address = at_rcpt and not _ABOUT_US.match(_text(text))
-    return Attempt(Result.REFUSED if 500 <= code <= 599 else Result.LATER, detail, about_address)
+    return DeliveryAttempt(
+        DeliveryResult.REFUSED if 500 <= code <= 599 else DeliveryResult.LATER, detail, about_address
+    )
 
 
 def _text(text: bytes | str) -> str:
@@ -299,9 +301,9 @@ class Sendmail:
         self._program = program
         self._seconds = seconds
 
-    def send(self, mail: Mail, committing: Callable[[], None]) -> Attempt:
+    def send(self, mail: Mail, committing: Callable[[], None]) -> DeliveryAttempt:
         if not Path(self._program).is_file():
-            return Attempt(Result.UNAVAILABLE, f"{self._program} does not exist")
+            return DeliveryAttempt(DeliveryResult.UNAVAILABLE, f"{self._program} does not exist")
         command = [self._program, "-i", "-f", mail.mail_from or "<>", "--", mail.rcpt_to]
         committing()
         try:
@@ -314,17 +316,17 @@ class Sendmail:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            return Attempt(Result.UNCERTAIN, _error_text(error))
+            return DeliveryAttempt(DeliveryResult.UNCERTAIN, _error_text(error))
         except OSError as error:
-            return Attempt(Result.UNAVAILABLE, _error_text(error))
+            return DeliveryAttempt(DeliveryResult.UNAVAILABLE, _error_text(error))
         if done.returncode == 0:
-            return Attempt(Result.SENT)
+            return DeliveryAttempt(DeliveryResult.SENT)
         detail = f"exit status {done.returncode} {_text(done.stderr)}"
         if done.returncode == EX_TEMPFAIL:
-            return Attempt(Result.LATER, detail)
+            return DeliveryAttempt(DeliveryResult.LATER, detail)
         if done.returncode in _REFUSED_BY_SENDMAIL:
-            return Attempt(Result.REFUSED, detail, done.returncode in _ADDRESS_REFUSED_BY_SENDMAIL)
-        return Attempt(Result.UNAVAILABLE, detail)
+            return DeliveryAttempt(DeliveryResult.REFUSED, detail, done.returncode in _ADDRESS_REFUSED_BY_SENDMAIL)
+        return DeliveryAttempt(DeliveryResult.UNAVAILABLE, detail)
 
     def close(self) -> None:
         """Nothing to close."""

@@ -11,14 +11,14 @@ from dmarcmilter.reports.aggregate import mail_message as aggregate_message
 from dmarcmilter.reports.delivery.deliveries import DAY_SECONDS, Deliveries, Delivery, DeliveryState, ReportKind
 from dmarcmilter.reports.delivery.destination_verification import TAGS, Answer, ReportDns, Verifier
 from dmarcmilter.reports.delivery.destinations import Verification, excluded, size_limit
-from dmarcmilter.reports.delivery.dkim_signing import Signer, signed
+from dmarcmilter.reports.delivery.dkim_signing import ReportSigner, signed
 from dmarcmilter.reports.delivery.ledger import ReportLedger
 from dmarcmilter.reports.delivery.relay import (
     GIVE_UP_AFTER,
     LEAST_ATTEMPTS,
-    Attempt,
+    DeliveryAttempt,
+    DeliveryResult,
     Mail,
-    Result,
     Transport,
     retry_seconds,
 )
@@ -75,7 +75,7 @@ class Sending:
     suppressions: Suppressions
     lock: RunLock
     settings: Reports
-    signer: Signer | None
+    signer: ReportSigner | None
     dns: ReportDns
     transport: Transport
     clock: Callable[[], int]
@@ -111,7 +111,7 @@ class Sending:
                 attempt = self._send_next(queue, result)
                 sent += 1
                 self.progress("sending", sent, sent + queue.ready)
-                if attempt and attempt.result is Result.UNAVAILABLE and not attempt.after_connecting:
+                if attempt and attempt.result is DeliveryResult.UNAVAILABLE and not attempt.after_connecting:
                     result.stopped = f"the relay does not take reports now: {attempt.detail}"
                     return False
             elif not queue.is_verifying(verifier):
@@ -144,7 +144,7 @@ class Sending:
         result.lines.append(f"{delivery.domain}: nothing to {delivery.uri}: {reason}")
         self._refuse(delivery, reason, result)
 
-    def _send_next(self, queue: SendQueue, result: RunResult) -> Attempt | None:
+    def _send_next(self, queue: SendQueue, result: RunResult) -> DeliveryAttempt | None:
         """Send the next delivery, within the limits; None if nothing was handed to the relay."""
         delivery = self.deliveries.get(queue.next_ready()[2])
         if delivery is None:
@@ -160,7 +160,7 @@ class Sending:
             queue.count(organization)
         return attempt
 
-    def _send_safely(self, delivery: Delivery, result: RunResult) -> Attempt | None:
+    def _send_safely(self, delivery: Delivery, result: RunResult) -> DeliveryAttempt | None:
         """A bug for one report must not keep all others from being sent."""
         try:
             return self._send(delivery, result)
@@ -177,7 +177,7 @@ class Sending:
                 self._retry_or_give_up(delivery, DeliveryState.PENDING, reason, result)
             return None
 
-    def _send(self, delivery: Delivery, result: RunResult) -> Attempt | None:
+    def _send(self, delivery: Delivery, result: RunResult) -> DeliveryAttempt | None:
         """Hand one message to the relay; None if there is a reason not to."""
         suppression = self.suppressions.get(delivery.organization, delivery.address, self.clock())
         if suppression:
@@ -215,28 +215,28 @@ class Sending:
                 message = aggregate_message.compose(attachment, sender_of(self.settings), delivery.address, date)
         return signed(message, self.signer) if message and self.signer else message
 
-    def _record_attempt(self, delivery: Delivery, attempt: Attempt, result: RunResult) -> None:
+    def _record_attempt(self, delivery: Delivery, attempt: DeliveryAttempt, result: RunResult) -> None:
         """Record the relay's answer."""
         now = self.clock()
         match attempt.result:
-            case Result.SENT:
+            case DeliveryResult.SENT:
                 self.deliveries.set_state(delivery, DeliveryState.SENT, now, attempt.detail)
                 self.suppressions.record_acceptance(delivery.address)
                 result.sent += 1
-            case Result.UNCERTAIN:
+            case DeliveryResult.UNCERTAIN:
                 self.deliveries.set_state(delivery, DeliveryState.UNCERTAIN, now, attempt.detail)
                 result.uncertain += 1
-            case Result.REFUSED:
+            case DeliveryResult.REFUSED:
                 # The suppression first: after a crash between the two the next attempt finds it.
                 self.suppressions.add_refusal(
                     delivery.organization, delivery.address, now, attempt.detail, at_rcpt=attempt.at_rcpt
                 )
                 self.deliveries.set_state(delivery, DeliveryState.FAILED, now, attempt.detail)
                 result.failed += 1
-            case Result.LATER | Result.UNAVAILABLE:
-                result.unavailable += attempt.result is Result.UNAVAILABLE
+            case DeliveryResult.LATER | DeliveryResult.UNAVAILABLE:
+                result.unavailable += attempt.result is DeliveryResult.UNAVAILABLE
                 self._retry_or_give_up(delivery, DeliveryState.PENDING, attempt.detail, result)
-        if attempt.result is not Result.SENT:
+        if attempt.result is not DeliveryResult.SENT:
             result.lines.append(f"{delivery.domain}: {delivery.address}: {attempt.detail}")
 
     def _refuse(self, delivery: Delivery, reason: str, result: RunResult) -> None:

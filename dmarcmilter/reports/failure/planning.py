@@ -32,7 +32,7 @@ MAX_SPF_RECORDS = 3
 """SPF records shown of one domain. There should be one; further ones are left out."""
 
 
-class Fate(StrEnum):
+class IncidentFate(StrEnum):
     """What a run does with an incident."""
 
     REPORT = "report"
@@ -46,7 +46,7 @@ class Fate(StrEnum):
 class Ruling:
     """What a run does with an incident, and why."""
 
-    fate: Fate
+    fate: IncidentFate
     reason: str = ""
 
 
@@ -101,7 +101,7 @@ class FailurePlanner:
             if not isinstance(entry, SpooledIncident):
                 continue
             ruling = self._ruling(entry.incident, limits, now)
-            if ruling.fate is Fate.REPORT:
+            if ruling.fate is IncidentFate.REPORT:
                 outcome = entry.incident.outcome
                 limits.add(outcome.policy.domain, kind(outcome))
             yield entry, ruling
@@ -117,17 +117,17 @@ class FailurePlanner:
     def _ruling(self, incident: Incident, limits: HourlyLimits, now: int) -> Ruling:
         domain = incident.outcome.policy.domain
         if self._ledger.is_known(incident.id):
-            return Ruling(Fate.DONE)
+            return Ruling(IncidentFate.DONE)
         age = datetime.fromtimestamp(now, UTC) - datetime.fromisoformat(incident.outcome.time)
         if age > timedelta(seconds=MAX_AGE):
-            return Ruling(Fate.DROP, "it waited for a day")
+            return Ruling(IncidentFate.DROP, "it waited for a day")
         entry = excluded(domain, f"x@{domain}", self._settings.exclude)
         if entry:
-            return Ruling(Fate.DROP, f"{entry} is excluded")
+            return Ruling(IncidentFate.DROP, f"{entry} is excluded")
         if self._settings.only_authenticated and not self._is_authenticated(domain):
-            return Ruling(Fate.DROP, "no authenticated mail came from it")
+            return Ruling(IncidentFate.DROP, "no authenticated mail came from it")
         reason = limits.reached(domain, kind(incident.outcome))
-        return Ruling(Fate.WAIT, reason) if reason else Ruling(Fate.REPORT)
+        return Ruling(IncidentFate.WAIT, reason) if reason else Ruling(IncidentFate.REPORT)
 
     def plan(self, incident: Incident, spf_records: Sequence[tuple[str, str]], now: int) -> PlannedFailureReport:
         """The report of one incident."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.history import outcome_rows
-from dmarcmilter.history.outcome_rows import Stored
+from dmarcmilter.history.outcome_rows import StoredOutcome
 from dmarcmilter.outcome import UndecodableError, encoded
 from tests.support import journals
 from tests.support.paths import PROJECT
@@ -23,7 +23,7 @@ def there_and_back(values):
     record = line.record
     policy = outcome_rows.policy(record)
     rebuilt = outcome_rows.rebuilt(
-        Stored(
+        StoredOutcome(
             line.outcome,
             outcome_rows.verdict(record),
             policy[1] if policy else None,

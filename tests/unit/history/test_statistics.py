@@ -16,11 +16,11 @@ from dmarcmilter.history.adoption import SIGNERS, TYPE_TEXTS, TYPES, DifferingDo
 from dmarcmilter.history.ingest import Ingest
 from dmarcmilter.history.statistics import (
     AuthenticatedSender,
+    FailingSource,
     Moment,
     OverrideCount,
     Period,
     RefusedAuthor,
-    Source,
     StepLength,
     gather,
 )
@@ -157,7 +157,7 @@ def test_sources_and_top(gathered):
     ips = ["192.0.2.1"] * 3 + ["2001:db8::1"] * 2 + [None]
     records = [record("reject", client_ip=ip, author_domain=f"a{n}.example") for n, ip in enumerate(ips)]
     found = gathered([*records, record("pass", client_ip="192.0.2.9")], top=2)
-    assert found.sources == (Source("192.0.2.1", 3, 3), Source("2001:db8::1", 2, 2))
+    assert found.sources == (FailingSource("192.0.2.1", 3, 3), FailingSource("2001:db8::1", 2, 2))
 
 
 def test_overrides(gathered):

@@ -12,7 +12,7 @@ from dmarcmilter.reports.aggregate.planning import Withheld, whole_day_report
 from dmarcmilter.reports.aggregate.reported_days import ReportedDays
 from dmarcmilter.reports.delivery.deliveries import BOUNCE_WITHIN_SECONDS, DAY_SECONDS, Deliveries, ReportKind
 from dmarcmilter.reports.delivery.ledger import ReportLedger
-from dmarcmilter.reports.delivery.relay import Attempt, Result
+from dmarcmilter.reports.delivery.relay import DeliveryAttempt, DeliveryResult
 from dmarcmilter.reports.delivery.suppressions import Suppressions, record_bounce
 from dmarcmilter.reports.run import BUSY, LEDGER_DAYS
 from dmarcmilter.reports.run_lock import LEASE_SECONDS, RunLock
@@ -20,7 +20,7 @@ from tests.support.report_outcomes import outcome, passed
 from tests.support.report_runs import YESTERDAY, Crashed, Receiver, Site, counted, domain, parsed, report_id, some, xml
 from tests.support.zone import Zone
 
-NO_SUCH_USER = Attempt(Result.REFUSED, "550 no such user", at_rcpt=True)
+NO_SUCH_USER = DeliveryAttempt(DeliveryResult.REFUSED, "550 no such user", at_rcpt=True)
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_crash_at_any_point(tmp_path):
 
 def test_what_is_uncertain_is_sent_again_only_when_asked(anywhere):
     some(anywhere)
-    receiver = Receiver(answers={"dmarc@one.example": Attempt(Result.UNCERTAIN, "lost")})
+    receiver = Receiver(answers={"dmarc@one.example": DeliveryAttempt(DeliveryResult.UNCERTAIN, "lost")})
     assert anywhere.go(receiver).uncertain == 1
     assert anywhere.go().sent == 0
     assert anywhere.go(resend_uncertain=True).sent == 1
@@ -183,7 +183,7 @@ def test_our_own_address_and_excluded_ones_get_nothing(tmp_path):
 
 def test_trouble_of_the_relay_stops_the_run_and_is_tried_again(world):
     some(world)
-    down = Receiver(answers={"dmarc@example.com": Attempt(Result.UNAVAILABLE, "no route")})
+    down = Receiver(answers={"dmarc@example.com": DeliveryAttempt(DeliveryResult.UNAVAILABLE, "no route")})
     done = world.go(down)
     assert "no route" in done.stopped
     assert down.taken == []
@@ -241,7 +241,7 @@ def test_pauses_decay(world):
 
 def test_a_delivery_is_given_up_after_days(world):
     world.ingest(passed())
-    later = Receiver(answers={"dmarc@example.com": Attempt(Result.LATER, "450 busy")})
+    later = Receiver(answers={"dmarc@example.com": DeliveryAttempt(DeliveryResult.LATER, "450 busy")})
     for _ in range(10):
         world.go(later)
         world.now += 43_200
@@ -405,7 +405,7 @@ def test_one_run_at_a_time(world):
 def test_pruning_keeps_what_is_still_needed(anywhere):
     some(anywhere)
     anywhere.go()
-    later = Receiver(answers={"dmarc@example.com": Attempt(Result.LATER, "450")})
+    later = Receiver(answers={"dmarc@example.com": DeliveryAttempt(DeliveryResult.LATER, "450")})
     anywhere.ingest(passed(time="2027-01-17T10:00:00.000Z"))
     anywhere.now += DAY_SECONDS
     anywhere.go(later)

@@ -9,7 +9,7 @@ import pytest
 
 from dmarcmilter.config.schema import StartTls
 from dmarcmilter.reports.delivery import relay as delivery
-from dmarcmilter.reports.delivery.relay import Mail, Relay, Result, Sendmail, SmtpRelay
+from dmarcmilter.reports.delivery.relay import DeliveryResult, Mail, Relay, Sendmail, SmtpRelay
 from tests.support.mta.smtp_sink import Sink
 
 MAIL = Mail("bounces+1@receiver.example", "rua@rcpt.example", b"From: a@receiver.example\r\n\r\nx\r\n.dot\r\n")
@@ -73,19 +73,19 @@ def sent(transport, mail=MAIL):
 @pytest.mark.parametrize(
     ("answers", "result", "committed"),
     [
-        ({}, Result.SENT, True),
-        ({"RCPT": "550 5.1.1 no such user"}, Result.REFUSED, False),
-        ({"RCPT": "450 4.2.0 greylisted"}, Result.LATER, False),
-        ({"RCPT": "421 4.3.2 closing"}, Result.UNAVAILABLE, False),
-        ({"MAIL": "550 5.7.1 not you"}, Result.UNAVAILABLE, False),
-        ({"MAIL": "552 5.3.4 too large"}, Result.REFUSED, False),
-        ({"BANNER": "554 5.3.2 no"}, Result.UNAVAILABLE, False),
-        ({"BANNER": ""}, Result.UNAVAILABLE, False),
-        ({"RCPT": ""}, Result.UNAVAILABLE, False),
-        ({"DATA": "451 4.3.0 no"}, Result.LATER, True),
-        ({"END": "554 5.7.1 policy"}, Result.REFUSED, True),
-        ({"END": "451 4.3.0 disk"}, Result.LATER, True),
-        ({"END": ""}, Result.UNCERTAIN, True),
+        ({}, DeliveryResult.SENT, True),
+        ({"RCPT": "550 5.1.1 no such user"}, DeliveryResult.REFUSED, False),
+        ({"RCPT": "450 4.2.0 greylisted"}, DeliveryResult.LATER, False),
+        ({"RCPT": "421 4.3.2 closing"}, DeliveryResult.UNAVAILABLE, False),
+        ({"MAIL": "550 5.7.1 not you"}, DeliveryResult.UNAVAILABLE, False),
+        ({"MAIL": "552 5.3.4 too large"}, DeliveryResult.REFUSED, False),
+        ({"BANNER": "554 5.3.2 no"}, DeliveryResult.UNAVAILABLE, False),
+        ({"BANNER": ""}, DeliveryResult.UNAVAILABLE, False),
+        ({"RCPT": ""}, DeliveryResult.UNAVAILABLE, False),
+        ({"DATA": "451 4.3.0 no"}, DeliveryResult.LATER, True),
+        ({"END": "554 5.7.1 policy"}, DeliveryResult.REFUSED, True),
+        ({"END": "451 4.3.0 disk"}, DeliveryResult.LATER, True),
+        ({"END": ""}, DeliveryResult.UNCERTAIN, True),
     ],
 )
 def test_answers(answers, result, committed):
@@ -109,7 +109,7 @@ def test_what_a_refusal_is_about(answers, at_rcpt):
         relay = server.relay()
         attempt = relay.send(MAIL, lambda: None)
         relay.close()
-    assert (attempt.result, attempt.at_rcpt) == (Result.REFUSED, at_rcpt)
+    assert (attempt.result, attempt.at_rcpt) == (DeliveryResult.REFUSED, at_rcpt)
 
 
 @pytest.mark.parametrize(
@@ -130,19 +130,19 @@ def test_whose_trouble_it_may_be(answers, after_connecting):
         relay = server.relay()
         attempt = relay.send(MAIL, lambda: None)
         relay.close()
-    assert (attempt.result, attempt.after_connecting) == (Result.UNAVAILABLE, after_connecting)
+    assert (attempt.result, attempt.after_connecting) == (DeliveryResult.UNAVAILABLE, after_connecting)
 
 
 @pytest.mark.parametrize("answer", ["452 4.2.2 full", "550 5.2.2 mailbox full", "552 over quota"])
 def test_a_full_mailbox_is_tried_again(answer):
     """A sender may have filled it (RFC 3463 3.3); the address is not suppressed for it."""
     with Answers(RCPT=answer) as server:
-        assert sent(server.relay()) == (Result.LATER, False)
+        assert sent(server.relay()) == (DeliveryResult.LATER, False)
 
 
 def test_no_room_for_a_message_of_that_size_says_nothing_about_others():
     with Answers(MAIL="452 4.3.1 insufficient storage") as server:
-        assert sent(server.relay()) == (Result.LATER, False)
+        assert sent(server.relay()) == (DeliveryResult.LATER, False)
 
 
 class Tarpit(Session):
@@ -173,7 +173,7 @@ def test_a_relay_that_answers_ever_so_slowly_is_cut(tarpit):
     began = time.monotonic()
     attempt = relay.send(MAIL, lambda: None)
     assert time.monotonic() - began < 4.5
-    assert (attempt.result, attempt.after_connecting) == (Result.UNAVAILABLE, True)
+    assert (attempt.result, attempt.after_connecting) == (DeliveryResult.UNAVAILABLE, True)
 
 
 def test_patience_with_addresses_that_are_not_answered_ends(tarpit, monkeypatch):
@@ -190,18 +190,18 @@ def test_patience_with_addresses_that_are_not_answered_ends(tarpit, monkeypatch)
 def test_no_relay():
     with Answers() as server:
         closed = server.relay()
-    assert sent(closed) == (Result.UNAVAILABLE, False)
+    assert sent(closed) == (DeliveryResult.UNAVAILABLE, False)
 
 
 def test_tls_that_is_required_and_not_offered():
     with Answers() as server:
-        assert sent(server.relay(starttls=StartTls.REQUIRED)) == (Result.UNAVAILABLE, False)
+        assert sent(server.relay(starttls=StartTls.REQUIRED)) == (DeliveryResult.UNAVAILABLE, False)
 
 
 def test_one_connection_for_all():
     with Sink() as sink:
         relay = SmtpRelay(Relay("127.0.0.1", sink.port, "mx.receiver.example"), seconds=5)
-        assert [relay.send(MAIL, lambda: None).result for _ in range(3)] == [Result.SENT] * 3
+        assert [relay.send(MAIL, lambda: None).result for _ in range(3)] == [DeliveryResult.SENT] * 3
         relay.close()
         first = sink.wait(3)[0]
     assert first.mail_from.startswith("<bounces+1@receiver.example>")
@@ -212,7 +212,7 @@ def test_one_connection_for_all():
 def test_after_a_refusal_the_connection_goes_on():
     with Answers(RCPT="550 no") as server:
         relay = server.relay()
-        assert [relay.send(MAIL, lambda: None).result for _ in range(2)] == [Result.REFUSED] * 2
+        assert [relay.send(MAIL, lambda: None).result for _ in range(2)] == [DeliveryResult.REFUSED] * 2
         assert server.seen.count("EHLO") == 1
         relay.close()
 
@@ -220,11 +220,11 @@ def test_after_a_refusal_the_connection_goes_on():
 @pytest.mark.parametrize(
     ("script", "result", "committed"),
     [
-        ('cat >{out}; echo "$@" >{arguments}', Result.SENT, True),
-        ("exit 75", Result.LATER, True),
-        ("exit 67", Result.REFUSED, True),
-        ("exit 78", Result.UNAVAILABLE, True),
-        ("sleep 5", Result.UNCERTAIN, True),
+        ('cat >{out}; echo "$@" >{arguments}', DeliveryResult.SENT, True),
+        ("exit 75", DeliveryResult.LATER, True),
+        ("exit 67", DeliveryResult.REFUSED, True),
+        ("exit 78", DeliveryResult.UNAVAILABLE, True),
+        ("sleep 5", DeliveryResult.UNCERTAIN, True),
     ],
 )
 def test_sendmail(tmp_path, script, result, committed):
@@ -232,6 +232,6 @@ def test_sendmail(tmp_path, script, result, committed):
     program.write_text("#!/bin/sh\n" + script.format(out=out, arguments=arguments) + "\n")
     program.chmod(0o755)
     assert sent(Sendmail(str(program), seconds=0.5)) == (result, committed)
-    if result is Result.SENT:
+    if result is DeliveryResult.SENT:
         assert out.read_bytes() == MAIL.message.replace(b"\r\n", b"\n")
         assert arguments.read_text().split() == ["-i", "-f", MAIL.mail_from, "--", MAIL.rcpt_to]

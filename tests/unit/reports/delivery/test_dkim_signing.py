@@ -13,7 +13,7 @@ from dmarcmilter.mail import message_file
 from dmarcmilter.mail.message import Message
 from dmarcmilter.pipeline import read
 from dmarcmilter.reports.aggregate.mail_message import Attachment, compose
-from dmarcmilter.reports.delivery.dkim_signing import KeyUnusableError, Signer, private_key, signed
+from dmarcmilter.reports.delivery.dkim_signing import KeyUnusableError, ReportSigner, private_key, signed
 from dmarcmilter.reports.sender import Sender
 from tests.support import outcomes
 from tests.support.signing import ed25519_key, key_record, rsa_key
@@ -42,7 +42,9 @@ def test_it_passes_dmarc(kind):
     # AGG-12
     key = rsa_key() if kind == "rsa" else ed25519_key()
     text = pkcs8(key) if kind == "rsa" else base64.b64encode(key.private_bytes_raw())
-    message = signed(compose(attachment(), SENDER, "rua@example.com", NOW), Signer("receiver.example", "dmarc", text))
+    message = signed(
+        compose(attachment(), SENDER, "rua@example.com", NOW), ReportSigner("receiver.example", "dmarc", text)
+    )
     zone = Zone(
         {
             "dmarc._domainkey.receiver.example": key_record(key).decode(),
@@ -61,7 +63,7 @@ def test_dkimpy_verifies_it(kind, body):
     key = rsa_key() if kind == "rsa" else ed25519_key()
     text = base64.b64encode(key.private_bytes_raw()) if kind == "ed25519" else pkcs8(key)
     head = compose(attachment(), SENDER, "rua@example.com", NOW).partition(b"\r\n\r\n")[0]
-    message = signed(head + b"\r\n\r\n" + body, Signer("receiver.example", "s", text))
+    message = signed(head + b"\r\n\r\n" + body, ReportSigner("receiver.example", "s", text))
     assert dkim.verify(message, dnsfunc=lambda name, timeout=5: key_record(key))
     assert not dkim.verify(message.replace(b"Auto-", b"X-Auto-"), dnsfunc=lambda name, timeout=5: key_record(key))
     assert max(map(len, message.partition(b"\r\n\r\n")[0].split(b"\r\n"))) < 200

@@ -1,6 +1,6 @@
 """Pauses between tries, and a missing sendmail program. (Relays: wire/reports/test_relay.py.)"""
 
-from dmarcmilter.reports.delivery.relay import LONGEST_RETRY, Mail, Result, Sendmail, retry_seconds
+from dmarcmilter.reports.delivery.relay import LONGEST_RETRY, DeliveryResult, Mail, Sendmail, retry_seconds
 
 MAIL = Mail("bounces+1@receiver.example", "rua@rcpt.example", b"From: a@receiver.example\r\n\r\nx\r\n.dot\r\n")
 
@@ -14,7 +14,7 @@ def sent(transport, mail=MAIL):
 
 
 def test_no_sendmail(tmp_path):
-    assert sent(Sendmail(str(tmp_path / "none"))) == (Result.UNAVAILABLE, False)
+    assert sent(Sendmail(str(tmp_path / "none"))) == (DeliveryResult.UNAVAILABLE, False)
 
 
 def test_backoff():

@@ -17,15 +17,15 @@ from dmarcmilter.reports.aggregate.reported_days import ReportedDays
 from dmarcmilter.reports.delivery import destination_verification
 from dmarcmilter.reports.delivery.deliveries import DAY_SECONDS, Deliveries, ReportKind
 from dmarcmilter.reports.delivery.destination_verification import VERIFY_AT_ONCE, ReportDns
-from dmarcmilter.reports.delivery.relay import Attempt, Result
+from dmarcmilter.reports.delivery.relay import DeliveryAttempt, DeliveryResult
 from dmarcmilter.reports.delivery.suppressions import REFUSING_ORGANIZATIONS, Suppressions
 from dmarcmilter.reports.run_lock import RunLock
 from tests.support.report_outcomes import outcome, passed
 from tests.support.report_runs import YESTERDAY, Receiver, Site, counted, domain, report_id, xml
 
 HOUR = 3601
-NO_SUCH_USER = Attempt(Result.REFUSED, "550 no such user", at_rcpt=True)
-NOT_THIS_MESSAGE = Attempt(Result.REFUSED, "554 content")
+NO_SUCH_USER = DeliveryAttempt(DeliveryResult.REFUSED, "550 no such user", at_rcpt=True)
+NOT_THIS_MESSAGE = DeliveryAttempt(DeliveryResult.REFUSED, "554 content")
 
 
 @pytest.fixture
@@ -256,7 +256,7 @@ def test_a_list_of_many_addresses_takes_as_many_turns(tmp_path):
 
 def test_an_address_at_which_the_relay_ends_the_connection_stops_no_run(world):
     """As when the relay looks its domain up, and the name server is silent."""
-    ended = Attempt(Result.UNAVAILABLE, "timed out", after_connecting=True)
+    ended = DeliveryAttempt(DeliveryResult.UNAVAILABLE, "timed out", after_connecting=True)
     world.ingest(*honest(6))
     trouble = Receiver(answers={f"dmarc@honest{n}.example": ended for n in range(3)})
     done = world.go(trouble)
@@ -266,7 +266,7 @@ def test_an_address_at_which_the_relay_ends_the_connection_stops_no_run(world):
     done = world.go(down, day=YESTERDAY)
     assert (done.stopped, done.postponed) == ("", 6)
     assert "does not take reports now: it ended 6 connections" in done.left
-    refused = Attempt(Result.UNAVAILABLE, "connection refused")
+    refused = DeliveryAttempt(DeliveryResult.UNAVAILABLE, "connection refused")
     world.now += HOUR
     assert "connection refused" in world.go(Receiver(answers=dict.fromkeys(trouble.answers, refused))).stopped
 
@@ -281,7 +281,7 @@ def test_addresses_that_fail_keep_nobody_s_second_report_out(tmp_path):
     for day in (15, 16):
         world.ingest(*[passed(**domain(name, rua=rua[name]), time=f"2027-01-{day}T08:00:00.000Z") for name in hostile])
     world.ingest(passed(**domain("honest.example", rua=["mailto:a@honest.example", "mailto:b@honest.example"])))
-    ended = Attempt(Result.UNAVAILABLE, "timed out", after_connecting=True)
+    ended = DeliveryAttempt(DeliveryResult.UNAVAILABLE, "timed out", after_connecting=True)
     world.receiver.answers = {uri.partition(":")[2]: ended for uris in rua.values() for uri in uris}
     for _ in range(2):
         assert world.go(day=YESTERDAY).stopped == ""
@@ -513,7 +513,10 @@ def test_a_report_that_waited_for_long_is_tried_several_times(world):
     Suppressions(world.store).add_refusal("d0.example", "x@vendor.example", int(world.now), "no", at_rcpt=True)
     world.go()
     world.now += 7 * DAY_SECONDS + 1
-    assert world.go(Receiver(answers={"x@vendor.example": Attempt(Result.LATER, "450 busy")})).postponed == 1
+    assert (
+        world.go(Receiver(answers={"x@vendor.example": DeliveryAttempt(DeliveryResult.LATER, "450 busy")})).postponed
+        == 1
+    )
     world.now += HOUR
     assert world.go().sent == 1
 
@@ -545,7 +548,7 @@ def test_a_clock_that_was_wrong_stops_nothing_for_long(world):
     world.ingest(*honest(2), *vendored(2), passed(**domain("later.example")))
     world.now += years
     later = Receiver(answers={
-        "dmarc@later.example": Attempt(Result.LATER, "450"), "x@vendor.example": NO_SUCH_USER,
+        "dmarc@later.example": DeliveryAttempt(DeliveryResult.LATER, "450"), "x@vendor.example": NO_SUCH_USER,
     })  # fmt: skip
     world.go(later, day=YESTERDAY)
     world.now -= years

@@ -15,7 +15,7 @@ from dmarcmilter.config.schema import FailureReports
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
 from dmarcmilter.reports.delivery.organization_turns import organization_of
-from dmarcmilter.reports.delivery.relay import Attempt, Result
+from dmarcmilter.reports.delivery.relay import DeliveryAttempt, DeliveryResult
 from dmarcmilter.reports.delivery.suppressions import Suppressions, record_bounce
 from dmarcmilter.reports.failure import planning
 from dmarcmilter.reports.failure.incident import Observed, incident_of
@@ -243,7 +243,7 @@ def test_organizations_take_turns(tmp_path):
 
 def test_refusals_and_bounces_are_as_those_of_other_reports(world):
     world.incident()
-    no = Receiver(answers={"ruf@example.com": Attempt(Result.REFUSED, "550 no such user")})
+    no = Receiver(answers={"ruf@example.com": DeliveryAttempt(DeliveryResult.REFUSED, "550 no such user")})
     assert world.fail(no).failed == 1
     assert Suppressions(world.store).get("example.com", "ruf@example.com", int(world.now))
     world.incident("one.example")
