@@ -503,7 +503,7 @@ def _arc(outcome: Outcome) -> RecordedArc:
         ),
         unvouched=outcome.decision.unvouched,
         oldest_pass=arc.oldest_pass,
-        unsettled=arc.unsettled,
+        unsettled=arc.unresolved,
         reason=text_of(arc.reason),
         reason_code=recorded_code(arc.reason),
         reason_parameters=recorded_parameters(arc.reason),

@@ -44,18 +44,18 @@ from dmarcmilter.response.plan import ResponseSettings, respond
 
 @dataclass(frozen=True, slots=True)
 class FactSources:
-    """Where facts come from that the message does not hold itself."""
+    """Sources of facts that are not in the message itself."""
 
     sampling_key: bytes = field(repr=False)
-    """Key of the draws for pct and rollout_percent, and of hashed Message-IDs."""
+    """Key of the draws for pct and rollout_percent, and of the hashes of Message-IDs."""
     recipients: Recipients = NOBODY_ASKED
     deferrals: Deferrals | None = None
-    """None: no message was ever deferred."""
+    """Record of deferred messages; None: no message was ever deferred."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the stages need of one configuration: one value for each of them. Frozen; a reload makes a new one."""
+    """The part of one configuration that the stages need, a value for each. Frozen; a reload makes a new one."""
 
     host_name: str
     """Name of the receiving host, for SPF macros."""
@@ -65,18 +65,18 @@ class Settings:
     quarantine: QuarantineSettings
     response: ResponseSettings
     seals: bool = False
-    """Whether an ARC Set is to be added: then the chain of every message has to be verified."""
+    """Messages may be sealed. Then the ARC chain of every message has to be verified."""
 
     @property
     def needs_recipients(self) -> bool:
-        """Whether a stage asks who the message is for."""
+        """Whether a stage looks at the recipients of the message."""
         is_redirected = self.rules.quarantine_action is QuarantineAction.REDIRECT
         return self.facts.recipients.configured or self.rules.needs_recipients or is_redirected
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticated:
-    """What stage 1 makes: the results of authentication, and the policy that they are evaluated by."""
+    """Result of stage 1: the results of authentication, and the policy that they are evaluated against."""
 
     results: AuthResults
     author_policy: AuthorPolicy
@@ -84,7 +84,7 @@ class Authenticated:
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What stage 3 makes: the facts, and what is wanted by them."""
+    """Result of stage 3: the facts, and the handling that the rules want because of them."""
 
     facts: Facts
     wanted: Wanted
@@ -92,14 +92,14 @@ class Gathered:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the header alone says: made at the end of headers, so that the body is hashed as it comes."""
+    """The header as it was read. Made at the end of the header, so that the body can be hashed while it arrives."""
 
     author: Author
     signatures: tuple[dkim.ReadSignature, ...]
     chain: arc.Chain
     body: BodyHasher
     labels: LabelBudget = field(default_factory=LabelBudget)
-    """For all names in the header."""
+    """Budget of IDNA mapping for all names in the header."""
 
 
 def read(headers: Sequence[Header], *, truncated: str = "", further_hashes: Collection[BodyPlan] = ()) -> Reading:
@@ -161,25 +161,24 @@ def process(
 def authenticate(
     message: Message, reading: Reading, lookup: Lookup, settings: Settings, *, hint: Hint, unaligned: Lookup
 ) -> Authenticated:
-    """Verify SPF, DKIM and ARC, and discover the Author Domain's policy. All DNS questions but the client's names.
+    """Verify SPF, DKIM and ARC, and discover the Author Domain's policy. Makes all DNS queries except client names.
 
-    The Author Domain's DNS is asked first, then what could align with it, then the rest: the sender chooses the names
-    that his signatures, seals and SPF record lead to, and may make each of them slow. Slow names must not use up the
-    DNS budget before the policy is known, or anything that decides whether a domain that the sender only claims
-    authenticates the message. Nor need a message whose result is known wait for keys that make no difference to it.
-    (SPF is given its time all the same: RFC 7208 4.6.4 asks for that.)
+    The order protects the DNS budget: the Author Domain's policy first, then the names that could align with it, then
+    the others. The sender chooses the names in signatures, seals and the SPF record, and may make each of them slow.
+    Slow names must not use up the budget before the policy and all that may be aligned are known, and a message whose
+    result is known need not wait for keys that do not change it. (SPF gets its time in any case: RFC 7208 4.6.4.)
     """
     now = int(message.envelope.received_at.timestamp())
     bodies = reading.body.finish()
     answers = KeptAnswers(lookup)
     discovery = _discover(reading.author.domain, answers, settings)
     own = _own_to_rules(discovery, settings)
-    near = functools.partial(_matters, discovery=discovery, own=own)
+    may_align = functools.partial(_may_align, discovery=discovery, own=own)
     check_spf = functools.partial(spf.check, message.envelope, lookup, receiver=settings.host_name, hint=hint)
-    spf_result = check_spf() if near(spf.identity(message.envelope)[0]) else None
-    heard = functools.partial(_is_heard, discovery=discovery, own=own, rules=settings.rules)
+    spf_result = check_spf() if may_align(spf.identity(message.envelope)[0]) else None
+    matters = functools.partial(_matters, discovery=discovery, own=own, rules=settings.rules)
     dkim_results = dkim.verify(
-        reading.signatures, message.headers, bodies, lookup, now, first=heard, unaligned=unaligned
+        reading.signatures, message.headers, bodies, lookup, now, first=matters, unaligned=unaligned
     )
     organizational: Mapping[Domain, Domain | None] = {}
     identifiers = identifiers_of(reading.author.domain, spf_result, dkim_results)
@@ -200,7 +199,7 @@ def authenticate(
 
 
 def evaluate(message: Message, authenticated: Authenticated, settings: Settings) -> Evaluation:
-    """Pass, fail or neither, and what the Domain Owner asks for. Pure."""
+    """Evaluate the results against the policy: the DMARC result and the requested disposition. Pure."""
     pct_draw = functools.partial(_pct_draw, envelope=message.envelope, settings=settings)
     return evaluation.evaluate(
         authenticated.results,
@@ -219,11 +218,11 @@ def gather_facts(
     lookup: Lookup,
     settings: Settings,
 ) -> Gathered:
-    """The facts that the rules look at, and what is wanted by them.
+    """Gather the facts that the rules look at, and the handling that the rules want because of them.
 
-    What costs time is asked for only where something would be done to the message: the client's names, the choices of
-    the recipients, earlier deferrals. A client with a trusted name softens, so its names are asked for as soon as the
-    message is known to fail a policy; where the result is open, only once it is not deferred (any more).
+    The client's names, the recipients' choices and earlier deferrals cost queries, so they are looked up only for
+    messages that would not simply be delivered. A trusted client name softens the handling, so the names are looked up
+    as soon as the message is known to fail a policy; with an open result, only when the message is not deferred.
     """
     rules = settings.rules
     facts = facts_of.of_message(message, auth, evaluation.author)
@@ -249,13 +248,13 @@ def gather_facts(
 
 
 def decide(message: Message, gathered: Gathered, settings: Settings) -> Decision:
-    """What is done with the message, and what would be done if all was enforced. Pure."""
+    """Decide how the message is handled, how it would be under full enforcement, and how it is quarantined. Pure."""
     decision = policy.decide(gathered.wanted, gathered.facts, settings.rules)
     return quarantine_method.with_method(decision, message, settings.quarantine)
 
 
 def _may_act(evaluation: Evaluation, rules: Rules) -> bool:
-    """Whether a rule may do anything but deliver the message."""
+    """Whether a rule may do anything other than deliver the message."""
     if evaluation.result is DmarcWord.NONE:
         return rules.forces
     return evaluation.result is not DmarcWord.PASS or bool(evaluation.unsigned_duplicates)
@@ -264,7 +263,7 @@ def _may_act(evaluation: Evaluation, rules: Rules) -> bool:
 def _with_details(
     facts: Facts, message: Message, auth: AuthResults, evaluation: Evaluation, settings: Settings
 ) -> Facts:
-    """Facts that take no question, but time to read, which a message that is simply delivered need not take."""
+    """Add the facts that need no query, only time to read, which a message that is simply delivered is spared."""
     author, discovery, suffixes = facts.author, evaluation.discovery, settings.discovery.suffixes
     organization = None
     if settings.rules.forces and author is not None:
@@ -283,7 +282,7 @@ def _with_details(
 
 
 def _with_client_names(facts: Facts, lookup: Lookup, rules: Rules) -> Facts:
-    """Asked only where a rule takes the client's word by its name."""
+    """Add the client's confirmed names, if a rule trusts clients by name."""
     if not rules.forwarder_names or facts.client_ip is None:
         return facts
     return replace(facts, client_names=client_names.confirmed(facts.client_ip, rules.forwarder_names, lookup))
@@ -322,37 +321,40 @@ def _discover(author: Domain | None, lookup: Lookup, settings: Settings) -> Disc
 
 
 def _own_to_rules(discovery: Discovery | None, settings: Settings) -> Domain | None:
-    """What an entry that forces a policy leaves alone may be wider than what could align; None: there is no such entry.
+    """The organization whose own mail an entry that forces a policy leaves alone; None: there is no such entry.
 
-    Were it a stranger's, keys that are slow on purpose would leave open whether the message is the domain's own.
+    It may be wider than the names that could align. Its keys are looked up with the budget of aligned names, so that
+    slow keys of other names cannot leave open whether the message is the domain's own.
     """
     if discovery is None or not settings.rules.forces:
         return None
     return facts_of.organization(discovery.author, discovery, settings.discovery.suffixes)
 
 
-def _matters(identifier: Domain | None, discovery: Discovery | None, own: Domain | None) -> bool:
+def _may_align(identifier: Domain | None, discovery: Discovery | None, own: Domain | None) -> bool:
+    """Whether the domain could align with the Author Domain, or is its own by an entry that forces a policy."""
     if identifier is None or discovery is None:
         return False
     return could_align(identifier, discovery) or (own is not None and is_within(identifier, own))
 
 
-def _is_heard(identifier: Domain | None, discovery: Discovery | None, own: Domain | None, rules: Rules) -> bool:
-    """Whether it matters if the domain authenticates the message: to DMARC, or to a rule of the operator's."""
-    return _matters(identifier, discovery, own) or (identifier is not None and rules.names_signer(identifier))
+def _matters(identifier: Domain | None, discovery: Discovery | None, own: Domain | None, rules: Rules) -> bool:
+    """Whether DMARC, or a rule of the operator, depends on whether the domain authenticates the message."""
+    return _may_align(identifier, discovery, own) or (identifier is not None and rules.names_signer(identifier))
 
 
 def _chain_matters(chain: arc.Chain, settings: Settings) -> bool:
-    """Worth nothing here unless its newest sealer is named in the conf, or a set of our own is to say how it stood."""
+    """Whether the chain's result is needed: a rule names its newest sealer, or our own ARC Set records the result."""
     return settings.seals or (bool(chain.sets) and settings.rules.names_sealer(chain.sets[-1].signer.domain))
 
 
 def identifiers_of(
     author: Domain | None, spf_result: SpfResult | None, dkim_results: Iterable[DkimResult]
 ) -> list[Domain]:
-    """Names that authenticate, then those that would but for a DNS error or a limit (RFC 9989 4.4).
+    """Authenticated Identifiers, then the domains that a DNS error or a limit left open (RFC 9989 4.4).
 
-    Each part begins with the names that share most with the author's: only so many are looked at.
+    Each part begins with the names that share most labels with the Author Domain, because the number of names whose
+    Organizational Domain is looked up is limited (MAX_IDENTIFIERS).
     """
     results = [result for result in (spf_result, *dkim_results) if result is not None and result.domain is not None]
     passed = [result.domain for result in results if result.result == "pass"]
@@ -363,13 +365,13 @@ def identifiers_of(
 
 
 def names_at_mail_from(envelope: Envelope) -> list[str]:
-    """Worth asking as soon as the sender is known: TXT names."""
+    """TXT names to look up in advance as soon as the sender is known."""
     domain, _, _ = spf.identity(envelope)
     return [domain] if domain else []
 
 
 def names_at_end_of_headers(reading: Reading, settings: Settings) -> list[str]:
-    """Worth asking while the body comes in: TXT names, the most important first."""
+    """TXT names to look up in advance while the body arrives, the most important first."""
     author = reading.author.domain
     policy_names = (
         prefetch_names(author, settings.discovery.method, settings.discovery.suffixes) if author is not None else ()

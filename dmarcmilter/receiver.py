@@ -1,4 +1,4 @@
-"""The Receiver, and how it is made of a Config: files are read and names resolved once, before any mail."""
+"""The Receiver, and how it is built from a Config: files are read once, before any mail."""
 
 import socket
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class SkipSettings:
 
 @dataclass(frozen=True, slots=True)
 class MessageLimits:
-    """The most that is kept of one message, and the most that is spent on it."""
+    """How much of one message is kept, and how much is spent on it."""
 
     max_header_fields: int
     """Header fields; beyond it the header counts as malformed."""
@@ -54,12 +54,12 @@ class MessageLimits:
     dns_queries: int
     """DNS queries; beyond it lookups fail."""
     unaligned_dns_seconds: float
-    """Seconds, of dns_seconds, for names that cannot change what is done with the message; beyond it these fail."""
+    """Seconds, part of dns_seconds, for names that cannot change the handling of the message; beyond it they fail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Everything that one configuration means to a message. Frozen; a reload makes a new one."""
+    """All settings of one configuration that concern a message. Frozen; a reload makes a new one."""
 
     pipeline: Settings
     sealer: Sealer | None
@@ -71,18 +71,18 @@ class Receiver:
     skipping: SkipSettings
     limits: MessageLimits
     on_internal_error: Action
-    """ACCEPT or TEMPFAIL, for a message that an error of ours, or of the MTA, keeps from being handled as decided."""
+    """ACCEPT or TEMPFAIL, for a message that cannot be handled as decided because of an error here or in the MTA."""
 
     @property
     def needs_recipients(self) -> bool:
-        """Whether anything here asks who the message is for."""
+        """Whether a rule or the sealer looks at the recipients of the message."""
         return self.pipeline.needs_recipients or (self.sealer is not None and bool(self.sealer.recipients))
 
 
 def build(config: Config, *, keep_key: bool = True) -> Receiver:
-    """Make the Receiver. ConfigError: a file that the conf names cannot be used.
+    """Build the Receiver. ConfigError: a file that the conf names cannot be used.
 
-    `keep_key`: whether keys that are made are written to their files. Only the daemon does that.
+    `keep_key`: write newly made keys to their files. Only the daemon does that.
     """
     try:
         suffixes = Suffixes.load(config.dmarc.psl_file)
@@ -91,7 +91,7 @@ def build(config: Config, *, keep_key: bool = True) -> Receiver:
     key = secret_file.secret(
         Path(config.policy.sampling_key), keep=keep_key, without="pct sampling starts anew with each restart"
     )
-    # Sealing is no part of evaluating, and whoever checks a file by hand may not be allowed to read the key.
+    # `check` does not seal, and the user who runs it may not be allowed to read the key.
     sealer = _sealer(config.arc.seal) if keep_key else None
     pipeline_settings = Settings(
         host_name=_host_name(),
@@ -133,24 +133,26 @@ def check_files(config: Config) -> None:
     _sealer(config.arc.seal)
 
 
-def _recipients(found: schema.Recipients) -> Recipients:
+def _recipients(settings: schema.Recipients) -> Recipients:
     try:
-        listing = ListingFile(found.file, found.default) if found.file else None
+        listing = ListingFile(settings.file, settings.default) if settings.file else None
     except OSError as error:
-        raise ConfigError(f"[recipients] file: {found.file}: {error.strerror or error}") from error
+        raise ConfigError(f"[recipients] file: {settings.file}: {error.strerror or error}") from error
     except UnusableFileError as error:
-        raise ConfigError(f"[recipients] file: {found.file}: {error}") from error
-    return Recipients(found.default, listing, _answers(found) if found.database else None)
+        raise ConfigError(f"[recipients] file: {settings.file}: {error}") from error
+    return Recipients(settings.default, listing, _answers(settings) if settings.database else None)
 
 
-def _answers(found: schema.Recipients) -> Answers:
-    from dmarcmilter.policy.recipients.database import Database  # noqa: PLC0415  30 MB that few sites need
+def _answers(settings: schema.Recipients) -> Answers:
+    from dmarcmilter.policy.recipients.database import Database  # noqa: PLC0415  30 MB of memory that few sites need
 
     try:
-        database = Database(found.database, found.query, found.default, timeout=found.timeout, connections=THREADS)
+        database = Database(
+            settings.database, settings.query, settings.default, timeout=settings.timeout, connections=THREADS
+        )
     except DatabaseError as error:
         raise ConfigError(str(error)) from error
-    return Answers(database.ask, timeout=found.timeout, keep_seconds=found.cache_seconds)
+    return Answers(database.ask, timeout=settings.timeout, keep_seconds=settings.cache_seconds)
 
 
 def _redaction_key(config: Config, *, keep: bool) -> bytes:
@@ -205,15 +207,15 @@ def _rules(config: Config) -> Rules:
     )
 
 
-def _defer(found: schema.Defer) -> Defer:
+def _defer(settings: schema.Defer) -> Defer:
     def on(choice: DeferClass) -> OnTemperror | None:
         return OnTemperror(choice) if choice else None
 
-    return Defer(policy=on(found.policy), dkim_key=on(found.dkim_key), spf=on(found.spf), cap=found.cap)
+    return Defer(policy=on(settings.policy), dkim_key=on(settings.dkim_key), spf=on(settings.spf), cap=settings.cap)
 
 
 def _names(texts: tuple[str, ...]) -> tuple[Domain, ...]:
-    """The configuration has checked them."""
+    """Parse domain names that the configuration has checked."""
     return tuple(name for name in map(domains.parse, texts) if name)
 
 
@@ -235,5 +237,5 @@ def _recipient(text: str) -> str:
 
 
 def _host_name() -> str:
-    """The name of this host, as far as it is fit for a header."""
+    """The name of this host; 'localhost' if it is no domain name that may stand in a header field."""
     return str(domains.parse(socket.gethostname()) or "localhost")

@@ -181,13 +181,13 @@ def verify(
     fault = _message_fault(chain.sets[-1], fields, bodies, lookup, now)
     if fault is not None:
         reason = Reason(Code.ARC_MESSAGE, number=len(chain.sets), reason=fault.reason)
-        return ArcResult(ArcWord.FAIL, reason=reason, unsettled=_unsettled(chain, fault, by_message=True))
+        return ArcResult(ArcWord.FAIL, reason=reason, unresolved=_unresolved(chain, fault, by_message=True))
     digests = _seal_digests(chain, headers, fields)
     for one, digest in zip(reversed(chain.sets), reversed(digests), strict=True):
         fault = _seal_fault(one.signer, digest, lookup)
         if fault is not None:
             reason = Reason(Code.ARC_SEAL, number=one.instance, reason=fault.reason)
-            return ArcResult(ArcWord.FAIL, reason=reason, unsettled=_unsettled(chain, fault))
+            return ArcResult(ArcWord.FAIL, reason=reason, unresolved=_unresolved(chain, fault))
     oldest = len(chain.sets)
     for one in _older(chain):
         if _message_fault(one, fields, bodies, lookup, now) is not None:
@@ -197,7 +197,7 @@ def verify(
     return ArcResult(ArcWord.PASS, sets[::-1], oldest_pass=0 if oldest == 1 else oldest)
 
 
-def _unsettled(chain: Chain, fault: Fault, *, by_message: bool = False) -> Domain | None:
+def _unresolved(chain: Chain, fault: Fault, *, by_message: bool = False) -> Domain | None:
     """The newest sealer, if the chain fails for nothing but a key that DNS did not answer for; else None.
 
     Seals are verified from the newest on, so the failed key is the newest sealer's or one that it has vouched for. For

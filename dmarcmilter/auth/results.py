@@ -103,7 +103,7 @@ class ArcResult:
     """RFC 8617 5.2: the first instance from which on every ARC-Message-Signature verifies, 0: all of them."""
     reason: Reason | None = None
     """Why the chain fails."""
-    unsettled: Domain | None = None
+    unresolved: Domain | None = None
     """The newest sealer, when nothing but a DNS error speaks against his seal of a chain that failed."""
 
 

@@ -149,10 +149,10 @@ def facts_in(record: OutcomeRecord, terms: Terms) -> Facts:
         list_traces=lists.traces,
         spf_domain=_domain(spf.domain) if spf.result == "pass" else None,
         dkim_domains=_domains(signature.domain for signature in signatures if signature.result == "pass"),
-        unsettled=_domains(unresolved),
+        unresolved=_domains(unresolved),
         cut_off=_domains(result.domain for result in results if result.cut_off),
         # The following were not written by older versions.
-        unsettled_sealer=_domain(record.arc.unsettled or None),
+        unresolved_sealer=_domain(record.arc.unsettled or None),
         organization=_organization(record, terms),
         hops=_hops(record.arc),
         exempt=Exempt(record.exempt or Exempt.NOBODY),

@@ -1,1 +1,1 @@
-"""What the Mail Receiver does with a message that was evaluated: rules, overrides, mitigations, decision."""
+"""Stages 3 and 4: the facts about an evaluated message, the operator's rules, and the decision."""

@@ -1,7 +1,7 @@
 """The names of a client that DNS confirms in both directions: its address has the name, and the name the address.
 
-Asked here and not taken from the MTA, which may be set to look up nothing, and which reports a name and "unknown" in
-ways that differ. HELO and MAIL FROM are the client's own words and prove nothing.
+They are looked up here and not taken from the MTA, which may be set to look up nothing, and MTAs report names and
+"unknown" in different ways. HELO and MAIL FROM are the client's own words and prove nothing.
 """
 
 from collections.abc import Collection
@@ -13,26 +13,27 @@ from dmarcmilter.mail.domain import Domain, is_within
 from dmarcmilter.policy.facts import ClientNames
 
 MAX_NAMES = 50
-"""Names of one address that are compared with the trusted ones; the address' owner may publish any number."""
+"""Names of one address that are compared with the trusted ones; further ones, of which anyone may publish any number,
+are ignored."""
 MAX_CONFIRMATIONS = 5
-"""Names whose own addresses are asked for; an honest client has one."""
+"""Names whose addresses are looked up; further ones are ignored. An honest client has one."""
 MAX_ADDRESSES = 250
-"""Addresses of one name that are compared with the client's."""
+"""Addresses of one name that are compared with the client's; further ones are ignored."""
 
 
 def confirmed(client: IPv4Address | IPv6Address, trusted: Collection[Domain], lookup: Lookup) -> ClientNames:
-    """Those of the client's names that are one of these domains or below it: no other is asked about."""
+    """The client's confirmed names at or below one of the trusted domains. No other name is looked up."""
     answer = lookup(client.reverse_pointer, "PTR")
     if answer.status is Status.FAILED:
         return ClientNames(failed=True)
     rdtype = "A" if client.version == 4 else "AAAA"
-    found, failed = [], False
+    names, failed = [], False
     for name in _candidates(answer, trusted):
         forward = lookup(name, rdtype)
         failed = failed or forward.status is Status.FAILED
         if _has(forward, client):
-            found.append(name)
-    return ClientNames(tuple(found), failed)
+            names.append(name)
+    return ClientNames(tuple(names), failed)
 
 
 def _candidates(answer: Answer, trusted: Collection[Domain]) -> list[Domain]:

@@ -1,7 +1,7 @@
 """Decide what is done with a message, from its DMARC evaluation, its facts and the operator's rules.
 
-RFC 9989 7.4 forbids rejecting on p=reject alone, so before a message is refused mitigations are looked for. Each effect
-is an Override with the reason type that RFC 9990 reports need, and RFC 7489's for the older report format.
+RFC 9989 7.4 forbids rejecting on p=reject alone, so mitigations are looked for before a message is rejected. Each
+effect is an Override with the reason type that RFC 9990 reports need, and RFC 7489's for the older report format.
 
 In this order: [[override]] entries, mitigations, the operator's limits on reject and quarantine, recipients who have
 opted out, the mode and its rollout.
@@ -70,23 +70,22 @@ class Deferral(Enum):
     """The conf does not ask for it."""
     YES = auto()
     ENDED = auto()
-    """It has been deferred for long enough."""
+    """It has been deferred for as long as `[defer] cap` allows."""
     UNRECORDED = auto()
-    """It would be deferred, but no record of it can be kept: it would be deferred for ever."""
+    """It would be deferred, but the deferral cannot be recorded, so it would never end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be done with a message, before the operator's limits, its recipients' choices and the mode.
+    """The handling that policy and rules want, before the operator's limits, the recipients' choices and the mode.
 
-    Made once, from the facts that cost nothing. An answer that was worth asking for is added by with_deferral and
-    with_client_names.
+    Made once, from the facts that need no query. with_deferral and with_client_names add facts that were looked up.
     """
 
     requested: Disposition = Disposition.NONE
     """Disposition that the policy, the conf or an [[override]] entry asks for."""
     overrides: tuple[Override, ...] = ()
-    """Why that is not the published policy."""
+    """Why `requested` is not the published policy."""
     may_be_mitigated: bool = False
     mitigation: Mitigation | None = None
     deferral: Deferral = Deferral.NO
@@ -105,7 +104,7 @@ class Wanted:
         return Disposition.QUARANTINE if is_lowered else disposition
 
     def acts(self, rules: Rules) -> bool:
-        """Whether something would be done to the message in mode enforce, if no recipient had opted out."""
+        """Whether the message would not simply be delivered under full enforcement."""
         if self.is_unconditional or self.deferral is Deferral.YES:
             return True
         return rules.acts_as(self.disposition) is not Disposition.NONE
@@ -116,7 +115,7 @@ NOTHING_WANTED = Wanted()
 
 
 def wanted(facts: Facts, rules: Rules, evaluation: Evaluation) -> Wanted:
-    """Honour, soften, harden or defer (RFC 9989 5.3.6, 5.4, 7.4)."""
+    """Whether to honor, soften or harden the policy, or to defer the message (RFC 9989 5.3.6, 5.4, 7.4)."""
     if facts.truncated == UNCLEANABLE:
         # In every mode: passing it on would deliver results in our name that we did not write (RFC 8601 5).
         return Wanted(Disposition.REJECT, is_unconditional=True)
@@ -134,12 +133,12 @@ def wanted(facts: Facts, rules: Rules, evaluation: Evaluation) -> Wanted:
 
 
 def with_deferral(wanted: Wanted, facts: Facts, rules: Rules) -> Wanted:
-    """What is wanted of a message that is to be deferred, now that the facts say for how long it has been."""
+    """The wanted handling, with the deferral decided again now that the facts have the time of the first one."""
     return replace(wanted, deferral=_deferral_so_far(facts, rules))
 
 
 def with_client_names(wanted: Wanted, facts: Facts, rules: Rules) -> Wanted:
-    """What is wanted now that the facts hold the client's names."""
+    """The wanted handling, with the mitigation chosen again now that the facts have the client's names."""
     if not wanted.may_be_mitigated:
         return wanted
     mitigation = mitigations.with_client_names(facts, rules, wanted.requested, wanted.mitigation)
@@ -174,7 +173,7 @@ def _decided(wanted: Wanted, facts: Facts, rules: Rules) -> Decision:
 
 
 def _reasons(wanted: Wanted) -> tuple[Override, ...]:
-    """All overrides of a message that is not deferred, but for the operator's limits."""
+    """All overrides of a message that is not deferred, except those by the operator's limits."""
     overrides = wanted.overrides
     if wanted.mitigation is not None:
         overrides = (*overrides, wanted.mitigation.override)
@@ -192,7 +191,7 @@ def _reasons(wanted: Wanted) -> tuple[Override, ...]:
 def _for_unsigned_duplicates(evaluation: Evaluation) -> Wanted:
     """Quarantine what passes by a signature that leaves out a second Subject, To, Date or the like (RFC 6376 8.15).
 
-    With an aligned SPF pass nothing is gained: that client could send for the Author Domain without any signature.
+    With an aligned SPF pass nothing is gained by that: the client may send for the Author Domain without a signature.
     """
     if not (evaluation.unsigned_duplicates and evaluation.rests_on_dkim_alone):
         return NOTHING_WANTED
@@ -201,7 +200,7 @@ def _for_unsigned_duplicates(evaluation: Evaluation) -> Wanted:
 
 
 def _unless_accepted(facts: Facts, rules: Rules, wanted: Wanted) -> Wanted:
-    """An entry that accepts does so also where DMARC says nothing about the message."""
+    """The wanted handling, unless an entry accepts the message. For messages without a DMARC policy or result."""
     if wanted.deferral is Deferral.YES or wanted.disposition is not Disposition.NONE:
         entry = entries.accepting(facts, rules)
         if entry is not None:
@@ -210,7 +209,7 @@ def _unless_accepted(facts: Facts, rules: Rules, wanted: Wanted) -> Wanted:
 
 
 def _for_author_problem(facts: Facts, rules: Rules, problem: AuthorProblem) -> Wanted:
-    """A From field that names no single Author Domain is outside DMARC, yet an evasion (RFC 9989 11.5)."""
+    """By the operator's rules: DMARC says nothing of a From field without a single Author Domain (RFC 9989 11.5)."""
     action = {
         AuthorProblem.MISSING: rules.on_missing,
         AuthorProblem.NO_DOMAIN: rules.on_missing,
@@ -224,13 +223,13 @@ def _for_author_problem(facts: Facts, rules: Rules, problem: AuthorProblem) -> W
         AuthorAction.ACCEPT: Disposition.NONE,
     }[action]
     if disposition is Disposition.REJECT and problem is AuthorProblem.NO_DOMAIN and facts.null_reverse_path:
-        # Some systems send bounces From `MAILER-DAEMON`: nobody is impersonated, somebody may wait for them.
+        # Some systems send bounces From `MAILER-DAEMON`. They impersonate no domain, and recipients may need them.
         return Wanted(Disposition.QUARANTINE, (Override(ReasonType.OTHER, Reason(Code.BOUNCE_WITHOUT_DOMAIN)),))
     return Wanted(disposition)
 
 
 def _for_temperror(facts: Facts, rules: Rules, evaluation: Evaluation) -> Wanted:
-    """Deferred where the operator wants that, but not for ever; then, or at once, at most quarantined.
+    """Defer the message if the operator wants that, for a limited time; afterwards, or at once, quarantine at most.
 
     RFC 9989 5.3.6 leaves the handling to the Mail Receiver. The sender chooses most of the names that are looked up,
     and can choose one whose lookup fails, so with a policy of quarantine or reject a failure never leads to less than
@@ -260,9 +259,9 @@ def _deferral_so_far(facts: Facts, rules: Rules) -> Deferral:
 
 
 def _while_open(facts: Facts, rules: Rules, assessment: Assessment | None) -> Wanted:
-    """As if the message failed; `strictest` because it may be `np` that applies.
+    """The handling of a message with an open result: as if it failed. `strictest` because `np` may apply.
 
-    Nothing is requested where an authenticated domain of the author's organization is probably aligned: such mail is
+    Nothing is requested if an authenticated domain of the author's organization is probably aligned: such mail is
     genuine, and only its formal alignment is open.
     """
     if assessment is None or facts.likely_aligned:
@@ -271,37 +270,38 @@ def _while_open(facts: Facts, rules: Rules, assessment: Assessment | None) -> Wa
 
 
 def _on(failure: DnsFailure, rules: Rules) -> OnTemperror:
+    """The operator's choice for this kind of failure."""
     if failure is DnsFailure.LIMIT:
         return OnTemperror.ACCEPT  # the same message reaches the same limit again
-    own = {
+    choice = {
         DnsFailure.POLICY: rules.defer.policy,
         DnsFailure.DKIM_KEY: rules.defer.dkim_key,
         DnsFailure.SPF: rules.defer.spf,
     }[failure]
-    return own or rules.temperror
+    return choice or rules.temperror
 
 
 def _as_requested(facts: Facts, rules: Rules, requested: Disposition, overrides: tuple[Override, ...]) -> Wanted:
-    """The policy after t or pct (`overrides`), then as the deciding entry says, else as the first mitigation says."""
+    """Apply the deciding entry, else the first mitigation, to the policy after t or pct (`overrides`)."""
     forced = _by_entry(facts, rules, requested)
     if forced is not None:
         is_harder = SEVERITY.index(forced.requested) > SEVERITY.index(requested)
-        # Stricter than what t or pct have made of it: then they have changed nothing.
+        # A stricter entry replaces the policy, so t and pct have changed nothing.
         return forced if is_harder else Wanted(forced.requested, (*overrides, *forced.overrides))
-    # What vouches for the Author Domain does not for another address that people may be shown.
+    # Whatever vouches for the Author Domain does not vouch for another address that a mail reader may show.
     may_be_mitigated = requested is not Disposition.NONE and not facts.is_misread
     mitigation = mitigations.first(facts, rules, requested) if may_be_mitigated else None
     return Wanted(requested, overrides, may_be_mitigated, mitigation)
 
 
 def _by_entry(facts: Facts, rules: Rules, requested: Disposition) -> Wanted | None:
-    """As though the Author Domain had published it; told as an override only where that makes a difference."""
+    """Apply the deciding entry as if it were the published policy; an override only if that makes a difference."""
     entry = entries.deciding(facts, rules, requested)
-    if requested is Disposition.NONE and (facts.unsettled or facts.cut_off):
-        answered = entries.deciding(replace(facts, unsettled=(), cut_off=()), rules, requested)
+    if requested is Disposition.NONE and (facts.unresolved or facts.cut_off):
+        answered = entries.deciding(replace(facts, unresolved=(), cut_off=()), rules, requested)
         if answered is not None and answered is not entry and answered.action in STRICT:
             # An entry for mail that is not the domain's own, and only a failed lookup or a limit leaves that open.
-            reason = Reason(Code.OWN_MAIL_OPEN_DNS if facts.unsettled else Code.OWN_MAIL_OPEN_LIMIT)
+            reason = Reason(Code.OWN_MAIL_OPEN_DNS if facts.unresolved else Code.OWN_MAIL_OPEN_LIMIT)
             overrides = entries.override(answered), Override(ReasonType.LOCAL_POLICY, reason)
             return Wanted(Disposition.QUARANTINE, overrides)
     if entry is None:
@@ -311,7 +311,7 @@ def _by_entry(facts: Facts, rules: Rules, requested: Disposition) -> Wanted | No
 
 
 def _of_assessment(assessment: Assessment) -> tuple[Override, ...]:
-    """Reported only when the outcome changed (RFC 9990 3.1.6; RFC 7489 6.6.4)."""
+    """The override by t or pct, if one of them changed the policy (RFC 9990 3.1.6; RFC 7489 6.6.4)."""
     if assessment.requested is assessment.policy:
         return ()
     if assessment.test_mode:
@@ -322,7 +322,7 @@ def _of_assessment(assessment: Assessment) -> tuple[Override, ...]:
 def _limited(
     rules: Rules, disposition: Disposition, overrides: tuple[Override, ...]
 ) -> tuple[Disposition, tuple[Override, ...]]:
-    """The operator's limits on what may be done to mail at all."""
+    """The disposition within the operator's limits (reject_action, quarantine_action), and all overrides."""
     limited = rules.acts_as(disposition)
     if limited is disposition:
         return disposition, overrides
@@ -338,7 +338,7 @@ def _action(disposition: Disposition, rules: Rules) -> Action:
 
 
 def _why_released(facts: Facts, rules: Rules) -> Code | None:
-    """Why nothing is done to the message, whatever is wanted; None: it is done."""
+    """Why the message is delivered, whatever is wanted; None: it is handled as wanted."""
     if facts.exempt is not Exempt.NOBODY:
         return Code.OPTED_OUT_ALL if facts.exempt is Exempt.ALL else Code.OPTED_OUT_SOME
     if rules.mode is Mode.MONITOR:
@@ -347,7 +347,7 @@ def _why_released(facts: Facts, rules: Rules) -> Code | None:
 
 
 def _why_not_in_rollout(facts: Facts, rules: Rules) -> Code | None:
-    """A message with several authors is in when one of them is, and in any case when they could not all be read."""
+    """Why the message is not in the rollout. It is in if one of its authors is, or if not all could be read."""
     is_unread = facts.author_unread or facts.author_problem is AuthorProblem.MALFORMED
     if is_unread and rules.rollout_percent > 0:
         return None

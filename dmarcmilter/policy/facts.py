@@ -1,6 +1,6 @@
-"""Facts of one message that the rules may look at, so that a recorded outcome can be decided again.
+"""Facts: all that the rules may look at in one message, so that a recorded outcome can be decided again.
 
-Only a message that is not simply delivered needs most of them, so they are not worked out for others.
+Most of them are needed only for messages that are not simply delivered, and are not computed for others.
 """
 
 import re
@@ -22,17 +22,17 @@ from dmarcmilter.mail.message import Message
 from dmarcmilter.policy.types import Exempt
 
 MAX_HOPS = 10
-"""ARC sets, from the newest on, whose results are read: forwarding does not take more."""
+"""ARC Sets, from the newest on, whose results are read; those before are NOT_READ. Forwarding takes fewer."""
 MAX_RESULTS = 64 * 1024
-"""Octets of results that are read, of all sets together: a parser takes a millisecond for each eight thousand."""
+"""Bytes of results that are read, of all ARC Sets together; those beyond are NOT_READ. 8,000 take a millisecond."""
 MAX_LIST_IDS = 5
-"""List-Id fields that are read: lists that subscribe to lists."""
+"""List-Id fields that are read; further ones are ignored. Several come from lists that subscribe to lists."""
 MAX_LIST_ID = 1024
-"""Octets of a List-Id field that is read; RFC 2919 allows 255 for the identifier itself."""
+"""Bytes of a List-Id field; a longer one is ignored. RFC 2919 allows 255 for the identifier itself."""
 
 _ADDRESS = re.compile(r"<(?:[^<>@\s]*@)?(?P<bracketed>[^<>@\s]+)>|(?:[^<>@\s]*@)?(?P<domain>[^<>@\s]+)")
 _LIST_ID = re.compile(rb"<[ \t\r\n]*([^<> \t\r\n]+)[ \t\r\n]*>[ \t\r\n]*\Z")
-"""RFC 2919: the identifier in angle brackets ends the field."""
+"""The identifier in angle brackets at the end of the field (RFC 2919)."""
 
 
 class Unvouched(StrEnum):
@@ -56,68 +56,70 @@ class Unvouched(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One ARC set of a chain that passes."""
+    """One ARC Set of a chain that passes."""
 
     instance: int
     sealer: Domain
     selector: str
     vouches: bool | None
-    """Its results say that DMARC passed for this same Author Domain; None: they were not read."""
+    """The recorded results say that DMARC passed for this same Author Domain; None: they were not read."""
     unvouched: Unvouched | None = None
     """Why it does not vouch; None: it does, or its results were not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientNames:
-    """Names of the client that DNS confirms in both directions, as far as a rule asks for them."""
+    """Names of the client that DNS confirms in both directions, of those that a rule trusts."""
 
     names: tuple[Domain, ...] = ()
     failed: bool = False
-    """DNS did not answer: there may be others."""
+    """A lookup failed, so there may be others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
+    """All that the rules may look at in one message."""
+
     author: Domain | None
     author_problem: AuthorProblem | None
     day: date
-    """Of receipt, UTC."""
+    """Day of receipt in UTC."""
     truncated: str = ""
     """As Message.truncated."""
     null_reverse_path: bool = False
     client_ip: IPv4Address | IPv6Address | None = None
     client_names: ClientNames | None = None
-    """None: nobody asked."""
+    """None: they were not looked up."""
     list_ids: tuple[Domain, ...] = ()
     list_traces: tuple[str, ...] = ()
-    """Names of the fields that a mailing list writes, and that anyone can write."""
+    """Names of fields that mailing lists write. Anyone can write them."""
     spf_domain: Domain | None = None
-    """That SPF authenticated."""
+    """The domain that SPF authenticated."""
     dkim_domains: tuple[Domain, ...] = ()
-    """That a signature authenticated."""
-    unsettled: tuple[Domain, ...] = ()
-    """That a DNS error kept from being authenticated, or from failing."""
+    """The domains that DKIM signatures authenticated."""
+    unresolved: tuple[Domain, ...] = ()
+    """Domains of SPF and DKIM results that a DNS error left open."""
     cut_off: tuple[Domain, ...] = ()
-    """That a limit of this program kept from being authenticated, or from failing."""
-    unsettled_sealer: Domain | None = None
-    """As ArcResult.unsettled."""
+    """Domains of SPF and DKIM results that a limit of this program left open."""
+    unresolved_sealer: Domain | None = None
+    """As ArcResult.unresolved."""
     organization: Domain | None = None
-    """What counts as the Author Domain's own when an entry forces a policy; None: not asked, or unknown."""
+    """Domain whose mail counts as the author's own when an entry forces a policy; None: not needed, or unknown."""
     hops: tuple[Hop, ...] = ()
     """Newest first; empty unless the ARC chain passes."""
     arc_origin: IPv4Address | IPv6Address | None = None
-    """The client of the first hop, if that hop recorded it."""
+    """Address of the client of the first hop, if that hop recorded it."""
     exempt: Exempt = Exempt.NOBODY
     deferred_for: float | None = None
-    """Seconds since this same message was first deferred; None: it never was, or that is not known."""
+    """Seconds since the message was first deferred; None: it never was, or that is not known."""
     deferral_unrecorded: bool = False
-    """No record of its deferral can be kept: deferred now, it would be deferred for ever."""
+    """A deferral cannot be recorded, so it would never end."""
     likely_aligned: bool = False
     """An authenticated domain is of the author's organization by the public suffix list, and aligned unless a failed
     lookup says otherwise (Evaluation.possibly_aligned).
     """
     recipients: tuple[bytes, ...] = ()
-    """Never stored."""
+    """Forward-paths of the recipients. Never recorded."""
     more_recipients: bool = False
     """As Envelope.more_recipients."""
     rollout_draw: int | None = None
@@ -139,12 +141,12 @@ class Facts:
 
 
 def of_message(message: Message, auth: AuthResults, author: Author) -> Facts:
-    """The facts that cost nothing; the pipeline adds the others where they matter."""
+    """The facts that are known without further work; the pipeline adds the others where they are needed."""
     envelope, spf, dkim = message.envelope, auth.spf, auth.dkim
-    waiting = [found.domain for found in dkim if found.result is DkimWord.TEMPERROR]
-    waiting += [spf.domain] if spf.result is SpfWord.TEMPERROR else []
-    signed = [found.domain for found in dkim if found.result is DkimWord.PASS]
-    cut_off = [found.domain for found in dkim if found.cut_off]
+    unresolved = [signature.domain for signature in dkim if signature.result is DkimWord.TEMPERROR]
+    unresolved += [spf.domain] if spf.result is SpfWord.TEMPERROR else []
+    signed = [signature.domain for signature in dkim if signature.result is DkimWord.PASS]
+    cut_off = [signature.domain for signature in dkim if signature.cut_off]
     cut_off += [spf.domain] if spf.cut_off else []
     return Facts(
         author=author.domain,
@@ -155,9 +157,9 @@ def of_message(message: Message, auth: AuthResults, author: Author) -> Facts:
         client_ip=envelope.client_ip,
         spf_domain=spf.domain if spf.result is SpfWord.PASS else None,
         dkim_domains=tuple(dict.fromkeys(name for name in signed if name)),
-        unsettled=tuple(dict.fromkeys(name for name in waiting if name)),
+        unresolved=tuple(dict.fromkeys(name for name in unresolved if name)),
         cut_off=tuple(dict.fromkeys(name for name in cut_off if name)),
-        unsettled_sealer=auth.arc.unsettled,
+        unresolved_sealer=auth.arc.unresolved,
         hops=hops(auth.arc, None),
         recipients=envelope.recipients,
         more_recipients=envelope.more_recipients,
@@ -177,40 +179,43 @@ def _list_ids(message: Message) -> Iterator[Domain]:
             return
         if len(list_id.value) > MAX_LIST_ID:
             continue
-        found = _LIST_ID.search(list_id.value)
-        name = domains.parse(found[1] if found else list_id.value.strip())
+        match = _LIST_ID.search(list_id.value)
+        name = domains.parse(match[1] if match else list_id.value.strip())
         if name:
             yield name
 
 
 def list_traces(message: Message) -> tuple[str, ...]:
-    """Fields of mailing lists. Precedence counts when it says `list`: `bulk` is what shops say."""
-    found = [name for name in ("List-Id", "List-Post") if any(message.fields(name.lower().encode()))]
+    """Names of the mailing list fields. Precedence counts when it says `list`; shops write `bulk`."""
+    names = [name for name in ("List-Id", "List-Post") if any(message.fields(name.lower().encode()))]
     if any(field.value.strip().lower() == b"list" for field in message.fields(b"precedence")):
-        found.append("Precedence")
-    return tuple(found)
+        names.append("Precedence")
+    return tuple(names)
 
 
 def hops(arc: ArcResult, author: Domain | None) -> tuple[Hop, ...]:
-    """What each hop recorded of the author is read only when one is given, and within the limits."""
+    """The hops of a chain that passes. Their results are read only if an author is given, and within the limits."""
     if arc.result is not ArcWord.PASS:
         return ()
-    found, octets = [], 0
+    found_hops, size = [], 0
     for place, sealed in enumerate(arc.sets):
-        octets += len(sealed.results)
-        within = place < MAX_HOPS and octets <= MAX_RESULTS
+        size += len(sealed.results)
+        within = place < MAX_HOPS and size <= MAX_RESULTS
         if author is None:
-            found.append(Hop(sealed.instance, sealed.sealer, sealed.selector, vouches=None))
+            found_hops.append(Hop(sealed.instance, sealed.sealer, sealed.selector, vouches=None))
             continue
         why = _why_unvouched(sealed, author) if within else Unvouched.NOT_READ
-        found.append(
+        found_hops.append(
             Hop(sealed.instance, sealed.sealer, sealed.selector, vouches=why is None if within else None, unvouched=why)
         )
-    return tuple(found)
+    return tuple(found_hops)
 
 
 def _why_unvouched(sealed: ArcSet, author: Domain) -> Unvouched | None:
-    """None: every DMARC result of the set is a pass for this author. Of two that differ, one may be the sender's."""
+    """Why the set does not vouch; None: all its DMARC results are a pass for this author.
+
+    All of them, because one of two that differ may have been written by the sender.
+    """
     parsed = authentication_results_reader.parse(sealed.results)
     if parsed is None:
         return Unvouched.UNREADABLE
@@ -236,40 +241,43 @@ def _domain_of(value: str) -> Domain | None:
 
 
 def arc_origin(arc: ArcResult) -> IPv4Address | IPv6Address | None:
-    """RFC 8617 7.2.2 asks for it in reports: where the chain's first hop got the message from."""
+    """Address from which the chain's first hop got the message. Reports name it (RFC 8617 7.2.2)."""
     if arc.result is not ArcWord.PASS or not arc.sets:
         return None
     parsed = authentication_results_reader.parse(arc.sets[-1].results)
-    for found in parsed.results if parsed else ():
-        for name, value in found.properties:
+    for result in parsed.results if parsed else ():
+        for name, value in result.properties:
             if name == "smtp.remote-ip" and (address := _address(value)):
                 return address
     return None
 
 
 def organization(author: Domain, discovery: Discovery | None, suffixes: Suffixes) -> Domain:
-    """The widest name that may be called the Author Domain's own.
+    """The widest domain that may be called the Author Domain's own.
 
-    Without records to go by the Tree Walk finds the Author Domain alone; the public suffix list knows better.
+    Where no record is published, the Tree Walk finds the Author Domain alone; the public suffix list finds more.
     """
-    found = [suffixes.organizational_domain(author) or author]
+    candidates = [suffixes.organizational_domain(author) or author]
     if discovery is not None:
-        found += [name for name in (discovery.organizational_domain, discovery.highest_possible) if name]
-    return min(found, key=len)
+        candidates += [name for name in (discovery.organizational_domain, discovery.highest_possible) if name]
+    return min(candidates, key=len)
 
 
 def sampled_organization(author: Domain, discovery: Discovery | None, suffixes: Suffixes) -> Domain:
-    """The name that draws are made for: the widest that its policy comes from or that is the Author Domain's own.
+    """The domain that draws are made for: the wider one of the policy's domain and the Author Domain's organization.
 
     Below it a sender can make up names at no cost.
     """
     own = organization(author, discovery, suffixes)
-    found = discovery.policy_domain if discovery is not None else None
-    return min(own, found or own, key=len)
+    policy_domain = discovery.policy_domain if discovery is not None else None
+    return min(own, policy_domain or own, key=len)
 
 
 def likely_aligned(author: Domain | None, possibly_aligned: Iterable[Domain], suffixes: Suffixes) -> bool:
-    """Private suffixes count here: customers of one hosting provider are not one organization."""
+    """Whether an authenticated domain is of the author's organization by the public suffix list.
+
+    Private suffixes count: customers of one hosting provider are not one organization.
+    """
     if author is None:
         return False
     own = suffixes.organizational_domain(author) or author

@@ -28,28 +28,29 @@ Rule = Callable[[Facts, Rules, Disposition], Softer | None]
 
 @dataclass(frozen=True, slots=True)
 class Mitigation:
-    """Something that speaks for a message that fails, and what it leads to."""
+    """A rule that softens what is done to a message that fails, and the disposition that it leads to."""
 
     place: int
-    """Of its rule in MITIGATIONS: the first one counts."""
+    """Position of the rule in MITIGATIONS: the first that applies counts."""
     disposition: Disposition
     override: Override
 
 
 def first(facts: Facts, rules: Rules, requested: Disposition) -> Mitigation | None:
-    """The first mitigation of a message for which `requested` is asked; None: nothing speaks for it."""
+    """The first mitigation that applies to a message with this requested disposition; None: none applies."""
     return _first_of(MITIGATIONS, facts, rules, requested)
 
 
 def with_client_names(
     facts: Facts, rules: Rules, requested: Disposition, without: Mitigation | None
 ) -> Mitigation | None:
-    """The first mitigation, now that the client's names are known too; `without`: the one without them.
+    """The first mitigation, now that the client's names are known too. `without` is the first without them.
 
     Only the rules that look at these names are evaluated.
     """
     by_name = _first_of(BY_CLIENT_NAME, facts, rules, requested)
-    return min((found for found in (by_name, without) if found), key=lambda found: found.place, default=None)
+    applicable = [mitigation for mitigation in (by_name, without) if mitigation]
+    return min(applicable, key=lambda mitigation: mitigation.place, default=None)
 
 
 def _first_of(candidates: Sequence[Rule], facts: Facts, rules: Rules, requested: Disposition) -> Mitigation | None:
@@ -63,8 +64,8 @@ def _first_of(candidates: Sequence[Rule], facts: Facts, rules: Rules, requested:
 def trusted_arc_sealer(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:  # noqa: ARG001
     """A passing chain in which a trusted sealer saw DMARC pass for this same Author Domain (RFC 8617 7.2.1).
 
-    Only the unbroken run of trusted sealers from the newest on is believed: whoever sealed last could have
-    rewritten all that came before. The operator may ask for more: that the run is the whole chain.
+    Only the unbroken run of trusted sealers from the newest on counts, because each sealer could have rewritten all
+    that came before it. With `trusted_hops = "all"` the run must be the whole chain.
     """
     run = _trusted_run(facts, rules)
     if rules.trusted_hops is TrustedHops.ALL and len(run) < len(facts.hops):
@@ -76,7 +77,7 @@ def trusted_arc_sealer(facts: Facts, rules: Rules, requested: Disposition) -> So
 def why_unvouched(facts: Facts, rules: Rules) -> Unvouched | None:
     """Why a passing chain does not count although a trusted sealer sealed it last; None: it counts, or none did.
 
-    Of several trusted hops the oldest one's reason: it saw the message first, before others changed it.
+    Of several trusted hops, the oldest gives the reason: it saw the message before the others changed it.
     """
     run = _trusted_run(facts, rules)
     if not run:
@@ -92,14 +93,14 @@ def _trusted_run(facts: Facts, rules: Rules) -> list[Hop]:
 
 
 def _arc_reason(facts: Facts) -> Reason:
-    """What RFC 8617 7.2.2 asks for: the chain's status, domain and selector of each seal, and where it came from."""
+    """The comment of RFC 8617 7.2.2: the chain's status, domain and selector of each seal, and where it came from."""
     seals = " ".join(f"as[{hop.instance}].d={hop.sealer} as[{hop.instance}].s={hop.selector}" for hop in facts.hops)
     origin = f" remote-ip[{facts.hops[-1].instance}]={facts.arc_origin}" if facts.arc_origin else ""
     return Reason(Code.TRUSTED_ARC_SEALER, chain=f"{seals}{origin}")
 
 
 def forwarder_network(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:  # noqa: ARG001
-    """A client that the operator knows, by its network, to forward mail which it has checked."""
+    """A client in a network that the operator trusts to check the mail that it forwards."""
     client = facts.client_ip
     if client is not None and any(client in network for network in rules.forwarder_networks):
         return Disposition.NONE, Override(ReasonType.TRUSTED_FORWARDER, Reason(Code.FORWARDER_NETWORK))
@@ -107,7 +108,7 @@ def forwarder_network(facts: Facts, rules: Rules, requested: Disposition) -> Sof
 
 
 def forwarder_name(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:  # noqa: ARG001
-    """A client that the operator knows, by a confirmed name, to forward mail which it has checked."""
+    """A client with a confirmed name that the operator trusts to check the mail that it forwards."""
     names = facts.client_names.names if facts.client_names else ()
     for trusted in rules.forwarder_names:
         if any(is_within(name, trusted) for name in names):
@@ -116,7 +117,7 @@ def forwarder_name(facts: Facts, rules: Rules, requested: Disposition) -> Softer
 
 
 def known_mailing_list(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:  # noqa: ARG001
-    """A list that the operator knows, and an identifier of the same domain that authenticates what the list sends."""
+    """A mailing list that the operator trusts, with an Authenticated Identifier of the same domain."""
     for known in rules.mailing_lists:
         named = any(is_within(name, known) for name in facts.list_ids)
         if named and any(is_within(name, known) for name in facts.authenticated):
@@ -125,7 +126,7 @@ def known_mailing_list(facts: Facts, rules: Rules, requested: Disposition) -> So
 
 
 def mailing_list_traces(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:
-    """Anyone can write List-Id: it softens reject to quarantine, and never further."""
+    """A mailing list field. Anyone can write one, so it softens reject to quarantine and no further."""
     if rules.mailing_list_traces is TracesAction.IGNORE or not facts.list_traces:
         return None
     if not _may_become_quarantine(rules, requested):
@@ -135,22 +136,22 @@ def mailing_list_traces(facts: Facts, rules: Rules, requested: Disposition) -> S
 
 
 def unanswered_client_name(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:
-    """DNS did not say whether the client has a trusted name."""
+    """A DNS error left open whether the client has a trusted name."""
     if facts.client_names is None or not facts.client_names.failed or not _may_become_quarantine(rules, requested):
         return None
     return Disposition.QUARANTINE, Override(ReasonType.LOCAL_POLICY, Reason(Code.FORWARDER_OPEN_DNS))
 
 
 def unanswered(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:
-    """A failed lookup, or a limit, hides something that might speak for the message: refused, it would be lost.
+    """A DNS error or a limit left open whether a softening rule applies: rejected, a genuine message could be lost.
 
-    A sender can make DNS fail, at least his own, so this lets nothing through either.
+    Senders can make lookups of their own names fail, so this softens to quarantine and no further.
     """
     if not _may_become_quarantine(rules, requested):
         return None
-    if any(_would_speak(supposed, rules, requested) for supposed in _supposed(facts)):
+    if any(_would_soften(supposed, rules, requested) for supposed in _supposed(facts)):
         code = Code.EXCEPTION_OPEN_DNS
-    elif any(_would_speak(_with_domain(facts, name), rules, requested) for name in facts.cut_off):
+    elif any(_would_soften(_with_domain(facts, name), rules, requested) for name in facts.cut_off):
         code = Code.EXCEPTION_OPEN_LIMIT
     else:
         return None
@@ -158,27 +159,30 @@ def unanswered(facts: Facts, rules: Rules, requested: Disposition) -> Softer | N
 
 
 def _supposed(facts: Facts) -> Iterator[Facts]:
-    """The message as it would be if one of the answers that DNS kept from us were the best for it."""
-    for name in facts.unsettled:
+    """The facts as they would be if one of the failed lookups had the best answer for the message."""
+    for name in facts.unresolved:
         yield _with_domain(facts, name)
-    if facts.unsettled_sealer is not None:
-        yield replace(facts, hops=(Hop(1, facts.unsettled_sealer, "", vouches=True),))
+    if facts.unresolved_sealer is not None:
+        yield replace(facts, hops=(Hop(1, facts.unresolved_sealer, "", vouches=True),))
 
 
 def _with_domain(facts: Facts, name: Domain) -> Facts:
-    """The message as it would be if that domain authenticated it."""
+    """The facts as they would be if that domain authenticated the message."""
     return replace(facts, dkim_domains=(*facts.dkim_domains, name), spf_domain=facts.spf_domain or name)
 
 
-def _would_speak(supposed: Facts, rules: Rules, requested: Disposition) -> bool:
+def _would_soften(supposed: Facts, rules: Rules, requested: Disposition) -> bool:
+    """Whether an entry or a mitigation would soften the disposition if these were the facts."""
     entry = overrides.deciding(supposed, rules, requested)
     softer = entry is not None and overrides.DISPOSITIONS[entry.action] is not requested
     return softer or any(rule(supposed, rules, requested) for rule in (trusted_arc_sealer, known_mailing_list))
 
 
 def _may_become_quarantine(rules: Rules, requested: Disposition) -> bool:
-    """Where reject already acts as something milder, quarantine would be the harder word; and where quarantine does
-    nothing, what anyone can bring about would let the message through.
+    """Whether reject may be softened to quarantine.
+
+    Not if reject acts as something milder already, nor if quarantine does nothing: then a fact that anyone can bring
+    about would let the message through.
     """
     return (
         requested is Disposition.REJECT
@@ -196,6 +200,6 @@ MITIGATIONS: tuple[Rule, ...] = (
     unanswered_client_name,
     unanswered,
 )
-"""In this order; the first that applies counts. The [[override]] entries come before all of them."""
+"""All rules, in order: the first that applies counts. The [[override]] entries come before all of them."""
 BY_CLIENT_NAME = (forwarder_name, unanswered_client_name)
-"""Those of MITIGATIONS that look at the client's names."""
+"""The rules of MITIGATIONS that look at the client's names."""

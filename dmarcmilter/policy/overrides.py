@@ -1,4 +1,4 @@
-"""The [[override]] entries: which one decides about a message. Pure."""
+"""Find the [[override]] entry that decides about a message. Pure."""
 
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
@@ -32,15 +32,15 @@ SEVERITY = (Disposition.NONE, Disposition.QUARANTINE, Disposition.REJECT)
 class Match(Enum):
     NO = auto()
     POSSIBLE = auto()
-    """Of some recipients, of addresses without a single reading, or of recipients beyond those that are kept."""
+    """Some recipients match, or an address has several readings, or there are recipients that were not kept."""
     YES = auto()
 
 
 def deciding(facts: Facts, rules: Rules, requested: Disposition) -> Entry | None:
-    """The first entry that matches a message for which `requested` is asked; what comes after it is not looked at.
+    """The first entry that matches a message with this requested disposition; entries after it are ignored.
 
-    A possible match counts where it is the stricter choice: no sender shall evade an entry, or be let through by one,
-    by the spelling of a recipient or by a further recipient.
+    A possible match counts if it is the stricter choice. So a sender can neither evade an entry nor profit from one by
+    the spelling of a recipient or by an additional recipient.
     """
     strictest: Entry | None = None
     recipients = _read_recipients(facts, rules)
@@ -59,7 +59,7 @@ def _severity(entry: Entry) -> int:
 
 
 def accepting(facts: Facts, rules: Rules) -> Entry | None:
-    """The first matching entry that delivers in any case: for messages of which DMARC says nothing."""
+    """The first matching entry that accepts. For messages without a DMARC policy or result."""
     recipients = _read_recipients(facts, rules)
     for entry in rules.overrides:
         accepts = entry.action is EntryAction.ACCEPT and _is_entitled(entry)
@@ -77,7 +77,7 @@ def override(entry: Entry) -> Override:
 
 
 def is_authenticated(entry: Entry) -> bool:
-    """Whether one of its criteria cannot be met by writing something into a message."""
+    """Whether one of its criteria cannot be met by writing header fields alone."""
     return bool(entry.dkim_domain or entry.spf_domain or entry.client or entry.arc_sealer)
 
 
@@ -86,32 +86,35 @@ def _is_entitled(entry: Entry) -> bool:
 
 
 def _may_decide(entry: Entry, facts: Facts, requested: Disposition) -> bool:
-    """What softens needs something that the sender cannot write; what hardens is for strangers to the domain only."""
+    """Whether the entry may decide about the message.
+
+    A softening entry needs a criterion that the sender cannot write; a hardening one spares the domain's own mail.
+    """
     difference = SEVERITY.index(DISPOSITIONS[entry.action]) - SEVERITY.index(requested)
     if entry.action not in STRICT or difference < 0:
         return _is_entitled(entry)
     if difference > 0 and not entry.from_domain:
         return False
-    return _is_strangers(facts)
+    return _is_unaligned(facts)
 
 
-def _is_strangers(facts: Facts) -> bool:
-    """No identifier of the Author Domain's organization authenticates the message, or might but for DNS or a limit.
+def _is_unaligned(facts: Facts) -> bool:
+    """Whether no identifier of the Author Domain's organization authenticates the message, nor was left open.
 
-    Relaxed alignment and more: strict alignment is the Domain Owner's choice, and where no policy is published he has
-    made none. Mail that is probably his own must not be refused for a rule that he does not know.
+    Wider than relaxed alignment: only a Domain Owner who publishes a policy can ask for strict alignment. Mail that is
+    probably the domain's own must not be rejected by a rule that the Domain Owner does not know.
     """
     organization = facts.organization
     if organization is None:
         return False
-    return not any(is_within(name, organization) for name in (*facts.authenticated, *facts.unsettled, *facts.cut_off))
+    return not any(is_within(name, organization) for name in (*facts.authenticated, *facts.unresolved, *facts.cut_off))
 
 
 Recipients = Sequence[Mailbox | None]
 
 
 def _read_recipients(facts: Facts, rules: Rules) -> Recipients:
-    """Once for all entries: a message may have many, and be matched with many."""
+    """Read the recipients once for all entries: both may be many."""
     return path.read_all(facts.recipients) if rules.needs_recipients else ()
 
 
@@ -122,7 +125,7 @@ def _match(entry: Entry, facts: Facts, rules: Rules, recipients: Recipients) -> 
 
 
 def _has_criteria(entry: Entry, facts: Facts, rules: Rules) -> bool:
-    """All but the recipients."""
+    """Whether the message meets all criteria except the recipients."""
     if entry.expires is not None and facts.day >= entry.expires:
         return False
     author = (facts.author,) if facts.author else ()
@@ -138,7 +141,7 @@ def _has_criteria(entry: Entry, facts: Facts, rules: Rules) -> bool:
 
 
 def _any_covered(patterns: tuple[NamePattern, ...], names: Iterable[Domain]) -> bool:
-    """Without patterns: not a criterion of this entry."""
+    """Whether a name is covered; yes without patterns, because then it is not a criterion of the entry."""
     return not patterns or any(pattern.covers(name) for name in names for pattern in patterns)
 
 
@@ -148,7 +151,10 @@ def _is_in(facts: Facts, entry: Entry) -> bool:
 
 
 def _is_sealed(patterns: tuple[NamePattern, ...], facts: Facts, rules: Rules) -> bool:
-    """By one of these sealers, with none but trusted ones since: whoever seals last could have rewritten all before."""
+    """Whether one of these sealers sealed the message, with only trusted sealers after it.
+
+    Each sealer could have rewritten all that came before it.
+    """
     run = []
     for hop in facts.hops:
         own = any(pattern.covers(hop.sealer) for pattern in patterns)
@@ -161,7 +167,7 @@ def _is_sealed(patterns: tuple[NamePattern, ...], facts: Facts, rules: Rules) ->
 
 
 def _match_recipients(patterns: tuple[RecipientPattern, ...], facts: Facts, recipients: Recipients) -> Match:
-    """One message has one answer: a match for all recipients alike is sure, one for some of them only possible."""
+    """YES if all recipients match, POSSIBLE if some do: one message gets one answer."""
     matches = {_match_recipient(patterns, mailbox) for mailbox in recipients}
     if not matches:
         return Match.NO

@@ -22,8 +22,8 @@ MAX_SUBJECT = 50_000
 """Largest Subject field that is tagged, in bytes: libmilter takes no value over 65,535 (MILTER_CHUNK_SIZE). A message
 with a larger one is held."""
 MAX_REMOVED = 100
-"""Fields of one name that are removed; each costs Postfix a walk through the header. Further ones stay: a sender who
-writes more marks than that marks only his own message. A message with more recipient fields is held, not redirected."""
+"""Fields of one name that are removed; each costs Postfix a walk through the header. Further ones stay: senders who
+write more marks than that mark only their own message. A message with more recipient fields is held, not redirected."""
 MAX_REDIRECTED = 300
 """Recipients of a message that is redirected; a message with more is held. Postfix goes through all of them for each
 deletion: 0.3 seconds for 300, 4 seconds for 1,000."""

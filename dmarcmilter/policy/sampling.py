@@ -21,8 +21,8 @@ IDENTITY_FIELDS = frozenset({b"from", b"to", b"subject", b"date", b"message-id"}
 DRAW_SECONDS = 86_400
 """Seconds for which a draw holds. It changes at a time of day of its own for each organization and network."""
 NETWORK_BITS = {4: 24, 6: 32}
-"""Bits of the client's address that count. An IPv4 /24 has to be bought or rented; an IPv6 /48 costs nothing to who has
-a provider's /32."""
+"""Bits of the client's address that count. An IPv4 /24 has to be bought or rented; for the owner of a provider's IPv6
+/32 a further /48 costs nothing."""
 
 
 def pct_draw(organization: Domain, client: Client, at: datetime, key: bytes) -> int:
@@ -40,7 +40,7 @@ def rollout_draw(organizations: Iterable[Domain], client: Client, at: datetime, 
 
 
 def _number(use: str, organization: str, client: Client, at: datetime, key: bytes) -> int:
-    """The day's boundary is hidden in the hash too: midnight, known to all, would be the time to try again."""
+    """The draw. Its day begins at a secret time: at midnight, which all know, senders would try again."""
     pair = f"{use} {organization} {_network(client)}"  # no part has a space in it
     boundary = _hashed(f"boundary {pair}", key) % DRAW_SECONDS
     day = (int(at.timestamp()) + boundary) // DRAW_SECONDS
@@ -56,15 +56,15 @@ def _network(client: Client) -> str:
 
 
 def digest(message: Message, start: str, key: bytes) -> bytes:
-    """What this message is to whoever has the key, and to nobody else. `start` keeps one use apart from another."""
-    found = hmac.new(key, start.encode(), hashlib.sha256)
+    """A keyed hash that identifies the message. `start` keeps the hashes of one use apart from those of another."""
+    hashed = hmac.new(key, start.encode(), hashlib.sha256)
     for part in (message.envelope.mail_from, *_identity(message)):
-        found.update(len(part).to_bytes(8, "big") + part)
-    return found.digest()
+        hashed.update(len(part).to_bytes(8, "big") + part)
+    return hashed.digest()
 
 
 def _identity(message: Message) -> Iterator[bytes]:
-    """Name and value of the fields that make a message this message; white space apart, which relays may refold."""
+    """Name and value of each field that identifies the message. White space does not count: relays refold fields."""
     for header in message.headers:
         if header.key in IDENTITY_FIELDS:
             yield header.key + b":" + b" ".join(header.value.split())

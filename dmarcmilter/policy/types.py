@@ -1,4 +1,4 @@
-"""The words of enforcement: the operator's choices, what the MTA is told, and the reasons for a deviation."""
+"""Types of the rules: the operator's choices, the actions for the MTA, and overrides with their reasons."""
 
 from dataclasses import dataclass, field
 from datetime import date
@@ -11,7 +11,7 @@ from dmarcmilter.reasons import Reason
 
 Network = IPv4Network | IPv6Network
 EVERY_MESSAGE = 100
-"""rollout_percent and pct that leave no message out."""
+"""Percentage in rollout_percent or pct that leaves no message out."""
 
 
 class Mode(StrEnum):
@@ -34,7 +34,7 @@ class QuarantineAction(StrEnum):
 
 
 AWAY = frozenset({QuarantineAction.HOLD, QuarantineAction.REDIRECT})
-"""The ways by which the recipients do not get the message."""
+"""Methods of quarantine by which the recipients do not get the message."""
 
 
 class AuthorAction(StrEnum):
@@ -54,7 +54,7 @@ class TracesAction(StrEnum):
 
 
 class DuplicateAction(StrEnum):
-    """What is done with a message that passes by a signature beside whose fields others were added."""
+    """Handling of a message that passes by a signature, with fields added beside those that it covers."""
 
     ACCEPT = "accept"
     QUARANTINE = "quarantine"
@@ -64,12 +64,12 @@ class TrustedHops(StrEnum):
     """Which sealers of an ARC chain must be trusted."""
 
     NEWEST = "newest"
-    """The unbroken run from the newest one on, of which one must vouch."""
+    """The unbroken run of trusted sealers from the newest one on, of which one must vouch."""
     ALL = "all"
 
 
 class EntryAction(StrEnum):
-    """What an [[override]] entry does to the messages that it matches."""
+    """Handling of the messages that an [[override]] entry matches."""
 
     ACCEPT = "accept"
     NONE = "none"
@@ -86,7 +86,7 @@ class Exempt(StrEnum):
 
 
 class Action(StrEnum):
-    """What the MTA is told."""
+    """The action that the MTA is asked for."""
 
     ACCEPT = "accept"
     QUARANTINE = "quarantine"
@@ -95,7 +95,7 @@ class Action(StrEnum):
 
 
 class ReasonType(StrEnum):
-    """RFC 9990 3.1.6."""
+    """Reason types of policy overrides (RFC 9990 3.1.6)."""
 
     LOCAL_POLICY = "local_policy"
     MAILING_LIST = "mailing_list"
@@ -112,9 +112,9 @@ class Override:
     reason: Reason
     """Reported as the comment."""
     type_rfc7489: str = ""
-    """When it is not the same word (RFC 7489 appendix C)."""
+    """Type for the report format of RFC 7489 appendix C; empty: the same word."""
     entry: str = ""
-    """The [[override]] entry that it comes from."""
+    """Name of the [[override]] entry that it comes from; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +134,12 @@ class RecipientPattern:
 
     domain: NamePattern
     local: str | None = None
-    """As smtppath.folded makes it; None: any."""
+    """Local-part as path.folded returns it; None: any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One [[override]]: all criteria that it has must match; of one criterion's values, one."""
+    """One [[override]] entry. All its criteria must match; of the values of one criterion, one must."""
 
     name: str
     action: EntryAction
@@ -154,23 +154,23 @@ class Entry:
     reason: ReasonType = ReasonType.LOCAL_POLICY
     comment: str = ""
     expires: date | None = None
-    """From that day on (UTC) it matches nothing."""
+    """Day in UTC from which on it matches nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Defer:
-    """What a temperror leads to, by what it kept from us; None: as Rules.temperror says."""
+    """Handling of a temperror by the kind of lookup that failed; None: as Rules.temperror says."""
 
     policy: OnTemperror | None = None
     dkim_key: OnTemperror | None = None
     spf: OnTemperror | None = None
     cap: float | None = None
-    """Seconds after a message's first deferral from which on it is accepted; None: it is deferred each time."""
+    """Seconds after a message's first deferral from which on it is no longer deferred; None: it always is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The operator's choices that decide() needs."""
+    """The operator's choices that the decision depends on."""
 
     mode: Mode
     reject_action: RejectAction
@@ -193,7 +193,7 @@ class Rules:
     on_unsigned_duplicate: DuplicateAction = DuplicateAction.ACCEPT
 
     def acts_as(self, disposition: Disposition) -> Disposition:
-        """What reject_action and quarantine_action make of a disposition."""
+        """The disposition after reject_action and quarantine_action are applied to it."""
         if disposition is Disposition.REJECT and self.reject_action is not RejectAction.REJECT:
             disposition = Disposition(self.reject_action)
         if disposition is Disposition.QUARANTINE and self.quarantine_action is QuarantineAction.NONE:
@@ -202,25 +202,26 @@ class Rules:
 
     @property
     def needs_recipients(self) -> bool:
-        """Whether a rule asks who the message is for."""
+        """Whether a rule looks at the recipients."""
         return any(entry.recipient for entry in self.overrides)
 
     def names_signer(self, domain: Domain) -> bool:
-        """Whether a rule makes a difference of it that this domain's signature authenticates a message."""
-        asked = (pattern for entry in self.overrides for pattern in entry.dkim_domain)
-        return any(pattern.covers(domain) for pattern in asked) or any(
+        """Whether a rule depends on whether this domain's signature authenticates the message."""
+        patterns = (pattern for entry in self.overrides for pattern in entry.dkim_domain)
+        return any(pattern.covers(domain) for pattern in patterns) or any(
             is_within(domain, known) for known in self.mailing_lists
         )
 
     def names_sealer(self, domain: Domain) -> bool:
-        """Whether a rule makes a difference of it that this domain was the last to seal an ARC chain."""
-        asked = (pattern for entry in self.overrides for pattern in entry.arc_sealer)
-        return domain in self.trusted_sealers or any(pattern.covers(domain) for pattern in asked)
+        """Whether a rule depends on whether this domain was the last to seal the ARC chain."""
+        patterns = (pattern for entry in self.overrides for pattern in entry.arc_sealer)
+        return domain in self.trusted_sealers or any(pattern.covers(domain) for pattern in patterns)
 
     @property
     def forces(self) -> bool:
-        """Whether an entry may be stricter than what a domain has published, or has not."""
+        """Whether an entry may be stricter than the published policy, or act where none is published."""
         return any(entry.action in STRICT for entry in self.overrides)
 
 
 STRICT = frozenset({EntryAction.QUARANTINE, EntryAction.REJECT})
+"""Actions of entries that force a policy."""

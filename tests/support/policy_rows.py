@@ -30,7 +30,7 @@ def judged(row):
         zone=row.get("zone"),
         spf=outcomes.spf(row.get("spf", "none")),
         dkim=map(outcomes.dkim, row.get("dkim", ())),
-        arc=replace(outcomes.arc(row.get("arc", "none"), row.get("sets", ())), unsettled=row.get("arc_unsettled")),
+        arc=replace(outcomes.arc(row.get("arc", "none"), row.get("sets", ())), unresolved=row.get("arc_unsettled")),
     )
     sender = {"mail_from": row["from"].encode()} if "from" in row else {}
     mail = replace(outcomes.message(*row.get("header", ()), **sender), truncated=row.get("truncated", ""))

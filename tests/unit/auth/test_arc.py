@@ -70,7 +70,7 @@ def received(case):
 def test_rule(case):
     lookup = zone(missing=case.get("dns_missing", ()), failing=case.get("dns_failed", ()))
     result = verify(received(case), case.get("received_body", BODY.decode()).encode(), lookup)
-    assert result.unsettled == case.get("unsettled")
+    assert result.unresolved == case.get("unsettled")
     if "reason" in case:
         assert (result.result, result.sets, result.oldest_pass) == (ArcWord.FAIL, (), None)
         assert case["reason"] in str(result.reason)

@@ -232,7 +232,7 @@ def test_of_message():
     known = facts.of_message(mail, found.results, found.author_policy.author)
     assert (known.author, known.author_problem, known.null_reverse_path) == (AUTHOR, None, True)
     assert (known.spf_domain, known.dkim_domains) == (None, ("b.example",))
-    assert known.unsettled == ("d.example", "a.example")
+    assert known.unresolved == ("d.example", "a.example")
     assert known.authenticated == ("b.example",)
     assert (str(known.day), known.recipients) == ("2027-01-15", (b"r@example.net",))
 
