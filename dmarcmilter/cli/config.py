@@ -15,10 +15,12 @@ from dmarcmilter.config.load import ConfigError
 from dmarcmilter.config.permissions import exposed
 from dmarcmilter.config_check import all_findings, files, in_order
 from dmarcmilter.config_check.environment import gather
+from dmarcmilter.config_check.live import try_all
 from dmarcmilter.daemon import running_config
 from dmarcmilter.history.database_url import without_password
 
-EXIT_FOUND = 1
+EXIT_FINDINGS = 1
+"""Exit status of `config check` for an error, or with --strict a warning."""
 
 
 @click.group()
@@ -56,7 +58,7 @@ def check(
     FILE is /etc/dmarcmilter/dmarcmilter.toml unless given. One line for each finding: error, warning or ok. Without
     --live nothing is sent and nothing written.
 
-    Exit status: 0 valid (perhaps with warnings), 1 an error was found, or with --strict a warning, 2 not valid.
+    Exit status: 0 valid (perhaps with warnings), 1 there is an error, or with --strict a warning, 2 not valid.
     """
     path = _path(path, pid)
     try:
@@ -73,20 +75,17 @@ def check(
     environment = gather(user, postfix_directory=postfix_directory)
     config = loaded.config
     warnings = map(warning, [*loaded.warnings, *exposed(config, path)])
-    found = in_order([*files.conf_readable(path, environment), *all_findings(config, environment), *warnings])
+    findings = in_order([*files.conf_readable(path, environment), *all_findings(config, environment), *warnings])
     if live:
-        # SQL and SMTP are loaded by those who use them.
-        from dmarcmilter.config_check.live import try_all  # noqa: PLC0415
-
-        found = in_order([*found, *try_all(config, environment)])
-    _tell(path, found, as_json=as_json)
-    worst = {finding.severity for finding in found}
+        findings = in_order([*findings, *try_all(config, environment)])
+    _tell(path, findings, as_json=as_json)
+    worst = {finding.severity for finding in findings}
     if Severity.ERROR in worst or (strict and Severity.WARNING in worst):
-        raise SystemExit(EXIT_FOUND)
+        raise SystemExit(EXIT_FINDINGS)
 
 
 def _path(path: str, pid: int | None) -> str:
-    """The file to check. Empty: the filter that runs has none."""
+    """The file to check; empty: the running filter has none."""
     if pid is None:
         return path or configuration.DEFAULT_PATH
     if path:
@@ -104,16 +103,18 @@ def _refuse(path: str, problem: str, *, as_json: bool) -> None:
     raise SystemExit(EXIT_ERROR)
 
 
-def _tell(path: str, found: list[Finding], *, as_json: bool) -> None:
+def _tell(path: str, findings: list[Finding], *, as_json: bool) -> None:
     if as_json:
-        findings = [{"severity": str(finding.severity), "text": finding.text} for finding in found]
-        click.echo(json.dumps({"file": path, "valid": True, "findings": findings}))
+        plain = [{"severity": str(finding.severity), "text": finding.text} for finding in findings]
+        click.echo(json.dumps({"file": path, "valid": True, "findings": plain}))
         return
-    for finding in found:
+    for finding in findings:
         click.echo(str(finding))
-    counts = [(word, sum(one.severity is word for one in found)) for word in (Severity.ERROR, Severity.WARNING)]
-    told = (f", {count} {word}" + ("s" if count > 1 else "") for word, count in counts if count)
-    click.echo(f"{path}: valid" + "".join(told))
+    summary = f"{path}: valid"
+    for severity in (Severity.ERROR, Severity.WARNING):
+        if count := sum(finding.severity is severity for finding in findings):
+            summary += f", {count} {severity}{'s' if count > 1 else ''}"
+    click.echo(summary)
 
 
 @config.command("show")
@@ -124,8 +125,8 @@ def show(path: str, *, only_changed: bool) -> None:
 
     FILE is /etc/dmarcmilter/dmarcmilter.toml unless given; without either, the defaults are shown.
     """
-    found = load(path)
-    values = configuration.changed(found) if only_changed else configuration.plain(found)
+    settings = load(path)
+    values = configuration.changed(settings) if only_changed else configuration.plain(settings)
     for section, table in values.items():
         _print(section, table)
 

@@ -1,4 +1,4 @@
-"""The domain that a person means: by its name, an address, a URL, or the name of a DNS record."""
+"""The domain in an argument: a domain name, an address, a URL, or the name of a DNS record."""
 
 import re
 from ipaddress import ip_address
@@ -8,14 +8,14 @@ from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
 
 MAX_INPUT = 4096
-"""Characters looked at."""
+"""Longest argument, in characters; a longer one is an error."""
 
 _RECORD_NAME = re.compile(r"(?:.+\._report\._dmarc|_dmarc|.+\._domainkey|_domainkey)(?:\.|$)", re.IGNORECASE)
 _ANGLE_ADDRESS = re.compile(r"[^<>]*<([^<>]*)>\s*")
 
 
 class NoDomainError(ValueError):
-    """No domain name can be found in the text; says why."""
+    """The text has no domain name; the message says why."""
 
 
 def domain_in(text: str) -> Domain:
@@ -30,14 +30,14 @@ def domain_in(text: str) -> Domain:
     name = name.removeprefix("*.")
     if _is_address(name):
         raise NoDomainError(f"{text!r} names an IP address, not a domain")
-    found = domains.parse(name)
-    if found is None:
+    domain = domains.parse(name)
+    if domain is None:
         raise NoDomainError(f"{text!r} is not a domain name")
-    return found
+    return domain
 
 
 def _host(text: str) -> str:
-    """The host part of an address or a URL, else the text itself."""
+    """Return the host of an address or a URL, else the text itself."""
     if match := _ANGLE_ADDRESS.fullmatch(text):
         text = match[1].strip()
     scheme, colon, rest = text.partition(":")

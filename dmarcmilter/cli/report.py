@@ -1,29 +1,53 @@
-"""`dmarcmilter report`: aggregate and failure reports, made and sent, or looked at."""
+"""`dmarcmilter report`: make, send and show aggregate and failure reports."""
 
+import re
 import sys
-from datetime import date
+import time
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
 
 import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from dmarcmilter.cli.support import act_as_filters_user, config_option, make_private
-from dmarcmilter.cli.support import load as load_conf
+from dmarcmilter.cli.report_failures import failures
+from dmarcmilter.cli.report_run import (
+    errors_reported,
+    is_on,
+    load,
+    open_store,
+    prepare_run,
+    send_due,
+    show_table,
+    shown_time,
+    table_console,
+)
+from dmarcmilter.cli.support import config_option, fail, make_private
 from dmarcmilter.cli.time_arguments import FORMS, Day
 from dmarcmilter.config.schema import Config
+from dmarcmilter.reports.aggregate.planning import Withheld, whole_day_report
+from dmarcmilter.reports.aggregate.reported_days import ReportedDays
+from dmarcmilter.reports.aggregate.xml_report import to_xml
+from dmarcmilter.reports.delivery.bounces import is_failure, read
+from dmarcmilter.reports.delivery.deliveries import Deliveries
+from dmarcmilter.reports.delivery.destinations import Verification
+from dmarcmilter.reports.delivery.suppressions import Suppression, Suppressions, record_bounce
+from dmarcmilter.reports.run import RunRequest
+
+DAYS_SHOWN = 7
+"""Reported days that `report status` shows, the newest ones."""
 
 day_option = click.option("--day", type=Day(), metavar="DAY", help=f"The UTC day that contains {FORMS}.")
-
-
-def load(path: str) -> Config:
-    """The conf. Reports, their archive and the database are the filter's user's to write."""
-    config = load_conf(path)
-    act_as_filters_user(config, path)
-    return config
 
 
 @click.group()
 def report() -> None:
     """Make, send and show aggregate and failure reports."""
     make_private()
+
+
+report.add_command(failures)
 
 
 @report.command("run")
@@ -43,15 +67,33 @@ def run(path: str, day: date | None, domain: str, *, dry_run: bool, resend_uncer
     Exit status: 0 done, also if destinations were refused or work is left for the next run, which is logged with the
     reason; 1 the relay cannot be used, another run is in progress, or the day cannot be planned; 2 for an error.
     """
-    # SQL and SMTP are loaded by those who use them, not by every command.
-    from dmarcmilter.cli import reportwork  # noqa: PLC0415
-    from dmarcmilter.reports.run import RunRequest  # noqa: PLC0415
-
     request = RunRequest(day, domain.lower(), resend_uncertain)
     config = load(path)
-    if if_on and not reportwork.are_on(config, request):
+    if if_on and not any(is_on(config, kind) for kind in request.kinds):
         return
-    raise SystemExit(reportwork.preview(config, request) if dry_run else reportwork.run(config, request))
+    raise SystemExit(_preview(config, request) if dry_run else send_due(config, request))
+
+
+def _preview(config: Config, request: RunRequest) -> int:
+    """Show what would be sent, also while reports are off; write nothing."""
+    if not config.reports.email:
+        fail("[reports] email: needed to make reports")
+    table = Table("policy domain", "messages", "size", "destination", "", box=None)
+    with errors_reported():
+        for item in prepare_run(config).preview(request):
+            if isinstance(item, Withheld):
+                table.add_row(Text(item.domain), "", "", "", Text(f"withheld: {item.reason}"))
+                continue
+            planned, destinations = item
+            attachment = planned.attachment
+            for destination in destinations:
+                allowed = destination.verification is Verification.ALLOWED
+                to = ", ".join(destination.addresses) if allowed else destination.uri
+                why = "" if allowed else f"{destination.verification.value}: {destination.reason}"
+                size = f"{len(attachment.content)} bytes"
+                table.add_row(Text(attachment.domain), str(attachment.messages), size, Text(to), Text(why))
+    table_console().print(table if table.row_count else "Nothing is due.")
+    return 0
 
 
 @report.command("show")
@@ -63,27 +105,53 @@ def show(path: str, day: date | None, domain: str) -> None:
 
     Exit status: 0, or 1 when there is nothing to report.
     """
-    from dmarcmilter.cli import reportwork  # noqa: PLC0415
-
-    raise SystemExit(reportwork.show(load(path), day, domain.lower()))
+    config, policy_domain = load(path), domain.lower()
+    reported_day = day or datetime.now(UTC).date() - timedelta(days=1)
+    with errors_reported():
+        aggregate = whole_day_report(open_store(config), config.reports, reported_day, policy_domain)
+    if aggregate is None:
+        click.echo(f"nothing to report about {policy_domain} on {reported_day}", err=True)
+        raise SystemExit(1)
+    click.echo(to_xml(aggregate, config.reports.format).decode(), nl=False)
 
 
 @report.command("status")
 @config_option
 def status(path: str) -> None:
     """Show what was sent, what waits, what failed, and which addresses are suppressed."""
-    from dmarcmilter.cli import reportwork  # noqa: PLC0415
-
-    reportwork.status(load(path))
+    config = load(path)
+    with errors_reported():
+        store = open_store(config)
+        deliveries, days = Deliveries(store), ReportedDays(store).recent(DAYS_SHOWN)
+        counts, problems = deliveries.counts(), deliveries.problems()
+        active = Suppressions(store).all(int(time.time()))
+    console = table_console()
+    console.print("reports are " + ("on" if config.reports.enabled else "off"))
+    show_table(console, ("day", "reports", "messages"), [tuple(map(str, row)) for row in days])
+    show_table(console, ("deliveries", ""), [(state, str(count)) for state, count in sorted(counts.items())])
+    rows = [(problem.domain, problem.target, problem.state, problem.detail) for problem in problems]
+    show_table(console, ("policy domain", "to", "", "why"), rows)
+    _show_suppressions(console, active)
 
 
 @report.command("suppressions")
 @config_option
 def suppressions(path: str) -> None:
     """List the addresses that get no reports at present, about which domains, and why."""
-    from dmarcmilter.cli import reportwork  # noqa: PLC0415
+    with errors_reported():
+        active = Suppressions(open_store(load(path))).all(int(time.time()))
+    console = table_console()
+    _show_suppressions(console, active)
+    if not active:
+        console.print("No address is suppressed.")
 
-    reportwork.suppressions(load(path))
+
+def _show_suppressions(console: Console, active: Sequence[Suppression]) -> None:
+    rows = [
+        (line.address, line.organization or "all domains", shown_time(line.until), str(line.failures), line.detail)
+        for line in active
+    ]
+    show_table(console, ("suppressed", "reports about", "until", "refusals", "the last"), rows)
 
 
 @report.command("bounce")
@@ -95,11 +163,25 @@ def bounce(path: str, recipient: str) -> None:
     Reads the message from standard input, and counts only one that says that delivery failed (RFC 3464). Reports about
     the same organization to the address that bounced wait for a while. Exit status: 0, or 1 for an unknown token.
     """
-    from dmarcmilter.cli import reportwork  # noqa: PLC0415
-    from dmarcmilter.reports.delivery.bounces import read  # noqa: PLC0415
-
     message = b"" if sys.stdin is None or sys.stdin.isatty() else read(sys.stdin.buffer)
-    raise SystemExit(reportwork.bounce(load(path), recipient, message))
+    raise SystemExit(_record_bounce(load(path), recipient, message))
+
+
+def _record_bounce(config: Config, recipient: str, message: bytes) -> int:
+    if message and not is_failure(message):
+        click.echo("not a bounce that says that delivery failed: nothing changes")
+        return 0
+    pattern = re.escape(config.reports.bounce_address).replace(re.escape("{token}"), "([0-9a-f]+)")
+    token = re.fullmatch(pattern, recipient.strip("<>"), re.IGNORECASE)
+    if not token or not token.groups():
+        fail(f"{recipient} is not made by [reports] bounce_address with a {{token}}")
+    with errors_reported():
+        store = open_store(config)
+        address = record_bounce(Deliveries(store), Suppressions(store), token[1].lower(), int(time.time()))
+    click.echo(
+        f"a bounce from {address} is recorded" if address else "no report was sent from this address", err=not address
+    )
+    return 0 if address else 1
 
 
 @report.command("unsuppress")
@@ -110,9 +192,15 @@ def unsuppress(path: str, address: str) -> None:
 
     Exit status: 0, or 1 when it was not suppressed.
     """
-    from dmarcmilter.cli import reportwork  # noqa: PLC0415
-
-    raise SystemExit(reportwork.unsuppress(load(path), address))
+    config = load(path)
+    with errors_reported():
+        store = open_store(config)
+        is_known = Suppressions(store).remove(address)
+        waiting = Deliveries(store).end_waiting(address, int(time.time())) if is_known else 0
+    if not is_known:
+        click.echo(f"{address} was not suppressed", err=True)
+        raise SystemExit(1)
+    click.echo(f"{address} gets reports again, {waiting} of them at the next run")
 
 
 @report.command("forgive", hidden=True)
@@ -123,38 +211,3 @@ def forgive(context: click.Context, path: str, address: str) -> None:
     """The older name of `report unsuppress`."""
     click.echo("warning: `report forgive` is now called `report unsuppress`", err=True)
     context.invoke(unsuppress, path=path, address=address)
-
-
-@report.group()
-def failures() -> None:
-    """Send and show failure reports about single messages ([reports.failure])."""
-
-
-@failures.command("run")
-@config_option
-def run_failures(path: str) -> None:
-    """Make and send the failure reports that are due; `report run` does it too, before the aggregate reports.
-
-    Exit status: as `report run`.
-    """
-    from dmarcmilter.cli import reportwork  # noqa: PLC0415
-    from dmarcmilter.reports.delivery.deliveries import ReportKind  # noqa: PLC0415
-    from dmarcmilter.reports.run import RunRequest  # noqa: PLC0415
-
-    raise SystemExit(reportwork.run(load(path), RunRequest(kinds=(ReportKind.FAILURE,))))
-
-
-@failures.command("show")
-@config_option
-@click.argument("identifier", default="", metavar="[ID]")
-def show_failures(path: str, identifier: str) -> None:
-    """List waiting incidents and reports, or print the message of one ID without To, Date and signature.
-
-    Exit status: 0, or 1 when there is no such report.
-    """
-    from dmarcmilter.cli import reportfailures  # noqa: PLC0415
-
-    config = load(path)
-    if identifier:
-        raise SystemExit(reportfailures.show(config, identifier))
-    reportfailures.overview(config)

@@ -1,17 +1,17 @@
-"""A replay on a terminal, and as JSON."""
+"""The result of a replay, as tables for a terminal and as JSON."""
 
 import json
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dmarcmilter.cli.replaydata import Replayed
 from dmarcmilter.explain.catalogue import harmless
 from dmarcmilter.explain.replay import Effect, Gap
-from dmarcmilter.explain.replay_comparison import Change, OfDomain
+from dmarcmilter.explain.replay_comparison import Change, OfDomain, Span, Tally
 
 COLORS = {
     Effect.DELIVERED: "green",
@@ -21,28 +21,40 @@ COLORS = {
     Effect.DEFERRED: "magenta",
 }
 GAP_TEXTS = {
-    Gap.OLDER_VERSION: "recorded by an older version that did not write down what is needed: not judged",
-    Gap.DISCOVERY: "policy found by the other way of discovery: judged by what was found then",
-    Gap.CLIENT_NAME: "client's name was not asked for: judged as though [forwarders] names did not hold it",
+    Gap.OLDER_VERSION: "recorded by an older version that did not record what is needed: not evaluated",
+    Gap.DISCOVERY: "policy found by the other way of discovery: evaluated by what was replayed then",
+    Gap.CLIENT_NAME: "client's name was not asked for: evaluated as though [forwarders] names did not hold it",
     Gap.RECIPIENTS: "an [[override]] with recipient might decide otherwise; recipients are not stored",
-    Gap.OPT_OUT: "recipients were not asked whether they have opted out: judged as though they had not",
-    Gap.DETAILS: "without a policy neither List-Id nor the ARC chain was recorded: judged without them",
+    Gap.OPT_OUT: "recipients were not asked whether they have opted out: evaluated as though they had not",
+    Gap.DETAILS: "without a policy neither List-Id nor the ARC chain was recorded: evaluated without them",
 }
 
 
-def show(found: Replayed, limit: int) -> None:
-    tally = found.tally
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The counted result, and where the outcomes came from."""
+
+    tally: Tally
+    span: Span
+    source: str
+    """The journal's directory, or "database"."""
+    first: str
+    """Day or time of the oldest outcome, when it is later than the requested start; else empty."""
+
+
+def show(replayed: Replayed, limit: int) -> None:
+    tally = replayed.tally
     console = Console()
-    since, until = (f"{when:%Y-%m-%d %H:%M}" for when in (found.span.since, found.span.until))
+    since, until = (f"{when:%Y-%m-%d %H:%M}" for when in (replayed.span.since, replayed.span.until))
     console.print(
-        f"{tally.messages:,} messages of {since} to {until} UTC, from {found.source}", markup=False, soft_wrap=True
+        f"{tally.messages:,} messages of {since} to {until} UTC, from {replayed.source}", markup=False, soft_wrap=True
     )
-    if found.first:
-        console.print(f"There is nothing before {found.first}.", markup=False)
+    if replayed.first:
+        console.print(f"There is nothing before {replayed.first}.", markup=False)
     _print_changes(console, "What would be done", tally.done)
     if tally.would != tally.done:
-        _print_changes(console, "The same if all of it were enforced for everybody", tally.would)
-    _print_domains(console, found, limit)
+        _print_changes(console, "The same with full enforcement", tally.would)
+    _print_domains(console, replayed, limit)
     share = f" ({tally.changed / tally.messages:.2%})" if tally.messages else ""
     console.print(f"\nTotal: {tally.changed:,} of {tally.messages:,} messages would be treated differently{share}.")
     for gap, messages in sorted(tally.gaps.items()):
@@ -69,8 +81,8 @@ def _print_changes(console: Console, title: str, counted: Counter[Change]) -> No
     console.print(table)
 
 
-def _print_domains(console: Console, found: Replayed, limit: int) -> None:
-    largest = _largest(found, limit)
+def _print_domains(console: Console, replayed: Replayed, limit: int) -> None:
+    largest = _largest(replayed, limit)
     if not largest:
         return
     table = _table("By Author Domain")
@@ -85,7 +97,7 @@ def _print_domains(console: Console, found: Replayed, limit: int) -> None:
             table.add_row(Text(harmless(name)), _word(old), _word(new), f"{messages:,}", Text(examples))
     console.print()
     console.print(table)
-    left_out = len(found.tally.domains) - len(largest)
+    left_out = len(replayed.tally.domains) - len(largest)
     if left_out:
         console.print(f"... and {left_out:,} more domains (--limit-domains)")
 
@@ -98,25 +110,25 @@ def _word(effect: Effect) -> Text:
     return Text(str(effect), style=COLORS[effect])
 
 
-def _largest(found: Replayed, limit: int) -> list[tuple[str, OfDomain]]:
-    ranked = sorted(found.tally.domains.items(), key=lambda item: (-item[1].total, item[0]))
+def _largest(replayed: Replayed, limit: int) -> list[tuple[str, OfDomain]]:
+    ranked = sorted(replayed.tally.domains.items(), key=lambda item: (-item[1].total, item[0]))
     return ranked[:limit]
 
 
-def print_json(found: Replayed, limit: int) -> None:
-    tally = found.tally
+def print_json(replayed: Replayed, limit: int) -> None:
+    tally = replayed.tally
     values = {
-        "source": found.source,
-        "since": found.span.since.isoformat(),
-        "until": found.span.until.isoformat(),
-        "nothing_before": found.first or None,
+        "source": replayed.source,
+        "since": replayed.span.since.isoformat(),
+        "until": replayed.span.until.isoformat(),
+        "nothing_before": replayed.first or None,
         "messages": tally.messages,
         "changed": tally.changed,
         "changed_would": tally.changed_would,
         "done": _counted(tally.done),
         "would": _counted(tally.would),
         "changed_domains": len(tally.domains),
-        "domains": [_of_domain(name, of_domain) for name, of_domain in _largest(found, limit)],
+        "domains": [_domain_values(name, of_domain) for name, of_domain in _largest(replayed, limit)],
         "gaps": {str(gap): messages for gap, messages in sorted(tally.gaps.items())},
         "unreadable": tally.unreadable,
     }
@@ -124,13 +136,13 @@ def print_json(found: Replayed, limit: int) -> None:
 
 
 def _counted(counted: Counter[Change]) -> list[dict[str, Any]]:
-    """All of them, also those that stay the same."""
+    """All changes, also those from an effect to itself."""
     return [{"from": old, "to": new, "messages": messages} for (old, new), messages in counted.most_common()]
 
 
-def _of_domain(name: str, found: OfDomain) -> dict[str, Any]:
+def _domain_values(name: str, counts: OfDomain) -> dict[str, Any]:
     changes = [
-        {"from": old, "to": new, "messages": messages, "examples": found.examples.get((old, new), [])}
-        for (old, new), messages in found.messages.most_common()
+        {"from": old, "to": new, "messages": messages, "examples": counts.examples.get((old, new), [])}
+        for (old, new), messages in counts.messages.most_common()
     ]
-    return {"domain": name, "messages": found.total, "changes": changes}
+    return {"domain": name, "messages": counts.total, "changes": changes}
