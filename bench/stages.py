@@ -84,7 +84,7 @@ def timed(owner: object, name: str, totals: Counter[str]) -> None:
     setattr(owner, name, outer)
 
 
-def judge(message: message_file.MailFile, envelope: Envelope, receiver: site.Receiver, lookup: ZoneLookup) -> bytes:
+def evaluate(message: message_file.MailFile, envelope: Envelope, receiver: site.Receiver, lookup: ZoneLookup) -> bytes:
     transaction = Evaluating(envelope, lookup, receiver)  # type: ignore[arg-type]
     transaction.end_of_headers(message.headers, size=1000)
     for start in range(0, len(message.body), CHUNK):
@@ -107,7 +107,7 @@ def main() -> None:
         sample = samples(body="A line of text as people write it.\r\n" * (octets // 36))[0]
         envelope = Envelope("", datetime.now(UTC), ip_address(sample.client_ip), "", b"mx.example", b"a@bank.example")
         parsed = message_file.parse(sample.message)
-        columns[size] = best_of_rounds(lambda p=parsed, e=envelope: judge(p, e, receiver, lookup), totals)
+        columns[size] = best_of_rounds(lambda p=parsed, e=envelope: evaluate(p, e, receiver, lookup), totals)
     out = sys.stdout.write
     out(f"{'microseconds a message, body of':<44}" + "".join(f"{size:>10}" for size in columns) + "\n")
     for label in [*(text for _, _, text in STAGES), "whole message"]:

@@ -1,19 +1,17 @@
 """`dmarcmilter check`: evaluate messages in a file as the daemon would, and explain."""
 
 import json
-import os
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
-from dmarcmilter import receiver as site
+from dmarcmilter import receiver as receivers
+from dmarcmilter.cli.check_envelope import Given, Source, envelope_of
 from dmarcmilter.cli.output_language import language_option, say
 from dmarcmilter.cli.support import EXIT_ERROR, config_option, fail, json_option, load, resolver
 from dmarcmilter.config.load import ConfigError
@@ -21,41 +19,21 @@ from dmarcmilter.config.schema import Config
 from dmarcmilter.dns import MessageLookup, Resolver
 from dmarcmilter.explain import as_text, explain
 from dmarcmilter.mail import domain as domains
-from dmarcmilter.mail import mbox, message_file, received
-from dmarcmilter.mail.message import Envelope, address_of, path_of
+from dmarcmilter.mail import mbox, message_file
+from dmarcmilter.mail.message import Envelope, address_of
 from dmarcmilter.mail.message_file import MailFile
 from dmarcmilter.milter.header_buffer import HeaderBuffer
 from dmarcmilter.milter.transaction import Evaluating
-from dmarcmilter.outcome import Outcome, OutcomeRecord, as_values, shown
+from dmarcmilter.outcome import Outcome, OutcomeRecord, as_values
 from dmarcmilter.reasons import Language
 from dmarcmilter.receiver import Receiver
 
 CHUNK = 65_535
-"""Bytes of the body handed over at a time, as MTAs do."""
+"""Bytes of the body given to the filter at a time, as MTAs do."""
 WORST = (0, 1, EXIT_ERROR)
 """Exit statuses of single messages, from the best to the worst."""
 STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
-"""Beginnings of paths that may be pipes: a pipe in the file system would be waited for without end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """The options of the command; None: not given."""
-
-    client: IPv4Address | IPv6Address | None
-    helo: str | None
-    mail_from: str | None
-    recipients: tuple[str, ...]
-    queue_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where the parts of an envelope are from, in words for JSON and in a sentence."""
-
-    client: str
-    mail_from: str
-    text: str
+"""Beginnings of paths that may be pipes; another pipe is refused, because reading it might never end."""
 
 
 @click.command()
@@ -107,7 +85,7 @@ def check(
 
 
 def _read(file: BinaryIO, path: str) -> Iterator[mbox.Stored]:
-    """Each message; only an error of reading is one of this file: one of writing is standard output's."""
+    """Read each message; an error of reading ends the command with the name of the file."""
     number = 0
     try:
         for stored in mbox.messages(file):
@@ -130,7 +108,7 @@ def _opened(path: str) -> BinaryIO:
 
 
 class _Checker:
-    """Evaluates one message after the other with one cache of DNS answers."""
+    """Evaluates messages one after the other; they share a cache of DNS answers."""
 
     def __init__(self, config: Config, lang: Language, *, as_json: bool) -> None:
         self._config = config
@@ -142,16 +120,17 @@ class _Checker:
         self._own_names = {name for name in map(domains.parse, names) if name}
 
     def check(self, stored: mbox.Stored, given: Given, path: str, number: int) -> int:
-        """Print what becomes of one message; the exit status for it."""
+        """Print the outcome of one message; return its exit status."""
         is_one_of_many = stored.sender is not None
         name = f"{path}: message {number}" if is_one_of_many else path
         if wrong := message_file.problem(stored.raw):
             click.echo(f"dmarcmilter: {name}: no message: {wrong}", err=True)
             return EXIT_ERROR
         parsed = message_file.parse(stored.raw)
-        envelope, source = self._envelope(parsed, stored, given)
+        envelope, source = envelope_of(parsed, stored, given, own_names=self._own_names, is_own=self._is_ignored)
         if envelope.client_ip is not None and self._is_ignored(envelope.client_ip):
-            click.echo(f"note: the daemon does not judge {envelope.client_ip}: it is in [ignore] networks", err=True)
+            address = envelope.client_ip
+            click.echo(f"note: the daemon does not evaluate mail of {address}: it is in [ignore] networks", err=True)
         record = _evaluate(envelope, parsed, self._receiver, self._resolver).record()
         result = record.dmarc.result
         self._print(record, source, number if is_one_of_many else 0)
@@ -171,91 +150,15 @@ class _Checker:
     def _is_ignored(self, address: IPv4Address | IPv6Address) -> bool:
         return any(address in network for network in self._receiver.skipping.networks)
 
-    def _envelope(self, parsed: MailFile, stored: mbox.Stored, given: Given) -> tuple[Envelope, Source]:
-        entry = received.entry(parsed.headers, self._own_names, self._is_ignored)
-        if given.client is not None and entry is not None and entry.hop.client != given.client:
-            entry = None  # the field is about another client
-        client, helo = given.client, given.helo
-        if client is None and entry is not None:
-            client = entry.hop.client
-        if helo is None:
-            helo = os.fsdecode(entry.hop.helo) if entry is not None else ""
-        sender, sender_source = _sender(parsed, stored, given, entry)
-        client_source = _client_source(given, entry)
-        envelope = Envelope(
-            queue_id=given.queue_id,
-            received_at=datetime.now(UTC),
-            # Without a sender there is no identity that SPF could check: the HELO name is for bounces only.
-            client_ip=client if sender is not None else None,
-            client_name="",
-            helo=helo.encode("utf-8", "surrogateescape"),
-            mail_from=sender or b"",
-            recipients=tuple(path_of(recipient.encode("utf-8", "surrogateescape")) for recipient in given.recipients),
-        )
-        text = _source_text(envelope, entry, client_source, sender_source)
-        return envelope, Source(client_source, sender_source, text)
 
-
-def _client_source(given: Given, entry: received.Entry | None) -> str:
-    if given.client is not None:
-        return "option"
-    if entry is None:
-        return "unknown"
-    return "received" if entry.is_ours else "guess"
-
-
-def _sender(
-    parsed: MailFile, stored: mbox.Stored, given: Given, entry: received.Entry | None
-) -> tuple[bytes | None, str]:
-    """The reverse-path, and where it is from; None: unknown."""
-    if given.mail_from is not None:
-        return path_of(given.mail_from.encode("utf-8", "surrogateescape")), "option"
-    index, value = next(
-        ((index, header.value) for index, header in enumerate(parsed.headers) if header.key == b"return-path"), (0, b"")
-    )
-    if value:
-        # A final delivery writes it above all Received fields; one below those is the sender's own.
-        is_above = entry is not None and index < entry.index
-        return path_of(value.strip()), "return_path" if is_above else "guess"
-    if entry is not None and entry.hop.mail_from is not None:
-        return entry.hop.mail_from, "received" if entry.is_ours else "guess"
-    if stored.sender:
-        return b"" if stored.sender in (b"MAILER-DAEMON", b"<>") else path_of(stored.sender), "mbox"
-    return None, "unknown"
-
-
-def _source_text(envelope: Envelope, entry: received.Entry | None, client_source: str, sender_source: str) -> str:
-    """What was taken from where; empty: the options gave all of it."""
-    lines = []
-    if client_source in ("received", "guess") and entry is not None:
-        by = f"written by {entry.hop.by}" if entry.hop.by else "of a host without a name"
-        sure = "a host of yours" if entry.is_ours else "not known as a host of yours: a guess"
-        address = entry.hop.client
-        lines.append(f"Client {address}, HELO {shown(envelope.helo)}: from the newest Received field, {by}, {sure}.")
-    elif client_source == "unknown":
-        lines.append("Client unknown: no Received field names one outside of [ignore] networks; give --ip and --helo.")
-    where = {
-        "return_path": "from Return-Path",
-        "received": "from the Received field",
-        "mbox": "from the mbox separator",
-        "guess": "from a field that the sender may have written: a guess",
-    }
-    if sender_source in where:
-        lines.append(f"MAIL FROM <{shown(envelope.mail_from)}>: {where[sender_source]}.")
-    elif sender_source == "unknown":
-        lines.append("MAIL FROM unknown: there is no Return-Path; give --mail-from.")
-    if "unknown" in (client_source, sender_source):
-        lines.append("SPF is not checked.")
-    return "\n".join(lines)
-
-
-def judge(envelope: Envelope, raw: bytes, config: Config) -> Outcome:
+def evaluate(envelope: Envelope, raw: bytes, config: Config) -> Outcome:
+    """Evaluate one message as the daemon would."""
     return _evaluate(envelope, message_file.parse(raw), _built(config), resolver(config))
 
 
 def _built(config: Config) -> Receiver:
     try:
-        return site.build(config, keep_key=False)
+        return receivers.build(config, keep_key=False)
     except ConfigError as error:
         fail(str(error))
 

@@ -116,8 +116,8 @@ def _described(discovery: Discovery, config: Config) -> dict[str, Any]:
         "requested": str(assessed.requested) if assessed else None,
         "when_not_selected": str(left_out.requested) if left_out and left_out.sampled_out else None,
         "author_exists": discovery.author_exists,
-        "failed": discovery.failed or None,
-        "notes": list(discovery.notes),
+        "failed": text_of(discovery.failed) or None,
+        "notes": [note.text() for note in discovery.notes],
         "faults": [
             {"tag": fault.tag, "problem": fault.problem, "advice": fault.advice}
             for fault in (record.faults if record else ())

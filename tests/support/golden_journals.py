@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from dmarcmilter import outcome
-from dmarcmilter.cli.quarantinework import Ours
+from dmarcmilter.cli.held_messages import HeldMessage
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.explain import as_text, as_values, explain, replay
 from dmarcmilter.explain import replay_comparison as replayed
@@ -166,7 +166,7 @@ def _held(directory, lines):
     for line in map(json.loads, lines):
         arrived[line["queue_id"]] = datetime.fromisoformat(line["time"]) + timedelta(minutes=1)
     return {
-        queue_id: Ours(Held(queue_id, arrived[queue_id], 1000, 1), record).values()
+        queue_id: HeldMessage(Held(queue_id, arrived[queue_id], 1000, 1), record).values()
         for queue_id, record in heldby.in_journal(directory, arrived).items()
     }
 

@@ -10,15 +10,15 @@ import json
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
-import outcomes
 import pytest
 
-from dmarcmilter.cli.check import judge
+from dmarcmilter.cli.check import evaluate
 from dmarcmilter.config import load as configuration
 from dmarcmilter.mail.message import Envelope
 from dmarcmilter.testing.milter_client import MilterClient
 from dmarcmilter.testing.name_server import NameServer
 from dmarcmilter.testing.postfix_headers import as_queued, split_message
+from tests.support import outcomes
 from tests.support.filter_daemon import FilterDaemon
 from tests.support.paths import PROJECT
 
@@ -106,7 +106,7 @@ def by_check(config, vector, raw, rcpts=()):
         mail_from=vector.get("mail_from", "<sender@client.example>").strip("<>").encode(),
         recipients=tuple(path.encode() for path in rcpts),
     )
-    return json.loads(json.dumps(outcomes.recorded(judge(envelope, raw, config))))
+    return json.loads(json.dumps(outcomes.recorded(evaluate(envelope, raw, config))))
 
 
 def as_handed_over(message: bytes) -> bytes:
