@@ -1,13 +1,13 @@
-"""How long a message has been deferred already: one empty file each, its time that of the first deferral.
+"""Records of deferred messages: an empty file for each, whose time is that of the first deferral.
 
-A sender whose DNS stays broken must not lose his mail, so a message is deferred for [defer] cap seconds and then
+A sender whose DNS stays broken must not lose mail, so a message is deferred for [defer] cap seconds and then
 quarantined, or accepted where no policy is known. All workers share the directory, and it outlives them. File names
 are keyed hashes of the client's network, its subnet, and what makes the message this message.
 
 What an attacker can do with it, and what prevents it:
     - age a message and send it later from elsewhere: the client's network is in the name, so each network waits anew;
     - fill the directory: subnets, networks and buckets have bounds of their own. A message that finds no place is
-      treated as one that has waited: without a record it would be deferred for ever. With a policy of quarantine or
+      treated as one that has waited: without a record its deferral would never end. With a policy of quarantine or
       reject known it is quarantined, so filling the directory gets no forgery through;
     - guess names: they are keyed.
 """
@@ -39,7 +39,7 @@ MAX_OF_NETWORK = 800
 MAX_OF_SUBNET = 400
 """Files of one subnet: half a network, so that one customer of a provider leaves places to the provider's others."""
 KEEP_SECONDS = 7 * 86_400.0
-"""After which a deferral is forgotten. Senders try for 4 or 5 days (RFC 5321 4.5.4.1)."""
+"""Seconds after which a deferral is forgotten. Senders try for 4 or 5 days (RFC 5321 4.5.4.1)."""
 SWEEP_SECONDS = 1.0
 """Seconds between two sweeps of a bucket that is not in use just now."""
 FULL_SECONDS = 10.0
@@ -54,9 +54,9 @@ TAG_OCTETS = 4
 """Bytes of a network's and of a subnet's hash: two that meet share their bound."""
 
 OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
-"""Errors that tell of this process and not of the directory: they pass, so they let no message through."""
+"""Errors of this process, not of the directory. They pass, so they let no message through."""
 BROKEN = math.inf
-"""Instead of an age: no record can be kept, so that a message deferred now would be deferred for ever."""
+"""Returned instead of an age: the deferral cannot be recorded, so it would never end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Deferrals:
     """May be used from several threads and processes. Never raises for a directory that does not work."""
 
     def __init__(self, directory: str, key: bytes, *, keep: bool = True, now: Callable[[], float] = time.time) -> None:
-        """`keep`: False for those who only look, as `dmarcmilter check` does."""
+        """`keep`: False to only read records, as `dmarcmilter check` does."""
         self._directory = Path(directory)
         self._key = key
         self._keep = keep
@@ -96,7 +96,7 @@ class Deferrals:
         return max(0.0, self._now() - min(known)) if known else self._never(place, names)
 
     def record(self, message: Message) -> None:
-        """It is being deferred. Only the first time counts."""
+        """Record that the message is deferred. Only the first time counts."""
         place = self._place(message)
         try:
             place.bucket.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ class Deferrals:
             return None
         try:
             place.bucket.mkdir(mode=0o750, parents=True, exist_ok=True)
-            # Of this thread alone; what a crash leaves of it is swept like the others.
+            # A name of this thread alone. A crash may leave it behind; it is swept like the others.
             probe = place.bucket / f"probe.{os.getpid()}.{threading.get_ident()}"
             _create(probe)
             probe.unlink()
@@ -187,7 +187,7 @@ class Deferrals:
         return self._say(f"{self._directory}: {error.strerror or error}")
 
     def _say(self, trouble: str) -> float:
-        """Once for each kind of trouble."""
+        """Log each kind of failure once."""
         if trouble != self._trouble:
             log.error("[defer] directory: %s; what would be deferred anew is quarantined or accepted at once", trouble)
         self._trouble = trouble

@@ -18,12 +18,12 @@ from dmarcmilter.response.reply import Texts
 
 AUTHENTICATION_RESULTS = "Authentication-Results"
 MIN_HEADER_B = 8
-"""RFC 6008 4: at least so many characters of b=."""
+"""Least number of characters of b= in header.b (RFC 6008 4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseSettings:
-    """What the conf says about the answer to the MTA."""
+    """The conf's settings for the response to the MTA."""
 
     texts: Texts
     further_ids: tuple[str, ...] = ()
@@ -110,33 +110,33 @@ def _spf(outcome: Outcome) -> authentication_results.Result:
     return authentication_results.Result("spf", spf.result, properties=((name, spf.domain),) if spf.domain else ())
 
 
-def _dkim(found: tuple[DkimResult, ...]) -> list[authentication_results.Result]:
-    if not found:
+def _dkim(signatures: tuple[DkimResult, ...]) -> list[authentication_results.Result]:
+    if not signatures:
         return [authentication_results.Result("dkim", DkimWord.NONE, comment="no signature")]
-    length = _header_b_length([result.signature for result in found])
-    return [_dkim_result(result, length) for result in found]
+    length = _header_b_length([result.signature for result in signatures])
+    return [_dkim_result(result, length) for result in signatures]
 
 
-def _dkim_result(found: DkimResult, length: int) -> authentication_results.Result:
+def _dkim_result(signature: DkimResult, length: int) -> authentication_results.Result:
     pairs = (
-        ("header.d", found.domain),
-        ("header.i", found.identity),
-        ("header.s", found.selector),
-        ("header.a", found.algorithm),
-        ("header.b", found.signature[:length]),
+        ("header.d", signature.domain),
+        ("header.i", signature.identity),
+        ("header.s", signature.selector),
+        ("header.a", signature.algorithm),
+        ("header.b", signature.signature[:length]),
     )
-    comment = "testing key" if found.testing and found.result is DkimWord.PASS else ""
+    comment = "testing key" if signature.testing and signature.result is DkimWord.PASS else ""
     return authentication_results.Result(
         "dkim",
-        found.result,
-        reason=text_of(found.reason),
+        signature.result,
+        reason=text_of(signature.reason),
         comment=comment,
         properties=tuple((name, value) for name, value in pairs if value),
     )
 
 
 def _header_b_length(signatures: list[str]) -> int:
-    """RFC 6008 4: long enough to tell the signatures apart, compared case-sensitively."""
+    """Characters of b= that tell the signatures apart, compared case-sensitively (RFC 6008 4)."""
     distinct = set(signatures)
     for length in range(MIN_HEADER_B, 64):
         if len({signature[:length] for signature in distinct}) == len(distinct):

@@ -1,7 +1,7 @@
-"""The answers to the SMTP client: the operator's templates filled in, always one line of printable ASCII.
+"""Replies to the SMTP client: the operator's templates filled in, always one line of printable ASCII.
 
-What is filled in comes from the peer and from DNS. However long it is, the page that explains is never cut: half an
-address is worse than none.
+The values come from the peer and from DNS and may be long. They are cut, but the address of the page that explains is
+not: half an address is worse than none.
 """
 
 import re
@@ -15,13 +15,13 @@ from dmarcmilter.reasons import text_of
 from dmarcmilter.response.actions import Reply
 
 MAX_REPLY = 480
-"""Octets of a reply's text: RFC 5321 4.5.3.1.5 allows 512 for the whole line."""
+"""Bytes of a reply's text; a longer one is cut. RFC 5321 4.5.3.1.5 allows 512 for the whole line."""
 MAX_QUEUE_ID = 60
-"""Characters shown of what the MTA calls the message; Postfix and Sendmail use up to 20."""
+"""Characters of the queue id that are shown; Postfix and Sendmail use up to 20."""
 SHORTENED = ("reason", "domain", "policy_domain")
-"""What is cut when a reply would be too long; where that is not enough, the page is left out."""
+"""Placeholders whose values are cut when a reply would be too long. If that is not enough, the page is left out."""
 SEE = "; see {info_url}"
-"""Appended to a text that does not say where the page is named."""
+"""Appended to a template without the placeholder {info_url}."""
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
@@ -72,13 +72,13 @@ def _values(outcome: Outcome) -> dict[str, str]:
 
 
 def _url(info_url: str, values: Mapping[str, str]) -> str:
-    """What is filled in is escaped (RFC 3986 2.1), so that it cannot lead anywhere else."""
+    """The page's address, with the values escaped (RFC 3986 2.1) so that they cannot lead anywhere else."""
     return _with(info_url, {name: quote(value, safe="") for name, value in values.items()})
 
 
 def _with(template: str, values: Mapping[str, str]) -> str:
-    """What is filled in is not looked through for placeholders again."""
-    return _safe(_PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), template))
+    """The template filled in. Placeholders within the values are not replaced."""
+    return _safe(_PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), template))
 
 
 def _cut(value: str, length: int) -> str:

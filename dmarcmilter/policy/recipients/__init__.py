@@ -1,11 +1,11 @@
-"""Who of a message's recipients has opted out of DMARC's effects, or in: `Recipients.exempt` answers for the message.
+"""Choices of recipients to be exempt from DMARC enforcement or not; `Recipients.exempt` combines those of a message.
 
-choice reads addresses; listing is the file of choices, read again when it changes; database asks in SQL; answers
-waits for the database no longer than is allowed, and remembers. docs/recipients.md explains.
+choice reads addresses; choices_file is the file, read again when it changes; database queries in SQL; database_cache
+limits the wait for the database, and remembers answers. docs/recipients.md explains.
 
     by whom             limit                                    protects from
     message             timeout (seconds, all its recipients)    a database that is slow or down holding up mail
-                        MAX_RECIPIENTS, MAX_RECIPIENT_BYTES     long lists filling the memory (examination)
+                        MAX_RECIPIENTS, MAX_RECIPIENT_BYTES     long lists filling the memory (transaction)
     worker              THREADS                                  a connection for each message in progress
                         MAX_REMEMBERED                           addresses made up to fill the memory
                         HOLD_SECONDS                             waiting again and again for a database that is down

@@ -19,14 +19,14 @@ class Choice(StrEnum):
 
 
 class Found(Enum):
-    """What is known of a recipient's choice."""
+    """Result of looking for a recipient's choice."""
 
     ENFORCE = "enforce"
     EXEMPT = "exempt"
     NOTHING = "nothing"
     """Nothing was chosen: the default holds."""
     UNKNOWN = "unknown"
-    """Whoever would know does not answer."""
+    """The database does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Address:
         """Most specific first: the whole address, without its detail, the domain."""
         name, plus, _ = self.local.partition(DETAIL)
         locals_ = (self.local, name) if plus and name else (self.local,)
-        found = (*(f"{local}@{self.domain}" for local in locals_), f"@{self.domain}")
-        return tuple(form for form in found if len(form) <= MAX_ADDRESS)
+        forms = (*(f"{local}@{self.domain}" for local in locals_), f"@{self.domain}")
+        return tuple(form for form in forms if len(form) <= MAX_ADDRESS)
 
 
 def read(raw: bytes) -> Address | None:

@@ -16,15 +16,15 @@ from dmarcmilter.policy.recipients.choice import Address, Choice, Found
 log = logging.getLogger(__name__)
 
 MAX_FILE = 16_777_216
-"""Octets: about half a million lines, a few seconds of reading. More belongs in SQL."""
+"""Bytes of the file, about half a million lines; a larger one is not used. It takes a few seconds to read."""
 MAX_LINE = 1000
-"""Octets of one line."""
+"""Bytes of a line; a longer one is left out."""
 MAX_TOLD = 10
 """Lines of one file that are named in the log when they cannot be read."""
 CHECK_SECONDS = 1.0
-"""Between two looks at whether the file has changed."""
+"""Seconds between two checks whether the file has changed."""
 SETTLE_SECONDS = 1.0
-"""A file changed less long ago may still be in the writing: half of a list would have people's choices forgotten."""
+"""Seconds after a change before the file is read: it may still be being written, and half a list drops choices."""
 
 _Mark = tuple[int, int, int]
 _WORDS = {Choice.ENFORCE.value: Found.ENFORCE, Choice.EXEMPT.value: Found.EXEMPT}
@@ -48,9 +48,9 @@ class Listing:
                 return self.entries[form]
         labels = domains.labels(address.domain)
         for start in range(1, len(labels)):
-            found = self.entries.get("@" + ".".join(labels[start:]))
-            if found is not None:
-                return found
+            choice_of_domain = self.entries.get("@" + ".".join(labels[start:]))
+            if choice_of_domain is not None:
+                return choice_of_domain
         return Found.NOTHING
 
 
@@ -71,7 +71,7 @@ def parse(content: bytes, default: Choice) -> Listing:
 def _read_line(raw: bytes, against: Found) -> tuple[str, Found] | str | None:
     """An entry, or why there is none, or None for a line without one."""
     if len(raw) > MAX_LINE:
-        return f"longer than {MAX_LINE} octets"
+        return f"longer than {MAX_LINE} bytes"
     try:
         words = raw.decode("utf-8").split()
     except UnicodeDecodeError:
@@ -139,7 +139,7 @@ class ListingFile:
             log.info("[recipients] file: read again, %d entries", len(self._listing.entries))
 
     def _tell(self, trouble: str) -> None:
-        """Once for each kind of trouble: it may last for days."""
+        """Log each kind of failure once, because it may last for days."""
         if trouble != self._trouble:
             log.error("[recipients] file: %s: %s; what was read before stays in force", self._path, trouble)
         self._trouble = trouble
@@ -151,7 +151,7 @@ class ListingFile:
             if _mark(os.fstat(file.fileno())) != before:
                 raise BlockingIOError("changed while it was read")
         if len(content) > MAX_FILE:
-            raise UnusableFileError(f"larger than {MAX_FILE} octets: use [recipients] database")
+            raise UnusableFileError(f"larger than {MAX_FILE} bytes: use [recipients] database")
         listing = parse(content, self._default)
         if listing.unreadable and not listing.entries:
             raise UnusableFileError(f"no line can be read; line {listing.unreadable[0][0]}: {listing.unreadable[0][1]}")
@@ -163,5 +163,5 @@ class ListingFile:
 
 
 def _mark(state: os.stat_result) -> _Mark:
-    """What changes with the content."""
+    """Values that change with the content of the file."""
     return state.st_mtime_ns, state.st_size, state.st_ino

@@ -1,4 +1,4 @@
-"""Choices in SQL: the operator's SELECT, asked for one form of an address at a time."""
+"""Choices in a database: the operator's SELECT, run for one form of an address at a time."""
 
 from typing import Any
 
@@ -38,10 +38,10 @@ class Database:
             raise DatabaseError("[recipients] database: not an address of a database") from None
 
     def ask(self, form: str) -> Found:
-        """The choice that is kept under just this form of an address.
+        """The choice that is stored under exactly this form of an address.
 
-        What the database has no characters for cannot stand in it. That is no trouble of the database's: a sender who
-        makes up such an address must not have all others go unasked for a while.
+        An address that the database's character set cannot hold has no choice. It does not count as a failure of the
+        database: otherwise, senders of such addresses could stop the queries for all others for a while.
         """
         try:
             return Found.NOTHING if "\0" in form else self._meaning(self._first(form))
@@ -72,7 +72,7 @@ class Database:
             return connection.execute(self._query, {PARAMETER: form}).scalar()
 
     def _meaning(self, value: Any) -> Found:
-        """A word says it; a true value is a choice against the default, a false one a choice for it."""
+        """The choice that a value means: a word names it, true is the opposite of the default, false the default."""
         if value is None:
             return Found.NOTHING
         word = (value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)).strip().lower()
@@ -88,12 +88,12 @@ class Database:
 
 
 def _engine(url: sa.URL, timeout: float, connections: int) -> sa.Engine:
-    """Nothing is set on the server's side: a pooler between us might give a connection to others afterwards."""
+    """The engine. It sets nothing on the server, because a pooler may give the connection to others afterwards."""
     options: dict[str, Any] = {}
     if url.get_backend_name() == "sqlite":
         options = {"timeout": timeout}
     elif url.get_driver_name() in LIBPQ_DRIVERS:
-        # So that threads come back from a server that has vanished. libpq takes less than 2 seconds for 2.
+        # Threads must return from a server that has vanished. libpq raises a timeout below 2 seconds to 2.
         seconds = max(2, round(timeout))
         options = {"connect_timeout": seconds, "tcp_user_timeout": seconds * 1000}
     engine = sa.create_engine(
@@ -110,7 +110,7 @@ def _engine(url: sa.URL, timeout: float, connections: int) -> sa.Engine:
 
 
 def _told(error: exc.SQLAlchemyError, form: str) -> str:
-    """The database's words only where they cannot hold the address that was asked for."""
+    """The database's message, or only its type if the message may contain the address."""
     original = getattr(error, "orig", None)
     if not isinstance(error, exc.OperationalError | exc.ProgrammingError) or original is None:
         return type(original or error).__name__

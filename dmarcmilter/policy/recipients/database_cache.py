@@ -1,4 +1,4 @@
-"""The database's answers, waited for no longer than is allowed, and remembered.
+"""A cache of the database's answers, with a limit on the wait for new ones.
 
 The threads of libmilter never talk to the database: a few threads of ours do, and a message that has waited long
 enough goes on without them. A database that does not answer is not waited for again by each message.
@@ -16,25 +16,25 @@ from dmarcmilter.policy.recipients.choice import Found
 log = logging.getLogger(__name__)
 
 THREADS = 4
-"""Each with a connection, in each worker: a message for many recipients has them looked up at once."""
+"""Threads, each with a connection, in each worker: the recipients of a message are looked up in parallel."""
 MAX_REMEMBERED = 20_000
-"""Answers that a worker keeps: about 4 MB. The oldest go first."""
+"""Answers that a worker keeps, about 4 MB; beyond, the oldest are dropped."""
 HOLD_SECONDS = 10.0
-"""Of not waiting at all, after the database did not answer. Then it is tried again."""
+"""Seconds without queries after the database did not answer."""
 
 MAX_WAITING = 2000
-"""Places in the line for the database, of which a message has up to THREADS, also for a while after it has given up."""
+"""Places in the queue for the database; beyond, messages do not wait. A message takes up to THREADS of them."""
 
 Forms = Sequence[str]
-"""Of one recipient, the most specific first."""
+"""Forms of one recipient's address, the most specific first."""
 
 
 class DatabaseError(Exception):
-    """No answer; the text names no recipient."""
+    """The database did not answer. The text names no recipient."""
 
 
 class MeaninglessError(DatabaseError):
-    """An answer, but not to the question: that of one recipient."""
+    """The answer for one recipient is not a choice."""
 
 
 class Answers:
@@ -66,7 +66,7 @@ class Answers:
         return found
 
     def _look_up(self, wanted: dict[int, Forms]) -> dict[int, Found]:
-        """As many answers as can be had in time."""
+        """The answers that arrive in time."""
         began = time.monotonic()
         batch = _Batch(wanted)
         if self._batches.qsize() > MAX_WAITING:  # of messages that have given up, for a database that never answers
@@ -103,7 +103,7 @@ class Answers:
         try:
             batch.answers[place] = self._answer(forms)
         except MeaninglessError as error:
-            # Of him nothing is known. Who knows of such a row must not be able to have all others go unasked.
+            # Only this recipient is unknown: senders who know of such a row must not stop the queries for all others.
             batch.answers[place] = Found.UNKNOWN
             self._complain(str(error))
         except DatabaseError as error:
@@ -153,14 +153,14 @@ class Answers:
                 self._remembered.popitem(last=False)
 
     def _hold(self, trouble: str) -> None:
-        """Told once for each kind of trouble: it may last for days."""
+        """Stop queries for a while. Each kind of failure is logged once, because it may last for days."""
         self._hold_until = time.monotonic() + HOLD_SECONDS
         if trouble != self._trouble:
             log.error("[recipients] database: %s; recipients of whom nothing is known count as exempt", trouble)
         self._trouble = trouble
 
     def _complain(self, trouble: str) -> None:
-        """Once: it lasts until somebody mends the row."""
+        """Log it once, because it lasts until the row is fixed."""
         self._answered_at = time.monotonic()
         if not self._complained:
             log.error("[recipients] database: %s; such a recipient counts as exempt", trouble)
@@ -192,7 +192,7 @@ class _Batch:
         self._left.clear()
 
     def leave(self) -> None:
-        """A token is used up."""
+        """Take back one token of the message."""
         with self._lock:
             self.tokens -= 1
             if self.tokens == 0:

@@ -1,4 +1,4 @@
-"""The choices of all recipients, wherever they are kept, and what they mean for one message."""
+"""Recipients: looks up the choices of all recipients of a message, in the file and the database."""
 
 from collections.abc import Sequence
 
@@ -21,26 +21,26 @@ class Recipients:
 
     @property
     def configured(self) -> bool:
-        """Whether a message has to be asked for its recipients."""
+        """Whether the recipients of a message are needed."""
         return bool(self._listing or self._answers) or self._default is Found.EXEMPT
 
     def exempt(self, recipients: Sequence[bytes], *, incomplete: bool = False) -> Exempt:
-        """Which of them are exempt. `incomplete`: there are more, and of those nothing is known."""
+        """Whether all, some or none are exempt. `incomplete`: there are more recipients, whose choices are unknown."""
         if not self.configured:
             return Exempt.NOBODY
-        found = self._found(recipients)
+        choices = self._choices(recipients)
         if incomplete:
-            found.append(Found.UNKNOWN)
-        free = [one is not Found.ENFORCE for one in found]
+            choices.append(Found.UNKNOWN)
+        free = [result is not Found.ENFORCE for result in choices]
         if all(free):
             return Exempt.ALL if free else Exempt.NOBODY
         return Exempt.SOME if any(free) else Exempt.NOBODY
 
-    def _found(self, recipients: Sequence[bytes]) -> list[Found]:
+    def _choices(self, recipients: Sequence[bytes]) -> list[Found]:
         """ENFORCE, EXEMPT or UNKNOWN for each.
 
-        ENFORCE for an address that is not plain: a sender can write any recipient so, and the choice that would be
-        found need not be that of whom the MTA delivers to.
+        ENFORCE for an address that is not plain: senders can write any recipient so, and the choice stored for it
+        may be that of another mailbox than the one that the MTA delivers to.
         """
         addresses = choice.read_all(recipients)
         found = [self._listed(one) if one else Found.ENFORCE for one in addresses]
@@ -56,4 +56,4 @@ class Recipients:
 
 
 NOBODY_ASKED = Recipients()
-"""Where everybody is treated alike."""
+"""No choices are configured: all recipients are treated alike."""
