@@ -4,10 +4,11 @@ One type for all that read records: the journal, the database, statistics, expla
 of its fields are the keys of the JSON object, in this order.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -143,6 +144,24 @@ class UndecodableError(ValueError):
     """A line that is no outcome record, or of a version that this program does not know."""
 
 
+class _Renamed(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a record with keys that were renamed.
+
+    A record has each such key under both names, so that programs which read the former name go on working. Records of
+    older versions have the former name alone.
+    """
+
+    FORMER_KEYS: ClassVar[Mapping[str, str]] = {}
+    """The deprecated name of each key that has one."""
+
+    def __post_init__(self) -> None:
+        for name, former in self.FORMER_KEYS.items():
+            if getattr(self, name) in (UNSET, ""):
+                msgspec.structs.force_setattr(self, name, getattr(self, former))
+            else:
+                msgspec.structs.force_setattr(self, former, getattr(self, name))
+
+
 class RecordedSpf(msgspec.Struct, frozen=True, kw_only=True):
     """The SPF result."""
 
@@ -187,8 +206,10 @@ class RecordedSealer(msgspec.Struct, frozen=True, kw_only=True):
     """Why it does not."""
 
 
-class RecordedArc(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedArc(_Renamed, frozen=True, kw_only=True):
     """The result of the ARC chain."""
+
+    FORMER_KEYS: ClassVar[Mapping[str, str]] = {"unresolved": "unsettled"}
 
     result: str
     sealers: tuple[RecordedSealer, ...]
@@ -196,8 +217,9 @@ class RecordedArc(msgspec.Struct, frozen=True, kw_only=True):
     unvouched: str | UnsetType | None = UNSET
     """Why the results of a trusted sealer do not count."""
     oldest_pass: int | None
+    unresolved: str | UnsetType | None = UNSET
+    """The newest sealer, if its seal failed only because of a DNS error."""
     unsettled: str | UnsetType | None = UNSET
-    """The newest sealer, when nothing but a DNS error speaks against its seal."""
     reason: str
     reason_code: str | UnsetType = UNSET
     reason_parameters: RecordedParameters | UnsetType = UNSET
@@ -253,8 +275,10 @@ class RecordedIdentifier(msgspec.Struct, frozen=True, kw_only=True):
     """r or s: relaxed or strict alignment."""
 
 
-class RecordedDmarc(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedDmarc(_Renamed, frozen=True, kw_only=True):
     """The DMARC result, and what the policy asks for."""
+
+    FORMER_KEYS: ClassVar[Mapping[str, str]] = {"dns_failures": "troubles"}
 
     result: str
     aligned: tuple[RecordedIdentifier, ...]
@@ -266,8 +290,9 @@ class RecordedDmarc(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     reason_code: str | UnsetType = UNSET
     reason_parameters: RecordedParameters | UnsetType = UNSET
-    troubles: tuple[str, ...] | UnsetType = UNSET
+    dns_failures: tuple[str, ...] | UnsetType = UNSET
     """Which lookups failed."""
+    troubles: tuple[str, ...] | UnsetType = UNSET
     possibly_aligned: tuple[str, ...] | UnsetType = UNSET
     """Domains that may be aligned: DNS did not say."""
 
@@ -325,13 +350,19 @@ class RecordedImport(msgspec.Struct, frozen=True, kw_only=True):
     rua: tuple[str, ...]
 
 
-class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True):
+class OutcomeRecord(_Renamed, frozen=True, kw_only=True):
     """The recorded outcome of one message. Holds domains, never local-parts.
 
     A field with the default UNSET is newer than the first version: UNSET means that the version that wrote the record
     did not know it. Keys of newer versions are ignored. A reason is recorded as its English text, and beside it as its
     code and parameters.
     """
+
+    FORMER_KEYS: ClassVar[Mapping[str, str]] = {
+        "quarantine_method": "set_apart",
+        "quarantine_method_reason": "set_apart_reason",
+        "would_action": "would",
+    }
 
     v: int
     time: str
@@ -372,15 +403,19 @@ class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
     action: str
     """What the MTA was told."""
+    quarantine_method: str | UnsetType | None = UNSET
+    """hold, header, subject, redirect or none; None: it was not quarantined."""
     set_apart: str | UnsetType | None = UNSET
-    """How it was quarantined."""
     apply_error: str | UnsetType | None = UNSET
     """The change that the MTA did not take."""
+    quarantine_method_reason: str | UnsetType | None = UNSET
+    """Why it was held instead of redirected."""
+    quarantine_method_reason_code: str | UnsetType = UNSET
+    quarantine_method_reason_parameters: RecordedParameters | UnsetType = UNSET
     set_apart_reason: str | UnsetType | None = UNSET
-    set_apart_reason_code: str | UnsetType = UNSET
-    set_apart_reason_parameters: RecordedParameters | UnsetType = UNSET
-    would: str
+    would_action: str = ""
     """The action without monitor mode, rollout and recipients who have opted out."""
+    would: str = ""
     would_disposition: str | UnsetType = UNSET
     exempt: str | UnsetType = UNSET
     """Which recipients have opted out: nobody, some or all."""
@@ -400,6 +435,11 @@ class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True):
     milliseconds: float
     """From the end of the message to the decision."""
     imported: RecordedImport | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.would_action:
+            raise ValueError("no would_action")
 
     @classmethod
     def from_outcome(cls, outcome: Outcome) -> "OutcomeRecord":
@@ -440,12 +480,12 @@ class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True):
             sampled_out=outcome.sampled_out,
             mode=outcome.mode,
             action=decision.action,
-            set_apart=decision.quarantine_method,
+            quarantine_method=decision.quarantine_method,
             apply_error=outcome.apply_error,
-            set_apart_reason=text_of(decision.why_held) or None,
-            set_apart_reason_code=recorded_code(decision.why_held),
-            set_apart_reason_parameters=recorded_parameters(decision.why_held),
-            would=decision.would_action,
+            quarantine_method_reason=text_of(decision.why_held) or None,
+            quarantine_method_reason_code=recorded_code(decision.why_held),
+            quarantine_method_reason_parameters=recorded_parameters(decision.why_held),
+            would_action=decision.would_action,
             would_disposition=decision.would_disposition,
             exempt=facts.exempt,
             deferred_for=None if facts.deferred_for is None else int(facts.deferred_for),
@@ -503,7 +543,7 @@ def _arc(outcome: Outcome) -> RecordedArc:
         ),
         unvouched=outcome.decision.unvouched,
         oldest_pass=arc.oldest_pass,
-        unsettled=arc.unresolved,
+        unresolved=arc.unresolved,
         reason=text_of(arc.reason),
         reason_code=recorded_code(arc.reason),
         reason_parameters=recorded_parameters(arc.reason),
@@ -566,7 +606,7 @@ def _dmarc(outcome: Outcome) -> RecordedDmarc:
         reason=text_of(evaluation.reason),
         reason_code=recorded_code(evaluation.reason),
         reason_parameters=recorded_parameters(evaluation.reason),
-        troubles=evaluation.dns_failures,
+        dns_failures=evaluation.dns_failures,
         possibly_aligned=evaluation.possibly_aligned,
     )
 

@@ -28,11 +28,11 @@ def sentences(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
     result = record.dmarc.result
     if result == "fail" and record_facts.is_touched(record):
         yield from _of_failure(record, texts)
-    elif result == "permerror" and record.would == "reject":
+    elif result == "permerror" and record.would_action == "reject":
         yield from _of_author(record, texts)
     elif result == "temperror":
         yield from _of_silence(record, texts)
-    is_held = record.action == "quarantine" and (record.set_apart or "hold") == "hold"
+    is_held = record.action == "quarantine" and (record.quarantine_method or "hold") == "hold"
     if is_held and record.queue_id and record.queue_id.strip("-"):
         yield texts.say("administrator.release", queue_id=record.queue_id)
 
@@ -114,14 +114,14 @@ def _of_author(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
 
 
 def _of_silence(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
-    if record.dmarc.troubles == ("limit",):
+    if record.dmarc.dns_failures == ("limit",):
         yield texts.say("administrator.limit")
         return
     name = domains.parse(record_facts.unanswered(record))
     if name:
         yield texts.say("administrator.temperror_name", name=name)
     has_waited = isinstance(record.deferred_for, int) or record.deferral_unrecorded
-    if record.would == "tempfail" or has_waited:
+    if record.would_action == "tempfail" or has_waited:
         return
     code = "administrator.temperror_held" if record_facts.is_touched(record) else "administrator.temperror"
     yield texts.say(code, conf='[dmarc]\ntemperror = "tempfail"')

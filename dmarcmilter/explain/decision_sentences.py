@@ -58,8 +58,12 @@ def _overrides(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
 
 def _done(record: OutcomeRecord, texts: Catalogue) -> Sentence:
     action = record.action
-    method = record.set_apart
-    if reason := read(record.set_apart_reason, record.set_apart_reason_code, record.set_apart_reason_parameters):
+    method = record.quarantine_method
+    if reason := read(
+        record.quarantine_method_reason,
+        record.quarantine_method_reason_code,
+        record.quarantine_method_reason_parameters,
+    ):
         return texts.say("done.not_redirected", reason=texts.reason(reason))
     if method and texts.has(f"done.{method}"):
         return texts.say(f"done.{method}")
@@ -78,8 +82,8 @@ def _not_taken(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
 
 def _would(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
     """Without monitor, rollout and recipients who have opted out, if that makes a difference."""
-    if record.would != record.action:
-        yield texts.say("done.would", would=_action(record.would, texts))
+    if record.would_action != record.action:
+        yield texts.say("done.would", would=_action(record.would_action, texts))
     elif record.would_disposition == "quarantine" and record.disposition == "none":
         yield texts.say("done.would_marked")
 

@@ -78,7 +78,7 @@ def client_term(record: OutcomeRecord) -> str:
 
 def is_touched(record: OutcomeRecord) -> bool:
     """Something is done with it, or would be if it were enforced for all."""
-    return record.would != "accept" or (record.would_disposition or record.disposition) != "none"
+    return record.would_action != "accept" or (record.would_disposition or record.disposition) != "none"
 
 
 def may_be_forwarded(record: OutcomeRecord) -> bool:

@@ -106,7 +106,7 @@ def judged(record: OutcomeRecord, terms: Terms) -> Judgement:
     gaps = _gaps(record, terms, evaluation, decision)
     if _depends_on_recipients(facts, terms.rules, evaluation):
         gaps.append(Gap.RECIPIENTS)
-    if terms.asks_recipients and record.would == Action.ACCEPT and decision.would_action is not Action.ACCEPT:
+    if terms.asks_recipients and record.would_action == Action.ACCEPT and decision.would_action is not Action.ACCEPT:
         gaps.append(Gap.OPT_OUT)
     return Judgement(decision, tuple(gaps))
 
@@ -152,7 +152,7 @@ def facts_in(record: OutcomeRecord, terms: Terms) -> Facts:
         unresolved=_domains(unresolved),
         cut_off=_domains(result.domain for result in results if result.cut_off),
         # The following were not written by older versions.
-        unresolved_sealer=_domain(record.arc.unsettled or None),
+        unresolved_sealer=_domain(record.arc.unresolved or None),
         organization=_organization(record, terms),
         hops=_hops(record.arc),
         exempt=Exempt(record.exempt or Exempt.NOBODY),
@@ -223,7 +223,7 @@ def _evaluation(record: OutcomeRecord, terms: Terms) -> Evaluation:
             for identifier in dmarc.aligned
         ),
         reason=reason_of(dmarc),
-        dns_failures=tuple(map(DnsFailure, dmarc.troubles or ())),
+        dns_failures=tuple(map(DnsFailure, dmarc.dns_failures or ())),
         unsigned_duplicates=record.unsigned_duplicates or (),
         assessment=assessment,
         pct_draw=draw,

@@ -76,7 +76,7 @@ class Tally:
             if record.apply_error:
                 old = new  # what the MTA did not take says nothing about the rules
             would = (
-                replay.effect(record.would, record.would_disposition or ""),
+                replay.effect(record.would_action, record.would_disposition or ""),
                 replay.effect(decision.would_action, decision.would_disposition),
             )
             self.done[old, new] += 1

@@ -66,7 +66,7 @@ VERDICT_PATHS: Mapping[str, tuple[str, ...]] = {
     "mode": ("mode",),
     "disposition": ("disposition",),
     "action": ("action",),
-    "would": ("would",),
+    "would": ("would_action",),
 }
 """The columns of `verdicts`, and where their values are in a record."""
 POLICY_COLUMNS = ("domain", "record", "discovery", "usable", "p", "sp", "np", "adkim", "aspf", "pct", "t", "psd", "fo")
@@ -169,7 +169,9 @@ def policy(record: OutcomeRecord) -> tuple[bytes, DatabaseRow] | None:
 
 def verdict(record: OutcomeRecord) -> DatabaseRow:
     """The row of `verdicts`, without its references."""
-    detail = _without(outcomes.as_values(record), MESSAGE_FIELDS)
+    detail = _without(outcomes.as_values(record), (*MESSAGE_FIELDS, *record.FORMER_KEYS.values()))
+    detail["arc"] = _without(detail["arc"], record.arc.FORMER_KEYS.values())
+    detail["dmarc"] = _without(detail["dmarc"], record.dmarc.FORMER_KEYS.values())
     for name, columns in PART_COLUMNS.items():
         remaining = [_without(part, columns) for part in detail.pop(name)]
         if any(remaining):

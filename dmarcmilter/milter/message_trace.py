@@ -152,7 +152,7 @@ def _decision(record: OutcomeRecord) -> list[str]:
     for override in record.overrides:
         entry = f" by [[override]] {override.entry}" if override.entry else ""
         lines.append(f"decision: {override.type}{entry}: {override.comment}")
-    lines.append(f"decision: in full {record.would_disposition}, the MTA would be told {record.would}")
+    lines.append(f"decision: in full {record.would_disposition}, the MTA would be told {record.would_action}")
     lines.append(f"decision: {record.disposition} in mode {record.mode}, the MTA is told {record.action}")
     return lines
 

@@ -105,7 +105,7 @@ def outcome(fields: Fields) -> OutcomeRecord:
         sampled_out=False,
         mode="unknown",
         action=action,
-        would=action,
+        would_action=action,
         dns=RecordedDns(queries=0, cache_hits=0, milliseconds=0.0),
         milliseconds=0.0,
         imported=RecordedImport(source=SOURCE, reporter=_text(fields, "reporter"), rua=_addresses(fields)),

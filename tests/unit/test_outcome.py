@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dmarcmilter.auth.results import DkimResult, DkimWord
 from dmarcmilter.auth.signature_fault import Fault
 from dmarcmilter.mail.domain import Domain, parse
-from dmarcmilter.outcome import MAX_SHOWN, Effort, shown
+from dmarcmilter.outcome import MAX_SHOWN, Effort, UndecodableError, decoded, encoded, shown
 from dmarcmilter.policy.facts import ClientNames
 from dmarcmilter.policy.types import Exempt
 from tests.support import outcomes
@@ -16,14 +16,14 @@ from tests.support import outcomes
 # The names that others rely on.
 KEYS = {
     "": "v time queue_id client_ip helo mail_from_domain author_domain author_problem size spf dkim arc policy dmarc "
-    "disposition overrides sampled_out mode action dns milliseconds would would_disposition exempt deferred_for draws "
-    "client_names lists",
+    "disposition overrides sampled_out mode action dns milliseconds would_action would would_disposition exempt "
+    "deferred_for draws client_names lists quarantine_method set_apart",
     "spf": "result domain scope",
     "dkim": "result domain selector algorithm reason",
-    "arc": "result sealers oldest_pass unsettled unvouched",
+    "arc": "result sealers oldest_pass unresolved unsettled unvouched",
     "sealers": "domain selector vouches unvouched",
     "policy": "domain p sp np adkim aspf pct t psd fo rua ruf record discovery organizational_domain",
-    "dmarc": "result aligned requested tag reason troubles",
+    "dmarc": "result aligned requested tag reason dns_failures troubles",
     "aligned": "mechanism domain mode",
     "overrides": "type comment entry",
     "lists": "ids traces",
@@ -112,6 +112,7 @@ def test_record_of_a_failing_message():
         "tag": "p",
         "reason": "no aligned identifier passed",
         "reason_code": "no_aligned_identifier",
+        "dns_failures": [],
         "troubles": [],
         "possibly_aligned": [],
     }
@@ -263,3 +264,64 @@ def test_hostile_messages_give_one_line_of_json_and_of_log(envelope, signed, nam
     first, *pairs = outcome.log_line().split(" ")
     assert first == "4ABC:"
     assert all("=" in pair and pair.isascii() and pair.isprintable() for pair in pairs)
+
+
+RENAMED = {
+    "quarantine_method": "set_apart",
+    "quarantine_method_reason": "set_apart_reason",
+    "would_action": "would",
+    "arc.unresolved": "arc.unsettled",
+    "dmarc.dns_failures": "dmarc.troubles",
+}
+
+
+def _without(values, key):
+    part, _, name = key.rpartition(".")
+    if part:
+        return values | {part: _without(values[part], name)}
+    return {key: value for key, value in values.items() if key != name}
+
+
+@pytest.mark.parametrize(("name", "former"), RENAMED.items())
+def test_renamed_keys_are_read_under_either_name_and_written_under_both(name, former):
+    values = outcomes.recorded(FULL) | {"quarantine_method_reason": "why", "set_apart_reason": "why"}
+    for absent in (name, former):
+        assert json.loads(encoded(outcomes.read(_without(values, absent)))) == values
+
+
+def test_a_record_without_the_action_that_would_be_taken_is_none():
+    with pytest.raises(UndecodableError):
+        outcomes.read(_without(_without(outcomes.recorded(FULL), "would"), "would_action"))
+
+
+WHOLE = outcomes.recorded(FULL)
+WRONG = [
+    *({key: {"no": "value"}} for key in WHOLE if key not in ("draws", "lists", "dns")),
+    *({key: "text"} for key in ("v", "size", "dkim", "sampled_out", "policy", "dmarc", "draws", "lists", "dns")),
+]
+
+
+@pytest.mark.parametrize("changes", WRONG, ids=str)
+def test_values_of_wrong_types_are_no_record(changes):
+    with pytest.raises(UndecodableError):
+        outcomes.read(WHOLE | changes)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b"", "truncated"),
+        (b"[1]", "object"),
+        (b"null", "object"),
+        (b"{}", "missing"),
+        (b'{"v":2}', "version 2 of the outcome object"),
+        (b'{"v":1,"time":"\xff"}', "UTF-8"),
+        (b'{"v":1,"unknown":' + b"[" * 100_000, "RecursionError"),
+        (json.dumps(WHOLE).encode()[:-1], "truncated"),
+        (json.dumps(WHOLE | {"v": 9}).encode(), "version 9 of the outcome object"),
+        (json.dumps(WHOLE | {"helo": "\ud800"}).encode(), "surrogate"),
+    ],
+)
+def test_lines_that_are_no_record(line, problem):
+    with pytest.raises(UndecodableError, match=f"(?i){problem}"):
+        decoded(line)

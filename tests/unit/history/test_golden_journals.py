@@ -10,6 +10,16 @@ from tests.support import golden_journals
 REWORDED = "a sentence of the catalogue was reworded: `python -m tests.support.golden_journals` writes the new texts"
 
 
+RENAMED = [
+    ("", "quarantine_method", "set_apart"),
+    ("", "quarantine_method_reason", "set_apart_reason"),
+    ("", "would_action", "would"),
+    ("arc", "unresolved", "unsettled"),
+    ("dmarc", "dns_failures", "troubles"),
+]
+"""Part of a record, key, and the key's former name, which is read and written too."""
+
+
 def test_there_are_journals():
     assert len(golden_journals.NAMES) >= 16
 
@@ -17,7 +27,12 @@ def test_there_are_journals():
 @pytest.mark.parametrize("name", golden_journals.NAMES)
 def test_each_line_decodes_to_what_was_written(name):
     for line in golden_journals.lines_of(name):
-        assert golden_journals.as_json(golden_journals.read(line)) == json.loads(line)
+        written = json.loads(line)
+        for part, key, former in RENAMED:
+            values = written[part] if part else written
+            if former in values:
+                values[key] = values[former]
+        assert golden_journals.as_json(golden_journals.read(line)) == written
 
 
 @pytest.mark.parametrize("name", golden_journals.NAMES)

@@ -269,7 +269,7 @@ def test_what_cannot_be_redirected_is_held_and_recorded_so(to, reason):
     record = outcomes.recorded(outcome)
     found = (record["action"], record["set_apart"], record["set_apart_reason"])
     assert found == ("quarantine", "hold", reason)
-    assert record["set_apart_reason_code"].startswith("redirect_")
+    assert record["quarantine_method_reason_code"].startswith("redirect_")
     # Where nothing is done to the message, it is not held either.
     for other in ({"rules": {"mode": "monitor"}}, {"spf": "pass example.com"}):
         record = outcomes.recorded(judged(channel=REDIRECT, to=to, **other))
