@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from dmarcmilter.auth import signature as signatures_of
 from dmarcmilter.auth import tag_list, unsigned_duplicates
 from dmarcmilter.auth.canonicalization import Fields
-from dmarcmilter.auth.key_record import Algorithm
 from dmarcmilter.auth.results import DkimResult, DkimWord
 from dmarcmilter.auth.signature import BodyHash, BodyPlan, Signature
+from dmarcmilter.auth.signature_algorithm import Algorithm
 from dmarcmilter.auth.signature_fault import Fault
 from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail import domain as domains

@@ -4,11 +4,17 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dmarcmilter.dns.lookup import Answer
+from dmarcmilter.dns.lookup import Answer, Status
 
 Key = tuple[bytes, int]
 """A name in wire form and lower case, and the number of the type."""
 
+MAX_TTL = 3600
+"""Longest time to keep an answer, in seconds; a longer TTL is cut to it, so a changed policy is seen within an hour."""
+MAX_NEGATIVE_TTL = 300
+"""The same for NODATA and NXDOMAIN."""
+FAILURE_HOLD = 5.0
+"""Seconds for which a failure is kept (RFC 2308 7 allows 300), to spare a failing server and waiting messages."""
 _ENTRY_COST = 600
 """Bytes of memory for an entry besides its data: objects, key, place in the table."""
 _RECORD_COST = 80
@@ -68,6 +74,13 @@ class AnswerCache:
 
     def _drop(self, key: Key) -> None:
         self.size -= self._entries.pop(key).size
+
+
+def seconds_to_keep(answer: Answer, ttl: int, *, failure_hold: float) -> float:
+    """Seconds for which an answer may be reused."""
+    if answer.status is Status.FAILED:
+        return failure_hold
+    return min(ttl, MAX_TTL if answer.status is Status.FOUND else MAX_NEGATIVE_TTL)
 
 
 def _size(key: Key, answer: Answer) -> int:

@@ -13,22 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 import dns.exception
 import dns.resolver
 
-from dmarcmilter.dns.cache import AnswerCache, Key
+from dmarcmilter.dns.cache import FAILURE_HOLD, AnswerCache, Key, seconds_to_keep
 from dmarcmilter.dns.in_flight import Query, Result
-from dmarcmilter.dns.lookup import Answer, Status
+from dmarcmilter.dns.lookup import Answer
 from dmarcmilter.dns.name_servers import Servers
 from dmarcmilter.dns.observer import NoObserver, Observer, Origin
 
-MAX_TTL = 3600
-"""Longest time to keep an answer, in seconds; a longer TTL is cut to it, so a changed policy is seen within an hour."""
-MAX_NEGATIVE_TTL = 300
-"""The same for NODATA and NXDOMAIN."""
 CACHE_ENTRIES = 20_000
 """Answers in the cache; with more the least recently used is removed."""
 CACHE_BYTES = 32 * 1024 * 1024
 """Bytes of the cache; the same."""
-FAILURE_HOLD = 5.0
-"""Seconds for which a failure is kept (RFC 2308 7 allows 300), to spare a failing server and waiting messages."""
 
 
 def system_nameservers() -> list[tuple[str, int]]:
@@ -182,13 +176,9 @@ class Resolver:
             self.ignored += query.ignored
             self._observer.strays(query.ignored)
             self._observer.ended(result.word, query.waited)
-            self._cache.put(query.key, result.answer, self._hold(result))
+            seconds = seconds_to_keep(result.answer, result.ttl, failure_hold=self._failure_hold)
+            self._cache.put(query.key, result.answer, seconds)
             self._forget(query)
-
-    def _hold(self, result: Result) -> float:
-        if result.answer.status is Status.FAILED:
-            return self._failure_hold
-        return min(result.ttl, MAX_TTL if result.answer.status is Status.FOUND else MAX_NEGATIVE_TTL)
 
     def _forget(self, query: Query) -> None:
         if self._in_flight.get(query.key) is query:

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from dmarcmilter.auth import key_record
-from dmarcmilter.auth.key_record import Algorithm, KeyRecord
+from dmarcmilter.auth import key_record, signature_algorithm
+from dmarcmilter.auth.key_record import KeyRecord
 from dmarcmilter.auth.results import DkimWord
+from dmarcmilter.auth.signature_algorithm import Algorithm
 from dmarcmilter.auth.signature_fault import Fault
 from fuzz.material import rows, vectors
 from tests.support import signing
@@ -23,8 +24,8 @@ def check(data: bytes) -> None:
         return
     assert b"p" in data
     if isinstance(found.key, RSAPublicKey):
-        assert key_record.MIN_RSA_BITS <= found.key.key_size <= key_record.MAX_RSA_BITS
-        assert found.key.public_numbers().e.bit_length() <= key_record.MAX_EXPONENT_BITS
+        assert signature_algorithm.MIN_RSA_BITS <= found.key.key_size <= signature_algorithm.MAX_RSA_BITS
+        assert found.key.public_numbers().e.bit_length() <= signature_algorithm.MAX_EXPONENT_BITS
     # The fuzzer knows no private key.
     for signature in (b"", b"\0", bytes(64), data[:256]):
         assert not found.verifies(signature, DIGEST)

@@ -34,15 +34,6 @@ MAX_REPLIES = 10_000_000
 """Bytes of the relay's replies on one connection. Beyond it the connection counts as closed."""
 MAX_SHOWN = 200
 """Characters kept of a reply."""
-FIRST_RETRY = 900
-"""Seconds before the second attempt. Each further wait is twice as long."""
-LONGEST_RETRY = 12 * 3600
-"""Longest wait between two attempts, in seconds."""
-GIVE_UP_AFTER = 4 * 86_400
-"""Seconds after a report was made until it is given up: as long as mail is usually tried (RFC 5321 4.5.4.1)."""
-LEAST_ATTEMPTS = 8
-"""Attempts before a report may be given up, however long it waited for its turn or the end of a suppression."""
-
 _FULL = re.compile(r"[45]\.2\.2\b")
 """Enhanced status of a full mailbox (RFC 3463 3.3). It may be emptied, and a sender may have filled it on purpose."""
 _ABOUT_US = re.compile(r"5\.7\.")
@@ -330,8 +321,3 @@ class Sendmail:
 
     def close(self) -> None:
         """Nothing to close."""
-
-
-def retry_seconds(attempts: int) -> int:
-    """Seconds to wait after this number of attempts."""
-    return min(FIRST_RETRY << min(attempts, 16), LONGEST_RETRY)

@@ -13,15 +13,8 @@ from dmarcmilter.reports.delivery.destination_verification import TAGS, Answer, 
 from dmarcmilter.reports.delivery.destinations import Verification, excluded, size_limit
 from dmarcmilter.reports.delivery.dkim_signing import ReportSigner, signed
 from dmarcmilter.reports.delivery.ledger import ReportLedger
-from dmarcmilter.reports.delivery.relay import (
-    GIVE_UP_AFTER,
-    LEAST_ATTEMPTS,
-    DeliveryAttempt,
-    DeliveryResult,
-    Mail,
-    Transport,
-    retry_seconds,
-)
+from dmarcmilter.reports.delivery.relay import DeliveryAttempt, DeliveryResult, Mail, Transport
+from dmarcmilter.reports.delivery.retry_schedule import GIVE_UP_AFTER, LEAST_ATTEMPTS, retry_seconds
 from dmarcmilter.reports.delivery.send_queue import HOUR_SECONDS, SendQueue
 from dmarcmilter.reports.delivery.suppressions import Suppression, Suppressions
 from dmarcmilter.reports.failure import mail_message as failure_message

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.auth import key_record
-from dmarcmilter.auth.key_record import Algorithm, KeyRecord
+from dmarcmilter.auth.key_record import KeyRecord
+from dmarcmilter.auth.signature_algorithm import Algorithm
 from dmarcmilter.auth.signature_fault import Fault
 from tests.support import signing
 from tests.support.cases import case_table

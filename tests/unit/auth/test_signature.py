@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from dmarcmilter.auth import signature, tag_list
 from dmarcmilter.auth.canonicalization import Fields
-from dmarcmilter.auth.key_record import Algorithm
 from dmarcmilter.auth.signature import BodyHash, BodyHasher, BodyPlan, Checked, Signature, Signer
+from dmarcmilter.auth.signature_algorithm import Algorithm
 from dmarcmilter.auth.signature_fault import Fault
 from dmarcmilter.mail.message import Header
 from tests.support import signing

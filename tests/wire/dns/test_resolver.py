@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dmarcmilter.dns import MessageLookup, Resolver
-from dmarcmilter.dns import resolver as module
+from dmarcmilter.dns.cache import MAX_TTL
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.dns.message_lookup import MAX_AHEAD, MAX_AHEAD_OF_ONE
 from dmarcmilter.dns.wire_format import MAX_RECORDS
@@ -144,7 +144,7 @@ def test_ttl_is_clamped():
     with NameServer(TXT, ttl=10**6) as server:
         resolver = resolver_for(server, clock=clock)
         once(resolver)
-        clock.now += module.MAX_TTL + 1
+        clock.now += MAX_TTL + 1
         once(resolver)
         assert len(server.queries) == 2
 

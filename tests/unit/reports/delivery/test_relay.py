@@ -1,6 +1,7 @@
 """Pauses between tries, and a missing sendmail program. (Relays: wire/reports/test_relay.py.)"""
 
-from dmarcmilter.reports.delivery.relay import LONGEST_RETRY, DeliveryResult, Mail, Sendmail, retry_seconds
+from dmarcmilter.reports.delivery.relay import DeliveryResult, Mail, Sendmail
+from dmarcmilter.reports.delivery.retry_schedule import LONGEST_RETRY, retry_seconds
 
 MAIL = Mail("bounces+1@receiver.example", "rua@rcpt.example", b"From: a@receiver.example\r\n\r\nx\r\n.dot\r\n")
 
