@@ -118,7 +118,7 @@ class Driver:
 
     def _check_answer(self, answer: int) -> None:
         record = self.worker.journal.records[-1]  # type: ignore[attr-defined]
-        expected = {"reject": Milter.REJECT, "tempfail": Milter.TEMPFAIL}.get(record["action"], Milter.CONTINUE)
+        expected = {"reject": Milter.REJECT, "tempfail": Milter.TEMPFAIL}.get(record.action, Milter.CONTINUE)
         assert answer == expected
         assert (self.context.reply is not None) == (answer != Milter.CONTINUE)
 
