@@ -54,7 +54,7 @@ class ApplyError(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """What the judgement cost."""
+    """What the evaluation cost."""
 
     dns_queries: int = 0
     dns_cache_hits: int = 0
@@ -67,7 +67,7 @@ class Effort:
     body_milliseconds: float = 0.0
     """Hashing the body as it came."""
     dns_spent: bool = False
-    """Something was not asked for want of budget."""
+    """Whether the DNS budget was used up before all queries were sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Outcome:
     facts: Facts
     effort: Effort = Effort()
     sealed: bool | None = None
-    """Whether we added an ARC Set; None: nobody wanted one."""
+    """Whether an ARC Set was added; None: none was wanted."""
     seal_reason: Reason | None = None
     """Why not."""
     message_id_hash: str | None = None
@@ -100,7 +100,7 @@ class Outcome:
         if assessment is None or not assessment.sampled_out:
             return False
         return self.evaluation.result is DmarcWord.FAIL or any(
-            found.type_rfc7489 == "sampled_out" for found in self.decision.overrides
+            override.type_rfc7489 == "sampled_out" for override in self.decision.overrides
         )
 
     def log_line(self) -> str:
@@ -114,12 +114,12 @@ class Outcome:
             "action": self.decision.action,
             "would": self.decision.would_action if self.decision.would_action is not self.decision.action else None,
             "spf": f"{auth.spf.result}:{auth.spf.domain or '-'}",
-            "dkim": ",".join(f"{found.result}:{found.domain or '-'}" for found in auth.dkim[:10]),
+            "dkim": ",".join(f"{result.result}:{result.domain or '-'}" for result in auth.dkim[:10]),
             "unsigned": ",".join(self.evaluation.unsigned_duplicates),
             "arc": auth.arc.result,
             "apply_error": self.apply_error,
             "sealed": None if self.sealed is None else "yes" if self.sealed else "no",
-            "override": ",".join(_reason(found) for found in self.decision.overrides),
+            "override": ",".join(_reason(override) for override in self.decision.overrides),
             "client": self.message.envelope.client_ip,
             "size": self.message.size,
             "dns": self.effort.dns_queries,
@@ -129,9 +129,9 @@ class Outcome:
         return f"{self.message.envelope.queue_id or '-'}: {pairs}"
 
 
-def _reason(found: Override) -> str:
+def _reason(override: Override) -> str:
     """Its type, and the [[override]] entry that it comes from."""
-    return f"{found.type}:{found.entry.replace(' ', '_')}" if found.entry else str(found.type)
+    return f"{override.type}:{override.entry.replace(' ', '_')}" if override.entry else str(override.type)
 
 
 def shown(raw: bytes) -> str:

@@ -50,13 +50,13 @@ def _of_failure(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
         conf = f"[policy]\nmailing_lists = {_array([known])}"
         yield texts.say("administrator.mailing_list", conf=conf, domain=known)
     identifiers = _worth_an_entry(record)
-    for found in identifiers:
-        conf = _entry(record.author_domain, found)
+    for identifier in identifiers:
+        conf = _entry(record.author_domain, identifier)
         yield texts.say(
             "administrator.entry",
             conf=conf,
-            mechanism=found.mechanism.upper(),
-            domain=found.domain,
+            mechanism=identifier.mechanism.upper(),
+            domain=identifier.domain,
             author=record.author_domain,
         )
     if not sealers and not identifiers:
@@ -65,34 +65,34 @@ def _of_failure(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
 
 
 def _worth_an_entry(record: OutcomeRecord) -> list[record_facts.Identifier]:
-    """One for a domain: its signature, if it signs, for this one also holds when the mail comes from elsewhere."""
-    found = {one.domain: one for one in record_facts.unaligned(record)}  # DKIM comes after SPF
-    return list(found.values())[:MAX_ENTRIES]
+    """One identifier for each domain: its signature, if it signs, which also passes when others relay the mail."""
+    by_domain = {identifier.domain: identifier for identifier in record_facts.unaligned(record)}  # DKIM after SPF
+    return list(by_domain.values())[:MAX_ENTRIES]
 
 
 def _sealers(record: OutcomeRecord) -> list[Domain]:
-    """Those that must be believed so that the chain speaks for the message: from the newest to the first that vouches.
+    """The sealers to trust so that the chain counts: from the newest one to the first that recorded a DMARC pass.
 
-    None: the chain says nothing for it. Where nobody read what the hops recorded, the newest is named.
+    Empty: none recorded a pass. If the recorded results were not read, it is the newest one.
     """
     arc = record.arc
-    found: list[Domain] = []
+    sealers: list[Domain] = []
     for hop in arc.sealers if arc.result == "pass" else ():
         name = domains.parse(hop.domain or "")
         if name is None:
             return []
-        found.append(name)
+        sealers.append(name)
         if hop.vouches is not False:
-            return list(dict.fromkeys(found))
+            return list(dict.fromkeys(sealers))
     return []
 
 
 def _known_lists(record: OutcomeRecord) -> list[Domain]:
     """The domain that names the list in List-Id and authenticates what it sends."""
-    passed = [found.domain for found in record_facts.unaligned(record)]
+    passed = [identifier.domain for identifier in record_facts.unaligned(record)]
     pairs = ((name, named) for named in record_facts.list_ids(record) for name in passed)
-    found = (name if is_within(named, name) else named for name, named in pairs if _related(name, named))
-    return list(dict.fromkeys(found))[:1]
+    lists = (name if is_within(named, name) else named for name, named in pairs if _related(name, named))
+    return list(dict.fromkeys(lists))[:1]
 
 
 def _related(one: Domain, other: Domain) -> bool:
@@ -127,14 +127,14 @@ def _of_silence(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
     yield texts.say(code, conf='[dmarc]\ntemperror = "tempfail"')
 
 
-def _entry(author: str | None, found: record_facts.Identifier) -> str:
-    """For this author and this identifier, no name below either (`=`)."""
-    criterion = f"{found.mechanism}_domain"
+def _entry(author: str | None, identifier: record_facts.Identifier) -> str:
+    """An entry for exactly this author and this identifier, without the names below them (`=`)."""
+    criterion = f"{identifier.mechanism}_domain"
     lines = [
         "[[override]]",
-        f'name = "{author} by {found.domain}"',
+        f'name = "{author} by {identifier.domain}"',
         f"from_domain = {_array([f'={author}'])}",
-        f"{criterion} = {_array([f'={found.domain}'])}",
+        f"{criterion} = {_array([f'={identifier.domain}'])}",
         'action = "accept"',
     ]
     return "\n".join(lines)

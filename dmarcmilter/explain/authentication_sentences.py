@@ -1,4 +1,4 @@
-"""What was found: the sentences on the author, SPF, DKIM, ARC and the policy."""
+"""The sentences on the author, SPF, DKIM, ARC and the policy."""
 
 from collections.abc import Iterable, Iterator
 

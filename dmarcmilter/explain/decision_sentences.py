@@ -23,13 +23,13 @@ def _unaligned(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
     """The most asked question: why a pass of SPF or DKIM does not count."""
     if record.dmarc.result != "fail":
         return
-    for found in record_facts.unaligned(record):
+    for identifier in record_facts.unaligned(record):
         yield texts.say(
-            "aligned.strict" if found.strict else "aligned.no",
-            mechanism=found.mechanism.upper(),
-            domain=found.domain,
+            "aligned.strict" if identifier.strict else "aligned.no",
+            mechanism=identifier.mechanism.upper(),
+            domain=identifier.domain,
             author=record.author_domain,
-            tag=f"a{found.mechanism}",
+            tag=f"a{identifier.mechanism}",
         )
 
 
@@ -40,7 +40,8 @@ def _verdict(record: OutcomeRecord, texts: Catalogue) -> Sentence:
         reason = texts.reason(reason_of(dmarc) or Reason(Code.NO_SINGLE_AUTHOR))
         return texts.say(known if texts.has(known) else "verdict.permerror", reason=reason)
     identifiers = [
-        texts.word("word.identifier", mechanism=found.mechanism.upper(), domain=found.domain) for found in dmarc.aligned
+        texts.word("word.identifier", mechanism=identifier.mechanism.upper(), domain=identifier.domain)
+        for identifier in dmarc.aligned
     ]
     code = "verdict.pass_several" if len(identifiers) > 1 else "verdict.pass_one"
     return texts.say(code, identifiers=texts.word("word.and").join(identifiers))

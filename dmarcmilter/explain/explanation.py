@@ -1,4 +1,4 @@
-"""An outcome record explained: what was found, which rule decided, what the sender or the administrator can do."""
+"""Explanation of an outcome record: results, the rule that decided, what the sender or the administrator can do."""
 
 from dataclasses import dataclass
 

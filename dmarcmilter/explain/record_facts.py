@@ -35,32 +35,32 @@ def author(record: OutcomeRecord) -> Domain | None:
 
 
 def organization(record: OutcomeRecord) -> Domain | None:
-    """The author's, as far as it is known."""
+    """The author's Organizational Domain; the Author Domain itself where it is not known."""
     known = record.policy.organizational_domain if record.policy else None
     return domains.parse(known or "") or author(record)
 
 
 def is_own(record: OutcomeRecord, name: str | None) -> bool:
-    """Whether a domain is one of the author's organization: what it does wrong, the author can mend."""
+    """Whether a domain belongs to the author's organization, which can then fix what is wrong with it."""
     own, parsed = organization(record), domains.parse(name or "")
     return own is not None and parsed is not None and domains.is_within(parsed, own)
 
 
 def unaligned(record: OutcomeRecord) -> list[Identifier]:
-    """Each once, SPF first. Of a message that has an Author Domain and a policy."""
+    """Unaligned identifiers, each once, SPF first; none without an Author Domain and a policy."""
     policy = record.policy
     if policy is None or author(record) is None:
         return []
-    counted = {(found.mechanism, found.domain) for found in record.dmarc.aligned}
+    counted = {(identifier.mechanism, identifier.domain) for identifier in record.dmarc.aligned}
     spf = record.spf
     passed = [("spf", spf.domain, policy.aspf)] if spf.result == "pass" else []
-    passed += [("dkim", found.domain, policy.adkim) for found in record.dkim if found.result == "pass"]
-    found = {
+    passed += [("dkim", signature.domain, policy.adkim) for signature in record.dkim if signature.result == "pass"]
+    identifiers = {
         Identifier(mechanism, name, strict=mode == "s" and is_own(record, name)): None
         for mechanism, raw, mode in passed
         if (name := domains.parse(raw or "")) and (mechanism, raw) not in counted
     }
-    return list(found)
+    return list(identifiers)
 
 
 def client(record: OutcomeRecord) -> IPv4Address | IPv6Address | None:
@@ -77,13 +77,13 @@ def client_term(record: OutcomeRecord) -> str:
 
 
 def is_touched(record: OutcomeRecord) -> bool:
-    """Something is done with it, or would be if it were enforced for all."""
+    """Whether the message is not simply delivered, or would not be if the policy were enforced for all mail."""
     return record.would_action != "accept" or (record.would_disposition or record.disposition) != "none"
 
 
 def may_be_forwarded(record: OutcomeRecord) -> bool:
-    """Somebody changed what the author signed, or it has the marks of a mailing list."""
-    broken = any(found.result == "fail" and is_own(record, found.domain) for found in record.dkim)
+    """Whether a signature of the author is broken, or the message has fields of a mailing list."""
+    broken = any(signature.result == "fail" and is_own(record, signature.domain) for signature in record.dkim)
     return broken or bool(list_ids(record)) or bool(record.lists and record.lists.traces)
 
 

@@ -1,7 +1,7 @@
-"""An outcome record judged again, by other rules than those of its time: what would have been done with the message.
+"""Decide again about a recorded message under another configuration: what would have been done with it.
 
 The decision is policy.decision's own. What a record cannot tell (who the message was for, what DNS would have said to
-questions that nobody asked) is named as a Gap, never guessed in silence.
+questions that were not asked) is named as a Gap, never guessed silently.
 """
 
 from collections.abc import Iterable
@@ -51,18 +51,18 @@ NEEDED = ("draws", "lists", "exempt", "deferred_for", "would_disposition")
 
 
 class Gap(StrEnum):
-    """Why a judgement rests on something that the record does not tell."""
+    """What the record does not tell though the decision depends on it."""
 
     OLDER_VERSION = "older_version"
-    """Not judged at all."""
+    """An older version recorded too little: no decision is made."""
     DISCOVERY = "discovery"
-    """The policy was found by the other way of discovery; judged by what was found then."""
+    """The policy was discovered in the other way. The recorded one is used."""
     CLIENT_NAME = "client_name"
-    """Nobody asked for the client's name; judged as though it had none."""
+    """The client's name was not looked up. The client counts as having none."""
     RECIPIENTS = "recipients"
-    """An entry asks who it is for, and that would make a difference; judged as though it were for somebody else."""
+    """An entry depends on the recipients, and they make a difference. They count as not matching."""
     OPT_OUT = "opt_out"
-    """Nothing was to be done then, so nobody asked what the recipients want; judged as though they want everything."""
+    """Recipient choices were not looked up, because nothing was to be done then. They count as not opted out."""
     DETAILS = "details"
     """There was no policy, so neither List-Id nor the ARC chain was looked at."""
 
@@ -90,16 +90,16 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class ReplayedDecision:
     decision: Decision | None
     """None: the record does not hold what is needed."""
     gaps: tuple[Gap, ...] = ()
 
 
-def judged(record: OutcomeRecord, terms: Terms) -> Judgement:
+def decide_again(record: OutcomeRecord, terms: Terms) -> ReplayedDecision:
     """Decide again about a recorded message. ValueError for words that this version does not know."""
     if any(getattr(record, name) is UNSET for name in NEEDED):
-        return Judgement(None, (Gap.OLDER_VERSION,))
+        return ReplayedDecision(None, (Gap.OLDER_VERSION,))
     evaluation = _evaluation(record, terms)
     facts = facts_in(record, terms)
     decision = _feasible(_decided(facts, terms.rules, evaluation), record, terms.rules)
@@ -108,7 +108,7 @@ def judged(record: OutcomeRecord, terms: Terms) -> Judgement:
         gaps.append(Gap.RECIPIENTS)
     if terms.asks_recipients and record.would_action == Action.ACCEPT and decision.would_action is not Action.ACCEPT:
         gaps.append(Gap.OPT_OUT)
-    return Judgement(decision, tuple(gaps))
+    return ReplayedDecision(decision, tuple(gaps))
 
 
 def is_settled(record: OutcomeRecord) -> bool:
@@ -316,8 +316,8 @@ def _depends_on_recipients(facts: Facts, rules: Rules, evaluation: Evaluation) -
     if not rules.needs_recipients:
         return False
     for_all = replace(rules, overrides=tuple(replace(entry, recipient=()) for entry in rules.overrides))
-    judgements = [_decided(facts, some, evaluation) for some in (rules, for_all)]
-    first, second = ((one.action, one.disposition) for one in judgements)
+    decisions = [_decided(facts, some, evaluation) for some in (rules, for_all)]
+    first, second = ((one.action, one.disposition) for one in decisions)
     return first != second
 
 

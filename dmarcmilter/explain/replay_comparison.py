@@ -1,4 +1,4 @@
-"""Many recorded outcomes judged by other terms, and what that would change: counted, with examples."""
+"""Replay of many recorded outcomes under other terms: counts of what would change, with examples."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -68,8 +68,8 @@ class Tally:
         if replay.is_settled(record):
             self._add_settled(record)
             return
-        judgement = replay.judged(record, self.terms)
-        decision = judgement.decision
+        replayed = replay.decide_again(record, self.terms)
+        decision = replayed.decision
         if decision is not None:
             old = replay.effect(record.action, record.disposition)
             new = replay.effect(decision.action, decision.disposition)
@@ -84,7 +84,7 @@ class Tally:
             if old is not new:
                 self._tell(record, (old, new))
         self.messages += 1
-        self.gaps.update(judgement.gaps)
+        self.gaps.update(replayed.gaps)
 
     def _add_settled(self, record: OutcomeRecord) -> None:
         policy = record.policy
@@ -98,9 +98,9 @@ class Tally:
         name = str(record.author_domain or record.author_problem)
         if name not in self.domains and len(self.domains) >= MAX_DOMAINS:
             name = OTHERS
-        found = self.domains.setdefault(name, OfDomain())
-        found.messages[change] += 1
-        examples = found.examples.setdefault(change, [])
+        of_domain = self.domains.setdefault(name, OfDomain())
+        of_domain.messages[change] += 1
+        examples = of_domain.examples.setdefault(change, [])
         if len(examples) < MAX_EXAMPLES and record.queue_id:
             examples.append(str(record.queue_id))
 
@@ -121,7 +121,7 @@ def _text(when: datetime) -> str:
 
 
 def of_journal(paths: Iterable[Path], span: Span, tally: Tally, read: Callable[[int], None]) -> None:
-    """All outcomes of these files in the span; `read` is told how many octets were."""
+    """All outcomes of these files in the span; `read` is called with the number of bytes read."""
     for line in (line for path in paths for line in _lines(path, read)):
         try:
             record = decoded(line)

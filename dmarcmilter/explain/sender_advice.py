@@ -57,15 +57,15 @@ def _of_failure(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
 
 
 def _signatures(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
-    own = [found for found in record.dkim if record_facts.is_own(record, found.domain)]
-    for found in own:
-        if found.result != "pass":
-            yield _signature_fix(found, texts)
-    if own and not any(found.result == "pass" for found in own):
+    own = [signature for signature in record.dkim if record_facts.is_own(record, signature.domain)]
+    for signature in own:
+        if signature.result != "pass":
+            yield _signature_fix(signature, texts)
+    if own and not any(signature.result == "pass" for signature in own):
         return
     strict = record.policy is not None and record.policy.adkim == "s"
     author = record.author_domain
-    signers = [found.domain for found in record_facts.unaligned(record) if found.mechanism == "dkim"]
+    signers = [identifier.domain for identifier in record_facts.unaligned(record) if identifier.mechanism == "dkim"]
     yield texts.say("sender.sign_strict" if strict else "sender.sign", author=author)
     if record_facts.may_be_forwarded(record):
         return  # who signs on the way has no key of the author's
@@ -109,11 +109,13 @@ def _spf(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
 
 
 def _forwarders(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
-    """Strangers who authenticate as themselves may be on the way from the author to us."""
+    """Unaligned domains that authenticate may be forwarders between the author and the receiver."""
     if record.arc.result == "pass":
         return
     names = dict.fromkeys(
-        found.domain for found in record_facts.unaligned(record) if not record_facts.is_own(record, found.domain)
+        identifier.domain
+        for identifier in record_facts.unaligned(record)
+        if not record_facts.is_own(record, identifier.domain)
     )
     if names and record_facts.may_be_forwarded(record):
         yield texts.say("sender.forwarder", domain=texts.word("word.listed").join(names))

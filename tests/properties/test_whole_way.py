@@ -325,7 +325,7 @@ def test_the_record_judged_again_under_the_same_conf_comes_out_the_same(words, n
     receiver = receiver_of(words)
     outcome, _ = judged(ALL[name], receiver)
     terms = replay.Terms(receiver.pipeline.rules, Method.TREEWALK, honor_pct=True, suffixes=outcomes.SUFFIXES)
-    again = replay.judged(outcome.record(), terms)
+    again = replay.decide_again(outcome.record(), terms)
     if again.decision is None or again.gaps or any("recipient" in entry for entry in words["overrides"]):
         return
     found, told = again.decision, outcome.decision

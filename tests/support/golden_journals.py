@@ -154,7 +154,7 @@ def _columns(connection, queue_id):
 
 
 def _judged(record, terms):
-    judgement = replay.judged(record, terms)
+    judgement = replay.decide_again(record, terms)
     decision = judgement.decision
     words = decision and [decision.action, decision.disposition, decision.would_action, decision.would_disposition]
     return [words, list(judgement.gaps)]

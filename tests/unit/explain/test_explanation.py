@@ -119,9 +119,9 @@ def test_conf_lines_let_this_message_through_and_no_forgery_of_the_same_author(r
         path.write_text(f'{one.conf}{more}\n[dmarc]\npsl_file = "{tmp_path}/list.dat"\n', encoding="utf-8")
         rules = replace(receiver.build(load.load(path), keep_key=False).pipeline.rules, mode=outcomes.Mode.ENFORCE)
         terms = replay.Terms(rules, Method.TREEWALK, honor_pct=True, suffixes=outcomes.SUFFIXES)
-        assert replay.judged(outcomes.read(record_of(row)), terms).decision.action == "accept", one.conf
+        assert replay.decide_again(outcomes.read(record_of(row)), terms).decision.action == "accept", one.conf
         forged = record_of(row | {"dkim": [], "spf": "fail", "arc": "none", "sets": []})
-        assert replay.judged(outcomes.read(forged), terms).decision.action != "accept", one.conf
+        assert replay.decide_again(outcomes.read(forged), terms).decision.action != "accept", one.conf
 
 
 NOT_CHECKED = SpfResult(SpfWord.NONE, "example.net", SpfScope.MFROM, Reason(Code.SPF_NO_CLIENT_ADDRESS))

@@ -39,7 +39,7 @@ def written(record):
 
 def judged_again(record, of_terms):
     """Of a record as plain JSON values."""
-    return replay.judged(outcomes.read(record), of_terms)
+    return replay.decide_again(outcomes.read(record), of_terms)
 
 
 def words(decision):
