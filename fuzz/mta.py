@@ -1,13 +1,12 @@
 """An MTA without a socket: it does what a Session tells it, with the checks that a real one has."""
 
-from typing import Any
-
 import Milter
 
 from dmarcmilter.dns.lookup import Answer
 from dmarcmilter.metrics.worker_metrics import Tally
 from dmarcmilter.milter.session import Session
 from dmarcmilter.milter.worker_context import WorkerContext
+from dmarcmilter.outcome import OutcomeRecord
 from dmarcmilter.receiver import Receiver
 from tests.support.zone import Zone
 
@@ -60,9 +59,9 @@ class ContextOfZone(WorkerContext):
 
 class Journal:
     def __init__(self) -> None:
-        self.records: list[dict[str, Any]] = []
+        self.records: list[OutcomeRecord] = []
 
-    def append(self, record: dict[str, Any]) -> bool:
+    def append(self, record: OutcomeRecord) -> bool:
         self.records.append(record)
         return True
 

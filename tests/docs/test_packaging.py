@@ -50,6 +50,7 @@ def test_pre_commit_runs_local_hooks_only():
         ".venv/bin/ruff format --check --force-exclude",
         ".venv/bin/ruff check --force-exclude",
         ".venv/bin/mypy",
+        ".venv/bin/lint-imports",
     ]
     assert {hook["language"] for hook in hooks[0]["hooks"]} == {"system"}
 

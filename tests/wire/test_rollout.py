@@ -60,6 +60,8 @@ def test_an_entry_forces_what_is_not_published(daemon):
     assert record["overrides"][0] == {
         "type": "local_policy",
         "comment": "nothing published",
+        "comment_code": "operator_comment",
+        "comment_parameters": {"text": "nothing published"},
         "rfc7489": "local_policy",
         "entry": "brand",
     }

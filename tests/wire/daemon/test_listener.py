@@ -171,7 +171,7 @@ def test_directory_that_cannot_be(listening, path):
 
 def test_path_too_long():
     long = "/" + "x" * MAX_SOCKET_PATH
-    with pytest.raises(ConfigError, match=rf"\[milter\] socket: .*at most {MAX_SOCKET_PATH} octets"):
+    with pytest.raises(ConfigError, match=rf"\[milter\] socket: .*at most {MAX_SOCKET_PATH} bytes"):
         parse(f'[milter]\nsocket = "unix:{long}"\n')
     parse(f'[milter]\nsocket = "unix:{long[:-1]}"\n')
 

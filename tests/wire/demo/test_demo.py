@@ -51,26 +51,23 @@ def test_verdict_is_as_the_title_says(title, demonstration):
     sample, queue_id, answer = next(row for row in demonstration["rows"] if row[0].title == title)
     record = demonstration["records"][queue_id]
     found = (
-        record["spf"]["result"],
-        ", ".join(signature["result"] for signature in record["dkim"]),
-        record["arc"]["result"],
-        record["dmarc"]["result"],
-        record["disposition"],
-        record["action"],
-        record["overrides"][0]["type"] if record["overrides"] else None,
+        record.spf.result,
+        ", ".join(signature.result for signature in record.dkim),
+        record.arc.result,
+        record.dmarc.result,
+        record.disposition,
+        record.action,
+        record.overrides[0].type if record.overrides else None,
     )
     assert found == EXPECTED[title]
-    refused = record["action"] == "reject"
+    refused = record.action == "reject"
     assert answer.startswith("550 " if refused else "250 ")
     assert not refused or "DMARC" in answer
     assert sample.message
 
 
 def test_subdomains_meet_the_tag_of_their_title(demonstration):
-    tags = {
-        sample.title: demonstration["records"][queue_id]["dmarc"]["tag"]
-        for sample, queue_id, _ in demonstration["rows"]
-    }
+    tags = {sample.title: demonstration["records"][queue_id].dmarc.tag for sample, queue_id, _ in demonstration["rows"]}
     assert tags["forged, subdomain that exists: sp"] == "sp"
     assert tags["forged, subdomain that does not: np"] == "np"
     assert tags["forged, p=reject"] == "p"
@@ -80,7 +77,7 @@ def test_every_sample_has_a_line_in_the_table(demonstration, capsys):
     show._print(demonstration["rows"], demonstration["records"])
     printed = capsys.readouterr().out
     assert 'What the filter does with mode = "enforce"' in printed
-    assert {record["mode"] for record in demonstration["records"].values()} == {"enforce"}
+    assert {record.mode for record in demonstration["records"].values()} == {"enforce"}
     assert all(title.split()[0] in printed for title in EXPECTED)
 
 

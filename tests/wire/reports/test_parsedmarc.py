@@ -17,6 +17,8 @@ from parsedmarc import parse_aggregate_report_xml
 found = parse_aggregate_report_xml(sys.stdin.buffer.read(), offline=True, always_use_local_files=True)
 print(json.dumps(found, default=str))
 """
+LIST_TRACES = "List-Id present, not authenticated"
+"""Comment of the override for the fields of a mailing list, as the filter records it."""
 
 
 def read_by_parsedmarc(found, report_format):
@@ -30,7 +32,7 @@ def read_by_parsedmarc(found, report_format):
 
 @pytest.mark.parametrize("report_format", ReportFormat)
 def test_parsedmarc_reads_it(report_format):
-    softened = [{"type": "mailing_list", "comment": "List-Id present", "rfc7489": "mailing_list"}]
+    softened = [{"type": "mailing_list", "comment": LIST_TRACES, "rfc7489": "mailing_list"}]
     found = report(
         passed(),
         passed(),
@@ -46,7 +48,7 @@ def test_parsedmarc_reads_it(report_format):
     assert sum(record["count"] for record in read["records"]) == 4
     evaluated = by_ip["2001:db8::1"]["policy_evaluated"]
     assert evaluated["disposition"] == "quarantine"
-    assert evaluated["policy_override_reasons"] == [{"type": "mailing_list", "comment": "List-Id present"}]
+    assert evaluated["policy_override_reasons"] == [{"type": "mailing_list", "comment": LIST_TRACES}]
     signed = next(record for record in read["records"] if record["count"] == 2)
     assert signed["auth_results"]["dkim"][0]["selector"] == "s1"
     assert signed["policy_evaluated"]["disposition"] == ("pass" if report_format is ReportFormat.RFC9990 else "none")
