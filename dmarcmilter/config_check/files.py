@@ -12,7 +12,7 @@ from dmarcmilter.config.finding import Finding, error, ok, warning
 from dmarcmilter.config.permissions import AS_ROOT
 from dmarcmilter.config.schema import Config
 from dmarcmilter.config_check.environment import Environment
-from dmarcmilter.dmarc.public_suffix import KEPT_FRESH, Suffixes, SuffixListError
+from dmarcmilter.dmarc.public_suffix import OPERATOR_LIST, Suffixes, SuffixListError
 from dmarcmilter.postfix import accounts
 from dmarcmilter.postfix.accounts import acting_as
 from dmarcmilter.postfix.socket_access import first_closed
@@ -88,7 +88,7 @@ def _suffix_list(config: Config, environment: Environment) -> list[Finding]:
 
 
 def _freshness(used: Suffixes, today: date) -> Finding:
-    advice = f"put a new one from https://publicsuffix.org/list/ at {KEPT_FRESH}, and reload"
+    advice = f"put a new one from https://publicsuffix.org/list/ at {OPERATOR_LIST}, and reload"
     if not used.version:
         return warning(f"[dmarc] psl_file: the public suffix list in use is a library's, from 2019: {advice}")
     days = (today - date.fromisoformat(used.version)).days

@@ -9,18 +9,20 @@ from dmarcmilter.mail.domain import Domain, is_within
 
 
 class Alignment(Enum):
+    """Whether an identifier is aligned with the Author Domain."""
+
     YES = "yes"
     NO = "no"
     UNKNOWN = "unknown"
-    """DNS did not say what it depends on."""
+    """A lookup that decides it failed."""
     UNCHECKED = "unchecked"
-    """Its Organizational Domain was not looked up, because the message has too many identifiers."""
+    """The identifier's Organizational Domain was not looked up, because the message has too many identifiers."""
 
 
 def could_align(identifier: Domain | None, discovery: Discovery) -> bool:
-    """Whether it is worth knowing if the identifier authenticates: only what is not outside the organization.
+    """Whether the identifier may be of the author's organization, so that its lookups are worth making.
 
-    What is outside belongs to somebody else, and perhaps to whoever wants the message's DNS budget spent.
+    Names outside the organization belong to other parties. One of them may try to use up the message's DNS budget.
     """
     organization = discovery.organizational_domain or discovery.highest_possible
     return identifier is not None and (organization is None or is_within(identifier, organization))
@@ -32,10 +34,10 @@ def is_aligned(
     mode: AlignmentMode,
     organizational: Mapping[Domain, Domain | None],
 ) -> Alignment:
-    """Strict: the same name as the Author Domain. Relaxed: the same Organizational Domain.
+    """Whether the identifier has the Author Domain's name (strict) or Organizational Domain (relaxed).
 
-    `organizational` is what discovery.organizational_domains found. An Organizational Domain is the name itself
-    or above it, so an identifier outside the author's is not aligned, whatever DNS would say of it.
+    `organizational` is the result of discovery.organizational_domains. An Organizational Domain is the name itself
+    or above it, so an identifier outside the author's Organizational Domain is not aligned, whatever DNS answers.
     """
     if identifier == discovery.author:
         return Alignment.YES
@@ -49,18 +51,18 @@ def is_aligned(
         return Alignment.NO
     if identifier not in organizational:
         return Alignment.UNCHECKED
-    found = organizational[identifier]
-    if found is None:
+    organization = organizational[identifier]
+    if organization is None:
         return Alignment.UNKNOWN
-    return Alignment.YES if found == own else Alignment.NO
+    return Alignment.YES if organization == own else Alignment.NO
 
 
 def is_aligned_but_for_author(
     identifier: Domain, discovery: Discovery, organizational: Mapping[Domain, Domain | None]
 ) -> bool:
-    """Whether relaxed alignment is open only because a lookup above or at the Author Domain failed.
+    """Whether relaxed alignment is unknown only because a lookup at or above the Author Domain failed.
 
-    False where the identifier's own lookups failed: whoever controls the identifier can make them fail.
+    False where the identifier's own lookups failed: the owner of the identifier can make them fail.
     """
     if discovery.assumed_organization is not None:
         return organizational.get(identifier) == discovery.assumed_organization

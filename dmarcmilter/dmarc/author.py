@@ -1,7 +1,7 @@
 """The Author Domain of a message (RFC 9989 5.3.1): one domain from its From field, or a named problem.
 
-Read from the raw field, never from a decoded one. Mail readers differ on every broken form, so what could show one
-author to a person and another to us is a problem and not a domain (RFC 9989 11.5).
+It is read from the raw field, never from a decoded one. Mail readers differ on every broken form: a field that could
+show a person another author than this program reads is a problem, not a domain (RFC 9989 11.5).
 """
 
 import re
@@ -18,70 +18,75 @@ from dmarcmilter.mail.message import Header
 from dmarcmilter.reasons import Code, Reason
 
 MAX_DOMAINS: Final = 4
-"""Distinct domains named in the record of a message with several (RFC 9989 11.5 asks for a limit)."""
+"""Distinct domains recorded for a message with several; more are left out (RFC 9989 11.5 asks for a limit)."""
 MAX_FIELDS: Final = 4
-"""From fields read for that record when there are several; the verdict does not depend on it."""
+"""From fields whose domains are recorded when a message has several; more are not read. The result is the same."""
 MAX_RECORDED_FIELD: Final = 4096
-"""Octets of such a field; of a longer one no domain is recorded."""
+"""Largest of several From fields whose domains are recorded, in bytes; a larger one is not read."""
 
 MAX_PLAIN: Final = 998
-"""Octets of a field that is read at once: one line (RFC 5322 2.1.1)."""
-# What most From fields look like, read at once: words or a quoted-string without anything special, then one address.
-# Nothing here can be read in two ways; all else goes through the grammar, which says the same of these (tested).
+"""Largest field read by one regular expression, in bytes: one line (RFC 5322 2.1.1). A larger one is parsed."""
+# The form of most From fields: words or a quoted-string without specials, then one address. It has only one reading.
+# The parser gives the same domain, which a test checks, but takes longer.
 _WORD: Final = rb"[A-Za-z0-9_'-]+"
 _ADDRESS: Final = rb"[A-Za-z0-9_+=-]+(?:\.[A-Za-z0-9_+=-]+)*@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)"
 _PLAIN: Final = re.compile(
     rb" ?(?:(?:" + _WORD + rb"(?: " + _WORD + rb')*|"[A-Za-z0-9 ,._\'&-]*") ?)?<' + _ADDRESS + rb"> ?",
 )
 
-# What stands around an address in a display text: quotes, brackets, full stops, and what else an atom may hold.
+# Characters around an address in a display name: quotes, brackets, full stops, and the specials that an atom may have.
 _PUNCTUATION: Final = (
     ".'`\u00b4\u2018\u2019\u201c\u201d\u00ab\u00bb\u2039\u203a\u3008\u3009\u300a\u300b\uff08\uff09!?*|~/&#$%^{}+"
 )
-# All characters with a full stop in their NFKC form (Unicode 15). Programs and IDNA (RFC 3490 3.1) take some for one.
+# All characters with a full stop in their NFKC form (Unicode 15). Programs and IDNA (RFC 3490 3.1) read some as one.
 _FULL_STOPS: Final = frozenset(
     ".\u3002\uff0e\ufe52\u2024\uff61\ufe12\u2025\u2026\ufe19\ufe30\u33c2\u33c7\u33d8\U0001f100"
     + "".join(map(chr, range(0x2488, 0x249C)))
 )
 
-# `From:` behind what programs take for the end of a line, though it is none (RFC 5322 2.2): NUL, a bare CR or LF, VT,
-# FF, FS, GS, RS, NEL, LINE SEPARATOR, PARAGRAPH SEPARATOR. It looks back so that the search for a literal goes first.
+# `From:` after a character that some programs treat as a line end, though it is none (RFC 5322 2.2): NUL, a bare CR or
+# LF, VT, FF, FS, GS, RS, NEL, LINE SEPARATOR, PARAGRAPH SEPARATOR. The lookbehind lets `re` search for "from" first,
+# which is fast.
 _HIDDEN_FIELD: Final = re.compile(
     rb"from(?:(?<=[\0\n\v\f\r\x1c-\x1e]from)|(?<=\xc2\x85from)|(?<=\xe2\x80[\xa8\xa9]from))[ \t]*+:"
 )
 
 
 class AuthorProblem(StrEnum):
+    """Why a message has no Author Domain."""
+
     MISSING = "missing"
-    """No From field (RFC 5322 3.6 wants exactly one)."""
+    """No From field (RFC 5322 3.6 requires exactly one)."""
     SEVERAL_FIELDS = "several-fields"
-    """Even when they are equal: a signature may cover one and a reader show the other."""
+    """More than one From field, even if equal: a signature may cover one while a mail reader shows the other."""
     SEVERAL_DOMAINS = "several-domains"
     NO_DOMAIN = "no-domain"
-    """Nothing in it has a domain: an empty group, a domain literal, a local-part or words alone."""
+    """The From field has no domain: an empty group, a domain literal, a local-part or words alone."""
     MALFORMED = "malformed"
 
 
 @dataclass(frozen=True, slots=True)
 class Author:
+    """The Author Domain, or why there is none."""
+
     domain: Domain | None
-    """Exactly one of domain and problem is set."""
+    """Set unless there is a problem."""
     problem: AuthorProblem | None
     domains: tuple[Domain, ...] = ()
-    """The distinct domains in the order found, at most MAX_DOMAINS: for the record."""
+    """The distinct domains in their order in the message, at most MAX_DOMAINS: for the outcome."""
     lax: bool = False
-    """The field is outside the grammar, yet has one reading (as `Doe, John <j@example.com>`)."""
+    """The field does not follow the grammar but has only one reading, as `Doe, John <j@example.com>`."""
     reason: Reason | None = None
-    """Why there is a problem."""
+    """What the problem is."""
     unread: bool = False
     """`domains` may lack some: a field is malformed or misread, or MAX_DOMAINS or MAX_FIELDS is exceeded."""
     misreading: Reason | None = None
-    """Why programs could find another domain in a field with one Author Domain (readings.misreading)."""
+    """Why programs could read another domain in a field with one Author Domain (lenient_readings.misreading)."""
 
 
 def author_domain(headers: Sequence[Header]) -> Author:
-    """The Author Domain (RFC 9989 5.3.1). Linear in the octets of the From fields; never raises."""
-    # Programs drop white space around a field name: " From" and "From " count with "From".
+    """The Author Domain (RFC 9989 5.3.1). Linear in the size of the From fields; never raises."""
+    # Some programs ignore white space around a field name, so " From" and "From " count as "From".
     bodies = [header.value for header in headers if header.key.strip() == b"from"]
     if _has_hidden_field(headers):
         domains = _several(bodies).domains
@@ -90,11 +95,11 @@ def author_domain(headers: Sequence[Header]) -> Author:
         return _problem(AuthorProblem.MISSING, Reason(Code.FROM_MISSING))
     if len(bodies) > 1:
         return _several(bodies)
-    return _judge(bodies[0])
+    return _read_field(bodies[0])
 
 
 def _several(bodies: Sequence[bytes]) -> Author:
-    """The verdict is known: the fields are read for the record, until it is full."""
+    """The problem of several From fields, with the domains to record, up to the limits above."""
     domains: dict[Domain, None] = {}
     read = [body for body in bodies[:MAX_FIELDS] if len(body) <= MAX_RECORDED_FIELD]
     unread = len(read) < len(bodies)
@@ -102,17 +107,17 @@ def _several(bodies: Sequence[bytes]) -> Author:
         if len(domains) >= MAX_DOMAINS:
             unread = True
             break
-        author = _judge(body)
+        author = _read_field(body)
         domains.update(dict.fromkeys(author.domains))
         unread |= author.unread
     return _problem(AuthorProblem.SEVERAL_FIELDS, Reason(Code.FROM_SEVERAL), list(domains), unread=unread)
 
 
 def _has_hidden_field(headers: Sequence[Header]) -> bool:
-    """Whether programs that end lines at other octets than CRLF see a From field where none is.
+    """Whether programs that end lines at other characters than CRLF would see a From field inside another field.
 
-    White space behind such a line end continues the field for them too. A stray CR with anything else behind it is
-    common in real mail, and harmless.
+    White space after such a line end continues the field for them too. A stray CR with other text after it is common
+    in real mail, and harmless.
     """
     return _HIDDEN_FIELD.search(b" ".join([header.value for header in headers]).lower()) is not None
 
@@ -125,7 +130,7 @@ def _problem(
     return Author(domain=None, problem=problem, domains=distinct[:MAX_DOMAINS], reason=reason, unread=unread)
 
 
-def _judge(body: bytes) -> Author:
+def _read_field(body: bytes) -> Author:
     plain = _PLAIN.fullmatch(body) if len(body) <= MAX_PLAIN else None
     if plain and (domain := parse(plain[1])):
         return Author(domain, problem=None, domains=(domain,))
@@ -142,7 +147,7 @@ def _judge(body: bytes) -> Author:
     if not domains:
         return _problem(AuthorProblem.NO_DOMAIN, _absence(kinds))
     if kinds & {Kind.LITERAL, Kind.LOCAL}:
-        # The other author cannot be judged, so the one that can must not vouch for both.
+        # The other author has no domain to evaluate, and a pass for this one must not count for both.
         return _problem(AuthorProblem.SEVERAL_DOMAINS, Reason(Code.FROM_AUTHOR_WITHOUT_DOMAIN), domains)
     author = Author(domain=domains[0], problem=None, domains=tuple(domains), lax=parsed.lax)
     misreading = lenient_readings.misreading(unfold(body), domains[0])
@@ -150,41 +155,42 @@ def _judge(body: bytes) -> Author:
 
 
 def as_malformed(author: Author) -> Author:
-    """What a field is that programs could misread, unless the policy of its Author Domain refuses the message."""
+    """The same field as malformed, because programs could read another domain in it (RFC 9989 11.5)."""
     return _problem(AuthorProblem.MALFORMED, author.misreading, author.domains)
 
 
 def _domains(parsed: AddressList) -> list[Domain] | None:
-    """The distinct domains, None when one is no domain name. One more than MAX_DOMAINS settles the matter."""
-    found: dict[Domain, None] = {}
+    """The distinct domains, at most one more than MAX_DOMAINS; None: one of them is not a domain name."""
+    domains: dict[Domain, None] = {}
     for mailbox in dict.fromkeys(parsed.mailboxes):
-        raw = _shown(mailbox.domain) if mailbox.kind is Kind.SHOWN else mailbox.domain
+        raw = _displayed_domain(mailbox.domain) if mailbox.kind is Kind.SHOWN else mailbox.domain
         if not raw:
             continue
         domain = parse(raw)
         if domain is None:
             return None
-        found[domain] = None
-        if len(found) > MAX_DOMAINS:
+        domains[domain] = None
+        if len(domains) > MAX_DOMAINS:
             break
-    return list(found)
+    return list(domains)
 
 
-def _shown(raw: bytes) -> bytes | str:
-    """The domain a display name shows, without the punctuation of the text around it; empty when it shows none.
+def _displayed_domain(raw: bytes) -> bytes | str:
+    """The domain that a display name shows, without the punctuation of the text around it; empty: it shows none.
 
-    `Foo@Bar Ltd <u@example.com>` names nobody at a domain. What has a dot, in any script, must be one.
+    `Foo@Bar Ltd <u@example.com>` shows no address. Text with a dot, in any script, must be a domain.
     """
     try:
         text = raw.decode().strip(_PUNCTUATION)
     except UnicodeDecodeError:
         return raw
-    # A `=` may begin an encoded word with the dot in it.
+    # A `=` may begin an encoded word that contains the dot.
     has_dot = b"=" in raw or not _FULL_STOPS.isdisjoint(text)
     return text if has_dot else ""
 
 
 def _absence(kinds: set[Kind]) -> Reason:
+    """Why there is no domain, by the kinds of the addresses."""
     if Kind.LITERAL in kinds:
         return Reason(Code.FROM_DOMAIN_LITERAL)
     return Reason(Code.FROM_NO_DOMAIN) if kinds else Reason(Code.FROM_EMPTY_GROUP)

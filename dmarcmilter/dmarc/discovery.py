@@ -1,7 +1,7 @@
-"""Which record applies to the Author Domain, and which Organizational Domains there are.
+"""Discovery of the policy record that applies to the Author Domain, and of Organizational Domains.
 
-By the tree walk of RFC 9989 4.10, or by the public suffix list as in RFC 7489 6.6.3 (with `np` of RFC 9091).
-One message is judged by one method only: mixing them would let one name mean two organizations.
+The method is the tree walk of RFC 9989 4.10, or the public suffix list as in RFC 7489 6.6.3 (with `np` of RFC 9091).
+One message is evaluated with one method only: with both, one name could belong to two organizations.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,19 +13,19 @@ from dmarcmilter.dmarc.author import Author
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dmarc.record import AlignmentMode, PolicyRecord
 from dmarcmilter.dmarc.record_faults import FaultKind
-from dmarcmilter.dmarc.record_lookup import PREFIX, Published, fetch, lookup_failed
+from dmarcmilter.dmarc.record_lookup import PREFIX, PublishedRecord, fetch, lookup_failed
 from dmarcmilter.dns.lookup import Lookup, Status
 from dmarcmilter.mail.domain import Domain, is_within
 from dmarcmilter.reasons import Code, Reason
 
 MAX_IDENTIFIERS = 10
-"""Identifiers of one message whose Organizational Domain is looked up, each with up to eight queries. Whether those
-beyond are aligned stays open.
+"""Identifiers of one message whose Organizational Domain is looked up, each with up to eight queries. The alignment of
+further ones stays unknown.
 """
 
 
 class Method(StrEnum):
-    """In the spelling of the aggregate report's discovery_method (RFC 9990)."""
+    """A discovery method, spelled as in the aggregate report's discovery_method (RFC 9990)."""
 
     TREEWALK = "treewalk"
     PSL = "psl"
@@ -33,53 +33,55 @@ class Method(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DiscoverySettings:
-    """How the Author Domain's policy is discovered, and what its tags count for."""
+    """How the Author Domain's policy is discovered, and whether `pct` counts."""
 
     method: Method
     suffixes: Suffixes
     honor_pct: bool
-    """Whether `pct` is applied (RFC 7489 6.6.4), or ignored as RFC 9989 has it."""
+    """Whether `pct` is applied (RFC 7489 6.6.4). RFC 9989 ignores it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
+    """The policy record and the Organizational Domain of one Author Domain, or which lookup failed."""
+
     method: Method
     author: Domain
     record: PolicyRecord | None = None
-    """The record that applies, also when it is not usable. With `failed`: the one that applies unless the name that
-    did not answer has a record of its own.
+    """The record that applies, even if it is not usable. With `failed`: the record that applies unless the name whose
+    lookup failed has one of its own.
     """
     policy_domain: Domain | None = None
-    """Where it was found."""
+    """The domain that publishes the record."""
     organizational_domain: Domain | None = None
-    """The author's; None: unknown because DNS failed."""
+    """The Author Domain's Organizational Domain; None: unknown because DNS failed."""
     failed: Reason | None = None
-    """The lookup that failed, so that the policy is not known; None: it is known, or known not to exist."""
+    """The failed lookup that leaves the policy unknown; None: the policy is known, or known not to exist."""
     assumed_organization: Domain | None = None
-    """The author's Organizational Domain if the name that did not answer has no record; given with `failed` alone."""
+    """The Organizational Domain if the name whose lookup failed has no record; set only with `failed`."""
     incomplete: Reason | None = None
-    """The policy is known, but the lookup of a name above failed, for this reason."""
+    """Why the lookup of a name above failed although the policy is known."""
     author_exists: bool | None = None
-    """None: unknown, or not asked."""
+    """None: unknown, or not looked up."""
     existence_failed: Reason | None = None
-    """Why it is not known although it was looked up."""
+    """The failed lookup that leaves the existence of the Author Domain unknown."""
     notes: tuple[Reason, ...] = ()
-    """What the Domain Owner or the operator should know."""
+    """Remarks for the Domain Owner or the operator."""
     faulty: tuple[Domain, ...] = ()
-    """Where something stands that was meant as a DMARC record and does not count."""
+    """Domains whose TXT data was meant as a DMARC record but does not count."""
     fault_kinds: tuple[FaultKind, ...] = ()
-    """Why, for each of `faulty`."""
+    """The kind of fault at each domain of `faulty`."""
     highest_possible: Domain | None = None
-    """The shortest name that the Organizational Domain can be; given when that is unknown."""
+    """The shortest name that the Organizational Domain can be; set when the tree walk leaves it unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class OtherDiscovery:
-    """What the discovery method that is not in use gives, for statistics only."""
+    """The result of the discovery method that is not in use, for statistics only."""
 
     discovery: Discovery
     organizational: Mapping[Domain, Domain | None] | None
-    """As AuthorPolicy.organizational; None: not known."""
+    """As AuthorPolicy.organizational; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,9 @@ class AuthorPolicy:
     discovery: Discovery | None
     """None: there is no Author Domain."""
     organizational: Mapping[Domain, Domain | None]
-    """As organizational_domains() returns it; None: DNS failed."""
+    """The result of organizational_domains(); a value of None: DNS failed."""
     other: OtherDiscovery | None = None
-    """None: not known without another query."""
+    """None: unknown without another query."""
 
 
 def discover(author: Domain, lookup: Lookup, *, method: Method, suffixes: Suffixes) -> Discovery:
@@ -103,7 +105,7 @@ def discover(author: Domain, lookup: Lookup, *, method: Method, suffixes: Suffix
 
 
 def prefetch_names(author: Domain, method: Method, suffixes: Suffixes) -> tuple[str, ...]:
-    """TXT names that discover() is going to ask for, most important first."""
+    """TXT names that discover() is going to look up, most important first."""
     if method is Method.PSL:
         domains: Iterable[Domain] = dict.fromkeys((author, _suffix_list_organization(author, suffixes)))
     else:
@@ -116,13 +118,13 @@ def organizational_domains(
 ) -> dict[Domain, Domain | None]:
     """The Organizational Domains that relaxed alignment still depends on (RFC 9989 4.10.2); None: DNS failed.
 
-    Left out: the Author Domain itself, and what is not below its Organizational Domain and so can never be aligned.
+    Left out: the Author Domain itself, and identifiers outside its Organizational Domain, which can never be aligned.
     """
     result: dict[Domain, Domain | None] = {}
     walks = 0
     own = discovery.organizational_domain or discovery.assumed_organization
     record = discovery.record
-    if record is None or not record.usable or own is None or _is_strict_throughout(record):
+    if record is None or not record.usable or own is None or _is_strict_for_both(record):
         return result
     for identifier in dict.fromkeys(identifiers):
         if identifier == discovery.author or not is_within(identifier, own):
@@ -144,13 +146,13 @@ def existence_decides(discovery: Discovery) -> bool:
 
 
 def with_existence(discovery: Discovery, lookup: Lookup) -> Discovery:
-    """Ask whether the Author Domain exists, if that decides the policy and is not yet known."""
+    """Look up whether the Author Domain exists, if that decides the policy and is not yet known."""
     if not existence_decides(discovery) or discovery.author_exists is not None:
         return discovery
     if discovery.method is Method.PSL:
         return _with_addresses_or_exchangers(discovery, lookup)
-    # RFC 9989 3.2.13: NXDOMAIN, to a query of whatever type, and nothing else. The NXDOMAIN of an alias is about the
-    # name that it leads to (RFC 6604 3), which is not the Author Domain.
+    # RFC 9989 3.2.13: a domain does not exist if a query of any type gets NXDOMAIN. The NXDOMAIN of an alias is about
+    # its target (RFC 6604 3), not about the Author Domain.
     answer = lookup(discovery.author, "A")
     if answer.proves_existence:
         return replace(discovery, author_exists=True)
@@ -160,7 +162,10 @@ def with_existence(discovery: Discovery, lookup: Lookup) -> Discovery:
 
 
 def _with_addresses_or_exchangers(discovery: Discovery, lookup: Lookup) -> Discovery:
-    """RFC 9091 2.7: a domain with neither A, AAAA nor MX does not exist. An alias does (RFC 8020 2, RFC 6604 3)."""
+    """Look up whether the Author Domain has A, AAAA or MX records: without any it does not exist (RFC 9091 2.7).
+
+    An alias exists, whatever its target has (RFC 8020 2, RFC 6604 3).
+    """
     failed: Reason | None = None
     for rdtype in ("A", "AAAA", "MX"):
         answer = lookup(discovery.author, rdtype)
@@ -208,7 +213,7 @@ def _by_tree_walk(author: Domain, lookup: Lookup, suffixes: Suffixes) -> Discove
 
 
 def _by_suffix_list(author: Domain, lookup: Lookup, suffixes: Suffixes) -> Discovery:
-    """RFC 7489 6.6.3: the Author Domain; if it has no record or does not answer, its Organizational Domain."""
+    """Discover by RFC 7489 6.6.3: look up the Author Domain, then its Organizational Domain if that gave no record."""
     own = _suffix_list_organization(author, suffixes)
     steps = [fetch(author, lookup)]
     if steps[0].record is None and not steps[0].several and own != author:
@@ -230,7 +235,9 @@ def _by_suffix_list(author: Domain, lookup: Lookup, suffixes: Suffixes) -> Disco
 
 
 def _suffix_list_organization(domain: Domain, suffixes: Suffixes) -> Domain:
-    """A public suffix is an organization of its own: it is aligned with itself and nothing below it."""
+    """The Organizational Domain by the suffix list. A public suffix is an organization of its own, without the names
+    below it.
+    """
     return suffixes.organizational_domain(domain) or domain
 
 
@@ -238,32 +245,32 @@ def _organizational_domain(
     domain: Domain, own: Domain, method: Method, lookup: Lookup, suffixes: Suffixes
 ) -> Domain | None:
     if domain == own:
-        # A walk from there meets what the author's walk met from there on, and selects the same.
+        # A walk from here would query the same names as the rest of the author's walk, and select the same.
         return own
     if method is Method.PSL:
         return _suffix_list_organization(domain, suffixes)
     return tree_walk.organizational_domain(tree_walk.walk(domain, lookup), suffixes)
 
 
-def _is_strict_throughout(record: PolicyRecord) -> bool:
+def _is_strict_for_both(record: PolicyRecord) -> bool:
     return record.adkim is AlignmentMode.STRICT and record.aspf is AlignmentMode.STRICT
 
 
-def _notes(steps: Iterable[Published]) -> tuple[Reason, ...]:
+def _notes(steps: Iterable[PublishedRecord]) -> tuple[Reason, ...]:
     return tuple(Reason(Code.SEVERAL_POLICY_RECORDS, name=PREFIX + step.domain) for step in steps if step.several)
 
 
-def _fallback_note(failed: Reason | None, applied: Published | None) -> tuple[Reason, ...]:
+def _fallback_note(failed: Reason | None, applied: PublishedRecord | None) -> tuple[Reason, ...]:
     if not failed or applied is None:
         return ()
     return (Reason(Code.OWN_RECORD_UNKNOWN, domain=applied.domain),)
 
 
-def _faulty(steps: Iterable[Published]) -> tuple[Domain, ...]:
+def _faulty(steps: Iterable[PublishedRecord]) -> tuple[Domain, ...]:
     return tuple(step.domain for step in steps if step.fault)
 
 
-def _fault_kinds(steps: Iterable[Published]) -> tuple[FaultKind, ...]:
+def _fault_kinds(steps: Iterable[PublishedRecord]) -> tuple[FaultKind, ...]:
     return tuple(step.fault for step in steps if step.fault)
 
 

@@ -1,6 +1,6 @@
-"""What the other way of discovery gives for the same message (RFC 9989 4.10, RFC 7489 6.6.3), for statistics.
+"""Comparison with the result of the other discovery method (RFC 9989 4.10, RFC 7489 6.6.3), for statistics.
 
-Nothing more is asked of DNS: where the other way needs an answer that was not asked for, nothing is known of it.
+No further query is sent: if the other method needs an answer that the first did not ask for, its result is unknown.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,15 +21,15 @@ from dmarcmilter.dns.lookup import Answer, Lookup
 from dmarcmilter.mail.domain import Domain
 
 ERRORS = frozenset({DmarcWord.TEMPERROR, DmarcWord.PERMERROR})
-"""Results that are not compared: a DNS failure says nothing of the domain."""
+"""Results that are not compared: a DNS failure says nothing about the domain."""
 
 
 class NotAskedError(LookupError):
-    """The first way of discovery did not need this answer."""
+    """The discovery method in use did not query for this answer."""
 
 
 class KeptAnswers:
-    """A Lookup that keeps the answers it gives."""
+    """A Lookup that keeps its answers for a second use."""
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
@@ -40,7 +40,7 @@ class KeptAnswers:
         return answer
 
     def again(self, name: str, rdtype: str) -> Answer:
-        """An answer given before. NotAskedError for any other."""
+        """The kept answer; NotAskedError if there is none."""
         try:
             return self._kept[name, rdtype]
         except KeyError:
@@ -49,15 +49,15 @@ class KeptAnswers:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the other way of discovery gives, and in which of these values it differs from the one in use."""
+    """The result of the other discovery method, and where it differs from that of the method in use."""
 
     method: Method
     policy_domain: Domain | None
     organizational_domain: Domain | None
     result: DmarcWord | None
-    """None: not known."""
+    """None: unknown."""
     differs: tuple[str, ...]
-    """Names of those of the fields above that differ."""
+    """Names of the fields above that differ."""
 
 
 def other_discovery(
@@ -67,9 +67,9 @@ def other_discovery(
     answers: KeptAnswers,
     suffixes: Suffixes,
 ) -> OtherDiscovery | None:
-    """The other way of discovery, from kept answers only; None: it needs others, or one of them failed.
+    """Discover with the other method, from kept answers only; None: it needs further answers, or a lookup failed.
 
-    `organizational`: as in AuthorPolicy. The result holds `discovery` itself where the other way gives the same.
+    `organizational`: as in AuthorPolicy. The result holds `discovery` itself if both methods give the same.
     """
     if discovery.failed or discovery.organizational_domain is None:
         return None
@@ -97,9 +97,10 @@ def _other(method: Method) -> Method:
 def _suffix_list_agrees(
     discovery: Discovery, organizational: Mapping[Domain, Domain | None], suffixes: Suffixes
 ) -> bool:
-    """Whether RFC 7489 6.6.3 gives what the tree walk gave, as for most mail; False: not known without doing it.
+    """Whether RFC 7489 6.6.3 certainly gives the result of the tree walk, as for most mail; False: not certain.
 
-    It looks at the Author Domain and at the registered domain only, and stops at several records of the Author Domain.
+    RFC 7489 looks only at the Author Domain and its Organizational Domain, and stops if the Author Domain has several
+    records.
     """
     own, author = discovery.organizational_domain, discovery.author
     if discovery.method is not Method.TREEWALK or own != (suffixes.organizational_domain(author) or author):
@@ -108,13 +109,13 @@ def _suffix_list_agrees(
     if not is_at_author and (discovery.policy_domain != own or author in discovery.faulty):
         return False
     return all(
-        found is not None and found == (suffixes.organizational_domain(name) or name)
-        for name, found in organizational.items()
+        organization is not None and organization == (suffixes.organizational_domain(name) or name)
+        for name, organization in organizational.items()
     )
 
 
 def compare(auth: AuthResults, evaluation: Evaluation) -> Comparison | None:
-    """How the two ways of discovery compare for this message; None: not known."""
+    """Compare both discovery methods for this message; None: the other's result is unknown."""
     policy = evaluation.author_policy
     if policy.other is None or policy.discovery is None:
         return None

@@ -1,6 +1,6 @@
-"""Pass, fail or why neither (RFC 9989 5.3.3 to 5.3.6), and what the Domain Owner asks for on fail (4.10.1).
+"""The DMARC result (RFC 9989 5.3.3 to 5.3.6), and the Domain Owner Assessment Policy for mail that fails (4.10.1).
 
-Pure. What is done with the message is decided in policy.decision.
+Pure functions. policy.decision decides what to do with the message.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,11 +17,11 @@ from dmarcmilter.mail.domain import Domain
 from dmarcmilter.reasons import Code, Reason
 
 MAX_DRAW = 99
-"""The draw that only a pct of 100 selects."""
+"""Highest draw, 0 to 99: only a pct of 100 selects it."""
 
 
 class DmarcWord(StrEnum):
-    """RFC 9989 9.2."""
+    """DMARC result (RFC 9989 9.2)."""
 
     NONE = "none"
     PASS = "pass"
@@ -34,11 +34,11 @@ class DnsFailure(StrEnum):
     """Why the result is temperror: which lookup failed, or that a limit was reached."""
 
     POLICY = "policy"
-    """The policy, whether the Author Domain exists, or an Organizational Domain."""
+    """The lookup of the policy, of the Author Domain's existence, or of an Organizational Domain."""
     DKIM_KEY = "dkim_key"
     SPF = "spf"
     LIMIT = "limit"
-    """The message has more signatures or identifiers, or its sender a longer SPF record, than are evaluated."""
+    """The message has more signatures or identifiers than are evaluated, or the SPF record exceeds a limit."""
 
 
 SEVERITY = (Policy.NONE, Policy.QUARANTINE, Policy.REJECT)
@@ -47,10 +47,12 @@ SEVERITY = (Policy.NONE, Policy.QUARANTINE, Policy.REJECT)
 
 @dataclass(frozen=True, slots=True)
 class AuthenticatedIdentifier:
+    """An Authenticated Identifier (RFC 9989 3.2.3) and the alignment mode that applies to it."""
+
     mechanism: Literal["spf", "dkim"]
     domain: Domain
     mode: AlignmentMode
-    """The one asked for by the record, for this mechanism."""
+    """The mode that the policy record asks for with this mechanism."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +60,23 @@ class Assessment:
     """The Domain Owner Assessment Policy for this Author Domain."""
 
     policy: Policy
-    """As published: the value of the chosen tag."""
+    """The value of the chosen tag, as published."""
     tag: Tag
     requested: Policy
-    """After `t` or `pct`."""
+    """The policy to apply, after `t` or `pct`."""
     test_mode: bool = False
-    """`t=y` lowered it."""
+    """Whether `t=y` lowered the policy."""
     sampled_out: bool = False
-    """`pct` lowered it."""
+    """Whether `pct` lowered the policy."""
     unknown: Reason | None = None
-    """Why it is open whether `np` should have been chosen."""
+    """Why it is unknown whether `np` applies."""
     strictest: Policy = Policy.NONE
-    """As `requested`; while it is open whether `np` applies, the stricter of the two."""
+    """As `requested`; if it is unknown whether `np` applies, the stricter of the two policies."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """The DMARC result and what it rests on, as in Evaluation."""
+    """The DMARC result and its causes, as in Evaluation."""
 
     result: DmarcWord
     aligned: tuple[AuthenticatedIdentifier, ...] = ()
@@ -91,20 +93,20 @@ class Evaluation:
     author_policy: AuthorPolicy
     result: DmarcWord
     aligned: tuple[AuthenticatedIdentifier, ...] = ()
-    """Identifiers that a pass rests on."""
+    """The aligned identifiers of a pass."""
     reason: Reason | None = None
     dns_failures: tuple[DnsFailure, ...] = ()
     """All causes of a temperror; the reason names the first."""
     possibly_aligned: tuple[Domain, ...] = ()
-    """Authenticated domains of a temperror that are aligned unless a failed lookup of the Author Domain's says
-    otherwise. Names whose own lookups failed are not among them: their owner can make these fail.
+    """Authenticated domains of a temperror that may be aligned: only a failed lookup for the Author Domain leaves it
+    unknown. Names whose own lookups failed are not among them, because their owner can make these fail.
     """
     unsigned_duplicates: tuple[str, ...] = ()
-    """Of a pass: names of header fields that occur again and that no aligned signature covers (RFC 6376 8.15)."""
+    """Names of duplicate header fields that no aligned signature of a pass covers (RFC 6376 8.15)."""
     assessment: Assessment | None = None
     """None: no policy record applies."""
     pct_draw: int | None = None
-    """The draw that `pct` was compared with, 0 to 99; None: nothing depended on one."""
+    """The draw that `pct` was compared with, 0 to 99; None: nothing depended on a draw."""
 
     @property
     def author(self) -> Author:
@@ -116,18 +118,18 @@ class Evaluation:
 
     @property
     def rests_on_dkim_alone(self) -> bool:
-        """Whether SPF does not align: then the client may have changed what is not signed."""
+        """Whether only DKIM is aligned, not SPF: then the client may have changed the parts that are not signed."""
         return bool(self.aligned) and all(identifier.mechanism == "dkim" for identifier in self.aligned)
 
 
 def evaluate(
     auth: AuthResults, policy: AuthorPolicy, *, honor_pct: bool, pct_draw: Callable[[Discovery], int]
 ) -> Evaluation:
-    """Evaluate one message. `pct_draw` is called only where a draw can change what the Domain Owner asks for.
+    """Evaluate one message. `pct_draw` is called only if a draw can change what the Domain Owner asks for.
 
-    A From field in which programs could find another domain counts as malformed (RFC 9989 11.5), unless DMARC fails
-    for the domain that it has by the grammar and the policy is reject: then that is done, and reported to the Domain
-    Owner.
+    A From field in which programs could read another domain counts as malformed (RFC 9989 11.5), unless DMARC fails
+    for the domain that the grammar gives and its policy is reject. Then that policy applies, and the Domain Owner gets
+    a report.
     """
     verdict = _verdict(auth, policy)
     if policy.author.misreading and not _is_refused(verdict, policy):
@@ -157,7 +159,7 @@ def result_of(auth: AuthResults, policy: AuthorPolicy) -> DmarcWord:
 
 
 def _is_refused(verdict: _Verdict, policy: AuthorPolicy) -> bool:
-    """Whether the message fails a policy of reject, also when `pct` selects next to nothing."""
+    """Whether the message fails and the policy is reject with any `pct`, not lowered by `t`."""
     if verdict.result is not DmarcWord.FAIL or policy.discovery is None:
         return False
     assessment = assessment_policy(policy.discovery, honor_pct=True, draw=MAX_DRAW)
@@ -165,33 +167,34 @@ def _is_refused(verdict: _Verdict, policy: AuthorPolicy) -> bool:
 
 
 def _may_act(verdict: _Verdict) -> bool:
-    """Whether the policy may decide about the message."""
+    """Whether the policy may affect the message."""
     return verdict.result not in (DmarcWord.PASS, DmarcWord.NONE) or bool(verdict.unsigned_duplicates)
 
 
 def _is_sampled(discovery: Discovery) -> bool:
-    """Whether the record asks for some of the messages only."""
+    """Whether `pct` selects only some messages."""
     record = discovery.record
     return record is not None and record.pct is not None and record.pct <= MAX_DRAW
 
 
 def _verdict(auth: AuthResults, policy: AuthorPolicy) -> _Verdict:
-    verdict = _before_existence(auth, policy)
+    verdict = _without_existence(auth, policy)
     discovery = policy.discovery
     if verdict.result is DmarcWord.FAIL and discovery is not None and (unknown := _unknown_existence(discovery)):
-        # Neither sp nor np may be guessed (RFC 9989 5.3.6).
+        # Either sp or np applies, and which one must not be guessed (RFC 9989 5.3.6).
         return _Verdict(DmarcWord.TEMPERROR, reason=unknown, dns_failures=(DnsFailure.POLICY,))
     return verdict
 
 
 def _unknown_existence(discovery: Discovery) -> Reason | None:
-    """Why it is not known whether np applies; None: it is known, or makes no difference."""
+    """Why it is unknown whether np applies; None: it is known, or makes no difference."""
     if discovery.author_exists is not None or not existence_decides(discovery):
         return None
     return discovery.existence_failed or Reason(Code.EXISTENCE_NOT_ASKED, domain=discovery.author)
 
 
-def _before_existence(auth: AuthResults, policy: AuthorPolicy) -> _Verdict:
+def _without_existence(auth: AuthResults, policy: AuthorPolicy) -> _Verdict:
+    """The verdict before it is considered whether the Author Domain exists."""
     discovery = policy.discovery
     if policy.author.domain is None or discovery is None:
         return _Verdict(DmarcWord.PERMERROR, reason=policy.author.reason or Reason(Code.NO_SINGLE_AUTHOR))
@@ -215,10 +218,10 @@ def _before_existence(auth: AuthResults, policy: AuthorPolicy) -> _Verdict:
 
 
 def _by_alignment(auth: AuthResults, policy: AuthorPolicy, discovery: Discovery, record: PolicyRecord) -> _Verdict:
-    """One aligned pass is enough (RFC 9989 5.3.5); an error counts only where it hides a possible pass.
+    """The verdict with this record: one aligned pass is enough (RFC 9989 5.3.5).
 
-    Errors of identifiers that could not be aligned say nothing: else anybody could turn a fail into a
-    temperror with a signature whose key cannot be fetched.
+    An error counts only if its identifier could be aligned. Otherwise any sender could turn a fail into a temperror
+    with a signature whose key cannot be fetched.
     """
     aligned: dict[AuthenticatedIdentifier, None] = {}
     possibly: dict[Domain, None] = {}
@@ -239,7 +242,7 @@ def _by_alignment(auth: AuthResults, policy: AuthorPolicy, discovery: Discovery,
             errors.append((DnsFailure.POLICY, Reason(Code.ORGANIZATION_UNKNOWN, domain=domain)))
             if is_aligned_but_for_author(domain, discovery, policy.organizational):
                 possibly[domain] = None
-    if any(found.cut_off and found.domain is None for found in auth.dkim):
+    if any(signature.cut_off and signature.domain is None for signature in auth.dkim):
         errors.append((DnsFailure.LIMIT, Reason(Code.SIGNATURES_NOT_READ)))
     if aligned:
         return _Verdict(DmarcWord.PASS, aligned=tuple(aligned), unsigned_duplicates=_unsigned_duplicates(auth, aligned))
@@ -252,10 +255,12 @@ def _by_alignment(auth: AuthResults, policy: AuthorPolicy, discovery: Discovery,
 
 
 def _unsigned_duplicates(auth: AuthResults, aligned: Iterable[AuthenticatedIdentifier]) -> tuple[str, ...]:
-    """What no aligned signature covers: what one leaves out, another may sign."""
-    signers = {found.domain for found in aligned if found.mechanism == "dkim"}
+    """Names of duplicate fields that every aligned signature leaves out."""
+    signers = {identifier.domain for identifier in aligned if identifier.mechanism == "dkim"}
     left_out = [
-        found.unsigned_duplicates for found in auth.dkim if found.result is DkimWord.PASS and found.domain in signers
+        signature.unsigned_duplicates
+        for signature in auth.dkim
+        if signature.result is DkimWord.PASS and signature.domain in signers
     ]
     if not left_out:
         return ()
@@ -265,7 +270,7 @@ def _unsigned_duplicates(auth: AuthResults, aligned: Iterable[AuthenticatedIdent
 def _identifiers(
     auth: AuthResults, record: PolicyRecord
 ) -> Iterator[tuple[AuthenticatedIdentifier, DnsFailure | None]]:
-    """Identifiers that passed (RFC 9989 3.2.3, 3.2.4), and those that were not checked, with the cause."""
+    """Identifiers that passed (RFC 9989 3.2.3, 3.2.4) and, with the cause, those that could not be checked."""
     spf = auth.spf
     spf_error = DnsFailure.LIMIT if spf.cut_off else DnsFailure.SPF if spf.result is SpfWord.TEMPERROR else None
     if spf.domain is not None and (spf_error or spf.result is SpfWord.PASS):
@@ -277,9 +282,9 @@ def _identifiers(
 
 
 def assessment_policy(discovery: Discovery, *, honor_pct: bool, draw: int) -> Assessment | None:
-    """p, sp or np, and how far `t` or `pct` lower it; None: no record speaks.
+    """The policy of p, sp or np, as lowered by `t` or `pct`; None: no usable record applies.
 
-    `draw` is 0 to 99: the message is among the `pct` percent when it is below that number.
+    `draw` is 0 to 99: `pct` selects the message if the draw is below it.
     """
     record = discovery.record
     if record is None or not record.usable:
@@ -287,7 +292,7 @@ def assessment_policy(discovery: Discovery, *, honor_pct: bool, draw: int) -> As
     tag, policy = _chosen(discovery, record)
     unknown = _unknown_existence(discovery)
     strictest = max(policy, record.np or policy, key=SEVERITY.index) if unknown else policy
-    # A valid t rules alone: it took the place of pct (RFC 9989 A.6), and no message is lowered twice.
+    # With a valid t, pct is ignored: t replaces it (RFC 9989 A.6), and no policy is lowered twice.
     tested = record.t is True
     unselected = record.t is None and honor_pct and record.pct is not None and draw >= record.pct
     lower = _one_lower if tested or unselected else _unchanged
@@ -304,7 +309,10 @@ def assessment_policy(discovery: Discovery, *, honor_pct: bool, draw: int) -> As
 
 
 def _chosen(discovery: Discovery, record: PolicyRecord) -> tuple[Tag, Policy]:
-    """RFC 9989 4.10.1: p for the record's own domain, sp below it, np below it where nothing exists."""
+    """The tag that applies and its policy: p for the record's own domain, sp below it, np for names that do not exist.
+
+    RFC 9989 4.10.1.
+    """
     if discovery.policy_domain == discovery.author:
         return Tag.P, record.p
     if discovery.author_exists is False and record.np is not None:
@@ -319,5 +327,5 @@ def _unchanged(policy: Policy) -> Policy:
 
 
 def _one_lower(policy: Policy) -> Policy:
-    """RFC 9989 4.7 (`t`), RFC 7489 6.6.4 (`pct`)."""
+    """The next milder policy, as `t` (RFC 9989 4.7) and `pct` (RFC 7489 6.6.4) ask for."""
     return Policy.QUARANTINE if policy is Policy.REJECT else Policy.NONE

@@ -1,9 +1,9 @@
-"""The public suffix list: Organizational Domains of RFC 7489 3.2, and the guard of the tree walk.
+"""The public suffix list: for Organizational Domains by RFC 7489 3.2, and to guard the tree walk.
 
-There is one lookup, `Rules.suffix_length`, fed by the newest list found: one kept fresh by the operator, the system's,
-or the one in the package publicsuffixlist. The list in publicsuffix2, of 2019, is the fallback. publicsuffix2 also
-parses the rules; its own lookup is not used, because it treats every name above a rule as a rule and lacks the `*`
-default (https://publicsuffix.org/list/, algorithm).
+The newest of three lists is used: the operator's, the system's, and that of the package publicsuffixlist. The list in
+publicsuffix2, of 2019, is the fallback. publicsuffix2 also parses the rules. Its own lookup is not used, because it
+treats every name above a rule as a rule and lacks the `*` default (https://publicsuffix.org/list/, algorithm):
+`Rules.suffix_length` replaces it.
 """
 
 import re
@@ -19,30 +19,32 @@ import publicsuffixlist
 
 from dmarcmilter.mail.domain import Domain, labels
 
-KEPT_FRESH = "/var/lib/dmarcmilter/public_suffix_list.dat"
-"""Where the operator may put a newer list than the system's."""
-OF_THE_SYSTEM = "/usr/share/publicsuffix/public_suffix_list.dat"
-"""The list of the distribution's package publicsuffix."""
+OPERATOR_LIST = "/var/lib/dmarcmilter/public_suffix_list.dat"
+"""Path where the operator may put a newer list than the system's."""
+SYSTEM_LIST = "/usr/share/publicsuffix/public_suffix_list.dat"
+"""Path of the list in the distribution's package publicsuffix."""
 
 MAX_FILE = 8 * 1024 * 1024
 """Largest list accepted, in bytes; the real one has about 330,000. A larger file is not used."""
 MIN_RULES = 5000
-"""Fewest rules of a list that the operator did not name: a truncated download is not used. The real one has 10,000."""
+"""Fewest rules of a list at a default path; one with fewer, as after a truncated download, is not used. The real list
+has 10,000."""
 MIN_RULES_NAMED = 1
-"""Fewest rules of a list that the operator named, who may want a small one."""
+"""Fewest rules of a list whose path the operator set; one without any rule is refused."""
 
 _RULE = re.compile(r"(?:\*\.|!)?[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){0,40}")
 _VERSION = re.compile(r"//[ \t]*VERSION:[ \t]*(\d{4}-\d{2}-\d{2})")
 _VERSION_LINES = 50
+"""Lines at the beginning of a list in which its VERSION line is looked for."""
 
 
 class SuffixListError(Exception):
-    """A list that cannot be used; the text is for the operator."""
+    """A list cannot be used. The text is for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The rules of a list, by kind, and the lookup in them."""
+    """The rules of a list by kind."""
 
     exact: frozenset[str]
     wildcards: frozenset[str]
@@ -66,7 +68,7 @@ class Rules:
         return len(self.exact) + len(self.wildcards) + len(self.exceptions)
 
     def suffix_length(self, parts: list[str]) -> int:
-        """Number of labels of the public suffix: by an exception, else the longest rule, else `*`, the last label."""
+        """Number of labels of the public suffix: by an exception, else the longest rule, else `*` (the last label)."""
         for start in range(len(parts)):
             name = ".".join(parts[start:])
             if name in self.exceptions:
@@ -81,28 +83,28 @@ class Suffixes:
     """A public suffix list in use."""
 
     source: str
-    """Path of the file."""
+    """Path of the list."""
     version: str
     """Date of the list (year-month-day); empty: unknown."""
     skipped: tuple[str, ...]
-    """Files that could not be used, with the reason, and the number of lines that are not rules."""
+    """Messages about lists that could not be used, and about lines that are not rules."""
     all_rules: Rules
     icann_rules: Rules
 
     @classmethod
     def load(cls, path: str = "") -> Self:
-        """The list in this file, or in the newest file found; SuffixListError if none can be used."""
+        """Load this file, or the newest list; SuffixListError if none can be used."""
         if path:
             return cls._read(Path(path), at_least=MIN_RULES_NAMED, skipped=())
         beside = Path(publicsuffixlist.__file__).with_name("public_suffix_list.dat")
-        candidates = [file for file in (Path(KEPT_FRESH), Path(OF_THE_SYSTEM), beside) if _is_there(file)]
+        candidates = [file for file in (Path(OPERATOR_LIST), Path(SYSTEM_LIST), beside) if _is_file(file)]
         skipped: tuple[str, ...] = ()
-        for file in sorted(candidates, key=_date_of_file, reverse=True):
+        for file in sorted(candidates, key=_list_date, reverse=True):
             try:
                 return cls._read(file, at_least=MIN_RULES, skipped=skipped)
             except SuffixListError as error:
                 skipped = (*skipped, str(error))
-        # From 2019, and its file date is that of the installation: only better than no list.
+        # The last choice: the list is of 2019, and the date of the file only says when it was installed.
         return cls._read(Path(publicsuffix2.PSL_FILE), at_least=MIN_RULES, skipped=skipped, dated=False)
 
     @classmethod
@@ -118,7 +120,7 @@ class Suffixes:
         count = suffixes.all_rules.count
         if count < at_least:
             raise SuffixListError(f"public suffix list {file}: {count} rules, fewer than {at_least}")
-        return replace(suffixes, version=_date_of_file(file) if dated else "")
+        return replace(suffixes, version=_list_date(file) if dated else "")
 
     @classmethod
     def of_text(cls, text: str, *, source: str = "", skipped: tuple[str, ...] = ()) -> Self:
@@ -143,13 +145,13 @@ class Suffixes:
         return Domain(".".join(parts[-length:])) if len(parts) >= length else None
 
     def registered_domain(self, domain: Domain) -> Domain | None:
-        """The same by the ICANN section alone: the name that its owner registered, be it a private suffix."""
+        """The public suffix by the ICANN section alone and one more label: the name that was registered."""
         parts = labels(domain)
         length = self.icann_rules.suffix_length(parts) + 1
         return Domain(".".join(parts[-length:])) if len(parts) >= length else None
 
     def is_icann_suffix(self, domain: Domain) -> bool:
-        """Whether unrelated owners register names below it: ICANN section, or a top-level label without a rule.
+        """Whether it is a public suffix of the ICANN section, or a top-level domain without a rule.
 
         The parent of a wildcard rule (`ck` of `*.ck`) counts too: registered names lie below it.
         """
@@ -157,7 +159,7 @@ class Suffixes:
         return domain in self.icann_rules.wildcards or self.icann_rules.suffix_length(parts) == len(parts)
 
 
-def _is_there(file: Path) -> bool:
+def _is_file(file: Path) -> bool:
     """Whether the file exists; a file in a folder that this user may not enter counts as missing."""
     try:
         return file.is_file()
@@ -165,8 +167,8 @@ def _is_there(file: Path) -> bool:
         return False
 
 
-def _date_of_file(file: Path) -> str:
-    """Date as sortable text: from the VERSION line of the list, else the time of the file."""
+def _list_date(file: Path) -> str:
+    """Date of a list (year-month-day): from its VERSION line, else from the modification time of the file."""
     try:
         with file.open(encoding="utf-8", errors="replace") as lines:
             head = list(islice(lines, _VERSION_LINES))
@@ -178,7 +180,7 @@ def _date_of_file(file: Path) -> str:
 
 
 def _sections(text: str) -> tuple[list[str], list[str], int]:
-    """ICANN rules (all outside the PRIVATE markers), private rules, and the number of lines that are no rule."""
+    """ICANN rules (all outside the PRIVATE markers), private rules, and the number of lines that are not rules."""
     icann: list[str] = []
     private: list[str] = []
     unread = 0

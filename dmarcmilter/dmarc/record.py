@@ -1,7 +1,7 @@
-"""The DMARC Policy Record as it is found in the wild (RFC 9989 4.7, 4.8; RFC 7489 6.3, 6.4).
+"""Parser of DMARC Policy Records (RFC 9989 4.7, 4.8; RFC 7489 6.3, 6.4), valid or not.
 
-A record is never refused for a broken part: a broken tag takes its default, only `p`, `sp` and `np`
-can make the whole record unusable (RFC 9989 4.10.1), and everything broken is told as a Fault.
+An invalid tag takes its default. Only `p`, `sp` and `np` can make the whole record unusable (RFC 9989 4.10.1). Every
+error is reported as a Fault.
 """
 
 import re
@@ -14,12 +14,12 @@ from dmarcmilter.dmarc import record_faults
 from dmarcmilter.dmarc.record_faults import FaultKind
 from dmarcmilter.dmarc.report_uri import Fault, parse_list, shown
 
-MAX_OCTETS = 8192
-"""Of one TXT record. What follows the last whole tag within them is not read."""
+MAX_RECORD = 8192
+"""Largest record read in full, in bytes; of a larger one, the whole tags within these bytes are read."""
 MAX_TAGS = 64
-"""Read from one record; there are a dozen tags in the registry."""
+"""Tags read from one record; further ones are not read. The registry has a dozen."""
 MAX_TEXT = 1024
-"""Characters of the record as shown to people."""
+"""Longest text of a record as shown to people, in characters; the rest is cut."""
 
 WSP = " \t"
 
@@ -41,7 +41,7 @@ class Tag(StrEnum):
 
 
 class AlignmentMode(StrEnum):
-    """RFC 9989 4.4."""
+    """Identifier alignment mode (RFC 9989 4.4)."""
 
     RELAXED = "r"
     STRICT = "s"
@@ -64,10 +64,12 @@ class YesOrNo(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PolicyRecord:
+    """A DMARC Policy Record as read: its tags, with defaults, and its faults."""
+
     text: str
-    """For people: printable ASCII, every other octet as \\xNN, at most MAX_TEXT characters."""
+    """The record as shown to people: printable ASCII, other bytes as \\xNN, at most MAX_TEXT characters."""
     p: Policy
-    """Effective: `none` where RFC 9989 4.10.1 says to act as if it were."""
+    """The effective value: `none` where RFC 9989 4.10.1 says to act as if it were."""
     sp: Policy | None
     np: Policy | None
     adkim: AlignmentMode
@@ -81,7 +83,7 @@ class PolicyRecord:
     rua: tuple[str, ...]
     ruf: tuple[str, ...]
     usable: bool
-    """False: no DMARC processing on the strength of this record (RFC 9989 4.10.1)."""
+    """False: DMARC is not applied with this record (RFC 9989 4.10.1)."""
     faults: tuple[Fault, ...]
 
 
@@ -100,26 +102,26 @@ _HISTORIC = {
 
 Word = TypeVar("Word", bound=StrEnum)
 
-MAX_REMEMBERED = 512
-"""Octets of a record that is kept in its parsed form: more than nearly all have."""
-REMEMBERED = 4096
-"""Records kept so."""
+MAX_CACHED_RECORD = 512
+"""Largest record whose parsed form is cached, in bytes. Few records are larger; those are parsed each time."""
+CACHED_RECORDS = 4096
+"""Parsed records cached; with more, the least recently used are dropped."""
 
 _Tags = dict[str, str | None]
-"""Values by tag name in lower case; None: the tag is there and broken."""
+"""Values by tag name in lower case; None: the tag is present but invalid."""
 
 
 def is_policy_record(raw: bytes) -> bool:
-    """Starts with the `v` tag of this version; anything else is not a DMARC record (RFC 9989 4.10, step 2).
+    """Whether the data begins with the tag `v=DMARC1`, without which it is no DMARC record (RFC 9989 4.10, step 2).
 
-    White space before `v` is let pass, as in DKIM's tag lists (RFC 6376 3.2).
+    White space before `v` is allowed, as in DKIM's tag lists (RFC 6376 3.2).
     """
     return _VERSION.match(raw) is not None
 
 
 def parse(raw: bytes) -> PolicyRecord | None:
-    """One TXT record, its character-strings joined (RFC 9989 4.5); None: not a DMARC record."""
-    return _remembered(raw) if len(raw) <= MAX_REMEMBERED else _parse(raw)
+    """Parse one TXT record, its character-strings joined (RFC 9989 4.5); None: not a DMARC record."""
+    return _parse_cached(raw) if len(raw) <= MAX_CACHED_RECORD else _parse(raw)
 
 
 def _parse(raw: bytes) -> PolicyRecord | None:
@@ -133,7 +135,7 @@ def _parse(raw: bytes) -> PolicyRecord | None:
     if "p" not in tags:
         kind = FaultKind.NO_POLICY if len(tags) > 1 or faults else FaultKind.ONLY_VERSION
         faults.append(Fault("p", "the record has no p tag", "write p=none, p=quarantine or p=reject", kind))
-    # RFC 9989 4.10.1: the general rule of defaults (4.8) does not hold for these three.
+    # RFC 9989 4.10.1: an invalid value of these three does not simply take its default (4.8).
     sound = p is not None and (sp is not None or "sp" not in tags) and (np is not None or "np" not in tags)
     mode = _word(YesOrNo, "t", tags, faults)
     return PolicyRecord(
@@ -154,11 +156,11 @@ def _parse(raw: bytes) -> PolicyRecord | None:
     )
 
 
-_remembered = lru_cache(maxsize=REMEMBERED)(_parse)
+_parse_cached = lru_cache(maxsize=CACHED_RECORDS)(_parse)
 
 
 def near_miss(raw: bytes) -> Fault | None:
-    """What is wrong with TXT data at `_dmarc` that was meant as a DMARC record and is none; None: not meant so."""
+    """The fault of TXT data at `_dmarc` that was meant as a DMARC record but is none; None: it was not meant as one."""
     kind = None if is_policy_record(raw) else record_faults.of_no_record(raw)
     if kind is None:
         return None
@@ -169,14 +171,12 @@ def near_miss(raw: bytes) -> Fault | None:
 
 
 def _read_tags(raw: bytes, faults: list[Fault]) -> _Tags:
-    """Split into tags (RFC 9989 4.8). A tag that stands twice counts as broken (RFC 6376 3.2)."""
-    whole = raw[:MAX_OCTETS].decode("latin-1")
-    if len(raw) > MAX_OCTETS:
+    """Split a record into tags (RFC 9989 4.8). A tag that occurs twice is invalid (RFC 6376 3.2)."""
+    whole = raw[:MAX_RECORD].decode("latin-1")
+    if len(raw) > MAX_RECORD:
         whole = whole.rpartition(";")[0]
         faults.append(
-            Fault(
-                "", f"longer than {MAX_OCTETS} octets, the rest is not read", "shorten the record", FaultKind.TOO_LONG
-            )
+            Fault("", f"longer than {MAX_RECORD} bytes, the rest is not read", "shorten the record", FaultKind.TOO_LONG)
         )
     parts = whole.split(";", MAX_TAGS)
     if len(parts) > MAX_TAGS:
@@ -193,11 +193,12 @@ def _read_tags(raw: bytes, faults: list[Fault]) -> _Tags:
             advice = "write name=value and a semicolon after it"
             faults.append(Fault("", f"not a tag: {shown(part)}", advice, record_faults.of_part(part)))
             continue
-        _take(name.lower(), value, tags, faults)
+        _add_tag(name.lower(), value, tags, faults)
     return tags
 
 
-def _take(name: str, value: str, tags: _Tags, faults: list[Fault]) -> None:
+def _add_tag(name: str, value: str, tags: _Tags, faults: list[Fault]) -> None:
+    """Add the tag, or its fault if it is unknown or repeated. An obsolete or invalid value gives both."""
     if name not in _KNOWN:
         advice = "correct its name or leave it out"
         faults.append(Fault(shown(name), "not a DMARC tag, ignored", advice, FaultKind.UNKNOWN_TAG))
@@ -219,22 +220,22 @@ def _take(name: str, value: str, tags: _Tags, faults: list[Fault]) -> None:
 
 
 def _word(words: type[Word], name: str, tags: _Tags, faults: list[Fault]) -> Word | None:
-    """One of the words that the tag allows, in any case (RFC 5234 2.3); None: absent or invalid."""
+    """The value of a tag that allows only certain words, in any case (RFC 5234 2.3); None: absent or invalid."""
     value = tags.get(name)
     if value is None:
         return None
     known = {word.value: word for word in words}
-    found = known.get(value.lower())
-    if found is None:
-        choices = ", ".join(f"{name}={word}" for word in known)
+    word = known.get(value.lower())
+    if word is None:
+        choices = ", ".join(f"{name}={choice}" for choice in known)
         missing = " (is a semicolon missing?)" if "=" in value else ""
         kind = record_faults.of_policy(value) if words is Policy else record_faults.of_value(value)
         faults.append(Fault(name, f"{shown(value)} is not a value of it", f"write one of {choices}{missing}", kind))
-    return found
+    return word
 
 
 def _percentage(tags: _Tags, faults: list[Fault]) -> int | None:
-    """RFC 7489 6.3: 0 to 100."""
+    """The value of `pct` (RFC 7489 6.3), 0 to 100; None: absent or invalid."""
     value = tags.get("pct")
     if value is None:
         return None
@@ -246,7 +247,7 @@ def _percentage(tags: _Tags, faults: list[Fault]) -> int | None:
 
 
 def _failure_options(tags: _Tags, faults: list[Fault], *, ruf: tuple[str, ...]) -> str:
-    """dmarc-fo (RFC 9989 4.8): 0 or 1, d, s, each at most once. Ignored without `ruf` (4.7)."""
+    """The value of `fo` (dmarc-fo, RFC 9989 4.8): 0 or 1, d, s, each at most once. Ignored without `ruf` (4.7)."""
     value = tags.get("fo")
     if value is None or not ruf:
         return "0"
@@ -260,7 +261,7 @@ def _failure_options(tags: _Tags, faults: list[Fault], *, ruf: tuple[str, ...]) 
 
 
 def _for_people(raw: bytes) -> str:
-    text = "".join(chr(octet) if 0x20 <= octet < 0x7F else f"\\x{octet:02x}" for octet in raw[: MAX_TEXT + 1])
+    text = "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in raw[: MAX_TEXT + 1])
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
 
 
@@ -268,7 +269,7 @@ _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 def parse_shown(text: str) -> PolicyRecord | None:
-    """The record of a PolicyRecord.text; without the tag that was cut off, if it was too long to be shown whole."""
+    """Parse a PolicyRecord.text again, without the last tag if the text was cut."""
     if len(text) >= MAX_TEXT and text.endswith("..."):
         text = text.rpartition(";")[0]
-    return parse(_ESCAPED.sub(lambda octet: bytes.fromhex(octet[1].decode()), text.encode("ascii", "replace")))
+    return parse(_ESCAPED.sub(lambda escape: bytes.fromhex(escape[1].decode()), text.encode("ascii", "replace")))

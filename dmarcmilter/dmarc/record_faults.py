@@ -1,4 +1,4 @@
-"""The kinds of faults that published DMARC records have, for counting them (RFC 9989 4.8, 4.10)."""
+"""Kinds of faults in published DMARC records, for statistics (RFC 9989 4.8, 4.10)."""
 
 import difflib
 import re
@@ -64,14 +64,15 @@ FAULT_TEXTS: Mapping[str, str] = {
     FaultKind.OBSOLETE_TAG: "tag that RFC 9989 dropped",
 }
 
-MEANT_WITHIN = 64
-"""Bytes at the beginning of TXT data in which `dmarc` shows that it was meant as a DMARC record."""
-READ = 256
-"""Bytes of TXT data looked at to tell the kind of fault."""
+DMARC_WITHIN = 64
+"""Bytes at the beginning of TXT data in which the word `dmarc` shows that it was meant as a DMARC record."""
+MAX_EXAMINED = 256
+"""Bytes of TXT data examined to classify its fault; the rest is ignored."""
 MISSPELLED_LIKENESS = 0.6
-"""Least likeness to a policy word (difflib's ratio) of a misspelled one: quarentena, quarantaine, rejected, non."""
+"""Smallest likeness (difflib's ratio, 0 to 1) of a misspelled policy word to the right one: quarentena, quarantaine,
+rejected, non. A word less like any is unknown."""
 MISSPELLED_LENGTHS = range(3, 17)
-"""Characters of a word that may be a misspelled policy."""
+"""Lengths of words that may be misspelled policy words, in characters; others are unknown."""
 
 _POLICY_WORDS = ("none", "quarantine", "reject")
 _MONITOR = re.compile(r"monitor\w*")
@@ -80,38 +81,38 @@ _MERGED = re.compile(rf"([\w-]*)[ \t]*(?:([:,.])[ \t]*|[ \t]+)(?={_ANOTHER_TAG})
 
 _SPF = re.compile(rb"[ \t\"]*(?:v[ \t]*=[ \t]*spf1|spf2\.0)\b", re.IGNORECASE)
 _POLICY = rb"\b[sn]?p[ \t]*[=:][ \t]*(?:none|quarantine|reject)\b"
-_NOT_BEGUN = re.compile(rb"[ \t\";]*" + _POLICY, re.IGNORECASE)
+_WITHOUT_VERSION = re.compile(rb"[ \t\";]*" + _POLICY, re.IGNORECASE)
 _BARE_VERSION = re.compile(rb"[ \t\"]*v[ \t]*=[ \t\";]*", re.IGNORECASE)
 _OTHER_VERSION = re.compile(rb"[ \t\"]*v[ \t]*=[^;=]{0,16}[;, \t].*" + _POLICY, re.IGNORECASE | re.DOTALL)
+_VERSION = rb"[ \t]*v[ \t]*=[ \t]*DMARC1[ \t]*"
+_QUOTED = re.compile(rb"[ \t]*[\"'\\]|[ \t]*v[ \t]*=[ \t]*\\*[\"']|" + _VERSION + rb"\\", re.IGNORECASE)
 _VERSION_FAULTS = (
-    (FaultKind.QUOTED, re.compile(rb"[ \t]*[\"'\\]|[ \t]*v[ \t]*=[ \t]*\\*[\"']|[ \t]*v[ \t]*=[ \t]*DMARC1[ \t]*\\",
-                                  re.IGNORECASE)),
-    (FaultKind.COLON_FOR_SEMICOLON, re.compile(rb"[ \t]*v[ \t]*=[ \t]*DMARC1[ \t]*:", re.IGNORECASE)),
-    (FaultKind.MISSING_SEMICOLON, re.compile(
-        rb"[ \t]*v[ \t]*=[ \t]*DMARC1[ \t]*(?:[,./|]|(?=[a-z]{1,5}[ \t]*=))", re.IGNORECASE)),
+    (FaultKind.QUOTED, _QUOTED),
+    (FaultKind.COLON_FOR_SEMICOLON, re.compile(_VERSION + rb":", re.IGNORECASE)),
+    (FaultKind.MISSING_SEMICOLON, re.compile(_VERSION + rb"(?:[,./|]|(?=[a-z]{1,5}[ \t]*=))", re.IGNORECASE)),
     (FaultKind.COLON_FOR_EQUALS, re.compile(rb"[ \t]*v[ \t]*:[ \t]*DMARC", re.IGNORECASE)),
-    (FaultKind.VERSION_CASE, re.compile(rb"[ \t]*v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)", re.IGNORECASE)),
+    (FaultKind.VERSION_CASE, re.compile(_VERSION + rb"(?:;|\Z)", re.IGNORECASE)),
     (FaultKind.WRONG_VERSION, re.compile(rb"[ \t]*v[ \t]*=", re.IGNORECASE)),
-)  # fmt: skip
-"""Tried in this order on TXT data that names DMARC and is no DMARC record."""
+)
+"""Patterns for TXT data that contains `dmarc` but is no DMARC record; the first match gives the fault."""
 
 
 def of_no_record(raw: bytes) -> FaultKind | None:
     """The fault of TXT data at `_dmarc` that is not a DMARC record; None: it was not meant as one."""
-    start = raw[:READ]
+    start = raw[:MAX_EXAMINED]
     if _SPF.match(start):
         return FaultKind.SPF_RECORD
-    if b"dmarc" in raw[:MEANT_WITHIN].lower():
-        return next((kind for kind, shape in _VERSION_FAULTS if shape.match(start)), FaultKind.NO_VERSION)
-    if _BARE_VERSION.fullmatch(raw[:READ]):
+    if b"dmarc" in raw[:DMARC_WITHIN].lower():
+        return next((kind for kind, pattern in _VERSION_FAULTS if pattern.match(start)), FaultKind.NO_VERSION)
+    if _BARE_VERSION.fullmatch(start):
         return FaultKind.ONLY_VERSION
-    if _NOT_BEGUN.match(start):
+    if _WITHOUT_VERSION.match(start):
         return FaultKind.NO_VERSION
     return FaultKind.WRONG_VERSION if _OTHER_VERSION.match(start) else None
 
 
 def of_policy(value: str) -> FaultKind:
-    """The fault of a value of p, sp or np that is none of the three words."""
+    """The fault of an invalid value of p, sp or np."""
     value = value.strip().lower()
     if merged := _MERGED.match(value):
         return FaultKind.COLON_FOR_SEMICOLON if merged[2] == ":" else FaultKind.MISSING_SEMICOLON
@@ -126,14 +127,14 @@ def of_policy(value: str) -> FaultKind:
 
 
 def of_value(value: str) -> FaultKind:
-    """The fault of a value of another tag that is none of those allowed."""
+    """The fault of an invalid value of another tag."""
     if merged := _MERGED.match(value):
         return FaultKind.COLON_FOR_SEMICOLON if merged[2] == ":" else FaultKind.MISSING_SEMICOLON
     return FaultKind.INVALID_VALUE
 
 
 def of_part(part: str) -> FaultKind:
-    """The fault of what stands between two semicolons and is no tag."""
+    """The fault of text between two semicolons that is no tag."""
     name, colon, _ = part.strip().partition(":")
     if name.strip().lower() in ("mailto", "http", "https") or ("@" in part and "=" not in part):
         return FaultKind.SEMICOLON_IN_ADDRESSES

@@ -10,43 +10,48 @@ from dmarcmilter.mail.domain import Domain
 from dmarcmilter.reasons import Code, Reason
 
 PREFIX = "_dmarc."
+"""The label before a domain in the name of its policy record (RFC 9989 4.5)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedRecord:
+    """The DMARC record that a domain publishes, or why it has none that counts."""
+
     domain: Domain
     record: PolicyRecord | None = None
-    """The only DMARC record there; None: none, several, or unknown."""
+    """The only DMARC record; None: none, several, or unknown."""
     several: bool = False
-    """More than one DMARC record stands there, and so none counts."""
+    """There is more than one DMARC record, so none counts."""
     near_miss: bool = False
-    """What stands there was meant as a DMARC record, and is none."""
+    """There is TXT data that was meant as a DMARC record but is none."""
     fault: FaultKind | None = None
-    """Why what stands there does not count, when something was meant to."""
+    """Why a record that was meant as one does not count."""
     failed: Reason | None = None
-    """Why the record is not known: the lookup that failed."""
+    """Why the lookup failed, so that the record is unknown."""
     name_exists: bool = False
     """The answer proves that the domain exists, because the name below it does (RFC 8020)."""
 
 
-def fetch(domain: Domain, lookup: Lookup) -> Published:
-    """Ask for the record of exactly this domain."""
+def fetch(domain: Domain, lookup: Lookup) -> PublishedRecord:
+    """Look up the record of exactly this domain."""
     answer = lookup(PREFIX + domain, "TXT")
     if answer.status is Status.FAILED:
-        return Published(
+        return PublishedRecord(
             domain, failed=lookup_failed(PREFIX + domain, "TXT", answer), name_exists=answer.proves_existence
         )
     exists = answer.proves_existence
     candidates = [text for text in answer.texts if record.is_policy_record(text)]
     if len(candidates) != 1:
         if candidates:
-            return Published(domain, several=True, fault=FaultKind.SEVERAL_RECORDS, name_exists=exists)
-        meant = next(filter(None, map(record.near_miss, answer.texts)), None)
-        return Published(domain, near_miss=meant is not None, fault=meant.kind if meant else None, name_exists=exists)
-    return Published(domain, record=record.parse(candidates[0]), name_exists=exists)
+            return PublishedRecord(domain, several=True, fault=FaultKind.SEVERAL_RECORDS, name_exists=exists)
+        miss = next(filter(None, map(record.near_miss, answer.texts)), None)
+        return PublishedRecord(
+            domain, near_miss=miss is not None, fault=miss.kind if miss else None, name_exists=exists
+        )
+    return PublishedRecord(domain, record=record.parse(candidates[0]), name_exists=exists)
 
 
 def lookup_failed(name: str, rdtype: str, answer: Answer) -> Reason:
-    """The reason for what is not known because this lookup failed."""
+    """The reason that says which lookup failed, and why."""
     cause = answer.reason or Reason(Code.DNS_NO_ANSWER)
     return Reason(Code.DNS_LOOKUP_FAILED, rdtype=rdtype, name=name, reason=cause)

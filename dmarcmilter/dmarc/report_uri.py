@@ -10,33 +10,33 @@ from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
 
 MAX_URIS = 16
-"""Of one tag."""
+"""URIs read from one tag; further ones are not read."""
 MAX_URI = 512
-"""Characters: an address has 254 at most (RFC 5321 4.5.3.1)."""
+"""Longest URI accepted, in characters; a longer one is a fault. An address has 254 at most (RFC 5321 4.5.3.1)."""
 MAX_SHOWN = 32
-"""Characters of somebody else's text in one of our sentences."""
+"""Longest quotation of published text in a message, in characters; the rest is cut."""
 
-# URI of RFC 3986 without "," and "!", which a record must encode.
+# A URI of RFC 3986 without "," and "!", which a record must percent-encode.
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?#\[\]@$&'()*+=-]|%[0-9A-Fa-f]{2})+")
 _MAILTO = re.compile(r"mailto:[^@?]+@[^@?]+(?:\?.*)?", re.IGNORECASE)
 _OBSOLETE_SIZE = re.compile(r"![0-9]+[kmgt]?", re.IGNORECASE)
-# Dot-atoms only (RFC 5322 3.2.3): a quoted local-part may hold what does harm on the way to a command line.
+# Dot-atoms only (RFC 5322 3.2.3): the characters of a quoted local-part could do harm in a command line.
 _ADDRESS = re.compile(r"([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64})@([^@]{1,253})")
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with one tag, and what its owner should write instead."""
+    """A fault of one tag, with advice for the Domain Owner."""
 
     tag: str
-    """Empty: of the record as a whole."""
+    """Name of the tag; empty: the fault is of the record as a whole."""
     problem: str
     advice: str
     kind: FaultKind
 
 
 def shown(text: str) -> str:
-    """A short quoted piece of somebody else's text, fit for a log line."""
+    """The beginning of published text in quotation marks, safe for a log line."""
     clean = "".join(char if " " <= char <= "~" and char != '"' else "?" for char in text[: MAX_SHOWN + 1])
     return f'"{clean}"' if len(clean) <= MAX_SHOWN else f'"{clean[:MAX_SHOWN]}..."'
 
@@ -52,7 +52,7 @@ def parse_list(tag: str, value: str | None, faults: list[Fault]) -> tuple[str, .
         faults.append(Fault(tag, problem, "shorten the list", FaultKind.TOO_LONG))
     uris: dict[str, None] = {}
     for item in items:
-        uri = _parse_one(item.strip(" \t"))
+        uri = _parse_item(item.strip(" \t"))
         if uri is None:
             problem = f"{shown(item.strip())} is not an address for reports"
             faults.append(Fault(tag, problem, "write mailto:name@domain", record_faults.of_address(item)))
@@ -61,8 +61,8 @@ def parse_list(tag: str, value: str | None, faults: list[Fault]) -> tuple[str, .
     return tuple(uris)
 
 
-def _parse_one(item: str) -> str | None:
-    """A URI (RFC 3986); a mailto: URI must name a mailbox (RFC 6068 2)."""
+def _parse_item(item: str) -> str | None:
+    """The URI (RFC 3986) without an obsolete size; None: invalid. A mailto URI must name a mailbox (RFC 6068 2)."""
     uri, mark, size = item.partition("!")
     if mark and _OBSOLETE_SIZE.fullmatch(mark + size) is None:
         return None
@@ -74,7 +74,7 @@ def _parse_one(item: str) -> str | None:
 
 
 def address_of(uri: str) -> str | None:
-    """The address in a mailto URI (RFC 6068), its domain in normal form; None: an address that no report is sent to."""
+    """The address in a mailto URI (RFC 6068), its domain in normal form; None: no report can be sent to it."""
     scheme, _, rest = uri.partition(":")
     if scheme.lower() != "mailto":
         return None

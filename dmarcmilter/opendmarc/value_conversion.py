@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dmarcmilter.dmarc.public_suffix import OF_THE_SYSTEM
+from dmarcmilter.dmarc.public_suffix import SYSTEM_LIST
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.opendmarc import host_lists
 from dmarcmilter.opendmarc.config_file import Setting, is_true, listed, number
@@ -167,7 +167,7 @@ def _excluded(value: str, context: Context) -> Taken:
 
 
 def _suffix_list(value: str, context: Context) -> Taken:
-    if value == OF_THE_SYSTEM or Path(value) == Path(OF_THE_SYSTEM).parent:
+    if value == SYSTEM_LIST or Path(value) == Path(SYSTEM_LIST).parent:
         return Taken(text="the system's list is found without it, unless there is a newer one", fate=Fate.NEEDLESS)
     context.file(value)
     base = context.value("BaseDirectory")

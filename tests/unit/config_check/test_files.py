@@ -59,8 +59,8 @@ def test_the_age_of_the_list_that_is_found(tmp_path, monkeypatch):
 
 
 def test_the_list_of_last_resort_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(public_suffix, "KEPT_FRESH", str(tmp_path / "none"))
-    monkeypatch.setattr(public_suffix, "OF_THE_SYSTEM", str(tmp_path / "none"))
+    monkeypatch.setattr(public_suffix, "OPERATOR_LIST", str(tmp_path / "none"))
+    monkeypatch.setattr(public_suffix, "SYSTEM_LIST", str(tmp_path / "none"))
     monkeypatch.setattr(public_suffix.publicsuffixlist, "__file__", str(tmp_path / "none"))
     (text,) = bad(conf(tmp_path), topic="[dmarc]")
     assert "a library's, from 2019" in text
@@ -74,7 +74,7 @@ def test_a_list_that_cannot_be_used(tmp_path):
 
 def test_a_list_that_was_passed_over(tmp_path, monkeypatch):
     (tmp_path / "short.dat").write_text("com\n")
-    monkeypatch.setattr(public_suffix, "KEPT_FRESH", str(tmp_path / "short.dat"))
+    monkeypatch.setattr(public_suffix, "OPERATOR_LIST", str(tmp_path / "short.dat"))
     assert "fewer than" in "\n".join(bad(conf(tmp_path), topic="[dmarc]"))
 
 

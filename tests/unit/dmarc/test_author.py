@@ -62,8 +62,8 @@ def test_other_fields_do_not_count(name):
 
 
 def test_several_fields_are_read_for_the_record_only(monkeypatch):
-    judge, seen = module._judge, []
-    monkeypatch.setattr(module, "_judge", lambda body: seen.append(body) or judge(body))
+    read_field, seen = module._read_field, []
+    monkeypatch.setattr(module, "_read_field", lambda body: seen.append(body) or read_field(body))
     long = b" a@x.example," * 1000 + b" a@long.example"
     author = author_of(long, b" a@a.example", *[b" b@b.example"] * 9)
     assert (author.problem, author.domains) == (AuthorProblem.SEVERAL_FIELDS, ("a.example", "b.example"))
@@ -141,7 +141,7 @@ LONG = {
 
 
 @pytest.mark.parametrize("name", LONG)
-def test_long_fields_are_judged_in_linear_time(name):
+def test_long_fields_are_read_in_linear_time(name):
     body, expected = LONG[name]
     start = time.perf_counter()
     author = author_of(body)

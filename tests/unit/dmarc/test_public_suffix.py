@@ -68,8 +68,8 @@ def test_newest_of_the_files_found(tmp_path, monkeypatch):
     older, newer = tmp_path / "older.dat", tmp_path / "newer.dat"
     older.write_text(full_list("2999-01-01"))
     newer.write_text(full_list("2999-12-31"))
-    monkeypatch.setattr(public_suffix, "KEPT_FRESH", str(older))
-    monkeypatch.setattr(public_suffix, "OF_THE_SYSTEM", str(newer))
+    monkeypatch.setattr(public_suffix, "OPERATOR_LIST", str(older))
+    monkeypatch.setattr(public_suffix, "SYSTEM_LIST", str(newer))
     assert Suffixes.load().source == str(newer)
 
 
@@ -77,16 +77,16 @@ def test_a_truncated_list_is_skipped_for_the_next(tmp_path, monkeypatch):
     cut, whole = tmp_path / "cut.dat", tmp_path / "whole.dat"
     cut.write_text(full_list("2999-12-31")[:2000])
     whole.write_text(full_list("2999-01-01"))
-    monkeypatch.setattr(public_suffix, "KEPT_FRESH", str(cut))
-    monkeypatch.setattr(public_suffix, "OF_THE_SYSTEM", str(whole))
+    monkeypatch.setattr(public_suffix, "OPERATOR_LIST", str(cut))
+    monkeypatch.setattr(public_suffix, "SYSTEM_LIST", str(whole))
     loaded = Suffixes.load()
     assert loaded.source == str(whole)
     assert str(cut) in loaded.skipped[0]
 
 
 def test_bundled_lists_when_the_system_has_none(monkeypatch):
-    monkeypatch.setattr(public_suffix, "KEPT_FRESH", "/nonexistent/list")
-    monkeypatch.setattr(public_suffix, "OF_THE_SYSTEM", "/nonexistent/list")
+    monkeypatch.setattr(public_suffix, "OPERATOR_LIST", "/nonexistent/list")
+    monkeypatch.setattr(public_suffix, "SYSTEM_LIST", "/nonexistent/list")
     loaded = Suffixes.load()
     assert loaded.version >= "2022"
     assert loaded.organizational_domain(Domain("www.example.co.uk")) == "example.co.uk"

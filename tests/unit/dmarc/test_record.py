@@ -55,15 +55,15 @@ def test_a_missing_semicolon_is_told():
     assert any("semicolon" in fault.advice for fault in parsed.faults)
 
 
-def test_octets_beyond_the_limit_are_not_read_and_no_tag_is_cut():
+def test_bytes_beyond_the_limit_are_not_read_and_no_tag_is_cut():
     # REC-16
-    filler = b"x=" + b"y" * (record.MAX_OCTETS - 40)
+    filler = b"x=" + b"y" * (record.MAX_RECORD - 40)
     parsed = record.parse(b"v=DMARC1; p=reject; " + filler + b"; sp=none" + b" " * 60 + b"; np=quarantine")
     assert parsed.p is record.Policy.REJECT
     assert parsed.sp is None
     assert parsed.np is None
     assert parsed.usable is True
-    assert any(str(record.MAX_OCTETS) in fault.problem for fault in parsed.faults)
+    assert any(str(record.MAX_RECORD) in fault.problem for fault in parsed.faults)
 
 
 def test_tags_beyond_the_limit_are_not_read():
