@@ -207,7 +207,7 @@ def results_cases() -> Iterator[Case]:
     for name, make in values.items():
         yield Case("authres.forged", name, FIELD, make, lambda value: authentication_results.forged([value], ids))
         yield Case(
-            "authresreader", name, authentication_results_reader.MAX_OCTETS, make, authentication_results_reader.parse
+            "authresreader", name, authentication_results_reader.MAX_PAYLOAD, make, authentication_results_reader.parse
         )
     yield Case(
         "authres.forged",
@@ -237,7 +237,7 @@ def results_cases() -> Iterator[Case]:
     yield Case(
         "authresreader",
         "one long list",
-        authentication_results_reader.MAX_OCTETS,
+        authentication_results_reader.MAX_PAYLOAD,
         repeated(b"; a=b", before=b"m"),
         authentication_results_reader.parse,
     )

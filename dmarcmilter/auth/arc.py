@@ -1,4 +1,4 @@
-"""ARC chain validation (RFC 8617 5.2). Every fault, of DNS too, is final: the chain fails (5.2.1)."""
+"""ARC chain validation (RFC 8617 5.2). With any fault, even a DNS failure, the chain fails for good (5.2.1)."""
 
 import hashlib
 import re
@@ -33,7 +33,7 @@ _INSTANCE = re.compile(rb"%bi%b=%b([0-9]{1,2})%b;" % (_CFWS, _CFWS, _CFWS, _CFWS
 
 @dataclass(frozen=True, slots=True)
 class ReadSet:
-    """One ARC Set (RFC 8617 4.2): where its fields are, and what is in them."""
+    """One ARC Set (RFC 8617 4.2): the positions and contents of its fields."""
 
     instance: int
     results: int
@@ -45,19 +45,19 @@ class ReadSet:
     signer: Signer
     """The signer of the seal."""
     signature: Signature | Fault
-    """The ARC-Message-Signature, or its fault, which matters only in the newest set."""
+    """The ARC-Message-Signature or its fault. A fault matters only in the newest set."""
     assessment: bytes
     """The ARC-Authentication-Results after `i=N;`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The Authenticated Received Chain as it stands in the header; there is none if it has neither sets nor fault."""
+    """The Authenticated Received Chain of a header. Without sets and fault there is none."""
 
     sets: tuple[ReadSet, ...] = ()
     """Oldest first."""
     fault: Reason | None = None
-    """Why it cannot pass."""
+    """Why the chain cannot pass."""
 
 
 def read(headers: Sequence[Header]) -> Chain:
@@ -147,32 +147,32 @@ def _read_set(headers: Sequence[Header], instance: int, positions: Sequence[int]
 
 
 def _older(chain: Chain) -> list[ReadSet]:
-    """Sets before the newest whose ARC-Message-Signature is verified: newest first, up to one that cannot pass."""
+    """Older sets whose ARC-Message-Signature is verified, newest first, up to one that cannot be verified."""
     older: list[ReadSet] = []
-    for one in reversed(chain.sets[:-1][-MAX_OLDER:]):
-        if isinstance(one.signature, Fault):
+    for arc_set in reversed(chain.sets[:-1][-MAX_OLDER:]):
+        if isinstance(arc_set.signature, Fault):
             break
-        older.append(one)
+        older.append(arc_set)
     return older
 
 
 def plans(chain: Chain) -> set[BodyPlan]:
     """How the body is to be hashed for the newest ARC-Message-Signature; older ones need not verify."""
-    return {one.signature.plan for one in chain.sets[-1:] if isinstance(one.signature, Signature)}
+    return {newest.signature.plan for newest in chain.sets[-1:] if isinstance(newest.signature, Signature)}
 
 
 def key_names(chain: Chain) -> list[str]:
     """Names of the key records, each once: at most one for each seal, and MAX_OLDER + 1 for the message signatures."""
-    messages = [one.signature for one in [*chain.sets[-1:], *_older(chain)]]
+    messages = [arc_set.signature for arc_set in [*chain.sets[-1:], *_older(chain)]]
     signers = [signature.signer for signature in messages if isinstance(signature, Signature)]
-    signers += [one.signer for one in reversed(chain.sets)]
+    signers += [arc_set.signer for arc_set in reversed(chain.sets)]
     return list(dict.fromkeys(signer.key_name for signer in signers))
 
 
 def verify(
     chain: Chain, headers: Sequence[Header], bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
 ) -> ArcResult:
-    """Validate the chain that read() found in the same header (RFC 8617 5.2, steps 4 to 7)."""
+    """Validate the chain that read() returned for this header (RFC 8617 5.2, steps 4 to 7)."""
     if chain.fault:
         return ArcResult(ArcWord.FAIL, reason=chain.fault)
     if not chain.sets:
@@ -183,25 +183,29 @@ def verify(
         reason = Reason(Code.ARC_MESSAGE, number=len(chain.sets), reason=fault.reason)
         return ArcResult(ArcWord.FAIL, reason=reason, unresolved=_unresolved(chain, fault, by_message=True))
     digests = _seal_digests(chain, headers, fields)
-    for one, digest in zip(reversed(chain.sets), reversed(digests), strict=True):
-        fault = _seal_fault(one.signer, digest, lookup)
+    for arc_set, digest in zip(reversed(chain.sets), reversed(digests), strict=True):
+        fault = _seal_fault(arc_set.signer, digest, lookup)
         if fault is not None:
-            reason = Reason(Code.ARC_SEAL, number=one.instance, reason=fault.reason)
+            reason = Reason(Code.ARC_SEAL, number=arc_set.instance, reason=fault.reason)
             return ArcResult(ArcWord.FAIL, reason=reason, unresolved=_unresolved(chain, fault))
     oldest = len(chain.sets)
-    for one in _older(chain):
-        if _message_fault(one, fields, bodies, lookup, now) is not None:
+    for arc_set in _older(chain):
+        if _message_fault(arc_set, fields, bodies, lookup, now) is not None:
             break
-        oldest = one.instance
-    sets = tuple(ArcSet(one.instance, one.signer.domain, one.signer.selector, one.assessment) for one in chain.sets)
+        oldest = arc_set.instance
+    sets = tuple(
+        ArcSet(arc_set.instance, arc_set.signer.domain, arc_set.signer.selector, arc_set.assessment)
+        for arc_set in chain.sets
+    )
     return ArcResult(ArcWord.PASS, sets[::-1], oldest_pass=0 if oldest == 1 else oldest)
 
 
 def _unresolved(chain: Chain, fault: Fault, *, by_message: bool = False) -> Domain | None:
-    """The newest sealer, if the chain fails for nothing but a key that DNS did not answer for; else None.
+    """The newest sealer, if the chain fails only because the lookup of a key failed; else None.
 
-    Seals are verified from the newest on, so the failed key is the newest sealer's or one that it has vouched for. For
-    its ARC-Message-Signature this holds only if that has the same domain: any other domain's DNS may be made to fail.
+    Seals are verified from the newest on, so the key is the newest sealer's or of a seal that the newest sealer has
+    validated. For its ARC-Message-Signature this holds only with the same domain: the owner of another domain could
+    make its DNS fail.
     """
     newest = chain.sets[-1]
     if fault is not Fault.KEY_UNREACHABLE:
@@ -214,26 +218,26 @@ def _unresolved(chain: Chain, fault: Fault, *, by_message: bool = False) -> Doma
 
 
 def is_unreachable(result: ArcResult) -> bool:
-    """Whether the chain fails only for a DNS failure: final here (RFC 8617 5.2.1), but not for the next hop."""
+    """Whether the chain fails because of a DNS failure. That is final here (RFC 8617 5.2.1), not at the next hop."""
     return result.reason is not None and result.reason.cause.code is Code.KEY_LOOKUP_FAILED
 
 
 def newest_fault(
     chain: Chain, headers: Sequence[Header], bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
 ) -> Reason | None:
-    """Why the newest set alone, which a sealer is about to add, would not verify; None: it would."""
-    one, fields = chain.sets[-1], Fields(headers)
-    fault = _message_fault(one, fields, bodies, lookup, now)
-    fault = fault or _seal_fault(one.signer, _seal_digests(chain, headers, fields)[-1], lookup)
+    """Why the newest set, which this program is about to add, would not verify; None: it would."""
+    newest_set, fields = chain.sets[-1], Fields(headers)
+    fault = _message_fault(newest_set, fields, bodies, lookup, now)
+    fault = fault or _seal_fault(newest_set.signer, _seal_digests(chain, headers, fields)[-1], lookup)
     return fault.reason if fault else None
 
 
 def _message_fault(
-    one: ReadSet, fields: Fields, bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
+    arc_set: ReadSet, fields: Fields, bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
 ) -> Fault | None:
-    if isinstance(one.signature, Fault):
-        return one.signature
-    return signatures_of.check(one.signature, fields, bodies, lookup, now).fault
+    if isinstance(arc_set.signature, Fault):
+        return arc_set.signature
+    return signatures_of.check(arc_set.signature, fields, bodies, lookup, now).fault
 
 
 def _seal_fault(signer: Signer, digest: bytes, lookup: Lookup) -> Fault | None:
@@ -244,17 +248,17 @@ def _seal_fault(signer: Signer, digest: bytes, lookup: Lookup) -> Fault | None:
 
 
 def _seal_digests(chain: Chain, headers: Sequence[Header], fields: Fields) -> list[bytes]:
-    """What each seal signs: all sets up to its own, its own field last (RFC 8617 5.1.1).
+    """The hash that each seal signs: over all sets up to its own, its own field last (RFC 8617 5.1.1).
 
-    Each seal signs what the one before it signed and more, so one running hash takes each field once.
+    Each seal signs the fields of the seal before it and more, so one running hash takes each field once.
     """
     running = hashlib.sha256()
     digests: list[bytes] = []
-    for one in chain.sets:
-        for position in (one.results, one.message):
+    for arc_set in chain.sets:
+        for position in (arc_set.results, arc_set.message):
             running.update(fields.canonical(position, relaxed=True))
         own = running.copy()
-        own.update(signature_field(headers[one.seal], relaxed=True))
+        own.update(signature_field(headers[arc_set.seal], relaxed=True))
         digests.append(own.digest())
-        running.update(fields.canonical(one.seal, relaxed=True))
+        running.update(fields.canonical(arc_set.seal, relaxed=True))
     return digests

@@ -1,7 +1,7 @@
-"""Authentication-Results (RFC 8601): writing ours, and recognising fields that claim to be ours.
+"""Authentication-Results (RFC 8601): writing our field, and recognizing fields that claim to be ours.
 
-The sender chooses much of what is reported, so nothing reaches the field but through `_value`, `_identity` and
-`_printable`: ASCII without controls, inside a token or a quoted-string that it cannot end.
+The sender chooses many of the reported values. They reach the field only through `_value`, `_identity` and
+`_printable`: ASCII without controls, inside a token or a quoted-string that the value cannot end.
 """
 
 import re
@@ -14,21 +14,24 @@ from dmarcmilter.mail import domain
 from dmarcmilter.mail.header_tokens import CONTROLS, QUOTED_STRING, skip_cfws, unfold, unquote
 
 MAX_VALUE: Final = 255
-"""Octets of one reported value; a longer one is not reported (no domain or selector is longer)."""
+"""Longest value reported, in bytes; a longer one is left out. No domain or selector is longer."""
 MAX_FIELD: Final = 8000
-"""Octets of the whole field body: MTAs and readers cut or refuse long header fields."""
+"""Largest field body written, in bytes; signatures are left out to stay below. MTAs and readers cut or refuse long
+header fields."""
 MAX_RESULTS: Final = 100
-"""Results that are looked at; the checks have their own, lower limits."""
+"""Results written; further ones are left out. The checks have their own, lower limits."""
 MAX_LINE: Final = 78
-"""RFC 5322 2.1.1. No piece can come near the 998 that must not be passed."""
+"""Longest line, in characters, unless one piece is longer (RFC 5322 2.1.1). No piece comes near the 998 of RFC 5322."""
 MAX_WORDS: Final = 256
-"""Names of our own that are remembered as well-formed: there are about thirty."""
+"""Names of methods, results and properties cached as valid; there are about thirty."""
 MAX_MAPPED: Final = 100
-"""Incoming fields whose identifier is mapped to A-labels to be compared: mapping is slow, and such fields are rare."""
+"""Incoming fields whose authserv-id is mapped to A-labels for comparison; further ones are removed. Mapping is slow,
+and such fields are rare."""
 LEFT_OUT: Final = "further signatures not shown"
+"""Comment written if signatures were left out."""
 
-_FOLD: Final = "\n\t"  # what a milter hands over; the MTA writes the CR
-# A part of RFC 2045 5.1 token: readers exist that take an apostrophe, a backtick or a percent sign for more than text.
+_FOLD: Final = "\n\t"  # the line end that a milter uses; the MTA adds the CR
+# A subset of the token of RFC 2045 5.1: some readers give an apostrophe, a backtick or a percent sign a meaning.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.+-]+")
 _PRINTABLE: Final = re.compile(r"[ -~]*")
 _NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
@@ -43,7 +46,7 @@ _PROPERTY: Final = re.compile(rf"{_LABEL}\.{_LABEL}")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One resinfo (RFC 8601 2.2). Method, result and property names are ours; everything else may be hostile."""
+    """One resinfo (RFC 8601 2.2). Method, result and property names are ours; all other text may be hostile."""
 
     method: str
     result: str
@@ -54,9 +57,9 @@ class Result:
 
 
 def render(authserv_id: str, results: Sequence[Result]) -> str:
-    """The field body (RFC 8601 2.2), folded with LF TAB, without the leading space. ValueError for names of our own."""
+    """The field body (RFC 8601 2.2), folded with LF TAB, without the leading space. ValueError for invalid names."""
     if not authserv_id or len(authserv_id) > MAX_VALUE or not _PRINTABLE.fullmatch(authserv_id):
-        raise ValueError("authserv-id is not printable ASCII of at most 255 octets")
+        raise ValueError("authserv-id is not printable ASCII of at most 255 bytes")
     head = _value(authserv_id)
     if not results:
         return f"{head}; none"
@@ -66,7 +69,7 @@ def render(authserv_id: str, results: Sequence[Result]) -> str:
     while len(field) > MAX_FIELD:
         position = _last_dkim(shown)
         if position is None:
-            # Results without signatures are few; bare ones always fit.
+            # There are few results besides signatures, and without reason, comment and properties they always fit.
             return _field(head, [replace(result, reason="", comment="", properties=()) for result in shown])
         del shown[position]
         left_out = True
@@ -75,7 +78,7 @@ def render(authserv_id: str, results: Sequence[Result]) -> str:
 
 
 def _at_most(limit: int, results: Sequence[Result]) -> list[Result]:
-    """Signatures give way to the other results, the later ones first."""
+    """At most `limit` results: signatures are left out first, the last ones before others."""
     room = max(0, limit - sum(result.method != "dkim" for result in results))
     kept: list[Result] = []
     for result in results:
@@ -109,7 +112,7 @@ def _field(head: str, results: Sequence[Result], *, left_out: bool = False) -> s
 
 
 def _pieces(result: Result, *, more_left_out: bool) -> Iterator[str]:
-    """What no fold may enter."""
+    """The parts of a result between which the field may be folded."""
     yield f"{_keyword(result.method)}={_keyword(result.result)}"
     if result.comment:
         yield _comment(result.comment)
@@ -120,9 +123,9 @@ def _pieces(result: Result, *, more_left_out: bool) -> Iterator[str]:
     for name, value in result.properties:
         _check_property(name)
         if _TOKEN.fullmatch(value) and len(value) <= MAX_VALUE:
-            yield f"{name}={value}"  # as most are
+            yield f"{name}={value}"  # the common case
             continue
-        # A name that was never in the message must not appear: such a value is dropped, not repaired.
+        # An invalid value is left out, not repaired: a repaired one was never in the message.
         if value and len(value) <= MAX_VALUE and _PRINTABLE.fullmatch(value):
             yield f"{name}={_identity(value)}"
 
@@ -141,7 +144,7 @@ def _keyword(word: str) -> str:
 
 
 def _identity(text: str) -> str:
-    """A pvalue: RFC 8601 2.2 wants an email identity as [local-part] "@" domain-name, anything else as a value."""
+    """A pvalue (RFC 8601 2.2): [local-part] "@" domain-name for an email identity, else a value."""
     match = _IDENTITY.fullmatch(text) if "@" in text else None
     if not match:
         return _value(text)
@@ -150,7 +153,7 @@ def _identity(text: str) -> str:
 
 
 def _value(text: str) -> str:
-    """RFC 2045 5.1 value: the token where it is one, else a quoted-string."""
+    """A value (RFC 2045 5.1): the text as a token if it is one, else as a quoted-string."""
     if _TOKEN.fullmatch(text):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
@@ -162,29 +165,29 @@ def _printable(text: str) -> str:
 
 
 def _comment(text: str) -> str:
-    """RFC 5322 3.2.2. Ours alone, and escaped all the same."""
+    """A comment (RFC 5322 3.2.2). The text is always ours, and is escaped all the same."""
     escaped = _COMMENT_SPECIAL.sub(r"\\\g<0>", _printable(text))
     return f"({escaped})"
 
 
-# The first words of a field: as much as is needed to know whose it claims to be.
+# The beginning of a field, which says whose it claims to be.
 _ID_TOKEN: Final = re.compile(rb"[!#-'*+\-.0-9A-Z^-~\x80-\xff]+")
 _NOT_OF_A_NAME: Final = re.compile(rb"[^A-Za-z0-9._-]")
 _JOB: Final = re.compile(rb"/[!#-'*+\-./0-9:=?@A-Z^-~]+")
 _VERSION: Final = re.compile(rb"[0-9]+")
 MAX_SCANNED_FIELD: Final = 4096
-"""Octets of a field in which its authserv-id must end; one in which it does not is removed."""
+"""Bytes at the beginning of a field in which its authserv-id must end; otherwise the field is removed."""
 MAX_COMMENTS: Final = 100
-"""Comments in as much of a field; one with more is removed unread. Each costs a step, and there may be many fields."""
+"""Comments read in these bytes; a field with more is removed unread. Each comment costs time."""
 MAX_SCANNED: Final = 262_144
-"""Octets of all the fields of a message that are read so."""
+"""Bytes read of all fields of a message; further fields are removed unread."""
 _SUPPORTED_VERSION: Final = b"1"
 
 
 def forged(values: Sequence[bytes], ids: Collection[str]) -> tuple[int, ...]:
-    """Which Authentication-Results fields to remove (RFC 8601 5): occurrences from 1, the highest first.
+    """Authentication-Results fields to remove (RFC 8601 5), by occurrence from 1, the highest first.
 
-    The order is the one to delete in: MTAs disagree on whether the numbers of later fields move.
+    They must be deleted in this order, because MTAs disagree on whether the numbers of later fields change.
     """
     ours = frozenset(_comparable(identifier.encode("utf-8", "replace")) for identifier in ids if identifier)
     unread = _unread(values)
@@ -194,23 +197,23 @@ def forged(values: Sequence[bytes], ids: Collection[str]) -> tuple[int, ...]:
 
 
 def _unread(values: Sequence[bytes]) -> set[int]:
-    """Occurrences that are removed unread, whosever they are: past MAX_SCANNED octets, or MAX_MAPPED IDNA mappings."""
-    found = set()
-    octets = mapped = 0
+    """Occurrences to remove unread, because they exceed MAX_SCANNED bytes or MAX_MAPPED mappings to A-labels."""
+    unread = set()
+    scanned = mapped = 0
     for number, value in enumerate(values, 1):
-        octets += min(len(value), MAX_SCANNED_FIELD)
+        scanned += min(len(value), MAX_SCANNED_FIELD)
         mapped += not value.partition(b";")[0].isascii()
-        if octets > MAX_SCANNED or mapped > MAX_MAPPED:
-            found.add(number)
-    return found
+        if scanned > MAX_SCANNED or mapped > MAX_MAPPED:
+            unread.add(number)
+    return unread
 
 
 def _claims_ours(value: bytes, ours: frozenset[str]) -> bool:
-    """Whether a reader may take the field for ours.
+    """Whether a reader may believe that the field is ours.
 
-    So does one that cannot be read up to its first semicolon, because nobody knows what a lenient reader makes of it.
-    That includes a field which starts with a result and names no server (`spf=pass ...`): readers that accept it
-    credit it to their own site. So does any version but 1 (RFC 8601 5).
+    True for a field that cannot be read up to its first semicolon, because lenient readers differ on it. Such is a
+    field that begins with a result and names no server (`spf=pass ...`): readers that accept it attribute it to their
+    own site. True also for any version but 1 (RFC 8601 5).
     """
     text = unfold(value[:MAX_SCANNED_FIELD])
     start = skip_cfws(text, 0) if text.count(b"(") <= MAX_COMMENTS else None
@@ -223,16 +226,16 @@ def _claims_ours(value: bytes, ours: frozenset[str]) -> bool:
     if not identifier or _comparable(identifier) in ours:
         return True
     if not identifier.isascii() and domain.parse(identifier) is None:
-        return True  # unreadable: programs drop or replace such octets
+        return True  # unreadable: programs drop or replace such bytes
     if _comparable(_NOT_OF_A_NAME.sub(b"", identifier)) in ours:
-        return True  # programs may drop them from what can be read, too, and strip quotes of other kinds
-    # Readers that know no nested comments or quoted pairs may find the identifier inside one, and some of them drop
-    # octets above 127 from it.
+        return True  # programs may drop such characters from readable text, too, and strip other kinds of quotes
+    # Readers without support for nested comments or quoted pairs may read the identifier inside one, and some of them
+    # drop bytes above 127 from it.
     comments = text[:start].lower()
     if not comments.isascii() or any(name.encode() in comments for name in ours):
         return True
     if job := _JOB.match(text, end):
-        end = job.end()  # an authserv-id with the queue id appended, as some filters write
+        end = job.end()  # some filters append the queue id to the authserv-id
     after = skip_cfws(text, end)
     if after is None:
         return True
@@ -251,13 +254,15 @@ def _id_end(text: bytes, start: int) -> int | None:
 
 
 def _id_text(raw: bytes) -> bytes:
-    """Without the quotes and without a queue id."""
+    """The authserv-id without quotes and without a queue id."""
     text = unquote(raw) if raw.startswith(b'"') else raw
     return text.split(b"/", 1)[0]
 
 
 def _comparable(raw: bytes) -> str:
-    """One spelling for all that readers take for the same identifier: case, final dot, U-label, white space."""
+    """The identifier in a form in which spellings that readers treat as equal are equal: case, final dot, U-labels and
+    white space do not count.
+    """
     text = raw.decode("utf-8", "replace")
     text = "".join(text.split()).rstrip(".")
     return domain.parse(text) or text.lower()

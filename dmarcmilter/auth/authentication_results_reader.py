@@ -1,8 +1,8 @@
-"""Reading an Authentication-Results payload of another site (RFC 8601 2.2), as trusted ARC sealers record it.
+"""Parser of the Authentication-Results payload of another site (RFC 8601 2.2), as trusted ARC sealers record it.
 
-Syntax only: which sealers are trusted is decided elsewhere. Large sites write words outside the grammar, so a result
-that cannot be read is skipped to the next semicolon at top level (outside comments and quoted-strings) and the others
-are read. Bounded, without recursion, and nothing in a comment or a quoted-string can become a result.
+It reads syntax only; the policy decides which sealers are trusted. Large sites write words outside the grammar, so an
+unreadable result is skipped up to the next semicolon at top level (outside comments and quoted-strings), and the others
+are read. Work is bounded, without recursion, and no text in a comment or a quoted-string can become a result.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Final
 
 from dmarcmilter.mail.header_tokens import CONTROLS, QUOTED_STRING, skip_cfws, unfold, unquote
 
-MAX_OCTETS: Final = 64 * 1024
+MAX_PAYLOAD: Final = 64 * 1024
 """Largest payload read, in bytes; a larger one is not read at all. The largest that sites write are a few kB."""
 MAX_RESULTS: Final = 100
 """Results of one payload that are read; the rest of it counts as unreadable."""
@@ -27,8 +27,8 @@ _DIGITS: Final = re.compile(rb"[0-9]+")
 _KEYWORD: Final = re.compile(rb"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?")
 # RFC 2045 5.1 token, with UTF-8 (RFC 8601 5 in mail of RFC 6532).
 _TOKEN: Final = re.compile(rb"[!#-'*+\-.0-9A-Z^-~\x80-\xff]+")
-# A pvalue is also [[local-part] "@"] domain-name. Large sites leave IPv6 addresses, base64 and "<>" unquoted: none of
-# these characters can end a value, so that a result is not lost over them.
+# A pvalue is also [[local-part] "@"] domain-name. Large sites leave IPv6 addresses, base64 and "<>" unquoted, so these
+# characters are accepted in a value; none of them can end it.
 _PVALUE: Final = re.compile(rb"[!#-'*+\-./0-9:<=>?@A-Z\[\]^-~\x80-\xff]+")
 _AT_DOMAIN: Final = re.compile(rb"@[A-Za-z0-9_.\-\x80-\xff]+")
 # A property after an `=` that has no value: `smtp.mailfrom= smtp.helo=x`.
@@ -40,7 +40,7 @@ _DMARC_RESULT: Final = re.compile(rb"(?<![\w.-])dmarc[ \t]*[=/]|^[ \t\"]*dmarc(?
 
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """One resinfo; names in lower case, values as they stand."""
+    """One resinfo (RFC 8601 2.2); names in lower case, values unchanged."""
 
     method: str
     result: str
@@ -50,6 +50,8 @@ class ReadResult:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
+    """The readable results of one payload."""
+
     authserv_id: str
     """Empty when it could not be read."""
     results: tuple[ReadResult, ...]
@@ -61,11 +63,11 @@ class Parsed:
 
 
 def parse(value: bytes) -> Parsed | None:
-    """The payload from its authserv-id on (RFC 8601 2.2, RFC 8617 4.1.1).
+    """Parse a payload from its authserv-id on (RFC 8601 2.2, RFC 8617 4.1.1).
 
-    None: empty, larger than MAX_OCTETS, or of a version of the field that is not 1.
+    None: it is empty, larger than MAX_PAYLOAD, or its version is not 1.
     """
-    if len(value) > MAX_OCTETS:
+    if len(value) > MAX_PAYLOAD:
         return None
     segments = [segment for segment in _segments(unfold(value)) if segment.bare.strip() or not segment.is_closed]
     if not segments:
@@ -92,7 +94,7 @@ def parse(value: bytes) -> Parsed | None:
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """What stands before the first semicolon."""
+    """The authserv-id and version before the first semicolon."""
 
     authserv_id: str
     version: bytes
@@ -142,7 +144,7 @@ def _segments(text: bytes) -> Iterator[_Segment]:
                 yield _Segment(text[start:], b"", is_closed=False)
                 return
         else:
-            end = _end_of_hidden(text, position)
+            end = _end_of_enclosed(text, position)
             if end is None:
                 yield _Segment(text[start:], b"".join(bare), is_closed=False)
                 return
@@ -151,7 +153,7 @@ def _segments(text: bytes) -> Iterator[_Segment]:
     yield _Segment(text[start:], b"".join(bare))
 
 
-def _end_of_hidden(text: bytes, position: int) -> int | None:
+def _end_of_enclosed(text: bytes, position: int) -> int | None:
     """The position behind a comment or quoted-string; None when it does not end."""
     if text[position : position + 1] == b"(":
         return skip_cfws(text, position)
@@ -175,7 +177,7 @@ class _Reader:
         self._position = 0
 
     def head(self) -> _Head | None:
-        """authserv-id and version; None when anything else stands there."""
+        """The authserv-id and version; None: there is other text."""
         self._space()
         authserv_id = self._value(_TOKEN)
         if authserv_id is None:
@@ -211,7 +213,7 @@ class _Reader:
         return ReadResult(method, result, reason, tuple(properties)) if self._at_end() else None
 
     def _space(self) -> bool:
-        """Past CFWS; whether there was any."""
+        """Skip CFWS; return whether there was any."""
         end = skip_cfws(self._text, self._position)
         end = len(self._text) if end is None else end
         moved = end > self._position
@@ -226,7 +228,7 @@ class _Reader:
         return match.group()
 
     def _char(self, char: bytes) -> bool:
-        """Past one character with CFWS on both sides."""
+        """Skip this character with CFWS on both sides; return whether it was there."""
         start = self._position
         self._space()
         if self._text[self._position : self._position + 1] != char:
@@ -248,7 +250,7 @@ class _Reader:
         return (unquote(raw) if quoted else raw).decode("utf-8", "replace") if raw else None
 
     def _property_value(self) -> str | None:
-        """Empty when the next property follows, or nothing: `smtp.mailfrom=;`."""
+        """The value of a property; empty if there is none, as in `smtp.mailfrom=;` and before another property."""
         is_spaced = self._text[self._position - 1 : self._position] != b"="
         if self._at_end() or (is_spaced and _NEXT_PROPERTY.match(self._text, self._position)):
             return ""
@@ -259,9 +261,9 @@ class _Reader:
         return value + self._take(_AT_DOMAIN).decode("utf-8", "replace")
 
     def _property_name(self) -> str:
-        """`ptype.property`, or one word: `reason`, and what large sites write outside the grammar (`action=none`).
+        """`ptype.property`, or one word: `reason`, or a word outside the grammar as large sites write (`action=none`).
 
-        A word alone is no registered property, so it stands for nothing (RFC 8601 2.3) and spoils nothing.
+        A word alone is no registered property, so it is ignored (RFC 8601 2.3).
         """
         ptype = self._word()
         if not ptype or not self._char(b"."):

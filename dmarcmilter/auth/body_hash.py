@@ -1,8 +1,8 @@
-"""Body hashes while the body streams past (RFC 6376 3.4.3, 3.4.4, 3.4.5).
+"""Body hashes, computed while the body arrives (RFC 6376 3.4.3, 3.4.4, 3.4.5).
 
-Memory is that of a chunk, whatever the body holds: what may still have to be dropped is at most a space and a CR,
-and the CRLFs at the end are counted. Every octet is canonicalized once for each canonicalization, and hashed once
-for each, however many lengths (l=) are asked for.
+It needs the memory of one chunk, whatever the body is: at most a space and a CR are held back, and the CRLFs at the end
+are only counted. Every byte is canonicalized and hashed once for each canonicalization, however many lengths (l=) there
+are.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from dmarcmilter.auth.canonicalization import single_spaces
 
 _CRLF = b"\r\n"
 _BLOCK = 32768
-"""CRLFs that are hashed at a time when a long run of them turns out not to be the end."""
+"""Most CRLFs hashed at a time when text follows a long run of them; it bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +22,22 @@ class BodyPlan:
 
     relaxed: bool
     length: int | None
-    """l=: octets of the canonical body that are hashed; None: all."""
+    """l=: bytes of the canonical body that are hashed; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
 class BodyHash:
+    """The hash of a body by one plan."""
+
     digest: bytes
     """SHA-256"""
     length: int
-    """Octets of the whole canonical body, also with l=."""
+    """Bytes of the whole canonical body, also with l=."""
 
 
 class BodyHasher:
+    """Hashes one body by several plans at once."""
+
     def __init__(self, plans: Iterable[BodyPlan]) -> None:
         self._plans = frozenset(plans)
         self._hashes: dict[BodyPlan, BodyHash] | None = None
@@ -50,7 +54,7 @@ class BodyHasher:
             body.feed(chunk)
 
     def finish(self) -> dict[BodyPlan, BodyHash]:
-        """After the last chunk; again, the same."""
+        """The hashes by plan. To be called after the last chunk; further calls return the same."""
         if self._hashes is None:
             for body in self._bodies.values():
                 body.finish()
@@ -64,9 +68,9 @@ class _Body:
     def __init__(self, *, relaxed: bool, lengths: set[int]) -> None:
         self._relaxed = relaxed
         self._held = b""
-        """The end of the last chunk whose meaning depends on the next: b" ", b"\\r" or b" \\r" at most."""
+        """The end of the last chunk if its meaning depends on the next: b" ", b"\\r" or b" \\r"."""
         self._line_ends = 0
-        """CRLFs seen after the last other octet: they count only if something follows (RFC 6376 3.4.3)."""
+        """CRLFs after the last other byte: they are hashed only if more text follows (RFC 6376 3.4.3)."""
         self._hash = hashlib.sha256()
         self._length = 0
         self._marks = sorted(lengths, reverse=True)
@@ -81,7 +85,7 @@ class _Body:
         self._take(data[: len(data) - held] if held else data)
 
     def finish(self) -> None:
-        # White space at the end of a last line without CRLF is at the end of a line all the same.
+        # White space at the end of the body is dropped even if the last line has no CRLF.
         self._take(self._held.rstrip(b" ") if self._relaxed else self._held)
         if self._length or not self._relaxed:  # an empty body is CRLF when simple, nothing when relaxed
             self._update(_CRLF)

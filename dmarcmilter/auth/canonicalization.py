@@ -15,10 +15,10 @@ _LONG_RUN = re.compile(_LONG + b"+")
 
 
 def single_spaces(data: bytes) -> bytes:
-    """Every run of spaces and tabs as one space.
+    """Replace every run of spaces and tabs by one space.
 
-    Short runs are many in common text, and halving them all at once is far cheaper than a match for each; long runs
-    are taken whole first, so that three halvings always do.
+    Common text has many short runs, and halving them all at once is far cheaper than a match for each. Long runs are
+    replaced whole first, so that three halvings are always enough.
     """
     if b"\t" in data:
         data = data.replace(b"\t", b" ")
@@ -32,12 +32,12 @@ def single_spaces(data: bytes) -> bytes:
 
 
 def relaxed_field(header: Header) -> bytes:
-    """RFC 6376 3.4.2. A CR or LF that is no fold stays: it is no white space there."""
+    """The field in relaxed canonicalization (RFC 6376 3.4.2). A bare CR or LF is no white space there, and stays."""
     return header.key.strip(_WSP) + b":" + single_spaces(header.value.replace(_CRLF, b"")).strip(b" ") + _CRLF
 
 
 def simple_field(header: Header) -> bytes:
-    """RFC 6376 3.4.1."""
+    """The field in simple canonicalization (RFC 6376 3.4.1)."""
     return header.name + b":" + header.value + _CRLF
 
 
@@ -58,12 +58,12 @@ class Fields:
             self._positions.setdefault(header.key.strip(_WSP), []).append(position)
 
     def count(self, name: bytes) -> int:
-        """How many fields of that name (in lower case) there are."""
+        """Number of fields of that name (in lower case)."""
         return len(self.positions(name))
 
     @cached_property
     def repeated(self) -> frozenset[bytes]:
-        """Names (in lower case) that more than one field has."""
+        """Names (in lower case) of which there is more than one field."""
         return frozenset(name for name, positions in self._positions.items() if len(positions) > 1)
 
     def positions(self, name: bytes) -> Sequence[int]:
@@ -80,8 +80,8 @@ class Fields:
     def chosen(self, names: Iterable[bytes], own: int) -> Iterator[int]:
         """Positions of the fields that h= names (RFC 6376 5.4.2).
 
-        Fields of one name are taken from the bottom up; a name listed more often than there are fields stands for
-        nothing. The signature's own field is no candidate: it did not exist when the others were chosen.
+        Fields of one name are chosen from the bottom up; a name listed more often than there are fields adds none. The
+        signature's own field is not chosen: it did not exist when the message was signed.
         """
         left: dict[bytes, list[int]] = {}
         for name in names:

@@ -1,4 +1,4 @@
-"""DKIM verification (RFC 6376, 8301, 8463, 8616): read the fields, hash the body elsewhere, then verify."""
+"""DKIM verification (RFC 6376, 8301, 8463, 8616): read() the fields, hash the body by plans(), then verify()."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,18 +38,18 @@ class ReadSignature:
     """One DKIM-Signature field."""
 
     facts: DkimResult
-    """What is reported of it; the result itself is final when there is no signature to verify."""
+    """The facts to report. Without a signature to verify, the result is final."""
     signature: Signature | None = None
     identity_domain: Domain | None = None
-    """The domain of i=, d= if there is none."""
+    """The domain of i=, or of d= without i=."""
 
 
 def read(headers: Sequence[Header], author: Domain | None) -> tuple[ReadSignature, ...]:
     """The signatures of a message in header order (RFC 6376 6.1.1).
 
-    At most MAX_SIGNATURES of them have something to verify; those whose d= is the author's or nearest to it come
-    first in the choice, then the upper ones; rsa-sha1 comes last. At most MAX_UNVERIFIED others are kept: first one of
-    each domain near the author's that was cut off, so that the DMARC result can be left open (temperror, not fail).
+    At most MAX_SIGNATURES are to be verified: first those whose d= is the author's or nearest to it, then the upper
+    ones, rsa-sha1 last. At most MAX_UNVERIFIED others are kept: first one for each domain near the author's that is
+    not verified, so that the DMARC result is temperror and not fail.
     """
     positions, is_all = _positions(headers)
     signatures = [_read_field(position, headers[position].value) for position in positions]
@@ -85,14 +85,14 @@ def _positions(headers: Sequence[Header]) -> tuple[list[int], bool]:
 
 
 def plans(signatures: Iterable[ReadSignature]) -> set[BodyPlan]:
-    """How the body is to be hashed."""
-    return {one.signature.plan for one in signatures if one.signature is not None}
+    """The ways to hash the body for these signatures."""
+    return {field.signature.plan for field in signatures if field.signature is not None}
 
 
 def key_names(signatures: Iterable[ReadSignature], author: Domain | None = None) -> list[str]:
-    """The names of the key records, each once; those that matter most to the author first."""
-    ranked = sorted(signatures, key=lambda one: _rank(one.facts, author))
-    return list(dict.fromkeys(one.signature.signer.key_name for one in ranked if one.signature is not None))
+    """Names of the key records, each once; those nearest to the Author Domain first."""
+    ranked = sorted(signatures, key=lambda field: _rank(field.facts, author))
+    return list(dict.fromkeys(field.signature.signer.key_name for field in ranked if field.signature is not None))
 
 
 def verify(
@@ -105,13 +105,13 @@ def verify(
     first: Callable[[Domain | None], bool] = lambda _: True,
     unaligned: Lookup | None = None,
 ) -> tuple[DkimResult, ...]:
-    """One result for each of what read() returned for the same header, in that order (RFC 6376 6.1).
+    """Verify the signatures that read() returned for this header: one result for each, in order (RFC 6376 6.1).
 
-    Keys of the signing domains that `first` picks are asked for before the others', which may be slow on purpose, and
-    which `unaligned` then looks up.
+    Keys of the signing domains for which `first` is true are looked up before the others, which may be slow on purpose
+    and are looked up with `unaligned`.
     """
     fields = Fields(headers)
-    lookups = [lookup if first(one.facts.domain) else unaligned or lookup for one in signatures]
+    lookups = [lookup if first(field.facts.domain) else unaligned or lookup for field in signatures]
     order = sorted(range(len(signatures)), key=lambda index: not first(signatures[index].facts.domain))
     results = {index: _verified(signatures[index], fields, bodies, lookups[index], now) for index in order}
     return tuple(results[index] for index in range(len(signatures)))
@@ -136,9 +136,9 @@ def _verified(
 
 def _read_field(position: int, value: bytes) -> ReadSignature:
     if len(value) > signatures_of.MAX_FIELD:
-        named = _DOMAIN_TAG.search(value[: signatures_of.MAX_FIELD])
+        domain_tag = _DOMAIN_TAG.search(value[: signatures_of.MAX_FIELD])
         return ReadSignature(
-            _faulted(DkimResult(DkimWord.NEUTRAL, domains.parse(named[1]) if named else None), Fault.TOO_LONG)
+            _faulted(DkimResult(DkimWord.NEUTRAL, domains.parse(domain_tag[1]) if domain_tag else None), Fault.TOO_LONG)
         )
     tags = tag_list.parse(value)
     if tags is None:
@@ -155,7 +155,7 @@ def _read_field(position: int, value: bytes) -> ReadSignature:
 
 
 def _identity_domain(tags: Mapping[bytes, bytes], signing_domain: Domain) -> Domain | Fault:
-    """The domain of i=: d= or below it (RFC 6376 6.1.1)."""
+    """The domain of i=, which must be d= or below it (RFC 6376 6.1.1)."""
     if b"i" not in tags:
         return signing_domain
     _, at, name = tags[b"i"].rpartition(b"@")
@@ -166,7 +166,7 @@ def _identity_domain(tags: Mapping[bytes, bytes], signing_domain: Domain) -> Dom
 
 
 def _facts_of(signature: Signature, tags: Mapping[bytes, bytes]) -> DkimResult:
-    """What is reported of a signature that can be verified."""
+    """The facts to report about a signature that can be verified."""
     signer = signature.signer
     return DkimResult(
         result=DkimWord.NEUTRAL,
@@ -179,7 +179,7 @@ def _facts_of(signature: Signature, tags: Mapping[bytes, bytes]) -> DkimResult:
 
 
 def _facts(tags: Mapping[bytes, bytes]) -> DkimResult:
-    """What is reported of a field that is no usable signature."""
+    """The facts to report about a field that is no usable signature."""
     algorithm = tags.get(b"a", b"").lower()
     value = tags.get(b"b", b"")
     return DkimResult(
@@ -200,12 +200,12 @@ def _shown_identity(value: bytes) -> str | None:
 
 
 def _rank(facts: DkimResult, author: Domain | None) -> tuple[bool, bool, int]:
-    """Sorts before others what is more likely to align with the Author Domain (RFC 9989 4.4.1)."""
+    """Sort key: signatures more likely to align with the Author Domain come first (RFC 9989 4.4.1)."""
     return facts.algorithm == Algorithm.RSA_SHA1, facts.domain != author, -domains.common_labels(facts.domain, author)
 
 
-def _dropped(one: ReadSignature) -> ReadSignature:
-    return one if one.signature is None else ReadSignature(_faulted(one.facts, Fault.TOO_MANY))
+def _dropped(field: ReadSignature) -> ReadSignature:
+    return field if field.signature is None else ReadSignature(_faulted(field.facts, Fault.TOO_MANY))
 
 
 def _faulted(facts: DkimResult, fault: Fault) -> DkimResult:

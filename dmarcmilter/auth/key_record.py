@@ -13,11 +13,13 @@ MAX_RECORD = 4096
 MAX_RECORDS = 5
 """TXT records of one key name that are tried; more are ignored (RFC 6376 6.1.2 allows either)."""
 KEYS_KEPT = 1024
-"""Parsed records kept in memory, by their text."""
+"""Parsed records kept in memory; with more, the least recently used are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
+    """A usable public key and the flags of its record."""
+
     key: PublicKey
     strict: bool
     """t=s: the identity must not be in a subdomain of the signing domain."""

@@ -1,4 +1,4 @@
-"""What pyspf says is wrong with a record, as reason codes: the only place that knows its wording."""
+"""Reason codes for pyspf's error messages. No other module depends on their wording."""
 
 from dmarcmilter.reasons import Code
 
@@ -31,7 +31,7 @@ WORDINGS: tuple[tuple[str, Code], ...] = (
     ("Unknown qualifier, RFC 4408 para 4.6.1, found in", Code.SPF_UNKNOWN_QUALIFIER),
     ("Non-ascii characters found", Code.SPF_NOT_ASCII),
 )
-"""Beginnings of pyspf's messages. What follows them is dropped: it may hold a name made from an SPF macro."""
+"""Beginnings of pyspf's messages. The rest of a message is dropped: it may have a name expanded from an SPF macro."""
 
 
 def code_of(message: str) -> Code:

@@ -8,7 +8,7 @@ from dmarcmilter.reasons import Reason
 
 
 class SpfWord(StrEnum):
-    """RFC 7208 2.6, in the spelling of RFC 8601 2.7.2."""
+    """SPF result (RFC 7208 2.6), spelled as in RFC 8601 2.7.2."""
 
     NONE = "none"
     NEUTRAL = "neutral"
@@ -20,13 +20,15 @@ class SpfWord(StrEnum):
 
 
 class SpfScope(StrEnum):
+    """The identity that SPF checked."""
+
     MFROM = "mfrom"
     HELO = "helo"
     """Only for the null reverse-path (RFC 7208 2.4)."""
 
 
 class DkimWord(StrEnum):
-    """RFC 8601 2.7.1."""
+    """DKIM result (RFC 8601 2.7.1)."""
 
     NONE = "none"
     PASS = "pass"
@@ -38,7 +40,7 @@ class DkimWord(StrEnum):
 
 
 class ArcWord(StrEnum):
-    """RFC 8617 4.4."""
+    """Chain validation status, cv (RFC 8617 4.4)."""
 
     NONE = "none"
     PASS = "pass"
@@ -47,19 +49,21 @@ class ArcWord(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SpfResult:
+    """The SPF result of one message."""
+
     result: SpfWord
     domain: Domain | None
     """The SPF-authenticated name: of MAIL FROM, of HELO for the null reverse-path; None: there was none to check."""
     scope: SpfScope
     reason: Reason | None = None
-    """Which term decided, or what is wrong."""
+    """The term that decided, or the error."""
     cut_off: bool = False
     """A limit of this program, not of RFC 7208, ended the evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
 class DkimResult:
-    """One DKIM-Signature field (RFC 6376 6.1). What could not be read from it is None."""
+    """The result of one DKIM-Signature field (RFC 6376 6.1). Values that could not be read are None."""
 
     result: DkimWord
     domain: Domain | None = None
@@ -77,14 +81,14 @@ class DkimResult:
     testing: bool = False
     """The key says t=y (RFC 6376 3.6.1)."""
     unsigned_duplicates: tuple[str, ...] = ()
-    """Names of fields that stand beside a signed field of the same name and are not covered (RFC 6376 8.15)."""
+    """Names of unsigned fields beside a signed field of the same name (RFC 6376 8.15)."""
     cut_off: bool = False
-    """A limit of this program kept it from being verified. Without a domain: some signatures were not even read."""
+    """Not verified because of a limit of this program. Without a domain: signatures were not even read."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArcSet:
-    """What one hop sealed (RFC 8617 4.1): believed only when the whole chain passes and the sealer is trusted."""
+    """One ARC Set (RFC 8617 4.1). It counts only if the whole chain passes and the sealer is trusted."""
 
     instance: int
     sealer: Domain
@@ -96,6 +100,8 @@ class ArcSet:
 
 @dataclass(frozen=True, slots=True)
 class ArcResult:
+    """The ARC result of one message."""
+
     result: ArcWord
     sets: tuple[ArcSet, ...] = ()
     """Newest first; empty unless the chain passes."""
@@ -104,7 +110,7 @@ class ArcResult:
     reason: Reason | None = None
     """Why the chain fails."""
     unresolved: Domain | None = None
-    """The newest sealer, when nothing but a DNS error speaks against his seal of a chain that failed."""
+    """The newest sealer, if the chain failed only because of a DNS failure."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
 
-__all__ = ["BodyHash", "BodyHasher", "BodyPlan", "Checked", "Signature", "Signer", "check", "read", "read_signer"]
+__all__ = ["BodyHash", "BodyHasher", "BodyPlan", "Signature", "Signer", "Verification", "check", "read", "read_signer"]
 
 MAX_FIELD = 16384
 """Largest signature field read, in bytes; a larger one has the result policy. An 8192-bit signature over 300 named
@@ -67,8 +67,8 @@ class Signature:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """The result of one verification."""
+class Verification:
+    """The result of verifying one signature."""
 
     fault: Fault | None
     """None: the signature verifies."""
@@ -77,7 +77,7 @@ class Checked:
 
 
 def read_signer(tags: Mapping[bytes, bytes]) -> Signer | Fault:
-    """a=, b=, d= and s= (RFC 6376 3.5); domains may be U-labels (RFC 8616 5)."""
+    """Read a=, b=, d= and s= (RFC 6376 3.5); domains may have U-labels (RFC 8616 5)."""
     algorithm = tags.get(b"a", b"").lower()
     if algorithm not in _ALGORITHMS:
         return Fault.ALGORITHM if algorithm else Fault.SYNTAX
@@ -87,12 +87,12 @@ def read_signer(tags: Mapping[bytes, bytes]) -> Signer | Fault:
     if not signature or domain is None or selector is None:
         return Fault.SYNTAX
     if "." not in domain:
-        return Fault.SINGLE_LABEL  # a whole top-level domain cannot answer for anyone's mail
+        return Fault.SINGLE_LABEL  # a top-level domain is not responsible for mail
     return Signer(domain, selector, _ALGORITHMS[algorithm], signature)
 
 
 def read(position: int, tags: Mapping[bytes, bytes]) -> Signature | Fault:
-    """The tags of RFC 6376 3.5 but v= and i=, which DKIM and ARC read differently."""
+    """Read the tags of RFC 6376 3.5 except v= and i=, which differ between DKIM and ARC."""
     signer = read_signer(tags)
     if isinstance(signer, Fault):
         return signer
@@ -140,21 +140,21 @@ def _expiry_fault(signature: Signature) -> Fault | None:
 
 def check(
     signature: Signature, fields: Fields, bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
-) -> Checked:
+) -> Verification:
     """Verify one signature (RFC 6376 6.1). Checks without the key come first: a bad signature costs no lookup."""
     fault = _time_fault(signature, now) or _body_fault(signature, bodies) or _from_fault(signature, fields)
     if fault is not None:
-        return Checked(fault)
+        return Verification(fault)
     key = key_record.find(signature.signer.key_name, signature.signer.algorithm, lookup)
     if isinstance(key, Fault):
-        return Checked(key)
+        return Verification(key)
     digest = fields.digest(signature.names, signature.position, relaxed=signature.relaxed)
     if not key.verifies(signature.signer.signature, digest):
-        return Checked(Fault.MISMATCH, key)
+        return Verification(Fault.MISMATCH, key)
     length = signature.plan.length
     if length is not None and length < bodies[signature.plan].length:
-        return Checked(Fault.UNSIGNED_BODY, key)  # anybody could have added the rest (RFC 6376 8.2)
-    return Checked(None, key)
+        return Verification(Fault.UNSIGNED_BODY, key)  # any hop could have added the rest (RFC 6376 8.2)
+    return Verification(None, key)
 
 
 def _time_fault(signature: Signature, now: int) -> Fault | None:
@@ -177,5 +177,5 @@ def _body_fault(signature: Signature, bodies: Mapping[BodyPlan, BodyHash]) -> Fa
 
 
 def _from_fault(signature: Signature, fields: Fields) -> Fault | None:
-    """A From field above the signed one is the one that people see, so the signature does not count (RFC 6376 8.15)."""
+    """The fault of an added From field: mail readers show the one above the signed one (RFC 6376 8.15)."""
     return Fault.FROM_ADDED if fields.count(b"from") > signature.names.count(b"from") else None

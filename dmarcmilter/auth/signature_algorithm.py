@@ -27,7 +27,7 @@ PublicKey = RSAPublicKey | Ed25519PublicKey
 
 
 class Algorithm(StrEnum):
-    """a= (RFC 6376 3.3, RFC 8463 3)."""
+    """Signature algorithm, a= (RFC 6376 3.3, RFC 8463 3)."""
 
     RSA_SHA1 = "rsa-sha1"
     """Recognized only to be reported: no key is accepted for it (RFC 8301 3.1)."""

@@ -1,7 +1,7 @@
-"""Why a signature, a key or a body is not a plain pass: each fault with its result word (RFC 8601 2.7.1).
+"""Faults of signatures, keys and bodies, each with its result word (RFC 8601 2.7.1) and reason.
 
 The words follow one rule. fail: the message is not what was signed. neutral: the signature cannot be understood.
-permerror: it can never verify. policy: it may verify, but we do not accept it. temperror: DNS did not say.
+permerror: it can never verify. policy: it may verify, but we do not accept it. temperror: a DNS lookup failed.
 """
 
 from enum import Enum

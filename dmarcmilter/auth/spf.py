@@ -39,7 +39,7 @@ MAX_REASON = 160
 """Longest text of a reason, in characters; the term at its end is cut."""
 
 _NEVER = "\0never"
-"""Name given to pyspf for a domain-spec that must not match anything (RFC 8616 4)."""
+"""Name given to pyspf for a domain-spec that must never match (RFC 8616 4)."""
 _NEVER_RECORD = "v=spf1"
 """The record at that name. Its result is neutral, which is no match for include and redirect."""
 # RFC 7208 7.1, without the letters c, r and t, which only an explanation may use (7.2).
@@ -52,7 +52,7 @@ def identity(envelope: Envelope) -> tuple[Domain | None, SpfScope, str]:
     """The domain that SPF checks for this message, its scope, and the local-part (RFC 7208 2.3, 2.4).
 
     The domain is None when there is none or it is not a multi-label name (RFC 7208 4.3), and when the reverse-path has
-    no single reading: what the MTA makes of it may be another domain than the one that we would find in it.
+    no single reading: what the MTA makes of it may be another domain than the one that we would read in it.
     """
     if path.is_null(envelope.mail_from):
         return _multi_label(domains.parse(envelope.helo)), SpfScope.HELO, "postmaster"

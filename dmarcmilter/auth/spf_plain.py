@@ -19,9 +19,11 @@ MAX_RECORD = 1024
 CACHED = 2048
 """Parsed records kept in memory."""
 MAX_LOOKUPS = 10
+"""Most terms with lookups (RFC 7208 4.6.4); with more pyspf decides."""
 MAX_VOID = 2
+"""Most void lookups (RFC 7208 4.6.4); with more pyspf decides."""
 MAX_MX = 10
-"""Limits of RFC 7208 4.6.4; beyond them pyspf decides."""
+"""Most hosts of one mx term (RFC 7208 4.6.4); with more pyspf decides."""
 MAX_HOST_ADDRESSES = 100
 """Most addresses of one name; with more pyspf decides."""
 
@@ -46,7 +48,7 @@ class _NotPlainError(Exception):
 @dataclass(frozen=True, slots=True)
 class _Term:
     text: str
-    """As it stands in the record."""
+    """The term as published."""
     result: SpfWord = SpfWord.PASS
     kind: str = "all"
     """all, ip, a, mx, include"""
@@ -162,7 +164,7 @@ class _Evaluation:
         return record
 
     def _ask(self, name: str, rdtype: str, *, is_term: bool = True) -> Answer:
-        """Void lookups count by term (RFC 7208 4.6.4): the hosts of an mx are none."""
+        """Look up a name. Void lookups count by term (RFC 7208 4.6.4), so hosts of an mx term do not count."""
         answer = self._lookup(name, rdtype)
         if answer.status is Status.FAILED:
             raise _NotPlainError
@@ -183,7 +185,7 @@ _TYPES = {"include": "TXT", "mx": "MX", "a": ""}
 
 @lru_cache(maxsize=CACHED)
 def _parsed(text: bytes) -> _Record | None:
-    """The record, or None when it is not plain."""
+    """The parsed record; None: it is not plain."""
     terms: list[_Term] = []
     redirect = ""
     if not text.isascii():

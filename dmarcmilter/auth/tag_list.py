@@ -1,23 +1,23 @@
 """Tag lists and the values in them (RFC 6376 3.2), as used by DKIM and ARC fields and by key records.
 
-Strict on purpose: "being liberal in what you accept" is a fault here (RFC 6376 6.1.1). All of it is linear in the
-length of its input, which the callers bound.
+Parsing is strict on purpose (RFC 6376 6.1.1), and linear in the length of the input, which the callers limit.
 """
 
 import base64 as codec
 import re
 
 FWS = b" \t\r\n"
+"""Characters of folding white space."""
 
 _NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]*")
-# Octets above 0x7f are the UTF-8 of RFC 8616 2. A bare CR or LF can only come from DNS and is taken as white space.
+# Bytes above 0x7f are UTF-8 (RFC 8616 2). A bare CR or LF can only come from DNS and counts as white space.
 _CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
 _DIGITS = re.compile(rb"[0-9]+")
 
 
 def parse(raw: bytes) -> dict[bytes, bytes] | None:
-    """Tag names and values in their order; None when the list is invalid, as with a tag that occurs twice."""
+    """Tag names and values in order; None: the list is invalid, for example because a tag occurs twice."""
     specs = raw.split(b";")
     if not specs[-1].strip(FWS):
         specs.pop()
@@ -49,7 +49,7 @@ def compact(value: bytes) -> bytes:
 
 
 def base64(value: bytes) -> bytes | None:
-    """A base64string (RFC 6376 2.10): white space anywhere, the alphabet and the padding exact."""
+    """Decode a base64string (RFC 6376 2.10), which may have white space anywhere; None: it is invalid."""
     text = compact(value)
     if len(text) % 4 or not _BASE64.fullmatch(text):
         return None
@@ -57,10 +57,10 @@ def base64(value: bytes) -> bytes | None:
 
 
 def number(value: bytes, digits: int) -> int | None:
-    """Decimal digits, at most that many: 12 for a time, 76 for l= (RFC 6376 3.5)."""
+    """A number of at most `digits` decimal digits: 12 for a time, 76 for l= (RFC 6376 3.5); None: it is not."""
     return int(value) if len(value) <= digits and _DIGITS.fullmatch(value) else None
 
 
 def items(value: bytes) -> list[bytes]:
-    """A colon-separated list without the white space around its items, in lower case."""
+    """The items of a colon-separated list in lower case, without the white space around them."""
     return [item.strip(FWS) for item in value.lower().split(b":")]

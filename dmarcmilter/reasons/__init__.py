@@ -1,4 +1,4 @@
-"""Reasons as values: why a result, a decision or a failure is what it is, and its text in English and Japanese."""
+"""Reasons of results, decisions and failures: codes with parameters, and their texts in English and Japanese."""
 
 from dmarcmilter.reasons.catalogue import Language as Language
 from dmarcmilter.reasons.code import Code as Code

@@ -1,4 +1,4 @@
-"""The texts of all reason codes, one file a language."""
+"""The texts of all reason codes, one file for each language."""
 
 import re
 import tomllib
@@ -11,10 +11,12 @@ from importlib import resources
 from dmarcmilter.reasons.code import Code
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
-"""A parameter in a text."""
+"""Pattern of a parameter in a text."""
 
 
 class Language(StrEnum):
+    """A language in which reasons have texts."""
+
     EN = "en"
     JA = "ja"
 
@@ -24,9 +26,9 @@ class Texts:
     """The templates of one language, by code."""
 
     text: Mapping[str, str]
-    """What is recorded and reported; every code has one."""
+    """Texts for records and reports; every code has one."""
     explained: Mapping[str, str]
-    """What is shown to people instead; some codes have one."""
+    """Texts shown to people instead; some codes have one."""
 
 
 @cache

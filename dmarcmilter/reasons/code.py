@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """Why a result is what it is. The parameters of each code are the placeholders of its text in en.toml."""
+    """The code of a reason. The parameters of each code are the placeholders of its text in en.toml."""
 
     # The From field names no single Author Domain (RFC 9989 5.3.1).
     FROM_MISSING = "from_missing"
@@ -49,7 +49,7 @@ class Code(StrEnum):
     HEADER_EXCEEDS_LIMIT = "header_exceeds_limit"
     NO_SINGLE_AUTHOR = "no_single_author"
 
-    # SPF (RFC 7208): which identity, which term decided, what is wrong with a record (the texts are pyspf's).
+    # SPF (RFC 7208): the identity, the term that decided, errors in a record (pyspf's texts).
     SPF_NO_DOMAIN = "spf_no_domain"
     SPF_NO_CLIENT_ADDRESS = "spf_no_client_address"
     SPF_UNREADABLE_MAIL_FROM = "spf_unreadable_mail_from"
@@ -137,7 +137,7 @@ class Code(StrEnum):
     ARC_SEAL = "arc_seal"
     ARC_MESSAGE = "arc_message"
 
-    # The DMARC result, and how the policy was found (RFC 9989 4.10, 5.3).
+    # The DMARC result and the discovery of the policy (RFC 9989 4.10, 5.3).
     NO_ALIGNED_IDENTIFIER = "no_aligned_identifier"
     NO_POLICY_RECORD = "no_policy_record"
     POLICY_RECORD_UNUSABLE = "policy_record_unusable"
@@ -151,7 +151,7 @@ class Code(StrEnum):
     PUBLIC_SUFFIX_GUARD = "public_suffix_guard"
     OWN_RECORD_UNKNOWN = "own_record_unknown"
 
-    # DNS did not answer.
+    # A DNS lookup failed.
     DNS_LOOKUP_FAILED = "dns_lookup_failed"
     DNS_NO_ANSWER = "dns_no_answer"
     DNS_TIMEOUT = "dns_timeout"
@@ -225,7 +225,7 @@ class Code(StrEnum):
     SEAL_WOULD_NOT_VERIFY = "seal_would_not_verify"
     INTERNAL_ERROR = "internal_error"
 
-    # Texts that come from elsewhere.
+    # Texts from other programs, older versions and the operator.
     OPENDMARC_REBUILT = "opendmarc_rebuilt"
     OPENDMARC_NO_RESULT = "opendmarc_no_result"
     OPERATOR_COMMENT = "operator_comment"

@@ -1,4 +1,4 @@
-"""Reason: a code with its parameters. Immutable; its text is rendered only where it is needed."""
+"""Reason: an immutable code with parameters, whose text is rendered only where it is needed."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Parameter: TypeAlias = Union[str, int, "Reason"]
 
 @dataclass(frozen=True, slots=True, init=False)
 class Reason:
-    """Why something is as it is: `Reason(Code.ARC_SEAL, number=2, reason=Reason(Code.KEY_MISSING))`."""
+    """A code with its parameters: `Reason(Code.ARC_SEAL, number=2, reason=Reason(Code.KEY_MISSING))`."""
 
     code: Code
     parameters: tuple[tuple[str, Parameter], ...]
@@ -27,7 +27,7 @@ class Reason:
         return self.text()
 
     def text(self, language: Language = Language.EN) -> str:
-        """What records, reports and header fields say (in English, there)."""
+        """The text for records, reports and header fields (there always in English)."""
         template = texts(language).text[self.code]
         if not self.parameters:
             return template
@@ -51,7 +51,7 @@ class Reason:
         return next((value for key, value in self.parameters if key == name), None)
 
     def chain(self) -> "Iterator[Reason]":
-        """The reason itself and those within it, the outermost first."""
+        """The reason itself and the reasons within it, the outermost first."""
         reason: Parameter | None = self
         while isinstance(reason, Reason):
             yield reason
@@ -59,7 +59,7 @@ class Reason:
 
     @property
     def cause(self) -> "Reason":
-        """The innermost reason: of "ARC-Seal 2: no key" that there is no key."""
+        """The innermost reason: "no key" of "ARC-Seal 2: no key"."""
         *_, innermost = self.chain()
         return innermost
 

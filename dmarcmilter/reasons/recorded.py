@@ -1,6 +1,6 @@
-"""Reasons read from outcome records: by their codes, or, where an older version wrote none, by their texts.
+"""Reasons in outcome records: read by code or, in records of older versions without codes, by text.
 
-The table of texts is frozen: it knows what was written before there were codes, and nothing is added to it.
+The table of texts is frozen: it has the texts written before there were codes, and never gets new ones.
 """
 
 import re
@@ -18,15 +18,15 @@ from dmarcmilter.reasons.code import Code
 from dmarcmilter.reasons.reason import Parameter, Reason
 
 MAX_TEXT = 1000
-"""Characters of a text in which a code is looked for: longer than any reason that was recorded. A longer text is kept
-as it is, unrecognized."""
+"""Longest text recognized, in characters; a longer one is kept as it is, unrecognized. No recorded reason is longer."""
 MAX_DEPTH = 3
-"""Reasons within each other that are read: an SPF term, the DNS failure there, and its cause."""
+"""Deepest nesting of reasons that is read, such as an SPF term, its DNS failure and the cause of that; a deeper one is
+unrecognized."""
 RECOGNIZED_KEPT = 4096
-"""Recognized texts that are remembered."""
+"""Recognized texts cached; with more, the least recently used are dropped."""
 
 BY_TERM = frozenset({"pass", "fail", "softfail", "neutral"})
-"""SPF results that a term of the record decides."""
+"""SPF results that come from a term of the record."""
 
 _VALUES: Mapping[str, str] = {
     "reason": ".+",
@@ -35,7 +35,8 @@ _VALUES: Mapping[str, str] = {
     "term": ".+",
     "rdtype": "TXT|AAAA|A|MX|PTR",
 }
-"""Patterns of the parameters that are no plain name or number. Those hold no space, so matching stays linear."""
+"""Patterns of parameters that are not plain names or numbers. Names and numbers have no space, so that matching is
+linear."""
 _NAME = "[^ ]+?"
 
 
@@ -44,30 +45,30 @@ RecordedParameters: TypeAlias = dict[str, Union[str, int, "RecordedReason"]]
 
 
 class RecordedReason(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A reason in a record as values: its code, and its parameters, of which one may be another reason."""
+    """The code and parameters of a reason in a record. A parameter may be another reason."""
 
     code: str
     parameters: RecordedParameters = {}
 
 
 def recorded(reason: Reason) -> RecordedReason:
-    """A reason as a record has it in a list."""
+    """The form of a reason in a list of a record."""
     parameters = {name: recorded(value) if isinstance(value, Reason) else value for name, value in reason.parameters}
     return RecordedReason(code=reason.code, parameters=parameters)
 
 
 def recorded_code(reason: Reason | None) -> str | UnsetType:
-    """The code that a record has beside the text of a reason."""
+    """The code to record beside the text of a reason."""
     return reason.code if reason else UNSET
 
 
 def recorded_parameters(reason: Reason | None) -> RecordedParameters | UnsetType:
-    """The parameters that a record has beside the text of a reason; left out where the code has none."""
+    """The parameters to record beside the text of a reason; left out if the code has none."""
     return recorded(reason).parameters if reason and reason.parameters else UNSET
 
 
 class HasReason(Protocol):
-    """A result in an outcome record: the English text of its reason, and code and parameters that say the same."""
+    """A result in an outcome record, with its reason as English text and as code and parameters."""
 
     @property
     def reason(self) -> str: ...
@@ -84,13 +85,13 @@ class HasSpfReason(HasReason, Protocol):
     def result(self) -> str: ...
 
 
-class _Shape(NamedTuple):
-    """What a text of one code looks like."""
+class _TextPattern(NamedTuple):
+    """The pattern of the texts of one code."""
 
     pattern: re.Pattern[str]
     code: Code
     has_term: bool
-    """The text goes on with a colon and a term of an SPF record."""
+    """Whether a colon and a term of an SPF record follow."""
 
 
 def reason_of(part: HasReason) -> Reason | None:
@@ -109,7 +110,7 @@ def reasons_of(
 
 
 def spf_reason(spf: HasSpfReason) -> Reason | None:
-    """The reason of an SPF result. Older versions recorded the term that decided as nothing but its text."""
+    """The reason of an SPF result. Older versions recorded only the text of the term that decided."""
     if spf.reason and not spf.reason_code and spf.result in BY_TERM:
         return Reason(Code.SPF_MATCHED_TERM, term=spf.reason)
     return reason_of(spf)
@@ -124,7 +125,7 @@ def read(
 
 
 def _by_code(code: str, parameters: RecordedParameters, depth: int) -> Reason | None:
-    """None when the code is of a newer version, or its parameters are not what this version knows."""
+    """The reason of a recorded code; None: this version does not know the code or its parameters."""
     try:
         known = Code(code)
     except ValueError:
@@ -153,28 +154,28 @@ def recognized(text: str) -> Reason:
 def _recognized(text: str, depth: int) -> Reason | None:
     if not depth or len(text) > MAX_TEXT:
         return None
-    plain, shapes = _table()
+    plain, patterns = _table()
     if text in plain:
         return Reason(plain[text])
-    for shape in shapes:
-        if match := shape.pattern.fullmatch(text):
-            return _made(shape, match.groupdict(), depth)
+    for pattern in patterns:
+        if match := pattern.pattern.fullmatch(text):
+            return _made(pattern, match.groupdict(), depth)
     return None
 
 
-def _made(shape: _Shape, values: dict[str, str], depth: int) -> Reason:
-    term = values.pop("term", "") if shape.has_term else ""
+def _made(pattern: _TextPattern, values: dict[str, str], depth: int) -> Reason:
+    term = values.pop("term", "") if pattern.has_term else ""
     parameters: dict[str, Parameter] = dict(values)
     if "reason" in values:
         inner = values["reason"]
         parameters["reason"] = _recognized(inner, depth - 1) or Reason(Code.UNRECOGNIZED, text=inner)
-    reason = Reason(shape.code, **parameters)
-    return Reason(Code.SPF_AT_TERM, reason=reason, term=term) if shape.has_term else reason
+    reason = Reason(pattern.code, **parameters)
+    return Reason(Code.SPF_AT_TERM, reason=reason, term=term) if pattern.has_term else reason
 
 
 @cache
-def _table() -> tuple[Mapping[str, Code], tuple[_Shape, ...]]:
-    """Texts without values, and the shapes of the others in the order in which they are tried."""
+def _table() -> tuple[Mapping[str, Code], tuple[_TextPattern, ...]]:
+    """Texts without parameters, and the patterns of the others in the order in which they are tried."""
     file = resources.files("dmarcmilter.reasons").joinpath("old_texts.toml")
     tables = tomllib.loads(file.read_text(encoding="utf-8"))
     plain = {
@@ -183,16 +184,16 @@ def _table() -> tuple[Mapping[str, Code], tuple[_Shape, ...]]:
         for code, template in table.items()
         if not PLACEHOLDER.search(template)
     }
-    return plain, tuple(_shapes(tables))
+    return plain, tuple(_patterns(tables))
 
 
-def _shapes(tables: Mapping[str, Mapping[str, str]]) -> Iterator[_Shape]:
+def _patterns(tables: Mapping[str, Mapping[str, str]]) -> Iterator[_TextPattern]:
     for table, templates in tables.items():
         for code, template in templates.items():
             if table == "spf_records":
-                yield _Shape(re.compile(_pattern(template + ": {term}")), Code(code), has_term=True)
+                yield _TextPattern(re.compile(_pattern(template + ": {term}")), Code(code), has_term=True)
             if PLACEHOLDER.search(template):
-                yield _Shape(re.compile(_pattern(template)), Code(code), has_term=False)
+                yield _TextPattern(re.compile(_pattern(template)), Code(code), has_term=False)
 
 
 def _pattern(template: str) -> str:

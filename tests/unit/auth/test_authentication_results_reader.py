@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.auth.authentication_results_reader import (
-    MAX_OCTETS,
+    MAX_PAYLOAD,
     MAX_PROPERTIES,
     MAX_RESULTS,
     MAX_SEGMENTS,
@@ -204,7 +204,7 @@ def test_limits():
     assert parse(b"m" + b"; a=b" * MAX_RESULTS + b"; dmarc=fail").may_hide_dmarc
     assert len(parse(b"m; a=b" + b" c.d=e" * MAX_PROPERTIES).results[0].properties) == MAX_PROPERTIES
     assert parse(b"m; a=b" + b" c.d=e" * (MAX_PROPERTIES + 1)).results == ()
-    assert parse(b"m" * (MAX_OCTETS + 1)) is None
+    assert parse(b"m" * (MAX_PAYLOAD + 1)) is None
     odd = b"m" + b"; ?" * (MAX_SEGMENTS + 50)
     assert (parse(odd).unread, parse(odd).may_hide_dmarc) == (MAX_SEGMENTS, False)
     assert parse(odd + b"; dmarc=fail").may_hide_dmarc

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter.auth import signature, tag_list
 from dmarcmilter.auth.canonicalization import Fields
-from dmarcmilter.auth.signature import BodyHash, BodyHasher, BodyPlan, Checked, Signature, Signer
+from dmarcmilter.auth.signature import BodyHash, BodyHasher, BodyPlan, Signature, Signer, Verification
 from dmarcmilter.auth.signature_algorithm import Algorithm
 from dmarcmilter.auth.signature_fault import Fault
 from dmarcmilter.mail.message import Header
@@ -79,7 +79,7 @@ def test_what_needs_no_key_asks_for_none(now, digest, fault):
     if digest:
         bodies = {read.plan: BodyHash(digest, len(BODY))}
     asked = []
-    assert signature.check(read, Fields(headers), bodies, signing.zone({}, asked=asked), now) == Checked(fault)
+    assert signature.check(read, Fields(headers), bodies, signing.zone({}, asked=asked), now) == Verification(fault)
     assert asked == []
 
 
