@@ -113,7 +113,7 @@ def _print(rows: list[tuple[Sample, str, str]], records: dict[str | None, Outcom
         table.add_column(heading, overflow="fold")
     for sample, queue_id, answer in rows:
         record = records[queue_id]
-        dkim = ", ".join(found.result for found in record.dkim) or "none"
+        dkim = ", ".join(signature.result for signature in record.dkim) or "none"
         cells = (
             sample.title,
             record.spf.result,
@@ -134,12 +134,12 @@ def _disposition(record: OutcomeRecord) -> str:
 
 def _why(record: OutcomeRecord) -> str:
     if record.overrides:
-        return "; ".join(f"{found.type}: {found.comment}" for found in record.overrides)
+        return "; ".join(f"{override.type}: {override.comment}" for override in record.overrides)
     if record.author_problem:
         return f"From: {record.author_problem}"
     dmarc = record.dmarc
     if dmarc.result == "fail" and record.policy:
         return f"not aligned; {dmarc.tag}={dmarc.published} of {record.policy.domain}"
     if dmarc.result == "pass":
-        return ", ".join(f"{found.mechanism.upper()} of {found.domain}" for found in dmarc.aligned)
+        return ", ".join(f"{identifier.mechanism.upper()} of {identifier.domain}" for identifier in dmarc.aligned)
     return str(dmarc.reason)

@@ -1,4 +1,4 @@
-"""The sentences of an explanation, one catalogue file a language; values from outside made harmless on the way in."""
+"""The sentences of an explanation, from one catalogue file a language. Values from outside are made harmless."""
 
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -9,11 +9,13 @@ from importlib import resources
 from dmarcmilter.reasons import Language, Reason
 
 MAX_VALUE = 500
-"""Characters of one value that are shown, longer than any domain or key name. What is longer is cut."""
+"""Characters of one value that are shown; a longer value is cut. No domain or key name is that long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
+    """One sentence of an explanation."""
+
     code: str
     """Its key in the catalogue, the same in all languages."""
     text: str
@@ -23,9 +25,11 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
+    """The texts of one language."""
+
     language: Language
     templates: Mapping[str, str]
-    """By `section.key`."""
+    """Texts with placeholders, by `section.key`."""
 
     def say(self, code: str, /, *, conf: str = "", **values: object) -> Sentence:
         """One sentence with its placeholders filled."""
@@ -36,7 +40,7 @@ class Catalogue:
         return self.templates[code].format(**{name: harmless(value) for name, value in values.items()})
 
     def has(self, code: str) -> bool:
-        """Whether the catalogue has such a text."""
+        """Whether the catalogue has a text of this code."""
         return code in self.templates
 
     def reason(self, reason: Reason | None) -> str:
@@ -45,7 +49,7 @@ class Catalogue:
 
 
 def harmless(value: object) -> str:
-    """A value safe for a terminal: bounded; what is not printable (controls, also of direction) as its number."""
+    """A value safe for a terminal: cut at MAX_VALUE, with characters that are not printable shown as their numbers."""
     text = str(value)
     shown = "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in text[:MAX_VALUE])
     return shown + ("..." if len(text) > MAX_VALUE else "")

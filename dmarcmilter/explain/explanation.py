@@ -1,11 +1,9 @@
 """Explanation of an outcome record: results, the rule that decided, what the sender or the administrator can do."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dmarcmilter.explain import administrator_advice as administrator
-from dmarcmilter.explain import authentication_sentences as found
-from dmarcmilter.explain import decision_sentences as decided
-from dmarcmilter.explain import sender_advice as sender
+from dmarcmilter.explain import administrator_advice, authentication_sentences, decision_sentences, sender_advice
 from dmarcmilter.explain.catalogue import Catalogue, Sentence, catalogue, harmless
 from dmarcmilter.history.journal_search import RecordedIdentity
 from dmarcmilter.outcome import OutcomeRecord
@@ -16,8 +14,12 @@ INDENT = "  "
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
+    """The sentences of each section; `explain --json` has the sections under these names."""
+
     found: tuple[Sentence, ...]
+    """The author, the authentication results and the policy."""
     decided: tuple[Sentence, ...]
+    """The decision and what was done."""
     sender: tuple[Sentence, ...]
     """What the sender can do; empty where nothing needs to be done."""
     administrator: tuple[Sentence, ...]
@@ -25,24 +27,35 @@ class Explanation:
 
 
 SECTIONS = ("found", "decided", "sender", "administrator")
+"""Sections in the order in which they are printed."""
 
 
 def explain(record: OutcomeRecord, language: Language = Language.EN) -> Explanation:
-    """Sentences from the outcome object of the journal or of `check`."""
+    """Explain an outcome record of the journal, the database or `check`."""
     texts = catalogue(language)
     return Explanation(
-        *(tuple(dict.fromkeys(part.sentences(record, texts))) for part in (found, decided, sender, administrator))
+        found=_distinct(authentication_sentences.sentences(record, texts)),
+        decided=_distinct(decision_sentences.sentences(record, texts)),
+        sender=_distinct(sender_advice.sentences(record, texts)),
+        administrator=_distinct(administrator_advice.sentences(record, texts)),
     )
 
 
+def _distinct(sentences: Iterable[Sentence]) -> tuple[Sentence, ...]:
+    return tuple(dict.fromkeys(sentences))
+
+
 def as_text(explained: Explanation, language: Language = Language.EN) -> str:
-    """For a terminal: each section under its heading, conf lines set off so that they can be copied."""
+    """The explanation for a terminal: each section under its heading, conf lines indented to be copied."""
     texts = catalogue(language)
     lines = []
     for section in SECTIONS:
         sentences: tuple[Sentence, ...] = getattr(explained, section)
         if sentences:
-            lines += [texts.word(f"heading.{section}"), *(INDENT + line for one in sentences for line in _lines(one))]
+            lines += [
+                texts.word(f"heading.{section}"),
+                *(INDENT + line for sentence in sentences for line in _lines(sentence)),
+            ]
     return "\n".join(lines)
 
 
@@ -51,8 +64,8 @@ def _lines(sentence: Sentence) -> list[str]:
 
 
 def as_values(explained: Explanation) -> dict[str, list[dict[str, str]]]:
-    """For JSON: codes are the same in all languages."""
-    return {section: [_values(one) for one in getattr(explained, section)] for section in SECTIONS}
+    """The explanation for JSON. Codes are the same in all languages."""
+    return {section: [_values(sentence) for sentence in getattr(explained, section)] for section in SECTIONS}
 
 
 def _values(sentence: Sentence) -> dict[str, str]:
@@ -61,7 +74,7 @@ def _values(sentence: Sentence) -> dict[str, str]:
 
 
 def heading(record: OutcomeRecord | RecordedIdentity, language: Language) -> str:
-    """Which message: an id may have been used for several."""
+    """The line that identifies the message, because one queue id may have been used for several."""
     texts: Catalogue = catalogue(language)
     return texts.word(
         "heading.message",

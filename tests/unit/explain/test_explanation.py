@@ -171,7 +171,7 @@ SENTENCES = {
         [
             "Overridden (local_policy): mode is monitor: would be reject.",
             "The message is accepted.",
-            "Were the policy enforced, the MTA would be told: reject.",
+            "If the policy were enforced, the MTA would be told: reject.",
         ],
     ),
     "hold": (outcomes.evidence(record="v=DMARC1; p=quarantine"), outcomes.RULES, ["The message is put on hold."]),
