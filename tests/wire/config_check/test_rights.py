@@ -7,6 +7,7 @@ import pwd
 import re
 import socket
 import subprocess
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,12 +38,17 @@ def _loaded():
 
 
 @pytest.fixture
-def state(tmp_path):
-    """A folder of the filter's user, which that user can get to."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_mode & 0o011 != 0o011:
-            folder.chmod(folder.stat().st_mode | 0o011)
-    found = tmp_path / "state"
+def state():
+    """A folder of the filter's user, which that user can get to.
+
+    Not below tmp_path: each start of pytest closes the folder of all its runs to other users.
+    """
+    with tempfile.TemporaryDirectory(prefix="dmarcmilter-rights-") as folder:
+        Path(folder).chmod(0o711)
+        yield _filled(Path(folder) / "state")
+
+
+def _filled(found):
     (found / "journal").mkdir(parents=True)
     (found / "deferred" / "00").mkdir(parents=True)
     (found / "sampling.key").write_bytes(b"k" * 32)
