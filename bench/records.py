@@ -8,7 +8,7 @@ from bench.case import Case
 from bench.headers import U_LABEL_OCTETS, u_labels
 from dmarcmilter.auth import key_record, spf
 from dmarcmilter.dmarc import record, tree_walk
-from dmarcmilter.dns import names, wire_format
+from dmarcmilter.dns import wire_format, wire_names
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.mail import domain
 from tests.support import outcomes
@@ -80,7 +80,9 @@ def _nothing(_name: str, _rdtype: str) -> Answer:
 
 def wire_cases() -> Iterator[Case]:
     long_name = b"".join(b"\x07abcdefg" for _ in range(31)) + b"\0"
-    chain = b"\x01a\0\0" + b"".join(b"\x01a" + _pointer(DATA + 4 * number) for number in range(names.MAX_POINTERS - 2))
+    chain = b"\x01a\0\0" + b"".join(
+        b"\x01a" + _pointer(DATA + 4 * number) for number in range(wire_names.MAX_POINTERS - 2)
+    )
     makers: dict[str, tuple[int, Callable[[int], bytes]]] = {
         "addresses": (A, lambda n: _answers(n, OWNER, A, b"\xc0\0\2\1")),
         "different addresses": (A, lambda n: _many(n, A, lambda number: struct.pack("!I", number))),
@@ -91,7 +93,7 @@ def wire_cases() -> Iterator[Case]:
         "empty strings": (TYPE_TXT, lambda n: _reply(1, _rr(OWNER, TYPE_TXT, b"\0" * n), TYPE_TXT)),
         "long owner names": (A, lambda n: _answers(n, long_name, A, b"\xc0\0\2\1")),
         "long names by pointer": (MX, lambda n: _pointing(n, long_name, DATA)),
-        "chains of pointers": (MX, lambda n: _pointing(n, chain, DATA + 4 * (names.MAX_POINTERS - 2))),
+        "chains of pointers": (MX, lambda n: _pointing(n, chain, DATA + 4 * (wire_names.MAX_POINTERS - 2))),
         "pointers to themselves": (A, lambda n: _reply(n // 16, b"\xc0\x1b" * (n // 2), A)),
         "CNAMEs": (A, lambda n: _reply(n // 20, b"".join(_alias(number) for number in range(n // 20)), A)),
         "CNAME loop": (A, lambda n: _reply(n // 14, _rr(OWNER, CNAME, OWNER) * (n // 14), A)),
@@ -100,7 +102,7 @@ def wire_cases() -> Iterator[Case]:
     }
     for name, (rdtype, make) in makers.items():
         yield Case("wire.read_reply", name, TXT, make, partial(_read, rdtype))
-    yield Case("names", "labels to ask for", 1_000_000, lambda n: "a." * (n // 2), names.name_to_wire)
+    yield Case("names", "labels to ask for", 1_000_000, lambda n: "a." * (n // 2), wire_names.name_to_wire)
 
 
 def _read(rdtype: int, reply: bytes) -> object:

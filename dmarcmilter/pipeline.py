@@ -32,7 +32,7 @@ from dmarcmilter.policy import client_names, quarantine_method, sampling
 from dmarcmilter.policy import decision as policy
 from dmarcmilter.policy import facts as facts_of
 from dmarcmilter.policy.decision import Decision, Deferral, Wanted
-from dmarcmilter.policy.deferral import BROKEN, Deferrals
+from dmarcmilter.policy.deferral_times import BROKEN, Deferrals
 from dmarcmilter.policy.facts import Facts
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.recipients.registry import NOBODY_ASKED, Recipients

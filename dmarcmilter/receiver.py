@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
-from dmarcmilter.config import override_entries, schema, secret_file
+from dmarcmilter.config import generated_key, override_entries, schema
 from dmarcmilter.config.load import ConfigError
 from dmarcmilter.config.schema import Config, DeferClass, Pct, Seal
 from dmarcmilter.dmarc.discovery import DiscoverySettings
@@ -14,7 +14,7 @@ from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail import path
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.pipeline import FactSources, Settings
-from dmarcmilter.policy.deferral import Deferrals
+from dmarcmilter.policy.deferral_times import Deferrals
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.recipients.choices_file import ListingFile, UnusableFileError
 from dmarcmilter.policy.recipients.database_cache import THREADS, Answers, DatabaseError
@@ -88,7 +88,7 @@ def build(config: Config, *, keep_key: bool = True) -> Receiver:
         suffixes = Suffixes.load(config.dmarc.psl_file)
     except SuffixListError as error:
         raise ConfigError(f"[dmarc] psl_file: {error}") from error
-    key = secret_file.secret(
+    key = generated_key.secret(
         Path(config.policy.sampling_key), keep=keep_key, without="pct sampling starts anew with each restart"
     )
     # `check` does not seal, and the user who runs it may not be allowed to read the key.
@@ -159,7 +159,7 @@ def _redaction_key(config: Config, *, keep: bool) -> bytes:
     failure = config.reports.failure
     if not failure.enabled:
         return b""
-    return secret_file.secret(
+    return generated_key.secret(
         Path(failure.key), keep=keep, without="hashes in failure reports change with each restart"
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dmarcmilter.auth import key_record, tag_list
 from dmarcmilter.auth import signature as signatures_of
-from dmarcmilter.auth.canonicalization import Fields, signature_field
+from dmarcmilter.auth.header_canonicalization import Fields, signature_field
 from dmarcmilter.auth.results import ArcResult, ArcSet, ArcWord
 from dmarcmilter.auth.signature import BodyHash, BodyPlan, Signature, Signer
 from dmarcmilter.auth.signature_fault import Fault

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dmarcmilter.auth.canonicalization import single_spaces
+from dmarcmilter.auth.header_canonicalization import single_spaces
 
 _CRLF = b"\r\n"
 _BLOCK = 32768

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from dmarcmilter.auth import signature as signatures_of
 from dmarcmilter.auth import tag_list, unsigned_duplicates
-from dmarcmilter.auth.canonicalization import Fields
+from dmarcmilter.auth.header_canonicalization import Fields
 from dmarcmilter.auth.results import DkimResult, DkimWord
 from dmarcmilter.auth.signature import BodyHash, BodyPlan, Signature
 from dmarcmilter.auth.signature_algorithm import Algorithm

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dmarcmilter.auth import key_record, tag_list
 from dmarcmilter.auth.body_hash import BodyHash, BodyHasher, BodyPlan
-from dmarcmilter.auth.canonicalization import Fields
+from dmarcmilter.auth.header_canonicalization import Fields
 from dmarcmilter.auth.key_record import KeyRecord
 from dmarcmilter.auth.signature_algorithm import Algorithm
 from dmarcmilter.auth.signature_fault import Fault

@@ -7,7 +7,7 @@ readers show the upper one. A second From field makes the signature fail; these 
 from collections.abc import Sequence
 from typing import Final
 
-from dmarcmilter.auth.canonicalization import Fields
+from dmarcmilter.auth.header_canonicalization import Fields
 
 SINGLE_FIELDS: Final = frozenset(
     {

@@ -12,8 +12,8 @@ import click
 
 from dmarcmilter import receiver as receivers
 from dmarcmilter.cli.check_envelope import Given, Source, envelope_of
+from dmarcmilter.cli.command_setup import EXIT_ERROR, config_option, fail, json_option, load, resolver
 from dmarcmilter.cli.output_language import language_option, say
-from dmarcmilter.cli.support import EXIT_ERROR, config_option, fail, json_option, load, resolver
 from dmarcmilter.config.load import ConfigError
 from dmarcmilter.config.schema import Config
 from dmarcmilter.dns import MessageLookup, Resolver

@@ -7,16 +7,16 @@ import click
 import msgspec
 
 from dmarcmilter import receiver
+from dmarcmilter.cli.command_setup import EXIT_ERROR, fail, json_option, load
 from dmarcmilter.cli.from_opendmarc import from_opendmarc
-from dmarcmilter.cli.support import EXIT_ERROR, fail, json_option, load
 from dmarcmilter.config import load as configuration
+from dmarcmilter.config.exposed_files import exposed
 from dmarcmilter.config.finding import Finding, Severity, warning
 from dmarcmilter.config.load import ConfigError
-from dmarcmilter.config.permissions import exposed
 from dmarcmilter.config_check import all_findings, files, in_order
 from dmarcmilter.config_check.environment import gather
 from dmarcmilter.config_check.live import try_all
-from dmarcmilter.daemon import running_config
+from dmarcmilter.daemon import running_conf_path
 from dmarcmilter.history.database_url import without_password
 
 EXIT_FINDINGS = 1
@@ -91,8 +91,8 @@ def _path(path: str, pid: int | None) -> str:
     if path:
         fail("--running takes the conf file of that filter: leave out FILE")
     try:
-        return running_config.conf_path(pid)
-    except running_config.NotRunningError as error:
+        return running_conf_path.conf_path(pid)
+    except running_conf_path.NotRunningError as error:
         fail(f"--running: {error}")
 
 

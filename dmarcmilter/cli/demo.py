@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from dmarcmilter.cli.support import fail
+from dmarcmilter.cli.command_setup import fail
 from dmarcmilter.config.endpoint import parse_socket
 from dmarcmilter.config.load import load
 from dmarcmilter.daemon import supervisor

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
+from dmarcmilter.cli.command_setup import config_option, fail, json_option, load
 from dmarcmilter.cli.output_language import language_option, say
-from dmarcmilter.cli.support import config_option, fail, json_option, load
 from dmarcmilter.cli.time_arguments import FORMS, When
+from dmarcmilter.config.generated_key import KEY_BYTES
 from dmarcmilter.config.schema import Config
-from dmarcmilter.config.secret_file import KEY_BYTES
 from dmarcmilter.explain import as_text, as_values, heading
 from dmarcmilter.explain import explain as explained
 from dmarcmilter.explain.catalogue import harmless

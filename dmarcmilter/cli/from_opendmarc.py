@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from dmarcmilter.cli.support import fail
+from dmarcmilter.cli.command_setup import fail
 from dmarcmilter.opendmarc import config_file, value_conversion
 from dmarcmilter.opendmarc.config_conversion import Conversion, convert, render
 from dmarcmilter.opendmarc.config_file import MAX_FILE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from dmarcmilter.cli.support import fail
+from dmarcmilter.cli.command_setup import fail
 from dmarcmilter.config.schema import Config
 from dmarcmilter.history import hold_reasons
 from dmarcmilter.history.store import Store, StoreError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from dmarcmilter.cli.support import act_as_filters_user, config_option, fail, load, make_private
+from dmarcmilter.cli.command_setup import act_as_filters_user, config_option, fail, load, make_private
 from dmarcmilter.cli.time_arguments import FORMS, Days
 from dmarcmilter.daemon import log_output
 from dmarcmilter.history import migrations, retention

@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from dmarcmilter.cli import held_messages
+from dmarcmilter.cli.command_setup import config_option, fail, json_option, load
 from dmarcmilter.cli.held_messages import HEADING, HeldMessage, Selection
-from dmarcmilter.cli.support import config_option, fail, json_option, load
 from dmarcmilter.cli.time_arguments import FORMS, When
 from dmarcmilter.config.schema import Config
 from dmarcmilter.explain import as_text, explain

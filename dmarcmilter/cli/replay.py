@@ -12,8 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dmarcmilter import receiver
 from dmarcmilter.cli import replay_tables
+from dmarcmilter.cli.command_setup import fail, json_option, load
 from dmarcmilter.cli.replay_tables import Replayed
-from dmarcmilter.cli.support import fail, json_option, load
 from dmarcmilter.cli.time_arguments import FORMS, When
 from dmarcmilter.config.load import ConfigError
 from dmarcmilter.config.schema import Config

@@ -53,7 +53,7 @@ def show(replayed: Replayed, limit: int) -> None:
         console.print(f"There is nothing before {replayed.first}.", markup=False)
     _print_changes(console, "What would be done", tally.done)
     if tally.would != tally.done:
-        _print_changes(console, "The same with full enforcement", tally.would)
+        _print_changes(console, "With full enforcement", tally.would)
     _print_domains(console, replayed, limit)
     share = f" ({tally.changed / tally.messages:.2%})" if tally.messages else ""
     console.print(f"\nTotal: {tally.changed:,} of {tally.messages:,} messages would be treated differently{share}.")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dmarcmilter.cli.command_setup import config_option, fail, make_private
 from dmarcmilter.cli.report_failures import failures
 from dmarcmilter.cli.report_run import (
     errors_reported,
@@ -23,7 +24,6 @@ from dmarcmilter.cli.report_run import (
     shown_time,
     table_console,
 )
-from dmarcmilter.cli.support import config_option, fail, make_private
 from dmarcmilter.cli.time_arguments import FORMS, Day
 from dmarcmilter.config.schema import Config
 from dmarcmilter.reports.aggregate.planning import Withheld, whole_day_report

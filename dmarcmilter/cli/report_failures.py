@@ -2,6 +2,7 @@
 
 import click
 
+from dmarcmilter.cli.command_setup import config_option, fail
 from dmarcmilter.cli.report_run import (
     errors_reported,
     load,
@@ -12,7 +13,6 @@ from dmarcmilter.cli.report_run import (
     shown_time,
     table_console,
 )
-from dmarcmilter.cli.support import config_option, fail
 from dmarcmilter.config.schema import Config
 from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
 from dmarcmilter.reports.delivery.ledger import FailureReportLine, ReportLedger

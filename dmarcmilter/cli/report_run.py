@@ -15,8 +15,8 @@ from rich.progress import Progress
 from rich.table import Column, Table
 from rich.text import Text
 
-from dmarcmilter.cli.support import act_as_filters_user, fail, resolver
-from dmarcmilter.cli.support import load as load_conf
+from dmarcmilter.cli.command_setup import act_as_filters_user, fail, resolver
+from dmarcmilter.cli.command_setup import load as load_conf
 from dmarcmilter.config.report_validation import parse_relay
 from dmarcmilter.config.schema import Config, Reports
 from dmarcmilter.daemon import log_output
@@ -26,7 +26,7 @@ from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.reports.delivery.deliveries import ReportKind
-from dmarcmilter.reports.delivery.destination_verification import ReportDns
+from dmarcmilter.reports.delivery.destination_verifier import ReportDns
 from dmarcmilter.reports.delivery.dkim_signing import KeyUnusableError, ReportSigner, private_key
 from dmarcmilter.reports.delivery.relay import Relay, Sendmail, SmtpRelay, Transport
 from dmarcmilter.reports.delivery.sending import Progress as RunProgress

@@ -2,7 +2,7 @@
 
 import click
 
-from dmarcmilter.cli.support import fail
+from dmarcmilter.cli.command_setup import fail
 from dmarcmilter.daemon import privileges, supervisor
 from dmarcmilter.daemon.privileges import PrivilegesError
 

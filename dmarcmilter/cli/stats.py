@@ -12,12 +12,12 @@ from typing import Any
 import click
 
 from dmarcmilter.cli import stats_tables
-from dmarcmilter.cli.support import config_option, fail, json_option, load
+from dmarcmilter.cli.command_setup import config_option, fail, json_option, load
 from dmarcmilter.cli.time_arguments import FORMS, When
 from dmarcmilter.config.schema import Config
 from dmarcmilter.dmarc.public_suffix import Suffixes, SuffixListError
 from dmarcmilter.history import html_report, migrations
-from dmarcmilter.history.adoption import SHARE_PARTS, Step
+from dmarcmilter.history.adoption_survey import SHARE_PARTS, Step
 from dmarcmilter.history.statistics import Period, Statistics, StepLength, gather
 from dmarcmilter.history.store import Store, StoreError
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dmarcmilter.history.adoption import PART_TEXTS, POLICIES, TYPE_TEXTS, Share, Step
+from dmarcmilter.history.adoption_survey import PART_TEXTS, POLICIES, TYPE_TEXTS, Share, Step
 from dmarcmilter.history.statistics import Statistics
 
 BAR_WIDTH = 24

@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass, field
 
-from dmarcmilter.config.filtering import (
+from dmarcmilter.config.filtering_sections import (
     IGNORED,
     Arc,
     Author,
@@ -25,7 +25,7 @@ from dmarcmilter.config.filtering import (
     Seal,
 )
 from dmarcmilter.config.override_entries import OverrideEntry
-from dmarcmilter.config.reporting import (
+from dmarcmilter.config.recording_sections import (
     FailureReports,
     History,
     Log,

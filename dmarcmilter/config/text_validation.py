@@ -2,7 +2,7 @@
 
 import re
 
-from dmarcmilter.config.filtering import Policy, Quarantine
+from dmarcmilter.config.filtering_sections import Policy, Quarantine
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.policy.types import QuarantineAction
 from dmarcmilter.response.reply import MAX_QUEUE_ID, MAX_REPLY, SEE

@@ -2,7 +2,7 @@
 
 from dmarcmilter.config.finding import Finding, Severity
 from dmarcmilter.config.schema import Config
-from dmarcmilter.config_check import files, mta, name_servers, settings_advice, softening_entries
+from dmarcmilter.config_check import files, mta, name_servers, settings_advice, softening_settings
 from dmarcmilter.config_check.environment import Environment
 from dmarcmilter.dns import system_nameservers
 
@@ -15,7 +15,7 @@ def all_findings(config: Config, environment: Environment) -> list[Finding]:
     return in_order(
         [
             *settings_advice.findings(config),
-            *softening_entries.findings(config, environment.today),
+            *softening_settings.findings(config, environment.today),
             *mta.findings(config, environment),
             *files.findings(config, environment),
             *name_servers.unreachable(servers),

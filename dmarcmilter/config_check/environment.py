@@ -6,12 +6,12 @@ import struct
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
+from dmarcmilter.config import accounts
+from dmarcmilter.config.accounts import Account
 from dmarcmilter.config.endpoint import Socket, parse_socket
 from dmarcmilter.config_check import systemd_unit
 from dmarcmilter.config_check.systemd_unit import Unit
-from dmarcmilter.postfix import accounts
 from dmarcmilter.postfix import postconf as postfix
-from dmarcmilter.postfix.accounts import Account
 from dmarcmilter.postfix.postconf import Postfix
 
 LISTENER_SECONDS = 2.0

@@ -6,15 +6,15 @@ from datetime import date
 from itertools import islice
 from pathlib import Path
 
+from dmarcmilter.config import accounts
 from dmarcmilter.config import load as configuration
+from dmarcmilter.config.accounts import acting_as
 from dmarcmilter.config.endpoint import parse_socket
+from dmarcmilter.config.exposed_files import AS_ROOT
 from dmarcmilter.config.finding import Finding, error, ok, warning
-from dmarcmilter.config.permissions import AS_ROOT
 from dmarcmilter.config.schema import Config
 from dmarcmilter.config_check.environment import Environment
 from dmarcmilter.dmarc.public_suffix import OPERATOR_LIST, Suffixes, SuffixListError
-from dmarcmilter.postfix import accounts
-from dmarcmilter.postfix.accounts import acting_as
 from dmarcmilter.postfix.socket_access import first_closed
 
 MAX_ENTRIES = 2000

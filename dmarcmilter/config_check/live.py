@@ -7,18 +7,18 @@ import ssl
 import tempfile
 from pathlib import Path
 
+from dmarcmilter.config.accounts import acting_as
 from dmarcmilter.config.endpoint import Socket, parse_listen
 from dmarcmilter.config.finding import Finding, error, ok, warning
 from dmarcmilter.config.report_validation import parse_relay
 from dmarcmilter.config.schema import Config, StartTls
-from dmarcmilter.config_check import files, mta, name_servers, running_filter
+from dmarcmilter.config_check import files, filter_reachable, mta, name_servers
 from dmarcmilter.config_check.environment import Environment
 from dmarcmilter.dns import system_nameservers
 from dmarcmilter.health import workers_probe
 from dmarcmilter.health.milter_probe import ProbeError
 from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store, StoreError, rows
-from dmarcmilter.postfix.accounts import acting_as
 
 RELAY_SECONDS = 10.0
 """Seconds to wait for each answer of the relay for reports."""
@@ -39,7 +39,7 @@ def try_all(config: Config, environment: Environment) -> list[Finding]:
         *_database(config, environment),
         *_relay(config),
         *_metrics(config),
-        *running_filter.findings(config.milter.socket, environment),
+        *filter_reachable.findings(config.milter.socket, environment),
         *mta.live_findings(config, environment),
     ]
 

@@ -5,13 +5,15 @@ import stat
 from ipaddress import ip_address
 from pathlib import Path
 
+from dmarcmilter.config import accounts
+from dmarcmilter.config.accounts import Account
 from dmarcmilter.config.endpoint import Socket, parse_socket
 from dmarcmilter.config.finding import Finding, error, ok, warning
 from dmarcmilter.config.schema import Config
+from dmarcmilter.config_check import postfix_services
 from dmarcmilter.config_check.environment import Environment
 from dmarcmilter.policy.types import QuarantineAction
-from dmarcmilter.postfix import accounts, services, socket_access
-from dmarcmilter.postfix.accounts import Account
+from dmarcmilter.postfix import socket_access
 from dmarcmilter.postfix.postconf import Postfix, Service
 
 POSTFIX_QUEUE = "/var/spool/postfix"
@@ -110,7 +112,7 @@ def _chroot(milter_socket: Socket, environment: Environment) -> list[Finding]:
         if shut_out:
             service = shut_out[0]
             text = f"[milter] socket is outside {queue}: Postfix's {service.name}, which runs chrooted, cannot reach it"
-            return [error(f"{text}: {services.command_to_share(milter_socket, service, postfix)}")]
+            return [error(f"{text}: {postfix_services.command_to_share(milter_socket, service, postfix)}")]
     return []
 
 
@@ -118,7 +120,7 @@ def _is_shut_out(service: Service, milter_socket: Socket, postfix: Postfix) -> b
     """Whether the chroot of a service keeps it from the socket."""
     is_outside = not Path(milter_socket.path).is_relative_to(postfix.queue_directory)
     # A folder outside of the chroot may be mounted into it as well.
-    return service.chrooted and is_outside and not services.is_named(service, milter_socket, postfix)
+    return service.chrooted and is_outside and not postfix_services.is_named(service, milter_socket, postfix)
 
 
 def _folder(milter_socket: Socket, environment: Environment) -> list[Finding]:
@@ -199,7 +201,7 @@ def live_findings(config: Config, environment: Environment) -> list[Finding]:
     result: list[Finding] = []
     for postfix in relevant(milter_socket, environment):
         result += [
-            *services.findings(config, milter_socket, postfix),
+            *postfix_services.findings(config, milter_socket, postfix),
             *_main_settings(postfix),
             *_redirection(config, postfix),
         ]
@@ -209,7 +211,7 @@ def live_findings(config: Config, environment: Environment) -> list[Finding]:
 def relevant(milter_socket: Socket, environment: Environment) -> list[Postfix]:
     """The instances of Postfix that name our socket; if none does, the main instance, which should."""
     instances = [postfix for postfix in (environment.postfix, *environment.instances) if postfix is not None]
-    return [postfix for postfix in instances if services.names_us(postfix, milter_socket)] or instances[:1]
+    return [postfix for postfix in instances if postfix_services.names_us(postfix, milter_socket)] or instances[:1]
 
 
 def _redirection(config: Config, postfix: Postfix) -> list[Finding]:
@@ -226,8 +228,10 @@ def _main_settings(postfix: Postfix) -> list[Finding]:
     """Check the milter settings of main.cf, which apply to all services."""
     fix = f"{postfix.postconf} -e '{{}}' && {postfix.reload}"
     return [
-        services.protocol(postfix.protocol, "milter_protocol", fix.format(f"milter_protocol = {services.PROTOCOL}")),
-        services.default_action(
+        postfix_services.protocol(
+            postfix.protocol, "milter_protocol", fix.format(f"milter_protocol = {postfix_services.PROTOCOL}")
+        ),
+        postfix_services.default_action(
             postfix.default_action, "milter_default_action", fix.format("milter_default_action = tempfail")
         ),
     ]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from dmarcmilter.config.finding import Finding, error, ok, warning
 from dmarcmilter.dns.name_servers import Server, Servers, exchange
-from dmarcmilter.dns.names import name_to_wire
 from dmarcmilter.dns.wire_format import NXDOMAIN, RDTYPES, Reply, is_reply, question, rcode_to_text, read_reply
+from dmarcmilter.dns.wire_names import name_to_wire
 
 KNOWN_NAME = "example.com"
 """Domain that is queried: reserved (RFC 2606 3), has TXT records, and has no names like those of _wildcard below it."""

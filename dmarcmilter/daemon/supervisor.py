@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from dmarcmilter.config import load as configuration
+from dmarcmilter.config.exposed_files import AS_ROOT, exposed
 from dmarcmilter.config.load import ConfigError, Loaded
-from dmarcmilter.config.permissions import AS_ROOT, exposed
 from dmarcmilter.config.schema import Config
 from dmarcmilter.daemon import child_process, log_output, privileges, sd_notify, worker
 from dmarcmilter.daemon.child_process import Child

@@ -7,10 +7,10 @@ from typing import Final
 
 from dmarcmilter.dns import wire_format
 from dmarcmilter.dns.cache import Key
-from dmarcmilter.dns.in_flight import Query
 from dmarcmilter.dns.lookup import Answer, Status
-from dmarcmilter.dns.names import name_to_wire
+from dmarcmilter.dns.query_in_flight import Query
 from dmarcmilter.dns.resolver import Resolver
+from dmarcmilter.dns.wire_names import name_to_wire
 from dmarcmilter.reasons import Code, Reason
 
 MAX_IN_FLIGHT: Final = 400

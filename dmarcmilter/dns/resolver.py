@@ -14,10 +14,10 @@ import dns.exception
 import dns.resolver
 
 from dmarcmilter.dns.cache import FAILURE_HOLD, AnswerCache, Key, seconds_to_keep
-from dmarcmilter.dns.in_flight import Query, Result
 from dmarcmilter.dns.lookup import Answer
 from dmarcmilter.dns.name_servers import Servers
 from dmarcmilter.dns.observer import NoObserver, Observer, Origin
+from dmarcmilter.dns.query_in_flight import Query, Result
 
 CACHE_ENTRIES = 20_000
 """Answers in the cache; with more the least recently used is removed."""

@@ -17,7 +17,7 @@ import dns.rdataclass
 import dns.rdatatype
 
 from dmarcmilter.dns.lookup import Record
-from dmarcmilter.dns.names import MAX_NAME, Known, name_to_text, read_name
+from dmarcmilter.dns.wire_names import MAX_NAME, Known, name_to_text, read_name
 
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, REFUSED = 0, 1, 2, 3, 5  # RFC 1035 4.1.1
 RDTYPES = {rdtype.name: int(rdtype) for rdtype in dns.rdatatype.RdataType}

@@ -7,7 +7,7 @@ SPF pass, never From, List-Id or HELO alone.
 import json
 from collections.abc import Iterable, Iterator
 
-from dmarcmilter.explain import record_facts
+from dmarcmilter.explain import outcome_facts
 from dmarcmilter.explain.catalogue import Catalogue, Sentence
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain, is_within
@@ -26,7 +26,7 @@ AUTHOR_KEYS = {
 
 def sentences(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
     result = record.dmarc.result
-    if result == "fail" and record_facts.is_touched(record):
+    if result == "fail" and outcome_facts.is_touched(record):
         yield from _of_failure(record, texts)
     elif result == "permerror" and record.would_action == "reject":
         yield from _of_author(record, texts)
@@ -64,9 +64,9 @@ def _of_failure(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
         yield from _forwarder(record, texts)
 
 
-def _worth_an_entry(record: OutcomeRecord) -> list[record_facts.Identifier]:
+def _worth_an_entry(record: OutcomeRecord) -> list[outcome_facts.Identifier]:
     """One identifier for each domain: its signature, if it signs, which also passes when others relay the mail."""
-    by_domain = {identifier.domain: identifier for identifier in record_facts.unaligned(record)}  # DKIM after SPF
+    by_domain = {identifier.domain: identifier for identifier in outcome_facts.unaligned(record)}  # DKIM after SPF
     return list(by_domain.values())[:MAX_ENTRIES]
 
 
@@ -89,8 +89,8 @@ def _sealers(record: OutcomeRecord) -> list[Domain]:
 
 def _known_lists(record: OutcomeRecord) -> list[Domain]:
     """The domain that names the list in List-Id and authenticates what it sends."""
-    passed = [identifier.domain for identifier in record_facts.unaligned(record)]
-    pairs = ((name, named) for named in record_facts.list_ids(record) for name in passed)
+    passed = [identifier.domain for identifier in outcome_facts.unaligned(record)]
+    pairs = ((name, named) for named in outcome_facts.list_ids(record) for name in passed)
     lists = (name if is_within(named, name) else named for name, named in pairs if _related(name, named))
     return list(dict.fromkeys(lists))[:1]
 
@@ -101,8 +101,8 @@ def _related(one: Domain, other: Domain) -> bool:
 
 def _forwarder(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
     """The address is the last resort: all that comes from there is let through, so it must check mail itself."""
-    client = record_facts.client(record)
-    if client is not None and record_facts.may_be_forwarded(record):
+    client = outcome_facts.client(record)
+    if client is not None and outcome_facts.may_be_forwarded(record):
         conf = f"[forwarders]\nnetworks = {_array([str(client)])}"
         yield texts.say("administrator.forwarder", conf=conf, client=client)
 
@@ -117,17 +117,17 @@ def _of_silence(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
     if record.dmarc.dns_failures == ("limit",):
         yield texts.say("administrator.limit")
         return
-    name = domains.parse(record_facts.unanswered(record))
+    name = domains.parse(outcome_facts.unanswered(record))
     if name:
         yield texts.say("administrator.temperror_name", name=name)
     has_waited = isinstance(record.deferred_for, int) or record.deferral_unrecorded
     if record.would_action == "tempfail" or has_waited:
         return
-    code = "administrator.temperror_held" if record_facts.is_touched(record) else "administrator.temperror"
+    code = "administrator.temperror_held" if outcome_facts.is_touched(record) else "administrator.temperror"
     yield texts.say(code, conf='[dmarc]\ntemperror = "tempfail"')
 
 
-def _entry(author: str | None, identifier: record_facts.Identifier) -> str:
+def _entry(author: str | None, identifier: outcome_facts.Identifier) -> str:
     """An entry for exactly this author and this identifier, without the names below them (`=`)."""
     criterion = f"{identifier.mechanism}_domain"
     lines = [

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from dmarcmilter.explain import record_facts
+from dmarcmilter.explain import outcome_facts
 from dmarcmilter.explain.catalogue import Catalogue, Sentence
 from dmarcmilter.outcome import OutcomeRecord
 from dmarcmilter.reasons import Code, Reason
@@ -23,7 +23,7 @@ def _unaligned(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
     """The most asked question: why a pass of SPF or DKIM does not count."""
     if record.dmarc.result != "fail":
         return
-    for identifier in record_facts.unaligned(record):
+    for identifier in outcome_facts.unaligned(record):
         yield texts.say(
             "aligned.strict" if identifier.strict else "aligned.no",
             mechanism=identifier.mechanism.upper(),

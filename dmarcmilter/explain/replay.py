@@ -15,13 +15,7 @@ from msgspec import UNSET
 
 from dmarcmilter.dmarc.author import Author, AuthorProblem
 from dmarcmilter.dmarc.discovery import AuthorPolicy, Discovery, Method
-from dmarcmilter.dmarc.evaluation import (
-    AuthenticatedIdentifier,
-    DmarcWord,
-    DnsFailure,
-    Evaluation,
-    assessment_policy,
-)
+from dmarcmilter.dmarc.evaluation import AuthenticatedIdentifier, DmarcWord, DnsFailure, Evaluation, assessment_policy
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dmarc.record import AlignmentMode, PolicyRecord, Psd
 from dmarcmilter.dmarc.record import Policy as Disposition

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from dmarcmilter.explain import record_facts
+from dmarcmilter.explain import outcome_facts
 from dmarcmilter.explain.catalogue import Catalogue, Sentence
 from dmarcmilter.outcome import OutcomeRecord, RecordedSignature
 from dmarcmilter.reasons import Code
@@ -46,7 +46,7 @@ def sentences(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
 
 
 def _of_failure(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
-    if record_facts.is_touched(record):
+    if outcome_facts.is_touched(record):
         yield texts.say("sender.forged", author=record.author_domain)
     yield from _signatures(record, texts)
     yield from _spf(record, texts)
@@ -57,7 +57,7 @@ def _of_failure(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
 
 
 def _signatures(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
-    own = [signature for signature in record.dkim if record_facts.is_own(record, signature.domain)]
+    own = [signature for signature in record.dkim if outcome_facts.is_own(record, signature.domain)]
     for signature in own:
         if signature.result != "pass":
             yield _signature_fix(signature, texts)
@@ -65,14 +65,14 @@ def _signatures(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
         return
     strict = record.policy is not None and record.policy.adkim == "s"
     author = record.author_domain
-    signers = [identifier.domain for identifier in record_facts.unaligned(record) if identifier.mechanism == "dkim"]
+    signers = [identifier.domain for identifier in outcome_facts.unaligned(record) if identifier.mechanism == "dkim"]
     yield texts.say("sender.sign_strict" if strict else "sender.sign", author=author)
-    if record_facts.may_be_forwarded(record):
+    if outcome_facts.may_be_forwarded(record):
         return  # who signs on the way has no key of the author's
     yield from (
         texts.say("sender.sign_too", domain=name, author=author)
         for name in signers
-        if not record_facts.is_own(record, name)
+        if not outcome_facts.is_own(record, name)
     )
 
 
@@ -91,12 +91,12 @@ def _signature_fix(signature: RecordedSignature, texts: Catalogue) -> Sentence:
 
 
 def _spf(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
-    spf, term = record.spf, record_facts.client_term(record)
+    spf, term = record.spf, outcome_facts.client_term(record)
     domain = spf.domain
-    strange = spf.result == "pass" and spf.scope == "mfrom" and not record_facts.is_own(record, domain)
-    if strange and not record_facts.may_be_forwarded(record):
+    strange = spf.result == "pass" and spf.scope == "mfrom" and not outcome_facts.is_own(record, domain)
+    if strange and not outcome_facts.may_be_forwarded(record):
         yield texts.say("sender.spf_align", domain=domain, author=record.author_domain)
-    if not record_facts.is_own(record, domain):
+    if not outcome_facts.is_own(record, domain):
         return
     if spf.result in {"fail", "softfail", "neutral"} and term:
         yield texts.say("sender.spf_add", client=record.client_ip, domain=domain, term=term)
@@ -114,15 +114,15 @@ def _forwarders(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
         return
     names = dict.fromkeys(
         identifier.domain
-        for identifier in record_facts.unaligned(record)
-        if not record_facts.is_own(record, identifier.domain)
+        for identifier in outcome_facts.unaligned(record)
+        if not outcome_facts.is_own(record, identifier.domain)
     )
-    if names and record_facts.may_be_forwarded(record):
+    if names and outcome_facts.may_be_forwarded(record):
         yield texts.say("sender.forwarder", domain=texts.word("word.listed").join(names))
 
 
 def _of_silence(record: OutcomeRecord, texts: Catalogue) -> Iterator[Sentence]:
-    name = record_facts.unanswered(record)
+    name = outcome_facts.unanswered(record)
     if name:
         yield texts.say("sender.dns", domain=record.author_domain, name=name)
 

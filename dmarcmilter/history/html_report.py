@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from html import escape
 
-from dmarcmilter.history.adoption import PART_TEXTS, Share, Step, Survey
+from dmarcmilter.history.adoption_survey import PART_TEXTS, Share, Step, Survey
 from dmarcmilter.history.html_report_style import CSS
 from dmarcmilter.history.statistics import Moment, Statistics
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dmarcmilter.history import conversion_progress as progress_file
+from dmarcmilter.history import ingest_progress as progress_file
 from dmarcmilter.history import journal_files, migrations, outcome_rows, retention
 from dmarcmilter.history.journal_files import JournalPiece
 from dmarcmilter.history.outcome_rows import ParsedLine

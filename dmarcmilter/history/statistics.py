@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from dmarcmilter.dmarc.public_suffix import Suffixes
-from dmarcmilter.history.adoption import Survey, survey
+from dmarcmilter.history.adoption_survey import Survey, survey
 from dmarcmilter.history.store import Connection, execute, rows
 
 TOP = 20

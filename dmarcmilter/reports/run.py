@@ -26,7 +26,7 @@ from dmarcmilter.reports.aggregate.planning import (
 from dmarcmilter.reports.aggregate.reported_days import NEVER, PARTLY, ReportedDays
 from dmarcmilter.reports.aggregate.withheld_reports import WithheldReports
 from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
-from dmarcmilter.reports.delivery.destination_verification import VERIFY_SECONDS, ReportDns
+from dmarcmilter.reports.delivery.destination_verifier import VERIFY_SECONDS, ReportDns
 from dmarcmilter.reports.delivery.destinations import Destination, Verification
 from dmarcmilter.reports.delivery.dkim_signing import ReportSigner
 from dmarcmilter.reports.delivery.ledger import PlannedReport, ReportLedger

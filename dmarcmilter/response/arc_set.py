@@ -23,7 +23,7 @@ import dkim
 
 from dmarcmilter.auth import arc, authentication_results_reader
 from dmarcmilter.auth.body_hash import BodyHash, BodyPlan
-from dmarcmilter.auth.canonicalization import relaxed_field
+from dmarcmilter.auth.header_canonicalization import relaxed_field
 from dmarcmilter.auth.results import ArcWord
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.mail.message import Header

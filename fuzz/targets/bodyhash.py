@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 
-from dmarcmilter.auth import canonicalization
+from dmarcmilter.auth import header_canonicalization
 from dmarcmilter.auth.body_hash import BodyHasher, BodyPlan
 from dmarcmilter.mail.message import Header
 from fuzz.material import message_of, parts, vectors
@@ -32,12 +32,12 @@ def check(data: bytes) -> None:
 
 def _check_field(value: bytes) -> None:
     field = Header(b"Subject", value)
-    relaxed = canonicalization.relaxed_field(field)
+    relaxed = header_canonicalization.relaxed_field(field)
     assert relaxed == signing.canonical_header(b"Subject", value, relaxed=True)
-    assert canonicalization.simple_field(field) == signing.canonical_header(b"Subject", value, relaxed=False)
+    assert header_canonicalization.simple_field(field) == signing.canonical_header(b"Subject", value, relaxed=False)
     if not re.search(rb"\r(?!\n)|(?<!\r)\n", value):
         again = Header(b"SUBJECT ", relaxed.removeprefix(b"subject:").removesuffix(b"\r\n"))
-        assert canonicalization.relaxed_field(again) == relaxed
+        assert header_canonicalization.relaxed_field(again) == relaxed
 
 
 def seeds() -> Iterator[bytes]:

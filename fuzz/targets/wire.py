@@ -9,7 +9,7 @@ import dns.rdatatype
 import dns.rrset
 
 from dmarcmilter.dns import wire_format
-from dmarcmilter.dns.names import name_to_text, name_to_wire, read_name
+from dmarcmilter.dns.wire_names import name_to_text, name_to_wire, read_name
 
 NAME = b"\x01a\x07example\x00"
 ID = 7

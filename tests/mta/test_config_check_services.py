@@ -18,11 +18,11 @@ from click.testing import CliRunner
 
 from dmarcmilter.cli import main
 from dmarcmilter.cli.health import CHECKS
-from dmarcmilter.config import load
+from dmarcmilter.config import accounts, load
 from dmarcmilter.config_check import environment as environments
+from dmarcmilter.config_check import filter_reachable as live_socket
 from dmarcmilter.config_check import mta
-from dmarcmilter.config_check import running_filter as live_socket
-from dmarcmilter.postfix import accounts, postconf, socket_access
+from dmarcmilter.postfix import postconf, socket_access
 from dmarcmilter.postfix.postconf import Kind
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.config_check import NOWHERE

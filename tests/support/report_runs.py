@@ -17,7 +17,7 @@ from dmarcmilter.history.store import Store
 from dmarcmilter.history.table_writer import Advance, Writer
 from dmarcmilter.outcome import encoded
 from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
-from dmarcmilter.reports.delivery.destination_verification import ReportDns
+from dmarcmilter.reports.delivery.destination_verifier import ReportDns
 from dmarcmilter.reports.delivery.relay import DeliveryAttempt, DeliveryResult
 from dmarcmilter.reports.run import Run, RunRequest
 from tests.support.report_outcomes import outcome, passed

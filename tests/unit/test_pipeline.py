@@ -8,8 +8,8 @@ from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.mail import message_file
 from dmarcmilter.mail.message import Message
 from dmarcmilter.pipeline import identifiers_of, names_at_end_of_headers, names_at_mail_from, read
-from dmarcmilter.policy import deferral
-from dmarcmilter.policy.deferral import Deferrals
+from dmarcmilter.policy import deferral_times
+from dmarcmilter.policy.deferral_times import Deferrals
 from dmarcmilter.policy.types import Action
 from dmarcmilter.response import plan
 from tests.support import outcomes, signing
@@ -270,7 +270,7 @@ def useless_deferrals(request, tmp_path, monkeypatch):
     if request.param == "no directory":
         (tmp_path / "file").write_text("")
         return Deferrals(str(tmp_path / "file" / "deferred"), bytes(32))
-    monkeypatch.setattr(deferral, "MAX_OF_SUBNET", 3)
+    monkeypatch.setattr(deferral_times, "MAX_OF_SUBNET", 3)
     deferrals = Deferrals(str(tmp_path), bytes(32))
     for number in range(3):
         deferrals.record(outcomes.message(f"Message-ID: <{number}@flood.example>"))

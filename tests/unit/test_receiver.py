@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from dmarcmilter import receiver
-from dmarcmilter.config import load, secret_file
+from dmarcmilter.config import generated_key, load
 from dmarcmilter.config.load import ConfigError
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.mail.domain import Domain
@@ -70,7 +70,7 @@ def test_key_is_made_once_for_the_owner_only(conf, tmp_path):
     first = receiver.build(conf)
     path = tmp_path / "state" / "sampling.key"
     assert path.read_bytes() == first.pipeline.facts.sampling_key
-    assert len(first.pipeline.facts.sampling_key) == secret_file.KEY_BYTES
+    assert len(first.pipeline.facts.sampling_key) == generated_key.KEY_BYTES
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert receiver.build(conf).pipeline.facts.sampling_key == first.pipeline.facts.sampling_key
     assert [entry.name for entry in path.parent.iterdir()] == ["sampling.key"]
@@ -100,7 +100,7 @@ def test_a_key_that_cannot_be_kept_is_a_warning(where, conf, tmp_path, caplog):
     (tmp_path / "folder" / "inner").mkdir(parents=True)
     path = tmp_path / where
     found = receiver.build(with_key(conf, path))
-    assert len(found.pipeline.facts.sampling_key) == secret_file.KEY_BYTES
+    assert len(found.pipeline.facts.sampling_key) == generated_key.KEY_BYTES
     assert f"{path}: " in caplog.text
     assert "pct sampling" in caplog.text
 
@@ -128,5 +128,5 @@ def test_only_the_daemon_keeps_a_key_that_it_makes(conf, tmp_path):
 
 def test_what_cannot_be_read_is_not_replaced(conf, tmp_path):
     (tmp_path / "key").mkdir()  # no permission stops root; a folder cannot be read as a file either
-    assert len(receiver.build(with_key(conf, tmp_path / "key")).pipeline.facts.sampling_key) == secret_file.KEY_BYTES
+    assert len(receiver.build(with_key(conf, tmp_path / "key")).pipeline.facts.sampling_key) == generated_key.KEY_BYTES
     assert (tmp_path / "key").is_dir()

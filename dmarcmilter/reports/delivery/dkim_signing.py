@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from dmarcmilter.auth.body_hash import BodyHasher, BodyPlan
-from dmarcmilter.auth.canonicalization import relaxed_field
+from dmarcmilter.auth.header_canonicalization import relaxed_field
 from dmarcmilter.mail.message import Header
 
 SIGNED_FIELDS = (

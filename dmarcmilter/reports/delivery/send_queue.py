@@ -13,7 +13,7 @@ from itertools import islice
 from dmarcmilter.config.schema import Reports
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.reports.delivery.deliveries import DAY_SECONDS, Deliveries, DeliveryState, DueDelivery, ReportKind
-from dmarcmilter.reports.delivery.destination_verification import Turn, Verifier
+from dmarcmilter.reports.delivery.destination_verifier import Turn, Verifier
 from dmarcmilter.reports.delivery.organization_turns import organization_of, provider_of, turns_within_providers
 
 HOUR_SECONDS = 3600

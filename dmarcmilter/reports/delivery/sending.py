@@ -9,7 +9,7 @@ from dmarcmilter.config.schema import ReportFormat, Reports
 from dmarcmilter.history.store import StoreError
 from dmarcmilter.reports.aggregate import mail_message as aggregate_message
 from dmarcmilter.reports.delivery.deliveries import DAY_SECONDS, Deliveries, Delivery, DeliveryState, ReportKind
-from dmarcmilter.reports.delivery.destination_verification import TAGS, Answer, ReportDns, Verifier
+from dmarcmilter.reports.delivery.destination_verifier import TAGS, Answer, ReportDns, Verifier
 from dmarcmilter.reports.delivery.destinations import Verification, excluded, size_limit
 from dmarcmilter.reports.delivery.dkim_signing import ReportSigner, signed
 from dmarcmilter.reports.delivery.ledger import ReportLedger

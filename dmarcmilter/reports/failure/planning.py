@@ -16,7 +16,7 @@ from dmarcmilter.config.schema import Reports
 from dmarcmilter.dns.lookup import Status
 from dmarcmilter.history.store import Store
 from dmarcmilter.reports.aggregate.day_outcomes import has_passing_mail
-from dmarcmilter.reports.delivery.destination_verification import VERIFY_AT_ONCE, ReportDns
+from dmarcmilter.reports.delivery.destination_verifier import VERIFY_AT_ONCE, ReportDns
 from dmarcmilter.reports.delivery.destinations import MAX_DESTINATIONS, excluded
 from dmarcmilter.reports.delivery.ledger import PlannedFailureReport, ReportLedger
 from dmarcmilter.reports.delivery.organization_turns import organization_of

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.auth import arc, canonicalization
+from dmarcmilter.auth import arc, header_canonicalization
 from dmarcmilter.auth.results import ArcResult, ArcSet, ArcWord
 from dmarcmilter.auth.signature import BodyHasher
 from dmarcmilter.mail.message import Header
@@ -148,9 +148,11 @@ def test_a_seal_over_the_limit_is_not_read():
 def test_every_field_is_canonicalized_once(monkeypatch):
     """Fifty seals that each sign all before them cost one pass over the fields (counted, not timed)."""
     done = []
-    original = canonicalization.relaxed_field
+    original = header_canonicalization.relaxed_field
     headers = message(chain_of(50))
-    monkeypatch.setattr(canonicalization, "relaxed_field", lambda header: done.append(header) or original(header))
+    monkeypatch.setattr(
+        header_canonicalization, "relaxed_field", lambda header: done.append(header) or original(header)
+    )
     assert verify(headers).result is ArcWord.PASS
     own_fields = 50 + 1 + arc.MAX_OLDER  # with b= emptied
     assert len(done) == len(headers) + own_fields

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.auth import canonicalization, dkim
+from dmarcmilter.auth import dkim, header_canonicalization
 from dmarcmilter.auth.results import DkimWord
 from dmarcmilter.auth.signature import BodyHasher
 from dmarcmilter.auth.signature_fault import Fault
@@ -186,8 +186,10 @@ def test_key_names_and_plans():
 
 def test_header_work_is_shared_by_the_signatures(monkeypatch):
     done = []
-    original = canonicalization.relaxed_field
-    monkeypatch.setattr(canonicalization, "relaxed_field", lambda header: done.append(header) or original(header))
+    original = header_canonicalization.relaxed_field
+    monkeypatch.setattr(
+        header_canonicalization, "relaxed_field", lambda header: done.append(header) or original(header)
+    )
     more = [Header(b"X", b" %d" % number) for number in range(5000)]
     names = "from:" + ":".join(["x"] * 299)
     headers = [signing.dkim([*HEADERS, *more], BODY, h=names) for _ in range(2)] * 5 + HEADERS + more

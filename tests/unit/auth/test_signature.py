@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.auth import signature, tag_list
-from dmarcmilter.auth.canonicalization import Fields
+from dmarcmilter.auth.header_canonicalization import Fields
 from dmarcmilter.auth.signature import BodyHash, BodyHasher, BodyPlan, Signature, Signer, Verification
 from dmarcmilter.auth.signature_algorithm import Algorithm
 from dmarcmilter.auth.signature_fault import Fault

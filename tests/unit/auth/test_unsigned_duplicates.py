@@ -2,7 +2,7 @@ import pytest
 
 from dmarcmilter.auth import dkim, unsigned_duplicates
 from dmarcmilter.auth.body_hash import BodyHasher
-from dmarcmilter.auth.canonicalization import Fields
+from dmarcmilter.auth.header_canonicalization import Fields
 from dmarcmilter.auth.results import DkimWord
 from dmarcmilter.auth.signature_fault import Fault
 from dmarcmilter.mail.message import Header

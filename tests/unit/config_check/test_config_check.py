@@ -8,7 +8,7 @@ import pytest
 from dmarcmilter.config import load
 from dmarcmilter.config.finding import Finding, Severity
 from dmarcmilter.config.schema import Config
-from dmarcmilter.config_check import in_order, settings_advice, softening_entries
+from dmarcmilter.config_check import in_order, settings_advice, softening_settings
 from dmarcmilter.policy.types import Mode
 from tests.support.config_check import TODAY
 
@@ -17,7 +17,7 @@ def judged(text):
     conf = load.parse(text)
     if "mode" not in text:
         conf = replace(conf, policy=replace(conf.policy, mode=Mode.ENFORCE))
-    found = [*settings_advice.findings(conf), *softening_entries.findings(conf, TODAY)]
+    found = [*settings_advice.findings(conf), *softening_settings.findings(conf, TODAY)]
     return [finding.text for finding in found if finding.severity is not Severity.OK]
 
 
@@ -174,5 +174,5 @@ def test_an_entry_that_expires_today_is_expired_for_the_filter_too():
     """The same comparison as in entries.py: from that day on."""
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
     conf = load.parse(entry(f'client = "192.0.2.1"\naction = "accept"\nexpires = {tomorrow}'))
-    assert softening_entries.findings(conf, tomorrow)
-    assert not softening_entries.findings(conf, tomorrow - timedelta(days=1))
+    assert softening_settings.findings(conf, tomorrow)
+    assert not softening_settings.findings(conf, tomorrow - timedelta(days=1))

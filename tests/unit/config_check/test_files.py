@@ -6,12 +6,11 @@ from datetime import date, timedelta
 
 import pytest
 
-from dmarcmilter.config import load
+from dmarcmilter.config import accounts, load
 from dmarcmilter.config.finding import Severity
 from dmarcmilter.config_check import files
 from dmarcmilter.config_check.systemd_unit import Unit
 from dmarcmilter.dmarc import public_suffix
-from dmarcmilter.postfix import accounts
 from tests.support.config_check import NOWHERE
 
 IS_ROOT = os.geteuid() == 0

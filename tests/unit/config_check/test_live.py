@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from dmarcmilter.config import load
+from dmarcmilter.config import accounts, load
 from dmarcmilter.config.finding import Severity
 from dmarcmilter.config_check import live
 from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store
-from dmarcmilter.postfix import accounts
 from tests.support.config_check import NOWHERE
 
 

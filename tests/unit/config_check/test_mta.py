@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from dmarcmilter.config import accounts
 from dmarcmilter.config.endpoint import parse_socket
 from dmarcmilter.config_check import mta
 from dmarcmilter.config_check.systemd_unit import Unit
-from dmarcmilter.postfix import accounts, postconf
+from dmarcmilter.postfix import postconf
 from tests.support.config_check import INSIDE, NOWHERE, POSTFIX, SCENE, SERVICES, said
 
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.dns.names import name_to_wire
 from dmarcmilter.dns.wire_format import MAX_CHAIN, MAX_RECORDS, RDTYPES, is_reply, question, rcode_to_text, read_reply
+from dmarcmilter.dns.wire_names import name_to_wire
 
 NAME = name_to_wire("a.example")
 DATA = {

@@ -8,19 +8,9 @@ import pytest
 
 from dmarcmilter.dmarc.record_faults import FAULT_TEXTS
 from dmarcmilter.history import html_report
-from dmarcmilter.history.adoption import (
-    DISCOVERY_TEXTS,
-    TYPE_TEXTS,
-    Share,
-    Step,
-    Survey,
-)
+from dmarcmilter.history.adoption_survey import DISCOVERY_TEXTS, TYPE_TEXTS, Share, Step, Survey
 from dmarcmilter.history.html_report_style import CSS
-from dmarcmilter.history.statistics import (
-    RESULTS,
-    Count,
-    Moment,
-)
+from dmarcmilter.history.statistics import RESULTS, Count, Moment
 from tests.support.report_page import COUNTED_KINDS, START, statistics
 
 EVIL = "<script>alert(1)</script>\"'&.example"

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from dmarcmilter.cli import main
-from dmarcmilter.history import adoption as survey_module
-from dmarcmilter.history.adoption import SIGNERS, TYPE_TEXTS, TYPES, DifferingDomain, Share
+from dmarcmilter.history import adoption_survey as survey_module
+from dmarcmilter.history.adoption_survey import SIGNERS, TYPE_TEXTS, TYPES, DifferingDomain, Share
 from dmarcmilter.history.ingest import Ingest
 from dmarcmilter.history.statistics import (
     AuthenticatedSender,

@@ -9,13 +9,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter.config.text_validation import MAX_TAG
 from dmarcmilter.mail.message import Header
-from dmarcmilter.policy.quarantine_method import (
-    MAX_REDIRECTED,
-    MAX_REMOVED,
-    MAX_SUBJECT,
-    MAX_SUBJECTS,
-    with_method,
-)
+from dmarcmilter.policy.quarantine_method import MAX_REDIRECTED, MAX_REMOVED, MAX_SUBJECT, MAX_SUBJECTS, with_method
 from dmarcmilter.policy.types import Action, QuarantineAction
 from dmarcmilter.response import quarantine_marks
 from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader, Quarantine, Redirect

@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from dmarcmilter.cli import main, support
+from dmarcmilter.cli import command_setup, main
 from dmarcmilter.cli.errors import TRACEBACK
 from dmarcmilter.history.store import Store, StoreError, execute
 from dmarcmilter.testing.name_server import NameServer
@@ -187,7 +187,7 @@ def in_child(who, arguments, filter_, folder, out, err):  # noqa: PLR0917  ends 
         warnings.simplefilter("default")
         logging.root.handlers.clear()
         # The Python of these tests may be in a folder of root's; what the commands need of it is loaded.
-        support.PROGRAM_FILES = ()
+        command_setup.PROGRAM_FILES = ()
         os.umask(0o022)
         become(who, filter_)
         os.chdir(folder)

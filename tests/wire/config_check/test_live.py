@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from dmarcmilter.cli import main
 from dmarcmilter.config import load
 from dmarcmilter.config.finding import Severity
-from dmarcmilter.config_check import live, name_servers, running_filter
+from dmarcmilter.config_check import filter_reachable, live, name_servers
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.config_check import NOWHERE
 from tests.support.filter_daemon import FilterDaemon
@@ -164,22 +164,22 @@ def answering(tmp_path, reply):
 )
 def test_who_listens_is_no_filter(reply, tmp_path):
     with answering(tmp_path, reply) as address:
-        (found,) = running_filter.findings(address, NOWHERE)
+        (found,) = filter_reachable.findings(address, NOWHERE)
     assert found.severity is Severity.ERROR
     assert "is not a filter" in found.text
 
 
 def test_who_listens_and_says_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(running_filter, "SECONDS", 0.2)
+    monkeypatch.setattr(filter_reachable, "SECONDS", 0.2)
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(tmp_path / "s"))
         sock.listen()
-        assert running_filter.findings(f"unix:{tmp_path}/s", NOWHERE)[0].severity is Severity.ERROR
+        assert filter_reachable.findings(f"unix:{tmp_path}/s", NOWHERE)[0].severity is Severity.ERROR
 
 
 @pytest.mark.parametrize("address", ["unix:{folder}/none", "inet:{port}@127.0.0.1", "inet:{port}@0.0.0.0"])
 def test_no_filter_runs(address, tmp_path):
-    (found,) = running_filter.findings(address.format(folder=tmp_path, port=closed_port()), NOWHERE)
+    (found,) = filter_reachable.findings(address.format(folder=tmp_path, port=closed_port()), NOWHERE)
     assert found.severity is Severity.ERROR
     assert "the filter does not run" in found.text
 
@@ -195,7 +195,7 @@ def test_a_socket_that_the_mta_may_not_reach_is_not_said_to_be_there_unless_it_i
             sock.bind(str(path))
         if state == "listens":
             sock.listen()
-        found = [one.text for one in running_filter.findings(f"unix:{path}", mta)]
+        found = [one.text for one in filter_reachable.findings(f"unix:{path}", mta)]
     assert "nobody may not connect to it: " in found[0]
     assert ("is there" in found[0]) == (state == "listens")
     assert [text for text in found if "the filter does not run: systemctl start" in text] == found[1:]

@@ -15,13 +15,12 @@ import pytest
 from click.testing import CliRunner
 
 from dmarcmilter.cli import main
-from dmarcmilter.config import load
+from dmarcmilter.config import accounts, load
 from dmarcmilter.config.finding import Severity
 from dmarcmilter.config_check import all_findings, files, live
 from dmarcmilter.config_check.systemd_unit import Unit
 from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store
-from dmarcmilter.postfix import accounts
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.config_check import NOWHERE
 
@@ -194,11 +193,11 @@ def test_health_as_another_user_says_what_it_cannot_try(state):
             nobody = pwd.getpwnam("nobody")
             os.setresgid(nobody.pw_gid, nobody.pw_gid, nobody.pw_gid)
             os.setresuid(nobody.pw_uid, nobody.pw_uid, nobody.pw_uid)
-            from dmarcmilter.config_check import health_checks
+            from dmarcmilter.config_check import machine_health
             from dmarcmilter.config_check.environment import of_running_filter
 
             loaded = load.load(str(path))
-            found = health_checks.journal(
+            found = machine_health.journal(
                 loaded, of_running_filter(loaded.milter.socket, str(path), postfix_directory="/")
             )
             ok = (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dmarcmilter.config.permissions import AS_ROOT
+from dmarcmilter.config.exposed_files import AS_ROOT
 from dmarcmilter.daemon import privileges
 from dmarcmilter.testing.milter_client import MilterClient
 from tests.support.filter_daemon import FilterDaemon

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from dmarcmilter.dns.name_servers import Servers
-from dmarcmilter.dns.names import name_to_wire
 from dmarcmilter.dns.udp_attempt import Edns, attempt, wait_for
 from dmarcmilter.dns.wire_format import question
+from dmarcmilter.dns.wire_names import name_to_wire
 
 KEY = (name_to_wire("a.example"), 16)
 

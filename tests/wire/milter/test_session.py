@@ -13,7 +13,7 @@ from dmarcmilter import receiver
 from dmarcmilter.config.load import parse
 from dmarcmilter.daemon.worker import make_context
 from dmarcmilter.metrics.worker_metrics import Tally
-from dmarcmilter.milter import callbacks
+from dmarcmilter.milter import registration as callbacks
 from dmarcmilter.milter.connection import Connection
 from dmarcmilter.milter.negotiation import ALL_STEPS_WITHOUT_ANSWER
 from dmarcmilter.milter.session import Session

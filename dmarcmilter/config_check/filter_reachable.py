@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from dmarcmilter.config import accounts
+from dmarcmilter.config.accounts import Account, acting_as
 from dmarcmilter.config.endpoint import Socket, parse_socket
 from dmarcmilter.config.finding import Finding, error, ok, warning
 from dmarcmilter.config_check.environment import Environment
 from dmarcmilter.health.milter_probe import ProbeError, connect, negotiate_on
-from dmarcmilter.postfix import accounts
-from dmarcmilter.postfix.accounts import Account, acting_as
 from dmarcmilter.postfix.socket_access import command_to_enter, command_to_open, first_closed
 
 SECONDS = 5.0

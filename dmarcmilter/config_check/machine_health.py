@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from dmarcmilter.config import accounts
+from dmarcmilter.config.accounts import acting_as
 from dmarcmilter.config.endpoint import parse_socket
 from dmarcmilter.config.finding import Finding, Severity
 from dmarcmilter.config.schema import Config
-from dmarcmilter.config_check import files
+from dmarcmilter.config_check import files, postfix_services
 from dmarcmilter.config_check import mta as mta_check
 from dmarcmilter.config_check.environment import Environment
 from dmarcmilter.health.check_result import CheckResult, Health
 from dmarcmilter.health.checks import megabytes
 from dmarcmilter.metrics import gauges
-from dmarcmilter.postfix import accounts, postconf, services
-from dmarcmilter.postfix.accounts import acting_as
+from dmarcmilter.postfix import postconf
 from dmarcmilter.postfix.socket_access import first_closed
 
 LITTLE_ROOM: Final = 100 * 1_048_576
@@ -71,7 +72,7 @@ def mta(config: Config, environment: Environment) -> CheckResult:
     if environment.postfix is None:
         return CheckResult(name, Health.HEALTHY, "no Postfix here")
     instances = (environment.postfix, *environment.instances)
-    is_named = any(services.names_us(postfix, socket) for postfix in instances)
+    is_named = any(postfix_services.names_us(postfix, socket) for postfix in instances)
     # A Postfix that the operator named counts in any case.
     if not is_named and not environment.postfix.directory and not postconf.is_running(environment.postfix):
         return CheckResult(name, Health.HEALTHY, "Postfix does not run here")

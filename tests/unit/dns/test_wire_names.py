@@ -1,4 +1,4 @@
-"""dmarcmilter.dns.names held against dnspython."""
+"""dmarcmilter.dns.wire_names held against dnspython."""
 
 import contextlib
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.dns.names import MAX_POINTERS, name_to_text, name_to_wire, read_name
+from dmarcmilter.dns.wire_names import MAX_POINTERS, name_to_text, name_to_wire, read_name
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from datetime import date
 from dmarcmilter.config.finding import Finding, warning
 from dmarcmilter.config.override_entries import parsed
 from dmarcmilter.config.schema import Config
-from dmarcmilter.config_check.networks import too_wide
+from dmarcmilter.config_check.wide_networks import too_wide
 from dmarcmilter.policy.overrides import is_authenticated
 from dmarcmilter.policy.recipients.choice import Choice
 from dmarcmilter.policy.types import EVERY_MESSAGE, STRICT, Entry, EntryAction, Mode

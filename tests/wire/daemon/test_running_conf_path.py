@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from dmarcmilter.cli import main
-from dmarcmilter.daemon import running_config
+from dmarcmilter.daemon import running_conf_path
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.filter_daemon import FilterDaemon
 from tests.support.paths import PROJECT
@@ -20,7 +20,7 @@ from tests.support.systemd_units import setting
 @pytest.fixture
 def proc(tmp_path, monkeypatch):
     """Makes a process with the command line of that test."""
-    monkeypatch.setattr(running_config, "PROC", tmp_path)
+    monkeypatch.setattr(running_conf_path, "PROC", tmp_path)
     (tmp_path / "7").mkdir()
 
     def make(*words):
@@ -43,14 +43,14 @@ def proc(tmp_path, monkeypatch):
 )
 def test_conf_path(proc, words, path):
     proc(*words)
-    assert running_config.conf_path(7) == path
+    assert running_conf_path.conf_path(7) == path
 
 
 def test_other_processes(proc):
     proc("sleep", "5")
     for pid in (7, 8):
-        with pytest.raises(running_config.NotRunningError, match=f"process {pid}"):
-            running_config.conf_path(pid)
+        with pytest.raises(running_conf_path.NotRunningError, match=f"process {pid}"):
+            running_conf_path.conf_path(pid)
 
 
 @pytest.fixture

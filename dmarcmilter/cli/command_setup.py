@@ -9,14 +9,14 @@ from typing import NoReturn
 import click
 
 from dmarcmilter.cli.errors import EXIT_ERROR, permission_advice
+from dmarcmilter.config import accounts
 from dmarcmilter.config import load as configuration
+from dmarcmilter.config.accounts import Account, acting_as
 from dmarcmilter.config.load import ConfigError
 from dmarcmilter.config.schema import Config
 from dmarcmilter.config_check import systemd_unit
 from dmarcmilter.daemon import log_output, privileges
 from dmarcmilter.dns import Resolver, system_nameservers
-from dmarcmilter.postfix import accounts
-from dmarcmilter.postfix.accounts import Account, acting_as
 
 __all__ = ["EXIT_ERROR", "config_option", "fail", "json_option", "load", "make_private", "resolver"]
 

@@ -1,4 +1,4 @@
-"""dmarcmilter.dns.in_flight against servers that send exactly what a test tells them."""
+"""dmarcmilter.dns.query_in_flight against servers that send exactly what a test tells them."""
 
 import socket
 import threading
@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.dns.in_flight import MAX_STRAYS, Query
 from dmarcmilter.dns.lookup import Status
 from dmarcmilter.dns.name_servers import Servers
-from dmarcmilter.dns.names import name_to_wire
+from dmarcmilter.dns.query_in_flight import MAX_STRAYS, Query
+from dmarcmilter.dns.wire_names import name_to_wire
 from dmarcmilter.reasons import text_of
 from dmarcmilter.testing.name_server import NameServer
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from dmarcmilter.cli import main
 from dmarcmilter.config import load
-from dmarcmilter.config.permissions import exposed
+from dmarcmilter.config.exposed_files import exposed
 from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store
 from tests.support.filter_daemon import FilterDaemon

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.auth import canonicalization
-from dmarcmilter.auth.canonicalization import Fields
+from dmarcmilter.auth import header_canonicalization
+from dmarcmilter.auth.header_canonicalization import Fields
 from dmarcmilter.mail.message import Header
 from tests.support import signing
 
@@ -28,17 +28,17 @@ VALUES = st.text(" \tab\r\n\x0b\xe9;=", max_size=40).map(lambda text: text.encod
     ],
 )
 def test_relaxed_field(name, value, relaxed):
-    assert canonicalization.relaxed_field(Header(name, value)) == relaxed
+    assert header_canonicalization.relaxed_field(Header(name, value)) == relaxed
 
 
 def test_simple_field_is_the_field():
-    assert canonicalization.simple_field(Header(b"B", b" Y\t\r\n\tZ  ")) == b"B: Y\t\r\n\tZ  \r\n"
+    assert header_canonicalization.simple_field(Header(b"B", b" Y\t\r\n\tZ  ")) == b"B: Y\t\r\n\tZ  \r\n"
 
 
 def test_signature_field():
     field = Header(b"DKIM-Signature", b" v=1;  b=abc ;\r\n\tbh=def")
-    assert canonicalization.signature_field(field, relaxed=False) == b"DKIM-Signature: v=1;  b=;\r\n\tbh=def"
-    assert canonicalization.signature_field(field, relaxed=True) == b"dkim-signature:v=1; b=; bh=def"
+    assert header_canonicalization.signature_field(field, relaxed=False) == b"DKIM-Signature: v=1;  b=;\r\n\tbh=def"
+    assert header_canonicalization.signature_field(field, relaxed=True) == b"dkim-signature:v=1; b=; bh=def"
 
 
 HEADERS = [Header(b"X", b"0"), Header(b"From", b"1"), Header(b"x", b"2"), Header(b"X", b"3"), Header(b"Y", b"4")]
@@ -75,8 +75,10 @@ def test_digest_is_over_the_chosen_and_the_own_field():
 def test_work_is_bounded_by_the_header(monkeypatch):
     """Ten signatures that each name 300 of 5,000 fields canonicalize each field once and walk no list twice."""
     done = []
-    original = canonicalization.relaxed_field
-    monkeypatch.setattr(canonicalization, "relaxed_field", lambda header: done.append(header) or original(header))
+    original = header_canonicalization.relaxed_field
+    monkeypatch.setattr(
+        header_canonicalization, "relaxed_field", lambda header: done.append(header) or original(header)
+    )
     headers = [Header(b"X", b" %d" % number) for number in range(5000)]
     fields = Fields(headers)
     for own in range(10):
@@ -88,10 +90,10 @@ def test_work_is_bounded_by_the_header(monkeypatch):
 @given(VALUES)
 def test_relaxed_agrees_with_the_reference(value):
     expected = signing.canonical_header(b"x", value, relaxed=True)
-    assert canonicalization.relaxed_field(Header(b"X", value)) == expected
+    assert header_canonicalization.relaxed_field(Header(b"X", value)) == expected
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=60) | st.lists(st.sampled_from([b" " * 7, b" " * 9, b"\t", b"x", b"\r\n"])).map(b"".join))
 def test_single_spaces(data):
-    assert canonicalization.single_spaces(data) == re.sub(rb"[ \t]+", b" ", data)
+    assert header_canonicalization.single_spaces(data) == re.sub(rb"[ \t]+", b" ", data)

@@ -5,9 +5,9 @@ import pwd
 
 import pytest
 
+from dmarcmilter.config import accounts
+from dmarcmilter.config.accounts import acting_as
 from dmarcmilter.config_check import environment
-from dmarcmilter.postfix import accounts
-from dmarcmilter.postfix.accounts import acting_as
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 IS_ROOT = os.geteuid() == 0

@@ -1,4 +1,4 @@
-"""dmarcmilter.policy.deferral: how long a message has been deferred, over real directories."""
+"""dmarcmilter.policy.deferral_times: how long a message has been deferred, over real directories."""
 
 import os
 import re
@@ -10,8 +10,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from dmarcmilter.policy import deferral
-from dmarcmilter.policy.deferral import BROKEN, KEEP_SECONDS, MAX_IN_BUCKET, Deferrals
+from dmarcmilter.policy import deferral_times
+from dmarcmilter.policy.deferral_times import BROKEN, KEEP_SECONDS, MAX_IN_BUCKET, Deferrals
 from tests.support import outcomes
 
 KEY = bytes(range(32))
@@ -38,14 +38,16 @@ def make(directory, clock, **options):
 @pytest.fixture(autouse=True)
 def _files_have_the_tests_time(monkeypatch, clock):
     """The system gives them its own."""
-    create, utime = deferral._create, os.utime
+    create, utime = deferral_times._create, os.utime
 
     def at_clock(path):
         create(path)
         utime(path, (clock.now, clock.now))
 
-    monkeypatch.setattr(deferral, "_create", at_clock)
-    monkeypatch.setattr(deferral.os, "utime", lambda path, times=None: utime(path, times or (clock.now, clock.now)))
+    monkeypatch.setattr(deferral_times, "_create", at_clock)
+    monkeypatch.setattr(
+        deferral_times.os, "utime", lambda path, times=None: utime(path, times or (clock.now, clock.now))
+    )
 
 
 def message(*lines, ip="192.0.2.1", **changes):
@@ -193,10 +195,10 @@ def test_unused_buckets_are_emptied(tmp_path, clock):
         state.record(message(ip=f"10.{number}.0.1"))
     assert len(files(tmp_path)) == 50
     clock.now += KEEP_SECONDS + 1
-    for _ in range(deferral.BUCKETS):
+    for _ in range(deferral_times.BUCKETS):
         state.record(message())
         state.record(replace(message(), headers=message().headers[1:]))
-        clock.now += deferral.SWEEP_SECONDS
+        clock.now += deferral_times.SWEEP_SECONDS
     assert len(files(tmp_path)) <= 2
 
 
@@ -212,7 +214,7 @@ def fill(state, ip, count):
 
 def test_a_flood_fills_its_own_bucket(tmp_path, clock, caplog, monkeypatch):
     # MAX_OF_SUBNET
-    monkeypatch.setattr(deferral, "MAX_OF_SUBNET", 40)
+    monkeypatch.setattr(deferral_times, "MAX_OF_SUBNET", 40)
     state = make(tmp_path, clock)
     for number in range(40):
         assert state.since(flood(number)) is None
@@ -228,8 +230,8 @@ def test_a_flood_fills_its_own_bucket(tmp_path, clock, caplog, monkeypatch):
 
 def test_a_subnet_leaves_places_to_its_neighbors(tmp_path, clock, monkeypatch):
     # MAX_OF_NETWORK: another customer of the same provider finds a place until several have filled it.
-    monkeypatch.setattr(deferral, "MAX_OF_SUBNET", 20)
-    monkeypatch.setattr(deferral, "MAX_OF_NETWORK", 40)
+    monkeypatch.setattr(deferral_times, "MAX_OF_SUBNET", 20)
+    monkeypatch.setattr(deferral_times, "MAX_OF_NETWORK", 40)
     state = make(tmp_path, clock)
     fill(state, "203.0.113.1", 20)
     assert state.since(flood(99, "203.0.113.200")) == BROKEN
@@ -240,10 +242,10 @@ def test_a_subnet_leaves_places_to_its_neighbors(tmp_path, clock, monkeypatch):
 
 def test_a_network_leaves_places_to_others_of_its_bucket(tmp_path, clock, monkeypatch):
     # MAX_IN_BUCKET
-    monkeypatch.setattr(deferral, "BUCKETS", 1)
-    monkeypatch.setattr(deferral, "MAX_OF_SUBNET", 20)
-    monkeypatch.setattr(deferral, "MAX_OF_NETWORK", 20)
-    monkeypatch.setattr(deferral, "MAX_IN_BUCKET", 40)
+    monkeypatch.setattr(deferral_times, "BUCKETS", 1)
+    monkeypatch.setattr(deferral_times, "MAX_OF_SUBNET", 20)
+    monkeypatch.setattr(deferral_times, "MAX_OF_NETWORK", 20)
+    monkeypatch.setattr(deferral_times, "MAX_IN_BUCKET", 40)
     state = make(tmp_path, clock)
     fill(state, "203.0.113.1", 20)
     assert state.since(flood(99, "203.0.7.1")) == BROKEN

@@ -3,10 +3,11 @@
 import errno
 from ipaddress import ip_address
 
+from dmarcmilter.config import accounts
 from dmarcmilter.config.endpoint import Socket
 from dmarcmilter.config.finding import Finding, Severity, error, ok, warning
 from dmarcmilter.config.schema import Config
-from dmarcmilter.postfix import accounts, socket_access
+from dmarcmilter.postfix import socket_access
 from dmarcmilter.postfix.postconf import (
     Kind,
     Postfix,
