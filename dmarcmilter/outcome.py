@@ -418,7 +418,7 @@ class OutcomeRecord(_Renamed, frozen=True, kw_only=True):
     would: str = ""
     would_disposition: str | UnsetType = UNSET
     exempt: str | UnsetType = UNSET
-    """Which recipients have opted out: nobody, some or all."""
+    """Which recipients have opted out: none, some or all."""
     deferred_for: int | UnsetType | None = UNSET
     """Seconds since the first deferral of the message; None: it was not deferred."""
     deferral_unrecorded: bool | UnsetType = UNSET

@@ -95,7 +95,7 @@ def _tagged_subjects(message: Message, tag: str) -> list[Change]:
 
 
 def tagged(value: bytes, tag: str) -> str:
-    """The value of a Subject field with the tag in front, the rest kept as far as a milter can pass it on.
+    """The value of a Subject field with the tag in front; the rest is kept where a milter can pass it on.
 
     Folds are LF, as milters write them.
     """

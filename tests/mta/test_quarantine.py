@@ -113,7 +113,7 @@ def test_what_others_hold_is_not_ours(holding):
         theirs._run("postsuper", "-h", queue_id)
         assert set(theirs.hold_queue()) == {sent.queue_id, queue_id}
         assert set(listed(mail)) == {sent.queue_id}
-        assert "1 more on hold, not by us" in quarantine(mail, "list").stdout
+        assert "1 more on hold, not by the filter" in quarantine(mail, "list").stdout
         done = quarantine(mail, "delete", "--all", "--yes")
         assert done.stdout == "1 deleted\n"
         assert theirs.hold_queue() == [queue_id]

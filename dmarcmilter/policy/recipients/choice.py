@@ -18,7 +18,7 @@ class Choice(StrEnum):
     EXEMPT = "exempt"
 
 
-class Found(Enum):
+class StoredChoice(Enum):
     """Result of looking for a recipient's choice."""
 
     ENFORCE = "enforce"

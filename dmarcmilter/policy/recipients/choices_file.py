@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.policy.recipients import choice
-from dmarcmilter.policy.recipients.choice import Address, Choice, Found
+from dmarcmilter.policy.recipients.choice import Address, Choice, StoredChoice
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ SETTLE_SECONDS = 1.0
 """Seconds after a change before the file is read: it may still be being written, and half a list drops choices."""
 
 _Mark = tuple[int, int, int]
-_WORDS = {Choice.ENFORCE.value: Found.ENFORCE, Choice.EXEMPT.value: Found.EXEMPT}
+_WORDS = {Choice.ENFORCE.value: StoredChoice.ENFORCE, Choice.EXEMPT.value: StoredChoice.EXEMPT}
 
 
 class UnusableFileError(Exception):
@@ -36,12 +36,12 @@ class UnusableFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    entries: Mapping[str, Found]
+    entries: Mapping[str, StoredChoice]
     """By the forms of choice.Address; a domain's begins with `@`."""
     unreadable: tuple[tuple[int, str], ...] = ()
     """Line numbers with the reason. Never the line itself: it may name a person."""
 
-    def find(self, address: Address) -> Found:
+    def find(self, address: Address) -> StoredChoice:
         """The choice of the most specific entry; a domain's entry holds for the domains below it, too."""
         for form in address.forms:
             if form in self.entries:
@@ -51,13 +51,13 @@ class Listing:
             choice_of_domain = self.entries.get("@" + ".".join(labels[start:]))
             if choice_of_domain is not None:
                 return choice_of_domain
-        return Found.NOTHING
+        return StoredChoice.NOTHING
 
 
 def parse(content: bytes, default: Choice) -> Listing:
     """`ADDRESS`, `@DOMAIN` or `DOMAIN` a line, then perhaps `exempt` or `enforce`; else it is against the default."""
-    against = Found.EXEMPT if default is Choice.ENFORCE else Found.ENFORCE
-    entries: dict[str, Found] = {}
+    against = StoredChoice.EXEMPT if default is Choice.ENFORCE else StoredChoice.ENFORCE
+    entries: dict[str, StoredChoice] = {}
     unreadable: list[tuple[int, str]] = []
     for number, raw in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         read = _read_line(raw, against)
@@ -68,7 +68,7 @@ def parse(content: bytes, default: Choice) -> Listing:
     return Listing(MappingProxyType(entries), tuple(unreadable))
 
 
-def _read_line(raw: bytes, against: Found) -> tuple[str, Found] | str | None:
+def _read_line(raw: bytes, against: StoredChoice) -> tuple[str, StoredChoice] | str | None:
     """An entry, or why there is none, or None for a line without one."""
     if len(raw) > MAX_LINE:
         return f"longer than {MAX_LINE} bytes"
@@ -112,7 +112,7 @@ class ListingFile:
         """The file as it was when it was last read, whatever came of that."""
         self._listing = self._load()
 
-    def find(self, address: Address) -> Found:
+    def find(self, address: Address) -> StoredChoice:
         if time.monotonic() >= self._check_at and self._lock.acquire(blocking=False):
             try:
                 self._check_at = time.monotonic() + CHECK_SECONDS

@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-from dmarcmilter.policy.recipients.choice import Choice, Found
+from dmarcmilter.policy.recipients.choice import Choice, StoredChoice
 from dmarcmilter.policy.recipients.database_cache import DatabaseError, MeaninglessError
 
 PARAMETER = "address"
@@ -24,8 +24,8 @@ class Database:
 
     def __init__(self, url: str, query: str, default: Choice, *, timeout: float, connections: int) -> None:
         """DatabaseError when such a database or query can never be asked. Connects only when it is asked."""
-        self._against = Found.EXEMPT if default is Choice.ENFORCE else Found.ENFORCE
-        self._default = Found.ENFORCE if default is Choice.ENFORCE else Found.EXEMPT
+        self._against = StoredChoice.EXEMPT if default is Choice.ENFORCE else StoredChoice.ENFORCE
+        self._default = StoredChoice.ENFORCE if default is Choice.ENFORCE else StoredChoice.EXEMPT
         self._query = sa.text(query)
         parameters = set(self._query.compile().params)
         if parameters != {PARAMETER}:
@@ -37,19 +37,19 @@ class Database:
         except ValueError:  # a port that is none, where a part of the password may stand: not repeated
             raise DatabaseError("[recipients] database: not an address of a database") from None
 
-    def ask(self, form: str) -> Found:
+    def ask(self, form: str) -> StoredChoice:
         """The choice that is stored under exactly this form of an address.
 
         An address that the database's character set cannot hold has no choice. It does not count as a failure of the
         database: otherwise, senders of such addresses could stop the queries for all others for a while.
         """
         try:
-            return Found.NOTHING if "\0" in form else self._meaning(self._first(form))
+            return StoredChoice.NOTHING if "\0" in form else self._meaning(self._first(form))
         except UnicodeEncodeError:
-            return Found.NOTHING
+            return StoredChoice.NOTHING
         except exc.SQLAlchemyError as error:
             if getattr(getattr(error, "orig", None), "sqlstate", "") in NO_SUCH_CHARACTER:
-                return Found.NOTHING
+                return StoredChoice.NOTHING
             raise DatabaseError(_told(error, form)) from None
         except (ValueError, OverflowError, UnicodeError) as error:  # what drivers raise for values they cannot send
             raise DatabaseError(type(error).__name__) from None
@@ -71,13 +71,13 @@ class Database:
         with self._engine.connect() as connection:
             return connection.execute(self._query, {PARAMETER: form}).scalar()
 
-    def _meaning(self, value: Any) -> Found:
+    def _meaning(self, value: Any) -> StoredChoice:
         """The choice that a value means: a word names it, true is the opposite of the default, false the default."""
         if value is None:
-            return Found.NOTHING
+            return StoredChoice.NOTHING
         word = (value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)).strip().lower()
         if word in {choice.value for choice in Choice}:
-            return Found(word)
+            return StoredChoice(word)
         if word in _TRUE:
             return self._against
         if word in _FALSE:

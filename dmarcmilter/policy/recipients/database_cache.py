@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
-from dmarcmilter.policy.recipients.choice import Found
+from dmarcmilter.policy.recipients.choice import StoredChoice
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +38,15 @@ class MeaninglessError(DatabaseError):
 
 
 class Answers:
-    """May be used from several threads. Its own begin with the first question, so it may be made before a fork."""
+    """The cache. Several threads may use it; its own start with the first question, so it may be made before a fork."""
 
-    def __init__(self, ask: Callable[[str], Found], *, timeout: float, keep_seconds: float) -> None:
+    def __init__(self, ask: Callable[[str], StoredChoice], *, timeout: float, keep_seconds: float) -> None:
         self._ask = ask
         self._timeout = timeout
         self._keep_seconds = keep_seconds
         self._lock = threading.Lock()
-        self._remembered: OrderedDict[str, tuple[Found, float]] = OrderedDict()
-        """With the time until which an answer is fresh. An older one is better than none when none is to be had."""
+        self._kept: OrderedDict[str, tuple[StoredChoice, float]] = OrderedDict()
+        """Answers with the time until which they are fresh; an older one is used when the database does not answer."""
         self._batches: SimpleQueue[_Batch] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._hold_until = 0.0
@@ -54,19 +54,19 @@ class Answers:
         self._trouble = ""
         self._complained = False
 
-    def find(self, wanted: Sequence[Forms]) -> list[Found]:
-        """For each recipient what the most specific form with an answer says; UNKNOWN: the database does not say."""
-        found = [self._known(forms, fresh=True) for forms in wanted]
-        missing = [place for place, known in enumerate(found) if known is Found.UNKNOWN]
-        answered: dict[int, Found] = {}
+    def find(self, wanted: Sequence[Forms]) -> list[StoredChoice]:
+        """The choice of each recipient, from its most specific form that has one; UNKNOWN: no answer in time."""
+        choices = [self._known(forms, fresh=True) for forms in wanted]
+        missing = [place for place, known in enumerate(choices) if known is StoredChoice.UNKNOWN]
+        answered: dict[int, StoredChoice] = {}
         if missing and time.monotonic() >= self._hold_until:
             answered = self._look_up({place: wanted[place] for place in missing})
         for place in missing:
-            found[place] = answered.get(place) or self._known(wanted[place], fresh=False)
-        return found
+            choices[place] = answered.get(place) or self._known(wanted[place], fresh=False)
+        return choices
 
-    def _look_up(self, wanted: dict[int, Forms]) -> dict[int, Found]:
-        """The answers that arrive in time."""
+    def _look_up(self, wanted: dict[int, Forms]) -> dict[int, StoredChoice]:
+        """Ask the database; return the answers that arrive in time."""
         began = time.monotonic()
         batch = _Batch(wanted)
         if self._batches.qsize() > MAX_WAITING:  # of messages that have given up, for a database that never answers
@@ -104,7 +104,7 @@ class Answers:
             batch.answers[place] = self._answer(forms)
         except MeaninglessError as error:
             # Only this recipient is unknown: senders who know of such a row must not stop the queries for all others.
-            batch.answers[place] = Found.UNKNOWN
+            batch.answers[place] = StoredChoice.UNKNOWN
             self._complain(str(error))
         except DatabaseError as error:
             batch.give_up()
@@ -118,39 +118,39 @@ class Answers:
             self._answered_at = time.monotonic()
             self._works()
 
-    def _answer(self, forms: Forms) -> Found:
+    def _answer(self, forms: Forms) -> StoredChoice:
         """Ask for one form after the other, until there is a choice."""
         for form in forms:
-            found = self._recall(form, fresh=True)
-            if found is None:
-                found = self._ask(form)
-                self._remember(form, found)
-            if found is not Found.NOTHING:
-                return found
-        return Found.NOTHING
+            choice = self._recall(form, fresh=True)
+            if choice is None:
+                choice = self._ask(form)
+                self._remember(form, choice)
+            if choice is not StoredChoice.NOTHING:
+                return choice
+        return StoredChoice.NOTHING
 
-    def _known(self, forms: Forms, *, fresh: bool) -> Found:
+    def _known(self, forms: Forms, *, fresh: bool) -> StoredChoice:
         for form in forms:
-            found = self._recall(form, fresh=fresh)
-            if found is None:
-                return Found.UNKNOWN
-            if found is not Found.NOTHING:
-                return found
-        return Found.NOTHING
+            choice = self._recall(form, fresh=fresh)
+            if choice is None:
+                return StoredChoice.UNKNOWN
+            if choice is not StoredChoice.NOTHING:
+                return choice
+        return StoredChoice.NOTHING
 
-    def _recall(self, form: str, *, fresh: bool) -> Found | None:
+    def _recall(self, form: str, *, fresh: bool) -> StoredChoice | None:
         with self._lock:
-            found = self._remembered.get(form)
-        if found is None or (fresh and time.monotonic() >= found[1]):
+            remembered = self._kept.get(form)
+        if remembered is None or (fresh and time.monotonic() >= remembered[1]):
             return None
-        return found[0]
+        return remembered[0]
 
-    def _remember(self, form: str, found: Found) -> None:
+    def _remember(self, form: str, choice: StoredChoice) -> None:
         with self._lock:
-            self._remembered[form] = (found, time.monotonic() + self._keep_seconds)
-            self._remembered.move_to_end(form)
-            if len(self._remembered) > MAX_REMEMBERED:
-                self._remembered.popitem(last=False)
+            self._kept[form] = (choice, time.monotonic() + self._keep_seconds)
+            self._kept.move_to_end(form)
+            if len(self._kept) > MAX_REMEMBERED:
+                self._kept.popitem(last=False)
 
     def _hold(self, trouble: str) -> None:
         """Stop queries for a while. Each kind of failure is logged once, because it may last for days."""
@@ -177,7 +177,7 @@ class _Batch:
 
     def __init__(self, wanted: dict[int, Forms]) -> None:
         self.tokens = min(THREADS, len(wanted))
-        self.answers: dict[int, Found] = {}
+        self.answers: dict[int, StoredChoice] = {}
         self.done = threading.Event()
         self._left = deque(wanted.items())
         self._lock = threading.Lock()

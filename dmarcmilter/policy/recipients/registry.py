@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from dmarcmilter.policy.recipients import choice
-from dmarcmilter.policy.recipients.choice import Address, Choice, Found
+from dmarcmilter.policy.recipients import choice as recipient_choice
+from dmarcmilter.policy.recipients.choice import Address, Choice, StoredChoice
 from dmarcmilter.policy.recipients.choices_file import ListingFile
 from dmarcmilter.policy.recipients.database_cache import Answers
 from dmarcmilter.policy.types import Exempt
@@ -15,14 +15,14 @@ class Recipients:
     def __init__(
         self, default: Choice = Choice.ENFORCE, listing: ListingFile | None = None, answers: Answers | None = None
     ) -> None:
-        self._default = Found.ENFORCE if default is Choice.ENFORCE else Found.EXEMPT
+        self._default = StoredChoice.ENFORCE if default is Choice.ENFORCE else StoredChoice.EXEMPT
         self._listing = listing
         self._answers = answers
 
     @property
     def configured(self) -> bool:
         """Whether the recipients of a message are needed."""
-        return bool(self._listing or self._answers) or self._default is Found.EXEMPT
+        return bool(self._listing or self._answers) or self._default is StoredChoice.EXEMPT
 
     def exempt(self, recipients: Sequence[bytes], *, incomplete: bool = False) -> Exempt:
         """Whether all, some or none are exempt. `incomplete`: there are more recipients, whose choices are unknown."""
@@ -30,29 +30,33 @@ class Recipients:
             return Exempt.NOBODY
         choices = self._choices(recipients)
         if incomplete:
-            choices.append(Found.UNKNOWN)
-        free = [result is not Found.ENFORCE for result in choices]
+            choices.append(StoredChoice.UNKNOWN)
+        free = [result is not StoredChoice.ENFORCE for result in choices]
         if all(free):
             return Exempt.ALL if free else Exempt.NOBODY
         return Exempt.SOME if any(free) else Exempt.NOBODY
 
-    def _choices(self, recipients: Sequence[bytes]) -> list[Found]:
+    def _choices(self, recipients: Sequence[bytes]) -> list[StoredChoice]:
         """ENFORCE, EXEMPT or UNKNOWN for each.
 
         ENFORCE for an address that is not plain: senders can write any recipient so, and the choice stored for it
         may be that of another mailbox than the one that the MTA delivers to.
         """
-        addresses = choice.read_all(recipients)
-        found = [self._listed(one) if one else Found.ENFORCE for one in addresses]
-        open_ = {place: one.forms for place, one in enumerate(addresses) if one and found[place] is Found.NOTHING}
-        if self._answers and open_ and not {Found.ENFORCE, Found.EXEMPT}.issubset(found):
+        addresses = recipient_choice.read_all(recipients)
+        choices = [self._listed(address) if address else StoredChoice.ENFORCE for address in addresses]
+        open_ = {
+            place: address.forms
+            for place, address in enumerate(addresses)
+            if address and choices[place] is StoredChoice.NOTHING
+        }
+        if self._answers and open_ and not {StoredChoice.ENFORCE, StoredChoice.EXEMPT}.issubset(choices):
             answered = self._answers.find(list(open_.values()))
             for place, answer in zip(open_, answered, strict=True):
-                found[place] = answer
-        return [self._default if one is Found.NOTHING else one for one in found]
+                choices[place] = answer
+        return [self._default if choice is StoredChoice.NOTHING else choice for choice in choices]
 
-    def _listed(self, address: Address) -> Found:
-        return self._listing.find(address) if self._listing else Found.NOTHING
+    def _listed(self, address: Address) -> StoredChoice:
+        return self._listing.find(address) if self._listing else StoredChoice.NOTHING
 
 
 NOBODY_ASKED = Recipients()

@@ -6,7 +6,7 @@ import time
 import pytest
 import sqlalchemy as sa
 
-from dmarcmilter.policy.recipients.choice import Choice, Found
+from dmarcmilter.policy.recipients.choice import Choice, StoredChoice
 from dmarcmilter.policy.recipients.database import Database
 from dmarcmilter.policy.recipients.database_cache import Answers, DatabaseError
 from tests.support import databases
@@ -60,15 +60,15 @@ def test_a_server_that_was_restarted(monkeypatch):
             "INSERT INTO people VALUES ('joe@example.net', 'exempt')",
         )
         database = opened(url)
-        assert database.ask("joe@example.net") is Found.EXEMPT
+        assert database.ask("joe@example.net") is StoredChoice.EXEMPT
         server.stop("fast")
         with pytest.raises(DatabaseError):
             database.ask("joe@example.net")
         server.start()
-        assert database.ask("joe@example.net") is Found.EXEMPT
+        assert database.ask("joe@example.net") is StoredChoice.EXEMPT
         server.stop("fast")
         server.start()
-        assert database.ask("joe@example.net") is Found.EXEMPT
+        assert database.ask("joe@example.net") is StoredChoice.EXEMPT
         database.close()
     finally:
         server.remove()
@@ -90,6 +90,6 @@ def test_an_address_that_the_database_has_no_characters_for(encoding, detail, tm
     )
     database = opened(there, default=Choice.EXEMPT)
     answers = Answers(database.ask, timeout=5.0, keep_seconds=60.0)
-    assert answers.find([(f"joe+{detail}@a.example", "joe@a.example")]) == [Found.EXEMPT]
-    assert answers.find([("ann@a.example",)]) == [Found.NOTHING]
+    assert answers.find([(f"joe+{detail}@a.example", "joe@a.example")]) == [StoredChoice.EXEMPT]
+    assert answers.find([("ann@a.example",)]) == [StoredChoice.NOTHING]
     database.close()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.policy.recipients import choice, choices_file
-from dmarcmilter.policy.recipients.choice import Choice, Found
+from dmarcmilter.policy.recipients.choice import Choice, StoredChoice
 from dmarcmilter.policy.recipients.choices_file import ListingFile, UnusableFileError, parse
 
 JOE, ANN = choice.read(b"joe@example.net"), choice.read(b"ann@example.net")
@@ -39,13 +39,13 @@ write.clock = 0
 def test_it_is_read_again_when_it_changes(path):
     write(path, b"joe@example.net\n")
     found = ListingFile(str(path), Choice.ENFORCE)
-    assert (found.find(JOE), found.find(ANN)) == (Found.EXEMPT, Found.NOTHING)
+    assert (found.find(JOE), found.find(ANN)) == (StoredChoice.EXEMPT, StoredChoice.NOTHING)
     write(path, b"ann@example.net\n")
-    assert (found.find(JOE), found.find(ANN)) == (Found.NOTHING, Found.EXEMPT)
+    assert (found.find(JOE), found.find(ANN)) == (StoredChoice.NOTHING, StoredChoice.EXEMPT)
     other = path.with_name("new")
     write(other, b"joe@example.net enforce\n")
     other.rename(path)
-    assert found.find(JOE) is Found.ENFORCE
+    assert found.find(JOE) is StoredChoice.ENFORCE
 
 
 def test_what_is_being_written_is_waited_for(path):
@@ -53,9 +53,9 @@ def test_what_is_being_written_is_waited_for(path):
     write(path, b"joe@example.net\nann@example.net\n")
     found = ListingFile(str(path), Choice.ENFORCE)
     write(path, b"joe@example.net\n", age=0.0)
-    assert found.find(ANN) is Found.EXEMPT
+    assert found.find(ANN) is StoredChoice.EXEMPT
     write(path, b"joe@example.net\n")
-    assert found.find(ANN) is Found.NOTHING
+    assert found.find(ANN) is StoredChoice.NOTHING
 
 
 def test_it_is_not_looked_at_for_each_recipient(path, monkeypatch):
@@ -64,7 +64,7 @@ def test_it_is_not_looked_at_for_each_recipient(path, monkeypatch):
     write(path, b"joe@example.net\n")
     found = ListingFile(str(path), Choice.ENFORCE)
     write(path, b"")
-    assert found.find(JOE) is Found.EXEMPT
+    assert found.find(JOE) is StoredChoice.EXEMPT
 
 
 def too_large(path):
@@ -88,14 +88,14 @@ def test_a_broken_file_changes_nothing(breaks, path, caplog):
     breaks(path)
     if path.is_dir():
         os.utime(path, (1, 1))
-    assert [found.find(JOE) for _ in range(3)] == [Found.EXEMPT] * 3
+    assert [found.find(JOE) for _ in range(3)] == [StoredChoice.EXEMPT] * 3
     [record] = [record for record in caplog.records if record.levelname == "ERROR"]
     assert str(path) in record.getMessage()
     assert "example.net" not in caplog.text
     if path.is_dir():
         path.rmdir()
     write(path, b"ann@example.net\n")
-    assert (found.find(JOE), found.find(ANN)) == (Found.NOTHING, Found.EXEMPT)
+    assert (found.find(JOE), found.find(ANN)) == (StoredChoice.NOTHING, StoredChoice.EXEMPT)
 
 
 @pytest.mark.parametrize("breaks", BROKEN.values(), ids=BROKEN.keys())
@@ -111,7 +111,7 @@ def test_lines_that_cannot_be_read_are_told_by_number_alone(path, caplog):
     bad = b"joe doe@example.net\n" * 20 + b"x" * (choices_file.MAX_LINE + 1) + b"\n\xff@example.net\n"
     write(path, b"ann@example.net\n" + bad)
     found = ListingFile(str(path), Choice.ENFORCE)
-    assert found.find(ANN) is Found.EXEMPT
+    assert found.find(ANN) is StoredChoice.EXEMPT
     assert len(caplog.records) == choices_file.MAX_TOLD + 1
     assert "line 2 " in caplog.text
     assert "12 more lines" in caplog.text
@@ -152,7 +152,7 @@ def test_any_file(lines, default):
     count = content.count(b"\n") + 1
     assert len(found.entries) + len(found.unreadable) <= count
     assert all(1 <= number <= count for number, _ in found.unreadable)
-    assert set(found.entries.values()) <= {Found.ENFORCE, Found.EXEMPT}
+    assert set(found.entries.values()) <= {StoredChoice.ENFORCE, StoredChoice.EXEMPT}
     for form in found.entries:
         assert form.count("@") >= 1
     found.find(JOE)

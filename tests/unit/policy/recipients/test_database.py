@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from dmarcmilter.policy.recipients.choice import Choice, Found
+from dmarcmilter.policy.recipients.choice import Choice, StoredChoice
 from dmarcmilter.policy.recipients.database import Database
 from dmarcmilter.policy.recipients.database_cache import DatabaseError
 
@@ -36,16 +36,16 @@ def opened(url, query=QUERY, default=Choice.ENFORCE, **options):
 @pytest.mark.parametrize(
     ("form", "default", "expected"),
     [
-        ("joe@example.net", "enforce", Found.EXEMPT),
-        ("ann@example.net", "exempt", Found.ENFORCE),
-        ("@example.org", "enforce", Found.EXEMPT),
-        ("@example.org", "exempt", Found.ENFORCE),
-        ("no@example.net", "enforce", Found.ENFORCE),
-        ("no@example.net", "exempt", Found.EXEMPT),
-        ("null@example.net", "enforce", Found.NOTHING),
-        ("nobody@example.net", "exempt", Found.NOTHING),
-        ("'; DROP TABLE people; --@example.net", "enforce", Found.NOTHING),
-        ("jörg@example.net", "enforce", Found.NOTHING),
+        ("joe@example.net", "enforce", StoredChoice.EXEMPT),
+        ("ann@example.net", "exempt", StoredChoice.ENFORCE),
+        ("@example.org", "enforce", StoredChoice.EXEMPT),
+        ("@example.org", "exempt", StoredChoice.ENFORCE),
+        ("no@example.net", "enforce", StoredChoice.ENFORCE),
+        ("no@example.net", "exempt", StoredChoice.EXEMPT),
+        ("null@example.net", "enforce", StoredChoice.NOTHING),
+        ("nobody@example.net", "exempt", StoredChoice.NOTHING),
+        ("'; DROP TABLE people; --@example.net", "enforce", StoredChoice.NOTHING),
+        ("jörg@example.net", "enforce", StoredChoice.NOTHING),
     ],
 )
 def test_answers(people, form, default, expected):
@@ -54,7 +54,9 @@ def test_answers(people, form, default, expected):
     database.close()
 
 
-@pytest.mark.parametrize(("value", "expected"), [("1 = 1", Found.EXEMPT), ("1 = 0", Found.ENFORCE), ("7", None)])
+@pytest.mark.parametrize(
+    ("value", "expected"), [("1 = 1", StoredChoice.EXEMPT), ("1 = 0", StoredChoice.ENFORCE), ("7", None)]
+)
 def test_what_counts_as_true(url, value, expected):
     database = opened(url, f"SELECT {value} WHERE :address = 'a@example.net'")
     if expected is None:
@@ -123,6 +125,6 @@ def test_sqlite_is_never_written_to(tmp_path):
 def test_an_address_is_a_value_and_no_sql(people):
     database = opened(people)
     for local in ("x' OR '1'='1", "x'; DELETE FROM people; --", "%", "_oe", ":address", "{address}"):
-        assert database.ask(f"{local}@example.net") is Found.NOTHING
-    assert database.ask("joe@example.net") is Found.EXEMPT
+        assert database.ask(f"{local}@example.net") is StoredChoice.NOTHING
+    assert database.ask("joe@example.net") is StoredChoice.EXEMPT
     database.close()

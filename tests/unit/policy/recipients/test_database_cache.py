@@ -6,7 +6,7 @@ import time
 import pytest
 
 from dmarcmilter.policy.recipients import database_cache as module
-from dmarcmilter.policy.recipients.choice import Found
+from dmarcmilter.policy.recipients.choice import StoredChoice
 from dmarcmilter.policy.recipients.database_cache import Answers, DatabaseError, MeaninglessError
 
 JOE = ("joe+x@example.net", "joe@example.net", "@example.net")
@@ -17,7 +17,7 @@ class Source:
     """A database of the test's own making: slow, down or in order."""
 
     def __init__(self, **known):
-        self.known = {"@example.net": Found.NOTHING} | known
+        self.known = {"@example.net": StoredChoice.NOTHING} | known
         self.asked = []
         self.delay = 0.0
         self.down = False
@@ -30,12 +30,12 @@ class Source:
         time.sleep(self.delay)
         if self.down:
             raise DatabaseError("connection refused")
-        return self.known.get(form, Found.NOTHING)
+        return self.known.get(form, StoredChoice.NOTHING)
 
 
 @pytest.fixture
 def source():
-    found = Source(**{"joe@example.net": Found.EXEMPT, "ann@example.net": Found.ENFORCE})
+    found = Source(**{"joe@example.net": StoredChoice.EXEMPT, "ann@example.net": StoredChoice.ENFORCE})
     yield found
     found.stuck.set()
 
@@ -46,18 +46,18 @@ def make(source, timeout=0.3, keep_seconds=60.0):
 
 def test_the_most_specific_form_with_an_answer_decides(source):
     found = make(source)
-    assert found.find([JOE, ANN]) == [Found.EXEMPT, Found.ENFORCE]
-    assert found.find([("nobody@example.net", "@example.net")]) == [Found.NOTHING]
+    assert found.find([JOE, ANN]) == [StoredChoice.EXEMPT, StoredChoice.ENFORCE]
+    assert found.find([("nobody@example.net", "@example.net")]) == [StoredChoice.NOTHING]
     assert "@example.net" not in source.asked[:3]
 
 
 def test_answers_are_remembered_for_a_while(source):
     found = make(source, keep_seconds=0.2)
-    assert [found.find([JOE]) for _ in range(5)] == [[Found.EXEMPT]] * 5
+    assert [found.find([JOE]) for _ in range(5)] == [[StoredChoice.EXEMPT]] * 5
     assert len(source.asked) == 2
-    source.known["joe@example.net"] = Found.ENFORCE
+    source.known["joe@example.net"] = StoredChoice.ENFORCE
     time.sleep(0.25)
-    assert found.find([JOE]) == [Found.ENFORCE]
+    assert found.find([JOE]) == [StoredChoice.ENFORCE]
 
 
 def test_memory_is_bounded(source, monkeypatch):
@@ -65,8 +65,8 @@ def test_memory_is_bounded(source, monkeypatch):
     monkeypatch.setattr(module, "MAX_REMEMBERED", 10)
     found = make(source)
     many = [(f"user{number}@example.net", "@example.net") for number in range(50)]
-    assert found.find([*many, JOE]) == [Found.NOTHING] * 50 + [Found.EXEMPT]
-    assert len(found._remembered) == 10
+    assert found.find([*many, JOE]) == [StoredChoice.NOTHING] * 50 + [StoredChoice.EXEMPT]
+    assert len(found._kept) == 10
 
 
 def test_several_are_asked_for_at_once(source):
@@ -74,7 +74,7 @@ def test_several_are_asked_for_at_once(source):
     source.delay = 0.05
     began = time.monotonic()
     many = [(f"user{number}@example.net",) for number in range(16)]
-    assert make(source, timeout=5.0).find(many) == [Found.NOTHING] * 16
+    assert make(source, timeout=5.0).find(many) == [StoredChoice.NOTHING] * 16
     assert time.monotonic() - began < 0.6
 
 
@@ -84,25 +84,25 @@ def test_a_database_that_hangs_is_waited_for_once(source, monkeypatch, caplog):
     found = make(source)
     source.stuck.clear()
     began = time.monotonic()
-    assert found.find([JOE, ANN]) == [Found.UNKNOWN] * 2
+    assert found.find([JOE, ANN]) == [StoredChoice.UNKNOWN] * 2
     waited = time.monotonic() - began
     assert 0.25 < waited < 0.6
     began = time.monotonic()
-    assert [found.find([JOE]) for _ in range(20)] == [[Found.UNKNOWN]] * 20
+    assert [found.find([JOE]) for _ in range(20)] == [[StoredChoice.UNKNOWN]] * 20
     assert time.monotonic() - began < 0.1
     [record] = caplog.records
     assert "no answer within 0.3 s" in record.getMessage()
     assert "example" not in caplog.text
     source.stuck.set()
     time.sleep(0.5)
-    assert found.find([JOE, ANN]) == [Found.EXEMPT, Found.ENFORCE]
+    assert found.find([JOE, ANN]) == [StoredChoice.EXEMPT, StoredChoice.ENFORCE]
 
 
 def test_old_knowledge_is_better_than_none(source):
     found = make(source, keep_seconds=0.0)
-    assert found.find([JOE]) == [Found.EXEMPT]
+    assert found.find([JOE]) == [StoredChoice.EXEMPT]
     source.down = True
-    assert found.find([JOE, ANN]) == [Found.EXEMPT, Found.UNKNOWN]
+    assert found.find([JOE, ANN]) == [StoredChoice.EXEMPT, StoredChoice.UNKNOWN]
 
 
 def test_a_database_that_is_down_is_told_once_and_tried_again(source, monkeypatch, caplog):
@@ -111,19 +111,19 @@ def test_a_database_that_is_down_is_told_once_and_tried_again(source, monkeypatc
     found = make(source)
     source.down = True
     for _ in range(3):
-        assert found.find([ANN]) == [Found.UNKNOWN]
+        assert found.find([ANN]) == [StoredChoice.UNKNOWN]
         time.sleep(0.1)
     source.down = False
-    assert found.find([ANN]) == [Found.ENFORCE]
+    assert found.find([ANN]) == [StoredChoice.ENFORCE]
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
 
 
 def test_a_bug_is_no_end(source, monkeypatch):
     monkeypatch.setattr(module, "HOLD_SECONDS", 0.0)
     found = Answers(lambda form: 1 // 0, timeout=0.3, keep_seconds=60.0)
-    assert [found.find([JOE]) for _ in range(10)] == [[Found.UNKNOWN]] * 10
+    assert [found.find([JOE]) for _ in range(10)] == [[StoredChoice.UNKNOWN]] * 10
     found._ask = source.ask
-    assert found.find([JOE]) == [Found.EXEMPT]
+    assert found.find([JOE]) == [StoredChoice.EXEMPT]
 
 
 def test_a_long_list_keeps_no_other_message_waiting(source):
@@ -134,12 +134,12 @@ def test_a_long_list_keeps_no_other_message_waiting(source):
     long.start()
     time.sleep(0.05)
     began = time.monotonic()
-    assert found.find([ANN]) == [Found.ENFORCE]
+    assert found.find([ANN]) == [StoredChoice.ENFORCE]
     assert time.monotonic() - began < 0.5
     long.join()
     # It was cut off in time, which is no fault of the database's.
     assert len(source.asked) < 1500
-    assert found.find([JOE]) == [Found.EXEMPT]
+    assert found.find([JOE]) == [StoredChoice.EXEMPT]
 
 
 def test_a_database_that_never_answers_fills_no_memory(source, monkeypatch):
@@ -149,14 +149,14 @@ def test_a_database_that_never_answers_fills_no_memory(source, monkeypatch):
     source.stuck.clear()
     found = make(source, timeout=0.001)
     many = [(f"user{number}@example.net",) for number in range(8)]
-    assert [found.find(many) for _ in range(30)] == [[Found.UNKNOWN] * 8] * 30
+    assert [found.find(many) for _ in range(30)] == [[StoredChoice.UNKNOWN] * 8] * 30
     assert found._batches.qsize() <= 20 + module.THREADS
     source.stuck.set()
     deadline = time.monotonic() + 5
     while found._batches.qsize() and time.monotonic() < deadline:
         time.sleep(0.01)
     found._timeout = 1.0
-    assert found.find([ANN]) == [Found.ENFORCE]
+    assert found.find([ANN]) == [StoredChoice.ENFORCE]
 
 
 def test_one_bad_row_silences_nobody_else(source, caplog):
@@ -169,6 +169,6 @@ def test_one_bad_row_silences_nobody_else(source, caplog):
 
     found = Answers(odd, timeout=5.0, keep_seconds=60.0)
     for _ in range(3):
-        assert found.find([("odd@example.net", "@example.net"), ANN]) == [Found.UNKNOWN, Found.ENFORCE]
-    assert found.find([JOE]) == [Found.EXEMPT]
+        assert found.find([("odd@example.net", "@example.net"), ANN]) == [StoredChoice.UNKNOWN, StoredChoice.ENFORCE]
+    assert found.find([JOE]) == [StoredChoice.EXEMPT]
     assert len(caplog.records) == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dmarcmilter.policy.recipients.choice import Choice, Found
+from dmarcmilter.policy.recipients.choice import Choice, StoredChoice
 from dmarcmilter.policy.recipients.choices_file import ListingFile
 from dmarcmilter.policy.recipients.registry import NOBODY_ASKED, Recipients
 from dmarcmilter.policy.types import Exempt
@@ -33,7 +33,7 @@ class Database:
 
     def find(self, wanted):
         self.asked += [forms[0] for forms in wanted]
-        return [self.known.get(forms[0].partition("@")[0], Found.NOTHING) for forms in wanted]
+        return [self.known.get(forms[0].partition("@")[0], StoredChoice.NOTHING) for forms in wanted]
 
 
 def paths(*names):
@@ -50,7 +50,7 @@ def test_where_nothing_is_configured_nobody_is_exempt():
 def test_the_file_comes_before_the_database(tmp_path):
     (tmp_path / "file").write_text("joe@example.net\nann@example.net enforce\n")
     listing = ListingFile(str(tmp_path / "file"), Choice.ENFORCE)
-    database = Database(joe=Found.ENFORCE, bob=Found.EXEMPT)
+    database = Database(joe=StoredChoice.ENFORCE, bob=StoredChoice.EXEMPT)
     both = Recipients(Choice.ENFORCE, listing, database)
     assert both.exempt(paths("joe")) is Exempt.ALL
     assert both.exempt(paths("joe", "bob")) is Exempt.ALL
@@ -65,6 +65,6 @@ def test_the_file_comes_before_the_database(tmp_path):
 @pytest.mark.parametrize("default", Choice)
 def test_who_is_unknown_is_exempt(default):
     """A message must not be refused because a database is down."""
-    found = Recipients(default, None, Database(joe=Found.UNKNOWN, ann=Found.ENFORCE))
+    found = Recipients(default, None, Database(joe=StoredChoice.UNKNOWN, ann=StoredChoice.ENFORCE))
     assert found.exempt(paths("joe")) is Exempt.ALL
     assert found.exempt(paths("joe", "ann")) is Exempt.SOME
