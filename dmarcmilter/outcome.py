@@ -137,6 +137,8 @@ def _reason(override: Override) -> str:
 def shown(raw: bytes) -> str:
     """Bytes of the peer for a record: printable ASCII, the rest in hexadecimal, bounded."""
     text = raw[:MAX_SHOWN].decode("ascii", "backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
