@@ -1,6 +1,8 @@
 """The schema of the conf file: one frozen dataclass a section, every key with its default.
 
-`conf/dmarcmilter.toml` explains each key. `load` reads the file, `validation` checks what types cannot express.
+The sections that decide about mail, the listener among them, are in `filtering_sections`; those for history, reports,
+metrics and the log in `recording_sections`. `conf/dmarcmilter.toml` explains each key. `load` reads the file,
+`validation` checks what types cannot express.
 """
 
 from dataclasses import dataclass, field

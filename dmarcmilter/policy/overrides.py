@@ -1,4 +1,7 @@
-"""Find the [[override]] entry that decides about a message. Pure."""
+"""Find the [[override]] entry that decides about a message. Pure.
+
+The criteria of an entry are fields of `policy.types.Entry`; `config.override_entries` reads them from the conf file.
+"""
 
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto

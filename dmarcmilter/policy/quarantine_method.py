@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from dmarcmilter.dmarc.record import Policy as Disposition
-from dmarcmilter.mail import path as smtppath
+from dmarcmilter.mail import path as mail_path
 from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.policy.decision import Decision
 from dmarcmilter.policy.types import Action, Override, QuarantineAction, ReasonType
@@ -104,7 +104,7 @@ def _redirect_obstacle(envelope: Envelope, mailbox: str) -> Reason | None:
         return Reason(Code.REDIRECT_RECIPIENTS_UNKNOWN)
     if len(envelope.recipients) > MAX_REDIRECTED:
         return Reason(Code.REDIRECT_TOO_MANY_RECIPIENTS, limit=MAX_REDIRECTED)
-    quarantine_mailbox, *recipients = smtppath.read_all((mailbox.encode(), *envelope.recipients))
+    quarantine_mailbox, *recipients = mail_path.read_all((mailbox.encode(), *envelope.recipients))
     for path, recipient in zip(envelope.recipients, recipients, strict=True):
         is_same = quarantine_mailbox is not None and recipient is not None and recipient.is_same(quarantine_mailbox)
         if is_same and not is_written_alike(path, mailbox):

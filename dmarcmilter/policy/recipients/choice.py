@@ -46,7 +46,7 @@ class Address:
 
 
 def read(raw: bytes) -> Address | None:
-    """A forward-path without its angle brackets; None: it is not a plain Mailbox (smtppath.Mailbox.plain)."""
+    """A forward-path without its angle brackets; None: it is not a plain Mailbox (mail.path.Mailbox.plain)."""
     return read_all((raw,))[0]
 
 

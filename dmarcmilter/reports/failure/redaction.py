@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from dmarcmilter.mail import path as smtppath
+from dmarcmilter.mail import path as mail_path
 from dmarcmilter.mail.message import Header
 
 MAX_FIELDS = 30
@@ -60,10 +60,10 @@ class Redaction:
 
     def path(self, raw: bytes) -> str:
         """A reverse-path, its local-part hashed, or all of it if it is no Mailbox; empty for the null reverse-path."""
-        mailbox = smtppath.read(raw)
+        mailbox = mail_path.read(raw)
         if mailbox is not None:
             return f"{self.hashed(mailbox.local)}@{safe(mailbox.domain)}"
-        return "" if smtppath.is_null(raw) else self.hashed(raw.decode("utf-8", "replace"))
+        return "" if mail_path.is_null(raw) else self.hashed(raw.decode("utf-8", "replace"))
 
     def redacted_fields(self, fields: Iterable[Header]) -> Iterator[tuple[str, str]]:
         """Name and redacted value of the shown fields, in their order."""
