@@ -35,11 +35,18 @@ def test_each_line_decodes_to_what_was_written(name):
         assert golden_journals.as_json(golden_journals.read(line)) == written
 
 
+TIED = {"08-other-discovery", "09-author-unread"}
+"""Journals with two policies of one Author Domain that have equally many messages: which counts is not defined."""
+
+
 @pytest.mark.parametrize("name", golden_journals.NAMES)
 def test_readers_make_of_it_what_they_always_made(name):
     told, expected = golden_journals.told(name), golden_journals.expected(name)
     for line, of_line in zip(told.pop("lines"), expected.pop("lines"), strict=True):
         assert line == of_line
+    if name in TIED:
+        for values in (told, expected):
+            del values["statistics"]["survey"]["policies"]
     assert told == expected
 
 
