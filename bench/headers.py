@@ -1,4 +1,4 @@
-"""From and Authentication-Results fields as somebody would write them who wants our time."""
+"""From and Authentication-Results fields that cost the most time to read."""
 
 from collections.abc import Callable, Iterator
 
@@ -13,14 +13,14 @@ from dmarcmilter.mail.message import Header
 from dmarcmilter.milter.header_buffer import HeaderBuffer
 
 FIELD = 1_048_576
-"""Octets of one field: libmilter's packet limit."""
+"""Bytes of one field: libmilter's packet limit."""
 FROM_FIELD = address_list.MAX_FIELD
 HEADER = 4_194_304
-"""Octets of the whole header: [milter] max_header_bytes."""
+"""Bytes of the whole header: [milter] max_header_bytes."""
 FIELDS = 10_000
 """[milter] max_header_fields"""
-U_LABEL_OCTETS = 160
-"""Of a domain in U-labels, about the longest whose A-labels are a domain name."""
+U_LABEL_BYTES = 160
+"""Bytes of a domain in U-labels, about the longest whose A-labels are still a domain name."""
 ADDRESS = b"a@b.example"
 
 
@@ -63,7 +63,7 @@ FROM = {
     "starts of encoded words": repeated(b"=?"),
     "encoded words": repeated(b"=?a?q?a?= ", after=b"<a@b.example>"),
     "loose encoded words": repeated(b"=?a?q?(", after=ADDRESS),
-    "octets above 127": repeated(b"\xff", after=b" <a@b.example>"),
+    "bytes above 127": repeated(b"\xff", after=b" <a@b.example>"),
     "addresses, one domain": repeated(b"a@b.example,"),
     "addresses without commas": repeated(b"a@b.example "),
     "display names with addresses": repeated(b"a@b.example <a@b.example>,"),
@@ -92,17 +92,17 @@ def _with_case(name: str, number: int) -> str:
     return "".join(letter.upper() if number >> place & 1 else letter for place, letter in enumerate(name))
 
 
-def u_labels(octets: int) -> bytes:
+def u_labels(size: int) -> bytes:
     """A domain of U-labels that is mapped to its end: each label is valid and near its limit."""
     label = "\u00fcbcd\u00e4fgh\u00f6j".encode()
-    return b".".join([label] * max(1, octets // (len(label) + 1)))
+    return b".".join([label] * max(1, size // (len(label) + 1)))
 
 
-def mixed_cases(octets: int) -> bytes:
+def mixed_cases(size: int) -> bytes:
     """Addresses in one domain of 30 U-labels, each time spelled otherwise."""
     spelled = (
         "a@" + ".".join("\u00e9\u00c9"[number >> place & 1] for place in range(30)) + ".x"
-        for number in range(octets // 93)
+        for number in range(size // 93)
     )
     return ",".join(spelled).encode()
 
@@ -139,7 +139,7 @@ def header_cases() -> Iterator[Case]:
         "author",
         "From fields",
         FIELDS,
-        lambda n: (Header(b"From", b" a@" + u_labels(U_LABEL_OCTETS)),) * n,
+        lambda n: (Header(b"From", b" a@" + u_labels(U_LABEL_BYTES)),) * n,
         authors,
         "fields",
     )
@@ -179,8 +179,8 @@ def path_cases() -> Iterator[Case]:
 
 def paths(written: list[str]) -> object:
     smtppath._read_ascii.cache_clear()  # noqa: SLF001  a message's paths are new
-    found = smtppath.read_all([path.encode() for path in written])
-    return [{mailbox.key for mailbox in found if mailbox} for _ in range(50)]
+    mailboxes = smtppath.read_all([path.encode() for path in written])
+    return [{mailbox.key for mailbox in mailboxes if mailbox} for _ in range(50)]
 
 
 def collect(fields: list[tuple[bytes, bytes]]) -> object:
@@ -202,7 +202,7 @@ def results_cases() -> Iterator[Case]:
         "spaces": repeated(b" ", after=b"other.example; none"),
         "folds": repeated(b"\r\n ", after=b"other.example; none"),
         "job": repeated(b"/", before=b"a"),
-        "octets above 127": repeated(b"\xc3\xbc", after=b"; none"),
+        "bytes above 127": repeated(b"\xc3\xbc", after=b"; none"),
     }
     for name, make in values.items():
         yield Case("authres.forged", name, FIELD, make, lambda value: authentication_results.forged([value], ids))
@@ -214,15 +214,15 @@ def results_cases() -> Iterator[Case]:
         "fields",
         2 * FIELDS,
         lambda n: [b" other.example; none"] * n,
-        lambda found: authentication_results.forged(found, ids),
+        lambda fields: authentication_results.forged(fields, ids),
         "fields",
     )
     yield Case(
         "authres.forged",
         "fields, U-labels",
         4000,
-        lambda n: [b" " + u_labels(U_LABEL_OCTETS) + b"; none"] * n,
-        lambda found: authentication_results.forged(found, ids),
+        lambda n: [b" " + u_labels(U_LABEL_BYTES) + b"; none"] * n,
+        lambda fields: authentication_results.forged(fields, ids),
         "fields",
     )
     hostile = tuple((name, '"' * 255) for name in ("header.d", "header.i", "header.s", "header.a", "header.b"))
@@ -231,7 +231,7 @@ def results_cases() -> Iterator[Case]:
         "signatures",
         400,
         lambda n: [authentication_results.Result("dkim", "fail", properties=hostile)] * n,
-        lambda found: authentication_results.render("mx", found),
+        lambda fields: authentication_results.render("mx", fields),
         "results",
     )
     yield Case(

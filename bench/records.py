@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from bench.case import Case
-from bench.headers import U_LABEL_OCTETS, u_labels
+from bench.headers import U_LABEL_BYTES, u_labels
 from dmarcmilter.auth import key_record, spf
 from dmarcmilter.dmarc import record, tree_walk
 from dmarcmilter.dns import wire_format, wire_names
@@ -35,7 +35,7 @@ def record_cases() -> Iterator[Case]:
         "marks in rua": b"!",
         "one long value": b"a",
         "addresses in rua": b",mailto:a@b.example",
-        "octets above 127": b"\xff",
+        "bytes above 127": b"\xff",
     }
     for name, unit in units.items():
         start = b"v=DMARC1; p=reject; rua=mailto:a@b.example"
@@ -46,7 +46,7 @@ def record_cases() -> Iterator[Case]:
         yield Case("keyrecord", name, key_record.MAX_RECORD, partial(_filled, b"p=", unit), _parse_key)
     yield Case("domain", "labels", 20_000, lambda n: b"a." * n, domain.parse, "labels")
     mapped = {
-        "U-labels": (U_LABEL_OCTETS, u_labels),
+        "U-labels": (U_LABEL_BYTES, u_labels),
         "one U-label": (500, lambda n: "\u00fc".encode() * (n // 2)),
         "signs that are mapped to many": (750, lambda n: "\ufdfa".encode() * (n // 3)),
         "marks that are put in order": (420, lambda n: "a\u0301\u0323".encode() * (n // 5)),

@@ -102,7 +102,7 @@ def build(config: Config, *, keep_key: bool = True) -> Receiver:
             recipients=_recipients(config.recipients),
             deferrals=Deferrals(config.defer.directory, key, keep=keep_key),
         ),
-        quarantine=_channel(config),
+        quarantine=_quarantine(config),
         response=ResponseSettings(_texts(config), config.identity.remove_authserv_ids),
         seals=sealer is not None,
     )
@@ -173,7 +173,7 @@ def _texts(config: Config) -> Texts:
     )
 
 
-def _channel(config: Config) -> QuarantineSettings:
+def _quarantine(config: Config) -> QuarantineSettings:
     return QuarantineSettings(
         method=config.policy.quarantine_action,
         header_name=config.quarantine.header_name,
