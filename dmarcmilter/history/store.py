@@ -1,6 +1,6 @@
 """The database: connections to SQLite or PostgreSQL, and the functions that run SQL on them.
 
-SQL is written as text with named values (:name) that both databases understand. docs/history.md explains the tables;
+SQL is written as text with named values (:name) that both databases understand. docs/dev/schema.md explains the tables;
 migrations.py creates them, and outcome_rows.py says which column holds what of an outcome.
 """
 

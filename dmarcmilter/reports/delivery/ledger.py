@@ -1,7 +1,7 @@
 """Tables reports and report_sources: every report that was made, its content, and what it counts.
 
 A report is recorded before anything of it is sent, so that a run that ends at any instruction is continued by the next
-one. docs/reports.md explains the tables; history/migrations.py creates them.
+one. docs/dev/schema.md explains the tables; history/migrations.py creates them.
 """
 
 from collections.abc import Iterator, Mapping

@@ -38,7 +38,7 @@ def test_what_is_alike_is_stored_once(store, journal):
 
 
 def test_rows_of_a_report(store, journal):
-    """What docs/history.md says about making aggregate reports."""
+    """What docs/dev/schema.md says about making aggregate reports."""
     journals.append(
         journal, [journals.record("reject", client_ip=ip) for ip in ("192.0.2.1", "192.0.2.2", "192.0.2.2")]
     )
