@@ -191,8 +191,10 @@ SURVEY_SQL = """
         FROM period t JOIN period_steps s ON s.moment = t.moment JOIN verdicts v ON v.id = t.verdict_id
         WHERE v.author_domain IS NOT NULL AND (v.policy_id IS NOT NULL OR v.dmarc_result = 'none')
         GROUP BY v.author_domain, coalesce(v.policy_id, 0), s.step
-    ) a LEFT JOIN period_policies x ON x.policy_id = a.policy_id
-    ORDER BY a.author_domain, a.policy_id"""
+    ) a LEFT JOIN period_policies x ON x.policy_id = a.policy_id LEFT JOIN policies p ON p.id = a.policy_id
+    ORDER BY a.author_domain, a.policy_id <> 0, p.digest, a.policy_id, a.step"""
+"""One row for each Author Domain, policy record and step. Ordered by the records' digests: ids follow from the order in
+which outcomes were written."""
 SIGNATURES_SQL = """
     SELECT v.author_domain, v.id, v.organizational_domain AS organization, v.dkim_aligned, t.messages,
         n.result, n.domain
@@ -406,7 +408,10 @@ def _vendor(uri: str, policy_domain: Domain, organizations: _Organizations) -> s
 
 @dataclass
 class _AuthorRecords:
-    """The policy records of one Author Domain in the period. Of several, the one that most messages had counts."""
+    """The policy records of one Author Domain in the period. Of several, the one that most messages had counts.
+
+    Of records that equally many messages had, the one with the largest digest counts, whichever came first.
+    """
 
     messages: int = 0
     with_spf: int = 0
@@ -414,7 +419,7 @@ class _AuthorRecords:
     main_messages: int = 0
 
     def add(self, row: Any, messages: int) -> None:
-        """Add the record of this row, which `messages` had. Rows must come by ascending policy_id."""
+        """Add the record of this row, which `messages` had. Rows must come in the order of SURVEY_SQL."""
         if messages >= self.main_messages:
             self.main, self.main_messages = row, messages
 

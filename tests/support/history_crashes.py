@@ -24,7 +24,6 @@ from dmarcmilter.history.store import Store  # noqa: E402
 from tests.support import journals  # noqa: E402
 
 OURS = str(ROOT / "dmarcmilter" / "history")
-journal_files.CHUNK = 8192  # a few outcomes: several transactions for each child
 
 
 def ingest(url, journal):
@@ -95,6 +94,7 @@ def lines_run(work):
 
 
 def main(url, journal, seed, line_points, time_points):
+    journal_files.CHUNK = 8192  # a few outcomes: several transactions for each child
     Store(url).close()  # the driver is imported here, and not by each child
     chance, journal = random.Random(seed), Path(journal)
     written, torn, killed = [], 0, 0

@@ -245,6 +245,15 @@ def test_survey_counts_the_record_that_most_messages_met(gathered):
     assert shares(found.types) == {"A": (1, 5)}
 
 
+@pytest.mark.parametrize("order", [("none", "reject"), ("reject", "none")])
+def test_of_two_records_that_equally_many_messages_met_the_same_counts_in_any_order(gathered, order):
+    for policy in order:
+        text = f"v=DMARC1; p={policy}"
+        dmarc = record()["dmarc"] | {"published": policy}
+        found = gathered([with_record("a.example", text, policy={"p": policy}, dmarc=dmarc)]).survey
+    assert shares(found.policies) == {"none": (1, 2)}
+
+
 def test_survey_of_policies_and_addresses(gathered):
     address = ["mailto:x@example.com"]
 
