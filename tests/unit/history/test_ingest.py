@@ -13,12 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 from dmarcmilter.cli import main
-from dmarcmilter.history import ingest as module
 from dmarcmilter.history import journal_files, migrations
 from dmarcmilter.history.ingest import Ingest
 from dmarcmilter.history.journal import Journal
 from dmarcmilter.history.store import Store, StoreError
 from tests.support import databases, journals
+from tests.support.following_ingest import following, shorten_waits, waited_for
 from tests.support.stored_outcomes import assert_whole, queue_ids
 
 NOON = datetime(2027, 1, 20, 12, tzinfo=UTC)
@@ -160,25 +160,9 @@ def test_a_file_that_cannot_be_read_is_told_once(store, journal, caplog):
     assert sum("20270101-1-1" in record.message for record in caplog.records) == 1
 
 
-def following(reader):
-    stop = threading.Event()
-    thread = threading.Thread(target=reader.follow, args=(stop,), daemon=True)
-    thread.start()
-    return stop, thread
-
-
-def waited_for(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "in vain"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(module, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.05)
-    monkeypatch.setattr(module, "LONGEST_WAIT_SECONDS", 0.1)
+    shorten_waits(monkeypatch)
 
 
 def test_follow_waits_for_a_database(quick, journal, tmp_path, caplog):

@@ -2,16 +2,14 @@
 
 import subprocess
 import sys
-import threading
-import time
 
 import pytest
 
-from dmarcmilter.history import ingest as module
 from dmarcmilter.history.ingest import Ingest
 from dmarcmilter.history.store import Store, StoreError
 from tests.support import databases, journals
 from tests.support.databases import Server
+from tests.support.following_ingest import following, shorten_waits, waited_for
 from tests.support.stored_outcomes import assert_whole, queue_ids
 
 
@@ -20,25 +18,9 @@ def journal(tmp_path):
     return tmp_path / "journal"
 
 
-def following(reader):
-    stop = threading.Event()
-    thread = threading.Thread(target=reader.follow, args=(stop,), daemon=True)
-    thread.start()
-    return stop, thread
-
-
-def waited_for(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "in vain"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(module, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.05)
-    monkeypatch.setattr(module, "LONGEST_WAIT_SECONDS", 0.1)
+    shorten_waits(monkeypatch)
 
 
 def test_a_server_that_crashes_is_waited_for(quick, journal):

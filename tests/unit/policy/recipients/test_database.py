@@ -1,21 +1,10 @@
 """dmarcmilter.policy.recipients.database: a SELECT over SQLite and PostgreSQL."""
 
 import pytest
-import sqlalchemy as sa
 
 from dmarcmilter.policy.recipients.choice import Choice, StoredChoice
-from dmarcmilter.policy.recipients.database import Database
 from dmarcmilter.policy.recipients.database_cache import DatabaseError
-
-QUERY = "SELECT choice FROM people WHERE address = :address"
-
-
-def execute(url, *statements):
-    engine = sa.create_engine(url)
-    with engine.begin() as connection:
-        for statement in statements:
-            connection.execute(sa.text(statement))
-    engine.dispose()
+from tests.support.recipients_database import execute, opened
 
 
 @pytest.fixture
@@ -27,10 +16,6 @@ def people(url):
         " ('@example.org', '1'), ('null@example.net', NULL), ('no@example.net', 'f'), ('odd@example.net', 'maybe')",
     )
     return url
-
-
-def opened(url, query=QUERY, default=Choice.ENFORCE, **options):
-    return Database(url, query, default, **{"timeout": 1.0, "connections": 2} | options)
 
 
 @pytest.mark.parametrize(

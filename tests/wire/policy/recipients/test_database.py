@@ -7,34 +7,9 @@ import pytest
 import sqlalchemy as sa
 
 from dmarcmilter.policy.recipients.choice import Choice, StoredChoice
-from dmarcmilter.policy.recipients.database import Database
 from dmarcmilter.policy.recipients.database_cache import Answers, DatabaseError
 from tests.support import databases
-
-QUERY = "SELECT choice FROM people WHERE address = :address"
-
-
-def execute(url, *statements):
-    engine = sa.create_engine(url)
-    with engine.begin() as connection:
-        for statement in statements:
-            connection.execute(sa.text(statement))
-    engine.dispose()
-
-
-@pytest.fixture
-def people(url):
-    execute(
-        url,
-        "CREATE TABLE people (address TEXT PRIMARY KEY, choice TEXT)",
-        "INSERT INTO people VALUES ('joe@example.net', 'exempt'), ('ann@example.net', ' Enforce '),"
-        " ('@example.org', '1'), ('null@example.net', NULL), ('no@example.net', 'f'), ('odd@example.net', 'maybe')",
-    )
-    return url
-
-
-def opened(url, query=QUERY, default=Choice.ENFORCE, **options):
-    return Database(url, query, default, **{"timeout": 1.0, "connections": 2} | options)
+from tests.support.recipients_database import execute, opened
 
 
 def test_a_server_that_says_nothing(tmp_path):
