@@ -105,3 +105,23 @@ def store(url):
     migrations.migrate(opened)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def report_site(tmp_path):
+    """A site that sends reports, on SQLite."""
+    from tests.support.report_runs import Site
+
+    site = Site(tmp_path)
+    yield site
+    site.store.close()
+
+
+@pytest.fixture
+def report_site_each_database(tmp_path, url):
+    """A site that sends reports, on each of the databases."""
+    from tests.support.report_runs import Site
+
+    site = Site(tmp_path, url)
+    yield site
+    site.store.close()

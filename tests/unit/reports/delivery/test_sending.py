@@ -28,23 +28,9 @@ NO_SUCH_USER = DeliveryAttempt(DeliveryResult.REFUSED, "550 no such user", at_rc
 NOT_THIS_MESSAGE = DeliveryAttempt(DeliveryResult.REFUSED, "554 content")
 
 
-@pytest.fixture
-def world(tmp_path):
-    site = Site(tmp_path)
-    yield site
-    site.store.close()
-
-
-@pytest.fixture
-def anywhere(tmp_path, url):
-    site = Site(tmp_path, url)
-    yield site
-    site.store.close()
-
-
-def sent_to(world):
+def sent_to(report_site):
     """How many reports went to each host."""
-    return Counter(mail.rcpt_to.rpartition("@")[2] for mail in world.receiver.taken)
+    return Counter(mail.rcpt_to.rpartition("@")[2] for mail in report_site.receiver.taken)
 
 
 def honest(number):
@@ -59,87 +45,89 @@ def flood(number, **changes):
 # Planning.
 
 
-def test_a_record_that_changes_with_each_message_makes_one_report(anywhere):
+def test_a_record_that_changes_with_each_message_makes_one_report(report_site_each_database):
     """TTL 0 and another rua each time: RFC 9990 3.1 lets the final configuration be the one that is told."""
     for number in range(24):
         rua = [f"mailto:r{number}@example.com"]
-        anywhere.ingest(passed(time=f"2027-01-16T{number:02}:00:00.000Z", policy={"rua": rua, "pct": number}))
-    anywhere.ingest(*honest(2))
-    done = anywhere.go()
+        report_site_each_database.ingest(
+            passed(time=f"2027-01-16T{number:02}:00:00.000Z", policy={"rua": rua, "pct": number})
+        )
+    report_site_each_database.ingest(*honest(2))
+    done = report_site_each_database.go()
     assert (done.planned, done.sent) == (3, 3)
-    (mail,) = [mail for mail in anywhere.receiver.taken if mail.rcpt_to.endswith("@example.com")]
+    (mail,) = [mail for mail in report_site_each_database.receiver.taken if mail.rcpt_to.endswith("@example.com")]
     assert (mail.rcpt_to, counted(mail)) == ("r23@example.com", 24)
-    anywhere.ingest(passed(policy={"rua": ["mailto:late@example.com"]}))
-    anywhere.now += DAY_SECONDS
-    assert anywhere.go().sent == 1
-    late = anywhere.receiver.taken[-1]
+    report_site_each_database.ingest(passed(policy={"rua": ["mailto:late@example.com"]}))
+    report_site_each_database.now += DAY_SECONDS
+    assert report_site_each_database.go().sent == 1
+    late = report_site_each_database.receiver.taken[-1]
     assert (late.rcpt_to, counted(late)) == ("r23@example.com", 1), "only what was not counted before"
     assert report_id(late) != report_id(mail)
 
 
-def test_records_that_cannot_be_reported_about_are_not_the_final_one(world):
+def test_records_that_cannot_be_reported_about_are_not_the_final_one(report_site):
     """A message that was deferred, a record without rua, and one that is not usable make no report."""
     last = {"time": "2027-01-16T23:00:00.000Z"}
-    world.ingest(
+    report_site.ingest(
         passed(),
         passed(**last, action="tempfail", policy={"rua": ["mailto:a@example.com"]}),
         passed(**last, policy={"rua": []}),
         passed(**last, policy={"rua": ["mailto:b@example.com"], "usable": False}),
     )
-    assert world.go().sent == 1
-    (mail,) = world.receiver.taken
+    assert report_site.go().sent == 1
+    (mail,) = report_site.receiver.taken
     assert (mail.rcpt_to, counted(mail)) == ("dmarc@example.com", 1)
 
 
 def test_many_names_of_one_organization_get_so_many_reports(tmp_path):
-    world = Site(tmp_path, max_per_organization=5)
-    world.ingest(*flood(40), *honest(3))
-    done = world.go()
+    report_site = Site(tmp_path, max_per_organization=5)
+    report_site.ingest(*flood(40), *honest(3))
+    done = report_site.go()
     assert (done.planned, done.withheld) == (8, 35)
     assert done.lines == ["flood.example: 35 domains beyond max_per_organization"]
-    assert sum(count for host, count in sent_to(world).items() if host.endswith("flood.example")) == 5
-    assert sum(count for host, count in sent_to(world).items() if host.startswith("honest")) == 3
-    world.now += DAY_SECONDS
-    assert world.go().planned == 0, "of this day no more"
+    assert sum(count for host, count in sent_to(report_site).items() if host.endswith("flood.example")) == 5
+    assert sum(count for host, count in sent_to(report_site).items() if host.startswith("honest")) == 3
+    report_site.now += DAY_SECONDS
+    assert report_site.go().planned == 0, "of this day no more"
 
 
 def test_the_organizations_own_domain_and_its_oldest_names_come_first(tmp_path):
     """What a sender makes up comes after what was known before."""
-    world = Site(tmp_path, max_per_organization=2)
+    report_site = Site(tmp_path, max_per_organization=2)
     old = [passed(**domain(name), time="2027-01-15T08:00:00.000Z") for name in ("z.example.com", "y.example.com")]
-    world.ingest(*old)
-    world.ingest(*[passed(**domain(f"r{n}.example.com")) for n in range(20)])
-    world.ingest(passed(**domain("z.example.com")), passed(**domain("y.example.com")))
-    world.go(day=YESTERDAY)
-    assert set(sent_to(world)) == {"z.example.com", "y.example.com"}
+    report_site.ingest(*old)
+    report_site.ingest(*[passed(**domain(f"r{n}.example.com")) for n in range(20)])
+    report_site.ingest(passed(**domain("z.example.com")), passed(**domain("y.example.com")))
+    report_site.go(day=YESTERDAY)
+    assert set(sent_to(report_site)) == {"z.example.com", "y.example.com"}
 
 
-def test_planning_that_is_out_of_time_goes_on_in_the_next_run(anywhere, monkeypatch):
+def test_planning_that_is_out_of_time_goes_on_in_the_next_run(report_site_each_database, monkeypatch):
     """Everything once, also what arrived between the runs."""
     monkeypatch.setattr(run, "PLAN_SECONDS", 3.5)
     seconds = iter(range(10_000))
-    anywhere.ingest(*flood(4), *honest(4))
+    report_site_each_database.ingest(*flood(4), *honest(4))
 
     def go():
-        work = anywhere.run()
+        work = report_site_each_database.run()
         work._timer = lambda: float(next(seconds))
         return work.go()
 
     first = go()
     assert 0 < first.planned < 8
     assert "not all reports were planned" in first.lines[0]
-    anywhere.ingest(passed(**domain("honest0.example")), passed(**domain("honest9.example")))
+    report_site_each_database.ingest(passed(**domain("honest0.example")), passed(**domain("honest9.example")))
     for _ in range(8):
         go()
-    assert ReportedDays(anywhere.store).outcomes_when_planned(YESTERDAY) == -1, (
+    assert ReportedDays(report_site_each_database.store).outcomes_when_planned(YESTERDAY) == -1, (
         "looked at again tomorrow, for what arrived late"
     )
     monkeypatch.setattr(run, "PLAN_SECONDS", 900)
-    anywhere.now += DAY_SECONDS
+    report_site_each_database.now += DAY_SECONDS
     go()
-    assert ReportedDays(anywhere.store).outcomes_when_planned(YESTERDAY) == 10
+    assert ReportedDays(report_site_each_database.store).outcomes_when_planned(YESTERDAY) == 10
     totals = Counter()
-    for mail in anywhere.receiver.taken:
+    for mail in report_site_each_database.receiver.taken:
         totals[mail.rcpt_to.rpartition("@")[2]] += counted(mail)
     assert totals == Counter(
         {f"r{n}.flood.example": 1 for n in range(4)}
@@ -148,17 +136,17 @@ def test_planning_that_is_out_of_time_goes_on_in_the_next_run(anywhere, monkeypa
     )
 
 
-def test_looking_again_at_old_days_keeps_no_new_one_waiting(world, monkeypatch):
-    world.ingest(*honest(3))
-    world.go()
-    world.ingest(passed(**domain("late.example")), passed(time="2027-01-17T08:00:00.000Z"))
-    world.now += DAY_SECONDS
+def test_looking_again_at_old_days_keeps_no_new_one_waiting(report_site, monkeypatch):
+    report_site.ingest(*honest(3))
+    report_site.go()
+    report_site.ingest(passed(**domain("late.example")), passed(time="2027-01-17T08:00:00.000Z"))
+    report_site.now += DAY_SECONDS
     order = []
     keep = run.Run._record_reports
     monkeypatch.setattr(
         run.Run, "_record_reports", lambda self, day, *a, **more: order.append(day.day) or keep(self, day, *a, **more)
     )
-    world.go()
+    report_site.go()
     assert order == [17, 16]
 
 
@@ -167,16 +155,16 @@ def test_a_report_is_bounded_in_memory(tmp_path, monkeypatch):
     """Thousands of messages, each with signatures and a record of its own."""
     monkeypatch.setattr(grouping, "MAX_BYTES", 400_000)
     monkeypatch.setattr(grouping.Grouping.__init__, "__defaults__", (grouping.MAX_ROWS, 400_000))
-    world = Site(tmp_path)
+    report_site = Site(tmp_path)
     for start in range(0, 1500, 100):
-        world.ingest(*[hostile(number) for number in range(start, start + 100)])
+        report_site.ingest(*[hostile(number) for number in range(start, start + 100)])
     tracemalloc.start()
     try:
-        world.go()
+        report_site.go()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    (mail,) = world.receiver.taken
+    (mail,) = report_site.receiver.taken
     assert "messages with further sources or identifiers are not listed" in xml(mail)
     assert peak < 12_000_000, "they have 12 MB of signatures and 12 MB of addresses, several times as much as objects"
 
@@ -193,124 +181,129 @@ def hostile(number):
     return passed(dkim=[good, *dkim], mail_from_domain=f"{label}.example", policy={"rua": rua, "record": label * 15})
 
 
-def test_more_sources_of_one_verdict_than_memory(world, monkeypatch):
+def test_more_sources_of_one_verdict_than_memory(report_site, monkeypatch):
     monkeypatch.setattr(day_outcomes, "MAX_SOURCES", 3)
-    world.ingest(*[passed(client_ip=f"192.0.2.{n}") for n in range(10)], outcome(client_ip="192.0.2.1"))
-    assert world.go().sent == 4
-    assert sorted(map(counted, world.receiver.taken)) == [2, 3, 3, 3]
+    report_site.ingest(*[passed(client_ip=f"192.0.2.{n}") for n in range(10)], outcome(client_ip="192.0.2.1"))
+    assert report_site.go().sent == 4
+    assert sorted(map(counted, report_site.receiver.taken)) == [2, 3, 3, 3]
 
 
 # Sending.
 
 
 def test_organizations_take_turns_within_the_hour(tmp_path):
-    world = Site(tmp_path, max_per_hour=4)
-    world.ingest(*flood(30), *honest(3))
-    assert world.go().sent == 4
+    report_site = Site(tmp_path, max_per_hour=4)
+    report_site.ingest(*flood(30), *honest(3))
+    assert report_site.go().sent == 4
     assert (
-        sent_to(world)["honest0.example"] == sent_to(world)["honest1.example"] == sent_to(world)["honest2.example"] == 1
+        sent_to(report_site)["honest0.example"]
+        == sent_to(report_site)["honest1.example"]
+        == sent_to(report_site)["honest2.example"]
+        == 1
     )
 
 
 def test_turns_go_on_in_the_next_hour(tmp_path):
     """An organization that had reports in this hour comes after those that had none, also if planned earlier."""
-    world = Site(tmp_path, max_per_hour=3)
-    world.ingest(*flood(10))
-    world.go()
-    world.ingest(*honest(2))
-    world.now += HOUR
-    world.go(day=YESTERDAY)
-    assert sum(count for host, count in sent_to(world).items() if host.startswith("honest")) == 2
+    report_site = Site(tmp_path, max_per_hour=3)
+    report_site.ingest(*flood(10))
+    report_site.go()
+    report_site.ingest(*honest(2))
+    report_site.now += HOUR
+    report_site.go(day=YESTERDAY)
+    assert sum(count for host, count in sent_to(report_site).items() if host.startswith("honest")) == 2
 
 
 def test_newcomers_come_last(tmp_path):
     """With many organizations of his own a sender has as many first turns; those known for longer have them before."""
-    world = Site(tmp_path, max_per_hour=3)
-    world.ingest(*[passed(**domain(f"honest{n}.example")) for n in range(3)])
-    world.go()
-    world.now += DAY_SECONDS
+    report_site = Site(tmp_path, max_per_hour=3)
+    report_site.ingest(*[passed(**domain(f"honest{n}.example")) for n in range(3)])
+    report_site.go()
+    report_site.now += DAY_SECONDS
     tomorrow = {"time": "2027-01-17T08:00:00.000Z"}
-    world.ingest(*[passed(**domain(f"a{n}.example"), **tomorrow) for n in range(10)])
-    world.ingest(*[passed(**domain(f"honest{n}.example"), **tomorrow) for n in range(3)])
-    assert world.go().sent == 3
-    assert set(sent_to(world)) == {f"honest{n}.example" for n in range(3)}
+    report_site.ingest(*[passed(**domain(f"a{n}.example"), **tomorrow) for n in range(10)])
+    report_site.ingest(*[passed(**domain(f"honest{n}.example"), **tomorrow) for n in range(3)])
+    assert report_site.go().sent == 3
+    assert set(sent_to(report_site)) == {f"honest{n}.example" for n in range(3)}
 
 
 def test_addresses_of_one_organization_are_limited_together(tmp_path):
     """Names below one's own do not multiply the limit; nor do many domains that name one victim."""
-    world = Site(tmp_path, max_per_domain=2)
-    world.ingest(*flood(10), passed(**domain("other.example", rua=["mailto:x@vendor.example"])))
-    world.ingest(*[passed(**domain(f"d{n}.example", rua=["mailto:x@vendor.example"])) for n in range(5)])
-    done = world.go()
+    report_site = Site(tmp_path, max_per_domain=2)
+    report_site.ingest(*flood(10), passed(**domain("other.example", rua=["mailto:x@vendor.example"])))
+    report_site.ingest(*[passed(**domain(f"d{n}.example", rua=["mailto:x@vendor.example"])) for n in range(5)])
+    done = report_site.go()
     assert done.postponed == 12
-    assert sum(count for host, count in sent_to(world).items() if host.endswith("flood.example")) == 2
-    assert sent_to(world)["vendor.example"] == 2
+    assert sum(count for host, count in sent_to(report_site).items() if host.endswith("flood.example")) == 2
+    assert sent_to(report_site)["vendor.example"] == 2
 
 
 def test_a_list_of_many_addresses_takes_as_many_turns(tmp_path):
-    world = Site(tmp_path, max_per_hour=4)
-    world.ingest(passed(policy={"rua": [f"mailto:a{n}@example.com" for n in range(16)]}), *honest(3))
-    world.go()
-    assert sent_to(world)["example.com"] == 1
+    report_site = Site(tmp_path, max_per_hour=4)
+    report_site.ingest(passed(policy={"rua": [f"mailto:a{n}@example.com" for n in range(16)]}), *honest(3))
+    report_site.go()
+    assert sent_to(report_site)["example.com"] == 1
 
 
-def test_an_address_at_which_the_relay_ends_the_connection_stops_no_run(world):
+def test_an_address_at_which_the_relay_ends_the_connection_stops_no_run(report_site):
     """As when the relay looks its domain up, and the name server is silent."""
     ended = DeliveryAttempt(DeliveryResult.UNAVAILABLE, "timed out", after_connecting=True)
-    world.ingest(*honest(6))
+    report_site.ingest(*honest(6))
     trouble = Receiver(answers={f"dmarc@honest{n}.example": ended for n in range(3)})
-    done = world.go(trouble)
+    done = report_site.go(trouble)
     assert (done.sent, done.stopped) == (3, "")
-    world.ingest(*flood(6))
+    report_site.ingest(*flood(6))
     down = Receiver(answers={f"dmarc@r{n}.flood.example": ended for n in range(6)})
-    done = world.go(down, day=YESTERDAY)
+    done = report_site.go(down, day=YESTERDAY)
     assert (done.stopped, done.postponed) == ("", 6)
     assert "does not take reports now: it ended 6 connections" in done.left
     refused = DeliveryAttempt(DeliveryResult.UNAVAILABLE, "connection refused")
-    world.now += HOUR
-    assert "connection refused" in world.go(Receiver(answers=dict.fromkeys(trouble.answers, refused))).stopped
+    report_site.now += HOUR
+    assert "connection refused" in report_site.go(Receiver(answers=dict.fromkeys(trouble.answers, refused))).stopped
 
 
 def test_addresses_that_fail_keep_nobody_s_second_report_out(tmp_path):
     """Owners known for longer than the honest one, with an address for each run at which the relay ends the
     connection: what was tried counts as their turn, so that the honest owner's second address comes before more of it.
     """
-    world = Site(tmp_path, max_per_hour=12)
+    report_site = Site(tmp_path, max_per_hour=12)
     hostile = [f"trouble{n}.example" for n in range(8)]
     rua = {name: [f"mailto:a{n}@{name}" for n in range(5)] for name in hostile}
     for day in (15, 16):
-        world.ingest(*[passed(**domain(name, rua=rua[name]), time=f"2027-01-{day}T08:00:00.000Z") for name in hostile])
-    world.ingest(passed(**domain("honest.example", rua=["mailto:a@honest.example", "mailto:b@honest.example"])))
+        report_site.ingest(
+            *[passed(**domain(name, rua=rua[name]), time=f"2027-01-{day}T08:00:00.000Z") for name in hostile]
+        )
+    report_site.ingest(passed(**domain("honest.example", rua=["mailto:a@honest.example", "mailto:b@honest.example"])))
     ended = DeliveryAttempt(DeliveryResult.UNAVAILABLE, "timed out", after_connecting=True)
-    world.receiver.answers = {uri.partition(":")[2]: ended for uris in rua.values() for uri in uris}
+    report_site.receiver.answers = {uri.partition(":")[2]: ended for uris in rua.values() for uri in uris}
     for _ in range(2):
-        assert world.go(day=YESTERDAY).stopped == ""
-        world.now += HOUR
-    assert sorted(mail.rcpt_to for mail in world.receiver.taken) == ["a@honest.example", "b@honest.example"]
+        assert report_site.go(day=YESTERDAY).stopped == ""
+        report_site.now += HOUR
+    assert sorted(mail.rcpt_to for mail in report_site.receiver.taken) == ["a@honest.example", "b@honest.example"]
 
 
 def test_names_of_one_provider_share_turns(tmp_path):
     """Names below a private suffix cost nothing: twenty of them have a turn together."""
-    world = Site(tmp_path, max_per_hour=30)
-    world.suffixes = Suffixes.of_text(
+    report_site = Site(tmp_path, max_per_hour=30)
+    report_site.suffixes = Suffixes.of_text(
         "example\n// ===BEGIN PRIVATE DOMAINS===\nfree.example\n// ===END PRIVATE DOMAINS===\n"
     )
     free = [passed(**domain(f"r{n}.free.example")) for n in range(100)]
     two = {"rua": ["mailto:a@honest.example", "mailto:b@honest.example"]}
-    world.ingest(*free, passed(**domain("honest.example", **two)), passed(**domain("other.example")))
-    done = world.go()
+    report_site.ingest(*free, passed(**domain("honest.example", **two)), passed(**domain("other.example")))
+    done = report_site.go()
     assert done.planned == 102
     assert done.sent == 30
-    assert {mail.rcpt_to for mail in world.receiver.taken} >= {
+    assert {mail.rcpt_to for mail in report_site.receiver.taken} >= {
         "a@honest.example", "b@honest.example", "dmarc@other.example"
     }  # fmt: skip
-    world.now += HOUR
-    assert world.go().sent == 30
+    report_site.now += HOUR
+    assert report_site.go().sent == 30
 
 
-def test_a_bug_for_one_report_keeps_no_other_back(world, monkeypatch):
+def test_a_bug_for_one_report_keeps_no_other_back(report_site, monkeypatch):
     """When it is planned, and when it is sent."""
-    world.ingest(*honest(3))
+    report_site.ingest(*honest(3))
     composed = planning.Planner.planned_report
 
     def broken(self, found, *rest):
@@ -319,10 +312,10 @@ def test_a_bug_for_one_report_keeps_no_other_back(world, monkeypatch):
         return composed(self, found, *rest)
 
     monkeypatch.setattr(planning.Planner, "planned_report", broken)
-    assert world.go().sent == 2
+    assert report_site.go().sent == 2
     monkeypatch.undo()
-    world.ingest(*[passed(**domain(f"more{n}.example")) for n in range(3)])
-    send = world.receiver.send
+    report_site.ingest(*[passed(**domain(f"more{n}.example")) for n in range(3)])
+    send = report_site.receiver.send
 
     def broken_relay(mail, committing):
         if mail.rcpt_to == "dmarc@more1.example":
@@ -332,11 +325,11 @@ def test_a_bug_for_one_report_keeps_no_other_back(world, monkeypatch):
             raise ValueError("bug")
         return send(mail, committing)
 
-    monkeypatch.setattr(world.receiver, "send", broken_relay)
-    world.now += DAY_SECONDS
-    done = world.go()
+    monkeypatch.setattr(report_site.receiver, "send", broken_relay)
+    report_site.now += DAY_SECONDS
+    done = report_site.go()
     assert (done.postponed, done.uncertain) == (1, 1), "what may have arrived is not sent again"
-    assert sent_to(world)["more2.example"] == 1
+    assert sent_to(report_site)["more2.example"] == 1
 
 
 # Verification.
@@ -367,16 +360,16 @@ def silent(number):
     return [passed(**domain(f"silent{n}.example", rua=[f"mailto:x@silent{n}.test"])) for n in range(number)]
 
 
-def test_silent_destinations_hold_nobody_up(world):
+def test_silent_destinations_hold_nobody_up(report_site):
     """They are asked at once, beside the sending."""
-    world.zone = SlowZone(0.1)
-    world.ingest(*silent(60), *honest(5))
+    report_site.zone = SlowZone(0.1)
+    report_site.ingest(*silent(60), *honest(5))
     began = time.monotonic()
-    done = world.go()
+    done = report_site.go()
     assert time.monotonic() - began < 6, "one after the other they take 12 seconds"
-    assert VERIFY_AT_ONCE // 2 < world.zone.most <= VERIFY_AT_ONCE
+    assert VERIFY_AT_ONCE // 2 < report_site.zone.most <= VERIFY_AT_ONCE
     assert (done.sent, done.postponed, done.failed, done.stopped) == (5, 60, 0, "")
-    assert world.states() == {"sent": 5, "unverified": 60}
+    assert report_site.states() == {"sent": 5, "unverified": 60}
 
 
 def limit_verification(monkeypatch, seconds):
@@ -384,30 +377,30 @@ def limit_verification(monkeypatch, seconds):
     monkeypatch.setattr(destination_verifier.Verifier.__init__, "__kwdefaults__", defaults)
 
 
-def test_silent_destinations_have_so_much_time_only(world, monkeypatch):
+def test_silent_destinations_have_so_much_time_only(report_site, monkeypatch):
     """The next run begins with those that were not asked."""
     limit_verification(monkeypatch, 1.0)
-    world.zone = SlowZone(0.8)
-    world.ingest(*silent(30), *honest(5))
+    report_site.zone = SlowZone(0.8)
+    report_site.ingest(*silent(30), *honest(5))
     began = time.monotonic()
-    done = world.go()
+    done = report_site.go()
     assert time.monotonic() - began < 5
     assert "not verified in time and wait for the next run" in done.left
-    assert world.go().sent + done.sent == 5
-    assert world.states() == {"sent": 5, "unverified": 30}
+    assert report_site.go().sent + done.sent == 5
+    assert report_site.states() == {"sent": 5, "unverified": 30}
 
 
-def test_what_was_not_verified_in_time_is_verified_by_the_next_run(world, monkeypatch):
+def test_what_was_not_verified_in_time_is_verified_by_the_next_run(report_site, monkeypatch):
     limit_verification(monkeypatch, 0.0)
-    world.ingest(*honest(3))
-    done = world.go()
+    report_site.ingest(*honest(3))
+    done = report_site.go()
     assert (done.sent, done.refused) == (0, 0)
     assert "3 destinations were not verified in time" in done.left
     monkeypatch.undo()
-    assert world.go().sent == 3, "at once: they were not asked, so there is nothing to wait for"
+    assert report_site.go().sent == 3, "at once: they were not asked, so there is nothing to wait for"
 
 
-def test_no_second_report_while_another_s_first_is_asked_for(world):
+def test_no_second_report_while_another_s_first_is_asked_for(report_site):
     """Quick DNS wins nothing over slow DNS within a turn."""
     order = []
 
@@ -417,14 +410,14 @@ def test_no_second_report_while_another_s_first_is_asked_for(world):
                 time.sleep(0.3)
             return Answer(Status.NXDOMAIN)
 
-    world.zone = Slow()
-    world.ingest(*flood(5), passed(**domain("slow.example")))
-    world.go()
-    order = [mail.rcpt_to.rpartition("@")[2] for mail in world.receiver.taken]
+    report_site.zone = Slow()
+    report_site.ingest(*flood(5), passed(**domain("slow.example")))
+    report_site.go()
+    order = [mail.rcpt_to.rpartition("@")[2] for mail in report_site.receiver.taken]
     assert "slow.example" in order[:2]
 
 
-def test_a_bug_for_one_address_keeps_nobody_else_waiting(world, monkeypatch):
+def test_a_bug_for_one_address_keeps_nobody_else_waiting(report_site, monkeypatch):
     verify = ReportDns.verify
 
     def broken(dns, name, uri, kind=ReportKind.AGGREGATE):
@@ -433,8 +426,8 @@ def test_a_bug_for_one_address_keeps_nobody_else_waiting(world, monkeypatch):
         return verify(dns, name, uri, kind)
 
     monkeypatch.setattr(ReportDns, "verify", broken)
-    world.ingest(*honest(3))
-    done = world.go()
+    report_site.ingest(*honest(3))
+    done = report_site.go()
     assert (done.sent, done.postponed) == (2, 1)
 
 
@@ -446,113 +439,125 @@ def vendored(number, **changes):
     return [passed(**domain(f"d{n}.example", rua=["mailto:x@vendor.example"]), **changes) for n in range(number)]
 
 
-def test_a_refusal_counts_for_the_organization_whose_report_it_was(anywhere):
-    anywhere.ingest(passed(**domain("evil.example", rua=["mailto:x@vendor.example"])))
-    assert anywhere.go(Receiver(answers={"x@vendor.example": NO_SUCH_USER})).failed == 1
-    anywhere.ingest(*vendored(2))
-    anywhere.ingest(passed(**domain("r.evil.example", rua=["mailto:x@vendor.example"])))
-    done = anywhere.go(day=YESTERDAY)
+def test_a_refusal_counts_for_the_organization_whose_report_it_was(report_site_each_database):
+    report_site_each_database.ingest(passed(**domain("evil.example", rua=["mailto:x@vendor.example"])))
+    assert report_site_each_database.go(Receiver(answers={"x@vendor.example": NO_SUCH_USER})).failed == 1
+    report_site_each_database.ingest(*vendored(2))
+    report_site_each_database.ingest(passed(**domain("r.evil.example", rua=["mailto:x@vendor.example"])))
+    done = report_site_each_database.go(day=YESTERDAY)
     assert (done.sent, done.postponed, done.refused) == (2, 1, 0)
-    assert anywhere.states() == {"failed": 1, "sent": 2, "pending": 1}
+    assert report_site_each_database.states() == {"failed": 1, "sent": 2, "pending": 1}
 
 
-def test_an_address_that_refused_several_organizations_at_rcpt_gets_nothing(anywhere):
-    anywhere.ingest(*vendored(REFUSING_ORGANIZATIONS))
-    assert anywhere.go(Receiver(answers={"x@vendor.example": NO_SUCH_USER})).failed == REFUSING_ORGANIZATIONS
-    anywhere.ingest(passed(**domain("new.example", rua=["mailto:x@vendor.example"])))
-    assert anywhere.go(day=YESTERDAY).postponed == 1
-    whole, *others = Suppressions(anywhere.store).all(int(anywhere.now))
-    assert (whole.address, whole.organization, len(others)) == ("x@vendor.example", "", REFUSING_ORGANIZATIONS)
-    assert Suppressions(anywhere.store).remove("x@vendor.example")
-    assert Deliveries(anywhere.store).end_waiting("x@vendor.example", int(anywhere.now)) == 1
-    assert anywhere.go().sent == 1
-
-
-def test_refused_messages_do_not_count_for_the_address(world):
-    """What a report holds is the sender's to choose, and so is whether a filter refuses it."""
-    world.ingest(*vendored(REFUSING_ORGANIZATIONS + 2))
-    assert world.go(Receiver(answers={"x@vendor.example": NOT_THIS_MESSAGE})).failed == REFUSING_ORGANIZATIONS + 2
-    world.ingest(passed(**domain("new.example", rua=["mailto:x@vendor.example"])))
-    assert world.go(day=YESTERDAY).sent == 1
-    world.ingest(*vendored(1, time="2027-01-17T08:00:00.000Z"))
-    world.now += DAY_SECONDS
-    assert world.go().sent == 1, "the report of the next day is tried"
-
-
-def test_an_address_that_took_a_report_is_not_refusing_all(world):
-    suppressions = Suppressions(world.store)
-    for number in range(REFUSING_ORGANIZATIONS):
-        suppressions.add_refusal(f"d{number}.example", "x@vendor.example", int(world.now), "no", at_rcpt=True)
-        if number == 1:
-            suppressions.record_acceptance("x@vendor.example")
-    assert suppressions.get("new.example", "x@vendor.example", int(world.now)) is None
-    assert suppressions.get("d0.example", "x@vendor.example", int(world.now)).failures == 1
-
-
-def test_bounces_do_not_count_for_the_address(world):
-    """The receiver of a report can make up a bounce of it."""
-    suppressions = Suppressions(world.store)
-    for number in range(2 * REFUSING_ORGANIZATIONS):
-        suppressions.add_bounce(f"d{number}.example", "x@vendor.example", int(world.now))
-    assert suppressions.get("new.example", "x@vendor.example", int(world.now)) is None
-
-
-def test_what_waits_is_given_up_after_weeks(world):
-    world.ingest(*vendored(1))
-    for _ in range(5):
-        Suppressions(world.store).add_refusal("d0.example", "x@vendor.example", int(world.now), "no", at_rcpt=True)
-    for _ in range(run.WAITING_DAYS + 2):
-        world.go()
-        world.now += DAY_SECONDS
-    assert world.states() == {"failed": 1}
-
-
-def test_a_report_that_waited_for_long_is_tried_several_times(world):
-    """It is older than mail is usually tried; the first busy server is no reason to give it up."""
-    world.ingest(*vendored(1))
-    Suppressions(world.store).add_refusal("d0.example", "x@vendor.example", int(world.now), "no", at_rcpt=True)
-    world.go()
-    world.now += 7 * DAY_SECONDS + 1
+def test_an_address_that_refused_several_organizations_at_rcpt_gets_nothing(report_site_each_database):
+    report_site_each_database.ingest(*vendored(REFUSING_ORGANIZATIONS))
     assert (
-        world.go(Receiver(answers={"x@vendor.example": DeliveryAttempt(DeliveryResult.LATER, "450 busy")})).postponed
+        report_site_each_database.go(Receiver(answers={"x@vendor.example": NO_SUCH_USER})).failed
+        == REFUSING_ORGANIZATIONS
+    )
+    report_site_each_database.ingest(passed(**domain("new.example", rua=["mailto:x@vendor.example"])))
+    assert report_site_each_database.go(day=YESTERDAY).postponed == 1
+    whole, *others = Suppressions(report_site_each_database.store).all(int(report_site_each_database.now))
+    assert (whole.address, whole.organization, len(others)) == ("x@vendor.example", "", REFUSING_ORGANIZATIONS)
+    assert Suppressions(report_site_each_database.store).remove("x@vendor.example")
+    assert (
+        Deliveries(report_site_each_database.store).end_waiting("x@vendor.example", int(report_site_each_database.now))
         == 1
     )
-    world.now += HOUR
-    assert world.go().sent == 1
+    assert report_site_each_database.go().sent == 1
 
 
-def test_suppressions_that_count_no_more_are_forgotten(world):
-    suppressions = Suppressions(world.store)
+def test_refused_messages_do_not_count_for_the_address(report_site):
+    """What a report holds is the sender's to choose, and so is whether a filter refuses it."""
+    report_site.ingest(*vendored(REFUSING_ORGANIZATIONS + 2))
+    assert report_site.go(Receiver(answers={"x@vendor.example": NOT_THIS_MESSAGE})).failed == REFUSING_ORGANIZATIONS + 2
+    report_site.ingest(passed(**domain("new.example", rua=["mailto:x@vendor.example"])))
+    assert report_site.go(day=YESTERDAY).sent == 1
+    report_site.ingest(*vendored(1, time="2027-01-17T08:00:00.000Z"))
+    report_site.now += DAY_SECONDS
+    assert report_site.go().sent == 1, "the report of the next day is tried"
+
+
+def test_an_address_that_took_a_report_is_not_refusing_all(report_site):
+    suppressions = Suppressions(report_site.store)
+    for number in range(REFUSING_ORGANIZATIONS):
+        suppressions.add_refusal(f"d{number}.example", "x@vendor.example", int(report_site.now), "no", at_rcpt=True)
+        if number == 1:
+            suppressions.record_acceptance("x@vendor.example")
+    assert suppressions.get("new.example", "x@vendor.example", int(report_site.now)) is None
+    assert suppressions.get("d0.example", "x@vendor.example", int(report_site.now)).failures == 1
+
+
+def test_bounces_do_not_count_for_the_address(report_site):
+    """The receiver of a report can make up a bounce of it."""
+    suppressions = Suppressions(report_site.store)
+    for number in range(2 * REFUSING_ORGANIZATIONS):
+        suppressions.add_bounce(f"d{number}.example", "x@vendor.example", int(report_site.now))
+    assert suppressions.get("new.example", "x@vendor.example", int(report_site.now)) is None
+
+
+def test_what_waits_is_given_up_after_weeks(report_site):
+    report_site.ingest(*vendored(1))
+    for _ in range(5):
+        Suppressions(report_site.store).add_refusal(
+            "d0.example", "x@vendor.example", int(report_site.now), "no", at_rcpt=True
+        )
+    for _ in range(run.WAITING_DAYS + 2):
+        report_site.go()
+        report_site.now += DAY_SECONDS
+    assert report_site.states() == {"failed": 1}
+
+
+def test_a_report_that_waited_for_long_is_tried_several_times(report_site):
+    """It is older than mail is usually tried; the first busy server is no reason to give it up."""
+    report_site.ingest(*vendored(1))
+    Suppressions(report_site.store).add_refusal(
+        "d0.example", "x@vendor.example", int(report_site.now), "no", at_rcpt=True
+    )
+    report_site.go()
+    report_site.now += 7 * DAY_SECONDS + 1
+    assert (
+        report_site.go(
+            Receiver(answers={"x@vendor.example": DeliveryAttempt(DeliveryResult.LATER, "450 busy")})
+        ).postponed
+        == 1
+    )
+    report_site.now += HOUR
+    assert report_site.go().sent == 1
+
+
+def test_suppressions_that_count_no_more_are_forgotten(report_site):
+    suppressions = Suppressions(report_site.store)
     for name, times in (("a.example", 1), ("b.example", 3)):
         for _ in range(times):
-            suppressions.add_refusal(name, "x@vendor.example", int(world.now), "no", at_rcpt=True)
+            suppressions.add_refusal(name, "x@vendor.example", int(report_site.now), "no", at_rcpt=True)
     for days, left in ((8, 2), (15, 1), (100, 1), (115, 0)):
-        suppressions.prune(int(world.now) + days * DAY_SECONDS)
-        (count,) = world.store.query("SELECT count(*) AS n FROM report_suppressions")
+        suppressions.prune(int(report_site.now) + days * DAY_SECONDS)
+        (count,) = report_site.store.query("SELECT count(*) AS n FROM report_suppressions")
         assert count.n == left, days
 
 
 # Clocks.
 
 
-def test_a_lock_of_a_clock_that_was_wrong_is_taken(world):
+def test_a_lock_of_a_clock_that_was_wrong_is_taken(report_site):
     """The lease of a run on another machine, which ended years ahead."""
-    assert RunLock(world.store).take(int(world.now) + 1000 * DAY_SECONDS, "elsewhere 1")
-    world.ingest(*honest(1))
-    assert world.go().sent == 1
+    assert RunLock(report_site.store).take(int(report_site.now) + 1000 * DAY_SECONDS, "elsewhere 1")
+    report_site.ingest(*honest(1))
+    assert report_site.go().sent == 1
 
 
-def test_a_clock_that_was_wrong_stops_nothing_for_long(world):
+def test_a_clock_that_was_wrong_stops_nothing_for_long(report_site):
     """A run in the far future leaves times behind that no run may wait for."""
     years = 1000 * DAY_SECONDS
-    world.ingest(*honest(2), *vendored(2), passed(**domain("later.example")))
-    world.now += years
+    report_site.ingest(*honest(2), *vendored(2), passed(**domain("later.example")))
+    report_site.now += years
     later = Receiver(answers={
         "dmarc@later.example": DeliveryAttempt(DeliveryResult.LATER, "450"), "x@vendor.example": NO_SUCH_USER,
     })  # fmt: skip
-    world.go(later, day=YESTERDAY)
-    world.now -= years
-    world.settings = replace(world.settings, max_per_hour=2)
-    world.ingest(*vendored(1))
-    world.go(day=YESTERDAY)
-    assert sent_to(world) == {"later.example": 1, "vendor.example": 1}
+    report_site.go(later, day=YESTERDAY)
+    report_site.now -= years
+    report_site.settings = replace(report_site.settings, max_per_hour=2)
+    report_site.ingest(*vendored(1))
+    report_site.go(day=YESTERDAY)
+    assert sent_to(report_site) == {"later.example": 1, "vendor.example": 1}
