@@ -9,20 +9,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from dmarcmilter.config.schema import StartTls
-from dmarcmilter.reports.delivery.relay import DeliveryResult, Mail, Relay, SmtpRelay
+from dmarcmilter.reports.delivery.relay import DeliveryResult, Relay, SmtpRelay
 from tests.support.mta.postfix import PostfixServer, missing_postfix
 from tests.support.mta.smtp_sink import Sink
+from tests.support.relays import sent
 from tests.support.signing import rsa_key
-
-MAIL = Mail("bounces+1@receiver.example", "rua@rcpt.example", b"From: a@receiver.example\r\n\r\nx\r\n.dot\r\n")
-
-
-def sent(transport, mail=MAIL):
-    """The result, and whether the message was handed over."""
-    commits = []
-    attempt = transport.send(mail, lambda: commits.append(1))
-    transport.close()
-    return attempt.result, bool(commits)
 
 
 def certificate(directory):

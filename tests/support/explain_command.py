@@ -1,5 +1,6 @@
 """The commands explain and replay, run in this process."""
 
+import json
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -23,6 +24,14 @@ def write_conf(tmp_path, more="", name="c.toml"):
 def run(*arguments, **environment):
     environment = {"LC_ALL": "C.UTF-8"} | environment
     return CliRunner().invoke(main, arguments, catch_exceptions=False, env=environment)
+
+
+def explain(conf, *arguments, **environment):
+    return run("explain", "--config", conf, *arguments, **environment)
+
+
+def matches(result):
+    return json.loads(result.stdout)["matches"]
 
 
 def replay(tmp_path, policy, *arguments):

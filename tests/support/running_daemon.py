@@ -1,7 +1,10 @@
 """What the tests of the running daemon share: its workers, waiting, a small zone, and a message kept open."""
 
+import contextlib
+import os
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,19 @@ def served_by(daemon: FilterDaemon, queue_id: str) -> int:
     mark = f'"queue_id":"{queue_id}"'
     [path] = [path for path in daemon.journal.glob("*.jsonl") if mark in path.read_text()]
     return int(path.stem.rpartition("-")[2])
+
+
+@contextlib.contextmanager
+def service_manager(folder: Path, monkeypatch: Any) -> Iterator[socket.socket]:
+    """A service manager's end of the notifications."""
+    # The path of a socket has at most 107 bytes.
+    path = folder / "notify" if len(str(folder)) <= 90 else Path(f"/tmp/dmarcmilter-notify-{os.getpid()}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(str(path))
+        channel.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+        yield channel
+    path.unlink()
 
 
 class OpenMessage:

@@ -11,7 +11,7 @@ from dmarcmilter.cli.output_language import of_locale
 from dmarcmilter.mail import message_id_hash
 from dmarcmilter.reasons import Language
 from tests.support import journals
-from tests.support.explain_command import replay, run, write_conf
+from tests.support.explain_command import explain, matches, replay, run, write_conf
 
 KEY = bytes(range(32))
 TODAY, YESTERDAY, OLD = "20270115-1-1.jsonl", "20270114-1-1.jsonl", "20270101-1-1.jsonl"
@@ -20,14 +20,6 @@ TODAY, YESTERDAY, OLD = "20270115-1-1.jsonl", "20270114-1-1.jsonl", "20270101-1-
 @pytest.fixture
 def conf(tmp_path):
     return write_conf(tmp_path)
-
-
-def explain(conf, *arguments, **environment):
-    return run("explain", "--config", conf, *arguments, **environment)
-
-
-def matches(result):
-    return json.loads(result.stdout)["matches"]
 
 
 def test_found_in_the_journal(conf, tmp_path):

@@ -1,10 +1,8 @@
 """The journal on real files: whole lines, each in one write, and a disk that does not work."""
 
-import contextlib
 import json
 import logging
 import os
-import resource
 import threading
 import time
 
@@ -12,6 +10,7 @@ import pytest
 
 from dmarcmilter.history import journal as module
 from dmarcmilter.history.journal import FILE_MODE, Journal
+from tests.support.file_size import file_size_limit
 
 DAY = 86_400
 NOON = 1_795_348_800.0  # 2026-11-22T12:00:00Z
@@ -87,17 +86,6 @@ def test_a_new_journal_never_appends_to_an_old_file(tmp_path):
         journal.close()
         time.sleep(0.002)
     assert len(files(tmp_path)) == 3
-
-
-@contextlib.contextmanager
-def file_size_limit(octets):
-    """As a disk that is full after so many octets of one file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.usefixtures("quick_retry")

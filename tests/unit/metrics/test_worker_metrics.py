@@ -10,11 +10,12 @@ from dmarcmilter.dns.observer import AnswerWord, NoObserver, Origin
 from dmarcmilter.mail.message import UNCLEANABLE
 from dmarcmilter.metrics import families as f
 from dmarcmilter.metrics.board import lone_row
-from dmarcmilter.metrics.families import FAMILIES, LATENCIES, Kind, SkipReason, place
+from dmarcmilter.metrics.families import LATENCIES, SkipReason, place
 from dmarcmilter.metrics.worker_metrics import Tally
 from dmarcmilter.outcome import Effort
 from dmarcmilter.policy.types import Mode
 from tests.support import outcomes
+from tests.support.worker_counters import counted, observed
 
 EFFORT = Effort(
     dns_queries=4,
@@ -35,20 +36,6 @@ AUTHORLESS = outcomes.outcome(outcomes.evidence(problem="several-domains"))
 UNKNOWN = outcomes.outcome(
     outcomes.evidence(dkim=[outcomes.dkim("temperror example.com")], spf=outcomes.spf("temperror example.com"))
 )
-
-
-def counted(*happenings):
-    """(name, label value): number, of all counters that are not zero."""
-    tally = Tally()
-    for happening in happenings:
-        happening(tally)
-    return {
-        (family.name.removeprefix("dmarcmilter_"), value): tally.row.words[place(family, value)]
-        for family in FAMILIES
-        if family.kind is Kind.COUNTER
-        for value in family.values
-        if tally.row.words[place(family, value)]
-    }
 
 
 def judged(outcome, *, written=True):
@@ -113,13 +100,6 @@ def test_messages_that_are_not_judged():
         ("internal_errors_total", "eom"): 1,
         ("internal_errors_total", "other"): 1,
     }
-
-
-def observed(tally, family, value=""):
-    start = place(family, value)
-    words = tally.row.words[start : start + family.width].tolist()
-    [bucket] = [number for number, count in enumerate(words[:-1]) if count]
-    return bucket, words[-1]
 
 
 def test_histograms():

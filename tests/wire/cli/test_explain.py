@@ -6,20 +6,12 @@ from dataclasses import replace
 import pytest
 
 from dmarcmilter.mail import message_id_hash
-from tests.support.explain_command import run, write_conf
+from tests.support.explain_command import explain, matches, run, write_conf
 
 
 @pytest.fixture
 def conf(tmp_path):
     return write_conf(tmp_path)
-
-
-def explain(conf, *arguments, **environment):
-    return run("explain", "--config", conf, *arguments, **environment)
-
-
-def matches(result):
-    return json.loads(result.stdout)["matches"]
 
 
 @pytest.fixture(scope="module")

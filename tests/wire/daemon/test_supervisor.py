@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,18 @@ from dmarcmilter.testing.milter_client import Action, MilterClient, MilterError
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.filter_daemon import FilterDaemon
 from tests.support.paths import PROJECT
-from tests.support.running_daemon import PLAIN, SPOOF, ZONE, OpenMessage, alive, conf, served_by, wait_until, workers
+from tests.support.running_daemon import (
+    PLAIN,
+    SPOOF,
+    ZONE,
+    OpenMessage,
+    alive,
+    conf,
+    served_by,
+    service_manager,
+    wait_until,
+    workers,
+)
 
 
 @pytest.fixture
@@ -413,14 +423,8 @@ def test_killed_supervisor(running):
 
 @pytest.fixture
 def manager(tmp_path, monkeypatch):
-    """A service manager's end of the notifications."""
-    path = f"/tmp/dmarcmilter-notify-{os.getpid()}" if len(str(tmp_path)) > 90 else str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-        channel.bind(path)
-        channel.settimeout(10)
-        monkeypatch.setenv("NOTIFY_SOCKET", path)
+    with service_manager(tmp_path, monkeypatch) as channel:
         yield channel
-    Path(path).unlink()
 
 
 def test_without_a_mode_it_monitors_and_warns(tmp_path, manager, dns):

@@ -22,7 +22,7 @@ from dmarcmilter.testing.milter_client import Action, MilterClient
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.filter_daemon import FilterDaemon
 from tests.support.paths import PROJECT
-from tests.support.running_daemon import PLAIN, ZONE, alive, conf, wait_until, workers
+from tests.support.running_daemon import PLAIN, ZONE, alive, conf, service_manager, wait_until, workers
 
 IMPATIENT = """
 import os, sys
@@ -71,14 +71,8 @@ def make():
 
 @pytest.fixture
 def manager(tmp_path, monkeypatch):
-    """A service manager's end of the notifications."""
-    path = f"/tmp/dmarcmilter-watch-{os.getpid()}" if len(str(tmp_path)) > 90 else str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-        channel.bind(path)
-        channel.settimeout(10)
-        monkeypatch.setenv("NOTIFY_SOCKET", path)
+    with service_manager(tmp_path, monkeypatch) as channel:
         yield channel
-    Path(path).unlink()
 
 
 # --- the watchdog

@@ -7,31 +7,10 @@ import pytest
 from dmarcmilter.dns import MessageLookup, Resolver
 from dmarcmilter.dns.observer import AnswerWord, Origin
 from dmarcmilter.metrics import families as f
-from dmarcmilter.metrics.families import FAMILIES, LATENCIES, Kind, place
+from dmarcmilter.metrics.families import LATENCIES, place
 from dmarcmilter.metrics.worker_metrics import Tally
 from dmarcmilter.testing.name_server import NameServer
-
-
-def counted(*happenings):
-    """(name, label value): number, of all counters that are not zero."""
-    tally = Tally()
-    for happening in happenings:
-        happening(tally)
-    return {
-        (family.name.removeprefix("dmarcmilter_"), value): tally.row.words[place(family, value)]
-        for family in FAMILIES
-        if family.kind is Kind.COUNTER
-        for value in family.values
-        if tally.row.words[place(family, value)]
-    }
-
-
-def observed(tally, family, value=""):
-    start = place(family, value)
-    words = tally.row.words[start : start + family.width].tolist()
-    [bucket] = [number for number, count in enumerate(words[:-1]) if count]
-    return bucket, words[-1]
-
+from tests.support.worker_counters import observed
 
 # --- the resolver
 

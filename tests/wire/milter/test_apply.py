@@ -2,8 +2,7 @@
 
 import json
 import os
-import signal
-import sys
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from dmarcmilter.testing.milter_client import MilterClient
 from dmarcmilter.testing.name_server import NameServer
 from tests.support import outcomes
 from tests.support.filter_daemon import FilterDaemon
-from tests.support.history_crashes import child, ended
+from tests.support.history_crashes import child, dying_at, ended
 from tests.support.running_daemon import PLAIN, SPOOF, ZONE, conf
 
 WAYS = {
@@ -250,22 +249,9 @@ WHERE = tuple(
 )
 
 
-def run_to(line, session, replies):
-    """End the message, dying before the line-th line of our own code; the reply goes into a pipe, as to the MTA."""
-    passed = 0
-
-    def local(frame, event, argument):
-        nonlocal passed
-        if event == "line":
-            passed += 1
-            if passed == line:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return local
-
-    sys.settrace(lambda frame, event, argument: local if frame.f_code.co_filename in WHERE else None)
-    answer = session.eom()
-    sys.settrace(None)
-    os.write(replies, bytes([answer]))
+def end_message(session, replies):
+    """End the message; the reply goes into a pipe, as to the MTA."""
+    os.write(replies, bytes([session.eom()]))
 
 
 @pytest.mark.parametrize("way", ["accepted", "redirected", "refused"])
@@ -278,7 +264,7 @@ def test_killed_at_each_line(at_end, monkeypatch, way):
     seen = set()
     for line in count(1):
         reading, writing = os.pipe()
-        was_killed = ended(child(lambda line=line, out=writing: run_to(line, session, out)))
+        was_killed = ended(child(dying_at(line, partial(end_message, session, writing), WHERE.__contains__)))
         os.close(writing)
         reply = os.read(reading, 1)
         os.close(reading)

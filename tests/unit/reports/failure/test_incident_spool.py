@@ -11,22 +11,16 @@ from hypothesis import strategies as st
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.reports.delivery.organization_turns import organization_of
 from dmarcmilter.reports.failure import incident_spool as module
-from dmarcmilter.reports.failure.incident import Incident, reported_part
+from dmarcmilter.reports.failure.incident import Incident
 from dmarcmilter.reports.failure.incident_spool import (
     DRAFT_SECONDS,
     MAX_AGE,
     FullError,
     IncidentSpool,
-    SpooledIncident,
     incident_from_json,
     incident_to_json,
 )
-from tests.support.report_outcomes import outcome
-
-
-def incident(number=0, domain="example.com", **changes):
-    found = outcome(client_ip=f"192.0.2.{number}", policy={"domain": domain}, **changes)
-    return Incident(f"a{number}", reported_part(found), "h@example.com", (("From", "<h@example.com>"),))
+from tests.support.spooled_incidents import ids_and_counts, incident
 
 
 @pytest.fixture
@@ -34,13 +28,7 @@ def spool(tmp_path):
     return IncidentSpool(str(tmp_path / "spool"))
 
 
-def found(spool):
-    return [
-        (entry.incident.id, entry.incident.count) for entry in spool.entries() if isinstance(entry, SpooledIncident)
-    ]
-
-
-def test_what_is_put_is_found(spool, tmp_path):
+def test_what_is_put_is_ids_and_counts(spool, tmp_path):
     spool.put(incident(1))
     (entry,) = spool.entries()
     assert entry.incident == incident(1)
@@ -52,7 +40,7 @@ def test_alike_ones_are_counted(spool):
     for _ in range(5):
         spool.put(incident(1))
         spool.put(incident(2))
-    assert sorted(found(spool)) == [("a1", 5), ("a2", 5)]
+    assert sorted(ids_and_counts(spool)) == [("a1", 5), ("a2", 5)]
 
 
 @pytest.fixture
@@ -74,7 +62,7 @@ def test_bounds_in_number(tmp_path, small):
     with pytest.raises(FullError):
         spool.put(incident(4))
     spool.put(incident(0))
-    assert sorted(found(spool)) == [("a0", 2), ("a1", 1), ("a2", 1), ("a3", 1)]
+    assert sorted(ids_and_counts(spool)) == [("a0", 2), ("a1", 1), ("a2", 1), ("a3", 1)]
 
 
 def test_random_subdomains_are_one_organization(tmp_path, small):
@@ -88,7 +76,7 @@ def test_random_subdomains_are_one_organization(tmp_path, small):
     assert refused == 46
     for number in range(4):
         spool.put(incident(100 + number, f"honest{number}.example"))
-    assert len(found(spool)) == 8
+    assert len(ids_and_counts(spool)) == 8
 
 
 def test_organizations_take_turns(tmp_path, small):
@@ -120,7 +108,7 @@ def test_one_client_that_forges_many_domains(tmp_path, small):
         spool.put(incident(1, author_domain=f"r{number}.example.com"))
     for number in range(2, 4):
         spool.put(incident(number))
-    assert sorted(name for name, _ in found(spool)) == ["a1", "a1", "a2", "a3"]
+    assert sorted(name for name, _ in ids_and_counts(spool)) == ["a1", "a1", "a2", "a3"]
 
 
 def test_a_full_spool_that_no_run_empties_forgets_what_is_old(tmp_path, small):
@@ -133,7 +121,7 @@ def test_a_full_spool_that_no_run_empties_forgets_what_is_old(tmp_path, small):
     for entry in list(spool.entries())[:5]:
         os.utime(entry.path, (0, time.time() - MAX_AGE - 60))
     spool.put(incident(50, "new.example"))
-    assert len(found(spool)) == 8
+    assert len(ids_and_counts(spool)) == 8
 
 
 def test_a_flood_does_not_have_the_folder_read_for_each_message(tmp_path, small, monkeypatch):
@@ -172,9 +160,9 @@ def test_a_file_of_an_older_program_is_read(tmp_path):
     (path,) = (tmp_path / "spool").iterdir()
     organization, _, rest = path.name.split("-")
     path.rename(path.with_name(f"{organization}-{rest}"))
-    assert found(spool) == [("a1", 1)]
+    assert ids_and_counts(spool) == [("a1", 1)]
     spool.put(incident(1))
-    assert len(found(spool)) == 2
+    assert len(ids_and_counts(spool)) == 2
 
 
 def test_bounds_in_size(spool, monkeypatch):
@@ -184,7 +172,7 @@ def test_bounds_in_size(spool, monkeypatch):
     monkeypatch.setattr(module, "MAX_FURTHER", 0)
     for _ in range(1000):
         spool.put(incident(1))
-    ((_, count),) = found(spool)
+    ((_, count),) = ids_and_counts(spool)
     assert count < 1000
 
 
@@ -196,7 +184,7 @@ def test_what_is_not_ours_is_removed(spool, tmp_path):
     os.utime(folder / ".draft", (0, 0))
     (folder / ".new").write_bytes(b"half")
     spool.tidy(time.time())
-    assert found(spool) == [("a1", 1)]
+    assert ids_and_counts(spool) == [("a1", 1)]
     assert {path.name[0] for path in folder.iterdir()} == {".", *[path.name[0] for path in folder.glob("*.incident")]}
     assert not (folder / ".draft").exists()
     assert (folder / ".new").stat().st_mtime > time.time() - DRAFT_SECONDS

@@ -9,10 +9,9 @@ import pytest
 
 from dmarcmilter.config.schema import StartTls
 from dmarcmilter.reports.delivery import relay as delivery
-from dmarcmilter.reports.delivery.relay import DeliveryResult, Mail, Relay, Sendmail, SmtpRelay
+from dmarcmilter.reports.delivery.relay import DeliveryResult, Relay, Sendmail, SmtpRelay
 from tests.support.mta.smtp_sink import Sink
-
-MAIL = Mail("bounces+1@receiver.example", "rua@rcpt.example", b"From: a@receiver.example\r\n\r\nx\r\n.dot\r\n")
+from tests.support.relays import MAIL, sent
 
 
 class Answers(socketserver.ThreadingTCPServer):
@@ -60,14 +59,6 @@ class Session(socketserver.StreamRequestHandler):
         elif text:
             self.wfile.write(text.encode() + b"\r\n")
         return text
-
-
-def sent(transport, mail=MAIL):
-    """The result, and whether the message was handed over."""
-    commits = []
-    attempt = transport.send(mail, lambda: commits.append(1))
-    transport.close()
-    return attempt.result, bool(commits)
 
 
 @pytest.mark.parametrize(

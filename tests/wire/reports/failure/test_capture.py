@@ -1,9 +1,7 @@
 """What the filter lays aside, and that nothing that goes wrong there costs or delays a message."""
 
-import resource
 import threading
 import time
-from contextlib import contextmanager
 
 import msgspec
 import pytest
@@ -13,6 +11,7 @@ from dmarcmilter.reports.failure.capture import MAX_WAITING, Capture
 from dmarcmilter.reports.failure.incident_spool import IncidentSpool, SpooledIncident
 from dmarcmilter.testing.milter_client import Action, MilterClient
 from dmarcmilter.testing.name_server import NameServer
+from tests.support.file_size import file_size_limit
 from tests.support.filter_daemon import FilterDaemon
 from tests.support.mta.mail_chain import domain
 from tests.support.outcomes import fields
@@ -88,21 +87,10 @@ def test_a_bug_of_ours_costs_no_message(spool, caplog):
     assert incidents(spool) == []
 
 
-@contextmanager
-def files_of_at_most(octets):
-    """What a full disk is to a process."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_full_disk_is_told_and_no_half_is_left(spool, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
     capture = Capture(spool, b"key")
-    with files_of_at_most(100):
+    with file_size_limit(100):
         for _ in range(3):
             capture.offer(ASKED, FIELDS, SENDER)
         capture.close()
