@@ -235,7 +235,8 @@ def test_shown(raw, text):
     assert shown(raw) == text
 
 
-HOSTILE = st.text(st.characters() | st.sampled_from("\r\n\t \x00\x85\u2028"), max_size=60)
+# No surrogates: selectors and identities are what the domain parser returns.
+HOSTILE = st.text(st.characters(codec="utf-8") | st.sampled_from("\r\n\t \x00\x85\u2028"), max_size=60)
 NAMES = st.text(st.sampled_from("a.-_é\n \x00"), max_size=20).map(parse) | st.just(Domain("example.org"))
 
 
