@@ -22,11 +22,11 @@ COLORS = {
 }
 GAP_TEXTS = {
     Gap.OLDER_VERSION: "recorded by an older version that did not record what is needed: not evaluated",
-    Gap.DISCOVERY: "policy found by the other way of discovery: evaluated by what was replayed then",
-    Gap.CLIENT_NAME: "client's name was not asked for: evaluated as though [forwarders] names did not hold it",
+    Gap.DISCOVERY: "policy found by the other way of discovery: evaluated by what was found then",
+    Gap.CLIENT_NAME: "the client's name was not looked up: evaluated as though it had none",
     Gap.RECIPIENTS: "an [[override]] with recipient might decide otherwise; recipients are not stored",
-    Gap.OPT_OUT: "recipients were not asked whether they have opted out: evaluated as though they had not",
-    Gap.DETAILS: "without a policy neither List-Id nor the ARC chain was recorded: evaluated without them",
+    Gap.OPT_OUT: "recipients' choices were not looked up: evaluated as though no recipient had opted out",
+    Gap.DETAILS: "without a policy neither List-Id nor the ARC chain was read: evaluated without them",
 }
 
 

@@ -230,7 +230,7 @@ def test_replay_says_what_it_could_not_know(conf, tmp_path):
     result = replay(tmp_path, '[forwarders]\nnames = ["relay.example"]')
     text = " ".join(result.stdout.split())
     assert "note: 1 messages: recorded by an older version" in text
-    assert "note: 1 messages: client's name was not asked for" in text
+    assert "note: 1 messages: the client's name was not looked up" in text
     assert "note: 1 lines could not be read" in text
 
 
