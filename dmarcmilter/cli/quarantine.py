@@ -6,6 +6,7 @@ Much of what is printed comes from hostile mail, so it goes through `printable`.
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import wraps
 from typing import Any
 
 import click
@@ -30,7 +31,20 @@ queue_option = click.option(
 
 
 def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that select messages, and the one against the question."""
+    """Add the options that select messages, which the command gets as one Selection, and `--yes`."""
+
+    @wraps(command)
+    def with_selection(
+        *,
+        queue_ids: tuple[str, ...],
+        domains: tuple[str, ...],
+        before: datetime | None,
+        everything: bool,
+        **others: Any,
+    ) -> Any:
+        return command(selection=Selection(queue_ids, domains, before, everything=everything), **others)
+
+    decorated: Callable[..., Any] = with_selection
     for decorate in (
         click.argument("queue_ids", nargs=-1, metavar="[QUEUE_ID]..."),
         click.option("--all", "everything", is_flag=True, help="All messages that the filter held."),
@@ -42,8 +56,8 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
         queue_option,
         config_option,
     ):
-        command = decorate(command)
-    return command
+        decorated = decorate(decorated)
+    return decorated
 
 
 @click.group()
@@ -99,21 +113,11 @@ def show(path: str, config_dir: str, queue_id: str) -> None:
 
 @quarantine.command()
 @selection_options
-def release(
-    path: str,
-    config_dir: str,
-    queue_ids: tuple[str, ...],
-    domains: tuple[str, ...],
-    before: datetime | None,
-    *,
-    everything: bool,
-    yes: bool,
-) -> None:
+def release(path: str, config_dir: str, selection: Selection, *, yes: bool) -> None:
     """Deliver held messages to their recipients. They are not evaluated again.
 
     Exit status: 0 done, also when there is nothing to do; 1 some failed, 2 the queue cannot be used.
     """
-    selection = Selection(queue_ids, domains, before, everything=everything)
     queue = PostfixQueue(config_dir)
     messages = _selected(load(path), queue, selection)
     if not yes:
@@ -123,21 +127,11 @@ def release(
 
 @quarantine.command()
 @selection_options
-def delete(
-    path: str,
-    config_dir: str,
-    queue_ids: tuple[str, ...],
-    domains: tuple[str, ...],
-    before: datetime | None,
-    *,
-    everything: bool,
-    yes: bool,
-) -> None:
+def delete(path: str, config_dir: str, selection: Selection, *, yes: bool) -> None:
     """Delete held messages. Neither senders nor recipients are told.
 
     Exit status: 0 done, also when there is nothing to do; 1 some failed, 2 the queue cannot be used.
     """
-    selection = Selection(queue_ids, domains, before, everything=everything)
     queue = PostfixQueue(config_dir)
     messages = _selected(load(path), queue, selection)
     if not yes:
