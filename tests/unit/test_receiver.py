@@ -76,23 +76,6 @@ def test_key_is_made_once_for_the_owner_only(conf, tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["sampling.key"]
 
 
-def test_each_installation_has_its_own_key(conf, tmp_path):
-    keys = {receiver.build(with_key(conf, tmp_path / name)).pipeline.facts.sampling_key for name in "abc"}
-    assert len(keys) == 3
-
-
-def test_a_key_of_the_operator_is_used_whole(conf, tmp_path):
-    (tmp_path / "key").write_bytes(b"x" * 50)
-    assert receiver.build(with_key(conf, tmp_path / "key")).pipeline.facts.sampling_key == b"x" * 50
-
-
-def test_a_short_key_is_replaced(conf, tmp_path, caplog):
-    (tmp_path / "key").write_bytes(b"short")
-    found = receiver.build(with_key(conf, tmp_path / "key"))
-    assert (tmp_path / "key").read_bytes() == found.pipeline.facts.sampling_key
-    assert "too short" in caplog.text
-
-
 @pytest.mark.parametrize("where", ["file/key", "folder"])
 def test_a_key_that_cannot_be_kept_is_a_warning(where, conf, tmp_path, caplog):
     """A full disk or a wrong owner must not keep the filter from starting."""
@@ -124,9 +107,3 @@ def test_host_name_is_fit_for_a_header(name, shown, conf, monkeypatch):
 def test_only_the_daemon_keeps_a_key_that_it_makes(conf, tmp_path):
     receiver.build(with_key(conf, tmp_path / "key"), keep_key=False)
     assert not (tmp_path / "key").exists()
-
-
-def test_what_cannot_be_read_is_not_replaced(conf, tmp_path):
-    (tmp_path / "key").mkdir()  # no permission stops root; a folder cannot be read as a file either
-    assert len(receiver.build(with_key(conf, tmp_path / "key")).pipeline.facts.sampling_key) == generated_key.KEY_BYTES
-    assert (tmp_path / "key").is_dir()
