@@ -10,7 +10,6 @@ from click.testing import CliRunner
 from dmarcmilter import receiver
 from dmarcmilter.cli import main
 from dmarcmilter.config import load
-from dmarcmilter.history.database_url import without_password
 from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.policy.recipients.choice import Choice
 from dmarcmilter.policy.recipients.database import Database
@@ -51,23 +50,6 @@ def test_errors_of_the_choices(url):
     with pytest.raises(DatabaseError) as raised:
         Database(url.format(PASSWORD), "SELECT :address", Choice.ENFORCE, timeout=1, connections=1).ask("a@b.example")
     assert PASSWORD not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("postgresql+psycopg://u:p@h/db", "postgresql+psycopg://u:***@h/db"),
-        ("postgresql+psycopg://u:p@q:r/s?t@h/db", "postgresql+psycopg://u:***@h/db"),
-        ("postgresql+psycopg://:p@h", "postgresql+psycopg://:***@h"),
-        ("postgresql://h/d?user=u&password=p&sslmode=require", "postgresql://h/d?user=u&password=***&sslmode=require"),
-        ("postgresql://h/d?sslPassword=p&keepalives=1", "postgresql://h/d?sslPassword=***&keepalives=1"),
-        ("postgresql+psycopg://u@h/db", "postgresql+psycopg://u@h/db"),
-        ("sqlite:////var/lib/a:b@c/h.db", "sqlite:////var/lib/a:b@c/h.db"),
-        ("", ""),
-    ],
-)
-def test_an_address_to_be_shown(url, shown):
-    assert without_password(url) == shown
 
 
 @pytest.mark.parametrize("section", ["history", "recipients"])

@@ -11,7 +11,6 @@ from dmarcmilter import receiver
 from dmarcmilter.cli import main
 from dmarcmilter.config import load, override_entries
 from dmarcmilter.config.load import ConfigError
-from dmarcmilter.policy.overrides import is_authenticated
 from dmarcmilter.policy.types import Entry, EntryAction, NamePattern, ReasonType, RecipientPattern
 from tests.support.paths import PROJECT
 
@@ -128,13 +127,6 @@ def test_too_many():
     assert len(override_entries.parsed(found[:-1])) == override_entries.MAX_ENTRIES
     with pytest.raises(ValueError, match="more than 1000 entries"):
         override_entries.parsed(found)
-
-
-@pytest.mark.parametrize("key", override_entries.CRITERIA)
-def test_what_a_sender_cannot_write(key):
-    value = "192.0.2.1" if key == "client" else "a.example"
-    entry = override_entries.parsed([override_entries.OverrideEntry(EntryAction.QUARANTINE, **{key: value})])[0]
-    assert is_authenticated(entry) is (key in {"dkim_domain", "spf_domain", "client", "arc_sealer"})
 
 
 def test_the_site_has_them(tmp_path):

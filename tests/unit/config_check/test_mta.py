@@ -7,10 +7,8 @@ from dataclasses import replace
 import pytest
 
 from dmarcmilter.config import accounts
-from dmarcmilter.config.endpoint import parse_socket
 from dmarcmilter.config_check import mta
 from dmarcmilter.config_check.systemd_unit import Unit
-from dmarcmilter.postfix import postconf
 from tests.support.config_check import INSIDE, NOWHERE, POSTFIX, SCENE, SERVICES, said
 
 
@@ -111,58 +109,6 @@ def test_mail_that_does_not_come_to_us():
 
 def test_without_postfix_its_side_is_not_checked():
     assert said(INSIDE, NOWHERE, live=True) == []
-
-
-@pytest.mark.parametrize(
-    ("milter", "ours", "chrooted", "same"),
-    [
-        ("unix:dm/s", "unix:/q/dm/s", True, True),
-        ("unix:/dm/s", "unix:/q/dm/s", True, True),
-        ("unix:/q/dm/s", "unix:/q/dm/s", True, False),
-        ("unix:/q/dm/s", "unix:/q/dm/s", False, True),
-        ("unix:dm/s", "unix:/q/dm/s", False, True),
-        ("unix:/dm/s", "unix:/q/dm/s", False, False),
-        ("inet:localhost:8893", "inet:8893@127.0.0.1", False, True),
-        ("inet:127.0.0.1:8893", "inet:8893@127.0.0.1", False, True),
-        ("inet:127.0.0.1:8894", "inet:8893@127.0.0.1", False, False),
-        ("inet:127.0.0.2:8893", "inet:8893@127.0.0.1", False, False),
-        ("inet:192.0.2.1:8893", "inet:8893@0.0.0.0", False, True),
-        ("inet:[::1]:8893", "inet6:8893@::1", False, True),
-        ("inet:localhost:8893", "inet:8893@192.0.2.1", False, False),
-        ("inet:mx.example.net:8893", "inet:8893@192.0.2.1", False, True),
-        ("unix:dm/s", "inet:8893@127.0.0.1", False, False),
-        ("inet:localhost:8893", "unix:/q/s", False, False),
-        ("nonsense", "unix:/q/s", False, False),
-    ],
-)
-def test_names(milter, ours, chrooted, same):
-    assert postconf.leads_to(milter, parse_socket(ours), "/q", chrooted=chrooted) == same
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("", ()),
-        ("unix:a, inet:h:1", ("unix:a", "inet:h:1")),
-        ("{ unix:a, connect_timeout=5s } inet:h:1", ("unix:a", "inet:h:1")),
-        ("{unix:a,default_action=accept},{inet:h:1}", ("unix:a", "inet:h:1")),
-        ("{{{", ()),
-        ("{}", ()),
-    ],
-)
-def test_milter_names(text, found):
-    assert postconf.milter_names(text) == found
-
-
-@pytest.mark.parametrize(
-    ("text", "found"), [("300s", 300), ("5m", 300), ("2", 2), ("1h", 3600), ("x", None), ("", None)]
-)
-def test_seconds(text, found):
-    assert postconf.seconds(text) == found
-
-
-def test_a_postfix_that_cannot_be_asked(tmp_path):
-    assert postconf.find(str(tmp_path)) is None
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.1", "10.0.0.1"])
