@@ -14,4 +14,4 @@ class Case:
     make: Callable[[int], Any]
     """The input of that size; not measured."""
     read: Callable[[Any], object]
-    unit: str = "octets"
+    unit: str = "bytes"

@@ -1,10 +1,10 @@
 # ruff: noqa: T201  the figures are printed
-"""What the history costs: outcomes a second into the store, octets for each, a day's statistics and reports, a purge.
+"""What the history costs: outcomes a second into the store, bytes for each, a day's statistics and reports, a purge.
 
 python bench/history.py [OUTCOMES [AUTHORS [DATABASE URL]]]   default: 100000, 100000, SQLite in a temporary folder
 
 The mail is made up, and meant to be hard on the store: AUTHORS domains of very different volume, many clients, and
-one message in ten with a return path that nobody else has.
+one message in ten with a return path of its own.
 """
 
 import json
@@ -216,7 +216,7 @@ def ingest(folder: Path, url: str, outcomes: int) -> None:
     start = time.perf_counter()
     Ingest(folder / "journal", store).once()
     took = time.perf_counter() - start
-    print(f"  {outcomes / took:.0f} outcomes/s, {size(store, folder) / outcomes:.0f} octets each in the store")
+    print(f"  {outcomes / took:.0f} outcomes/s, {size(store, folder) / outcomes:.0f} bytes each in the store")
     with store.reading() as connection:
         for table in ("outcomes", "verdicts", "policies", "clients", "signatures"):
             print(f"  {table}: {rows(connection, f'SELECT count(*) FROM {table}')[0][0]} rows")  # noqa: S608
@@ -226,8 +226,8 @@ def ingest(folder: Path, url: str, outcomes: int) -> None:
 def statistics(url: str) -> None:
     store = Store(url)
     with store.reading() as connection:
-        found = stats.gather(connection, stats.Period(DAY, DAY + timedelta(days=1)), Suffixes.load())
-    print(f"  of {found.messages} messages of {found.survey.domains} Author Domains")
+        statistics_of_day = stats.gather(connection, stats.Period(DAY, DAY + timedelta(days=1)), Suffixes.load())
+    print(f"  of {statistics_of_day.messages} messages of {statistics_of_day.survey.domains} Author Domains")
     store.close()
 
 
@@ -235,12 +235,12 @@ class Taker:
     """A relay that takes everything at once: what is measured is our part."""
 
     def __init__(self) -> None:
-        self.messages = self.octets = 0
+        self.messages = self.message_bytes = 0
 
     def send(self, mail: Mail, committing: Callable[[], None]) -> DeliveryAttempt:
         committing()
         self.messages += 1
-        self.octets += len(mail.message)
+        self.message_bytes += len(mail.message)
         return DeliveryAttempt(DeliveryResult.SENT)
 
     def close(self) -> None:
@@ -273,7 +273,7 @@ def reports(url: str) -> None:
         store, settings, dns, taker, ReportSigner("receiver.example", "s", pem), clock=lambda: clock, progress=progress
     )
     done = run.go()
-    print(f"  {done.sent} reports sent, {taker.octets / 1e6:.0f} MB, {done.stopped or 'all that was due'}")
+    print(f"  {done.sent} reports sent, {taker.message_bytes / 1e6:.0f} MB, {done.stopped or 'all that was due'}")
     print("  " + ", ".join(f"{step} {seconds:.1f} s" for step, seconds in spent.items()))
     store.close()
 
@@ -310,8 +310,8 @@ def main() -> None:
         path = Path(folder)
         url = sys.argv[3] if len(sys.argv) > 3 else f"sqlite:///{path}/history.db"
         print(f"{outcomes} outcomes of {authors} possible Author Domains")
-        octets = write_journal(path / "journal", outcomes, authors)
-        print(f"journal: {octets / outcomes:.0f} octets each")
+        journal_bytes = write_journal(path / "journal", outcomes, authors)
+        print(f"journal: {journal_bytes / outcomes:.0f} bytes each")
         measured("ingest", lambda: ingest(path, url, outcomes))
         measured("statistics of the day", lambda: statistics(url))
         measured("aggregate reports of the day", lambda: reports(url))

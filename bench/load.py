@@ -26,8 +26,8 @@ MINUTE = 60.0
 
 
 def children(parent: int) -> list[int]:
-    found = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii")
-    return [parent, *(pid for child in found.split() for pid in children(int(child)))]
+    pids = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii")
+    return [parent, *(pid for child in pids.split() for pid in children(int(child)))]
 
 
 def cpu_seconds(parent: int) -> float:

@@ -17,9 +17,9 @@ from dmarcmilter.policy import sampling
 from tests.support import outcomes, signing
 
 BODY = 10_485_760
-"""Octets: Postfix's default limit of a message."""
+"""Bytes: Postfix's default limit of a message."""
 CHUNK = 65_535
-"""Octets that a milter is handed at a time."""
+"""Bytes that a milter is handed at a time."""
 RELAXED = BodyPlan(relaxed=True, length=None)
 SIMPLE = BodyPlan(relaxed=False, length=None)
 
@@ -49,8 +49,8 @@ def message_cases() -> Iterator[Case]:
     yield from _signature_cases()
     yield from _arc_cases()
     yield Case("pipeline.read", "fields", FIELDS, lambda n: (Header(b"X", b" y"),) * n, pipeline.read, "fields")
-    yield Case("pipeline.read", "octets of header", HEADER, lambda n: _fields(n, 4000), pipeline.read)
-    yield Case("sampling", "octets of subject", HEADER, _subject, _digest)
+    yield Case("pipeline.read", "bytes of header", HEADER, lambda n: _fields(n, 4000), pipeline.read)
+    yield Case("sampling", "bytes of subject", HEADER, _subject, _digest)
 
 
 def _subject(size: int) -> object:
@@ -85,9 +85,9 @@ def _lookup(record: bytes) -> Callable[[str, str], Answer]:
 
 
 def _verify(headers: tuple[Header, ...], record: bytes) -> object:
-    found = dkim.read(headers, Domain("example.org"))
-    bodies = BodyHasher(dkim.plans(found)).finish()
-    return dkim.verify(found, headers, bodies, _lookup(record), signing.NOW)
+    signatures = dkim.read(headers, Domain("example.org"))
+    bodies = BodyHasher(dkim.plans(signatures)).finish()
+    return dkim.verify(signatures, headers, bodies, _lookup(record), signing.NOW)
 
 
 def _signature_cases() -> Iterator[Case]:
@@ -98,10 +98,10 @@ def _signature_cases() -> Iterator[Case]:
         "simple": b"frcCV1k9oG9oKj3dpUqdJg1PxRT2RSN/XKdLCPjaYaY=",
     }
 
-    def headers(way: str, *, names: int, fields: tuple[Header, ...], octets: int = 256) -> tuple[Header, ...]:
+    def headers(way: str, *, names: int, fields: tuple[Header, ...], signature_bytes: int = 256) -> tuple[Header, ...]:
         listed = b"from" + b":x" * names
         value = signature(
-            c=f"{way}/{way}".encode(), bh=empty[way], h=listed, b=signing.base64.b64encode(b"\1" * octets)
+            c=f"{way}/{way}".encode(), bh=empty[way], h=listed, b=signing.base64.b64encode(b"\1" * signature_bytes)
         )
         return (
             *(Header(b"DKIM-Signature", value.replace(b"v=1", b"v=1; t=%d" % number)) for number in range(10)),
@@ -137,7 +137,7 @@ def _signature_cases() -> Iterator[Case]:
         "dkim.verify",
         "signatures with a key of 8,192 bits, exponent of 64",
         40,
-        lambda n: headers("relaxed", names=0, fields=_fields(10, 10), octets=1024)[-min(n, 12) :],
+        lambda n: headers("relaxed", names=0, fields=_fields(10, 10), signature_bytes=1024)[-min(n, 12) :],
         lambda h: _verify(h, large),
         "signatures",
     )
@@ -160,9 +160,9 @@ def _arc_cases() -> Iterator[Case]:
 
 
 def _verify_chain(headers: tuple[Header, ...]) -> object:
-    found = arc.read(headers)
-    bodies = BodyHasher(arc.plans(found)).finish()
+    chain = arc.read(headers)
+    bodies = BodyHasher(arc.plans(chain)).finish()
     record = signing.key_record(signing.ed25519_key())
-    result = arc.verify(found, headers, bodies, _lookup(record), signing.NOW)
+    result = arc.verify(chain, headers, bodies, _lookup(record), signing.NOW)
     assert result.sets, result.reason
     return result

@@ -1,4 +1,4 @@
-"""DNS data: records and replies of somebody who owns the zone, or the wire."""
+"""DNS data as an attacker sends it who owns the zone, or the wire: records and replies."""
 
 import struct
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from dmarcmilter.mail import domain
 from tests.support import outcomes
 
 TXT = 65_000
-"""Octets of the largest TXT data that a DNS message can carry."""
+"""Bytes of the largest TXT data that a DNS message can carry."""
 NAME = b"\x01a\x07example\x00"
 A, TYPE_TXT, CNAME, MX, NULL, OPT = 1, 16, 5, 15, 10, 41
 OWNER = b"\xc0\x0c"
@@ -172,7 +172,7 @@ def spf_cases() -> Iterator[Case]:
             make = partial(_spf_text, start, unit)
             yield Case("spf", f"{name}, {limit}", largest, make, _check_text)
     few = " ".join(["exists:" + "%{s}." * 100] * 7)
-    yield Case("spf", "terms of 500 octets of macros", 8, lambda n: " ".join(few.split()[:n]), _check_text, "terms")
+    yield Case("spf", "terms of 500 bytes of macros", 8, lambda n: " ".join(few.split()[:n]), _check_text, "terms")
     yield Case("spf", "addresses of each of 10 x 10 MX", spf.MAX_ADDRESSES, _mx_fan, _check_zone, "addresses")
     yield Case("spf", "addresses of each of 10 x 10 MX, too many", 4000, _mx_fan, _check_zone, "addresses")
     yield Case("spf", "names of a client", 4000, _ptr_fan, _check_zone, "names")
@@ -204,8 +204,8 @@ def _zone(text: str, answers: dict[str, tuple[object, ...]]) -> Ask:
             return (
                 Answer(Status.FOUND, (f"v=spf1 {text} -all".encode(),)) if name == "e.test" else Answer(Status.NODATA)
             )
-        found = answers.get(rdtype, ())
-        return Answer(Status.FOUND, found) if found else Answer(Status.NODATA)  # type: ignore[arg-type]
+        records = answers.get(rdtype, ())
+        return Answer(Status.FOUND, records) if records else Answer(Status.NODATA)  # type: ignore[arg-type]
 
     return ask
 

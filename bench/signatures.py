@@ -1,4 +1,4 @@
-"""DKIM and ARC fields as somebody would write them who wants our time."""
+"""DKIM and ARC fields as an attacker writes them who wants to use up our time."""
 
 import base64
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What each stage of one message's judgement costs, in this process, with DNS answers at hand.
+"""What each stage of one message costs, in this process, with DNS answers at hand.
 
     make bench     this, and bench/load.py
 
@@ -103,8 +103,8 @@ def main() -> None:
     for owner, name, _ in STAGES:
         timed(owner, name, totals)
     columns: dict[str, Counter[str]] = {}
-    for size, octets in BODIES.items():
-        sample = samples(body="A line of text as people write it.\r\n" * (octets // 36))[0]
+    for size, body_bytes in BODIES.items():
+        sample = samples(body="A line of text as people write it.\r\n" * (body_bytes // 36))[0]
         envelope = Envelope("", datetime.now(UTC), ip_address(sample.client_ip), "", b"mx.example", b"a@bank.example")
         parsed = message_file.parse(sample.message)
         columns[size] = best_of_rounds(lambda p=parsed, e=envelope: evaluate(p, e, receiver, lookup), totals)
