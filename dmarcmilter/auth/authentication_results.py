@@ -179,6 +179,9 @@ MAX_SCANNED_FIELD: Final = 4096
 """Bytes at the beginning of a field in which its authserv-id must end; otherwise the field is removed."""
 MAX_COMMENTS: Final = 100
 """Comments read in these bytes; a field with more is removed unread. Each comment costs time."""
+MAX_ID_END: Final = 960
+"""Bytes of a field body within which the authserv-id and the version must end; a field in which they end later is
+removed. They stand before any place where an MTA splits an over-long line (line_split.SPLIT_WIDTHS)."""
 MAX_SCANNED: Final = 262_144
 """Bytes read of all fields of a message; further fields are removed unread."""
 _SUPPORTED_VERSION: Final = b"1"
@@ -244,7 +247,7 @@ def _claims_ours(value: bytes, ours: frozenset[str]) -> bool:
         if after is None or version.group() != _SUPPORTED_VERSION:
             return True
     if text[after : after + 1] == b";" or (after == len(text) and len(value) <= MAX_SCANNED_FIELD):
-        return CONTROLS.search(text, 0, after) is not None
+        return after > MAX_ID_END or CONTROLS.search(text, 0, after) is not None
     return True
 
 

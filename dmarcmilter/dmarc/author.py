@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from dmarcmilter.mail import address_list, lenient_readings
+from dmarcmilter.mail import address_list, lenient_readings, line_split
 from dmarcmilter.mail.address_list import AddressList, Kind
 from dmarcmilter.mail.domain import Domain, is_budget_spent, parse
 from dmarcmilter.mail.header_tokens import unfold
@@ -24,8 +24,11 @@ MAX_FIELDS: Final = 4
 MAX_RECORDED_FIELD: Final = 4096
 """Largest of several From fields whose domains are recorded, in bytes; a larger one is not read."""
 
-MAX_PLAIN: Final = 998
-"""Largest field read by one regular expression, in bytes: one line (RFC 5322 2.1.1). A larger one is parsed."""
+MAX_PLAIN: Final = address_list.MAX_ADDRESS
+"""Largest field read by one regular expression, in bytes: no address in it is too long. A larger one is parsed."""
+MAX_SPLIT_FIELD: Final = 8192
+"""Largest field with an over-long line that is read again as MTAs would split it, in bytes; a larger one counts as
+misread. Each reading costs time, and real fields of this size are folded by their sender."""
 # The form of most From fields: words or a quoted-string without specials, then one address. It has only one reading.
 # The parser gives the same domain, which a test checks, but takes longer.
 _WORD: Final = rb"[A-Za-z0-9_'-]+"
@@ -81,13 +84,15 @@ class Author:
     unread: bool = False
     """`domains` may lack some: a field is malformed or misread, or MAX_DOMAINS or MAX_FIELDS is exceeded."""
     misreading: Reason | None = None
-    """Why programs could read another domain in a field with one Author Domain (lenient_readings.misreading)."""
+    """Why programs could read another domain in a field with one Author Domain: lenient_readings.misreading, or an MTA
+    that splits an over-long line."""
 
 
 def author_domain(headers: Sequence[Header]) -> Author:
     """The Author Domain (RFC 9989 5.3.1). Linear in the size of the From fields; never raises."""
     # Some programs ignore white space around a field name, so " From" and "From " count as "From".
-    bodies = [header.value for header in headers if header.key.strip() == b"from"]
+    fields = [header for header in headers if header.key.strip() == b"from"]
+    bodies = [field.value for field in fields]
     if _has_hidden_field(headers):
         domains = _several(bodies).domains
         return _problem(AuthorProblem.MALFORMED, Reason(Code.FROM_AFTER_STRAY_LINE_END), domains)
@@ -95,7 +100,7 @@ def author_domain(headers: Sequence[Header]) -> Author:
         return _problem(AuthorProblem.MISSING, Reason(Code.FROM_MISSING))
     if len(bodies) > 1:
         return _several(bodies)
-    return _read_field(bodies[0])
+    return _with_split_readings(_read_field(bodies[0]), fields[0])
 
 
 def _several(bodies: Sequence[bytes]) -> Author:
@@ -152,6 +157,28 @@ def _read_field(body: bytes) -> Author:
     author = Author(domain=domains[0], problem=None, domains=tuple(domains), lax=parsed.lax)
     misreading = lenient_readings.misreading(unfold(body), domains[0])
     return replace(author, misreading=misreading, unread=True) if misreading else author
+
+
+def _with_split_readings(author: Author, field: Header) -> Author:
+    """The author, misread if an MTA could split an over-long line of the field so that it has another one.
+
+    Split within the words of a display name, it still has the same author.
+    """
+    has_reading = author.problem in (None, AuthorProblem.NO_DOMAIN)
+    if not has_reading or author.misreading or not line_split.has_overlong_line(field.name, field.value):
+        return author
+    if len(field.value) <= MAX_SPLIT_FIELD:
+        splits = {line_split.split_lines(field.name, field.value, width) for width in line_split.SPLIT_WIDTHS}
+        readings = map(_read_field, splits)
+        if all(
+            (reading.domain, reading.problem, reading.misreading) == (author.domain, author.problem, None)
+            for reading in readings
+        ):
+            return author
+    reason = Reason(Code.FROM_OVERLONG_LINE)
+    if author.problem:
+        return _problem(AuthorProblem.MALFORMED, reason)
+    return replace(author, misreading=reason, unread=True)
 
 
 def as_malformed(author: Author) -> Author:

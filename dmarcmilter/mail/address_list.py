@@ -20,6 +20,13 @@ Postfix cuts a field at 100 kB, Sendmail refuses a header of 32 kB."""
 MAX_MAILBOXES: Final = 1000
 """Addresses in one field; a field with more is refused. No real list of authors is that long."""
 
+MAX_ADDRESS: Final = 254
+"""Longest addr-spec, in bytes: a path of 256 without its angle brackets (RFC 5321 4.5.3.1.3). A field with a longer one
+is refused: Sendmail cuts it at this length, and what is left has another domain."""
+MAX_ELEMENT: Final = 600
+"""Longest element of the list that may show an `@` beside that of its address, in bytes; a field with a longer one is
+refused. Of an element beyond 1250 bytes (630 that are not ASCII) Sendmail keeps the first 256, whatever they are."""
+
 
 class Kind(Enum):
     """What an element of the list is."""
@@ -81,7 +88,9 @@ class _Parser:
         self.fault: Reason | None = None
         self._in_group = False
         self._element = 0
-        """Where the current element of the list begins."""
+        """Where the current element of the list begins, in a group without the group's name."""
+        self._piece = 0
+        """Where the text after the last comma begins."""
         self._is_bare = True
         """The current element has no address yet."""
 
@@ -129,6 +138,11 @@ class _Parser:
         if self._is_bare and stands_for_address(self.scanner.text, self._element, self.scanner.start):
             return self._refuse(Reason(Code.FROM_NAME_LIKE_ADDRESS))
         self._element = self.scanner.start + 1
+        if self.scanner.token is not Token.COLON:
+            piece = self.scanner.text[self._piece : self.scanner.start]
+            if len(piece) > MAX_ELEMENT and piece.count(b"@") > 1:
+                return self._refuse(Reason(Code.FROM_ADDRESS_IN_LONG_NAME))
+            self._piece = self._element
         self._is_bare = True
         self.scanner.advance()
         return True
@@ -161,7 +175,9 @@ class _Parser:
                 return self._refuse(Reason(Code.FROM_WORDS_BESIDE_ADDRESS))
             self._is_bare = False
             self.lax |= not phrase.strict or not phrase.after_word
-            return True
+            # Programs that do not know groups take the group's name for a part of the address.
+            group_name = self._element - self._piece
+            return self._check_size(group_name + phrase.size)
         self.lax = True
         return self._add(Kind.NAME)
 
@@ -214,13 +230,19 @@ class _Parser:
         self._is_bare = False
         self.lax |= not local.strict or not local.after_word
         if self.scanner.token is Token.AT:
-            if not self._domain():
+            if not self._domain() or not self._check_size(local.size):
                 return False
         elif not self._add(Kind.LOCAL):
             return False
         if self.scanner.token is not Token.GREATER:
             return self._refuse(Reason(Code.FROM_UNCLOSED_ANGLE))
         self.scanner.advance()
+        return True
+
+    def _check_size(self, local_size: int) -> bool:
+        """Refuse an addr-spec that is too long: the last address, with its local-part of that many bytes."""
+        if local_size + len(b"@") + len(self.mailboxes[-1].domain) > MAX_ADDRESS:
+            return self._refuse(Reason(Code.FROM_ADDRESS_TOO_LONG))
         return True
 
     def _route(self) -> bool:

@@ -85,6 +85,8 @@ class Phrase:
 
     words: int = 0
     parts: int = 0
+    size: int = 0
+    """Bytes of its words and dots."""
     single: bool = True
     """Can be a local-part: words joined by dots, no encoded word, no bracket."""
     strict: bool = True
@@ -105,6 +107,7 @@ class Phrase:
 
     def add(self, token: Token, value: bytes) -> None:
         self.parts += 1
+        self.size += len(value)
         is_word = token in WORDS
         self.single &= not (is_word and self.after_word)
         if token is Token.DOT and not self.after_word:

@@ -46,6 +46,9 @@ class Code(StrEnum):
     FROM_WORD_OVER_ENCODED_WORD = "from_word_over_encoded_word"
     FROM_UNTERMINATED_QUOTE = "from_unterminated_quote"
     FROM_MISPLACED_CHARACTER = "from_misplaced_character"
+    FROM_OVERLONG_LINE = "from_overlong_line"
+    FROM_ADDRESS_TOO_LONG = "from_address_too_long"
+    FROM_ADDRESS_IN_LONG_NAME = "from_address_in_long_name"
     HEADER_EXCEEDS_LIMIT = "header_exceeds_limit"
     NO_SINGLE_AUTHOR = "no_single_author"
 

@@ -188,7 +188,8 @@ def test_the_package_authres_agrees(rows):
 
 @pytest.mark.parametrize("case", FORGED, ids=lambda case: case["name"])
 def test_forged_case(case):
-    value = case["value"].encode("latin-1" if case.get("latin1") else "utf-8")
+    text, times = case.get("fill", ("~", 1))
+    value = case["value"].replace("~", text * times).encode("latin-1" if case.get("latin1") else "utf-8")
     assert forged([value], OURS) == ((1,) if case["forged"] else ())
 
 

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from dmarcmilter.dmarc import author as module
 from dmarcmilter.dmarc.author import MAX_DOMAINS, AuthorProblem, author_domain
+from dmarcmilter.mail.line_split import MAX_LINE, SPLIT_WIDTHS
 from dmarcmilter.mail.message import Header
+from dmarcmilter.reasons import Code
 from tests.support.cases import case_table
 
 CASES = case_table("author")["case"]
@@ -35,6 +37,8 @@ def author_of(*bodies, name=b"From"):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_case(case):
     bodies = [case["from"]] if isinstance(case["from"], str) else case["from"]
+    text, times = case.get("fill", ("~", 1))
+    bodies = [body.replace("~", text * times) for body in bodies]
     encoding = "latin-1" if case.get("latin1") else "utf-8"
     author = author_of(*(b" " + body.encode(encoding) for body in bodies))
     assert (author.domain, author.problem) == (case.get("domain"), case.get("problem"))
@@ -72,6 +76,38 @@ def test_several_fields_are_read_for_the_record_only(monkeypatch):
     full = b", ".join(b"a@d%d.example" % number for number in range(9))
     assert len(author_of(full, b" a@a.example").domains) == MAX_DOMAINS
     assert seen[-1] == full
+
+
+def test_a_large_field_with_an_overlong_line_is_not_read_again(monkeypatch):
+    read_field, seen = module._read_field, []
+    monkeypatch.setattr(module, "_read_field", lambda body: seen.append(body) or read_field(body))
+    body = b" <u@example.com> (%b)"
+    room = module.MAX_SPLIT_FIELD - len(body % b"")
+    author = author_of(body % (b"x" * room))
+    assert (author.domain, author.misreading) == ("example.com", None)
+    assert len(seen) == 1 + len(SPLIT_WIDTHS)
+    author = author_of(body % (b"x" * (room + 1)))
+    assert author.domain == "example.com"
+    assert author.misreading.code is Code.FROM_OVERLONG_LINE
+    assert len(seen) == 2 + len(SPLIT_WIDTHS)
+
+
+@pytest.mark.parametrize("lines", [[MAX_LINE], [MAX_LINE] * 9])
+def test_a_field_without_an_overlong_line_is_read_once(monkeypatch, lines):
+    read_field, seen = module._read_field, []
+    monkeypatch.setattr(module, "_read_field", lambda body: seen.append(body) or read_field(body))
+    first, *others = [b" " + b"x" * (size - len(b"From: ")) for size in lines]
+    body = b"\r\n".join([first, *others, b" <u@example.com>"])
+    assert author_of(body).domain == "example.com"
+    assert len(seen) == 1
+
+
+def test_white_space_before_the_colon_moves_no_split():
+    # Postfix leaves it out.
+    name = b"x" * (MAX_LINE - len(b'From: "" <u@x.exam'))
+    body = b' "%b" <u@x.example.com>' % name
+    assert author_of(body).misreading
+    assert author_of(body, name=b"From   ").misreading
 
 
 LINE_ENDS = ["\r", "\n", "\0", "\v", "\f", "\x1c", "\x1d", "\x1e", "\r\n", "\n\r", "\x85", "\u2028", "\u2029"]
@@ -129,7 +165,7 @@ LONG = {
     "300 domains": (b",".join(b"u@d%d.example" % i for i in range(300)), AuthorProblem.SEVERAL_DOMAINS),
     "1,000 companies with u-labels": (
         b" ".join(b"Foo@B\xc3\xbc%d" % i for i in range(999)) + b" <u@example.com>",
-        "example.com",
+        AuthorProblem.MALFORMED,
     ),
     "10,000 names with encoded words": (b"=?a?q?b,?= " * 10000 + b"<u@example.com>", AuthorProblem.MALFORMED),
     "words that stick to encoded words": (b"x=?utf-8?q?a?= [ " * 6000 + b"<u@example.com>", "example.com"),
