@@ -230,7 +230,7 @@ def results_cases() -> Iterator[Case]:
         "authres.render",
         "signatures",
         400,
-        lambda n: [authentication_results.Result("dkim", "fail", properties=hostile)] * n,
+        lambda n: [authentication_results.MethodResult("dkim", "fail", properties=hostile)] * n,
         lambda fields: authentication_results.render("mx", fields),
         "results",
     )

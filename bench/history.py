@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: E402
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat  # noqa: E402
 
-from dmarcmilter.config.schema import Reports  # noqa: E402
+from dmarcmilter.config.schema import ReportsSection  # noqa: E402
 from dmarcmilter.dmarc.discovery import Method  # noqa: E402
 from dmarcmilter.dmarc.public_suffix import Suffixes  # noqa: E402
 from dmarcmilter.dns.lookup import Answer, Status  # noqa: E402
@@ -255,7 +255,7 @@ def no_dns(name: str, rdtype: str) -> Answer:  # noqa: ARG001
 def reports(url: str) -> None:
     """From the store to the relay, signed with RSA of 2,048 bits."""
     store, taker = Store(url), Taker()
-    settings = Reports(enabled=True, email="dmarc@receiver.example", max_per_hour=10**9, max_per_domain=10**9)
+    settings = ReportsSection(enabled=True, email="dmarc@receiver.example", max_per_hour=10**9, max_per_domain=10**9)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     dns = ReportDns(lambda: nullcontext(no_dns), Suffixes.load(""), Method.TREEWALK)

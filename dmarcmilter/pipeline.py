@@ -35,7 +35,7 @@ from dmarcmilter.policy.decision import Decision, Deferral, Wanted
 from dmarcmilter.policy.deferral_times import BROKEN, Deferrals
 from dmarcmilter.policy.facts import Facts
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
-from dmarcmilter.policy.recipients.registry import NOBODY_ASKED, Recipients
+from dmarcmilter.policy.recipients.registry import NOBODY_ASKED, RecipientChoices
 from dmarcmilter.policy.types import QuarantineAction, Rules
 from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.response.actions import Response
@@ -48,7 +48,7 @@ class FactSources:
 
     sampling_key: bytes = field(repr=False)
     """Key of the draws for pct and rollout_percent, and of the hashes of Message-IDs."""
-    recipients: Recipients = NOBODY_ASKED
+    recipients: RecipientChoices = NOBODY_ASKED
     deferrals: Deferrals | None = None
     """Record of deferred messages; None: no message was ever deferred."""
 
@@ -288,7 +288,7 @@ def _with_client_names(facts: Facts, lookup: Lookup, rules: Rules) -> Facts:
     return replace(facts, client_names=client_names.confirmed(facts.client_ip, rules.forwarder_names, lookup))
 
 
-def _with_exempt(facts: Facts, envelope: Envelope, recipients: Recipients) -> Facts:
+def _with_exempt(facts: Facts, envelope: Envelope, recipients: RecipientChoices) -> Facts:
     return replace(facts, exempt=recipients.exempt(envelope.recipients, incomplete=envelope.more_recipients))
 
 

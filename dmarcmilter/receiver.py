@@ -2,31 +2,29 @@
 
 import socket
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from dmarcmilter.config import generated_key, override_entries, schema
 from dmarcmilter.config.load import ConfigError
-from dmarcmilter.config.schema import Config, DeferClass, Pct, Seal
+from dmarcmilter.config.schema import Config, DeferClass, Pct, SealSection
 from dmarcmilter.dmarc.discovery import DiscoverySettings
 from dmarcmilter.dmarc.public_suffix import Suffixes, SuffixListError
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail import path
 from dmarcmilter.mail.domain import Domain
+from dmarcmilter.mail.ip_address import IpNetwork
 from dmarcmilter.pipeline import FactSources, Settings
 from dmarcmilter.policy.deferral_times import Deferrals
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.recipients.choices_file import ListingFile, UnusableFileError
 from dmarcmilter.policy.recipients.database_cache import THREADS, Answers, DatabaseError
-from dmarcmilter.policy.recipients.registry import Recipients
-from dmarcmilter.policy.types import Action, Defer, OnTemperror, Rules
+from dmarcmilter.policy.recipients.registry import RecipientChoices
+from dmarcmilter.policy.types import Action, DeferralRules, OnTemperror, Rules
 from dmarcmilter.response import arc_key
 from dmarcmilter.response.arc_key import SealKeyError
 from dmarcmilter.response.arc_sealing import Sealer
 from dmarcmilter.response.plan import ResponseSettings
-from dmarcmilter.response.reply import Texts
-
-Network = IPv4Network | IPv6Network
+from dmarcmilter.response.reply import ReplyTexts
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +33,9 @@ class SkipSettings:
 
     authenticated: bool
     """Skip messages of clients that logged in (SMTP AUTH)."""
-    networks: tuple[Network, ...]
+    networks: tuple[IpNetwork, ...]
     """Skip messages of clients in these networks."""
-    trusted_networks: tuple[Network, ...]
+    trusted_networks: tuple[IpNetwork, ...]
     """Clients whose Authentication-Results under our authserv-id may stay in skipped messages (RFC 8601 section 5)."""
 
 
@@ -133,17 +131,17 @@ def check_files(config: Config) -> None:
     _sealer(config.arc.seal)
 
 
-def _recipients(settings: schema.Recipients) -> Recipients:
+def _recipients(settings: schema.RecipientsSection) -> RecipientChoices:
     try:
         listing = ListingFile(settings.file, settings.default) if settings.file else None
     except OSError as error:
         raise ConfigError(f"[recipients] file: {settings.file}: {error.strerror or error}") from error
     except UnusableFileError as error:
         raise ConfigError(f"[recipients] file: {settings.file}: {error}") from error
-    return Recipients(settings.default, listing, _answers(settings) if settings.database else None)
+    return RecipientChoices(settings.default, listing, _answers(settings) if settings.database else None)
 
 
-def _answers(settings: schema.Recipients) -> Answers:
+def _answers(settings: schema.RecipientsSection) -> Answers:
     from dmarcmilter.policy.recipients.database import Database  # noqa: PLC0415  30 MB of memory that few sites need
 
     try:
@@ -164,8 +162,8 @@ def _redaction_key(config: Config, *, keep: bool) -> bytes:
     )
 
 
-def _texts(config: Config) -> Texts:
-    return Texts(
+def _texts(config: Config) -> ReplyTexts:
+    return ReplyTexts(
         reject=config.policy.reject_text,
         author=config.policy.author_text,
         defer=config.policy.defer_text,
@@ -207,11 +205,13 @@ def _rules(config: Config) -> Rules:
     )
 
 
-def _defer(settings: schema.Defer) -> Defer:
+def _defer(settings: schema.DeferSection) -> DeferralRules:
     def on(choice: DeferClass) -> OnTemperror | None:
         return OnTemperror(choice) if choice else None
 
-    return Defer(policy=on(settings.policy), dkim_key=on(settings.dkim_key), spf=on(settings.spf), cap=settings.cap)
+    return DeferralRules(
+        policy=on(settings.policy), dkim_key=on(settings.dkim_key), spf=on(settings.spf), cap=settings.cap
+    )
 
 
 def _names(texts: tuple[str, ...]) -> tuple[Domain, ...]:
@@ -219,7 +219,7 @@ def _names(texts: tuple[str, ...]) -> tuple[Domain, ...]:
     return tuple(name for name in map(domains.parse, texts) if name)
 
 
-def _sealer(seal: Seal) -> Sealer | None:
+def _sealer(seal: SealSection) -> Sealer | None:
     """The sealer, if one is configured; ConfigError when its key cannot be used."""
     if not seal.domain:
         return None

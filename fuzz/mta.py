@@ -3,7 +3,7 @@
 import Milter
 
 from dmarcmilter.dns.lookup import Answer
-from dmarcmilter.metrics.worker_metrics import Tally
+from dmarcmilter.metrics.worker_metrics import WorkerTally
 from dmarcmilter.milter.session import Session
 from dmarcmilter.milter.worker_context import WorkerContext
 from dmarcmilter.outcome import OutcomeRecord
@@ -125,7 +125,7 @@ def worker_context(zone: Zone, receiver: Receiver) -> WorkerContext:
         resolver=Resolver(zone),  # type: ignore[arg-type]
         journal=Journal(),  # type: ignore[arg-type]
         capture=None,
-        tally=Tally(),
+        tally=WorkerTally(),
     )
 
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
-from dmarcmilter.config.schema import Policy
+from dmarcmilter.config.schema import PolicySection
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dns.lookup import Answer, Lookup
 from dmarcmilter.mail.message import Envelope
 from dmarcmilter.receiver import Receiver
-from dmarcmilter.response.reply import Texts
+from dmarcmilter.response.reply import ReplyTexts
 from tests.support import outcomes
 from tests.support.zone import Zone
 
@@ -94,8 +94,8 @@ def envelope_text(vector: dict[str, Any]) -> bytes:
 
 
 def receiver(method: Method, **rules: Any) -> Receiver:
-    policy = Policy()
-    texts = Texts(policy.reject_text, policy.author_text, policy.defer_text, "https://example.net/why")
+    policy = PolicySection()
+    texts = ReplyTexts(policy.reject_text, policy.author_text, policy.defer_text, "https://example.net/why")
     settings = outcomes.settings(
         rules=outcomes.rules(**rules),
         texts=texts,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from dmarcmilter.auth import key_record, tag_list
 from dmarcmilter.auth import signature as signatures_of
-from dmarcmilter.auth.header_canonicalization import Fields, signature_field
+from dmarcmilter.auth.header_canonicalization import CanonicalHeader, signature_field
 from dmarcmilter.auth.results import ArcResult, ArcSet, ArcWord
 from dmarcmilter.auth.signature import BodyHash, BodyPlan, Signature, Signer
-from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Header
@@ -44,7 +44,7 @@ class ReadSet:
     """Position of the ARC-Seal field."""
     signer: Signer
     """The signer of the seal."""
-    signature: Signature | Fault
+    signature: Signature | SignatureFault
     """The ARC-Message-Signature or its fault. A fault matters only in the newest set."""
     assessment: bytes
     """The ARC-Authentication-Results after `i=N;`."""
@@ -105,7 +105,7 @@ def _read_sets(headers: Sequence[Header], placed: Mapping[tuple[int, bytes], int
             return Chain(fault=Reason(Code.ARC_SEAL, number=instance, reason=arc_set))
         sets.append(arc_set)
     signature = sets[0].signature
-    if isinstance(signature, Fault):
+    if isinstance(signature, SignatureFault):
         return Chain(fault=Reason(Code.ARC_MESSAGE, number=newest, reason=signature.reason))
     return Chain(tuple(reversed(sets)))
 
@@ -134,15 +134,15 @@ def _read_set(headers: Sequence[Header], instance: int, positions: Sequence[int]
     if b"h" in tags:
         return Reason(Code.ARC_H_TAG)  # RFC 8617 4.1.3
     if b"t" in tags and tag_list.number(tags[b"t"], 12) is None:
-        return Fault.SYNTAX.reason
+        return SignatureFault.SYNTAX.reason
     signer = signatures_of.read_signer(tags)
-    if isinstance(signer, Fault):
+    if isinstance(signer, SignatureFault):
         return signer.reason
     match = _INSTANCE.match(headers[results].value)
     assessment = headers[results].value[match.end() :] if match else b""
     signature = signatures_of.read(message, _tags(headers[message]))
     if isinstance(signature, Signature) and _SEAL in signature.names:
-        signature = Fault.SEAL_SIGNED
+        signature = SignatureFault.SEAL_SIGNED
     return ReadSet(instance, results, message, seal, signer, signature, assessment)
 
 
@@ -150,7 +150,7 @@ def _older(chain: Chain) -> list[ReadSet]:
     """Older sets whose ARC-Message-Signature is verified, newest first, up to one that cannot be verified."""
     older: list[ReadSet] = []
     for arc_set in reversed(chain.sets[:-1][-MAX_OLDER:]):
-        if isinstance(arc_set.signature, Fault):
+        if isinstance(arc_set.signature, SignatureFault):
             break
         older.append(arc_set)
     return older
@@ -177,7 +177,7 @@ def verify(
         return ArcResult(ArcWord.FAIL, reason=chain.fault)
     if not chain.sets:
         return ArcResult(ArcWord.NONE)
-    fields = Fields(headers)
+    fields = CanonicalHeader(headers)
     fault = _message_fault(chain.sets[-1], fields, bodies, lookup, now)
     if fault is not None:
         reason = Reason(Code.ARC_MESSAGE, number=len(chain.sets), reason=fault.reason)
@@ -200,7 +200,7 @@ def verify(
     return ArcResult(ArcWord.PASS, sets[::-1], oldest_pass=0 if oldest == 1 else oldest)
 
 
-def _unresolved(chain: Chain, fault: Fault, *, by_message: bool = False) -> Domain | None:
+def _unresolved(chain: Chain, fault: SignatureFault, *, by_message: bool = False) -> Domain | None:
     """The newest sealer, if the chain fails only because the lookup of a key failed; else None.
 
     Seals are verified from the newest on, so the key is the newest sealer's or of a seal that the newest sealer has
@@ -208,7 +208,7 @@ def _unresolved(chain: Chain, fault: Fault, *, by_message: bool = False) -> Doma
     make its DNS fail.
     """
     newest = chain.sets[-1]
-    if fault is not Fault.KEY_UNREACHABLE:
+    if fault is not SignatureFault.KEY_UNREACHABLE:
         return None
     if by_message and not (
         isinstance(newest.signature, Signature) and newest.signature.signer.domain == newest.signer.domain
@@ -226,28 +226,28 @@ def newest_fault(
     chain: Chain, headers: Sequence[Header], bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
 ) -> Reason | None:
     """Why the newest set, which this program is about to add, would not verify; None: it would."""
-    newest_set, fields = chain.sets[-1], Fields(headers)
+    newest_set, fields = chain.sets[-1], CanonicalHeader(headers)
     fault = _message_fault(newest_set, fields, bodies, lookup, now)
     fault = fault or _seal_fault(newest_set.signer, _seal_digests(chain, headers, fields)[-1], lookup)
     return fault.reason if fault else None
 
 
 def _message_fault(
-    arc_set: ReadSet, fields: Fields, bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
-) -> Fault | None:
-    if isinstance(arc_set.signature, Fault):
+    arc_set: ReadSet, fields: CanonicalHeader, bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
+) -> SignatureFault | None:
+    if isinstance(arc_set.signature, SignatureFault):
         return arc_set.signature
     return signatures_of.check(arc_set.signature, fields, bodies, lookup, now).fault
 
 
-def _seal_fault(signer: Signer, digest: bytes, lookup: Lookup) -> Fault | None:
+def _seal_fault(signer: Signer, digest: bytes, lookup: Lookup) -> SignatureFault | None:
     key = key_record.find(signer.key_name, signer.algorithm, lookup)
-    if isinstance(key, Fault):
+    if isinstance(key, SignatureFault):
         return key
-    return None if key.verifies(signer.signature, digest) else Fault.MISMATCH
+    return None if key.verifies(signer.signature, digest) else SignatureFault.MISMATCH
 
 
-def _seal_digests(chain: Chain, headers: Sequence[Header], fields: Fields) -> list[bytes]:
+def _seal_digests(chain: Chain, headers: Sequence[Header], fields: CanonicalHeader) -> list[bytes]:
     """The hash that each seal signs: over all sets up to its own, its own field last (RFC 8617 5.1.1).
 
     Each seal signs the fields of the seal before it and more, so one running hash takes each field once.

@@ -45,7 +45,7 @@ _PROPERTY: Final = re.compile(rf"{_LABEL}\.{_LABEL}")
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class MethodResult:
     """One resinfo (RFC 8601 2.2). Method, result and property names are ours; all other text may be hostile."""
 
     method: str
@@ -56,7 +56,7 @@ class Result:
     """("header.d", value): a value that is empty, too long or not printable ASCII leaves the property out."""
 
 
-def render(authserv_id: str, results: Sequence[Result]) -> str:
+def render(authserv_id: str, results: Sequence[MethodResult]) -> str:
     """The field body (RFC 8601 2.2), folded with LF TAB, without the leading space. ValueError for invalid names."""
     if not authserv_id or len(authserv_id) > MAX_VALUE or not _PRINTABLE.fullmatch(authserv_id):
         raise ValueError("authserv-id is not printable ASCII of at most 255 bytes")
@@ -77,10 +77,10 @@ def render(authserv_id: str, results: Sequence[Result]) -> str:
     return field
 
 
-def _at_most(limit: int, results: Sequence[Result]) -> list[Result]:
+def _at_most(limit: int, results: Sequence[MethodResult]) -> list[MethodResult]:
     """At most `limit` results: signatures are left out first, the last ones before others."""
     room = max(0, limit - sum(result.method != "dkim" for result in results))
-    kept: list[Result] = []
+    kept: list[MethodResult] = []
     for result in results:
         if result.method == "dkim":
             if not room:
@@ -90,12 +90,12 @@ def _at_most(limit: int, results: Sequence[Result]) -> list[Result]:
     return kept[:limit]
 
 
-def _last_dkim(results: Sequence[Result]) -> int | None:
+def _last_dkim(results: Sequence[MethodResult]) -> int | None:
     positions = [position for position, result in enumerate(results) if result.method == "dkim"]
     return positions[-1] if positions else None
 
 
-def _field(head: str, results: Sequence[Result], *, left_out: bool = False) -> str:
+def _field(head: str, results: Sequence[MethodResult], *, left_out: bool = False) -> str:
     lines = [head]
     last = _last_dkim(results) if left_out else None
     for number, result in enumerate(results):
@@ -111,7 +111,7 @@ def _field(head: str, results: Sequence[Result], *, left_out: bool = False) -> s
     return _FOLD.join(lines)
 
 
-def _pieces(result: Result, *, more_left_out: bool) -> Iterator[str]:
+def _pieces(result: MethodResult, *, more_left_out: bool) -> Iterator[str]:
     """The parts of a result between which the field may be folded."""
     yield f"{_keyword(result.method)}={_keyword(result.result)}"
     if result.comment:

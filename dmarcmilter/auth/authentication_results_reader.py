@@ -49,7 +49,7 @@ class ReadResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
+class ReadAuthenticationResults:
     """The readable results of one payload."""
 
     authserv_id: str
@@ -62,7 +62,7 @@ class Parsed:
     """One of the results that could not be read may be a DMARC result."""
 
 
-def parse(value: bytes) -> Parsed | None:
+def parse(value: bytes) -> ReadAuthenticationResults | None:
     """Parse a payload from its authserv-id on (RFC 8601 2.2, RFC 8617 4.1.1).
 
     None: it is empty, larger than MAX_PAYLOAD, or its version is not 1.
@@ -84,7 +84,7 @@ def parse(value: bytes) -> Parsed | None:
             results.append(result)
         elif not segment.is_none:
             unread.append(segment)
-    return Parsed(
+    return ReadAuthenticationResults(
         "" if head is None else head.authserv_id,
         tuple(results),
         unread=len(unread),

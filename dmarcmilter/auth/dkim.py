@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 from dmarcmilter.auth import signature as signatures_of
 from dmarcmilter.auth import tag_list, unsigned_duplicates
-from dmarcmilter.auth.header_canonicalization import Fields
+from dmarcmilter.auth.header_canonicalization import CanonicalHeader
 from dmarcmilter.auth.results import DkimResult, DkimWord
 from dmarcmilter.auth.signature import BodyHash, BodyPlan, Signature
 from dmarcmilter.auth.signature_algorithm import Algorithm
-from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
@@ -25,7 +25,7 @@ MAX_SIGNATURES = 10
 MAX_UNVERIFIED = 10
 """Results kept besides those: of faulty fields, and of signatures beyond MAX_SIGNATURES."""
 
-LIMITS = frozenset({Fault.TOO_MANY, Fault.TOO_LONG, Fault.TOO_MANY_NAMES})
+LIMITS = frozenset({SignatureFault.TOO_MANY, SignatureFault.TOO_LONG, SignatureFault.TOO_MANY_NAMES})
 """Faults that are limits of this program; another verifier might accept the signature."""
 
 _FIELD = b"dkim-signature"
@@ -64,7 +64,7 @@ def read(headers: Sequence[Header], author: Domain | None) -> tuple[ReadSignatur
     others = [*near.values(), *rest]
     is_open = author is not None and (not is_all or len(near) > MAX_UNVERIFIED)
     kept = sorted(chosen.union(others[: MAX_UNVERIFIED - is_open]))
-    unread = (ReadSignature(_faulted(DkimResult(DkimWord.POLICY), Fault.TOO_MANY)),) if is_open else ()
+    unread = (ReadSignature(_faulted(DkimResult(DkimWord.POLICY), SignatureFault.TOO_MANY)),) if is_open else ()
     return (*(signatures[index] if index in chosen else _dropped(signatures[index]) for index in kept), *unread)
 
 
@@ -110,7 +110,7 @@ def verify(
     Keys of the signing domains for which `first` is true are looked up before the others, which may be slow on purpose
     and are looked up with `unaligned`.
     """
-    fields = Fields(headers)
+    fields = CanonicalHeader(headers)
     lookups = [lookup if first(field.facts.domain) else unaligned or lookup for field in signatures]
     order = sorted(range(len(signatures)), key=lambda index: not first(signatures[index].facts.domain))
     results = {index: _verified(signatures[index], fields, bodies, lookups[index], now) for index in order}
@@ -118,7 +118,11 @@ def verify(
 
 
 def _verified(
-    read_signature: ReadSignature, fields: Fields, bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
+    read_signature: ReadSignature,
+    fields: CanonicalHeader,
+    bodies: Mapping[BodyPlan, BodyHash],
+    lookup: Lookup,
+    now: int,
 ) -> DkimResult:
     facts, signature = read_signature.facts, read_signature.signature
     if signature is None:
@@ -126,7 +130,7 @@ def _verified(
     checked = signatures_of.check(signature, fields, bodies, lookup, now)
     fault, key = checked.fault, checked.key
     if fault is None and key is not None and key.strict and read_signature.identity_domain != signature.signer.domain:
-        fault = Fault.KEY_STRICT  # RFC 6376 3.6.1, t=s
+        fault = SignatureFault.KEY_STRICT  # RFC 6376 3.6.1, t=s
     testing = key is not None and key.testing
     if fault is not None:
         return replace(facts, result=fault.word, reason=fault.reason, testing=testing)
@@ -138,31 +142,36 @@ def _read_field(position: int, value: bytes) -> ReadSignature:
     if len(value) > signatures_of.MAX_FIELD:
         domain_tag = _DOMAIN_TAG.search(value[: signatures_of.MAX_FIELD])
         return ReadSignature(
-            _faulted(DkimResult(DkimWord.NEUTRAL, domains.parse(domain_tag[1]) if domain_tag else None), Fault.TOO_LONG)
+            _faulted(
+                DkimResult(DkimWord.NEUTRAL, domains.parse(domain_tag[1]) if domain_tag else None),
+                SignatureFault.TOO_LONG,
+            )
         )
     tags = tag_list.parse(value)
     if tags is None:
-        return ReadSignature(_faulted(DkimResult(DkimWord.NEUTRAL), Fault.SYNTAX))
+        return ReadSignature(_faulted(DkimResult(DkimWord.NEUTRAL), SignatureFault.SYNTAX))
     if tags.get(b"v") != b"1":
-        return ReadSignature(_faulted(_facts(tags), Fault.VERSION if tags.get(b"v") else Fault.SYNTAX))
+        return ReadSignature(
+            _faulted(_facts(tags), SignatureFault.VERSION if tags.get(b"v") else SignatureFault.SYNTAX)
+        )
     signature = signatures_of.read(position, tags)
-    if isinstance(signature, Fault):
+    if isinstance(signature, SignatureFault):
         return ReadSignature(_faulted(_facts(tags), signature))
     identity = _identity_domain(tags, signature.signer.domain)
-    if isinstance(identity, Fault):
+    if isinstance(identity, SignatureFault):
         return ReadSignature(_faulted(_facts(tags), identity))
     return ReadSignature(_facts_of(signature, tags), signature, identity)
 
 
-def _identity_domain(tags: Mapping[bytes, bytes], signing_domain: Domain) -> Domain | Fault:
+def _identity_domain(tags: Mapping[bytes, bytes], signing_domain: Domain) -> Domain | SignatureFault:
     """The domain of i=, which must be d= or below it (RFC 6376 6.1.1)."""
     if b"i" not in tags:
         return signing_domain
     _, at, name = tags[b"i"].rpartition(b"@")
     identity = domains.parse(name) if at else None
     if identity is None:
-        return Fault.SYNTAX
-    return identity if domains.is_within(identity, signing_domain) else Fault.IDENTITY
+        return SignatureFault.SYNTAX
+    return identity if domains.is_within(identity, signing_domain) else SignatureFault.IDENTITY
 
 
 def _facts_of(signature: Signature, tags: Mapping[bytes, bytes]) -> DkimResult:
@@ -205,10 +214,10 @@ def _rank(facts: DkimResult, author: Domain | None) -> tuple[bool, bool, int]:
 
 
 def _dropped(field: ReadSignature) -> ReadSignature:
-    return field if field.signature is None else ReadSignature(_faulted(field.facts, Fault.TOO_MANY))
+    return field if field.signature is None else ReadSignature(_faulted(field.facts, SignatureFault.TOO_MANY))
 
 
-def _faulted(facts: DkimResult, fault: Fault) -> DkimResult:
-    is_unread = fault is Fault.TOO_MANY and facts.domain is None
+def _faulted(facts: DkimResult, fault: SignatureFault) -> DkimResult:
+    is_unread = fault is SignatureFault.TOO_MANY and facts.domain is None
     cut_off = fault in LIMITS and facts.algorithm != Algorithm.RSA_SHA1 and (facts.domain is not None or is_unread)
     return replace(facts, result=fault.word, reason=fault.reason, cut_off=cut_off)

@@ -47,7 +47,7 @@ def signature_field(header: Header, *, relaxed: bool) -> bytes:
     return (relaxed_field(emptied) if relaxed else simple_field(emptied))[: -len(_CRLF)]
 
 
-class Fields:
+class CanonicalHeader:
     """The header of one message: each field is canonicalized when first needed, and at most once each way."""
 
     def __init__(self, headers: Sequence[Header]) -> None:

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from dmarcmilter.auth import tag_list
 from dmarcmilter.auth.signature_algorithm import Algorithm, PublicKey, algorithm_of, read_public_key, verifies
-from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.dns.lookup import Lookup, Status
 
 MAX_RECORD = 4096
@@ -35,45 +35,45 @@ class KeyRecord:
         return verifies(self.key, signature, digest)
 
 
-def find(name: str, algorithm: Algorithm, lookup: Lookup) -> KeyRecord | Fault:
+def find(name: str, algorithm: Algorithm, lookup: Lookup) -> KeyRecord | SignatureFault:
     """The first key record of that name for this algorithm, or the first record's fault (RFC 6376 6.1.2)."""
     answer = lookup(name, "TXT")
     if answer.status is Status.FAILED:
-        return Fault.KEY_UNREACHABLE
+        return SignatureFault.KEY_UNREACHABLE
     records = [_for_algorithm(text, algorithm) for text in answer.texts[:MAX_RECORDS]]
     usable = (record for record in records if isinstance(record, KeyRecord))
-    return next(usable, records[0] if records else Fault.NO_KEY)
+    return next(usable, records[0] if records else SignatureFault.NO_KEY)
 
 
-def _for_algorithm(text: bytes, algorithm: Algorithm) -> KeyRecord | Fault:
+def _for_algorithm(text: bytes, algorithm: Algorithm) -> KeyRecord | SignatureFault:
     if algorithm is Algorithm.RSA_SHA1:
-        return Fault.SHA1
+        return SignatureFault.SHA1
     record = parse(text)
     if isinstance(record, KeyRecord) and record.algorithm is not algorithm:
-        return Fault.KEY_ALGORITHM
+        return SignatureFault.KEY_ALGORITHM
     return record
 
 
-def parse(text: bytes) -> KeyRecord | Fault:
+def parse(text: bytes) -> KeyRecord | SignatureFault:
     """A key record (RFC 6376 3.6.1) that can be used for mail and SHA-256, or its fault."""
-    return _parse(text) if len(text) <= MAX_RECORD else Fault.KEY_SYNTAX
+    return _parse(text) if len(text) <= MAX_RECORD else SignatureFault.KEY_SYNTAX
 
 
 @lru_cache(KEYS_KEPT)
-def _parse(text: bytes) -> KeyRecord | Fault:
+def _parse(text: bytes) -> KeyRecord | SignatureFault:
     tags = tag_list.parse(text)
     if tags is None or b"p" not in tags:
-        return Fault.KEY_SYNTAX
+        return SignatureFault.KEY_SYNTAX
     if b"v" in tags and (tags[b"v"] != b"DKIM1" or next(iter(tags)) != b"v"):
-        return Fault.KEY_SYNTAX
+        return SignatureFault.KEY_SYNTAX
     if not tags[b"p"]:
-        return Fault.KEY_REVOKED
+        return SignatureFault.KEY_REVOKED
     if b"sha256" not in tag_list.items(tags.get(b"h", b"sha256")):
-        return Fault.KEY_HASH
+        return SignatureFault.KEY_HASH
     if not {b"*", b"email"} & set(tag_list.items(tags.get(b"s", b"*"))):
-        return Fault.KEY_SERVICE
+        return SignatureFault.KEY_SERVICE
     key = read_public_key(tags.get(b"k", b"rsa").lower(), tags[b"p"])
-    if isinstance(key, Fault):
+    if isinstance(key, SignatureFault):
         return key
     flags = tag_list.items(tags.get(b"t", b""))
     return KeyRecord(key, strict=b"s" in flags, testing=b"y" in flags)

@@ -5,15 +5,25 @@ from dataclasses import dataclass
 
 from dmarcmilter.auth import key_record, tag_list
 from dmarcmilter.auth.body_hash import BodyHash, BodyHasher, BodyPlan
-from dmarcmilter.auth.header_canonicalization import Fields
+from dmarcmilter.auth.header_canonicalization import CanonicalHeader
 from dmarcmilter.auth.key_record import KeyRecord
 from dmarcmilter.auth.signature_algorithm import Algorithm
-from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
 
-__all__ = ["BodyHash", "BodyHasher", "BodyPlan", "Signature", "Signer", "Verification", "check", "read", "read_signer"]
+__all__ = [
+    "BodyHash",
+    "BodyHasher",
+    "BodyPlan",
+    "Signature",
+    "SignatureVerification",
+    "Signer",
+    "check",
+    "read",
+    "read_signer",
+]
 
 MAX_FIELD = 16384
 """Largest signature field read, in bytes; a larger one has the result policy. An 8192-bit signature over 300 named
@@ -67,40 +77,40 @@ class Signature:
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
+class SignatureVerification:
     """The result of verifying one signature."""
 
-    fault: Fault | None
+    fault: SignatureFault | None
     """None: the signature verifies."""
     key: KeyRecord | None = None
     """None: it was not looked up, or there is none."""
 
 
-def read_signer(tags: Mapping[bytes, bytes]) -> Signer | Fault:
+def read_signer(tags: Mapping[bytes, bytes]) -> Signer | SignatureFault:
     """Read a=, b=, d= and s= (RFC 6376 3.5); domains may have U-labels (RFC 8616 5)."""
     algorithm = tags.get(b"a", b"").lower()
     if algorithm not in _ALGORITHMS:
-        return Fault.ALGORITHM if algorithm else Fault.SYNTAX
+        return SignatureFault.ALGORITHM if algorithm else SignatureFault.SYNTAX
     signature = tag_list.base64(tags.get(b"b", b""))
     domain = domains.parse(tags.get(b"d", b""))
     selector = domains.parse(tags.get(b"s", b""))
     if not signature or domain is None or selector is None:
-        return Fault.SYNTAX
+        return SignatureFault.SYNTAX
     if "." not in domain:
-        return Fault.SINGLE_LABEL  # a top-level domain is not responsible for mail
+        return SignatureFault.SINGLE_LABEL  # a top-level domain is not responsible for mail
     return Signer(domain, selector, _ALGORITHMS[algorithm], signature)
 
 
-def read(position: int, tags: Mapping[bytes, bytes]) -> Signature | Fault:
+def read(position: int, tags: Mapping[bytes, bytes]) -> Signature | SignatureFault:
     """Read the tags of RFC 6376 3.5 except v= and i=, which differ between DKIM and ARC."""
     signer = read_signer(tags)
-    if isinstance(signer, Fault):
+    if isinstance(signer, SignatureFault):
         return signer
     numbers = {name: tag_list.number(tags[name], digits) for name, digits in _DIGITS.items() if name in tags}
     canonicalizations = _canonicalizations(tags.get(b"c", b"simple/simple"))
     body_hash = tag_list.base64(tags.get(b"bh", b""))
     if None in numbers.values() or canonicalizations is None or not body_hash:
-        return Fault.SYNTAX
+        return SignatureFault.SYNTAX
     names = tuple(tag_list.items(tags.get(b"h", b"")))
     signature = Signature(
         position=position,
@@ -113,7 +123,7 @@ def read(position: int, tags: Mapping[bytes, bytes]) -> Signature | Fault:
         expires=numbers.get(b"x"),
     )
     if b"dns/txt" not in tag_list.items(tags.get(b"q", b"dns/txt")):
-        return Fault.QUERY
+        return SignatureFault.QUERY
     return _names_fault(names) or _expiry_fault(signature) or signature
 
 
@@ -124,58 +134,60 @@ def _canonicalizations(value: bytes) -> tuple[bool, bool] | None:
     return (_RELAXED[header], _RELAXED[body]) if header in _RELAXED and body in _RELAXED else None
 
 
-def _names_fault(names: tuple[bytes, ...]) -> Fault | None:
+def _names_fault(names: tuple[bytes, ...]) -> SignatureFault | None:
     if len(names) > MAX_NAMES:
-        return Fault.TOO_MANY_NAMES
+        return SignatureFault.TOO_MANY_NAMES
     if b"" in names:
-        return Fault.SYNTAX
-    return None if b"from" in names else Fault.NO_FROM  # RFC 6376 6.1.1
+        return SignatureFault.SYNTAX
+    return None if b"from" in names else SignatureFault.NO_FROM  # RFC 6376 6.1.1
 
 
-def _expiry_fault(signature: Signature) -> Fault | None:
+def _expiry_fault(signature: Signature) -> SignatureFault | None:
     if signature.expires is None or signature.signed_at is None or signature.expires > signature.signed_at:
         return None
-    return Fault.EXPIRY  # RFC 6376 3.5
+    return SignatureFault.EXPIRY  # RFC 6376 3.5
 
 
 def check(
-    signature: Signature, fields: Fields, bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
-) -> Verification:
+    signature: Signature, fields: CanonicalHeader, bodies: Mapping[BodyPlan, BodyHash], lookup: Lookup, now: int
+) -> SignatureVerification:
     """Verify one signature (RFC 6376 6.1). Checks without the key come first: a bad signature costs no lookup."""
     fault = _time_fault(signature, now) or _body_fault(signature, bodies) or _from_fault(signature, fields)
     if fault is not None:
-        return Verification(fault)
+        return SignatureVerification(fault)
     key = key_record.find(signature.signer.key_name, signature.signer.algorithm, lookup)
-    if isinstance(key, Fault):
-        return Verification(key)
+    if isinstance(key, SignatureFault):
+        return SignatureVerification(key)
     digest = fields.digest(signature.names, signature.position, relaxed=signature.relaxed)
     if not key.verifies(signature.signer.signature, digest):
-        return Verification(Fault.MISMATCH, key)
+        return SignatureVerification(SignatureFault.MISMATCH, key)
     length = signature.plan.length
     if length is not None and length < bodies[signature.plan].length:
-        return Verification(Fault.UNSIGNED_BODY, key)  # any hop could have added the rest (RFC 6376 8.2)
-    return Verification(None, key)
+        return SignatureVerification(
+            SignatureFault.UNSIGNED_BODY, key
+        )  # any hop could have added the rest (RFC 6376 8.2)
+    return SignatureVerification(None, key)
 
 
-def _time_fault(signature: Signature, now: int) -> Fault | None:
+def _time_fault(signature: Signature, now: int) -> SignatureFault | None:
     if signature.expires is not None and signature.expires + CLOCK_SKEW < now:
-        return Fault.EXPIRED
+        return SignatureFault.EXPIRED
     if signature.signed_at is not None and signature.signed_at > now + MAX_FUTURE:
-        return Fault.FUTURE
+        return SignatureFault.FUTURE
     return None
 
 
-def _body_fault(signature: Signature, bodies: Mapping[BodyPlan, BodyHash]) -> Fault | None:
+def _body_fault(signature: Signature, bodies: Mapping[BodyPlan, BodyHash]) -> SignatureFault | None:
     if signature.signer.algorithm is Algorithm.RSA_SHA1:
         return None  # the body is never hashed with SHA-1: the key lookup refuses the algorithm
     body = bodies.get(signature.plan)
     if body is None:
-        return Fault.NO_BODY
+        return SignatureFault.NO_BODY
     if signature.plan.length is not None and signature.plan.length > body.length:
-        return Fault.BODY_SHORT  # RFC 6376 3.5, l=
-    return None if body.digest == signature.body_hash else Fault.BODY_MISMATCH
+        return SignatureFault.BODY_SHORT  # RFC 6376 3.5, l=
+    return None if body.digest == signature.body_hash else SignatureFault.BODY_MISMATCH
 
 
-def _from_fault(signature: Signature, fields: Fields) -> Fault | None:
+def _from_fault(signature: Signature, fields: CanonicalHeader) -> SignatureFault | None:
     """The fault of an added From field: mail readers show the one above the signed one (RFC 6376 8.15)."""
-    return Fault.FROM_ADDED if fields.count(b"from") > signature.names.count(b"from") else None
+    return SignatureFault.FROM_ADDED if fields.count(b"from") > signature.names.count(b"from") else None

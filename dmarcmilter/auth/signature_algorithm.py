@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from dmarcmilter.auth import tag_list
-from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.signature_fault import SignatureFault
 
 MIN_RSA_BITS = 1024
 """Shortest RSA key accepted, in bits (RFC 8301 3.2)."""
@@ -51,11 +51,11 @@ def verifies(key: PublicKey, signature: bytes, digest: bytes) -> bool:
     return True
 
 
-def read_public_key(kind: bytes, value: bytes) -> PublicKey | Fault:
+def read_public_key(kind: bytes, value: bytes) -> PublicKey | SignatureFault:
     """Read k= and p= of a key record (RFC 6376 3.6.1), or say what is wrong with them."""
     raw = tag_list.base64(value)
     if raw is None:
-        return Fault.KEY_SYNTAX
+        return SignatureFault.KEY_SYNTAX
     try:
         if kind == b"rsa":
             # Both forms are in use: SubjectPublicKeyInfo and the bare RSAPublicKey.
@@ -63,17 +63,17 @@ def read_public_key(kind: bytes, value: bytes) -> PublicKey | Fault:
         if kind == b"ed25519":
             return Ed25519PublicKey.from_public_bytes(raw)  # the 32 bytes themselves (RFC 8463 4.2)
     except (UnsupportedAlgorithm, ValueError):
-        return Fault.KEY_SYNTAX
-    return Fault.KEY_TYPE
+        return SignatureFault.KEY_SYNTAX
+    return SignatureFault.KEY_TYPE
 
 
-def _checked(key: object) -> RSAPublicKey | Fault:
+def _checked(key: object) -> RSAPublicKey | SignatureFault:
     if not isinstance(key, RSAPublicKey):
-        return Fault.KEY_SYNTAX
+        return SignatureFault.KEY_SYNTAX
     if key.key_size < MIN_RSA_BITS:
-        return Fault.KEY_WEAK
+        return SignatureFault.KEY_WEAK
     if key.key_size > MAX_RSA_BITS:
-        return Fault.KEY_LARGE
+        return SignatureFault.KEY_LARGE
     numbers = key.public_numbers()
     usual = numbers.e.bit_length() <= MAX_EXPONENT_BITS and numbers.e > 2 and numbers.e % 2 and numbers.n % 2
-    return key if usual else Fault.KEY_SYNTAX
+    return key if usual else SignatureFault.KEY_SYNTAX

@@ -10,7 +10,7 @@ from dmarcmilter.auth.results import DkimWord
 from dmarcmilter.reasons import Code, Reason
 
 
-class Fault(Enum):
+class SignatureFault(Enum):
     """A fault of a signature: its result word and the reason."""
 
     SYNTAX = (DkimWord.NEUTRAL, Reason(Code.SIGNATURE_SYNTAX))

@@ -8,11 +8,12 @@ test compares both. Answers are kept for the message, so no query is sent twice.
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from dmarcmilter.auth.results import SpfWord
 from dmarcmilter.dns.lookup import Answer, Hint, Lookup, Status
 from dmarcmilter.mail.domain import Domain
+from dmarcmilter.mail.ip_address import IpNetwork
 
 MAX_RECORD = 1024
 """Largest plain record, in bytes; a larger one is left to pyspf. With CACHED it bounds the memory for them."""
@@ -38,8 +39,6 @@ _TERM = re.compile(
 )
 _SPF = re.compile(rb"v=spf1(?: |$)", re.IGNORECASE)
 
-Network = IPv4Network | IPv6Network
-
 
 class _NotPlainError(Exception):
     """The record is left to pyspf. Never leaves this module."""
@@ -54,7 +53,7 @@ class _Term:
     """all, ip, a, mx, include"""
     name: str = ""
     """Domain of an a, mx or include term; empty: the domain that publishes the record."""
-    network: Network | None = None
+    network: IpNetwork | None = None
     cidr4: int = 32
     cidr6: int = 128
 
@@ -219,7 +218,7 @@ def _term(word: str, match: re.Match[str]) -> _Term | None:
     return _Term(word, result, match["host"].lower(), (match["name"] or "").lower(), cidr4=cidr4, cidr6=cidr6)
 
 
-def _network(text: str, *, version: int) -> Network | None:
+def _network(text: str, *, version: int) -> IpNetwork | None:
     try:
         network = ip_network(text, strict=False)
     except ValueError:

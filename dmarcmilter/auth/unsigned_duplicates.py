@@ -7,7 +7,7 @@ readers show the upper one. A second From field makes the signature fail; these 
 from collections.abc import Sequence
 from typing import Final
 
-from dmarcmilter.auth.header_canonicalization import Fields
+from dmarcmilter.auth.header_canonicalization import CanonicalHeader
 
 SINGLE_FIELDS: Final = frozenset(
     {
@@ -34,7 +34,7 @@ SINGLE_FIELDS: Final = frozenset(
 """Names of fields that a message may have only once, in lower case; without From, which the verifier counts itself."""
 
 
-def unsigned(names: Sequence[bytes], fields: Fields) -> tuple[str, ...]:
+def unsigned(names: Sequence[bytes], fields: CanonicalHeader) -> tuple[str, ...]:
     """Names of fields that the signature covers although another field of that name, with other content, is unsigned.
 
     `names` is h= in lower case. A field whose name is not in h= is no duplicate of a signed one, and a signer that saw
@@ -44,7 +44,7 @@ def unsigned(names: Sequence[bytes], fields: Fields) -> tuple[str, ...]:
     return tuple(name.decode("ascii") for name in repeated if _leaves_out(name, names.count(name), fields))
 
 
-def _leaves_out(name: bytes, signed: int, fields: Fields) -> bool:
+def _leaves_out(name: bytes, signed: int, fields: CanonicalHeader) -> bool:
     positions = fields.positions(name)
     if not 0 < signed < len(positions):
         return False

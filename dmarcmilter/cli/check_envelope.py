@@ -69,7 +69,7 @@ def envelope_of(
     return envelope, Source(client_source, sender_source, text)
 
 
-def _client_source(given: Given, entry: received.Entry | None) -> str:
+def _client_source(given: Given, entry: received.NetworkEntry | None) -> str:
     if given.client is not None:
         return "option"
     if entry is None:
@@ -78,7 +78,7 @@ def _client_source(given: Given, entry: received.Entry | None) -> str:
 
 
 def _sender(
-    parsed: MailFile, stored: mbox.Stored, given: Given, entry: received.Entry | None
+    parsed: MailFile, stored: mbox.Stored, given: Given, entry: received.NetworkEntry | None
 ) -> tuple[bytes | None, str]:
     """Return the reverse-path (None: unknown) and where it is from."""
     if given.mail_from is not None:
@@ -97,7 +97,9 @@ def _sender(
     return None, "unknown"
 
 
-def _source_text(envelope: Envelope, entry: received.Entry | None, client_source: str, sender_source: str) -> str:
+def _source_text(
+    envelope: Envelope, entry: received.NetworkEntry | None, client_source: str, sender_source: str
+) -> str:
     """Sentences on what was taken from where; empty: the options gave all of it."""
     lines = []
     if client_source in ("received", "guess") and entry is not None:

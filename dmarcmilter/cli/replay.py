@@ -19,7 +19,7 @@ from dmarcmilter.config.load import ConfigError
 from dmarcmilter.config.schema import Config
 from dmarcmilter.explain import replay_comparison
 from dmarcmilter.explain.replay import Terms
-from dmarcmilter.explain.replay_comparison import Span, Tally
+from dmarcmilter.explain.replay_comparison import ReplayTally, Span
 from dmarcmilter.history import journal_search, migrations, outcome_reader
 from dmarcmilter.history.store import Store, StoreError
 
@@ -58,7 +58,7 @@ def replay(path: str, since: datetime, until: datetime | None, limit_domains: in
 
 def _replayed(path: str, span: Span) -> Replayed:
     config = load(path)
-    tally = Tally(_terms(config))
+    tally = ReplayTally(_terms(config))
     try:
         return _from_history(config, span, tally)
     except OSError as error:
@@ -81,7 +81,7 @@ def _terms(config: Config) -> Terms:
     )
 
 
-def _from_history(config: Config, span: Span, tally: Tally) -> Replayed:
+def _from_history(config: Config, span: Span, tally: ReplayTally) -> Replayed:
     """Read the journal if it reaches back far enough, else the database: the journal is newer and faster to read."""
     directory = Path(config.history.journal)
     last = f"{span.until:%Y%m%d}"
@@ -107,7 +107,7 @@ def _span_of(store: Store, span: Span) -> tuple[datetime | None, int]:
         return outcome_reader.first_between(connection, span.since, span.until)
 
 
-def _read_journal(directory: Path, days: list[list[Path]], span: Span, tally: Tally, *, first: str) -> Replayed:
+def _read_journal(directory: Path, days: list[list[Path]], span: Span, tally: ReplayTally, *, first: str) -> Replayed:
     paths = [path for day in reversed(days) for path in reversed(day)]
     with _progress(sum(path.stat().st_size for path in paths)) as read:
         replay_comparison.of_journal(paths, span, tally, read)

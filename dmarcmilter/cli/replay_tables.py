@@ -11,7 +11,7 @@ from rich.text import Text
 
 from dmarcmilter.explain.catalogue import harmless
 from dmarcmilter.explain.replay import Effect, Gap
-from dmarcmilter.explain.replay_comparison import Change, OfDomain, Span, Tally
+from dmarcmilter.explain.replay_comparison import DomainChanges, EffectChange, ReplayTally, Span
 
 COLORS = {
     Effect.DELIVERED: "green",
@@ -34,7 +34,7 @@ GAP_TEXTS = {
 class Replayed:
     """The counted result, and where the outcomes came from."""
 
-    tally: Tally
+    tally: ReplayTally
     span: Span
     source: str
     """The journal's directory, or "database"."""
@@ -63,11 +63,11 @@ def show(replayed: Replayed, limit: int) -> None:
         console.print(f"note: {tally.unreadable:,} lines could not be read as outcomes")
 
 
-def _changes(counted: Counter[Change]) -> list[tuple[Change, int]]:
+def _changes(counted: Counter[EffectChange]) -> list[tuple[EffectChange, int]]:
     return [(change, messages) for change, messages in counted.most_common() if change[0] is not change[1]]
 
 
-def _print_changes(console: Console, title: str, counted: Counter[Change]) -> None:
+def _print_changes(console: Console, title: str, counted: Counter[EffectChange]) -> None:
     changes = _changes(counted)
     if not changes:
         return
@@ -110,7 +110,7 @@ def _word(effect: Effect) -> Text:
     return Text(str(effect), style=COLORS[effect])
 
 
-def _largest(replayed: Replayed, limit: int) -> list[tuple[str, OfDomain]]:
+def _largest(replayed: Replayed, limit: int) -> list[tuple[str, DomainChanges]]:
     ranked = sorted(replayed.tally.domains.items(), key=lambda item: (-item[1].total, item[0]))
     return ranked[:limit]
 
@@ -135,12 +135,12 @@ def print_json(replayed: Replayed, limit: int) -> None:
     print(json.dumps(values))
 
 
-def _counted(counted: Counter[Change]) -> list[dict[str, Any]]:
+def _counted(counted: Counter[EffectChange]) -> list[dict[str, Any]]:
     """All changes, also those from an effect to itself."""
     return [{"from": old, "to": new, "messages": messages} for (old, new), messages in counted.most_common()]
 
 
-def _domain_values(name: str, counts: OfDomain) -> dict[str, Any]:
+def _domain_values(name: str, counts: DomainChanges) -> dict[str, Any]:
     changes = [
         {"from": old, "to": new, "messages": messages, "examples": counts.examples.get((old, new), [])}
         for (old, new), messages in counts.messages.most_common()

@@ -31,7 +31,7 @@ from dmarcmilter.reports.aggregate.reported_days import ReportedDays
 from dmarcmilter.reports.aggregate.xml_report import to_xml
 from dmarcmilter.reports.delivery.bounces import is_failure, read
 from dmarcmilter.reports.delivery.deliveries import Deliveries
-from dmarcmilter.reports.delivery.destinations import Verification
+from dmarcmilter.reports.delivery.destinations import DestinationVerification
 from dmarcmilter.reports.delivery.suppressions import Suppression, Suppressions, record_bounce
 from dmarcmilter.reports.run import RunRequest
 
@@ -87,7 +87,7 @@ def _preview(config: Config, request: RunRequest) -> int:
             planned, destinations = item
             attachment = planned.attachment
             for destination in destinations:
-                allowed = destination.verification is Verification.ALLOWED
+                allowed = destination.verification is DestinationVerification.ALLOWED
                 to = ", ".join(destination.addresses) if allowed else destination.uri
                 why = "" if allowed else f"{destination.verification.value}: {destination.reason}"
                 size = f"{len(attachment.content)} bytes"

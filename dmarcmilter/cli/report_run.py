@@ -18,7 +18,7 @@ from rich.text import Text
 from dmarcmilter.cli.command_setup import act_as_filters_user, fail, resolver
 from dmarcmilter.cli.command_setup import load as load_conf
 from dmarcmilter.config.report_validation import parse_relay
-from dmarcmilter.config.schema import Config, Reports
+from dmarcmilter.config.schema import Config, ReportsSection
 from dmarcmilter.daemon import log_output
 from dmarcmilter.dmarc.public_suffix import Suffixes, SuffixListError
 from dmarcmilter.dns import MessageLookup
@@ -29,8 +29,7 @@ from dmarcmilter.reports.delivery.deliveries import ReportKind
 from dmarcmilter.reports.delivery.destination_verifier import ReportDns
 from dmarcmilter.reports.delivery.dkim_signing import KeyUnusableError, ReportSigner, private_key
 from dmarcmilter.reports.delivery.relay import Relay, Sendmail, SmtpRelay, Transport
-from dmarcmilter.reports.delivery.sending import Progress as RunProgress
-from dmarcmilter.reports.delivery.sending import RunResult
+from dmarcmilter.reports.delivery.sending import RunResult, SendingProgress
 from dmarcmilter.reports.run import Run, RunRequest, no_progress
 
 EXIT_STOPPED = 1
@@ -61,7 +60,7 @@ def open_store(config: Config) -> Store:
     return store
 
 
-def prepare_run(config: Config, progress: RunProgress = no_progress) -> Run:
+def prepare_run(config: Config, progress: SendingProgress = no_progress) -> Run:
     return Run(
         open_store(config),
         config.reports,
@@ -119,7 +118,7 @@ def _dns(config: Config) -> ReportDns:
     return ReportDns(lookups, Suffixes.load(config.dmarc.psl_file), config.dmarc.discovery)
 
 
-def transport(settings: Reports) -> Transport:
+def transport(settings: ReportsSection) -> Transport:
     if not settings.relay:
         return Sendmail(settings.sendmail)
     host, port = parse_relay(settings.relay)
@@ -138,7 +137,7 @@ def transport(settings: Reports) -> Transport:
     )
 
 
-def _signer(settings: Reports) -> ReportSigner | None:
+def _signer(settings: ReportsSection) -> ReportSigner | None:
     if not settings.sign_key:
         return None
     key = Path(settings.sign_key).read_bytes()

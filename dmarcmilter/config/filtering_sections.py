@@ -34,7 +34,7 @@ class InternalError(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Milter:
+class MilterSection:
     socket: str = "unix:/run/dmarcmilter/dmarcmilter.sock"
     socket_mode: str = "0660"
     socket_group: str = ""
@@ -50,7 +50,7 @@ IGNORED = "ignored"
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class IdentitySection:
     authserv_id: str = ""
     remove_authserv_ids: tuple[str, ...] = ()
     trusted_networks: tuple[str, ...] = (IGNORED,)
@@ -62,7 +62,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Ignore:
+class IgnoreSection:
     authenticated: bool = True
     networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
 
@@ -71,7 +71,7 @@ class Ignore:
 
 
 @dataclass(frozen=True, slots=True)
-class Dns:
+class DnsSection:
     nameservers: tuple[str, ...] = ()
     timeout: float = 5.0
     message_budget: float = 20.0
@@ -86,7 +86,7 @@ class Dns:
 
 
 @dataclass(frozen=True, slots=True)
-class Dmarc:
+class DmarcSection:
     discovery: Method = Method.TREEWALK
     psl_file: str = ""
     pct: Pct = Pct.RFC7489
@@ -94,7 +94,7 @@ class Dmarc:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class PolicySection:
     mode: Mode = Mode.MONITOR
     rollout_percent: int = EVERY_MESSAGE
     rollout_domains: tuple[str, ...] = ()
@@ -121,7 +121,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Quarantine:
+class QuarantineSection:
     header_name: str = "X-DMARC-Quarantine"
     header_value: str = "yes"
     subject_tag: str = "[Suspected forgery]"
@@ -139,7 +139,7 @@ class DeferClass(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Defer:
+class DeferSection:
     policy: DeferClass = DeferClass.AS_DMARC
     dkim_key: DeferClass = DeferClass.AS_DMARC
     spf: DeferClass = DeferClass.AS_DMARC
@@ -148,7 +148,7 @@ class Defer:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipients:
+class RecipientsSection:
     default: Choice = Choice.ENFORCE
     file: str = ""
     database: str = ""
@@ -158,14 +158,14 @@ class Recipients:
 
 
 @dataclass(frozen=True, slots=True)
-class Author:
+class AuthorSection:
     on_missing: AuthorAction = AuthorAction.REJECT
     on_multiple: AuthorAction = AuthorAction.REJECT
     on_malformed: AuthorAction = AuthorAction.REJECT
 
 
 @dataclass(frozen=True, slots=True)
-class Seal:
+class SealSection:
     domain: str = ""
     selector: str = ""
     key_file: str = ""
@@ -173,14 +173,14 @@ class Seal:
 
 
 @dataclass(frozen=True, slots=True)
-class Arc:
+class ArcSection:
     trusted_sealers: tuple[str, ...] = ()
     trusted_hops: TrustedHops = TrustedHops.NEWEST
-    seal: Seal = field(default_factory=Seal)
+    seal: SealSection = field(default_factory=SealSection)
 
 
 @dataclass(frozen=True, slots=True)
-class Forwarders:
+class ForwardersSection:
     networks: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
 

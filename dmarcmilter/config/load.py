@@ -16,8 +16,7 @@ import msgspec
 
 from dmarcmilter.config import renamed_keys, toml_errors
 from dmarcmilter.config.schema import Config
-from dmarcmilter.config.toml_positions import Path as KeyPath
-from dmarcmilter.config.toml_positions import Position, places, position_of
+from dmarcmilter.config.toml_positions import KeyPath, Position, places, position_of
 from dmarcmilter.config.type_errors import Wrong, first_wrong, table_of
 from dmarcmilter.config.validation import UnusableError, check
 

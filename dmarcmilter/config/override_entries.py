@@ -1,4 +1,4 @@
-"""The [[override]] entries of the conf file: their keys, their validation, and their conversion to Entry."""
+"""The [[override]] entries of the conf file: their keys, their validation, and their conversion to OverrideRule."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from typing import TypeVar
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail import path
 from dmarcmilter.policy.overrides import is_authenticated
-from dmarcmilter.policy.types import STRICT, Entry, EntryAction, NamePattern, ReasonType, RecipientPattern
+from dmarcmilter.policy.types import STRICT, EntryAction, NamePattern, OverrideRule, ReasonType, RecipientPattern
 
 MAX_ENTRIES = 1000
 """Number of entries allowed; more are an error. Each message that fails is compared with all of them in turn."""
@@ -24,7 +24,7 @@ CRITERIA = ("from_domain", "dkim_domain", "spf_domain", "client", "list_id", "ar
 
 Words = str | tuple[str, ...]
 """One value, or several of which one must match."""
-Parsed = TypeVar("Parsed")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class OverrideEntry:
     expires: date | None = None
 
 
-def parsed(written: Sequence[OverrideEntry]) -> tuple[Entry, ...]:
+def parsed(written: Sequence[OverrideEntry]) -> tuple[OverrideRule, ...]:
     """The validated entries of the conf file; ValueError with a sentence for the administrator."""
     if len(written) > MAX_ENTRIES:
         raise ValueError(f"[[override]]: more than {MAX_ENTRIES} entries")
@@ -58,11 +58,11 @@ def parsed(written: Sequence[OverrideEntry]) -> tuple[Entry, ...]:
     return entries
 
 
-def _entry(override: OverrideEntry, number: int) -> Entry:
+def _entry(override: OverrideEntry, number: int) -> OverrideRule:
     """The validated entry; its number in the conf file is its name if it has none."""
     name = override.name or str(number)
     try:
-        entry = Entry(
+        entry = OverrideRule(
             name=name,
             action=override.action,
             from_domain=_each("from_domain", override.from_domain, _name),
@@ -85,7 +85,7 @@ def _entry(override: OverrideEntry, number: int) -> Entry:
     return entry
 
 
-def _problem(entry: Entry) -> str:
+def _problem(entry: OverrideRule) -> str:
     """What is wrong with an entry whose single values are valid; empty: nothing."""
     if not re.fullmatch(rf"[\w .:@/+-]{{1,{MAX_NAME}}}", entry.name, re.ASCII):
         return f"name: at most {MAX_NAME} plain characters"
@@ -103,7 +103,7 @@ def _problem(entry: Entry) -> str:
     return ""
 
 
-def _each(key: str, words: Words, parse: Callable[[str], Parsed]) -> tuple[Parsed, ...]:
+def _each(key: str, words: Words, parse: Callable[[str], _Value]) -> tuple[_Value, ...]:
     """Each value of a key, parsed; ValueError that names the key."""
     try:
         return tuple(parse(word) for word in ((words,) if isinstance(words, str) else words))

@@ -20,7 +20,7 @@ class StartTls(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class HistorySection:
     journal: str = "/var/lib/dmarcmilter/journal"
     database: str = "sqlite:////var/lib/dmarcmilter/history.db"
     retention_days: int = 90
@@ -28,7 +28,7 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
-class FailureReports:
+class FailureReportsSection:
     enabled: bool = False
     spool: str = "/var/lib/dmarcmilter/failures"
     key: str = "/var/lib/dmarcmilter/redaction.key"
@@ -38,7 +38,7 @@ class FailureReports:
 
 
 @dataclass(frozen=True, slots=True)
-class Reports:
+class ReportsSection:
     enabled: bool = False
     email: str = ""
     org_name: str = ""
@@ -62,11 +62,11 @@ class Reports:
     max_per_domain: int = 200
     max_per_organization: int = 200
     max_message_bytes: int = 10_000_000
-    failure: FailureReports = field(default_factory=FailureReports)
+    failure: FailureReportsSection = field(default_factory=FailureReportsSection)
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
+class MetricsSection:
     listen: str = ""
 
 
@@ -93,6 +93,6 @@ class LogFacility(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class LogSection:
     level: LogLevel = LogLevel.INFO
     syslog_facility: LogFacility = LogFacility.NONE

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from dmarcmilter.config.toml_positions import Path
+from dmarcmilter.config.toml_positions import KeyPath
 from dmarcmilter.config.type_errors import Wrong
 
-RENAMED_KEYS: Final[Mapping[Path, str]] = {
+RENAMED_KEYS: Final[Mapping[KeyPath, str]] = {
     ("dns", "strangers_budget"): "unaligned_budget",
     ("reports", "shape"): "format",
 }
@@ -15,12 +15,12 @@ RENAMED_KEYS: Final[Mapping[Path, str]] = {
 _OLD_NAMES: Final = {(*path[:-1], new): str(path[-1]) for path, new in RENAMED_KEYS.items()}
 
 
-def current_path(path: Path) -> Path:
+def current_path(path: KeyPath) -> KeyPath:
     """The path under which the schema knows this key."""
     return (*path[:-1], RENAMED_KEYS[path]) if path in RENAMED_KEYS else path
 
 
-def old_path(path: Path) -> Path | None:
+def old_path(path: KeyPath) -> KeyPath | None:
     """The former path of the key (or of the element in its list); None: the key was never renamed."""
     old_name = _OLD_NAMES.get(path[:2])
     return (path[0], old_name, *path[2:]) if old_name else None
@@ -53,12 +53,12 @@ def warnings(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _has(values: Mapping[str, Any], path: Path) -> bool:
+def _has(values: Mapping[str, Any], path: KeyPath) -> bool:
     section, key = path
     table = values.get(str(section))
     return isinstance(table, dict) and key in table
 
 
-def _shown(path: Path) -> str:
+def _shown(path: KeyPath) -> str:
     section, key = path
     return f"[{section}] {key}"

@@ -3,7 +3,7 @@
 import re
 from ipaddress import ip_address
 
-from dmarcmilter.config.schema import FailureReports, Reports, StartTls
+from dmarcmilter.config.schema import FailureReportsSection, ReportsSection, StartTls
 from dmarcmilter.dmarc.report_uri import address_of
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import is_within
@@ -25,18 +25,18 @@ def parse_relay(text: str) -> tuple[str, int]:
     return match[1] or match[2], port
 
 
-def problem(reports: Reports) -> str:
+def problem(reports: ReportsSection) -> str:
     """The first problem, as `key: problem`; empty: none."""
     wanted = reports.enabled or reports.failure.enabled
     return _wrong_value(reports) or (_missing(reports) if wanted else "")
 
 
-def failure_problem(failure: FailureReports) -> str:
+def failure_problem(failure: FailureReportsSection) -> str:
     """The first problem of [reports.failure]; empty: none."""
     return next((f"{key}: at least 1" for key in _LIMITS if getattr(failure, key) < 1), "")
 
 
-def _wrong_value(reports: Reports) -> str:
+def _wrong_value(reports: ReportsSection) -> str:
     if reports.email and address_of(f"mailto:{reports.email}") != reports.email:
         return f"email: {reports.email!r} is not an address with its domain in lower-case ASCII"
     sample = reports.bounce_address.replace("{token}", "0" * 16)
@@ -56,7 +56,7 @@ def _wrong_value(reports: Reports) -> str:
     return _wrong_number(reports) or _wrong_relay(reports)
 
 
-def _wrong_number(reports: Reports) -> str:
+def _wrong_number(reports: ReportsSection) -> str:
     for key in _LIMITS_OF_AGGREGATE:
         if getattr(reports, key) < 1:
             return f"{key}: at least 1"
@@ -65,7 +65,7 @@ def _wrong_number(reports: Reports) -> str:
     return ""
 
 
-def _wrong_relay(reports: Reports) -> str:
+def _wrong_relay(reports: ReportsSection) -> str:
     try:
         host, _ = parse_relay(reports.relay or "localhost")
     except ValueError as error:
@@ -82,7 +82,7 @@ def _is_here(host: str) -> bool:
         return host == "localhost"
 
 
-def _missing(reports: Reports) -> str:
+def _missing(reports: ReportsSection) -> str:
     if not reports.email:
         return "email: needed when reports are enabled"
     signing = (reports.sign_domain, reports.sign_selector, reports.sign_key)

@@ -9,84 +9,84 @@ from dataclasses import dataclass, field
 
 from dmarcmilter.config.filtering_sections import (
     IGNORED,
-    Arc,
-    Author,
-    Defer,
+    ArcSection,
+    AuthorSection,
     DeferClass,
-    Dmarc,
-    Dns,
-    Forwarders,
-    Identity,
-    Ignore,
+    DeferSection,
+    DmarcSection,
+    DnsSection,
+    ForwardersSection,
+    IdentitySection,
+    IgnoreSection,
     InternalError,
-    Milter,
+    MilterSection,
     Pct,
-    Policy,
-    Quarantine,
-    Recipients,
-    Seal,
+    PolicySection,
+    QuarantineSection,
+    RecipientsSection,
+    SealSection,
 )
 from dmarcmilter.config.override_entries import OverrideEntry
 from dmarcmilter.config.recording_sections import (
-    FailureReports,
-    History,
-    Log,
+    FailureReportsSection,
+    HistorySection,
     LogFacility,
     LogLevel,
-    Metrics,
+    LogSection,
+    MetricsSection,
     ReportFormat,
-    Reports,
+    ReportsSection,
     StartTls,
 )
 
 __all__ = [
     "IGNORED",
-    "Arc",
-    "Author",
+    "ArcSection",
+    "AuthorSection",
     "Config",
-    "Defer",
     "DeferClass",
-    "Dmarc",
-    "Dns",
-    "FailureReports",
-    "Forwarders",
-    "History",
-    "Identity",
-    "Ignore",
+    "DeferSection",
+    "DmarcSection",
+    "DnsSection",
+    "FailureReportsSection",
+    "ForwardersSection",
+    "HistorySection",
+    "IdentitySection",
+    "IgnoreSection",
     "InternalError",
-    "Log",
     "LogFacility",
     "LogLevel",
-    "Metrics",
-    "Milter",
+    "LogSection",
+    "MetricsSection",
+    "MilterSection",
     "OverrideEntry",
     "Pct",
-    "Policy",
-    "Quarantine",
-    "Recipients",
+    "PolicySection",
+    "QuarantineSection",
+    "RecipientsSection",
     "ReportFormat",
-    "Reports",
-    "Seal",
+    "ReportsSection",
+    "SealSection",
     "StartTls",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    milter: Milter = field(default_factory=Milter)
-    identity: Identity = field(default_factory=Identity)
-    ignore: Ignore = field(default_factory=Ignore)
-    dns: Dns = field(default_factory=Dns)
-    dmarc: Dmarc = field(default_factory=Dmarc)
-    policy: Policy = field(default_factory=Policy)
-    quarantine: Quarantine = field(default_factory=Quarantine)
-    defer: Defer = field(default_factory=Defer)
-    recipients: Recipients = field(default_factory=Recipients)
-    author: Author = field(default_factory=Author)
-    arc: Arc = field(default_factory=Arc)
-    forwarders: Forwarders = field(default_factory=Forwarders)
+    milter: MilterSection = field(default_factory=MilterSection)
+    identity: IdentitySection = field(default_factory=IdentitySection)
+    ignore: IgnoreSection = field(default_factory=IgnoreSection)
+    dns: DnsSection = field(default_factory=DnsSection)
+    dmarc: DmarcSection = field(default_factory=DmarcSection)
+    policy: PolicySection = field(default_factory=PolicySection)
+    quarantine: QuarantineSection = field(default_factory=QuarantineSection)
+    defer: DeferSection = field(default_factory=DeferSection)
+    recipients: RecipientsSection = field(default_factory=RecipientsSection)
+    author: AuthorSection = field(default_factory=AuthorSection)
+    arc: ArcSection = field(default_factory=ArcSection)
+    forwarders: ForwardersSection = field(default_factory=ForwardersSection)
     override: tuple[OverrideEntry, ...] = ()
-    history: History = field(default_factory=History)
-    reports: Reports = field(default_factory=Reports)
-    metrics: Metrics = field(default_factory=Metrics)
-    log: Log = field(default_factory=Log)
+    history: HistorySection = field(default_factory=HistorySection)
+    reports: ReportsSection = field(default_factory=ReportsSection)
+    metrics: MetricsSection = field(default_factory=MetricsSection)
+    log: LogSection = field(default_factory=LogSection)

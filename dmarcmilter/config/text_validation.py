@@ -2,7 +2,7 @@
 
 import re
 
-from dmarcmilter.config.filtering_sections import Policy, Quarantine
+from dmarcmilter.config.filtering_sections import PolicySection, QuarantineSection
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.policy.types import QuarantineAction
 from dmarcmilter.response.reply import MAX_QUEUE_ID, MAX_REPLY, SEE
@@ -21,7 +21,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _LOCAL_PART = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")
 
 
-def problem(policy: Policy, quarantine: Quarantine) -> str:
+def problem(policy: PolicySection, quarantine: QuarantineSection) -> str:
     """The first problem, in one sentence that begins with the key; empty: none."""
     problems = [_of_text(key, getattr(policy, key), policy.info_url) for key in TEXTS]
     problems += [_of_page(policy.info_url), _of_mark(quarantine), _of_tag(quarantine.subject_tag)]
@@ -55,7 +55,7 @@ def _of_line(text: str, placeholders: tuple[str, ...]) -> str:
     return f"unknown placeholder {unknown}; known are {', '.join(placeholders)}" if unknown else ""
 
 
-def _of_mark(quarantine: Quarantine) -> str:
+def _of_mark(quarantine: QuarantineSection) -> str:
     name, value = quarantine.header_name, quarantine.header_value
     if not re.fullmatch(r"X-[A-Za-z0-9-]{1,60}", name):
         return f"[quarantine] header_name: {name!r} is not X- with letters, digits and hyphens"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """Names of tables and keys from the outermost to the innermost; numbers of elements of arrays, from 0."""
 
 MAX_DEPTH = 50
@@ -38,7 +38,7 @@ class Position(NamedTuple):
 class Place:
     """A key, a table's name or an element of an array, and where it begins."""
 
-    path: Path
+    path: KeyPath
     position: Position
     is_table: bool = False
     """It is a table's name, [name] or [[name]]."""
@@ -49,9 +49,9 @@ def places(text: str) -> list[Place]:
     return list(_Reader(text).places())
 
 
-def position_of(text: str, path: Path) -> Position | None:
+def position_of(text: str, path: KeyPath) -> Position | None:
     """The position of the key, or of the innermost table around it that the text names."""
-    known: dict[Path, Position] = {}
+    known: dict[KeyPath, Position] = {}
     for place in places(text):
         # A dotted key, [name.inner] and the first [[name]] also name the tables that they are in.
         for length in range(1, len(place.path) + 1):
@@ -68,14 +68,14 @@ class _Reader:
     """Index of the next character to read."""
     lines: list[int] = field(default_factory=list)
     """Index of the first character of each line."""
-    arrays: dict[Path, int] = field(default_factory=dict)
+    arrays: dict[KeyPath, int] = field(default_factory=dict)
     """Index of the newest element of each [[name]]."""
 
     def __post_init__(self) -> None:
         self.lines = [0, *(match.end() for match in re.finditer("\n", self.text))]
 
     def places(self) -> Iterator[Place]:
-        table: Path = ()
+        table: KeyPath = ()
         while self.at < len(self.text):
             self._skip_blank()
             start = self.at
@@ -90,22 +90,22 @@ class _Reader:
                     yield from self._value((*table, *key), 0)
             self._skip_line()
 
-    def _element(self, key: Path) -> Path:
+    def _element(self, key: KeyPath) -> KeyPath:
         """The path of a new element of an array of tables."""
         path = self._numbered(key[:-1]) + key[-1:]
         self.arrays[path] = self.arrays.get(path, -1) + 1
         return (*path, self.arrays[path])
 
-    def _numbered(self, key: Path) -> Path:
+    def _numbered(self, key: KeyPath) -> KeyPath:
         """A table's path with the indexes in the arrays of tables that it is in."""
-        path: Path = ()
+        path: KeyPath = ()
         for name in key:
             path = (*path, name)
             if path in self.arrays:
                 path = (*path, self.arrays[path])
         return path
 
-    def _key(self) -> Path:
+    def _key(self) -> KeyPath:
         """Read a dotted key; empty: there is none."""
         names: list[str] = []
         while True:
@@ -119,7 +119,7 @@ class _Reader:
             if self.at == start or not self._take("."):
                 return tuple(names)
 
-    def _value(self, path: Path, depth: int) -> Iterator[Place]:
+    def _value(self, path: KeyPath, depth: int) -> Iterator[Place]:
         """Read a value; the places within it, if it is an array or an inline table."""
         self._skip(_SPACE)
         if self._skip_string():
@@ -131,7 +131,7 @@ class _Reader:
         else:
             self._skip(_VALUE)
 
-    def _array(self, path: Path, depth: int) -> Iterator[Place]:
+    def _array(self, path: KeyPath, depth: int) -> Iterator[Place]:
         number = 0
         while self.at < len(self.text):
             self._skip_blank()
@@ -145,7 +145,7 @@ class _Reader:
             if not self._take(",") and not self.text.startswith("]", self.at):
                 return
 
-    def _inline_table(self, path: Path, depth: int) -> Iterator[Place]:
+    def _inline_table(self, path: KeyPath, depth: int) -> Iterator[Place]:
         while self.at < len(self.text):
             self._skip(_SPACE)
             start = self.at

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
-from dmarcmilter.config.toml_positions import Path
+from dmarcmilter.config.toml_positions import KeyPath
 
 MAX_SHOWN = 60
 """Characters of a wrong value that an error shows; the rest is cut off."""
@@ -26,7 +26,7 @@ UNITS = {"days": "days", "bytes": "bytes", "megabytes": "megabytes", "percent": 
 class Wrong:
     """A value that the schema does not allow."""
 
-    path: Path
+    path: KeyPath
     text: str
     """Begins with the section and the key."""
 
@@ -89,7 +89,7 @@ def toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _in_table(values: dict[str, Any], schema: type, path: Path, section: str) -> Iterator[Wrong]:
+def _in_table(values: dict[str, Any], schema: type, path: KeyPath, section: str) -> Iterator[Wrong]:
     """The wrong values in a table at this path; `section`: its name for errors."""
     hints, defaults = typing.get_type_hints(schema), defaults_of(schema)
     for key, value in values.items():
@@ -107,7 +107,7 @@ def _in_table(values: dict[str, Any], schema: type, path: Path, section: str) ->
             yield Wrong(here, f"[{name}]: is a section with keys of its own, not {text}: write [{name}], once")
 
 
-def _in_array(value: Any, inner: type, path: Path, name: str) -> Iterator[Wrong]:
+def _in_array(value: Any, inner: type, path: KeyPath, name: str) -> Iterator[Wrong]:
     """The wrong values and missing keys in an array of tables."""
     if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
         yield Wrong(path, f"[[{name}]]: write [[{name}]], with two brackets on each side, above each entry")
@@ -120,7 +120,7 @@ def _in_array(value: Any, inner: type, path: Path, name: str) -> Iterator[Wrong]
                 yield Wrong((*path, number), f"[[{name}]] {field.name}: is missing; write {example}")
 
 
-def _in_value(value: Any, hint: Any, path: Path, where: str, default: Any) -> Iterator[Wrong]:
+def _in_value(value: Any, hint: Any, path: KeyPath, where: str, default: Any) -> Iterator[Wrong]:
     """What is wrong with a plain value or the elements of a list; `where`: section and key for the error."""
     key = str(path[-1])
     if words := _words(hint):

@@ -6,7 +6,7 @@ from typing import Any
 
 from dmarcmilter.config import override_entries, report_validation, text_validation
 from dmarcmilter.config.endpoint import parse_listen, parse_nameserver, parse_socket
-from dmarcmilter.config.schema import IGNORED, Config, Recipients, Seal
+from dmarcmilter.config.schema import IGNORED, Config, RecipientsSection, SealSection
 from dmarcmilter.history.database_url import has_open_at_sign
 from dmarcmilter.mail import domain as domains
 
@@ -80,7 +80,7 @@ def _check_names(config: Config) -> None:
             _require(re.fullmatch(r"[\w.-]*", name, re.ASCII), f"[identity] {key}: {name!r} is not a plain name")
 
 
-def _check_seal(seal: Seal) -> None:
+def _check_seal(seal: SealSection) -> None:
     """Require all keys or none: with half of them an operator would think that mail is sealed."""
     where = "[arc.seal]"
     if not seal.domain:
@@ -96,7 +96,7 @@ def _check_seal(seal: Seal) -> None:
         _require(fit, f"{where} recipients: {text!r} is neither an address nor a domain name")
 
 
-def _check_recipients(recipients: Recipients) -> None:
+def _check_recipients(recipients: RecipientsSection) -> None:
     where = "[recipients]"
     _require(bool(recipients.database) == bool(recipients.query), f"{where} query: it and database go together")
     _require(

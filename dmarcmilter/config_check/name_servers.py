@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from dmarcmilter.config.finding import Finding, error, ok, warning
 from dmarcmilter.dns.name_servers import Server, Servers, exchange
-from dmarcmilter.dns.wire_format import NXDOMAIN, RDTYPES, Reply, is_reply, question, rcode_to_text, read_reply
+from dmarcmilter.dns.wire_format import NXDOMAIN, RDTYPES, DnsReply, is_reply, question, rcode_to_text, read_reply
 from dmarcmilter.dns.wire_names import name_to_wire
 
 KNOWN_NAME = "example.com"
@@ -35,7 +35,7 @@ _DATAGRAM = 4096
 class Probe:
     """The result of one query to one server."""
 
-    reply: Reply | None
+    reply: DnsReply | None
     """None: the server sent no reply to the query."""
     recursive: bool
     """The server offers recursion."""
@@ -160,5 +160,5 @@ def _datagrams(sock: socket.socket, until: float) -> Iterator[bytes]:
         yield sock.recv(_DATAGRAM)
 
 
-def _read(wire: bytes, identifier: int, name: bytes, rdtype: int) -> Reply | None:
+def _read(wire: bytes, identifier: int, name: bytes, rdtype: int) -> DnsReply | None:
     return read_reply(wire, name, rdtype) if is_reply(wire, identifier, name, rdtype) else None

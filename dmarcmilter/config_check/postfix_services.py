@@ -9,7 +9,7 @@ from dmarcmilter.config.finding import Finding, Severity, error, ok, warning
 from dmarcmilter.config.schema import Config
 from dmarcmilter.postfix import socket_access
 from dmarcmilter.postfix.postconf import (
-    Kind,
+    MailOrigin,
     Postfix,
     Service,
     leads_to,
@@ -264,7 +264,7 @@ def _own(config: Config, service: Service, milter_socket: Socket, postfix: Postf
         if not _leads_to_us(milter_name(word), service, milter_socket, postfix)
     )
     fix = _override(service, "smtpd_milters", rest, postfix)
-    if service.kind is Kind.SUBMISSION:
+    if service.kind is MailOrigin.SUBMISSION:
         text = f"Postfix: {service.name} hands the filter the mail of your own users"
         if config.ignore.authenticated:
             return [

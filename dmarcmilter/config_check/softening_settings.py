@@ -8,7 +8,7 @@ from dmarcmilter.config.schema import Config
 from dmarcmilter.config_check.wide_networks import too_wide
 from dmarcmilter.policy.overrides import is_authenticated
 from dmarcmilter.policy.recipients.choice import Choice
-from dmarcmilter.policy.types import EVERY_MESSAGE, STRICT, Entry, EntryAction, Mode
+from dmarcmilter.policy.types import EVERY_MESSAGE, STRICT, EntryAction, Mode, OverrideRule
 
 MAX_SHOWN = 3
 """Number of domains that a message names; further ones are only counted."""
@@ -20,7 +20,7 @@ def findings(config: Config, today: date) -> list[Finding]:
     return [*_rollout(config), *(warning(text) for text in (*texts, *_forwarders(config), *_recipients(config)))]
 
 
-def _override(entry: Entry, today: date) -> list[str]:
+def _override(entry: OverrideRule, today: date) -> list[str]:
     key = f"[[override]] {entry.name}:"
     texts = []
     if entry.expires is not None and entry.expires <= today:
@@ -38,7 +38,7 @@ def _override(entry: Entry, today: date) -> list[str]:
     return texts
 
 
-def _softens_for_anyone(entry: Entry) -> bool:
+def _softens_for_anyone(entry: OverrideRule) -> bool:
     """Whether the entry softens policies for mail that anyone can write; "quarantine" is milder than p=reject."""
     return not entry.require_auth and not is_authenticated(entry) and entry.action is not EntryAction.REJECT
 

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from dmarcmilter.config.endpoint import Socket, parse_socket
-from dmarcmilter.config.schema import Milter
+from dmarcmilter.config.schema import MilterSection
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Listener:
     once, or their libmilter could not be stopped.
     """
 
-    def __init__(self, settings: Milter) -> None:
+    def __init__(self, settings: MilterSection) -> None:
         self._where = parse_socket(settings.socket)
         self._lock = -1
         self._inode: tuple[int, int] | None = None
@@ -89,7 +89,7 @@ class Listener:
         self.release_lock()
         self.socket.close()
 
-    def _bind_path(self, settings: Milter) -> socket.socket:
+    def _bind_path(self, settings: MilterSection) -> socket.socket:
         """Bind under a temporary name and rename it: there is no moment without a socket, or with a wrong mode."""
         path = Path(self._where.path)
         path.parent.mkdir(parents=True, exist_ok=True)

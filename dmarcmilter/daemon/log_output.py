@@ -6,7 +6,7 @@ import socket
 import sys
 from typing import TextIO
 
-from dmarcmilter.config.schema import Log, LogFacility
+from dmarcmilter.config.schema import LogFacility, LogSection
 
 SYSLOG_SOCKET = "/dev/log"
 FORMAT = "%(levelname)s %(message)s"
@@ -19,7 +19,7 @@ FACILITIES = {LogFacility.MAIL: 2, LogFacility.DAEMON: 3} | {
 """Facility numbers of syslog(3)."""
 
 
-def configure(settings: Log) -> None:
+def configure(settings: LogSection) -> None:
     """Send log lines of the configured level to the configured output. Called again at a reload."""
     logging.raiseExceptions = False
     # No format here has these fields, and looking them up would create a Thread object in each of libmilter's threads.
@@ -54,7 +54,7 @@ def is_journal(stream: TextIO) -> bool:
     return expected == f"{status.st_dev}:{status.st_ino}"
 
 
-def _handler(settings: Log) -> tuple[logging.Handler, str]:
+def _handler(settings: LogSection) -> tuple[logging.Handler, str]:
     """The handler, and what prevents the configured one; empty: nothing does."""
     problem = ""
     if settings.syslog_facility:

@@ -22,7 +22,7 @@ from dmarcmilter.config.schema import Config
 from dmarcmilter.dns import Resolver, system_nameservers
 from dmarcmilter.history.journal import Journal
 from dmarcmilter.metrics.board import Row, State
-from dmarcmilter.metrics.worker_metrics import Tally
+from dmarcmilter.metrics.worker_metrics import WorkerTally
 from dmarcmilter.milter import registration
 from dmarcmilter.milter.worker_context import WorkerContext
 from dmarcmilter.receiver import Receiver
@@ -62,7 +62,7 @@ def run(config: Config, receiver: Receiver, listener: socket.socket, row: Row, r
     for number in (*STOP, RETIRE):
         signal.signal(number, on_signal)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    context = make_context(config, receiver, Tally(row))
+    context = make_context(config, receiver, WorkerTally(row))
     registration.register(context)
     fd = _hand_over(listener)
     listener.close()  # libmilter has a descriptor of its own, the only one to give up in _drain
@@ -94,7 +94,7 @@ def _send_heartbeat(context: WorkerContext, state: State) -> None:
     context.tally.beat(state, milter.getdiag(), context.resolver.cached())
 
 
-def make_context(config: Config, receiver: Receiver, tally: Tally) -> WorkerContext:
+def make_context(config: Config, receiver: Receiver, tally: WorkerTally) -> WorkerContext:
     """Open what the sessions of this worker share."""
     nameservers = config.dns.servers() or system_nameservers()
     return WorkerContext(

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from dmarcmilter.mail import address_list, lenient_readings, line_split
-from dmarcmilter.mail.address_list import AddressList, Kind
+from dmarcmilter.mail.address_list import AddressList, ElementKind
 from dmarcmilter.mail.domain import Domain, is_budget_spent, parse
 from dmarcmilter.mail.header_tokens import unfold
 from dmarcmilter.mail.message import Header
@@ -151,7 +151,7 @@ def _read_field(body: bytes) -> Author:
     kinds = {mailbox.kind for mailbox in parsed.mailboxes}
     if not domains:
         return _problem(AuthorProblem.NO_DOMAIN, _absence(kinds))
-    if kinds & {Kind.LITERAL, Kind.LOCAL}:
+    if kinds & {ElementKind.LITERAL, ElementKind.LOCAL}:
         # The other author has no domain to evaluate, and a pass for this one must not count for both.
         return _problem(AuthorProblem.SEVERAL_DOMAINS, Reason(Code.FROM_AUTHOR_WITHOUT_DOMAIN), domains)
     author = Author(domain=domains[0], problem=None, domains=tuple(domains), lax=parsed.lax)
@@ -190,7 +190,7 @@ def _domains(parsed: AddressList) -> list[Domain] | None:
     """The distinct domains, at most one more than MAX_DOMAINS; None: one of them is not a domain name."""
     domains: dict[Domain, None] = {}
     for mailbox in dict.fromkeys(parsed.mailboxes):
-        raw = _displayed_domain(mailbox.domain) if mailbox.kind is Kind.SHOWN else mailbox.domain
+        raw = _displayed_domain(mailbox.domain) if mailbox.kind is ElementKind.SHOWN else mailbox.domain
         if not raw:
             continue
         domain = parse(raw)
@@ -216,8 +216,8 @@ def _displayed_domain(raw: bytes) -> bytes | str:
     return text if has_dot else ""
 
 
-def _absence(kinds: set[Kind]) -> Reason:
+def _absence(kinds: set[ElementKind]) -> Reason:
     """Why there is no domain, by the kinds of the addresses."""
-    if Kind.LITERAL in kinds:
+    if ElementKind.LITERAL in kinds:
         return Reason(Code.FROM_DOMAIN_LITERAL)
     return Reason(Code.FROM_NO_DOMAIN) if kinds else Reason(Code.FROM_EMPTY_GROUP)

@@ -3,7 +3,7 @@
 The newest of three lists is used: the operator's, the system's, and that of the package publicsuffixlist. The list in
 publicsuffix2, of 2019, is the fallback. publicsuffix2 also parses the rules. Its own lookup is not used, because it
 treats every name above a rule as a rule and lacks the `*` default (https://publicsuffix.org/list/, algorithm):
-`Rules.suffix_length` replaces it.
+`SuffixRules.suffix_length` replaces it.
 """
 
 import re
@@ -43,7 +43,7 @@ class SuffixListError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class SuffixRules:
     """The rules of a list by kind."""
 
     exact: frozenset[str]
@@ -88,8 +88,8 @@ class Suffixes:
     """Date of the list (year-month-day); empty: unknown."""
     skipped: tuple[str, ...]
     """Messages about lists that could not be used, and about lines that are not rules."""
-    all_rules: Rules
-    icann_rules: Rules
+    all_rules: SuffixRules
+    icann_rules: SuffixRules
 
     @classmethod
     def load(cls, path: str = "") -> Self:
@@ -134,8 +134,8 @@ class Suffixes:
             source=source,
             version="",
             skipped=skipped,
-            all_rules=Rules.of([*icann, *private]),
-            icann_rules=Rules.of(icann),
+            all_rules=SuffixRules.of([*icann, *private]),
+            icann_rules=SuffixRules.of(icann),
         )
 
     def organizational_domain(self, domain: Domain) -> Domain | None:

@@ -1,7 +1,7 @@
 """Parser of DMARC Policy Records (RFC 9989 4.7, 4.8; RFC 7489 6.3, 6.4), valid or not.
 
 An invalid tag takes its default. Only `p`, `sp` and `np` can make the whole record unusable (RFC 9989 4.10.1). Every
-error is reported as a Fault.
+error is reported as a RecordFault.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from dmarcmilter.dmarc import record_faults
 from dmarcmilter.dmarc.record_faults import FaultKind
-from dmarcmilter.dmarc.report_uri import Fault, parse_list, shown
+from dmarcmilter.dmarc.report_uri import RecordFault, parse_list, shown
 
 MAX_RECORD = 8192
 """Largest record read in full, in bytes; of a larger one, the whole tags within these bytes are read."""
@@ -84,7 +84,7 @@ class PolicyRecord:
     ruf: tuple[str, ...]
     usable: bool
     """False: DMARC is not applied with this record (RFC 9989 4.10.1)."""
-    faults: tuple[Fault, ...]
+    faults: tuple[RecordFault, ...]
 
 
 _VERSION = re.compile(rb"[ \t]*[vV][ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
@@ -127,14 +127,14 @@ def parse(raw: bytes) -> PolicyRecord | None:
 def _parse(raw: bytes) -> PolicyRecord | None:
     if not is_policy_record(raw):
         return None
-    faults: list[Fault] = []
+    faults: list[RecordFault] = []
     tags = _read_tags(raw, faults)
     rua = parse_list("rua", tags.get("rua"), faults)
     ruf = parse_list("ruf", tags.get("ruf"), faults)
     p, sp, np = (_word(Policy, name, tags, faults) for name in ("p", "sp", "np"))
     if "p" not in tags:
         kind = FaultKind.NO_POLICY if len(tags) > 1 or faults else FaultKind.ONLY_VERSION
-        faults.append(Fault("p", "the record has no p tag", "write p=none, p=quarantine or p=reject", kind))
+        faults.append(RecordFault("p", "the record has no p tag", "write p=none, p=quarantine or p=reject", kind))
     # RFC 9989 4.10.1: an invalid value of these three does not simply take its default (4.8).
     sound = p is not None and (sp is not None or "sp" not in tags) and (np is not None or "np" not in tags)
     mode = _word(YesOrNo, "t", tags, faults)
@@ -159,7 +159,7 @@ def _parse(raw: bytes) -> PolicyRecord | None:
 _parse_cached = lru_cache(maxsize=CACHED_RECORDS)(_parse)
 
 
-def near_miss(raw: bytes) -> Fault | None:
+def near_miss(raw: bytes) -> RecordFault | None:
     """The fault of TXT data at `_dmarc` that was meant as a DMARC record but is none; None: it was not meant as one."""
     kind = None if is_policy_record(raw) else record_faults.of_no_record(raw)
     if kind is None:
@@ -167,22 +167,26 @@ def near_miss(raw: bytes) -> Fault | None:
     advice = "begin the record with v=DMARC1; in exactly these letters, without quotes or backslashes"
     if kind is FaultKind.SPF_RECORD:
         advice = "publish SPF at the domain itself, without _dmarc, and a record that begins with v=DMARC1; here"
-    return Fault("v", f"not a DMARC record: it begins with {shown(raw[:24].decode('latin-1'))}", advice, kind)
+    return RecordFault("v", f"not a DMARC record: it begins with {shown(raw[:24].decode('latin-1'))}", advice, kind)
 
 
-def _read_tags(raw: bytes, faults: list[Fault]) -> _Tags:
+def _read_tags(raw: bytes, faults: list[RecordFault]) -> _Tags:
     """Split a record into tags (RFC 9989 4.8). A tag that occurs twice is invalid (RFC 6376 3.2)."""
     whole = raw[:MAX_RECORD].decode("latin-1")
     if len(raw) > MAX_RECORD:
         whole = whole.rpartition(";")[0]
         faults.append(
-            Fault("", f"longer than {MAX_RECORD} bytes, the rest is not read", "shorten the record", FaultKind.TOO_LONG)
+            RecordFault(
+                "", f"longer than {MAX_RECORD} bytes, the rest is not read", "shorten the record", FaultKind.TOO_LONG
+            )
         )
     parts = whole.split(";", MAX_TAGS)
     if len(parts) > MAX_TAGS:
         del parts[MAX_TAGS:]
         faults.append(
-            Fault("", f"more than {MAX_TAGS} tags, the rest is not read", "shorten the record", FaultKind.TOO_LONG)
+            RecordFault(
+                "", f"more than {MAX_TAGS} tags, the rest is not read", "shorten the record", FaultKind.TOO_LONG
+            )
         )
     tags: _Tags = {"v": "DMARC1"}
     for part in parts[1:]:
@@ -191,35 +195,35 @@ def _read_tags(raw: bytes, faults: list[Fault]) -> _Tags:
             continue
         if not equals or _NAME.fullmatch(name) is None:
             advice = "write name=value and a semicolon after it"
-            faults.append(Fault("", f"not a tag: {shown(part)}", advice, record_faults.of_part(part)))
+            faults.append(RecordFault("", f"not a tag: {shown(part)}", advice, record_faults.of_part(part)))
             continue
         _add_tag(name.lower(), value, tags, faults)
     return tags
 
 
-def _add_tag(name: str, value: str, tags: _Tags, faults: list[Fault]) -> None:
+def _add_tag(name: str, value: str, tags: _Tags, faults: list[RecordFault]) -> None:
     """Add the tag, or its fault if it is unknown or repeated. An obsolete or invalid value gives both."""
     if name not in _KNOWN:
         advice = "correct its name or leave it out"
-        faults.append(Fault(shown(name), "not a DMARC tag, ignored", advice, FaultKind.UNKNOWN_TAG))
+        faults.append(RecordFault(shown(name), "not a DMARC tag, ignored", advice, FaultKind.UNKNOWN_TAG))
         return
     if name in tags:
         tags[name] = None if name != "v" else tags[name]
         problem = "the tag stands more than once, so none of them counts"
-        faults.append(Fault(name, problem, "keep one", FaultKind.TAG_TWICE))
+        faults.append(RecordFault(name, problem, "keep one", FaultKind.TAG_TWICE))
         return
     if name in _HISTORIC:
         problem = "no longer part of DMARC (RFC 9989)"
-        faults.append(Fault(name, problem, _HISTORIC[name], FaultKind.OBSOLETE_TAG))
+        faults.append(RecordFault(name, problem, _HISTORIC[name], FaultKind.OBSOLETE_TAG))
     tags[name] = value
     if _VALUE.fullmatch(value) is None:
         tags[name] = None
         problem = "characters that a record cannot hold" if value else "the value is empty"
         kind = FaultKind.INVALID_CHARACTERS if value else FaultKind.EMPTY_VALUE
-        faults.append(Fault(name, problem, "write printable ASCII, or leave the tag out", kind))
+        faults.append(RecordFault(name, problem, "write printable ASCII, or leave the tag out", kind))
 
 
-def _word(words: type[Word], name: str, tags: _Tags, faults: list[Fault]) -> Word | None:
+def _word(words: type[Word], name: str, tags: _Tags, faults: list[RecordFault]) -> Word | None:
     """The value of a tag that allows only certain words, in any case (RFC 5234 2.3); None: absent or invalid."""
     value = tags.get(name)
     if value is None:
@@ -230,23 +234,25 @@ def _word(words: type[Word], name: str, tags: _Tags, faults: list[Fault]) -> Wor
         choices = ", ".join(f"{name}={choice}" for choice in known)
         missing = " (is a semicolon missing?)" if "=" in value else ""
         kind = record_faults.of_policy(value) if words is Policy else record_faults.of_value(value)
-        faults.append(Fault(name, f"{shown(value)} is not a value of it", f"write one of {choices}{missing}", kind))
+        faults.append(
+            RecordFault(name, f"{shown(value)} is not a value of it", f"write one of {choices}{missing}", kind)
+        )
     return word
 
 
-def _percentage(tags: _Tags, faults: list[Fault]) -> int | None:
+def _percentage(tags: _Tags, faults: list[RecordFault]) -> int | None:
     """The value of `pct` (RFC 7489 6.3), 0 to 100; None: absent or invalid."""
     value = tags.get("pct")
     if value is None:
         return None
     if _PERCENT.fullmatch(value) is None or int(value) > 100:
         problem = f"{shown(value)} is not a number from 0 to 100"
-        faults.append(Fault("pct", problem, "leave pct out", FaultKind.OBSOLETE_TAG))
+        faults.append(RecordFault("pct", problem, "leave pct out", FaultKind.OBSOLETE_TAG))
         return None
     return int(value)
 
 
-def _failure_options(tags: _Tags, faults: list[Fault], *, ruf: tuple[str, ...]) -> str:
+def _failure_options(tags: _Tags, faults: list[RecordFault], *, ruf: tuple[str, ...]) -> str:
     """The value of `fo` (dmarc-fo, RFC 9989 4.8): 0 or 1, d, s, each at most once. Ignored without `ruf` (4.7)."""
     value = tags.get("fo")
     if value is None or not ruf:
@@ -255,7 +261,9 @@ def _failure_options(tags: _Tags, faults: list[Fault], *, ruf: tuple[str, ...]) 
     once = len(set(options)) == len(options)
     if not once or not {"0", "1", "d", "s"}.issuperset(options) or {"0", "1"}.issubset(options):
         problem = f"{shown(value)} is not a list of options"
-        faults.append(Fault("fo", problem, "write 0 or 1, d, s with colons between", record_faults.of_value(value)))
+        faults.append(
+            RecordFault("fo", problem, "write 0 or 1, d, s with colons between", record_faults.of_value(value))
+        )
         return "0"
     return ":".join(options)
 

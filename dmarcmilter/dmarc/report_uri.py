@@ -25,7 +25,7 @@ _ADDRESS = re.compile(r"([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64})@([^@]{1,253})")
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class RecordFault:
     """A fault of one tag, with advice for the Domain Owner."""
 
     tag: str
@@ -41,7 +41,7 @@ def shown(text: str) -> str:
     return f'"{clean}"' if len(clean) <= MAX_SHOWN else f'"{clean[:MAX_SHOWN]}..."'
 
 
-def parse_list(tag: str, value: str | None, faults: list[Fault]) -> tuple[str, ...]:
+def parse_list(tag: str, value: str | None, faults: list[RecordFault]) -> tuple[str, ...]:
     """The valid URIs of a list, each once, without the obsolete size suffix."""
     if value is None:
         return ()
@@ -49,13 +49,13 @@ def parse_list(tag: str, value: str | None, faults: list[Fault]) -> tuple[str, .
     if len(items) > MAX_URIS:
         del items[MAX_URIS:]
         problem = f"more than {MAX_URIS} addresses, the rest is not read"
-        faults.append(Fault(tag, problem, "shorten the list", FaultKind.TOO_LONG))
+        faults.append(RecordFault(tag, problem, "shorten the list", FaultKind.TOO_LONG))
     uris: dict[str, None] = {}
     for item in items:
         uri = _parse_item(item.strip(" \t"))
         if uri is None:
             problem = f"{shown(item.strip())} is not an address for reports"
-            faults.append(Fault(tag, problem, "write mailto:name@domain", record_faults.of_address(item)))
+            faults.append(RecordFault(tag, problem, "write mailto:name@domain", record_faults.of_address(item)))
         else:
             uris[uri] = None
     return tuple(uris)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dmarcmilter.dns.lookup import Answer, Status
 
-Key = tuple[bytes, int]
+CacheKey = tuple[bytes, int]
 """A name in wire form and lower case, and the number of the type."""
 
 MAX_TTL = 3600
@@ -37,14 +37,14 @@ class AnswerCache:
         self._max_entries = entries
         self._max_size = size
         self._clock = clock
-        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
+        self._entries: OrderedDict[CacheKey, _Entry] = OrderedDict()
         self.size = 0
         """Estimated memory, in bytes."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, key: Key) -> Answer | None:
+    def get(self, key: CacheKey) -> Answer | None:
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -54,7 +54,7 @@ class AnswerCache:
         self._entries.move_to_end(key)
         return entry.answer
 
-    def put(self, key: Key, answer: Answer, seconds: float) -> None:
+    def put(self, key: CacheKey, answer: Answer, seconds: float) -> None:
         """Keep an answer for that time; 0: not at all (RFC 1035 3.2.1). One larger than the cache is not kept."""
         if seconds <= 0:
             return
@@ -72,7 +72,7 @@ class AnswerCache:
         self._entries.clear()
         self.size = 0
 
-    def _drop(self, key: Key) -> None:
+    def _drop(self, key: CacheKey) -> None:
         self.size -= self._entries.pop(key).size
 
 
@@ -83,7 +83,7 @@ def seconds_to_keep(answer: Answer, ttl: int, *, failure_hold: float) -> float:
     return min(ttl, MAX_TTL if answer.status is Status.FOUND else MAX_NEGATIVE_TTL)
 
 
-def _size(key: Key, answer: Answer) -> int:
+def _size(key: CacheKey, answer: Answer) -> int:
     data = sum(
         _RECORD_COST + len(record if isinstance(record, (bytes, str)) else record[1]) for record in answer.records
     )

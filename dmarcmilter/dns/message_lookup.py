@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from dmarcmilter.dns import wire_format
-from dmarcmilter.dns.cache import Key
+from dmarcmilter.dns.cache import CacheKey
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.dns.query_in_flight import Query
 from dmarcmilter.dns.resolver import Resolver
@@ -26,7 +26,7 @@ MAX_AHEAD_OF_ONE: Final = 24
 
 Enough for the keys of a dozen signatures and the policies, and too few for some messages to fill MAX_AHEAD."""
 
-Observer = Callable[[str, str, Answer, float], None]
+AnswerObserver = Callable[[str, str, Answer, float], None]
 """Called with name, record type, answer, and the seconds that the message waited for it."""
 
 _IMPOSSIBLE_NAME = Answer(Status.NXDOMAIN)
@@ -50,7 +50,7 @@ class MessageLookup:
         *,
         before_wait: Callable[[], None] = _do_nothing,
         after_lookup: Callable[[], None] = _do_nothing,
-        observe: Observer | None = None,
+        observe: AnswerObserver | None = None,
     ) -> None:
         """Wait `budget` seconds in total and send `max_queries` queries; lookups beyond that fail.
 
@@ -76,8 +76,8 @@ class MessageLookup:
         self._observe = observe
         self._closed = False
         self._lock = threading.Lock()
-        self._answers: dict[Key, Answer] = {}
-        self._held: dict[Key, Query] = {}
+        self._answers: dict[CacheKey, Answer] = {}
+        self._held: dict[CacheKey, Query] = {}
         """Queries that this message has started or shares, without an answer so far."""
 
     @property
@@ -132,7 +132,7 @@ class MessageLookup:
         with self._lock:
             return sum(query.starter is self and query.result is None for query in self._held.values())
 
-    def _wait_for(self, key: Key, until: float) -> Answer:
+    def _wait_for(self, key: CacheKey, until: float) -> Answer:
         while True:
             query = self._answer_or_query(key, MAX_IN_FLIGHT, until)
             if isinstance(query, Answer):
@@ -146,7 +146,7 @@ class MessageLookup:
             if not query.dropped:
                 return _failed(self._out_of_time())
 
-    def _answer_or_query(self, key: Key, places: int, until: float) -> Answer | Query:
+    def _answer_or_query(self, key: CacheKey, places: int, until: float) -> Answer | Query:
         """A known answer, a shared query, a new query within the limits, or the failure to get one."""
         with self._lock:
             held = self._held.get(key)
@@ -177,7 +177,7 @@ class MessageLookup:
         """Whether it is a query that counts for this message."""
         return isinstance(candidate, Query) and candidate.starter is self
 
-    def _keep(self, key: Key, candidate: Answer | Query) -> None:
+    def _keep(self, key: CacheKey, candidate: Answer | Query) -> None:
         """Remember an answer or hold a query. The caller holds the lock."""
         if not self._is_started_here(candidate):
             self.cache_hits += 1
@@ -195,7 +195,7 @@ class MessageLookup:
     def _out_of_time(self) -> Reason:
         return Reason(Code.DNS_TIME_SPENT, seconds=f"{self._budget:g}")
 
-    def _remember(self, key: Key, answer: Answer) -> Answer:
+    def _remember(self, key: CacheKey, answer: Answer) -> Answer:
         """The first answer for the name, which stays the message's answer. The caller holds the lock."""
         held = self._held.get(key)
         if held is not None and held.result is not None:
@@ -223,7 +223,7 @@ def _failed(reason: Reason) -> Answer:
     return Answer(Status.FAILED, reason=reason)
 
 
-def _key(name: str, rdtype: str) -> Key | None:
+def _key(name: str, rdtype: str) -> CacheKey | None:
     """None: DNS cannot carry the name."""
     wire = name_to_wire(name)
     return None if wire is None else (wire, wire_format.RDTYPES[rdtype])

@@ -1,4 +1,4 @@
-"""Observer: the events of the resolver that metrics count."""
+"""ResolverObserver: the events of the resolver that metrics count."""
 
 from enum import StrEnum
 from typing import Protocol
@@ -31,7 +31,7 @@ class AnswerWord(StrEnum):
     """A limit of this program was reached: too many records, a CNAME loop."""
 
 
-class Observer(Protocol):
+class ResolverObserver(Protocol):
     """Called with the resolver's lock held: the methods must be quick and take no lock."""
 
     def asked(self, origin: Origin) -> None: ...

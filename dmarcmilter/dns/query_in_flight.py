@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from dmarcmilter.dns import wire_format as dnswire
-from dmarcmilter.dns.cache import Key
+from dmarcmilter.dns.cache import CacheKey
 from dmarcmilter.dns.lookup import Answer, Record, Status
 from dmarcmilter.dns.name_servers import Server, Servers, exchange
 from dmarcmilter.dns.observer import AnswerWord
@@ -32,7 +32,7 @@ MAX_STRAYS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class QueryResult:
     """The end of a query."""
 
     answer: Answer
@@ -51,13 +51,13 @@ class _Taken(Enum):
 class Query:
     """A query. The caller of each method holds `lock`; `users` is guarded by the lock of the resolver."""
 
-    def __init__(self, key: Key, starter: object, servers: Servers, timeout: float) -> None:
+    def __init__(self, key: CacheKey, starter: object, servers: Servers, timeout: float) -> None:
         self.key = key
         self.lock = threading.Lock()
         self.starter = starter
         """The message whose budget pays for it."""
         self.users: set[object] = {starter}
-        self.result: Result | None = None
+        self.result: QueryResult | None = None
         self.begun = time.monotonic()
         self.dropped = False
         """Given up without a result: a message that needs one starts another query."""
@@ -197,7 +197,7 @@ class Query:
             word = AnswerWord.SERVFAIL if rcode == dnswire.SERVFAIL else AnswerWord.RCODE
             self._go_on(tried.server, Reason(Code.DNS_RCODE, rcode=dnswire.rcode_to_text(rcode)), word)
 
-    def _parse(self, wire: bytes, identifier: int) -> dnswire.Reply | None:
+    def _parse(self, wire: bytes, identifier: int) -> dnswire.DnsReply | None:
         if not dnswire.is_reply(wire, identifier, self._name, self._rdtype):
             return None
         return dnswire.read_reply(wire, self._name, self._rdtype)
@@ -212,7 +212,7 @@ class Query:
         if spent or self._refused.issuperset(self._ranked):
             self._fail(reason, word)
 
-    def _use(self, reply: dnswire.Reply) -> None:
+    def _use(self, reply: dnswire.DnsReply) -> None:
         """Turn a complete reply into the result: FOUND, NXDOMAIN, NODATA, FAILED, or another question after a CNAME."""
         self._aliases += reply.aliases
         self._ttl = min(self._ttl, reply.ttl)
@@ -254,11 +254,11 @@ class Query:
 
     def _finish(self, status: Status, records: tuple[Record, ...] = ()) -> None:
         answer = Answer(status, records, is_alias=self._aliases > 0)
-        self.result = Result(answer, int(self._ttl), AnswerWord(status.value))
+        self.result = QueryResult(answer, int(self._ttl), AnswerWord(status.value))
         self.close()
 
     def _fail(self, reason: Reason, word: AnswerWord) -> None:
-        self.result = Result(Answer(Status.FAILED, reason=reason, is_alias=self._aliases > 0), 0, word)
+        self.result = QueryResult(Answer(Status.FAILED, reason=reason, is_alias=self._aliases > 0), 0, word)
         self.close()
 
     def _close_attempt(self, tried: Attempt) -> None:

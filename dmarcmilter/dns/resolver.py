@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 import dns.exception
 import dns.resolver
 
-from dmarcmilter.dns.cache import FAILURE_HOLD, AnswerCache, Key, seconds_to_keep
+from dmarcmilter.dns.cache import FAILURE_HOLD, AnswerCache, CacheKey, seconds_to_keep
 from dmarcmilter.dns.lookup import Answer
 from dmarcmilter.dns.name_servers import Servers
-from dmarcmilter.dns.observer import NoObserver, Observer, Origin
-from dmarcmilter.dns.query_in_flight import Query, Result
+from dmarcmilter.dns.observer import NoObserver, Origin, ResolverObserver
+from dmarcmilter.dns.query_in_flight import Query, QueryResult
 
 CACHE_ENTRIES = 20_000
 """Answers in the cache; with more the least recently used is removed."""
@@ -46,7 +46,7 @@ class Resolver:
         cache_bytes: int = CACHE_BYTES,
         failure_hold: float = FAILURE_HOLD,
         clock: Callable[[], float] = time.monotonic,
-        observer: Observer | None = None,
+        observer: ResolverObserver | None = None,
     ) -> None:
         self.ignored = 0
         """Datagrams that were no reply to any query: late or spoofed ones."""
@@ -55,7 +55,7 @@ class Resolver:
         self._failure_hold = failure_hold
         self._observer = observer or NoObserver()
         self._cache = AnswerCache(cache_entries, cache_bytes, clock)
-        self._in_flight: dict[Key, Query] = {}
+        self._in_flight: dict[CacheKey, Query] = {}
         self._room = threading.Condition(threading.Lock())
         """Guards the cache and the table of queries; taken after the lock of a query, never before it."""
 
@@ -73,7 +73,7 @@ class Resolver:
         with self._room:
             return len(self._in_flight)
 
-    def find(self, key: Key, user: object, *, places: int, until: float) -> Answer | Query | None:
+    def find(self, key: CacheKey, user: object, *, places: int, until: float) -> Answer | Query | None:
         """Get an answer from the cache, the query of another message, or a new query that is not sent yet.
 
         None: all `places` for queries were taken until then; with 0 places no new query is made.
@@ -101,7 +101,7 @@ class Resolver:
         finally:
             query.lock.release()
 
-    def wait(self, query: Query, user: object, until: float) -> Result | None:
+    def wait(self, query: Query, user: object, until: float) -> QueryResult | None:
         """Wait for the result until a time at most; the first caller does the waiting for all. None: there is none yet.
 
         A query that was dropped has none.
@@ -159,7 +159,7 @@ class Resolver:
         """Queries that began before a time; the oldest come first in the table."""
         return itertools.takewhile(lambda query: query.begun <= began, self._in_flight.values())
 
-    def _find(self, key: Key, user: object) -> Answer | Query | None:
+    def _find(self, key: CacheKey, user: object) -> Answer | Query | None:
         query = self._in_flight.get(key)
         if query is not None:
             query.users.add(user)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from dmarcmilter.dns import wire_format as dnswire
-from dmarcmilter.dns.cache import Key
+from dmarcmilter.dns.cache import CacheKey
 from dmarcmilter.dns.name_servers import Server
 
 _MAX_DATAGRAM = 4096
@@ -45,7 +45,7 @@ class Attempt:
         self._sock.close()
 
 
-def attempt(server: Server, key: Key, edns: Edns) -> Attempt | None:
+def attempt(server: Server, key: CacheKey, edns: Edns) -> Attempt | None:
     """Send a question with a random identifier and a port from the kernel (RFC 5452 4.4, 9.2); None: not sent."""
     identifier = secrets.randbits(16)
     try:

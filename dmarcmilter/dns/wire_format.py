@@ -44,7 +44,7 @@ _COMPLETE = frozenset({NOERROR, NXDOMAIN})
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class DnsReply:
     """The content of a reply: records, or the name at which its CNAMEs end without any."""
 
     rcode: int
@@ -106,7 +106,7 @@ def is_reply(wire: bytes, identifier: int, name: bytes, rdtype: int) -> bool:
     return questions == 1 and same_name and wire[end : end + _ASKED.size] == _ASKED.pack(rdtype, _IN)
 
 
-def read_reply(wire: bytes, name: bytes, rdtype: int) -> Reply | None:
+def read_reply(wire: bytes, name: bytes, rdtype: int) -> DnsReply | None:
     """Read the answer from a reply for which `is_reply` is true; None when it does not parse."""
     try:
         return _read(wire, name, rdtype)
@@ -114,15 +114,15 @@ def read_reply(wire: bytes, name: bytes, rdtype: int) -> Reply | None:
         return None
 
 
-def _read(wire: bytes, name: bytes, rdtype: int) -> Reply:
+def _read(wire: bytes, name: bytes, rdtype: int) -> DnsReply:
     _, flags, _, *counts = _HEADER.unpack_from(wire)
     rcode = flags & _RCODE
     if rcode not in _COMPLETE:
-        return Reply(rcode)
+        return DnsReply(rcode)
     if flags & _TRUNCATED:
-        return Reply(rcode, truncated=True)
+        return DnsReply(rcode, truncated=True)
     if max(counts) > MAX_RECORDS:
-        return Reply(rcode, overfull=True)
+        return DnsReply(rcode, overfull=True)
     known: Known = {_HEADER.size: (name, _HEADER.size + len(name))}  # most owners point at the question
     resources = _resources(wire, _HEADER.size + len(name) + _ASKED.size, sum(counts), known)
     answers = [next(resources) for _ in range(counts[0])]
@@ -130,16 +130,16 @@ def _read(wire: bytes, name: bytes, rdtype: int) -> Reply:
     # The OPT record holds the upper bits of the RCODE (RFC 6891 6.1.3).
     upper = max((extra.ttl >> 24 for extra in resources if extra.rdtype == _OPT_TYPE), default=0)
     if upper:
-        return Reply(upper << 4 | rcode)
+        return DnsReply(upper << 4 | rcode)
     reply = _follow(wire, answers, name, rdtype, known)
     if reply.records and rcode == NOERROR:
         return reply
     if _is_referral(flags, answers, authority):
-        return Reply(REFUSED)
+        return DnsReply(REFUSED)
     return _denial(wire, rcode, reply, authority)
 
 
-def _follow(wire: bytes, answers: list[_Resource], name: bytes, rdtype: int, known: Known) -> Reply:
+def _follow(wire: bytes, answers: list[_Resource], name: bytes, rdtype: int, known: Known) -> DnsReply:
     """Follow the CNAMEs to the records (RFC 1034 3.6.2); their TTL is the smallest on the way.
 
     A DNAME is used where the CNAME that should come with it (RFC 6672 3.1) is missing.
@@ -175,7 +175,7 @@ def _follow(wire: bytes, answers: list[_Resource], name: bytes, rdtype: int, kno
             break
         followed += 1
     data = tuple([_record(wire, resource, known) for resource in records.get(name, {}).values()])
-    return Reply(NOERROR, records=data, ttl=min(ttl, ttls.get(name, ttl)), target=name, aliases=followed)
+    return DnsReply(NOERROR, records=data, ttl=min(ttl, ttls.get(name, ttl)), target=name, aliases=followed)
 
 
 def _redirected_at(name: bytes, redirected: dict[bytes, _Resource]) -> int:
@@ -194,14 +194,14 @@ def _is_referral(flags: int, answers: list[_Resource], authority: list[_Resource
     return not answers and not flags & _AUTHORITATIVE and _NS in types and _SOA not in types
 
 
-def _denial(wire: bytes, rcode: int, reply: Reply, authority: list[_Resource]) -> Reply:
+def _denial(wire: bytes, rcode: int, reply: DnsReply, authority: list[_Resource]) -> DnsReply:
     """A negative answer; its TTL is the smaller of the SOA record's TTL and MINIMUM, or 0 without SOA (RFC 2308 5)."""
     soa = next((resource for resource in authority if resource.rdtype == _SOA and resource.rdclass == _IN), None)
     # CNAMEs that lead out of the reply are no negative answer: they keep their own TTL.
     ttl = reply.ttl if reply.aliases and rcode == NOERROR and soa is None else 0
     if soa is not None and soa.end - soa.start >= _SOA_MINIMUM_AT:
         ttl = min(reply.ttl, soa.ttl, int.from_bytes(wire[soa.end - 4 : soa.end], "big"))
-    return Reply(rcode, ttl=ttl, target=reply.target, aliases=reply.aliases, denied=soa is not None)
+    return DnsReply(rcode, ttl=ttl, target=reply.target, aliases=reply.aliases, denied=soa is not None)
 
 
 def _resources(wire: bytes, at: int, count: int, known: Known) -> Iterator[_Resource]:

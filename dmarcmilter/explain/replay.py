@@ -33,7 +33,7 @@ from dmarcmilter.outcome import (
 from dmarcmilter.policy import decision as policy
 from dmarcmilter.policy import facts as facts_of
 from dmarcmilter.policy.decision import Decision
-from dmarcmilter.policy.facts import ClientNames, Facts, Hop, Unvouched
+from dmarcmilter.policy.facts import ArcHop, ClientNames, Facts, Unvouched
 from dmarcmilter.policy.types import EVERY_MESSAGE, Action, Exempt, QuarantineAction, Rules
 from dmarcmilter.reasons import Code
 from dmarcmilter.reasons.recorded import read, reason_of
@@ -178,11 +178,11 @@ def _client_names(record: OutcomeRecord) -> ClientNames | None:
     return ClientNames(tuple(map(Domain, names.confirmed)), failed=names.failed) if names else None
 
 
-def _hops(arc: RecordedArc) -> tuple[Hop, ...]:
+def _hops(arc: RecordedArc) -> tuple[ArcHop, ...]:
     """Newest first, numbered from the oldest."""
     sealers = arc.sealers if arc.result == "pass" else ()
     return tuple(
-        Hop(
+        ArcHop(
             len(sealers) - place,
             Domain(sealer.domain),
             sealer.selector,

@@ -10,7 +10,7 @@ from pathlib import Path
 from dmarcmilter.explain import replay
 from dmarcmilter.explain.replay import Effect, Gap, Terms
 from dmarcmilter.history import journal_files, outcome_reader
-from dmarcmilter.history.store import Connection
+from dmarcmilter.history.store import DatabaseConnection
 from dmarcmilter.outcome import OutcomeRecord, UndecodableError, decoded
 
 MAX_DOMAINS = 100_000
@@ -19,15 +19,15 @@ MAX_EXAMPLES = 3
 """Queue ids kept for each change of each domain."""
 OTHERS = "(other domains)"
 
-Change = tuple[Effect, Effect]
+EffectChange = tuple[Effect, Effect]
 """From what was to what would be."""
-DELIVERED: Change = (Effect.DELIVERED, Effect.DELIVERED)
+DELIVERED: EffectChange = (Effect.DELIVERED, Effect.DELIVERED)
 
 
 @dataclass
-class OfDomain:
-    messages: Counter[Change] = field(default_factory=Counter)
-    examples: dict[Change, list[str]] = field(default_factory=dict)
+class DomainChanges:
+    messages: Counter[EffectChange] = field(default_factory=Counter)
+    examples: dict[EffectChange, list[str]] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -35,17 +35,17 @@ class OfDomain:
 
 
 @dataclass
-class Tally:
+class ReplayTally:
     """Memory grows with the domains for which something changes, up to MAX_DOMAINS."""
 
     terms: Terms
     messages: int = 0
     unreadable: int = 0
-    done: Counter[Change] = field(default_factory=Counter)
+    done: Counter[EffectChange] = field(default_factory=Counter)
     """What was done with each message, and what would be."""
-    would: Counter[Change] = field(default_factory=Counter)
+    would: Counter[EffectChange] = field(default_factory=Counter)
     """The same without monitor, rollout and recipients who have opted out."""
-    domains: dict[str, OfDomain] = field(default_factory=dict)
+    domains: dict[str, DomainChanges] = field(default_factory=dict)
     """Changes of what is done."""
     gaps: Counter[Gap] = field(default_factory=Counter)
 
@@ -94,11 +94,11 @@ class Tally:
         self.would[DELIVERED] += 1
         self.messages += 1
 
-    def _tell(self, record: OutcomeRecord, change: Change) -> None:
+    def _tell(self, record: OutcomeRecord, change: EffectChange) -> None:
         name = str(record.author_domain or record.author_problem)
         if name not in self.domains and len(self.domains) >= MAX_DOMAINS:
             name = OTHERS
-        of_domain = self.domains.setdefault(name, OfDomain())
+        of_domain = self.domains.setdefault(name, DomainChanges())
         of_domain.messages[change] += 1
         examples = of_domain.examples.setdefault(change, [])
         if len(examples) < MAX_EXAMPLES and record.queue_id:
@@ -120,7 +120,7 @@ def _text(when: datetime) -> str:
     return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def of_journal(paths: Iterable[Path], span: Span, tally: Tally, read: Callable[[int], None]) -> None:
+def of_journal(paths: Iterable[Path], span: Span, tally: ReplayTally, read: Callable[[int], None]) -> None:
     """All outcomes of these files in the span; `read` is called with the number of bytes read."""
     for line in (line for path in paths for line in _lines(path, read)):
         try:
@@ -144,7 +144,7 @@ def _lines(path: Path, read: Callable[[int], None]) -> Iterator[bytes]:
         position = piece.end
 
 
-def of_store(connection: Connection, span: Span, tally: Tally, read: Callable[[int], None]) -> None:
+def of_store(connection: DatabaseConnection, span: Span, tally: ReplayTally, read: Callable[[int], None]) -> None:
     for record in outcome_reader.between(connection, span.since, span.until):
         if record is None:
             tally.unreadable += 1

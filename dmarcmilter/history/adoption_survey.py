@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from dmarcmilter.dmarc import record as records
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dmarc.record_faults import FAULT_TEXTS, FaultKind
-from dmarcmilter.history.store import Connection, execute, execute_many, rows, stream
+from dmarcmilter.history.store import DatabaseConnection, execute, execute_many, rows, stream
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain, is_within
 
@@ -301,7 +301,7 @@ SHARE_PARTS = (
 """Fields of Survey that hold shares."""
 
 
-def survey(connection: Connection, steps: Mapping[int, datetime], suffixes: Suffixes, *, top: int) -> Survey:
+def survey(connection: DatabaseConnection, steps: Mapping[int, datetime], suffixes: Suffixes, *, top: int) -> Survey:
     """Count the messages in the temporary table `period`. `steps` maps each of its moments to the start of its step."""
     organizations = _Organizations(suffixes)
     tables = (VERDICTS_TABLE_SQL, STEPS_TABLE_SQL, POLICIES_TABLE_SQL, VENDORS_TABLE_SQL)
@@ -344,7 +344,7 @@ def _step(start: datetime, tally: _StepTally) -> Step:
     return Step(start, tally.domains, tally.messages, types, policies)
 
 
-def _classify_policies(connection: Connection, organizations: _Organizations) -> None:
+def _classify_policies(connection: DatabaseConnection, organizations: _Organizations) -> None:
     """Classify the policy records of the period, and keep the results in temporary tables."""
     last = 0
     while unread := rows(connection, UNREAD_SQL, last=last, most=POLICIES_AT_ONCE):
@@ -519,17 +519,17 @@ def _signer(row: Any, author: Domain, organizations: _Organizations) -> tuple[in
     return (3 if row.dkim_aligned else 2), organization
 
 
-def _reporting(connection: Connection, tag: str) -> Share:
+def _reporting(connection: DatabaseConnection, tag: str) -> Share:
     counted = rows(connection, REPORTING_SQL, tag=tag)[0]
     return Share(tag, int(counted.domains), int(counted.messages))
 
 
-def _vendors(connection: Connection, tag: str, top: int) -> tuple[Share, ...]:
+def _vendors(connection: DatabaseConnection, tag: str, top: int) -> tuple[Share, ...]:
     counted = rows(connection, VENDORS_SQL, tag=tag, top=top)
     return tuple(Share(row.name, int(row.domains), int(row.messages)) for row in counted)
 
 
-def _discoveries(connection: Connection) -> tuple[Share, ...]:
+def _discoveries(connection: DatabaseConnection) -> tuple[Share, ...]:
     by_number = {row.known: row for row in rows(connection, DISCOVERIES_SQL, differs=DIFFERS, compared=COMPARED)}
     return tuple(
         Share(name, int(by_number[number].domains), int(by_number[number].messages))
@@ -539,7 +539,7 @@ def _discoveries(connection: Connection) -> tuple[Share, ...]:
     )
 
 
-def _differing(connection: Connection, top: int) -> Iterator[DifferingDomain]:
+def _differing(connection: DatabaseConnection, top: int) -> Iterator[DifferingDomain]:
     for row in rows(connection, DIFFERING_SQL, differs=DIFFERS, top=top):
         ours = rows(connection, DIFFERENCE_SQL, verdict_id=row.verdict_id)[0]
         other = json.loads(ours.detail)["other_discovery"]

@@ -6,7 +6,7 @@ To change the tables, append a Migration. Columns of outcomes are filled by outc
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dmarcmilter.history.store import Connection, Store, StoreError, execute, rows
+from dmarcmilter.history.store import DatabaseConnection, Store, StoreError, execute, rows
 
 LOCK = 0x646D6172
 """Key of PostgreSQL's advisory lock, under which one process migrates while others wait."""
@@ -176,7 +176,7 @@ def _apply_next(store: Store, migrations: Sequence[Migration]) -> bool:
     return True
 
 
-def _lock(connection: Connection, store: Store) -> None:
+def _lock(connection: DatabaseConnection, store: Store) -> None:
     """Make other processes wait. SQLite allows only one writer at a time anyway."""
     if not store.is_sqlite:
         rows(connection, "SELECT pg_advisory_xact_lock(:key)", key=LOCK)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from dmarcmilter.history.outcome_rows import DatabaseRow, StoredOutcome, rebuilt, signed_number
-from dmarcmilter.history.store import Connection, rows, stream
+from dmarcmilter.history.store import DatabaseConnection, rows, stream
 from dmarcmilter.outcome import OutcomeRecord, UndecodableError
 
 log = logging.getLogger(__name__)
@@ -29,17 +29,17 @@ SIGNATURES_SQL = "SELECT * FROM signatures WHERE verdict_id = :id ORDER BY posit
 OVERRIDES_SQL = "SELECT * FROM overrides WHERE verdict_id = :id ORDER BY position"
 
 
-def of_queue_id(connection: Connection, queue_id: str) -> Iterator[OutcomeRecord]:
+def of_queue_id(connection: DatabaseConnection, queue_id: str) -> Iterator[OutcomeRecord]:
     """The outcomes of a queue id, newest first. Rows that hold no outcome record are left out."""
     return _records(connection, _dicts(connection, QUEUE_ID_SQL, queue_id=queue_id, most=MAX_OUTCOMES))
 
 
-def of_message_id(connection: Connection, digits: str) -> Iterator[OutcomeRecord]:
+def of_message_id(connection: DatabaseConnection, digits: str) -> Iterator[OutcomeRecord]:
     """The outcomes of messages whose Message-ID has this keyed hash, newest first."""
     return _records(connection, _dicts(connection, HASH_SQL, number=signed_number(digits), most=MAX_OUTCOMES))
 
 
-def between(connection: Connection, since: datetime, until: datetime) -> Iterator[OutcomeRecord | None]:
+def between(connection: DatabaseConnection, since: datetime, until: datetime) -> Iterator[OutcomeRecord | None]:
     """All outcomes of a period, oldest first; None for rows that hold no outcome record.
 
     Recently read verdicts and clients are taken from memory.
@@ -58,7 +58,7 @@ def between(connection: Connection, since: datetime, until: datetime) -> Iterato
         yield _joined(outcome, verdict(outcome["verdict_id"]), client(outcome["client_id"]))
 
 
-def first_between(connection: Connection, since: datetime, until: datetime) -> tuple[datetime | None, int]:
+def first_between(connection: DatabaseConnection, since: datetime, until: datetime) -> tuple[datetime | None, int]:
     """The time of the first outcome of a period, and the number of outcomes."""
     span = rows(connection, SPAN_SQL, since=_milliseconds(since), until=_milliseconds(until))[0]
     first = None if span.first is None else datetime.fromtimestamp(int(span.first) / 1000, UTC)
@@ -69,7 +69,7 @@ def _milliseconds(when: datetime) -> int:
     return int(when.timestamp() * 1000)
 
 
-def _records(connection: Connection, outcomes: list[DatabaseRow]) -> Iterator[OutcomeRecord]:
+def _records(connection: DatabaseConnection, outcomes: list[DatabaseRow]) -> Iterator[OutcomeRecord]:
     for outcome in outcomes:
         client = _dicts(connection, CLIENT_SQL, id=outcome["client_id"])[0]
         record = _joined(outcome, _verdict(connection, outcome["verdict_id"]), client)
@@ -85,7 +85,7 @@ class _Verdict:
     overrides: list[DatabaseRow]
 
 
-def _verdict(connection: Connection, verdict_id: int) -> _Verdict:
+def _verdict(connection: DatabaseConnection, verdict_id: int) -> _Verdict:
     row = _dicts(connection, VERDICT_SQL, id=verdict_id)[0]
     policies = _dicts(connection, POLICY_SQL, id=row["policy_id"])
     return _Verdict(
@@ -113,5 +113,5 @@ def _joined(outcome: DatabaseRow, verdict: _Verdict, client: DatabaseRow) -> Out
         return None
 
 
-def _dicts(connection: Connection, sql: str, **values: Any) -> list[DatabaseRow]:
+def _dicts(connection: DatabaseConnection, sql: str, **values: Any) -> list[DatabaseRow]:
     return [row._asdict() for row in rows(connection, sql, **values)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.history.adoption_survey import Survey, survey
-from dmarcmilter.history.store import Connection, execute, rows
+from dmarcmilter.history.store import DatabaseConnection, execute, rows
 
 TOP = 20
 """Lines of each list, at most. Further ones are left out."""
@@ -212,7 +212,7 @@ DECISIONS_SQL = """
 
 
 def gather(
-    connection: Connection, period: Period, suffixes: Suffixes, *, top: int = TOP, by: StepLength | None = None
+    connection: DatabaseConnection, period: Period, suffixes: Suffixes, *, top: int = TOP, by: StepLength | None = None
 ) -> Statistics:
     """All statistics of one period. `by` is the length of the steps of adoption over time."""
     span = {"since": _milliseconds(period.since), "until": _milliseconds(period.until)}

@@ -17,7 +17,7 @@ from sqlalchemy import event, exc
 from dmarcmilter.history import database_engine
 from dmarcmilter.history.database_url import without_password
 
-Connection = sa.Connection
+DatabaseConnection = sa.Connection
 
 STREAM_ROWS = 1000
 """Rows of a streamed result held in memory at once."""

@@ -10,7 +10,7 @@ from itertools import islice
 
 from dmarcmilter.history import outcome_rows
 from dmarcmilter.history.outcome_rows import DatabaseRow, ParsedLine
-from dmarcmilter.history.store import Connection, Store, UnacceptableError, execute, execute_many, rows, rows_in
+from dmarcmilter.history.store import DatabaseConnection, Store, UnacceptableError, execute, execute_many, rows, rows_in
 from dmarcmilter.outcome import OutcomeRecord
 
 MAX_REMEMBERED = 200_000
@@ -86,7 +86,7 @@ class Writer:
             return str(error)
         return ""
 
-    def _insert(self, connection: Connection, lines: Sequence[ParsedLine]) -> tuple[Ids, Ids]:
+    def _insert(self, connection: DatabaseConnection, lines: Sequence[ParsedLine]) -> tuple[Ids, Ids]:
         verdicts = self._verdict_ids(connection, lines)
         clients = self._client_ids(connection, lines)
         outcomes = [
@@ -96,7 +96,7 @@ class Writer:
         _insert(connection, "outcomes", outcomes)
         return verdicts, clients
 
-    def _forget_if_purged(self, connection: Connection) -> None:
+    def _forget_if_purged(self, connection: DatabaseConnection) -> None:
         """Forget all ids if shared rows were deleted since they were read.
 
         On PostgreSQL the lock of this row makes this transaction and a deletion wait for each other. SQLite has one
@@ -109,13 +109,13 @@ class Writer:
             self._clients.clear()
             self._generation = generation
 
-    def _client_ids(self, connection: Connection, lines: Sequence[ParsedLine]) -> Ids:
+    def _client_ids(self, connection: DatabaseConnection, lines: Sequence[ParsedLine]) -> Ids:
         wanted = {line.client_digest: line for line in lines}
         known, missing = _known(connection, "clients", wanted, self._clients)
         new = [outcome_rows.client(wanted[digest].record) | {"digest": digest} for digest in missing]
         return known | _added(connection, "clients", new)
 
-    def _verdict_ids(self, connection: Connection, lines: Sequence[ParsedLine]) -> Ids:
+    def _verdict_ids(self, connection: DatabaseConnection, lines: Sequence[ParsedLine]) -> Ids:
         wanted = {line.verdict_digest: line for line in lines}
         known, missing = _known(connection, "verdicts", wanted, self._verdicts)
         records = {digest: wanted[digest].record for digest in missing}
@@ -132,7 +132,7 @@ class Writer:
         return known | ids
 
 
-def _advanced(connection: Connection, advance: Advance, outcomes: int) -> bool:
+def _advanced(connection: DatabaseConnection, advance: Advance, outcomes: int) -> bool:
     """Move the position in the journal file; False if it is not where this reading started."""
     if advance.start == 0:
         start = {"digest": advance.digest, "name": advance.name, "position": 0, "outcomes": 0, "unreadable": 0}
@@ -149,13 +149,15 @@ def _advanced(connection: Connection, advance: Advance, outcomes: int) -> bool:
     return moved == 1
 
 
-def _policy_ids(connection: Connection, records: Iterable[OutcomeRecord]) -> Ids:
+def _policy_ids(connection: DatabaseConnection, records: Iterable[OutcomeRecord]) -> Ids:
     wanted = dict(filter(None, map(outcome_rows.policy, records)))
     known, missing = _known(connection, "policies", wanted, {})
     return known | _added(connection, "policies", [wanted[digest] | {"digest": digest} for digest in missing])
 
 
-def _known(connection: Connection, table: str, wanted: Iterable[bytes], remembered: Ids) -> tuple[Ids, list[bytes]]:
+def _known(
+    connection: DatabaseConnection, table: str, wanted: Iterable[bytes], remembered: Ids
+) -> tuple[Ids, list[bytes]]:
     """The ids of rows that exist, and the digests of those that do not.
 
     These are sorted: all writers insert in the same order, so that no two wait for each other.
@@ -165,7 +167,7 @@ def _known(connection: Connection, table: str, wanted: Iterable[bytes], remember
     return known, sorted(digest for digest in wanted if digest not in known)
 
 
-def _ids(connection: Connection, table: str, digests: Sequence[bytes]) -> Ids:
+def _ids(connection: DatabaseConnection, table: str, digests: Sequence[bytes]) -> Ids:
     ids: Ids = {}
     for start in range(0, len(digests), DIGESTS_AT_ONCE):
         batch = digests[start : start + DIGESTS_AT_ONCE]
@@ -174,13 +176,13 @@ def _ids(connection: Connection, table: str, digests: Sequence[bytes]) -> Ids:
     return ids
 
 
-def _added(connection: Connection, table: str, new: Sequence[DatabaseRow]) -> Ids:
+def _added(connection: DatabaseConnection, table: str, new: Sequence[DatabaseRow]) -> Ids:
     """Insert the rows that no other writer has inserted meanwhile, and read the ids of all."""
     _insert(connection, table, new)
     return _ids(connection, table, [row["digest"] for row in new])
 
 
-def _insert(connection: Connection, table: str, new: Sequence[Mapping[str, object]]) -> None:
+def _insert(connection: DatabaseConnection, table: str, new: Sequence[Mapping[str, object]]) -> None:
     """Insert rows of the same columns. Those whose key exists already are left out."""
     if new:
         execute_many(connection, _insert_sql(table, tuple(new[0])), new)

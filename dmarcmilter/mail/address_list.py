@@ -28,7 +28,7 @@ MAX_ELEMENT: Final = 600
 refused. Of an element beyond 1250 bytes (630 that are not ASCII) Sendmail keeps the first 256, whatever they are."""
 
 
-class Kind(Enum):
+class ElementKind(Enum):
     """What an element of the list is."""
 
     ADDRESS = auto()
@@ -44,10 +44,10 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Mailbox:
+class ListElement:
     """One element of the list, with its domain."""
 
-    kind: Kind
+    kind: ElementKind
     domain: bytes = b""
     """As written, without comments and white space; empty unless `kind` is ADDRESS or SHOWN."""
 
@@ -56,7 +56,7 @@ class Mailbox:
 class AddressList:
     """All elements of the field."""
 
-    mailboxes: tuple[Mailbox, ...]
+    mailboxes: tuple[ListElement, ...]
     """In the order of the field; members of groups are among them."""
     groups: int
     lax: bool
@@ -82,7 +82,7 @@ class _Parser:
 
     def __init__(self, text: bytes) -> None:
         self.scanner = Scanner(text)
-        self.mailboxes: list[Mailbox] = []
+        self.mailboxes: list[ListElement] = []
         self.groups = 0
         self.lax = False
         self.fault: Reason | None = None
@@ -98,10 +98,10 @@ class _Parser:
         self.fault = self.fault or reason
         return False
 
-    def _add(self, kind: Kind, domain: bytes = b"") -> bool:
+    def _add(self, kind: ElementKind, domain: bytes = b"") -> bool:
         if len(self.mailboxes) >= MAX_MAILBOXES:
             return self._refuse(Reason(Code.FROM_TOO_MANY_ADDRESSES))
-        self.mailboxes.append(Mailbox(kind, domain))
+        self.mailboxes.append(ListElement(kind, domain))
         return True
 
     def address_list(self) -> bool:
@@ -179,7 +179,7 @@ class _Parser:
             group_name = self._element - self._piece
             return self._check_size(group_name + phrase.size)
         self.lax = True
-        return self._add(Kind.NAME)
+        return self._add(ElementKind.NAME)
 
     def _display_name(self, phrase: Phrase, trailing: Phrase, before: int) -> bool:
         """Check the display name left of `<`; the mailboxes from index `before` on are addresses inside it."""
@@ -189,7 +189,8 @@ class _Parser:
             return self._refuse(Reason(Code.FROM_HIDDEN_ADDRESS))
         if phrase.is_plain and trailing.is_plain:
             self.mailboxes[before:] = [
-                Mailbox(Kind.SHOWN, mailbox.domain) if mailbox.kind is Kind.ADDRESS else mailbox for mailbox in shown
+                ListElement(ElementKind.SHOWN, mailbox.domain) if mailbox.kind is ElementKind.ADDRESS else mailbox
+                for mailbox in shown
             ]
         return True
 
@@ -232,7 +233,7 @@ class _Parser:
         if self.scanner.token is Token.AT:
             if not self._domain() or not self._check_size(local.size):
                 return False
-        elif not self._add(Kind.LOCAL):
+        elif not self._add(ElementKind.LOCAL):
             return False
         if self.scanner.token is not Token.GREATER:
             return self._refuse(Reason(Code.FROM_UNCLOSED_ANGLE))
@@ -263,10 +264,10 @@ class _Parser:
         if self.scanner.token is Token.BRACKET:
             if not self.scanner.take_literal():
                 return self._refuse(Reason(Code.FROM_MALFORMED_LITERAL))
-            return not kept or self._add(Kind.LITERAL)
+            return not kept or self._add(ElementKind.LITERAL)
         text = self.scanner.take_domain()
         if text is None:
             return self._refuse(Reason(Code.FROM_UNCLEAR_DOMAIN))
         if self.scanner.token is Token.AT:
             return self._refuse(Reason(Code.FROM_TWO_AT_SIGNS))
-        return not kept or self._add(Kind.ADDRESS, text)
+        return not kept or self._add(ElementKind.ADDRESS, text)

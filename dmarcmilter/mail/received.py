@@ -8,13 +8,11 @@ write the client on the first line of the field and begin the next line with `by
 import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
+from dmarcmilter.mail.ip_address import IpAddress
 from dmarcmilter.mail.message import Header, address_of
-
-Address = IPv4Address | IPv6Address
 
 MAX_FIELD = 16_384
 """Bytes of a Received field that are read; the rest is ignored."""
@@ -32,10 +30,10 @@ _ENVELOPE_FROM = re.compile(rb"\(envelope-from <([^<>]*)>\)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Hop:
+class ReceivedHop:
     """The content of one Received field."""
 
-    client: Address | None
+    client: IpAddress | None
     """None: the message came from this host itself, or the field has no address."""
     helo: bytes
     has_client: bool
@@ -47,10 +45,10 @@ class Hop:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class NetworkEntry:
     """The hop by which a message entered the receiver's network."""
 
-    hop: Hop
+    hop: ReceivedHop
     index: int
     """Number of the field among all fields of the header, from 0."""
     is_ours: bool
@@ -58,8 +56,8 @@ class Entry:
 
 
 def entry(
-    headers: Collection[Header], own_names: Collection[Domain], is_inner: Callable[[Address], bool]
-) -> Entry | None:
+    headers: Collection[Header], own_names: Collection[Domain], is_inner: Callable[[IpAddress], bool]
+) -> NetworkEntry | None:
     """Find the newest Received field of a client outside of the receiver's network; None: there is none.
 
     Above it may stand fields of hops within the network (`is_inner`) and of a delivery agent on the same host. A field
@@ -68,21 +66,21 @@ def entry(
     is_sure = True
     for index, hop in _hops(headers):
         if hop.client is not None and not is_inner(hop.client):
-            return Entry(hop, index, is_ours=is_sure and hop.by in own_names)
+            return NetworkEntry(hop, index, is_ours=is_sure and hop.by in own_names)
         is_sure = is_sure and hop.has_client
     return None
 
 
-def parse(value: bytes) -> Hop:
-    """Parse the value of a field; one in no known form gives a Hop without content."""
+def parse(value: bytes) -> ReceivedHop:
+    """Parse the value of a field; one in no known form gives a ReceivedHop without content."""
     lines = _FOLD.split(value[:MAX_FIELD].strip())
     first, by = _client_part(lines)
     client, at = _client(first)
     mail_from = next((match[1] for line in lines[1:] if (match := _ENVELOPE_FROM.match(line))), None)
-    return Hop(client, _helo(first, at), has_client=_is_from(first), by=by, mail_from=mail_from)
+    return ReceivedHop(client, _helo(first, at), has_client=_is_from(first), by=by, mail_from=mail_from)
 
 
-def _hops(headers: Collection[Header]) -> Iterator[tuple[int, Hop]]:
+def _hops(headers: Collection[Header]) -> Iterator[tuple[int, ReceivedHop]]:
     fields = [(index, header) for index, header in enumerate(headers) if header.key == b"received"]
     for index, header in fields[:MAX_HOPS]:
         yield index, parse(header.value)
@@ -101,7 +99,7 @@ def _client_part(lines: list[bytes]) -> tuple[bytes, Domain | None]:
     return (text[: matches[-1].start()], domains.parse(matches[-1][1])) if matches else (b"", None)
 
 
-def _client(text: bytes) -> tuple[Address | None, int]:
+def _client(text: bytes) -> tuple[IpAddress | None, int]:
     """Return the client's address and its position: the last one, because the HELO name comes before it."""
     without_helo = _EXIM_HELO.sub(lambda match: b" " * len(match[0]), text)
     for pattern in (_IN_BRACKETS, _IN_PARENTHESES):

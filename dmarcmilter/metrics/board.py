@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from dmarcmilter.metrics.families import FAMILIES, WORDS, Kind, place
+from dmarcmilter.metrics.families import FAMILIES, WORDS, MetricKind, place
 
 ROWS: Final = 1600
 """Rows: one for the supervisor, and for three generations of workers (512 each). Pages not written take no memory.
@@ -25,7 +25,7 @@ WORD_BYTES: Final = 8
 MAX_WORD: Final = 2**64 - 1
 
 _PID, _BEAT, _STATE = range(HEAD)
-_GAUGES: Final = tuple(place(family) for family in FAMILIES if family.kind is Kind.GAUGE)
+_GAUGES: Final = tuple(place(family) for family in FAMILIES if family.kind is MetricKind.GAUGE)
 
 
 class State(IntEnum):

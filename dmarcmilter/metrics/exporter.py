@@ -34,7 +34,7 @@ MAX_CONNECTIONS: Final = 32
 SOCKET_MODE: Final = 0o660
 """Mode of a unix socket: accessible to the filter's group."""
 
-Answer = tuple[HTTPStatus, str, bytes]
+HttpAnswer = tuple[HTTPStatus, str, bytes]
 
 
 def run(config: Config, board: Board) -> None:
@@ -56,7 +56,7 @@ class Pages:
         self._board = board
         self._exposition = exposition
 
-    def answer(self, request: bytes) -> Answer:
+    def answer(self, request: bytes) -> HttpAnswer:
         """Answer the first line of a request; header fields do not matter."""
         words = request.split(b"\r\n", 1)[0].split(b" ")
         if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
@@ -70,7 +70,7 @@ class Pages:
                 return self._health()
         return _refused(HTTPStatus.NOT_FOUND)
 
-    def _health(self) -> Answer:
+    def _health(self) -> HttpAnswer:
         heartbeats = self._board.heartbeats()
         workers = liveliness(heartbeats)
         state = {
@@ -82,7 +82,7 @@ class Pages:
         return status, "application/json", json.dumps(state).encode() + b"\n"
 
 
-def _refused(status: HTTPStatus) -> Answer:
+def _refused(status: HTTPStatus) -> HttpAnswer:
     return status, "text/plain; charset=utf-8", f"{status.phrase}\n".encode()
 
 

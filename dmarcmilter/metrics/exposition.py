@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from dmarcmilter.metrics import gauges
 from dmarcmilter.metrics.board import Board, Heartbeat, State
-from dmarcmilter.metrics.families import FAMILIES, PREFIX, Family, Kind, place
+from dmarcmilter.metrics.families import FAMILIES, PREFIX, Family, MetricKind, place
 from dmarcmilter.metrics.gauges import JournalState
 
 __all__ = ["CONTENT_TYPE_LATEST", "Exposition", "liveliness"]
@@ -51,11 +51,11 @@ class Exposition(Collector):
 def _metric(family: Family, totals: list[int]) -> Metric:
     labels = [family.label] if family.label else None
     match family.kind:
-        case Kind.COUNTER:
+        case MetricKind.COUNTER:
             metric: Metric = CounterMetricFamily(family.name, family.help, labels=labels)
-        case Kind.GAUGE:
+        case MetricKind.GAUGE:
             metric = GaugeMetricFamily(family.name, family.help, labels=labels)
-        case Kind.HISTOGRAM:
+        case MetricKind.HISTOGRAM:
             metric = HistogramMetricFamily(family.name, family.help, labels=labels)
     for value in family.values:
         labelled = [value] if family.label else []

@@ -29,7 +29,7 @@ SIZES: Final = tuple(float(4**power * 1024) for power in range(8))
 """Upper bounds of histogram buckets, in bytes: 1 KiB to 16 MiB."""
 
 
-class Kind(StrEnum):
+class MetricKind(StrEnum):
     COUNTER = "counter"
     GAUGE = "gauge"
     """A value of the moment: set to 0 when its worker ends, while counters stay."""
@@ -81,7 +81,7 @@ class Family:
 
     name: str
     help: str
-    kind: Kind = Kind.COUNTER
+    kind: MetricKind = MetricKind.COUNTER
     label: str = ""
     values: tuple[str, ...] = ("",)
     bounds: tuple[float, ...] = ()
@@ -100,12 +100,12 @@ def _labelled(name: str, text: str, label: str, values: type[StrEnum] | tuple[st
 
 
 def _gauge(name: str, text: str) -> Family:
-    return Family(PREFIX + name, text, Kind.GAUGE)
+    return Family(PREFIX + name, text, MetricKind.GAUGE)
 
 
 def _seconds(name: str, text: str, label: str = "", values: type[StrEnum] | tuple[str, ...] = ("",)) -> Family:
     words = tuple(str(value) for value in values)
-    return Family(PREFIX + name, text, Kind.HISTOGRAM, label, words, LATENCIES, MICROSECONDS)
+    return Family(PREFIX + name, text, MetricKind.HISTOGRAM, label, words, LATENCIES, MICROSECONDS)
 
 
 VERDICTS = _labelled("messages_total", "Messages evaluated, by DMARC result.", "result", DmarcWord)
@@ -135,7 +135,7 @@ JOURNAL_FAILURES = Family(
 )
 STAGES = _seconds("stage_seconds", "Time that a message spent in each stage.", "stage", Stage)
 DNS_WAIT = _seconds("dns_wait_seconds", "Time that the evaluation of a message waited for DNS.")
-MESSAGE_BYTES = Family(PREFIX + "message_bytes", "Size of evaluated messages.", Kind.HISTOGRAM, bounds=SIZES)
+MESSAGE_BYTES = Family(PREFIX + "message_bytes", "Size of evaluated messages.", MetricKind.HISTOGRAM, bounds=SIZES)
 DNS_LOOKUPS = _labelled("dns_lookups_total", "Names that messages needed, by the answer's origin.", "origin", Origin)
 DNS_ANSWERS = _labelled("dns_answers_total", "How queries ended.", "result", AnswerWord)
 DNS_QUERY = _seconds("dns_query_seconds", "Time that queries took whose answer a message was waiting for.")

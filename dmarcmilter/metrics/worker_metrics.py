@@ -38,7 +38,7 @@ _IN_PROGRESS: Final = place(f.IN_PROGRESS)
 _MILLI: Final = f.MICROSECONDS // 1000
 
 
-class Tally:
+class WorkerTally:
     """The counts of one worker. No method raises, whatever a message or a DNS answer contains."""
 
     def __init__(self, row: Row | None = None) -> None:

@@ -18,8 +18,8 @@ from dmarcmilter.response.actions import (
     MtaAction,
     Quarantine,
     Redirect,
-    Reply,
     Response,
+    SmtpReply,
 )
 
 log = logging.getLogger(__name__)
@@ -65,12 +65,12 @@ def _apply(action: MtaAction, context: Any, space: str, queue_id: str) -> MtaAct
             context.quarantine(reason)
         case Redirect():
             return _redirect(action, context)
-        case Reply():
+        case SmtpReply():
             return _set_reply(action, context, queue_id)
     return action
 
 
-def _set_reply(reply: Reply, context: Any, queue_id: str) -> Reply | None:
+def _set_reply(reply: SmtpReply, context: Any, queue_id: str) -> SmtpReply | None:
     """The reply; None: the MTA refuses or defers the message with a text of its own."""
     try:
         context.setreply(reply.code, reply.enhanced, reply.text.replace("%", "%%"))
@@ -110,6 +110,6 @@ ERRORS: dict[type[MtaAction], ApplyError] = {
     InsertHeader: ApplyError.HEADER,
     Quarantine: ApplyError.QUARANTINE,
     Redirect: ApplyError.REDIRECT,
-    Reply: ApplyError.REPLY,
+    SmtpReply: ApplyError.REPLY,
 }
 """The error that is recorded when the MTA does not take an action."""

@@ -18,7 +18,7 @@ UNQUOTED_AUTHSERV_ID = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 """An authserv-id that needs no quoting."""
 
 
-class Connection:
+class MtaConnection:
     """The facts that hold for all messages of one connection, and the macros of the current message."""
 
     def __init__(self, context: Any, receiver: Receiver) -> None:

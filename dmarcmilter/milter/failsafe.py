@@ -15,7 +15,7 @@ LAST_RESORT = int(Milter.TEMPFAIL)
 Before the end of message the answer is to continue, as libmilter may expect none."""
 
 
-class Session(Protocol):
+class GuardedSession(Protocol):
     """An object with guarded callbacks."""
 
     def spoil(self) -> None:
@@ -28,12 +28,12 @@ class Session(Protocol):
         """The queue id, for the log; empty: unknown."""
 
 
-S = TypeVar("S", bound=Session)
+S = TypeVar("S", bound=GuardedSession)
 P = ParamSpec("P")
 
 
 def failsafe(callback: Callable[Concatenate[S, P], int]) -> Callable[Concatenate[S, P], int]:
-    """Wrap a callback of a Session so that no exception leaves it."""
+    """Wrap a callback of a GuardedSession so that no exception leaves it."""
     step = callback.__name__
 
     def guarded(session: S, /, *args: P.args, **kwargs: P.kwargs) -> int:
@@ -46,7 +46,7 @@ def failsafe(callback: Callable[Concatenate[S, P], int]) -> Callable[Concatenate
     return guarded
 
 
-def _answer(session: Session, step: str) -> int:
+def _answer(session: GuardedSession, step: str) -> int:
     """Log the error and let the session answer. Without memory either may raise again."""
     session.spoil()
     try:

@@ -22,8 +22,8 @@ from dmarcmilter.response.actions import (
     MtaAction,
     Quarantine,
     Redirect,
-    Reply,
     Response,
+    SmtpReply,
 )
 
 log = logging.getLogger(__name__)
@@ -170,5 +170,5 @@ def _change(action: MtaAction) -> str:
             return "put on hold"
         case Redirect():
             return f"redirect to the quarantine mailbox, in the place of {len(action.gone)} recipients"
-        case Reply(code, enhanced):
+        case SmtpReply(code, enhanced):
             return f"reply {code} {enhanced}"

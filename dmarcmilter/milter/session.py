@@ -14,7 +14,7 @@ from dmarcmilter.mail.message import path_of
 from dmarcmilter.metrics.families import SkipReason
 from dmarcmilter.milter import message_trace
 from dmarcmilter.milter.apply import apply
-from dmarcmilter.milter.connection import Connection
+from dmarcmilter.milter.connection import MtaConnection
 from dmarcmilter.milter.failsafe import failsafe
 from dmarcmilter.milter.header_buffer import HeaderBuffer
 from dmarcmilter.milter.transaction import Evaluating, Failed, Skipped, Transaction
@@ -37,7 +37,7 @@ class Session:
     def __init__(self, context: Any, worker: WorkerContext) -> None:
         self._context = context
         self._worker = worker
-        self._connection = Connection(context, worker.receiver)
+        self._connection = MtaConnection(context, worker.receiver)
         self._turn = Turn(worker.turns)
         self._transaction: Transaction | None = None
         """None: no MAIL since the end of the message before."""

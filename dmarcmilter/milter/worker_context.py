@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from dmarcmilter.dns import MessageLookup, Resolver
 from dmarcmilter.history.journal import Journal
-from dmarcmilter.metrics.worker_metrics import Tally
+from dmarcmilter.metrics.worker_metrics import WorkerTally
 from dmarcmilter.milter.message_trace import Trace
 from dmarcmilter.milter.turn_scheduler import Turn, Turns
 from dmarcmilter.outcome import ApplyError, Outcome, OutcomeRecord
@@ -27,7 +27,7 @@ class WorkerContext:
     journal: Journal
     capture: Capture | None
     """Keeps failed messages for failure reports; None: no failure reports are sent."""
-    tally: Tally
+    tally: WorkerTally
     turns: Turns = field(default_factory=Turns)
     in_progress: set[object] = field(default_factory=set)
     """Sessions between MAIL and the end of their message."""

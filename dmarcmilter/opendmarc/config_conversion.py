@@ -13,7 +13,7 @@ from dmarcmilter.config.load import ConfigError
 from dmarcmilter.config.schema import Config
 from dmarcmilter.opendmarc import value_conversion
 from dmarcmilter.opendmarc.config_file import ConfFile, Setting, printable
-from dmarcmilter.opendmarc.setting_table import KEYS, RENAMED, Fate, Key
+from dmarcmilter.opendmarc.setting_table import KEYS, RENAMED, Fate, OpendmarcSetting
 from dmarcmilter.opendmarc.value_conversion import NotTakenError, Taken, Values
 
 HEAD = (
@@ -95,7 +95,9 @@ def _unknown(setting: Setting) -> Note:
     return Note(setting.name, setting.value[:MAX_SHOWN], None, "OpenDMARC 1.4.2 has no such setting")
 
 
-def _convert(key: Key, setting: Setting, settings: dict[str, Setting], read_file: ReadFile, draft: _Draft) -> Note:
+def _convert(
+    key: OpendmarcSetting, setting: Setting, settings: dict[str, Setting], read_file: ReadFile, draft: _Draft
+) -> Note:
     """Convert one setting into the draft; the note says what became of it."""
     shown = setting.value[:MAX_SHOWN]
     converter = value_conversion.CONVERTERS.get(key.name)

@@ -17,7 +17,7 @@ DIGEST_BYTES = 16
 """Bytes of the digest that identifies a file."""
 _FIRST, _LAST = b"job ", b"action "
 
-Fields = dict[str, list[str]]
+HistoryFields = dict[str, list[str]]
 """The values of a record by key, in their order."""
 
 
@@ -25,7 +25,7 @@ Fields = dict[str, list[str]]
 class Piece:
     """Whole records of a file."""
 
-    records: tuple[Fields, ...]
+    records: tuple[HistoryFields, ...]
     unreadable: int
     """Number of records that are too long, and of texts before a first `job`."""
     end: int
@@ -84,12 +84,12 @@ def _record_ends(data: bytes, *, at_end: bool) -> list[int]:
     return ends
 
 
-def _fields(data: bytes) -> Fields | None:
+def _fields(data: bytes) -> HistoryFields | None:
     """The values of a record; None: it is not one that OpenDMARC would write."""
     lines = data.split(b"\n", MAX_LINES)
     if not data.startswith(_FIRST) or len(data) > MAX_RECORD or len(lines) > MAX_LINES:
         return None
-    fields: Fields = {}
+    fields: HistoryFields = {}
     for line in lines:
         key, _, value = line.decode("utf-8", "replace").rstrip("\r").partition(" ")
         if key:

@@ -15,7 +15,7 @@ from msgspec import UNSET
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain, is_within
 from dmarcmilter.opendmarc.config_file import printable
-from dmarcmilter.opendmarc.history_file import Fields
+from dmarcmilter.opendmarc.history_file import HistoryFields
 from dmarcmilter.outcome import (
     VERSION,
     OutcomeRecord,
@@ -73,7 +73,7 @@ class UnreadableError(ValueError):
     """A record that lacks what an outcome needs."""
 
 
-def outcome(fields: Fields) -> OutcomeRecord:
+def outcome(fields: HistoryFields) -> OutcomeRecord:
     """The outcome that a record of OpenDMARC describes, without what replay would need; UnreadableError."""
     author = _domain(fields, "from")
     if author is None:
@@ -112,20 +112,20 @@ def outcome(fields: Fields) -> OutcomeRecord:
     )
 
 
-def shown(fields: Fields) -> str:
+def shown(fields: HistoryFields) -> str:
     """A name for an unreadable record in the log."""
     return f"job {_text(fields, 'job')}"
 
 
-def _last(fields: Fields, key: str) -> str:
+def _last(fields: HistoryFields, key: str) -> str:
     return fields[key][-1] if key in fields else ""
 
 
-def _text(fields: Fields, key: str) -> str | None:
+def _text(fields: HistoryFields, key: str) -> str | None:
     return printable(_last(fields, key)).strip()[:MAX_TEXT] or None
 
 
-def _number(fields: Fields, key: str) -> int | None:
+def _number(fields: HistoryFields, key: str) -> int | None:
     return _whole_number(_last(fields, key))
 
 
@@ -134,18 +134,18 @@ def _whole_number(text: str) -> int | None:
     return int(text) if digits.isascii() and digits.isdigit() and len(digits) < 12 else None
 
 
-def _disposition_and_action(fields: Fields) -> tuple[str, str]:
+def _disposition_and_action(fields: HistoryFields) -> tuple[str, str]:
     number = _number(fields, "action")
     if number not in ACTIONS:
         raise UnreadableError(f"action {number}")
     return ACTIONS[number]
 
 
-def _domain(fields: Fields, key: str) -> Domain | None:
+def _domain(fields: HistoryFields, key: str) -> Domain | None:
     return domains.parse(_last(fields, key).strip())
 
 
-def _time(fields: Fields) -> str:
+def _time(fields: HistoryFields) -> str:
     seconds = _number(fields, "received")
     if seconds is None or not 0 <= seconds < END_OF_TIME:
         raise UnreadableError("no time in received")
@@ -153,18 +153,18 @@ def _time(fields: Fields) -> str:
     return received.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _address(fields: Fields) -> str | None:
+def _address(fields: HistoryFields) -> str | None:
     try:
         return str(ip_address(_last(fields, "ipaddr").strip()))
     except ValueError:
         return None
 
 
-def _addresses(fields: Fields) -> tuple[str, ...]:
+def _addresses(fields: HistoryFields) -> tuple[str, ...]:
     return tuple(printable(uri)[:MAX_TEXT] for uri in fields.get("rua", ()) if uri != "-")[:MAX_ADDRESSES]
 
 
-def _spf(fields: Fields) -> RecordedSpf:
+def _spf(fields: HistoryFields) -> RecordedSpf:
     """The SPF result: of MAIL FROM, or with a null reverse-path of HELO (RFC 7208 2.4), whose name is not recorded."""
     sender, number = _domain(fields, "mfrom"), _number(fields, "spf")
     reason = None if number in RESULTS else Reason(Code.OPENDMARC_NO_RESULT)
@@ -177,7 +177,7 @@ def _spf(fields: Fields) -> RecordedSpf:
     )
 
 
-def _dkim(fields: Fields) -> tuple[RecordedSignature, ...]:
+def _dkim(fields: HistoryFields) -> tuple[RecordedSignature, ...]:
     return tuple(_signature(line) for line in fields.get("dkim", ())[:MAX_SIGNATURES])
 
 
@@ -194,7 +194,7 @@ def _signature(line: str) -> RecordedSignature:
     )
 
 
-def _arc(fields: Fields) -> RecordedArc:
+def _arc(fields: HistoryFields) -> RecordedArc:
     """The ARC result. OpenDMARC also writes "fail" where there was no chain; then it lists no seal."""
     sealers = _sealers(_last(fields, "arc_policy").partition("json:")[2])
     passed = _number(fields, "arc") == ARC_PASS
@@ -213,7 +213,7 @@ def _sealers(text: str) -> tuple[RecordedSealer, ...]:
     return tuple(RecordedSealer(domain=name, selector=selector) for name, selector in reversed(named) if name)
 
 
-def _policy(fields: Fields, author: Domain) -> RecordedPolicy | None:
+def _policy(fields: HistoryFields, author: Domain) -> RecordedPolicy | None:
     p = POLICIES.get(_number(fields, "p"))  # type: ignore[arg-type]
     name = _domain(fields, "pdomain")
     if _number(fields, "policy") == ABSENT or p is None or name is None:
@@ -258,7 +258,7 @@ def _record(policy: RecordedPolicy, rua: Iterable[str]) -> str:
 
 
 def _dmarc(
-    fields: Fields,
+    fields: HistoryFields,
     author: Domain,
     policy: RecordedPolicy | None,
     spf: RecordedSpf,
@@ -290,7 +290,7 @@ def _dmarc(
 
 
 def _aligned(
-    fields: Fields, author: Domain, policy: RecordedPolicy, spf: RecordedSpf, dkim: Iterable[RecordedSignature]
+    fields: HistoryFields, author: Domain, policy: RecordedPolicy, spf: RecordedSpf, dkim: Iterable[RecordedSignature]
 ) -> Iterator[RecordedIdentifier]:
     """The aligned identifiers. For DKIM a record does not say which signature: the nearest to the Author Domain."""
     if _number(fields, "align_spf") == ALIGNED and spf.domain:

@@ -1,8 +1,9 @@
 """Reads OpenDMARC's lists of hosts: addresses, networks and names, with `!` before an exception."""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 
+from dmarcmilter.mail.ip_address import IpNetwork
 from dmarcmilter.opendmarc.config_file import printable
 
 MAX_FILE = 1_048_576
@@ -12,10 +13,8 @@ MAX_NETWORKS = 1_000
 MAX_ENTRY = 255
 """Characters of an entry; a longer one is cut off and names no host."""
 
-Network = IPv4Network | IPv6Network
-
 LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback"})
-LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+LOOPBACK: tuple[IpNetwork, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 """Addresses that LOCAL_NAMES stand for (RFC 6761 6.3)."""
 
 
@@ -37,8 +36,8 @@ def entries(raw: bytes) -> list[str]:
 
 def parse(raw: bytes) -> Hosts:
     """The networks of a list without its exceptions."""
-    taken: dict[Network, None] = {}
-    exceptions: list[Network] = []
+    taken: dict[IpNetwork, None] = {}
+    exceptions: list[IpNetwork] = []
     left_out = []
     for entry in entries(raw):
         networks = _networks(entry.removeprefix("!").strip())
@@ -53,7 +52,7 @@ def parse(raw: bytes) -> Hosts:
     return Hosts(tuple(map(str, kept)), (*left_out, *(f"!{network}" for network in unsplit)))
 
 
-def _networks(entry: str) -> tuple[Network, ...]:
+def _networks(entry: str) -> tuple[IpNetwork, ...]:
     """The networks of an entry; none for a name other than LOCAL_NAMES."""
     if entry.lower().removesuffix(".") in LOCAL_NAMES:
         return LOOPBACK
@@ -63,14 +62,14 @@ def _networks(entry: str) -> tuple[Network, ...]:
         return ()
 
 
-def _without(networks: list[Network], exceptions: list[Network]) -> tuple[list[Network], list[Network]]:
+def _without(networks: list[IpNetwork], exceptions: list[IpNetwork]) -> tuple[list[IpNetwork], list[IpNetwork]]:
     """The networks without the exceptions, and the exceptions that would split networks into too many.
 
     Networks with such an exception are left out: evaluating a host that was to be ignored is safe, the reverse is not.
     """
     unsplit = []
     for exception in exceptions:
-        pieces: list[Network] = []
+        pieces: list[IpNetwork] = []
         for network in networks:
             pieces += _split(network, exception)
         if len(pieces) > MAX_NETWORKS:
@@ -80,7 +79,7 @@ def _without(networks: list[Network], exceptions: list[Network]) -> tuple[list[N
     return networks, unsplit
 
 
-def _split(network: Network, exception: Network) -> list[Network]:
+def _split(network: IpNetwork, exception: IpNetwork) -> list[IpNetwork]:
     """The networks that hold all addresses of a network but those of the exception."""
     if not _overlap(network, exception):
         return [network]
@@ -89,5 +88,5 @@ def _split(network: Network, exception: Network) -> list[Network]:
     return list(network.address_exclude(exception))  # type: ignore[arg-type]  # they overlap, so their versions agree
 
 
-def _overlap(network: Network, exception: Network) -> bool:
+def _overlap(network: IpNetwork, exception: IpNetwork) -> bool:
     return network.version == exception.version and network.overlaps(exception)

@@ -19,7 +19,7 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class OpendmarcSetting:
     """A setting of OpenDMARC."""
 
     name: str
@@ -30,16 +30,16 @@ class Key:
     """How OpenDMARC's default differs from ours; empty: it does not."""
 
 
-def _taken(name: str, becomes: str, when_unset: str = "") -> Key:
-    return Key(name, Fate.TAKEN, becomes, when_unset)
+def _taken(name: str, becomes: str, when_unset: str = "") -> OpendmarcSetting:
+    return OpendmarcSetting(name, Fate.TAKEN, becomes, when_unset)
 
 
-def _needless(name: str, because: str) -> Key:
-    return Key(name, Fate.NEEDLESS, because)
+def _needless(name: str, because: str) -> OpendmarcSetting:
+    return OpendmarcSetting(name, Fate.NEEDLESS, because)
 
 
-def _otherwise(name: str, instead: str) -> Key:
-    return Key(name, Fate.OTHERWISE, instead)
+def _otherwise(name: str, instead: str) -> OpendmarcSetting:
+    return OpendmarcSetting(name, Fate.OTHERWISE, instead)
 
 
 _SYSTEMD = "systemd restarts the service, and the supervisor its workers"

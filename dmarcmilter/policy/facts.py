@@ -55,7 +55,7 @@ class Unvouched(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Hop:
+class ArcHop:
     """One ARC Set of a chain that passes."""
 
     instance: int
@@ -105,7 +105,7 @@ class Facts:
     """As ArcResult.unresolved."""
     organization: Domain | None = None
     """Domain whose mail counts as the author's own when an entry forces a policy; None: not needed, or unknown."""
-    hops: tuple[Hop, ...] = ()
+    hops: tuple[ArcHop, ...] = ()
     """Newest first; empty unless the ARC chain passes."""
     arc_origin: IPv4Address | IPv6Address | None = None
     """Address of the client of the first hop, if that hop recorded it."""
@@ -193,7 +193,7 @@ def list_traces(message: Message) -> tuple[str, ...]:
     return tuple(names)
 
 
-def hops(arc: ArcResult, author: Domain | None) -> tuple[Hop, ...]:
+def hops(arc: ArcResult, author: Domain | None) -> tuple[ArcHop, ...]:
     """The hops of a chain that passes. Their results are read only if an author is given, and within the limits."""
     if arc.result is not ArcWord.PASS:
         return ()
@@ -202,11 +202,13 @@ def hops(arc: ArcResult, author: Domain | None) -> tuple[Hop, ...]:
         size += len(sealed.results)
         within = place < MAX_HOPS and size <= MAX_RESULTS
         if author is None:
-            found_hops.append(Hop(sealed.instance, sealed.sealer, sealed.selector, vouches=None))
+            found_hops.append(ArcHop(sealed.instance, sealed.sealer, sealed.selector, vouches=None))
             continue
         why = _why_unvouched(sealed, author) if within else Unvouched.NOT_READ
         found_hops.append(
-            Hop(sealed.instance, sealed.sealer, sealed.selector, vouches=why is None if within else None, unvouched=why)
+            ArcHop(
+                sealed.instance, sealed.sealer, sealed.selector, vouches=why is None if within else None, unvouched=why
+            )
         )
     return tuple(found_hops)
 

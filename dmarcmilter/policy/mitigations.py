@@ -10,7 +10,7 @@ from itertools import takewhile
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.mail.domain import Domain, is_within
 from dmarcmilter.policy import overrides
-from dmarcmilter.policy.facts import Facts, Hop, Unvouched
+from dmarcmilter.policy.facts import ArcHop, Facts, Unvouched
 from dmarcmilter.policy.types import (
     Override,
     QuarantineAction,
@@ -87,7 +87,7 @@ def why_unvouched(facts: Facts, rules: Rules) -> Unvouched | None:
     return None if any(hop.vouches for hop in run) else run[-1].unvouched
 
 
-def _trusted_run(facts: Facts, rules: Rules) -> list[Hop]:
+def _trusted_run(facts: Facts, rules: Rules) -> list[ArcHop]:
     """The unbroken run of trusted sealers from the newest on."""
     return list(takewhile(lambda hop: hop.sealer in rules.trusted_sealers, facts.hops))
 
@@ -163,7 +163,7 @@ def _supposed(facts: Facts) -> Iterator[Facts]:
     for name in facts.unresolved:
         yield _with_domain(facts, name)
     if facts.unresolved_sealer is not None:
-        yield replace(facts, hops=(Hop(1, facts.unresolved_sealer, "", vouches=True),))
+        yield replace(facts, hops=(ArcHop(1, facts.unresolved_sealer, "", vouches=True),))
 
 
 def _with_domain(facts: Facts, name: Domain) -> Facts:

@@ -1,6 +1,7 @@
 """Find the [[override]] entry that decides about a message. Pure.
 
-The criteria of an entry are fields of `policy.types.Entry`; `config.override_entries` reads them from the conf file.
+The criteria of an entry are fields of `policy.types.OverrideRule`; `config.override_entries` reads them from the conf
+file.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,10 +14,10 @@ from dmarcmilter.mail.path import Mailbox
 from dmarcmilter.policy.facts import Facts
 from dmarcmilter.policy.types import (
     STRICT,
-    Entry,
     EntryAction,
     NamePattern,
     Override,
+    OverrideRule,
     RecipientPattern,
     Rules,
     TrustedHops,
@@ -39,13 +40,13 @@ class Match(Enum):
     YES = auto()
 
 
-def deciding(facts: Facts, rules: Rules, requested: Disposition) -> Entry | None:
+def deciding(facts: Facts, rules: Rules, requested: Disposition) -> OverrideRule | None:
     """The first entry that matches a message with this requested disposition; entries after it are ignored.
 
     A possible match counts if it is the stricter choice. So a sender can neither evade an entry nor profit from one by
     the spelling of a recipient or by an additional recipient.
     """
-    strictest: Entry | None = None
+    strictest: OverrideRule | None = None
     recipients = _read_recipients(facts, rules)
     for entry in rules.overrides:
         match = _match(entry, facts, rules, recipients) if _may_decide(entry, facts, requested) else Match.NO
@@ -57,11 +58,11 @@ def deciding(facts: Facts, rules: Rules, requested: Disposition) -> Entry | None
     return strictest
 
 
-def _severity(entry: Entry) -> int:
+def _severity(entry: OverrideRule) -> int:
     return SEVERITY.index(DISPOSITIONS[entry.action])
 
 
-def accepting(facts: Facts, rules: Rules) -> Entry | None:
+def accepting(facts: Facts, rules: Rules) -> OverrideRule | None:
     """The first matching entry that accepts. For messages without a DMARC policy or result."""
     recipients = _read_recipients(facts, rules)
     for entry in rules.overrides:
@@ -71,7 +72,7 @@ def accepting(facts: Facts, rules: Rules) -> Entry | None:
     return None
 
 
-def override(entry: Entry) -> Override:
+def override(entry: OverrideRule) -> Override:
     strict = entry.action in STRICT
     reason = Reason(Code.LOCAL_RULE if strict else Code.LOCAL_EXCEPTION)
     if entry.comment:
@@ -79,16 +80,16 @@ def override(entry: Entry) -> Override:
     return Override(entry.reason, reason, entry=entry.name)
 
 
-def is_authenticated(entry: Entry) -> bool:
+def is_authenticated(entry: OverrideRule) -> bool:
     """Whether one of its criteria cannot be met by writing header fields alone."""
     return bool(entry.dkim_domain or entry.spf_domain or entry.client or entry.arc_sealer)
 
 
-def _is_entitled(entry: Entry) -> bool:
+def _is_entitled(entry: OverrideRule) -> bool:
     return not entry.require_auth or is_authenticated(entry)
 
 
-def _may_decide(entry: Entry, facts: Facts, requested: Disposition) -> bool:
+def _may_decide(entry: OverrideRule, facts: Facts, requested: Disposition) -> bool:
     """Whether the entry may decide about the message.
 
     A softening entry needs a criterion that the sender cannot write; a hardening one spares the domain's own mail.
@@ -113,21 +114,21 @@ def _is_unaligned(facts: Facts) -> bool:
     return not any(is_within(name, organization) for name in (*facts.authenticated, *facts.unresolved, *facts.cut_off))
 
 
-Recipients = Sequence[Mailbox | None]
+ReadRecipients = Sequence[Mailbox | None]
 
 
-def _read_recipients(facts: Facts, rules: Rules) -> Recipients:
+def _read_recipients(facts: Facts, rules: Rules) -> ReadRecipients:
     """Read the recipients once for all entries: both may be many."""
     return path.read_all(facts.recipients) if rules.needs_recipients else ()
 
 
-def _match(entry: Entry, facts: Facts, rules: Rules, recipients: Recipients) -> Match:
+def _match(entry: OverrideRule, facts: Facts, rules: Rules, recipients: ReadRecipients) -> Match:
     if not _has_criteria(entry, facts, rules):
         return Match.NO
     return _match_recipients(entry.recipient, facts, recipients) if entry.recipient else Match.YES
 
 
-def _has_criteria(entry: Entry, facts: Facts, rules: Rules) -> bool:
+def _has_criteria(entry: OverrideRule, facts: Facts, rules: Rules) -> bool:
     """Whether the message meets all criteria except the recipients."""
     if entry.expires is not None and facts.day >= entry.expires:
         return False
@@ -148,7 +149,7 @@ def _any_covered(patterns: tuple[NamePattern, ...], names: Iterable[Domain]) -> 
     return not patterns or any(pattern.covers(name) for name in names for pattern in patterns)
 
 
-def _is_in(facts: Facts, entry: Entry) -> bool:
+def _is_in(facts: Facts, entry: OverrideRule) -> bool:
     client = facts.client_ip
     return client is not None and any(client in network for network in entry.client)
 
@@ -169,7 +170,7 @@ def _is_sealed(patterns: tuple[NamePattern, ...], facts: Facts, rules: Rules) ->
     return any(run)
 
 
-def _match_recipients(patterns: tuple[RecipientPattern, ...], facts: Facts, recipients: Recipients) -> Match:
+def _match_recipients(patterns: tuple[RecipientPattern, ...], facts: Facts, recipients: ReadRecipients) -> Match:
     """YES if all recipients match, POSSIBLE if some do: one message gets one answer."""
     matches = {_match_recipient(patterns, mailbox) for mailbox in recipients}
     if not matches:

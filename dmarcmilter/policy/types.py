@@ -3,13 +3,12 @@
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network
 
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.mail.domain import Domain, is_within
+from dmarcmilter.mail.ip_address import IpNetwork
 from dmarcmilter.reasons import Reason
 
-Network = IPv4Network | IPv6Network
 EVERY_MESSAGE = 100
 """Percentage in rollout_percent or pct that leaves no message out."""
 
@@ -138,7 +137,7 @@ class RecipientPattern:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class OverrideRule:
     """One [[override]] entry. All its criteria must match; of the values of one criterion, one must."""
 
     name: str
@@ -146,7 +145,7 @@ class Entry:
     from_domain: tuple[NamePattern, ...] = ()
     dkim_domain: tuple[NamePattern, ...] = ()
     spf_domain: tuple[NamePattern, ...] = ()
-    client: tuple[Network, ...] = ()
+    client: tuple[IpNetwork, ...] = ()
     list_id: tuple[NamePattern, ...] = ()
     arc_sealer: tuple[NamePattern, ...] = ()
     recipient: tuple[RecipientPattern, ...] = ()
@@ -158,7 +157,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Defer:
+class DeferralRules:
     """Handling of a temperror by the kind of lookup that failed; None: as Rules.temperror says."""
 
     policy: OnTemperror | None = None
@@ -182,14 +181,14 @@ class Rules:
     on_malformed: AuthorAction
     trusted_sealers: frozenset[Domain]
     trusted_hops: TrustedHops = TrustedHops.NEWEST
-    forwarder_networks: tuple[Network, ...] = ()
+    forwarder_networks: tuple[IpNetwork, ...] = ()
     forwarder_names: tuple[Domain, ...] = ()
     mailing_lists: tuple[Domain, ...] = ()
     rollout_percent: int = EVERY_MESSAGE
     rollout_domains: tuple[Domain, ...] = ()
     """Empty: all."""
-    overrides: tuple[Entry, ...] = ()
-    defer: Defer = field(default_factory=Defer)
+    overrides: tuple[OverrideRule, ...] = ()
+    defer: DeferralRules = field(default_factory=DeferralRules)
     on_unsigned_duplicate: DuplicateAction = DuplicateAction.ACCEPT
 
     def acts_as(self, disposition: Disposition) -> Disposition:

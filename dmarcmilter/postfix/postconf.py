@@ -47,7 +47,7 @@ _MAX_MILTERS = 64
 """Number of entries of smtpd_milters that are read; further ones are ignored."""
 
 
-class Kind(Enum):
+class MailOrigin(Enum):
     """Whose mail a service receives."""
 
     PUBLIC = "others"
@@ -62,7 +62,7 @@ class Service:
     name: str
     chrooted: bool
     milters: tuple[str, ...]
-    kind: Kind = Kind.PUBLIC
+    kind: MailOrigin = MailOrigin.PUBLIC
     settings: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Parameters in force for it: the value in master.cf, else that in main.cf."""
     overridden: frozenset[str] = field(default_factory=frozenset, compare=False)
@@ -120,8 +120,8 @@ def find(directory: str = "") -> Postfix | None:
         protocol=values.get("milter_protocol", ""),
         default_action=values.get("milter_default_action", ""),
         content_timeout=seconds(values.get("milter_content_timeout", "")),
-        services=tuple(service for service in services if service.kind is Kind.PUBLIC),
-        own=tuple(service for service in services if service.kind is not Kind.PUBLIC),
+        services=tuple(service for service in services if service.kind is MailOrigin.PUBLIC),
+        own=tuple(service for service in services if service.kind is not MailOrigin.PUBLIC),
         main=values,
         directory=directory,
     )
@@ -188,7 +188,7 @@ def _services(master: list[str] | tuple[()], overrides: dict[str, str], values: 
     return services
 
 
-def _kind(columns: list[str], own: Mapping[str, str], *, behind_loopback: bool) -> Kind:
+def _kind(columns: list[str], own: Mapping[str, str], *, behind_loopback: bool) -> MailOrigin:
     """Whose mail the service receives.
 
     `behind_loopback`: all services listen at loopback addresses, so mail from outside arrives there, too.
@@ -196,16 +196,16 @@ def _kind(columns: list[str], own: Mapping[str, str], *, behind_loopback: bool) 
     restrictions = [value for key, value in own.items() if key.endswith("_restrictions")]
     only_logins = any(re.fullmatch(r"\s*permit_sasl_authenticated[\s,]+reject\s*", value) for value in restrictions)
     if _is_submission(columns[0]) or only_logins:
-        return Kind.SUBMISSION
+        return MailOrigin.SUBMISSION
     port = columns[0].rpartition(":")[2]
     only_local = re.fullmatch(
         r"[\s,]*(127\.0\.0\.0/8|127\.0\.0\.1(/32)?)[\s,]*(\[::1\](/128)?)?", own.get("mynetworks", "")
     )
     if columns[1] != "inet":
-        return Kind.PUBLIC if columns[1] == "pass" else Kind.REINJECTION
+        return MailOrigin.PUBLIC if columns[1] == "pass" else MailOrigin.REINJECTION
     if port in REINJECTION or only_local or (_is_loopback(columns) and not behind_loopback):
-        return Kind.REINJECTION
-    return Kind.PUBLIC
+        return MailOrigin.REINJECTION
+    return MailOrigin.PUBLIC
 
 
 def _is_submission(name: str) -> bool:

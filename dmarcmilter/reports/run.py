@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from dmarcmilter.config.schema import Reports
+from dmarcmilter.config.schema import ReportsSection
 from dmarcmilter.history.day_number import day_number
 from dmarcmilter.history.store import Store
 from dmarcmilter.reports import archive, retention
@@ -27,12 +27,12 @@ from dmarcmilter.reports.aggregate.reported_days import NEVER, PARTLY, ReportedD
 from dmarcmilter.reports.aggregate.withheld_reports import WithheldReports
 from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
 from dmarcmilter.reports.delivery.destination_verifier import VERIFY_SECONDS, ReportDns
-from dmarcmilter.reports.delivery.destinations import Destination, Verification
+from dmarcmilter.reports.delivery.destinations import Destination, DestinationVerification
 from dmarcmilter.reports.delivery.dkim_signing import ReportSigner
 from dmarcmilter.reports.delivery.ledger import PlannedReport, ReportLedger
 from dmarcmilter.reports.delivery.organization_turns import organization_of
 from dmarcmilter.reports.delivery.relay import Transport
-from dmarcmilter.reports.delivery.sending import Progress, RunResult, Sending
+from dmarcmilter.reports.delivery.sending import RunResult, Sending, SendingProgress
 from dmarcmilter.reports.delivery.suppressions import Suppressions
 from dmarcmilter.reports.failure.incident_spool import IncidentSpool, SpooledIncident
 from dmarcmilter.reports.failure.planning import FailurePlanner, IncidentFate, Ruling
@@ -79,14 +79,14 @@ class Run:
     def __init__(
         self,
         store: Store,
-        settings: Reports,
+        settings: ReportsSection,
         dns: ReportDns,
         transport: Transport,
         signer: ReportSigner | None = None,
         *,
         clock: Callable[[], float],
         timer: Callable[[], float] = time.monotonic,
-        progress: Progress = no_progress,
+        progress: SendingProgress = no_progress,
     ) -> None:
         self._store = store
         self._settings = settings
@@ -173,7 +173,7 @@ class Run:
 
     def _previewed_destination(self, planned: PlannedReport, uri: str, end: float) -> Destination:
         if self._timer() >= end:
-            return Destination(uri, Verification.UNKNOWN, reason="not asked: the time for it is over")
+            return Destination(uri, DestinationVerification.UNKNOWN, reason="not asked: the time for it is over")
         return self._dns.verify(planned.attachment.domain, uri)
 
     def _now(self) -> int:

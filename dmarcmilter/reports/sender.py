@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dmarcmilter.config.schema import Reports
+from dmarcmilter.config.schema import ReportsSection
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +13,11 @@ class Sender:
     email: str
 
 
-def sender_of(settings: Reports) -> Sender:
+def sender_of(settings: ReportsSection) -> Sender:
     """The sender of all report messages under this configuration."""
     return Sender(settings.org_name or submitter_of(settings), settings.email)
 
 
-def submitter_of(settings: Reports) -> str:
+def submitter_of(settings: ReportsSection) -> str:
     """The domain name of the Mail Receiver, for Subject and file name of a report (RFC 9990 3.5.2)."""
     return settings.submitter or settings.email.rpartition("@")[2]

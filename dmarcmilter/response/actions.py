@@ -48,7 +48,7 @@ class Redirect:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class SmtpReply:
     """The message is refused (5yz) or deferred (4yz) with this answer."""
 
     code: str
@@ -56,17 +56,17 @@ class Reply:
     text: str
 
 
-Change = DeleteHeader | ChangeHeader | InsertHeader | Quarantine | Redirect
-MtaAction = Change | Reply
+MessageChange = DeleteHeader | ChangeHeader | InsertHeader | Quarantine | Redirect
+MtaAction = MessageChange | SmtpReply
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
     """Changes to a message that the MTA accepts or holds, or the reply to one that it rejects or defers."""
 
-    changes: tuple[Change, ...] = ()
+    changes: tuple[MessageChange, ...] = ()
     """In the order in which they are requested."""
-    reply: Reply | None = None
+    reply: SmtpReply | None = None
     """None: the message is accepted or held. Otherwise there are no changes."""
 
     @property

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from dmarcmilter.auth import key_record
-from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.signature_fault import SignatureFault
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def load(path: str, *, domain: str, selector: str) -> SealKey:
     public = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     record = b"v=DKIM1; k=rsa; p=" + base64.b64encode(public)
     parsed = key_record.parse(record)
-    if isinstance(parsed, Fault):
+    if isinstance(parsed, SignatureFault):
         raise SealKeyError(f"{path}: {parsed.reason}: no verifier would accept it")
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     return SealKey(domain, selector, private, pem, record)

@@ -29,7 +29,7 @@ from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.mail.message import Header
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.reasons import Code, Reason
-from dmarcmilter.response.actions import Change, ChangeHeader, DeleteHeader, InsertHeader
+from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader, MessageChange
 from dmarcmilter.response.arc_key import SealKey
 from dmarcmilter.response.plan import AUTHENTICATION_RESULTS
 
@@ -90,7 +90,7 @@ class UnfitError(Exception):
 
 
 def make(
-    outcome: Outcome, changes: Sequence[Change], body: BodyHash | None, key: SealKey, instance: int
+    outcome: Outcome, changes: Sequence[MessageChange], body: BodyHash | None, key: SealKey, instance: int
 ) -> tuple[InsertHeader, ...]:
     """The ARC Set in the order in which it is inserted, each field at the top: the ARC-Seal last. UnfitError."""
     if body is None:
@@ -195,7 +195,7 @@ def _wrapped(start: bytes, pieces: Sequence[bytes]) -> list[bytes]:
 # --- the header that is signed
 
 
-def as_changed(headers: Sequence[Header], changes: Sequence[Change]) -> tuple[Header, ...]:
+def as_changed(headers: Sequence[Header], changes: Sequence[MessageChange]) -> tuple[Header, ...]:
     """The header after the MTA has applied the changes. Occurrences are counted as received."""
     replacements: dict[tuple[bytes, int], Header | None] = {}
     inserted: list[Header] = []
@@ -224,7 +224,7 @@ def _header(name: str, value: str) -> Header:
     return Header(name.encode(), b" " + value.encode("utf-8", "surrogateescape").replace(b"\n", b"\r\n"))
 
 
-def _our_results(changes: Sequence[Change]) -> Header:
+def _our_results(changes: Sequence[MessageChange]) -> Header:
     """The Authentication-Results field that we insert."""
     for change in changes:
         if isinstance(change, InsertHeader) and change.name == AUTHENTICATION_RESULTS:

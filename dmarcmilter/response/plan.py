@@ -13,8 +13,8 @@ from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.types import Action, QuarantineAction
 from dmarcmilter.reasons import Code, Reason, text_of
 from dmarcmilter.response import quarantine_marks, reply
-from dmarcmilter.response.actions import Applied, Change, DeleteHeader, InsertHeader, Response
-from dmarcmilter.response.reply import Texts
+from dmarcmilter.response.actions import Applied, DeleteHeader, InsertHeader, MessageChange, Response
+from dmarcmilter.response.reply import ReplyTexts
 
 AUTHENTICATION_RESULTS = "Authentication-Results"
 MIN_HEADER_B = 8
@@ -25,7 +25,7 @@ MIN_HEADER_B = 8
 class ResponseSettings:
     """The conf's settings for the response to the MTA."""
 
-    texts: Texts
+    texts: ReplyTexts
     further_ids: tuple[str, ...] = ()
     """Names beside the authserv-id whose Authentication-Results are removed as forged."""
 
@@ -45,7 +45,7 @@ def respond(
     if action in (Action.REJECT, Action.TEMPFAIL):
         return Response(reply=reply.reply(outcome, settings.texts))
     headers = outcome.message.headers
-    changes: list[Change] = [
+    changes: list[MessageChange] = [
         *forged_fields(headers, settings.own_ids(authserv_id)),
         *quarantine_marks.deletions(headers, quarantine),
         *quarantine_marks.marks(outcome, quarantine),
@@ -98,26 +98,28 @@ def forged_fields(headers: Collection[Header], own_ids: Collection[str]) -> tupl
     )
 
 
-def results(outcome: Outcome) -> list[authentication_results.Result]:
+def results(outcome: Outcome) -> list[authentication_results.MethodResult]:
     """The results of our one Authentication-Results field, registered properties only (RFC 8601 2.7, RFC 9989 9.1)."""
     return [_spf(outcome), *_dkim(outcome.auth.dkim), _arc(outcome), _dmarc(outcome)]
 
 
-def _spf(outcome: Outcome) -> authentication_results.Result:
+def _spf(outcome: Outcome) -> authentication_results.MethodResult:
     spf = outcome.auth.spf
     name = "smtp.helo" if spf.scope is SpfScope.HELO else "smtp.mailfrom"
     # Without the local-part: it is not authenticated (RFC 8601 2.7.2).
-    return authentication_results.Result("spf", spf.result, properties=((name, spf.domain),) if spf.domain else ())
+    return authentication_results.MethodResult(
+        "spf", spf.result, properties=((name, spf.domain),) if spf.domain else ()
+    )
 
 
-def _dkim(signatures: tuple[DkimResult, ...]) -> list[authentication_results.Result]:
+def _dkim(signatures: tuple[DkimResult, ...]) -> list[authentication_results.MethodResult]:
     if not signatures:
-        return [authentication_results.Result("dkim", DkimWord.NONE, comment="no signature")]
+        return [authentication_results.MethodResult("dkim", DkimWord.NONE, comment="no signature")]
     length = _header_b_length([result.signature for result in signatures])
     return [_dkim_result(result, length) for result in signatures]
 
 
-def _dkim_result(signature: DkimResult, length: int) -> authentication_results.Result:
+def _dkim_result(signature: DkimResult, length: int) -> authentication_results.MethodResult:
     pairs = (
         ("header.d", signature.domain),
         ("header.i", signature.identity),
@@ -126,7 +128,7 @@ def _dkim_result(signature: DkimResult, length: int) -> authentication_results.R
         ("header.b", signature.signature[:length]),
     )
     comment = "testing key" if signature.testing and signature.result is DkimWord.PASS else ""
-    return authentication_results.Result(
+    return authentication_results.MethodResult(
         "dkim",
         signature.result,
         reason=text_of(signature.reason),
@@ -144,17 +146,19 @@ def _header_b_length(signatures: list[str]) -> int:
     return 64
 
 
-def _arc(outcome: Outcome) -> authentication_results.Result:
+def _arc(outcome: Outcome) -> authentication_results.MethodResult:
     arc = outcome.auth.arc
     properties = []
     if arc.oldest_pass is not None:
         properties.append(("header.oldest-pass", str(arc.oldest_pass)))
     if outcome.message.envelope.client_ip is not None:
         properties.append(("smtp.remote-ip", str(outcome.message.envelope.client_ip)))
-    return authentication_results.Result("arc", arc.result, reason=text_of(arc.reason), properties=tuple(properties))
+    return authentication_results.MethodResult(
+        "arc", arc.result, reason=text_of(arc.reason), properties=tuple(properties)
+    )
 
 
-def _dmarc(outcome: Outcome) -> authentication_results.Result:
+def _dmarc(outcome: Outcome) -> authentication_results.MethodResult:
     properties = []
     if outcome.evaluation.author.domain:
         properties.append(("header.from", str(outcome.evaluation.author.domain)))
@@ -164,6 +168,6 @@ def _dmarc(outcome: Outcome) -> authentication_results.Result:
         properties.append(("policy.dmarc", str(assessment.requested)))
         comment = f"{assessment.tag}={assessment.policy} dis={outcome.decision.disposition}"
     reason = "" if outcome.evaluation.result is DmarcWord.PASS else text_of(outcome.evaluation.reason)
-    return authentication_results.Result(
+    return authentication_results.MethodResult(
         "dmarc", outcome.evaluation.result, reason=reason, comment=comment, properties=tuple(properties)
     )

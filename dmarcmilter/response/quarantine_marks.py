@@ -19,7 +19,7 @@ from dmarcmilter.policy.quarantine_method import (
     is_written_alike,
 )
 from dmarcmilter.policy.types import Action, QuarantineAction
-from dmarcmilter.response.actions import Change, ChangeHeader, DeleteHeader, InsertHeader, Quarantine, Redirect
+from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader, MessageChange, Quarantine, Redirect
 
 MAX_LINE = 998
 """Longest line of a header field, in characters (RFC 5322 2.1.1). A tag that does not fit gets a line of its own."""
@@ -40,11 +40,11 @@ def _deletions_of(headers: Collection[Header], name: str) -> Iterator[DeleteHead
     return (DeleteHeader(name, occurrence) for occurrence in range(count, 0, -1))
 
 
-def marks(outcome: Outcome, settings: QuarantineSettings) -> list[Change]:
+def marks(outcome: Outcome, settings: QuarantineSettings) -> list[MessageChange]:
     """Header changes that mark the message, in order: what is inserted last stands at the top."""
     if not _is_marked(outcome):
         return []
-    changes: list[Change] = []
+    changes: list[MessageChange] = []
     if settings.method is QuarantineAction.SUBJECT:
         changes += _tagged_subjects(outcome.message, settings.subject_tag)
     if settings.method is QuarantineAction.REDIRECT and settings.record_recipients:
@@ -84,7 +84,7 @@ def _recipient_list(envelope: Envelope) -> str:
     return ",\n\t".join([*paths, f"(and {more} more)"] if more else paths)
 
 
-def _tagged_subjects(message: Message, tag: str) -> list[Change]:
+def _tagged_subjects(message: Message, tag: str) -> list[MessageChange]:
     subjects = fields_named(message.headers, SUBJECT)
     if not subjects:
         return [InsertHeader(SUBJECT, _written_tag(tag, ""))]

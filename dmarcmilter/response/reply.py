@@ -12,7 +12,7 @@ from urllib.parse import quote
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.policy.types import Action
 from dmarcmilter.reasons import text_of
-from dmarcmilter.response.actions import Reply
+from dmarcmilter.response.actions import SmtpReply
 
 MAX_REPLY = 480
 """Bytes of a reply's text; a longer one is cut. RFC 5321 4.5.3.1.5 allows 512 for the whole line."""
@@ -27,7 +27,7 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class ReplyTexts:
     """Templates of the replies; the configuration has checked them."""
 
     reject: str
@@ -36,12 +36,12 @@ class Texts:
     info_url: str
 
 
-def reply(outcome: Outcome, texts: Texts) -> Reply:
+def reply(outcome: Outcome, texts: ReplyTexts) -> SmtpReply:
     """5.7.1 as RFC 9989 7.2 shows it; RFC 7372's 5.7.26 is of a message that failed several checks, DMARC is one."""
     if outcome.decision.action is Action.TEMPFAIL:
-        return Reply("451", "4.7.1", _filled(texts.defer, outcome, texts.info_url))
+        return SmtpReply("451", "4.7.1", _filled(texts.defer, outcome, texts.info_url))
     template = texts.reject if outcome.evaluation.author.problem is None else texts.author
-    return Reply("550", "5.7.1", _filled(template, outcome, texts.info_url))
+    return SmtpReply("550", "5.7.1", _filled(template, outcome, texts.info_url))
 
 
 def _filled(template: str, outcome: Outcome, info_url: str) -> str:

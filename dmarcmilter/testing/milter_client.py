@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Self
 
-from dmarcmilter.testing.milter_connection import Connection
-from dmarcmilter.testing.milter_protocol import ACCEPTED, Action, Event, MilterError, Protocol, Reply
+from dmarcmilter.testing.milter_connection import MilterConnection
+from dmarcmilter.testing.milter_protocol import ACCEPTED, Event, FinalReply, MilterAction, MilterError, Protocol
 from dmarcmilter.testing.postfix_headers import Field, HeaderEdit, apply_edits, as_queued, split_message
-from dmarcmilter.testing.smtp_envelope import Envelope, connect_payload, macro_values, path_payload, to_bytes
+from dmarcmilter.testing.smtp_envelope import SmtpEnvelope, connect_payload, macro_values, path_payload, to_bytes
 
-__all__ = ["Action", "Envelope", "Event", "MilterClient", "MilterError", "Verdict"]
+__all__ = ["Event", "MilterAction", "MilterClient", "MilterError", "SmtpEnvelope", "Verdict"]
 
 CHUNK = 65_535
 """Bytes of the body in one packet, as libmilter's MTAs send it."""
@@ -27,7 +27,7 @@ CHUNK = 65_535
 class Verdict:
     """The result of one message: the reply to the SMTP client, and the message that is delivered if it is accepted."""
 
-    action: Action
+    action: MilterAction
     reply: tuple[int, str]
     stage: Event
     """The event that got this answer."""
@@ -57,10 +57,10 @@ class MilterClient:
 
     def __init__(self, address: str, *, timeout: float = 30.0) -> None:
         self.address, self.timeout = address, timeout
-        self._connection: Connection | None = None
+        self._connection: MilterConnection | None = None
         self._peer: tuple[str, str | None] | None = None
         self._helo: str | None = None
-        self._session_reply: Reply | None = None
+        self._session_reply: FinalReply | None = None
         self._numbers = count(1)
 
     def __enter__(self) -> Self:
@@ -70,17 +70,17 @@ class MilterClient:
         self.close()
 
     @property
-    def connection(self) -> Connection:
+    def connection(self) -> MilterConnection:
         """The negotiated connection, for packets that no MTA would send."""
         if self._connection is None:
-            self._connection = Connection(self.address, self.timeout)
+            self._connection = MilterConnection(self.address, self.timeout)
             self._connection.negotiate()
         return self._connection
 
     def deliver(self, message: bytes, **envelope: Any) -> Verdict:
-        """Deliver one message; the keywords are those of Envelope. MilterError when the milter breaks the protocol."""
+        """Deliver one message; keywords as in SmtpEnvelope. MilterError when the milter breaks the protocol."""
         with self._dropped_on_error():
-            transaction = self._transaction(message, Envelope(**envelope))
+            transaction = self._transaction(message, SmtpEnvelope(**envelope))
             verdict = transaction.run(self._session_reply)
             self._end_transaction()
         return verdict
@@ -88,7 +88,7 @@ class MilterClient:
     def abort(self, message: bytes, after: Event, **envelope: Any) -> None:
         """Begin to deliver a message, and abort when all of that event (every field, the whole body) was sent."""
         with self._dropped_on_error():
-            for event, step in self._transaction(message, Envelope(**envelope)).steps:
+            for event, step in self._transaction(message, SmtpEnvelope(**envelope)).steps:
                 step()
                 if event is after:
                     break
@@ -102,7 +102,7 @@ class MilterClient:
             self._connection.send(b"Q")
         self._drop()
 
-    def _transaction(self, message: bytes, envelope: Envelope) -> "_Transaction":
+    def _transaction(self, message: bytes, envelope: SmtpEnvelope) -> "_Transaction":
         queue_id = envelope.queue_id or f"4T{next(self._numbers):06X}"
         if self._connection and self._peer and self._peer != envelope.peer:
             self.close()
@@ -142,7 +142,12 @@ class _Transaction:
     """From MAIL to the end of the message: one method for each step; each returns the reply that ends it, or None."""
 
     def __init__(
-        self, connection: Connection, message: bytes, envelope: Envelope, queue_id: str, macros: Mapping[str, str]
+        self,
+        connection: MilterConnection,
+        message: bytes,
+        envelope: SmtpEnvelope,
+        queue_id: str,
+        macros: Mapping[str, str],
     ) -> None:
         self._connection, self._envelope, self._queue_id = connection, envelope, queue_id
         self._values = dict(macros)
@@ -160,7 +165,7 @@ class _Transaction:
         )
         connection.begin()
 
-    def run(self, session_reply: Reply | None) -> Verdict:
+    def run(self, session_reply: FinalReply | None) -> Verdict:
         if session_reply:
             return self._verdict(Event.CONNECT, session_reply)
         for event, step in self.steps:
@@ -169,7 +174,7 @@ class _Transaction:
                 return self._verdict(event, reply)
         raise MilterError("the end of the message was not answered")
 
-    def _verdict(self, stage: Event, reply: Reply) -> Verdict:
+    def _verdict(self, stage: Event, reply: FinalReply) -> Verdict:
         requests = self._connection.requests
         headers, added, deleted = apply_edits(self._fields, requests.edits)
         return Verdict(
@@ -187,30 +192,30 @@ class _Transaction:
             rcpts_deleted=tuple(requests.rcpts_deleted),
         )
 
-    def _mail(self) -> Reply | None:
+    def _mail(self) -> FinalReply | None:
         # Postfix has no queue id before the first recipient was accepted.
         self._connection.macros(Event.MAIL, {**self._values, "i": ""})
         arguments = b"".join(argument.encode() + b"\0" for argument in self._envelope.mail_args)
         return self._connection.tell(Event.MAIL, path_payload(self._envelope.mail_from) + arguments)
 
-    def _rcpts(self) -> Reply | None:
+    def _rcpts(self) -> FinalReply | None:
         reply = None
         for number, rcpt in enumerate(self._envelope.rcpts):
             known = self._values["i"] if number > len(self._refused) else ""
             values = {**self._values, "i": known, "{rcpt_addr}": to_bytes(rcpt).decode("utf-8", "replace")}
             self._connection.macros(Event.RCPT, values)
             reply = self._connection.tell(Event.RCPT, path_payload(rcpt))
-            if reply and reply.action in (Action.ACCEPT, Action.DISCARD):
+            if reply and reply.action in (MilterAction.ACCEPT, MilterAction.DISCARD):
                 return reply
             if reply:
                 self._refused.append(rcpt)
         return reply if len(self._refused) == len(self._envelope.rcpts) else None
 
-    def _data(self) -> Reply | None:
+    def _data(self) -> FinalReply | None:
         self._connection.macros(Event.DATA, self._values)
         return self._connection.tell(Event.DATA)
 
-    def _header(self) -> Reply | None:
+    def _header(self) -> FinalReply | None:
         exact = bool(self._connection.protocol & Protocol.LEADING_SPACE)
         for name, value in self._fields:
             text = value if exact else value.removeprefix(b" ")
@@ -219,17 +224,17 @@ class _Transaction:
                 return reply
         return None
 
-    def _eoh(self) -> Reply | None:
+    def _eoh(self) -> FinalReply | None:
         self._connection.macros(Event.EOH, self._values)
         return self._connection.tell(Event.EOH)
 
-    def _chunks(self) -> Reply | None:
+    def _chunks(self) -> FinalReply | None:
         for start in range(0, len(self._body), CHUNK):
             reply = self._connection.tell(Event.BODY, self._body[start : start + CHUNK])
             if reply:
                 return reply
         return None
 
-    def _eom(self) -> Reply | None:
+    def _eom(self) -> FinalReply | None:
         self._connection.macros(Event.EOM, self._values)
         return self._connection.tell(Event.EOM) or ACCEPTED

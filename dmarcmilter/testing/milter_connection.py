@@ -16,9 +16,9 @@ from dmarcmilter.testing.milter_protocol import (
     RECIPIENT_EDITS,
     VERSION,
     Event,
+    FinalReply,
     MilterError,
     Protocol,
-    Reply,
     own_reply,
 )
 from dmarcmilter.testing.postfix_headers import Edit, HeaderEdit
@@ -34,7 +34,7 @@ class Requests:
     rcpts_deleted: list[str] = field(default_factory=list)
 
 
-class Connection:
+class MilterConnection:
     """A connection to a milter. `tell` sends an event, and waits for the answer where one was negotiated."""
 
     def __init__(self, address: str, timeout: float) -> None:
@@ -98,7 +98,7 @@ class Connection:
         pairs = [f"{name}\0{values[name]}\0" for name in wanted if values.get(name)]
         self.send(b"D", event.code + "".join(pairs).encode())
 
-    def tell(self, event: Event, payload: bytes = b"") -> Reply | None:
+    def tell(self, event: Event, payload: bytes = b"") -> FinalReply | None:
         """Send an event; None when the transaction goes on."""
         code, unwanted, unanswered = event.value
         if self.protocol & unwanted or self._skipped is event:
@@ -112,7 +112,7 @@ class Connection:
                 continue
             return self._meaning(event, answer, data)
 
-    def _meaning(self, event: Event, answer: bytes, data: bytes) -> Reply | None:
+    def _meaning(self, event: Event, answer: bytes, data: bytes) -> FinalReply | None:
         if answer == b"y":
             return own_reply(data)
         if data:

@@ -78,7 +78,7 @@ MACROS = {
 """For each event its number in a request for macros, and the macros that Postfix sends without a request."""
 
 
-class Action(StrEnum):
+class MilterAction(StrEnum):
     ACCEPT = "accept"
     REJECT = "reject"
     TEMPFAIL = "tempfail"
@@ -86,26 +86,26 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class FinalReply:
     """The SMTP reply that ends the transaction; Postfix's text where the filter gave none."""
 
-    action: Action
+    action: MilterAction
     code: int
     text: str
 
 
-ACCEPTED = Reply(Action.ACCEPT, 250, "2.0.0 Ok")
+ACCEPTED = FinalReply(MilterAction.ACCEPT, 250, "2.0.0 Ok")
 FINAL = {
     b"a": ACCEPTED,
-    b"d": Reply(Action.DISCARD, 250, "2.0.0 Ok"),
-    b"r": Reply(Action.REJECT, 550, "5.7.1 Command rejected"),
-    b"t": Reply(Action.TEMPFAIL, 451, "4.7.1 Service unavailable - try again later"),
-    b"4": Reply(Action.TEMPFAIL, 421, "4.7.0 Service shutting down"),
+    b"d": FinalReply(MilterAction.DISCARD, 250, "2.0.0 Ok"),
+    b"r": FinalReply(MilterAction.REJECT, 550, "5.7.1 Command rejected"),
+    b"t": FinalReply(MilterAction.TEMPFAIL, 451, "4.7.1 Service unavailable - try again later"),
+    b"4": FinalReply(MilterAction.TEMPFAIL, 421, "4.7.0 Service shutting down"),
 }
 _REPLY_LINE = re.compile(r"([45]\d\d)[ -]([\x20-\x7e]*)\Z")
 
 
-def own_reply(data: bytes) -> Reply:
+def own_reply(data: bytes) -> FinalReply:
     """Parse the SMTP reply of the filter, one line or several; `%%` is one percent sign (Sendmail's convention)."""
     lines = data.rstrip(b"\0").decode("latin-1").split("\r\n")
     matches = [_REPLY_LINE.match(line) for line in lines]
@@ -116,4 +116,6 @@ def own_reply(data: bytes) -> Reply:
     code = codes.pop()
     if text[:1].isdigit() and text[0] != code[0]:
         raise MilterError(f"reply whose codes disagree: {data!r}")
-    return Reply(Action.REJECT if code[0] == "5" else Action.TEMPFAIL, int(code), text.replace("%%", "%"))
+    return FinalReply(
+        MilterAction.REJECT if code[0] == "5" else MilterAction.TEMPFAIL, int(code), text.replace("%%", "%")
+    )

@@ -10,7 +10,7 @@ CLIENT_PORT = 40_000
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope:
+class SmtpEnvelope:
     """Client, HELO name, paths and macros of one message."""
 
     client_ip: str = "192.0.2.1"
@@ -41,11 +41,11 @@ def path_payload(address: str | bytes) -> bytes:
     return b"<" + to_bytes(address) + b">\0"
 
 
-def _name(envelope: Envelope) -> str:
+def _name(envelope: SmtpEnvelope) -> str:
     return envelope.client_name or f"[{envelope.client_ip}]"
 
 
-def macro_values(envelope: Envelope, queue_id: str) -> dict[str, str]:
+def macro_values(envelope: SmtpEnvelope, queue_id: str) -> dict[str, str]:
     """All macros that the MTA could send; Connection.macros chooses those of an event."""
     address = f"IPv6:{envelope.client_ip}" if ":" in envelope.client_ip else envelope.client_ip
     values = {
@@ -66,7 +66,7 @@ def macro_values(envelope: Envelope, queue_id: str) -> dict[str, str]:
     return values | dict(envelope.macros)
 
 
-def connect_payload(envelope: Envelope) -> bytes:
+def connect_payload(envelope: SmtpEnvelope) -> bytes:
     name = _name(envelope).encode() + b"\0"
     if envelope.client_ip == "unknown":
         return name + b"U"

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from dmarcmilter.auth.authentication_results import Result, render
-from dmarcmilter.auth.authentication_results_reader import MAX_PROPERTIES, MAX_RESULTS, Parsed, parse
+from dmarcmilter.auth.authentication_results import MethodResult, render
+from dmarcmilter.auth.authentication_results_reader import MAX_PROPERTIES, MAX_RESULTS, ReadAuthenticationResults, parse
 from fuzz.material import fields_of, message_of, octets, rows, vectors
 
 KEYWORD = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")
@@ -28,7 +28,7 @@ def check(data: bytes) -> None:
     _check_written(found)
 
 
-def _check_commented(found: Parsed, data: bytes) -> None:
+def _check_commented(found: ReadAuthenticationResults, data: bytes) -> None:
     commented = parse(b"(x)" + data + b"(; a=b)")
     assert commented is not None
     # Empty segments are left out, those of a comment count as unreadable: another one may be taken for the authserv-id.
@@ -37,10 +37,12 @@ def _check_commented(found: Parsed, data: bytes) -> None:
         assert commented.may_hide_dmarc == found.may_hide_dmarc
 
 
-def _check_written(found: Parsed) -> None:
+def _check_written(found: ReadAuthenticationResults) -> None:
     """Written by our own writer it says the same, as far as that one writes such values."""
     results = [
-        Result(one.method, one.result, properties=tuple(pair for pair in one.properties if _WRITTEN.fullmatch(pair[0])))
+        MethodResult(
+            one.method, one.result, properties=tuple(pair for pair in one.properties if _WRITTEN.fullmatch(pair[0]))
+        )
         for one in found.results[:10]
         if "_" not in one.method + one.result
     ]

@@ -9,7 +9,7 @@ from dmarcmilter.auth import key_record, signature_algorithm
 from dmarcmilter.auth.key_record import KeyRecord
 from dmarcmilter.auth.results import DkimWord
 from dmarcmilter.auth.signature_algorithm import Algorithm
-from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.signature_fault import SignatureFault
 from fuzz.material import rows, vectors
 from tests.support import signing
 
@@ -19,7 +19,7 @@ DIGEST = hashlib.sha256(b"").digest()
 def check(data: bytes) -> None:
     found = key_record.parse(data)
     assert found == key_record.parse(data)
-    if isinstance(found, Fault):
+    if isinstance(found, SignatureFault):
         assert found.word in (DkimWord.PERMERROR, DkimWord.POLICY)
         return
     assert b"p" in data

@@ -17,7 +17,7 @@ from dmarcmilter.outcome import Outcome, decoded, encoded
 from dmarcmilter.pipeline import Settings
 from dmarcmilter.policy.types import Action, QuarantineAction
 from dmarcmilter.response import plan
-from dmarcmilter.response.actions import ChangeHeader, InsertHeader, Reply
+from dmarcmilter.response.actions import ChangeHeader, InsertHeader, SmtpReply
 from dmarcmilter.response.reply import MAX_REPLY
 from fuzz import signed, world
 from fuzz.material import BETWEEN, message_of, parts, vectors
@@ -100,7 +100,7 @@ def _check_words(outcome: Outcome, settings: Settings) -> None:
         outcome = replace(outcome, decision=replace(outcome.decision, action=Action.ACCEPT))
     response = plan.respond(outcome, authserv_id=IDS[0], settings=settings.response, quarantine=channel)
     for action in response.actions:
-        if isinstance(action, Reply):
+        if isinstance(action, SmtpReply):
             assert all(" " <= char <= "~" for char in action.text)
             assert action.code[0] == action.enhanced[0]
             assert len(action.text) <= MAX_REPLY

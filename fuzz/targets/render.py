@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from dmarcmilter.auth import authentication_results_reader
-from dmarcmilter.auth.authentication_results import MAX_FIELD, MAX_VALUE, Result, forged, render
+from dmarcmilter.auth.authentication_results import MAX_FIELD, MAX_VALUE, MethodResult, forged, render
 from fuzz.material import rows
 
 IDENTIFIER = "mx.test.example"
@@ -27,14 +27,14 @@ def check(data: bytes) -> None:
     assert forged([b" " + field.encode("ascii")], [IDENTIFIER]) == (1,)
 
 
-def _result(words: list[str]) -> Result:
+def _result(words: list[str]) -> MethodResult:
     method, reason, comment, *values = [*words, "", "", ""]
     pairs = tuple((NAMES[number % len(NAMES)], value) for number, value in enumerate(values[:12]))
-    return Result(METHODS[sum(map(ord, method)) % len(METHODS)], "fail", reason, comment, pairs)
+    return MethodResult(METHODS[sum(map(ord, method)) % len(METHODS)], "fail", reason, comment, pairs)
 
 
 def _check_results(
-    written: list[Result], read: tuple[authentication_results_reader.ReadResult, ...], *, whole: bool
+    written: list[MethodResult], read: tuple[authentication_results_reader.ReadResult, ...], *, whole: bool
 ) -> None:
     """Signatures may have been left out of a long field, details only of a very long one."""
     if not whole:
@@ -43,7 +43,7 @@ def _check_results(
     assert [_meaning(result) for result in written] == [(one.method, one.result, one.properties) for one in read]
 
 
-def _meaning(result: Result) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+def _meaning(result: MethodResult) -> tuple[str, str, tuple[tuple[str, str], ...]]:
     fit = tuple((name, value) for name, value in result.properties if _is_fit(value))
     return result.method, result.result, fit
 

@@ -51,7 +51,7 @@ def _check_names(data: bytes) -> None:
     name_to_wire(data.decode("latin-1"))
 
 
-def _check_against_dnspython(reply: bytes, rdtype: int, found: wire_format.Reply) -> None:
+def _check_against_dnspython(reply: bytes, rdtype: int, found: wire_format.DnsReply) -> None:
     """Addresses only: what both can read must be the same."""
     if rdtype not in (wire_format.RDTYPES["A"], wire_format.RDTYPES["AAAA"]) or not found.records or found.aliases:
         return

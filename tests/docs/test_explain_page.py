@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 from click.testing import CliRunner
 
-from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.cli import main
 from dmarcmilter.reasons import Code, Reason
 from tests.support import journals, outcomes
@@ -24,7 +24,7 @@ def matched(term):
 
 
 def broken(domain):
-    return replace(outcomes.dkim(f"fail {domain}"), selector="s2026", reason=Fault.BODY_MISMATCH.reason)
+    return replace(outcomes.dkim(f"fail {domain}"), selector="s2026", reason=SignatureFault.BODY_MISMATCH.reason)
 
 
 def passed(domain):

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from dmarcmilter.testing.milter_client import Action, MilterClient
+from dmarcmilter.testing.milter_client import MilterAction, MilterClient
 from dmarcmilter.testing.name_server import NameServer
 from tests.support import arc_hops, signing
 from tests.support.filter_daemon import FilterDaemon
@@ -122,7 +122,7 @@ def test_without_trust_it_is_refused(forwarded, dns):
         MilterClient(daemon.address) as client,
     ):
         verdict = client.deliver(delivery.data, client_ip=FORWARDER, helo="mta.example", mail_from="a@reject.example")
-    assert (verdict.action, verdict.reply[0]) == (Action.REJECT, 550)
+    assert (verdict.action, verdict.reply[0]) == (MilterAction.REJECT, 550)
 
 
 def test_the_chain_of_both_passes_further_on(forwarded, dns):
@@ -137,7 +137,7 @@ def test_the_chain_of_both_passes_further_on(forwarded, dns):
     with FilterDaemon(conf) as daemon, MilterClient(daemon.address) as client:
         verdict = client.deliver(delivery.data, client_ip=FORWARDER, helo="mta.example", queue_id="THIRD")
         found = daemon.record("THIRD")
-    assert verdict.action is Action.ACCEPT
+    assert verdict.action is MilterAction.ACCEPT
     assert (found["arc"]["result"], found["arc"]["oldest_pass"]) == ("pass", 0)
     assert (found["sealed"], found["seal_reason"]) == (None, None)
     assert arc_hops.dkimpy_says(delivery.data, arc_hops.zone(*SEALERS)) == "pass"

@@ -23,7 +23,7 @@ from dmarcmilter.config_check import environment as environments
 from dmarcmilter.config_check import filter_reachable as live_socket
 from dmarcmilter.config_check import mta
 from dmarcmilter.postfix import postconf, socket_access
-from dmarcmilter.postfix.postconf import Kind
+from dmarcmilter.postfix.postconf import MailOrigin
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.config_check import NOWHERE
 from tests.support.filter_daemon import FilterDaemon
@@ -366,10 +366,10 @@ def test_kinds_of_services(site):
     found = postconf.find(str(site.directory))
     assert [one.name for one in found.services] == ["smtp/inet", "smtpd/pass", "192.0.2.1:25/inet"]
     assert {one.name: one.kind for one in found.own} == {
-        "465/inet": Kind.SUBMISSION,
-        "10026/inet": Kind.REINJECTION,
-        "localhost:26/inet": Kind.REINJECTION,
-        "x/unix": Kind.REINJECTION,
+        "465/inet": MailOrigin.SUBMISSION,
+        "10026/inet": MailOrigin.REINJECTION,
+        "localhost:26/inet": MailOrigin.REINJECTION,
+        "x/unix": MailOrigin.REINJECTION,
     }
 
 
@@ -377,7 +377,7 @@ def test_only_loopback_services_take_the_mail_of_others(site):
     """Behind a proxy on the same machine, or in a trial."""
     site.configure({})
     (site.directory / "master.cf").write_text("127.0.0.1:2525 inet n - n - - smtpd\n")
-    assert [one.kind for one in postconf.find(str(site.directory)).services] == [Kind.PUBLIC]
+    assert [one.kind for one in postconf.find(str(site.directory)).services] == [MailOrigin.PUBLIC]
 
 
 # --- with the rights of Postfix

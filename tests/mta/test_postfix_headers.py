@@ -2,7 +2,7 @@
 
 import pytest
 
-from dmarcmilter.testing.milter_client import Action, MilterClient
+from dmarcmilter.testing.milter_client import MilterAction, MilterClient
 from tests.support.mta.postfix import PostfixServer, missing_postfix
 from tests.support.mta.scripted_filter import PLAIN, asking, running_filter
 from tests.support.mta.smtp_client import queue_id
@@ -67,7 +67,11 @@ def test_client_and_postfix_agree(postfix, client, name):
 
 @pytest.mark.parametrize(
     ("request_", "action"),
-    [("reject", Action.REJECT), ("tempfail", Action.TEMPFAIL), ("reply 550 5.7.1 no 5%% here", Action.REJECT)],
+    [
+        ("reject", MilterAction.REJECT),
+        ("tempfail", MilterAction.TEMPFAIL),
+        ("reply 550 5.7.1 no 5%% here", MilterAction.REJECT),
+    ],
 )
 def test_client_and_postfix_refuse_alike(postfix, client, request_, action):
     verdict = client.deliver(asking(request_))

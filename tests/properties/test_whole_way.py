@@ -18,7 +18,7 @@ from dmarcmilter.mail.message import Header
 from dmarcmilter.milter.transaction import Evaluating
 from dmarcmilter.policy.recipients.choice import Choice
 from dmarcmilter.policy.recipients.choices_file import ListingFile
-from dmarcmilter.policy.recipients.registry import Recipients
+from dmarcmilter.policy.recipients.registry import RecipientChoices
 from dmarcmilter.policy.types import Action, Exempt, Mode, QuarantineAction, RejectAction
 from dmarcmilter.response.actions import InsertHeader, Quarantine, Redirect
 from tests.support import outcomes, signing
@@ -209,7 +209,7 @@ STRICT_CONF = st.fixed_dictionaries(
 def listing(tmp_path_factory):
     path = tmp_path_factory.mktemp("recipients") / "list"
     path.write_text("ann@rcpt.example exempt\n", encoding="utf-8")
-    return Recipients(Choice.ENFORCE, ListingFile(str(path), Choice.ENFORCE))
+    return RecipientChoices(Choice.ENFORCE, ListingFile(str(path), Choice.ENFORCE))
 
 
 def receiver_of(words, listing=None):

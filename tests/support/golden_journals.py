@@ -23,7 +23,7 @@ from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.explain import as_text, as_values, explain, replay
 from dmarcmilter.explain import replay_comparison as replayed
 from dmarcmilter.explain.replay import Terms
-from dmarcmilter.explain.replay_comparison import Span, Tally
+from dmarcmilter.explain.replay_comparison import ReplayTally, Span
 from dmarcmilter.history import hold_reasons as heldby
 from dmarcmilter.history import migrations as schema
 from dmarcmilter.history import outcome_reader as reader
@@ -174,7 +174,7 @@ def _held(directory, lines):
 def _replay(directory, store, terms):
     counted = []
     for source in ("journal", "database"):
-        tally = Tally(terms)
+        tally = ReplayTally(terms)
         if source == "journal":
             replayed.of_journal(sorted(directory.iterdir()), SPAN, tally, lambda _: None)
         else:

@@ -42,7 +42,7 @@ from dmarcmilter.policy.recipients.registry import NOBODY_ASKED
 from dmarcmilter.policy.types import (
     Action,
     AuthorAction,
-    Defer,
+    DeferralRules,
     DuplicateAction,
     Mode,
     OnTemperror,
@@ -55,7 +55,7 @@ from dmarcmilter.policy.types import (
 from dmarcmilter.reasons.recorded import recognized
 from dmarcmilter.receiver import MessageLimits, Receiver, SkipSettings
 from dmarcmilter.response.plan import ResponseSettings
-from dmarcmilter.response.reply import Texts
+from dmarcmilter.response.reply import ReplyTexts
 from tests.support.zone import Zone
 
 CHANNEL = QuarantineSettings(
@@ -79,7 +79,7 @@ def settings(**changes):
         values.pop("recipients", NOBODY_ASKED),
         values.pop("deferrals", None),
     )
-    response = ResponseSettings(values.pop("texts", Texts("", "", "", "")), values.pop("further_ids", ()))
+    response = ResponseSettings(values.pop("texts", ReplyTexts("", "", "", "")), values.pop("further_ids", ()))
     return Settings(discovery=discovery, facts=facts, response=response, **values)
 
 
@@ -154,7 +154,7 @@ _RULE_TYPES = {
     "overrides": lambda found: override_entries.parsed(
         [msgspec.convert(entry, override_entries.OverrideEntry) for entry in found]
     ),
-    "defer": lambda words: Defer(**{k: v if k == "cap" else OnTemperror(v) for k, v in words.items()}),
+    "defer": lambda words: DeferralRules(**{k: v if k == "cap" else OnTemperror(v) for k, v in words.items()}),
 }
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from xml.etree import ElementTree as ET
 
-from dmarcmilter.config.schema import FailureReports, Reports
+from dmarcmilter.config.schema import FailureReportsSection, ReportsSection
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.history import migrations, outcome_rows
@@ -25,7 +25,7 @@ from tests.support.zone import Zone
 
 NOW = datetime(2027, 1, 17, 3, 0, tzinfo=UTC).timestamp()
 YESTERDAY = date(2027, 1, 16)
-SETTINGS = Reports(enabled=True, email="dmarc@receiver.example", bounce_address="b+{token}@receiver.example")
+SETTINGS = ReportsSection(enabled=True, email="dmarc@receiver.example", bounce_address="b+{token}@receiver.example")
 SUFFIXES = Suffixes.of_text("com\nnet\norg\nexample\n")
 ZONE = {"*._report._dmarc.vendor.example": "v=DMARC1"}
 
@@ -110,7 +110,7 @@ class Site:
         self.writer = Writer(self.store)
         self.files = 0
         self.spool = directory / "failures"
-        failure = FailureReports(enabled=True, spool=str(self.spool))
+        failure = FailureReportsSection(enabled=True, spool=str(self.spool))
         self.settings = replace(SETTINGS, **{"failure": failure} | settings)
         self.now = NOW
         self.zone = Zone(ZONE)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dmarcmilter.testing.milter_client import Event, MilterClient, Verdict
-from dmarcmilter.testing.smtp_envelope import Envelope
+from dmarcmilter.testing.smtp_envelope import SmtpEnvelope
 from tests.support.filter_daemon import FilterDaemon
 
 ZONE = {
@@ -78,7 +78,7 @@ class OpenMessage:
     """A message told up to an event; `finish` tells the rest."""
 
     def __init__(self, client: MilterClient, message: bytes, *, until: Event = Event.EOH, **envelope: Any) -> None:
-        self._transaction = client._transaction(message, Envelope(**envelope))
+        self._transaction = client._transaction(message, SmtpEnvelope(**envelope))
         events = [event for event, _ in self._transaction.steps]
         self._next = events.index(until) + 1
         for _, step in self._transaction.steps[: self._next]:

@@ -1,18 +1,18 @@
 """What a worker's row of metrics holds after some events."""
 
-from dmarcmilter.metrics.families import FAMILIES, Kind, place
-from dmarcmilter.metrics.worker_metrics import Tally
+from dmarcmilter.metrics.families import FAMILIES, MetricKind, place
+from dmarcmilter.metrics.worker_metrics import WorkerTally
 
 
 def counted(*happenings):
     """(name, label value): number, of all counters that are not zero."""
-    tally = Tally()
+    tally = WorkerTally()
     for happening in happenings:
         happening(tally)
     return {
         (family.name.removeprefix("dmarcmilter_"), value): tally.row.words[place(family, value)]
         for family in FAMILIES
-        if family.kind is Kind.COUNTER
+        if family.kind is MetricKind.COUNTER
         for value in family.values
         if tally.row.words[place(family, value)]
     }

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.auth.results import DkimResult, DkimWord
-from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.mail.domain import Domain, parse
 from dmarcmilter.outcome import MAX_SHOWN, Effort, UndecodableError, decoded, encoded, shown
 from dmarcmilter.policy.facts import ClientNames
@@ -35,7 +35,11 @@ FULL = outcomes.outcome(
         record="v=DMARC1; p=reject; sp=quarantine; np=none; pct=0; adkim=s; fo=1; "
         "rua=mailto:a@example.com; ruf=mailto:f@x.com",
         spf=outcomes.spf("pass bounce.example.net"),
-        dkim=[DkimResult(DkimWord.FAIL, Domain("example.com"), "s1", "rsa-sha256", reason=Fault.BODY_MISMATCH.reason)],
+        dkim=[
+            DkimResult(
+                DkimWord.FAIL, Domain("example.com"), "s1", "rsa-sha256", reason=SignatureFault.BODY_MISMATCH.reason
+            )
+        ],
         arc=outcomes.arc("pass", [("hop.example", "hop.example; none")]),
     ),
     draw=50,

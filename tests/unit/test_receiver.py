@@ -10,7 +10,7 @@ from dmarcmilter.config.load import ConfigError
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.policy.types import AuthorAction, Mode, OnTemperror
-from dmarcmilter.response.reply import Texts
+from dmarcmilter.response.reply import ReplyTexts
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ trusted_sealers = ["Hop.Example", "bücher.example."]
 """)
     )
     settings = found.pipeline
-    assert settings.response.texts == Texts(reject="r {domain}", author="a", defer="d", info_url="u")
+    assert settings.response.texts == ReplyTexts(reject="r {domain}", author="a", defer="d", info_url="u")
     assert (settings.discovery.method, settings.discovery.honor_pct) == (Method.PSL, False)
     assert settings.discovery.suffixes.organizational_domain(Domain("a.b.co.uk")) == "b.co.uk"
     rules = settings.rules

@@ -10,7 +10,7 @@ import pytest
 
 from dmarcmilter.history.journal import RETRY_SECONDS
 from dmarcmilter.history.store import Store, StoreError
-from dmarcmilter.testing.milter_client import Action, MilterClient
+from dmarcmilter.testing.milter_client import MilterAction, MilterClient
 from dmarcmilter.testing.name_server import NameServer
 from tests.support import databases
 from tests.support.databases import Server
@@ -30,7 +30,7 @@ def deliver(daemon, number):
     with MilterClient(daemon.address, timeout=60) as client:
         passed = client.deliver(PLAIN, queue_id=f"P{number}")
         refused = client.deliver(SPOOF, queue_id=f"R{number}")
-    assert (passed.action, refused.action) == (Action.ACCEPT, Action.REJECT)
+    assert (passed.action, refused.action) == (MilterAction.ACCEPT, MilterAction.REJECT)
     return [f"P{number}", f"R{number}"]
 
 

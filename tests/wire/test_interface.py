@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from dmarcmilter.cli import main
-from dmarcmilter.testing.milter_client import Action, MilterClient
+from dmarcmilter.testing.milter_client import MilterAction, MilterClient
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.filter_daemon import FilterDaemon
 from tests.support.paths import PROJECT
@@ -233,7 +233,7 @@ def test_a_policy_is_null_where_there_is_none(daemon, answers):
 def test_what_the_smtp_client_is_told(answers, queue_id, code):
     answer = answers[queue_id]
     if code is None:
-        assert answer.action is Action.ACCEPT
+        assert answer.action is MilterAction.ACCEPT
         return
     told, text = answer.reply
     assert told == code
@@ -284,7 +284,7 @@ def test_every_field_that_claims_to_be_ours_is_taken_out(daemon):
 def test_quarantine_by_a_header_field_accepts(dns):
     with FilterDaemon(sections(dns, policy={"quarantine_action": "header"})) as daemon:
         answer = deliver(daemon, "4MARKED", "From: a@odd.example", "")
-        assert (answer.action, answer.quarantine) == (Action.ACCEPT, None)
+        assert (answer.action, answer.quarantine) == (MilterAction.ACCEPT, None)
         assert "dmarc=fail" in answer.fields("Authentication-Results")[0]
         record = daemon.record("4MARKED")
     assert (record["action"], record["disposition"]) == ("accept", "quarantine")

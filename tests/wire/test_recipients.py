@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from dmarcmilter.cli import main as main_command
-from dmarcmilter.testing.milter_client import Action, Event, MilterClient
+from dmarcmilter.testing.milter_client import Event, MilterAction, MilterClient
 from dmarcmilter.testing.milter_protocol import Protocol
 from dmarcmilter.testing.name_server import NameServer
 from tests.support import signing
@@ -102,7 +102,7 @@ def test_an_mta_that_wants_an_answer_gets_one(running, people, monkeypatch):
     monkeypatch.setattr(milter_connection, "OFFERED", OFFERED & ~Protocol.NR_RCPT)
     daemon = running(recipients={"file": str(people)})
     verdict, record = deliver(daemon, JOE, ANN)
-    assert (verdict.action, verdict.refused, record["disposition"]) == (Action.ACCEPT, (), "none")
+    assert (verdict.action, verdict.refused, record["disposition"]) == (MilterAction.ACCEPT, (), "none")
 
 
 # --- mixed recipients
@@ -111,10 +111,10 @@ def test_an_mta_that_wants_an_answer_gets_one(running, people, monkeypatch):
 def test_opting_out(shared):
     daemon = shared
     verdict, record = deliver(daemon, ANN, BOB)
-    assert (verdict.action, record["action"]) == (Action.REJECT, "reject")
+    assert (verdict.action, record["action"]) == (MilterAction.REJECT, "reject")
     for rcpts in ((JOE,), ("Joe+news@RCPT.example",), (ANN, JOE), (JOE, ANN, BOB)):
         verdict, record = deliver(daemon, *rcpts)
-        assert verdict.action is Action.ACCEPT
+        assert verdict.action is MilterAction.ACCEPT
         assert "dmarc=fail" in verdict.fields("Authentication-Results")[0]
         assert (record["disposition"], record["would"]) == ("none", "reject")
         assert [found["type"] for found in record["overrides"]] == ["local_policy"]
@@ -126,30 +126,30 @@ def test_opting_out(shared):
 def test_messages_on_one_connection_have_their_own_recipients(shared):
     daemon = shared
     with MilterClient(daemon.address) as client:
-        assert deliver(daemon, JOE, client=client)[0].action is Action.ACCEPT
-        assert deliver(daemon, ANN, client=client)[0].action is Action.REJECT
+        assert deliver(daemon, JOE, client=client)[0].action is MilterAction.ACCEPT
+        assert deliver(daemon, ANN, client=client)[0].action is MilterAction.REJECT
         for after in (Event.RCPT, Event.HEADER, Event.BODY):
             client.abort(SPOOF, after, rcpts=(JOE,))
-            assert deliver(daemon, ANN, client=client)[0].action is Action.REJECT
+            assert deliver(daemon, ANN, client=client)[0].action is MilterAction.REJECT
         # A MAIL that follows a MAIL, as after a client that gave up.
         OpenMessage(client, SPOOF, until=Event.RCPT, rcpts=(JOE,))
-        assert deliver(daemon, ANN, client=client)[0].action is Action.REJECT
+        assert deliver(daemon, ANN, client=client)[0].action is MilterAction.REJECT
 
 
 def test_the_file_is_taken_over_while_the_daemon_runs(running, people):
     daemon = running(recipients={"file": str(people)})
-    assert deliver(daemon, ANN)[0].action is Action.REJECT
+    assert deliver(daemon, ANN)[0].action is MilterAction.REJECT
     people.write_text(f"{ANN}\n")
     os.utime(people, (2, 2))
-    wait_until(lambda: deliver(daemon, ANN)[0].action is Action.ACCEPT, "the new list")
-    assert deliver(daemon, JOE)[0].action is Action.REJECT
+    wait_until(lambda: deliver(daemon, ANN)[0].action is MilterAction.ACCEPT, "the new list")
+    assert deliver(daemon, JOE)[0].action is MilterAction.REJECT
 
 
 def test_opting_in(running, people):
     daemon = running(recipients={"default": "exempt", "file": str(people)})
-    assert deliver(daemon, JOE)[0].action is Action.REJECT
-    assert deliver(daemon, ANN)[0].action is Action.ACCEPT
-    assert deliver(daemon, JOE, ANN)[0].action is Action.ACCEPT
+    assert deliver(daemon, JOE)[0].action is MilterAction.REJECT
+    assert deliver(daemon, ANN)[0].action is MilterAction.ACCEPT
+    assert deliver(daemon, JOE, ANN)[0].action is MilterAction.ACCEPT
 
 
 def test_quarantine_and_deferral_leave_them_alone_too(shared, dns):
@@ -160,8 +160,8 @@ def test_quarantine_and_deferral_leave_them_alone_too(shared, dns):
         daemon = shared
         assert deliver(daemon, ANN, message=quarantine)[0].quarantine
         assert deliver(daemon, JOE, message=quarantine)[0].quarantine is None
-        assert deliver(daemon, ANN, message=broken)[0].action is Action.TEMPFAIL
-        assert deliver(daemon, JOE, message=broken)[0].action is Action.ACCEPT
+        assert deliver(daemon, ANN, message=broken)[0].action is MilterAction.TEMPFAIL
+        assert deliver(daemon, JOE, message=broken)[0].action is MilterAction.ACCEPT
     finally:
         dns.load(ZONE)
 
@@ -170,19 +170,19 @@ def test_more_recipients_than_are_kept(shared):
     # MAX_RECIPIENTS
     daemon = shared
     many = tuple(f"r{number}@rcpt.example" for number in range(10_001))
-    assert deliver(daemon, *many[:10_000])[0].action is Action.REJECT
-    assert deliver(daemon, *many[:100] * 101)[0].action is Action.REJECT
-    assert deliver(daemon, *many)[0].action is Action.ACCEPT
+    assert deliver(daemon, *many[:10_000])[0].action is MilterAction.REJECT
+    assert deliver(daemon, *many[:100] * 101)[0].action is MilterAction.REJECT
+    assert deliver(daemon, *many)[0].action is MilterAction.ACCEPT
 
 
 def test_odd_recipients(shared):
     # MAX_RECIPIENT_BYTES
     daemon = shared
     for rcpt in (b"", b"@", b"\xff\xfe@rcpt.example", b"a\0b@rcpt.example", b"x" * 100_000 + b"@rcpt.example"):
-        assert deliver(daemon, rcpt)[0].action is Action.REJECT
+        assert deliver(daemon, rcpt)[0].action is MilterAction.REJECT
     large = tuple(b"%d" % number + b"x" * 60_000 + b"@rcpt.example" for number in range(80))
-    assert deliver(daemon, *large)[0].action is Action.ACCEPT
-    assert deliver(daemon, ANN)[0].action is Action.REJECT
+    assert deliver(daemon, *large)[0].action is MilterAction.ACCEPT
+    assert deliver(daemon, ANN)[0].action is MilterAction.REJECT
 
 
 @pytest.mark.parametrize("rcpts", [(JOE,), (ANN,), (ANN, JOE), (f"<{JOE}>",)])
@@ -210,13 +210,13 @@ def test_sql(running, tmp_path):
         database.execute("INSERT INTO people VALUES (?, 1), ('@out.example', 1), ('ann@out.example', 0)", (JOE,))
     section = {"database": f"sqlite:///{path}", "query": QUERY, "timeout": 5.0, "cache_seconds": 0.0}
     daemon = running(recipients=section)
-    assert deliver(daemon, ANN)[0].action is Action.REJECT
-    assert deliver(daemon, "JOE+x@rcpt.example", ANN)[0].action is Action.ACCEPT
-    assert deliver(daemon, "bob@out.example")[0].action is Action.ACCEPT
-    assert deliver(daemon, "ann@out.example")[0].action is Action.REJECT
+    assert deliver(daemon, ANN)[0].action is MilterAction.REJECT
+    assert deliver(daemon, "JOE+x@rcpt.example", ANN)[0].action is MilterAction.ACCEPT
+    assert deliver(daemon, "bob@out.example")[0].action is MilterAction.ACCEPT
+    assert deliver(daemon, "ann@out.example")[0].action is MilterAction.REJECT
     with sqlite3.connect(path) as database:
         database.execute("INSERT INTO people VALUES (?, 1)", (ANN,))
-    assert deliver(daemon, ANN)[0].action is Action.ACCEPT
+    assert deliver(daemon, ANN)[0].action is MilterAction.ACCEPT
 
 
 def test_a_database_that_is_away_refuses_nobodys_mail(running, tmp_path):
@@ -224,7 +224,7 @@ def test_a_database_that_is_away_refuses_nobodys_mail(running, tmp_path):
     daemon = running(recipients=section)
     for _ in range(3):
         verdict, record = deliver(daemon, ANN)
-        assert (verdict.action, record["would"]) == (Action.ACCEPT, "reject")
+        assert (verdict.action, record["would"]) == (MilterAction.ACCEPT, "reject")
     assert daemon.log().count("ERROR [recipients] database:") == 1
     assert ANN not in daemon.log()
     # What no choice can matter to is judged as ever.
@@ -246,14 +246,14 @@ def test_deferred_until_the_cap(running, broken):
     daemon = running(defer={"policy": "tempfail", "cap": 2.0})
     verdict, record = deliver(daemon, message=broken)
     assert (verdict.reply[0], record["action"]) == (451, "tempfail")
-    assert deliver(daemon, message=broken)[0].action is Action.TEMPFAIL
+    assert deliver(daemon, message=broken)[0].action is MilterAction.TEMPFAIL
     time.sleep(2.1)
     # Neither another message nor the same one from elsewhere is older for that.
     other = broken.replace(b"Subject: hello", b"Subject: other")
-    assert deliver(daemon, message=other)[0].action is Action.TEMPFAIL
-    assert deliver(daemon, message=broken, client_ip="198.51.100.7")[0].action is Action.TEMPFAIL
+    assert deliver(daemon, message=other)[0].action is MilterAction.TEMPFAIL
+    assert deliver(daemon, message=broken, client_ip="198.51.100.7")[0].action is MilterAction.TEMPFAIL
     verdict, record = deliver(daemon, message=broken)
-    assert (verdict.action, record["dmarc"]["result"]) == (Action.ACCEPT, "temperror")
+    assert (verdict.action, record["dmarc"]["result"]) == (MilterAction.ACCEPT, "temperror")
     assert [found["type"] for found in record["overrides"]] == ["local_policy"]
     assert daemon.log().count("[defer]") == 0
 
@@ -262,27 +262,27 @@ def test_deferrals_outlive_a_restart(dns, broken, tmp_path):
     defer = {"policy": "tempfail", "cap": 1.0, "directory": str(tmp_path / "deferred")}
     sections = conf(dns, defer=defer, policy={"sampling_key": str(tmp_path / "key")})
     with FilterDaemon(sections) as daemon:
-        assert deliver(daemon, message=broken)[0].action is Action.TEMPFAIL
+        assert deliver(daemon, message=broken)[0].action is MilterAction.TEMPFAIL
     time.sleep(1.1)
     with FilterDaemon(sections) as daemon:
-        assert deliver(daemon, message=broken)[0].action is Action.ACCEPT
+        assert deliver(daemon, message=broken)[0].action is MilterAction.ACCEPT
 
 
 def test_deferrals_that_cannot_be_kept(running, broken):
     daemon = running(defer={"policy": "tempfail", "directory": "/proc/no/deferred"})
-    assert [deliver(daemon, message=broken)[0].action for _ in range(3)] == [Action.ACCEPT] * 3
+    assert [deliver(daemon, message=broken)[0].action for _ in range(3)] == [MilterAction.ACCEPT] * 3
     assert daemon.log().count("[defer] directory") == 1
 
 
 def test_by_class(running, broken):
     daemon = running(dmarc={"temperror": "tempfail"}, defer={"policy": "accept"})
-    assert deliver(daemon, message=broken)[0].action is Action.ACCEPT
+    assert deliver(daemon, message=broken)[0].action is MilterAction.ACCEPT
 
 
 def test_monitoring_keeps_no_record(running, broken):
     daemon = running(policy={"mode": "monitor"}, defer={"policy": "tempfail"})
     verdict, record = deliver(daemon, message=broken)
-    assert (verdict.action, record["would"]) == (Action.ACCEPT, "tempfail")
+    assert (verdict.action, record["would"]) == (MilterAction.ACCEPT, "tempfail")
     assert not [path for path in (daemon.directory / "deferred").rglob("*") if path.is_file()]
 
 
@@ -309,6 +309,6 @@ def test_dead_keys_of_strangers_hold_nothing_up(running, dns):
         assert time.monotonic() - began < 4.0
     finally:
         dns.load(ZONE)
-    assert (verdict.action, record["dmarc"]["result"]) == (Action.REJECT, "fail")
+    assert (verdict.action, record["dmarc"]["result"]) == (MilterAction.REJECT, "fail")
     assert [found["result"] for found in record["dkim"]] == ["temperror"] * 9
     assert record["dns"]["milliseconds"] > 400

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dmarcmilter.testing.milter_client import Action, MilterClient
+from dmarcmilter.testing.milter_client import MilterAction, MilterClient
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.filter_daemon import FilterDaemon
 from tests.support.mta.mail_chain import domain, signed
@@ -44,8 +44,8 @@ def daemon(dns):
 
 
 def test_an_entry_lets_through_what_is_authenticated(daemon):
-    assert deliver(daemon, signed(message("reject.example"), ESP), "4ESP").action is Action.ACCEPT
-    assert deliver(daemon, message("reject.example"), "4BARE").action is Action.REJECT
+    assert deliver(daemon, signed(message("reject.example"), ESP), "4ESP").action is MilterAction.ACCEPT
+    assert deliver(daemon, message("reject.example"), "4BARE").action is MilterAction.REJECT
     record = daemon.record("4ESP")
     assert (record["dmarc"]["result"], record["disposition"]) == ("fail", "none")
     assert [found["entry"] for found in record["overrides"]] == ["esp for reject.example"]
@@ -74,17 +74,19 @@ def test_an_entry_for_a_recipient(daemon):
         return deliver(daemon, message("reject.example"), f"4R{to.number}", client_ip=client, rcpts=rcpts).action
 
     to.number = 0
-    assert to("joe@rcpt.example") is Action.ACCEPT
-    assert to("joe@rcpt.example", "ann@rcpt.example") is Action.REJECT
+    assert to("joe@rcpt.example") is MilterAction.ACCEPT
+    assert to("joe@rcpt.example", "ann@rcpt.example") is MilterAction.REJECT
     assert "joe@" not in "".join(map(str, daemon.records()))
 
 
-@pytest.mark.parametrize(("client", "action"), [("203.0.113.1", Action.ACCEPT), ("203.0.113.2", Action.REJECT)])
+@pytest.mark.parametrize(
+    ("client", "action"), [("203.0.113.1", MilterAction.ACCEPT), ("203.0.113.2", MilterAction.REJECT)]
+)
 def test_a_forwarder_by_a_name_that_dns_confirms(daemon, client, action):
     queue_id = f"4F{client[-1]}"
     assert deliver(daemon, message("reject.example"), queue_id, client_ip=client).action is action
     assert daemon.record(queue_id)["client_names"] == {
-        "confirmed": ["mx.forward.example"] if action is Action.ACCEPT else [],
+        "confirmed": ["mx.forward.example"] if action is MilterAction.ACCEPT else [],
         "failed": False,
     }
 
@@ -120,7 +122,7 @@ def refused(daemon, attempt):
         queue_id = f"4{attempt}{number}"
         mail = message("reject.example", ord(attempt))
         verdict = deliver(daemon, mail, queue_id, client_ip=f"10.1.{number}.{ord(attempt)}")
-        if verdict.action is Action.REJECT:
+        if verdict.action is MilterAction.REJECT:
             found.add(number)
             continue
         [reason] = daemon.record(queue_id)["overrides"]
@@ -143,8 +145,8 @@ def test_a_sender_cannot_draw_again(dns, author):
 
 def test_rollout_domains(dns):
     with FilterDaemon(conf(dns, policy={"rollout_domains": ["reject.example"]})) as daemon:
-        assert deliver(daemon, message("reject.example"), "4IN").action is Action.REJECT
-        assert deliver(daemon, message("quarantine.example"), "4OUT").action is Action.ACCEPT
+        assert deliver(daemon, message("reject.example"), "4IN").action is MilterAction.REJECT
+        assert deliver(daemon, message("quarantine.example"), "4OUT").action is MilterAction.ACCEPT
         assert daemon.record("4OUT")["would"] == "quarantine"
 
 
@@ -164,7 +166,7 @@ def test_no_spelling_of_from_evades_rollout_domains(dns):
     rest = PLAIN.partition(b"\r\n")[2]
     with FilterDaemon(conf(dns, policy={"rollout_domains": ["reject.example"]})) as daemon:
         for number, (name, fields) in enumerate(EVASIONS.items()):
-            assert deliver(daemon, fields + rest, f"4E{number}").action is Action.REJECT, name
+            assert deliver(daemon, fields + rest, f"4E{number}").action is MilterAction.REJECT, name
         others = b"From: a@none.example, b@quarantine.example\r\n" + rest
-        assert deliver(daemon, others, "4OTHERS").action is Action.ACCEPT
+        assert deliver(daemon, others, "4OTHERS").action is MilterAction.ACCEPT
         assert daemon.record("4OTHERS")["author_unread"] is False

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter.auth import authentication_results, spf
 from dmarcmilter.auth.results import SpfWord
-from dmarcmilter.config.schema import ReportFormat, Reports
+from dmarcmilter.config.schema import ReportFormat, ReportsSection
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.explain import as_text, explain
 from dmarcmilter.policy import quarantine_method
@@ -57,7 +57,7 @@ def about(result):
     yield compose(incident, Sender("Receiver", "r@example.net"), ReportFormat.RFC9990).decode()
 
 
-TEXTS = reply.Texts("no: {reason}", "no: {reason}", "later: {reason}", "https://example.net/?why={reason}")
+TEXTS = reply.ReplyTexts("no: {reason}", "no: {reason}", "later: {reason}", "https://example.net/?why={reason}")
 CHANNEL = quarantine_method.QuarantineSettings(
     outcomes.RULES.quarantine_action, "X-DMARC-Quarantine", "yes", "[x]", "", False
 )
@@ -70,7 +70,7 @@ def reported(record):
     if not grouping.groups():
         return []  # deferred
     (group,) = grouping.groups()
-    report = compose_report(Reports(org_name="x", email="r@example.net"), group, "1", 1, 2)
+    report = compose_report(ReportsSection(org_name="x", email="r@example.net"), group, "1", 1, 2)
     return [to_xml(report, report_format).decode() for report_format in ReportFormat]
 
 

@@ -30,7 +30,7 @@ class StoredChoice(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class RecipientAddress:
     """A mailbox (RFC 5321 4.1.2) for comparison: case plays no part, nor do quotes that are not needed."""
 
     local: str
@@ -45,12 +45,12 @@ class Address:
         return tuple(form for form in forms if len(form) <= MAX_ADDRESS)
 
 
-def read(raw: bytes) -> Address | None:
+def read(raw: bytes) -> RecipientAddress | None:
     """A forward-path without its angle brackets; None: it is not a plain Mailbox (mail.path.Mailbox.plain)."""
     return read_all((raw,))[0]
 
 
-def read_all(paths: Iterable[bytes]) -> list[Address | None]:
+def read_all(paths: Iterable[bytes]) -> list[RecipientAddress | None]:
     """The recipients of one message."""
     mailboxes = path.read_all(paths)
-    return [Address(one.key, one.domain) if one and one.plain else None for one in mailboxes]
+    return [RecipientAddress(one.key, one.domain) if one and one.plain else None for one in mailboxes]

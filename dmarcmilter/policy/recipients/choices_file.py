@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.policy.recipients import choice
-from dmarcmilter.policy.recipients.choice import Address, Choice, StoredChoice
+from dmarcmilter.policy.recipients.choice import Choice, RecipientAddress, StoredChoice
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Listing:
     unreadable: tuple[tuple[int, str], ...] = ()
     """Line numbers with the reason. Never the line itself: it may name a person."""
 
-    def find(self, address: Address) -> StoredChoice:
+    def find(self, address: RecipientAddress) -> StoredChoice:
         """The choice of the most specific entry; a domain's entry holds for the domains below it, too."""
         for form in address.forms:
             if form in self.entries:
@@ -112,7 +112,7 @@ class ListingFile:
         """The file as it was when it was last read, whatever came of that."""
         self._listing = self._load()
 
-    def find(self, address: Address) -> StoredChoice:
+    def find(self, address: RecipientAddress) -> StoredChoice:
         if time.monotonic() >= self._check_at and self._lock.acquire(blocking=False):
             try:
                 self._check_at = time.monotonic() + CHECK_SECONDS

@@ -1,15 +1,15 @@
-"""Recipients: looks up the choices of all recipients of a message, in the file and the database."""
+"""RecipientChoices: looks up the choices of all recipients of a message, in the file and the database."""
 
 from collections.abc import Sequence
 
 from dmarcmilter.policy.recipients import choice as recipient_choice
-from dmarcmilter.policy.recipients.choice import Address, Choice, StoredChoice
+from dmarcmilter.policy.recipients.choice import Choice, RecipientAddress, StoredChoice
 from dmarcmilter.policy.recipients.choices_file import ListingFile
 from dmarcmilter.policy.recipients.database_cache import Answers
 from dmarcmilter.policy.types import Exempt
 
 
-class Recipients:
+class RecipientChoices:
     """May be used from several threads. The file's entries come before the database's, both before the default."""
 
     def __init__(
@@ -55,9 +55,9 @@ class Recipients:
                 choices[place] = answer
         return [self._default if choice is StoredChoice.NOTHING else choice for choice in choices]
 
-    def _listed(self, address: Address) -> StoredChoice:
+    def _listed(self, address: RecipientAddress) -> StoredChoice:
         return self._listing.find(address) if self._listing else StoredChoice.NOTHING
 
 
-NOBODY_ASKED = Recipients()
+NOBODY_ASKED = RecipientChoices()
 """No choices are configured: all recipients are treated alike."""

@@ -11,7 +11,7 @@ from typing import Any
 from dmarcmilter.history import outcome_rows
 from dmarcmilter.history.day_number import date_of_number, day_number
 from dmarcmilter.history.outcome_rows import DatabaseRow
-from dmarcmilter.history.store import Connection, Store, execute, rows, stream
+from dmarcmilter.history.store import DatabaseConnection, Store, execute, rows, stream
 from dmarcmilter.outcome import OutcomeRecord, UndecodableError
 from dmarcmilter.reports.aggregate.grouping import Group, Grouping
 
@@ -130,7 +130,7 @@ def day_view(store: Store, day: date, domain: str = "") -> Iterator["DayView"]:
 class DayView:
     """The outcomes of one day, by policy domain. A temporary table holds the verdicts of the day and their policies."""
 
-    def __init__(self, connection: Connection, day: int) -> None:
+    def __init__(self, connection: DatabaseConnection, day: int) -> None:
         self._connection = connection
         self._day = day
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from importlib.metadata import version
 
-from dmarcmilter.config.schema import Reports
+from dmarcmilter.config.schema import ReportsSection
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.history.day_number import date_of_number, day_number
 from dmarcmilter.history.store import Store, StoreError
@@ -78,7 +78,12 @@ class Planner:
     """Composes the aggregate reports of a day."""
 
     def __init__(
-        self, store: Store, ledger: ReportLedger, withheld: WithheldReports, settings: Reports, suffixes: Suffixes
+        self,
+        store: Store,
+        ledger: ReportLedger,
+        withheld: WithheldReports,
+        settings: ReportsSection,
+        suffixes: Suffixes,
     ) -> None:
         self._store = store
         self._ledger = ledger
@@ -199,7 +204,7 @@ class Planner:
         )
 
 
-def compose_report(settings: Reports, group: Group, identifier: str, begin: int, end: int) -> Report:
+def compose_report(settings: ReportsSection, group: Group, identifier: str, begin: int, end: int) -> Report:
     metadata = ReportMetadata(
         org_name=settings.org_name or submitter_of(settings),
         email=settings.email,
@@ -213,7 +218,7 @@ def compose_report(settings: Reports, group: Group, identifier: str, begin: int,
     return Report(metadata, group.configuration.policy, group.rows)
 
 
-def whole_day_report(store: Store, settings: Reports, day: date, domain: str) -> Report | None:
+def whole_day_report(store: Store, settings: ReportsSection, day: date, domain: str) -> Report | None:
     """One report about all messages of a policy domain and day in the database, already reported or not; None if there
     is nothing to report.
     """

@@ -8,12 +8,12 @@ import re
 from typing import Final
 
 from dmarcmilter.auth.pyspf_wording import WORDINGS
-from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.outcome import RecordedOverride, RecordedPolicy, RecordedSignature, RecordedSpf
 from dmarcmilter.reasons import Code, Reason, text_of
 from dmarcmilter.reasons.recorded import read, reason_of, reasons_of, spf_reason
 
-_SIGNATURE_FAULTS: Final = frozenset(fault.reason.code for fault in Fault)
+_SIGNATURE_FAULTS: Final = frozenset(fault.reason.code for fault in SignatureFault)
 _SPF: Final = frozenset(
     {
         *(code for _, code in WORDINGS),

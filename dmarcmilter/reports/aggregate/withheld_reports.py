@@ -7,7 +7,7 @@ some mail of it passes later, the reports withheld for it are made.
 from datetime import date, timedelta
 
 from dmarcmilter.history.day_number import day_number
-from dmarcmilter.history.store import Connection, Store, execute
+from dmarcmilter.history.store import DatabaseConnection, Store, execute
 
 _RECORD_PASS = """
     INSERT INTO report_domains (domain, passed_day) VALUES (:domain, :day) ON CONFLICT (domain) DO UPDATE
@@ -21,7 +21,7 @@ _RELEASED = """
 _REMOVE = "DELETE FROM report_withheld WHERE day = :day AND domain = :domain"
 
 
-def record_pass(connection: Connection, domain: str, day: date) -> None:
+def record_pass(connection: DatabaseConnection, domain: str, day: date) -> None:
     """Record that some mail of this policy domain passed on this day, in the transaction of its report."""
     execute(connection, _RECORD_PASS, domain=domain, day=day_number(day))
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from dmarcmilter.config.schema import ReportFormat
-from dmarcmilter.history.store import Connection, Store, execute, rows, stream
+from dmarcmilter.history.store import DatabaseConnection, Store, execute, rows, stream
 
 DAY_SECONDS = 86_400
 TOKEN_BYTES = 8
@@ -160,14 +160,14 @@ _PROBLEMS = """
     WHERE d.detail <> '' AND d.state <> 'sent' ORDER BY d.changed DESC, d.id DESC LIMIT :limit"""
 
 
-def insert_unverified(connection: Connection, report: int, uris: Iterable[str], now: int) -> None:
+def insert_unverified(connection: DatabaseConnection, report: int, uris: Iterable[str], now: int) -> None:
     """Add a delivery for each URI of a new report, in the transaction that adds the report."""
     for uri in uris:
         _insert(connection, report, uri, DeliveryState.UNVERIFIED, now, address=None)
 
 
 def _insert(
-    connection: Connection, report: int, uri: str, state: DeliveryState, now: int, *, address: str | None
+    connection: DatabaseConnection, report: int, uri: str, state: DeliveryState, now: int, *, address: str | None
 ) -> int:
     token = secrets.token_hex(TOKEN_BYTES)
     values = {"report": report, "uri": uri, "address": address, "state": str(state), "now": now, "token": token}

@@ -17,7 +17,7 @@ from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.reports.delivery.deliveries import Delivery, ReportKind
-from dmarcmilter.reports.delivery.destinations import Destination, Verification, verify
+from dmarcmilter.reports.delivery.destinations import Destination, DestinationVerification, verify
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +28,9 @@ VERIFY_AT_ONCE = 16
 TAGS = {ReportKind.AGGREGATE: "rua", ReportKind.FAILURE: "ruf"}
 """The tag of the DMARC record that names the destinations of each kind of report."""
 
-Turn = tuple[int, int, int]
+DeliveryTurn = tuple[int, int, int]
 """Turn of the organization, rank within the turn, id of the delivery: the smallest is done first."""
-Answer = tuple[Turn, Delivery, Destination]
+VerifiedDelivery = tuple[DeliveryTurn, Delivery, Destination]
 """A delivery with its turn, and what DNS said about its destination."""
 
 
@@ -69,8 +69,8 @@ class Verifier:
         self._timer = timer
         self._end = timer() + seconds
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="verify")
-        self._answers: SimpleQueue[Answer] = SimpleQueue()
-        self._waiting: dict[int, tuple[Turn, Delivery]] = {}
+        self._answers: SimpleQueue[VerifiedDelivery] = SimpleQueue()
+        self._waiting: dict[int, tuple[DeliveryTurn, Delivery]] = {}
         """Deliveries that are being verified, by id."""
 
     @property
@@ -88,15 +88,15 @@ class Verifier:
         return len(self._waiting) < self._at_once and not self.is_over
 
     @property
-    def turns(self) -> Collection[Turn]:
+    def turns(self) -> Collection[DeliveryTurn]:
         """The turns of the deliveries that are being verified."""
         return [turn for turn, _ in self._waiting.values()]
 
-    def start(self, turn: Turn, delivery: Delivery) -> None:
+    def start(self, turn: DeliveryTurn, delivery: Delivery) -> None:
         self._waiting[delivery.id] = turn, delivery
         self._threads.submit(self._work, turn, delivery)
 
-    def next_answer(self, seconds: float) -> Answer | None:
+    def next_answer(self, seconds: float) -> VerifiedDelivery | None:
         """The next answer; None if none comes within these seconds. When the time for verification is over, each
         delivery that still waits gets the answer UNKNOWN.
         """
@@ -107,7 +107,7 @@ class Verifier:
                 return None
             turn, delivery = next(iter(self._waiting.values()))
             reason = "DNS did not answer in the time of the run"
-            answer = turn, delivery, Destination(delivery.uri, Verification.UNKNOWN, reason=reason)
+            answer = turn, delivery, Destination(delivery.uri, DestinationVerification.UNKNOWN, reason=reason)
         # An answer that comes too late is ignored: the delivery was postponed.
         return answer if self._waiting.pop(answer[1].id, None) else None
 
@@ -115,13 +115,13 @@ class Verifier:
         """Does not wait for threads that still ask DNS; they end by themselves."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _work(self, turn: Turn, delivery: Delivery) -> None:
+    def _work(self, turn: DeliveryTurn, delivery: Delivery) -> None:
         try:
             destination = self._verify(delivery)
         except Exception as error:
             # A bug for one destination must not stop the reports to all others.
             log.exception("reports: %s: internal error", delivery.uri)
             destination = Destination(
-                delivery.uri, Verification.UNKNOWN, reason=f"internal error: {type(error).__name__}"
+                delivery.uri, DestinationVerification.UNKNOWN, reason=f"internal error: {type(error).__name__}"
             )
         self._answers.put((turn, delivery, destination))

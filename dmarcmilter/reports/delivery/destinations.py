@@ -22,7 +22,7 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZE = re.compile(r"([0-9]{1,12})([kmgt]?)", re.IGNORECASE)
 
 
-class Verification(StrEnum):
+class DestinationVerification(StrEnum):
     ALLOWED = "allowed"
     REFUSED = "refused"
     UNKNOWN = "unknown"
@@ -35,7 +35,7 @@ class Destination:
 
     uri: str
     """The URI as written in the record."""
-    verification: Verification
+    verification: DestinationVerification
     addresses: tuple[str, ...] = ()
     """Addresses to send to: that of the URI, or those that the destination's own record gives instead."""
     reason: str = ""
@@ -51,13 +51,17 @@ def verify(
     """Verify a destination (RFC 9990 4; RFC 9991 5 for the tag ruf): one outside the organization has to agree."""
     address = address_of(uri)
     if address is None:
-        return Destination(uri, Verification.REFUSED, reason="not a mail address that reports can be sent to")
+        return Destination(
+            uri, DestinationVerification.REFUSED, reason="not a mail address that reports can be sent to"
+        )
     host = host_of(address)
     policy_organization, host_organization = organization(policy_domain), organization(host)
     if host == policy_domain or (policy_organization is not None and policy_organization == host_organization):
-        return Destination(uri, Verification.ALLOWED, (address,))
+        return Destination(uri, DestinationVerification.ALLOWED, (address,))
     if policy_organization is None or host_organization is None:
-        return Destination(uri, Verification.UNKNOWN, reason="the Organizational Domain is unknown: DNS failed")
+        return Destination(
+            uri, DestinationVerification.UNKNOWN, reason="the Organizational Domain is unknown: DNS failed"
+        )
     return _verify_external(policy_domain, uri, lookup, address=address, tag=tag)
 
 
@@ -65,21 +69,25 @@ def _verify_external(policy_domain: Domain, uri: str, lookup: Lookup, *, address
     host = host_of(address)
     name = policy_domain + REPORT_PREFIX + host
     if len(name) > MAX_NAME:
-        return Destination(uri, Verification.REFUSED, reason="the name that would authorize it is too long for DNS")
+        return Destination(
+            uri, DestinationVerification.REFUSED, reason="the name that would authorize it is too long for DNS"
+        )
     answer = lookup(name, "TXT")
     if answer.status is Status.FAILED:
-        return Destination(uri, Verification.UNKNOWN, reason=f"TXT {name}: {answer.reason or 'no answer'}")
+        return Destination(uri, DestinationVerification.UNKNOWN, reason=f"TXT {name}: {answer.reason or 'no answer'}")
     consents = [parsed for text in answer.texts[:MAX_RECORDS] if (parsed := records.parse(text)) is not None]
     if not consents:
-        return Destination(uri, Verification.REFUSED, reason=f"{name} does not authorize it")
+        return Destination(uri, DestinationVerification.REFUSED, reason=f"{name} does not authorize it")
     overriding = [override for record in consents for override in getattr(record, tag)]
     if not overriding:
-        return Destination(uri, Verification.ALLOWED, (address,))
+        return Destination(uri, DestinationVerification.ALLOWED, (address,))
     addresses = [address_of(override) for override in overriding]
     # Step 9: another host is sent nothing, and neither is the address that named it.
     if any(address is None or host_of(address) != host for address in addresses):
-        return Destination(uri, Verification.REFUSED, reason=f"{name} names an address outside {host}")
-    return Destination(uri, Verification.ALLOWED, tuple(dict.fromkeys(filter(None, addresses)))[:MAX_DESTINATIONS])
+        return Destination(uri, DestinationVerification.REFUSED, reason=f"{name} names an address outside {host}")
+    return Destination(
+        uri, DestinationVerification.ALLOWED, tuple(dict.fromkeys(filter(None, addresses)))[:MAX_DESTINATIONS]
+    )
 
 
 def excluded(policy_domain: str, address: str, exclusions: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.history.day_number import date_of_number, day_number
-from dmarcmilter.history.store import Connection, Store, execute_many, rows
+from dmarcmilter.history.store import DatabaseConnection, Store, execute_many, rows
 from dmarcmilter.reports.aggregate import withheld_reports
 from dmarcmilter.reports.aggregate.day_outcomes import VerdictSource
 from dmarcmilter.reports.aggregate.grouping import period
@@ -202,7 +202,7 @@ class ReportLedger:
         return [FailureReportLine(**row._asdict()) for row in self._store.query(_FAILURE_LINES, limit=limit)]
 
 
-def _insert_report(connection: Connection, values: Mapping[str, Any]) -> int:
+def _insert_report(connection: DatabaseConnection, values: Mapping[str, Any]) -> int:
     report: int = rows(connection, _INSERT_REPORT, **values)[0].id
     return report
 

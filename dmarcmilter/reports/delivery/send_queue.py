@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import islice
 
-from dmarcmilter.config.schema import Reports
+from dmarcmilter.config.schema import ReportsSection
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.reports.delivery.deliveries import DAY_SECONDS, Deliveries, DeliveryState, DueDelivery, ReportKind
-from dmarcmilter.reports.delivery.destination_verifier import Turn, Verifier
+from dmarcmilter.reports.delivery.destination_verifier import DeliveryTurn, Verifier
 from dmarcmilter.reports.delivery.organization_turns import organization_of, provider_of, turns_within_providers
 
 HOUR_SECONDS = 3600
@@ -29,7 +29,7 @@ class Limits:
     seconds: int
 
 
-def limits_of(settings: Reports, kind: ReportKind) -> Limits:
+def limits_of(settings: ReportsSection, kind: ReportKind) -> Limits:
     if kind is ReportKind.FAILURE:
         return Limits(settings.failure.max_per_hour, settings.failure.max_per_domain, HOUR_SECONDS)
     return Limits(settings.max_per_hour, settings.max_per_domain, DAY_SECONDS)
@@ -39,7 +39,7 @@ class SendQueue:
     """The deliveries of one kind that are due, and how many may still be sent."""
 
     def __init__(
-        self, kind: ReportKind, deliveries: Deliveries, settings: Reports, suffixes: Suffixes, now: int
+        self, kind: ReportKind, deliveries: Deliveries, settings: ReportsSection, suffixes: Suffixes, now: int
     ) -> None:
         self.kind = kind
         self.limits = limits_of(settings, kind)
@@ -60,7 +60,9 @@ class SendQueue:
         due = deliveries.due(kind, now, self.limits.per_hour + 1)
         self._unverified, self._ready = self._in_turns(due, earlier)
 
-    def _in_turns(self, due: Iterable[DueDelivery], earlier: Counter[str]) -> tuple[deque[Turn], list[Turn]]:
+    def _in_turns(
+        self, due: Iterable[DueDelivery], earlier: Counter[str]
+    ) -> tuple[deque[DeliveryTurn], list[DeliveryTurn]]:
         """Deliveries to verify, in the order of turns, and a heap of those to send."""
         numbered = turns_within_providers(
             due,
@@ -89,13 +91,13 @@ class SendQueue:
         """Deliveries that may be sent."""
         return len(self._ready)
 
-    def next_unverified(self) -> Turn:
+    def next_unverified(self) -> DeliveryTurn:
         return self._unverified.popleft()
 
-    def next_ready(self) -> Turn:
+    def next_ready(self) -> DeliveryTurn:
         return heappop(self._ready)
 
-    def add_ready(self, turn: Turn) -> None:
+    def add_ready(self, turn: DeliveryTurn) -> None:
         heappush(self._ready, turn)
 
     def is_verifying(self, verifier: Verifier) -> bool:

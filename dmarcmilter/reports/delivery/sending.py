@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from dmarcmilter.config.schema import ReportFormat, Reports
+from dmarcmilter.config.schema import ReportFormat, ReportsSection
 from dmarcmilter.history.store import StoreError
 from dmarcmilter.reports.aggregate import mail_message as aggregate_message
 from dmarcmilter.reports.delivery.deliveries import DAY_SECONDS, Deliveries, Delivery, DeliveryState, ReportKind
-from dmarcmilter.reports.delivery.destination_verifier import TAGS, Answer, ReportDns, Verifier
-from dmarcmilter.reports.delivery.destinations import Verification, excluded, size_limit
+from dmarcmilter.reports.delivery.destination_verifier import TAGS, ReportDns, VerifiedDelivery, Verifier
+from dmarcmilter.reports.delivery.destinations import DestinationVerification, excluded, size_limit
 from dmarcmilter.reports.delivery.dkim_signing import ReportSigner, signed
 from dmarcmilter.reports.delivery.ledger import ReportLedger
 from dmarcmilter.reports.delivery.relay import DeliveryAttempt, DeliveryResult, Mail, Transport
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 WAIT_SECONDS = 1.0
 """Longest wait for a verification, in seconds, before the lock of the run is renewed."""
 
-Progress = Callable[[str, int, int], None]
+SendingProgress = Callable[[str, int, int], None]
 """Called with the name of a step, how much of it is done, and how much there is."""
 
 
@@ -51,7 +51,7 @@ class RunResult:
     """Details for the operator."""
 
 
-def refusal(settings: Reports, domain: str, address: str) -> str:
+def refusal(settings: ReportsSection, domain: str, address: str) -> str:
     """Why no report may be sent to this address, even if its domain agrees; empty if it may."""
     if address.lower() == settings.email.lower():
         return "it is the address that our reports come from"
@@ -67,13 +67,13 @@ class Sending:
     deliveries: Deliveries
     suppressions: Suppressions
     lock: RunLock
-    settings: Reports
+    settings: ReportsSection
     signer: ReportSigner | None
     dns: ReportDns
     transport: Transport
     clock: Callable[[], int]
     """Seconds since 1970."""
-    progress: Progress
+    progress: SendingProgress
 
     def send_due(self, kind: ReportKind, result: RunResult, is_over: Callable[[], bool]) -> bool:
         """Verify and send the reports of one kind that are due, until the run `is_over`.
@@ -120,10 +120,10 @@ class Sending:
             if delivery:
                 verifier.start(turn, delivery)
 
-    def _record_answer(self, queue: SendQueue, answer: Answer, result: RunResult) -> None:
+    def _record_answer(self, queue: SendQueue, answer: VerifiedDelivery, result: RunResult) -> None:
         """Put the addresses of a verified destination into the queue, or record why it gets no report."""
         (turn, rank, _), delivery, destination = answer
-        if destination.verification is Verification.UNKNOWN:
+        if destination.verification is DestinationVerification.UNKNOWN:
             self._retry_or_give_up(delivery, DeliveryState.UNVERIFIED, destination.reason, result)
             return
         reasons = {address: refusal(self.settings, delivery.domain, address) for address in destination.addresses}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from dmarcmilter.config.schema import Reports
+from dmarcmilter.config.schema import ReportsSection
 from dmarcmilter.dns.lookup import Status
 from dmarcmilter.history.store import Store
 from dmarcmilter.reports.aggregate.day_outcomes import has_passing_mail
@@ -54,7 +54,7 @@ class HourlyLimits:
     """The failure reports of the last hour, counted against the limits. Read once a run; reports made are added."""
 
     def __init__(
-        self, made: Iterable[tuple[str, str]], settings: Reports, organization_of: Callable[[str], str]
+        self, made: Iterable[tuple[str, str]], settings: ReportsSection, organization_of: Callable[[str], str]
     ) -> None:
         """`made`: policy domain and kind of each report of the last hour."""
         self._settings = settings
@@ -83,7 +83,7 @@ class FailurePlanner:
     """Makes failure reports of the incidents in the spool."""
 
     def __init__(
-        self, store: Store, spool: IncidentSpool, ledger: ReportLedger, settings: Reports, dns: ReportDns
+        self, store: Store, spool: IncidentSpool, ledger: ReportLedger, settings: ReportsSection, dns: ReportDns
     ) -> None:
         self._store = store
         self._spool = spool

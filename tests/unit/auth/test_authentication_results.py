@@ -13,7 +13,7 @@ from dmarcmilter.auth.authentication_results import (
     MAX_FIELD,
     MAX_MAPPED,
     MAX_VALUE,
-    Result,
+    MethodResult,
     forged,
     render,
 )
@@ -28,7 +28,7 @@ TOOLS = PROJECT.parent / "shared" / "tools"
 
 
 def result_of(row):
-    return Result(
+    return MethodResult(
         row["method"],
         row["result"],
         row.get("reason", ""),
@@ -62,7 +62,7 @@ def test_render_case(case):
 def test_folds_at_results_and_keeps_lines_short():
     # AR-22
     properties = (("header.d", "a" * 40 + ".example"), ("header.s", "b" * 40), ("header.a", "rsa-sha256"))
-    field = render(ID, [Result("spf", "pass"), Result("dkim", "pass", properties=properties)])
+    field = render(ID, [MethodResult("spf", "pass"), MethodResult("dkim", "pass", properties=properties)])
     assert field.split("\n\t") == [
         f"{ID};",
         "spf=pass;",
@@ -74,13 +74,19 @@ def test_folds_at_results_and_keeps_lines_short():
 @pytest.mark.parametrize("value", ["a" * 256, "a\0b", "a\x7fb", "\ud800", "\u2028", "é"])
 def test_value_that_is_not_fit_is_left_out(value):
     # AR-22
-    assert render(ID, [Result("dkim", "pass", properties=(("header.d", value),))]) == f"{ID};\n\tdkim=pass"
+    assert render(ID, [MethodResult("dkim", "pass", properties=(("header.d", value),))]) == f"{ID};\n\tdkim=pass"
 
 
 def test_later_signatures_give_way():
     value = '"' * MAX_VALUE
-    signatures = [Result("dkim", "fail", properties=(("header.s", value), ("header.b", str(i)))) for i in range(500)]
-    results = [Result("spf", "pass"), *signatures, Result("dmarc", "fail", properties=(("header.from", "a.example"),))]
+    signatures = [
+        MethodResult("dkim", "fail", properties=(("header.s", value), ("header.b", str(i)))) for i in range(500)
+    ]
+    results = [
+        MethodResult("spf", "pass"),
+        *signatures,
+        MethodResult("dmarc", "fail", properties=(("header.from", "a.example"),)),
+    ]
     field = render(ID, results)
     assert_well_formed(field)
     read = parse(field.replace("\n", "\r\n").encode())
@@ -93,13 +99,13 @@ def test_later_signatures_give_way():
 
 
 def test_many_equal_signatures_leave_room_for_the_rest():
-    field = render(ID, [Result("dkim", "fail")] * 300 + [Result("dmarc", "fail")])
+    field = render(ID, [MethodResult("dkim", "fail")] * 300 + [MethodResult("dmarc", "fail")])
     assert field.endswith("dmarc=fail")
     assert LEFT_OUT in field
 
 
 def test_other_results_lose_their_details_before_the_field_grows():
-    row = Result("spf", "fail", '"' * 999, "(" * 999, (("smtp.mailfrom", '"' * MAX_VALUE),) * 20)
+    row = MethodResult("spf", "fail", '"' * 999, "(" * 999, (("smtp.mailfrom", '"' * MAX_VALUE),) * 20)
     field = render(ID, [row, row, row])
     assert unfold(field) == f"{ID}; spf=fail; spf=fail; spf=fail"
 
@@ -111,7 +117,13 @@ def test_an_unfit_identifier_is_a_bug(identifier):
 
 
 @pytest.mark.parametrize(
-    "row", [Result("dk im", "pass"), Result("dkim", "pass;"), Result("dkim", "pass\n"), Result("", "x")]
+    "row",
+    [
+        MethodResult("dk im", "pass"),
+        MethodResult("dkim", "pass;"),
+        MethodResult("dkim", "pass\n"),
+        MethodResult("", "x"),
+    ],
 )
 def test_a_word_that_is_no_keyword_is_a_bug(row):
     with pytest.raises(ValueError, match="keyword"):
@@ -120,7 +132,7 @@ def test_a_word_that_is_no_keyword_is_a_bug(row):
 
 def test_a_property_without_type_is_a_bug():
     with pytest.raises(ValueError, match="property"):
-        render(ID, [Result("dkim", "pass", properties=(("reason", "x"),))])
+        render(ID, [MethodResult("dkim", "pass", properties=(("reason", "x"),))])
 
 
 def test_identifier_that_is_no_token_is_quoted():
@@ -133,7 +145,12 @@ properties = st.lists(
 )
 results = st.lists(
     st.builds(
-        Result, st.sampled_from(["spf", "dkim", "dmarc"]), st.just("fail"), hostile, hostile, properties.map(tuple)
+        MethodResult,
+        st.sampled_from(["spf", "dkim", "dmarc"]),
+        st.just("fail"),
+        hostile,
+        hostile,
+        properties.map(tuple),
     ),
     max_size=5,
 )

@@ -10,7 +10,7 @@ from dmarcmilter.auth.authentication_results_reader import (
     MAX_PROPERTIES,
     MAX_RESULTS,
     MAX_SEGMENTS,
-    Parsed,
+    ReadAuthenticationResults,
     ReadResult,
     parse,
 )
@@ -22,7 +22,7 @@ def test_whole_payload():
         b' dkim/1 = fail reason="it; dmarc=pass \\"x\\"" header.d=b.example header.i="a b"@b.example;'
         b" arc=pass (i=1 spf=pass); dmarc=pass header . from = b.example"
     )
-    assert parse(value) == Parsed(
+    assert parse(value) == ReadAuthenticationResults(
         "mx.example.net",
         (
             ReadResult("spf", "pass", "", (("smtp.mailfrom", "a@b.example"),)),
@@ -46,7 +46,7 @@ def test_whole_payload():
     ],
 )
 def test_no_results(value, authserv_id):
-    assert parse(value) == Parsed(authserv_id, ())
+    assert parse(value) == ReadAuthenticationResults(authserv_id, ())
 
 
 @pytest.mark.parametrize("value", [b"", b" ", b";", b"mx.example 2; dmarc=pass", b"mx.example (c) 10 ; dmarc=pass"])

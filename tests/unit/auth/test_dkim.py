@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dmarcmilter.auth import dkim, header_canonicalization
 from dmarcmilter.auth.results import DkimWord
 from dmarcmilter.auth.signature import BodyHasher
-from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Header
@@ -63,7 +63,7 @@ def test_rule(case):
         received[-1] = Header(b"Subject", b" " + case["subject"].encode())
     lookup = zone_for(received, case, tags.get("a") or "rsa-sha256")
     (result,) = verify(received, case.get("received_body", body.decode()).encode(), lookup)
-    fault = Fault[case["fault"]] if "fault" in case else None
+    fault = SignatureFault[case["fault"]] if "fault" in case else None
     assert (result.result, result.reason) == ((fault.word, fault.reason) if fault else (DkimWord.PASS, None))
     assert result.testing is case.get("testing", False)
 
@@ -130,13 +130,13 @@ def test_no_signature_no_result():
 def test_a_field_over_the_limit_is_not_parsed():
     field = signing.dkim(HEADERS, BODY, zz="x" * 16384)
     (result,) = verify([field, *HEADERS], BODY, signing.zone({}))
-    assert (result.result, result.reason) == (Fault.TOO_LONG.word, Fault.TOO_LONG.reason)
+    assert (result.result, result.reason) == (SignatureFault.TOO_LONG.word, SignatureFault.TOO_LONG.reason)
 
 
 def test_a_body_that_was_not_hashed_never_passes():
     headers = [signing.dkim(HEADERS, BODY), *HEADERS]
     (result,) = dkim.verify(dkim.read(headers, None), headers, {}, signing.zone({}), NOW)
-    assert result.reason == Fault.NO_BODY.reason
+    assert result.reason == SignatureFault.NO_BODY.reason
 
 
 def test_the_own_field_is_not_among_the_signed():
@@ -164,7 +164,7 @@ def test_those_that_could_align_are_verified_first(author):
     assert usable == [f"d{number}.example" for number in range(9)] + ["sub.author.example"]
     dropped = [one.facts for one in read if not one.signature]
     assert len(dropped) == dkim.MAX_UNVERIFIED
-    assert {fact.reason for fact in dropped} == {Fault.TOO_MANY.reason}
+    assert {fact.reason for fact in dropped} == {SignatureFault.TOO_MANY.reason}
     assert [one.facts.domain for one in read] == [f"d{number}.example" for number in range(19)] + ["sub.author.example"]
 
 

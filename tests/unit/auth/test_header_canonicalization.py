@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.auth import header_canonicalization
-from dmarcmilter.auth.header_canonicalization import Fields
+from dmarcmilter.auth.header_canonicalization import CanonicalHeader
 from dmarcmilter.mail.message import Header
 from tests.support import signing
 
@@ -58,18 +58,18 @@ HEADERS = [Header(b"X", b"0"), Header(b"From", b"1"), Header(b"x", b"2"), Header
 )
 def test_chosen_counts_from_the_bottom(names, own, positions):
     """RFC 6376 5.4.2"""
-    assert list(Fields(HEADERS).chosen(names, own)) == positions
+    assert list(CanonicalHeader(HEADERS).chosen(names, own)) == positions
 
 
 def test_count():
-    assert Fields(HEADERS).count(b"x") == 3
-    assert Fields(HEADERS).count(b"z") == 0
+    assert CanonicalHeader(HEADERS).count(b"x") == 3
+    assert CanonicalHeader(HEADERS).count(b"z") == 0
 
 
 def test_digest_is_over_the_chosen_and_the_own_field():
     headers = [Header(b"DKIM-Signature", b" b=abc; h=from"), Header(b"From", b" a  b")]
     expected = hashlib.sha256(b"from:a b\r\ndkim-signature:b=; h=from").digest()
-    assert Fields(headers).digest([b"from"], 0, relaxed=True) == expected
+    assert CanonicalHeader(headers).digest([b"from"], 0, relaxed=True) == expected
 
 
 def test_work_is_bounded_by_the_header(monkeypatch):
@@ -80,7 +80,7 @@ def test_work_is_bounded_by_the_header(monkeypatch):
         header_canonicalization, "relaxed_field", lambda header: done.append(header) or original(header)
     )
     headers = [Header(b"X", b" %d" % number) for number in range(5000)]
-    fields = Fields(headers)
+    fields = CanonicalHeader(headers)
     for own in range(10):
         fields.digest([b"x"] * 300, own, relaxed=True)
     assert len(done) == 300 + 10  # and each signature's own field

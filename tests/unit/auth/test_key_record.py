@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dmarcmilter.auth import key_record
 from dmarcmilter.auth.key_record import KeyRecord
 from dmarcmilter.auth.signature_algorithm import Algorithm
-from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.signature_fault import SignatureFault
 from tests.support import signing
 from tests.support.cases import case_table
 
@@ -34,7 +34,7 @@ def keys():
 def test_parse(case):
     record = key_record.parse(case["record"].format(**keys()).encode())
     if "fault" in case:
-        assert record is Fault[case["fault"]]
+        assert record is SignatureFault[case["fault"]]
         return
     assert isinstance(record, KeyRecord)
     assert record.strict is case.get("strict", False)
@@ -43,7 +43,7 @@ def test_parse(case):
 
 def test_a_record_over_the_limit_is_not_parsed():
     record = signing.key_record(signing.rsa_key(), n="x" * key_record.MAX_RECORD)
-    assert key_record.parse(record) is Fault.KEY_SYNTAX
+    assert key_record.parse(record) is SignatureFault.KEY_SYNTAX
 
 
 def test_a_record_is_parsed_once():
@@ -61,10 +61,10 @@ REVOKED = b"v=DKIM1; p="
         ([GOOD], None),
         ([REVOKED, GOOD], None),
         ([b"v=spf1 -all", signing.key_record(signing.ed25519_key()), GOOD], None),
-        ([REVOKED, b"v=spf1 -all"], Fault.KEY_REVOKED),
-        ([signing.key_record(signing.ed25519_key())], Fault.KEY_ALGORITHM),
-        ([b""] * key_record.MAX_RECORDS + [GOOD], Fault.KEY_SYNTAX),
-        ([], Fault.NO_KEY),
+        ([REVOKED, b"v=spf1 -all"], SignatureFault.KEY_REVOKED),
+        ([signing.key_record(signing.ed25519_key())], SignatureFault.KEY_ALGORITHM),
+        ([b""] * key_record.MAX_RECORDS + [GOOD], SignatureFault.KEY_SYNTAX),
+        ([], SignatureFault.NO_KEY),
     ],
 )
 def test_find_takes_the_first_usable_of_several(records, found):
@@ -74,14 +74,14 @@ def test_find_takes_the_first_usable_of_several(records, found):
 
 def test_find_keeps_no_and_no_answer_apart():
     lookup = signing.zone({}, failing={"down.example"})
-    assert key_record.find("down.example", Algorithm.RSA_SHA256, lookup) is Fault.KEY_UNREACHABLE
-    assert key_record.find("gone.example", Algorithm.RSA_SHA256, lookup) is Fault.NO_KEY
+    assert key_record.find("down.example", Algorithm.RSA_SHA256, lookup) is SignatureFault.KEY_UNREACHABLE
+    assert key_record.find("gone.example", Algorithm.RSA_SHA256, lookup) is SignatureFault.NO_KEY
 
 
 def test_no_key_serves_rsa_sha1():
     lookup = signing.zone({"k.example": [GOOD]}, failing={"down.example"})
-    assert key_record.find("k.example", Algorithm.RSA_SHA1, lookup) is Fault.SHA1
-    assert key_record.find("down.example", Algorithm.RSA_SHA1, lookup) is Fault.KEY_UNREACHABLE
+    assert key_record.find("k.example", Algorithm.RSA_SHA1, lookup) is SignatureFault.SHA1
+    assert key_record.find("down.example", Algorithm.RSA_SHA1, lookup) is SignatureFault.KEY_UNREACHABLE
 
 
 @pytest.mark.parametrize("signature", [b"", b"\0" * 64, b"\xff" * 256, b"x" * 5000])
@@ -103,7 +103,7 @@ def test_a_signature_plus_the_modulus_is_no_signature():
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=400) | st.from_regex(rb"(?:[a-z]=[ -~]{0,20};? ?){0,6}", fullmatch=True))
 def test_any_octets_are_a_record_or_a_fault(text):
-    assert isinstance(key_record.parse(text), KeyRecord | Fault)
+    assert isinstance(key_record.parse(text), KeyRecord | SignatureFault)
 
 
 @settings(max_examples=150, deadline=None)

@@ -3,10 +3,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.auth import signature, tag_list
-from dmarcmilter.auth.header_canonicalization import Fields
-from dmarcmilter.auth.signature import BodyHash, BodyHasher, BodyPlan, Signature, Signer, Verification
+from dmarcmilter.auth.header_canonicalization import CanonicalHeader
+from dmarcmilter.auth.signature import BodyHash, BodyHasher, BodyPlan, Signature, SignatureVerification, Signer
 from dmarcmilter.auth.signature_algorithm import Algorithm
-from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.mail.message import Header
 from tests.support import signing
 from tests.support.signing import NOW
@@ -46,7 +46,7 @@ def test_read_without_the_optional_tags():
 
 @pytest.mark.parametrize("tag", list(TAGS))
 def test_every_tag_of_the_signature_is_needed(tag):
-    assert signature.read(0, {name: value for name, value in TAGS.items() if name != tag}) is Fault.SYNTAX
+    assert signature.read(0, {name: value for name, value in TAGS.items() if name != tag}) is SignatureFault.SYNTAX
 
 
 def signed(**tags):
@@ -61,7 +61,7 @@ def signed(**tags):
 def test_check():
     read, headers, bodies = signed()
     lookup = signing.zone({"sel._domainkey.example.org": [signing.key_record(signing.rsa_key())]})
-    checked = signature.check(read, Fields(headers), bodies, lookup, NOW)
+    checked = signature.check(read, CanonicalHeader(headers), bodies, lookup, NOW)
     assert checked.fault is None
     assert checked.key is not None
 
@@ -69,9 +69,9 @@ def test_check():
 @pytest.mark.parametrize(
     ("now", "digest", "fault"),
     [
-        (NOW + 10**6, None, Fault.EXPIRED),
-        (NOW - 10**6, None, Fault.FUTURE),
-        (NOW, b"other", Fault.BODY_MISMATCH),
+        (NOW + 10**6, None, SignatureFault.EXPIRED),
+        (NOW - 10**6, None, SignatureFault.FUTURE),
+        (NOW, b"other", SignatureFault.BODY_MISMATCH),
     ],
 )
 def test_what_needs_no_key_asks_for_none(now, digest, fault):
@@ -79,11 +79,13 @@ def test_what_needs_no_key_asks_for_none(now, digest, fault):
     if digest:
         bodies = {read.plan: BodyHash(digest, len(BODY))}
     asked = []
-    assert signature.check(read, Fields(headers), bodies, signing.zone({}, asked=asked), now) == Verification(fault)
+    assert signature.check(
+        read, CanonicalHeader(headers), bodies, signing.zone({}, asked=asked), now
+    ) == SignatureVerification(fault)
     assert asked == []
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.dictionaries(st.sampled_from([*TAGS, b"c", b"q", b"t", b"x", b"l"]), st.binary(max_size=20)))
 def test_any_tags_are_a_signature_or_a_fault(tags):
-    assert isinstance(signature.read(0, TAGS | tags), Signature | Fault)
+    assert isinstance(signature.read(0, TAGS | tags), Signature | SignatureFault)

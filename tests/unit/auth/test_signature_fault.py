@@ -3,17 +3,17 @@ import re
 import pytest
 
 from dmarcmilter.auth.results import DkimWord
-from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.signature_fault import SignatureFault
 
 
-@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("fault", SignatureFault)
 def test_a_fault_has_a_word_and_a_plain_reason(fault):
     assert fault.word in set(DkimWord) - {DkimWord.PASS, DkimWord.NONE}
     assert re.fullmatch(r"[A-Za-z][A-Za-z0-9 -]{2,60}", str(fault.reason))
 
 
 def test_reasons_are_distinct():
-    assert len({fault.reason for fault in Fault}) == len(Fault.__members__)
+    assert len({fault.reason for fault in SignatureFault}) == len(SignatureFault.__members__)
 
 
 @pytest.mark.parametrize(
@@ -34,4 +34,4 @@ def test_reasons_are_distinct():
     ],
 )
 def test_words_of_rfc_8601_2_7_1(name, word):
-    assert Fault[name].word == word
+    assert SignatureFault[name].word == word

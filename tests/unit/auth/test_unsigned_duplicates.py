@@ -2,9 +2,9 @@ import pytest
 
 from dmarcmilter.auth import dkim, unsigned_duplicates
 from dmarcmilter.auth.body_hash import BodyHasher
-from dmarcmilter.auth.header_canonicalization import Fields
+from dmarcmilter.auth.header_canonicalization import CanonicalHeader
 from dmarcmilter.auth.results import DkimWord
-from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.mail.message import Header
 from tests.support import signing
 
@@ -74,7 +74,7 @@ def test_a_field_below_the_signed_one_breaks_the_signature():
 
 def test_a_second_from_field_makes_the_signature_fail():
     result = verified([Header(b"From", b" ceo@example.org")])
-    assert (result.result, result.reason) == (Fault.FROM_ADDED.word, Fault.FROM_ADDED.reason)
+    assert (result.result, result.reason) == (SignatureFault.FROM_ADDED.word, SignatureFault.FROM_ADDED.reason)
 
 
 def test_names_are_those_that_rfc_5322_lets_occur_once():
@@ -85,5 +85,5 @@ def test_names_are_those_that_rfc_5322_lets_occur_once():
 
 
 def test_ten_thousand_fields_of_a_name_are_compared_once():
-    fields = Fields([*(Header(b"Subject", b" %d" % number) for number in range(10_000)), *SIGNED])
+    fields = CanonicalHeader([*(Header(b"Subject", b" %d" % number) for number in range(10_000)), *SIGNED])
     assert unsigned_duplicates.unsigned((b"from", b"subject"), fields) == ("subject",)

@@ -3,7 +3,7 @@
 import pytest
 
 from dmarcmilter.config.report_validation import parse_relay, problem
-from dmarcmilter.config.schema import Reports
+from dmarcmilter.config.schema import ReportsSection
 
 
 @pytest.mark.parametrize(
@@ -23,13 +23,13 @@ from dmarcmilter.config.schema import Reports
     ],
 )
 def test_enabled(keys, expected):
-    found = problem(Reports(enabled=True, **keys))
+    found = problem(ReportsSection(enabled=True, **keys))
     assert found.startswith(expected)
     assert bool(found) == bool(expected)
 
 
 def test_what_is_off_needs_nothing():
-    assert not problem(Reports())
+    assert not problem(ReportsSection())
 
 
 def test_relay():

@@ -6,7 +6,7 @@ import pytest
 
 from dmarcmilter.config import load
 from dmarcmilter.config.finding import Severity
-from dmarcmilter.config.schema import Milter
+from dmarcmilter.config.schema import MilterSection
 from dmarcmilter.config_check import mta, systemd_unit
 from tests.support.config_check import NOWHERE
 from tests.support.paths import PROJECT
@@ -27,7 +27,7 @@ def installed(tmp_path, text, **drop_ins):
 def test_our_own_unit(tmp_path):
     unit = installed(tmp_path, SHIPPED.read_text())
     assert (unit.user, unit.group, unit.closed) == ("dmarcmilter", "dmarcmilter", True)
-    assert unit.stop_seconds > Milter().drain_timeout
+    assert unit.stop_seconds > MilterSection().drain_timeout
     assert unit.makes("/var/lib/dmarcmilter/journal")
     assert unit.makes("/run/dmarcmilter/dmarcmilter.sock")
     assert not unit.keeps_out("/var/lib/dmarcmilter/journal")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dmarcmilter
-from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.explain.catalogue import MAX_VALUE, catalogue, harmless
 from dmarcmilter.reasons import Code, Language, Reason
 from dmarcmilter.reasons.catalogue import placeholders, texts
@@ -56,7 +56,7 @@ def test_the_file_is_part_of_the_package():
         assert (PACKAGE / "reasons" / f"{language}.toml").is_file()
 
 
-@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("fault", SignatureFault)
 def test_every_fault_of_a_signature_is_known(fault):
     assert recognized(str(fault.reason)) == fault.reason
     assert JA.reason(recognized(f"ARC-Message-Signature 12: {fault.reason}")) == (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter import explain as explanations
 from dmarcmilter.auth.results import ArcResult, ArcWord, DkimWord, SpfResult, SpfScope, SpfWord
-from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.config import load
 from dmarcmilter.config.schema import Config
 from dmarcmilter.explain import as_text, as_values
@@ -81,7 +81,7 @@ def test_advice(row):
 
 
 def test_a_limit_is_not_called_a_dns_failure():
-    beyond = replace(outcomes.dkim("policy a.example.com"), cut_off=True, reason=Fault.TOO_MANY.reason)
+    beyond = replace(outcomes.dkim("policy a.example.com"), cut_off=True, reason=SignatureFault.TOO_MANY.reason)
     explained = explain(recorded(outcomes.evidence(dkim=[beyond])))
     assert explained.sender == ()
     assert [one.code for one in explained.administrator] == ["administrator.limit", "administrator.release"]
@@ -204,7 +204,7 @@ def test_english(found, rules, sentences):
 def test_japanese():
     found = outcomes.evidence(
         spf=outcomes.spf("fail example.com"),
-        dkim=[replace(outcomes.dkim("fail example.com"), selector="s1", reason=Fault.BODY_MISMATCH.reason)],
+        dkim=[replace(outcomes.dkim("fail example.com"), selector="s1", reason=SignatureFault.BODY_MISMATCH.reason)],
     )
     golden = (TESTS / "golden" / "explanation_ja.txt").read_text(encoding="utf-8")
     assert said(recorded(found), Language.JA) + "\n" == golden

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.explain import replay, replay_comparison
 from dmarcmilter.explain.replay import Effect, Gap, Terms
-from dmarcmilter.explain.replay_comparison import Span, Tally
+from dmarcmilter.explain.replay_comparison import ReplayTally, Span
 from dmarcmilter.policy.types import (
     Action,
     AuthorAction,
@@ -213,7 +213,7 @@ MONITOR = outcomes.rules(mode="monitor")
 
 
 def tally_of(records, rules=MONITOR):
-    tally = Tally(terms(rules))
+    tally = ReplayTally(terms(rules))
     for record in records:
         tally.add(outcomes.read(record))
     return tally
@@ -257,7 +257,7 @@ def test_tally_is_bounded(monkeypatch):
 )
 def test_what_is_no_outcome_is_counted(broken, tmp_path):
     journals.append(tmp_path / "j", [{"queue_id": "A", "time": journals.at(0)} | broken, journals.record()])
-    tally = Tally(terms(MONITOR))
+    tally = ReplayTally(terms(MONITOR))
     replay_comparison.of_journal([tmp_path / "j" / journals.NAME], SPAN, tally, lambda _: None)
     assert (tally.unreadable, tally.messages) == (1, 1)
 
@@ -267,7 +267,7 @@ def test_settled_mail_is_counted_without_being_judged():
     assert replay.is_settled(outcomes.read(found))
     assert not replay.is_settled(outcomes.read(found | {"truncated": "max_header_bytes"}))
     assert not replay.is_settled(outcomes.read(found | {"unsigned_duplicates": ["subject"]}))
-    tally = Tally(terms(method=Method.PSL))
+    tally = ReplayTally(terms(method=Method.PSL))
     tally.add(outcomes.read(found))
     assert (tally.messages, tally.changed, tally.gaps) == (1, 0, {Gap.DISCOVERY: 1})
 
@@ -279,7 +279,7 @@ def test_journal_files_are_read_whole_and_within_the_span(tmp_path):
     with path.open("ab") as file:
         file.write(b'{"torn\n[1]\nnull\n{"no": "time"}\n{"never ended')
     octets = []
-    tally = Tally(terms())
+    tally = ReplayTally(terms())
     replay_comparison.of_journal([path], SPAN, tally, octets.append)
     assert (tally.messages, tally.unreadable) == (20, 4)
     assert sum(octets) == path.stat().st_size - len(b'{"never ended')
@@ -290,7 +290,7 @@ def test_the_store_gives_what_the_journal_gives(store, tmp_path):
 
     journals.append(tmp_path / "j", journals.some(40))
     Ingest(tmp_path / "j", store).once()
-    from_store, from_journal = Tally(terms(MONITOR)), Tally(terms(MONITOR))
+    from_store, from_journal = ReplayTally(terms(MONITOR)), ReplayTally(terms(MONITOR))
     with store.reading() as connection:
         replay_comparison.of_store(connection, SPAN, from_store, lambda _: None)
     replay_comparison.of_journal([tmp_path / "j" / journals.NAME], SPAN, from_journal, lambda _: None)
@@ -298,7 +298,7 @@ def test_the_store_gives_what_the_journal_gives(store, tmp_path):
     assert from_store.would == from_journal.would
     assert from_store.messages == 40
     late = Span(SPAN.until, SPAN.until + timedelta(days=1))
-    empty = Tally(terms())
+    empty = ReplayTally(terms())
     with store.reading() as connection:
         replay_comparison.of_store(connection, late, empty, lambda _: None)
     assert empty.messages == 0

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.mail.address_list import MAX_MAILBOXES, AddressList, Kind, Mailbox, parse
+from dmarcmilter.mail.address_list import MAX_MAILBOXES, AddressList, ElementKind, ListElement, parse
 from dmarcmilter.reasons import Reason
 
 
@@ -16,24 +16,24 @@ def test_kinds():
     body = b'a@b.example, "A" <c@[192.0.2.1]>, <root>, Some Words, d@e.example <f@g.example>,'
     body += b' "H" i@j.example <k@l.example>'
     assert mailboxes(body) == [
-        (Kind.ADDRESS, b"b.example"),
-        (Kind.LITERAL, b""),
-        (Kind.LOCAL, b""),
-        (Kind.NAME, b""),
-        (Kind.SHOWN, b"e.example"),
-        (Kind.ADDRESS, b"g.example"),
-        (Kind.ADDRESS, b"j.example"),
-        (Kind.ADDRESS, b"l.example"),
+        (ElementKind.ADDRESS, b"b.example"),
+        (ElementKind.LITERAL, b""),
+        (ElementKind.LOCAL, b""),
+        (ElementKind.NAME, b""),
+        (ElementKind.SHOWN, b"e.example"),
+        (ElementKind.ADDRESS, b"g.example"),
+        (ElementKind.ADDRESS, b"j.example"),
+        (ElementKind.ADDRESS, b"l.example"),
     ]
 
 
 def test_domain_is_as_written_without_comments():
-    assert mailboxes(b"a@ (x) MACHINE (y). Example. ") == [(Kind.ADDRESS, b"MACHINE.Example.")]
+    assert mailboxes(b"a@ (x) MACHINE (y). Example. ") == [(ElementKind.ADDRESS, b"MACHINE.Example.")]
 
 
 def test_groups_are_counted():
     parsed = parse(b"A:; , B: a@b.example;")
-    assert parsed == AddressList((Mailbox(Kind.ADDRESS, b"b.example"),), groups=2, lax=False)
+    assert parsed == AddressList((ListElement(ElementKind.ADDRESS, b"b.example"),), groups=2, lax=False)
 
 
 @pytest.mark.parametrize(
@@ -115,4 +115,4 @@ def test_written_addresses_are_read_back(rows):
         for name, local, domain, is_angle in rows
     ]
     body = ",\r\n ".join(members).encode()
-    assert mailboxes(body) == [(Kind.ADDRESS, domain.encode()) for _, _, domain, _ in rows]
+    assert mailboxes(body) == [(ElementKind.ADDRESS, domain.encode()) for _, _, domain, _ in rows]

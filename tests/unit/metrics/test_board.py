@@ -4,7 +4,7 @@ import time
 
 from dmarcmilter.metrics import families as f
 from dmarcmilter.metrics.board import MAX_WORD, ROWS, SUPERVISOR, Board, State, lone_row
-from dmarcmilter.metrics.families import FAMILIES, WORDS, Kind, place
+from dmarcmilter.metrics.families import FAMILIES, WORDS, MetricKind, place
 
 
 def count(board, family, value=""):
@@ -71,6 +71,6 @@ def test_names():
     assert len(set(names)) == len(names)
     for family in FAMILIES:
         assert family.name.startswith("dmarcmilter_")
-        assert family.name.endswith("_total") == (family.kind is Kind.COUNTER)
-        assert bool(family.bounds) == (family.kind is Kind.HISTOGRAM)
+        assert family.name.endswith("_total") == (family.kind is MetricKind.COUNTER)
+        assert bool(family.bounds) == (family.kind is MetricKind.HISTOGRAM)
         assert family.help.endswith(".")

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from dmarcmilter.metrics import families as f
 from dmarcmilter.metrics.board import SUPERVISOR, Board, State
 from dmarcmilter.metrics.exposition import CONTENT_TYPE_LATEST, Exposition
-from dmarcmilter.metrics.families import FAMILIES, LATENCIES, Kind, place
+from dmarcmilter.metrics.families import FAMILIES, LATENCIES, MetricKind, place
 from dmarcmilter.metrics.gauges import JournalState
 from tests.support.paths import PROJECT
 
@@ -194,4 +194,4 @@ def test_alerts_fire_when_they_should():
 
 
 def test_kinds():
-    assert {family.kind for family in FAMILIES} == set(Kind)
+    assert {family.kind for family in FAMILIES} == set(MetricKind)

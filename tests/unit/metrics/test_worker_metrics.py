@@ -11,7 +11,7 @@ from dmarcmilter.mail.message import UNCLEANABLE
 from dmarcmilter.metrics import families as f
 from dmarcmilter.metrics.board import lone_row
 from dmarcmilter.metrics.families import LATENCIES, SkipReason, place
-from dmarcmilter.metrics.worker_metrics import Tally
+from dmarcmilter.metrics.worker_metrics import WorkerTally
 from dmarcmilter.outcome import Effort
 from dmarcmilter.policy.types import Mode
 from tests.support import outcomes
@@ -103,7 +103,7 @@ def test_messages_that_are_not_judged():
 
 
 def test_histograms():
-    tally = Tally()
+    tally = WorkerTally()
     judged(FAILED)(tally)
     assert observed(tally, f.STAGES, "header") == (0, 400)
     assert observed(tally, f.STAGES, "body") == (LATENCIES.index(30.0), 11_000_000)
@@ -115,19 +115,19 @@ def test_histograms():
 
 
 def test_beyond_the_last_bound():
-    tally = Tally()
+    tally = WorkerTally()
     judged(replace(FAILED, effort=replace(EFFORT, milliseconds=99_000.0)))(tally)
     assert observed(tally, f.STAGES, "judgement") == (len(LATENCIES), 99_000_000)
 
 
 def test_a_clock_that_jumps_back_is_no_error():
-    tally = Tally()
+    tally = WorkerTally()
     judged(replace(FAILED, effort=replace(EFFORT, milliseconds=-5.0)))(tally)
     assert observed(tally, f.STAGES, "judgement") == (0, 0)
 
 
 def test_threads_lose_nothing():
-    tally = Tally(lone_row())
+    tally = WorkerTally(lone_row())
     threads = [threading.Thread(target=lambda: [judged(FAILED)(tally) for _ in range(200)]) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -138,7 +138,7 @@ def test_threads_lose_nothing():
 
 
 def test_connections_are_added_up_from_what_libmilter_tells():
-    tally = Tally()
+    tally = WorkerTally()
     for told in ((3, 1), (3, 3), (10, 4)):
         tally.beat(0, told, (5, 600))
     assert tally.row.words[place(f.CONNECTIONS_OPENED)] == 10
@@ -147,7 +147,7 @@ def test_connections_are_added_up_from_what_libmilter_tells():
 
 
 def test_unwatched_takes_what_a_tally_takes():
-    for observer in (NoObserver(), Tally()):
+    for observer in (NoObserver(), WorkerTally()):
         observer.asked(Origin.CACHE)
         observer.ended(AnswerWord.TCP, 1.0)
         observer.strays(3)

@@ -167,8 +167,8 @@ def test_why_a_hop_does_not_vouch(results, expected):
     assert bool(hop.vouches) is (expected is None)
 
 
-HOPS = [facts.Hop(2, Domain("b.example"), "s", False, facts.Unvouched.DMARC_NOT_PASS)]
-HOPS += [facts.Hop(1, Domain("a.example"), "s", False, facts.Unvouched.DMARC_UNREADABLE)]
+HOPS = [facts.ArcHop(2, Domain("b.example"), "s", False, facts.Unvouched.DMARC_NOT_PASS)]
+HOPS += [facts.ArcHop(1, Domain("a.example"), "s", False, facts.Unvouched.DMARC_UNREADABLE)]
 
 
 @pytest.mark.parametrize(

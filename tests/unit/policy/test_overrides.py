@@ -11,7 +11,7 @@ from dmarcmilter.config import override_entries
 from dmarcmilter.dmarc.record import Policy as Disposition
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.policy import overrides
-from dmarcmilter.policy.facts import Facts, Hop
+from dmarcmilter.policy.facts import ArcHop, Facts
 from dmarcmilter.policy.types import EntryAction, ReasonType, TrustedHops
 from tests.support import outcomes
 
@@ -141,7 +141,7 @@ def test_a_possible_match_is_weighed_against_the_entry_that_matches_for_sure():
 
 
 def hops(*sealers):
-    return tuple(Hop(1, Domain(name), "s", None) for name in sealers)
+    return tuple(ArcHop(1, Domain(name), "s", None) for name in sealers)
 
 
 @pytest.mark.parametrize(

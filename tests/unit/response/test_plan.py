@@ -8,21 +8,21 @@ from hypothesis import strategies as st
 
 from dmarcmilter.auth.authentication_results import render
 from dmarcmilter.auth.results import DkimResult, DkimWord, SpfWord
-from dmarcmilter.config.schema import Policy
+from dmarcmilter.config.schema import PolicySection
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Header
 from dmarcmilter.policy.types import Action
 from dmarcmilter.reasons.recorded import recognized
-from dmarcmilter.response.actions import DeleteHeader, InsertHeader, Quarantine, Reply
+from dmarcmilter.response.actions import DeleteHeader, InsertHeader, Quarantine, SmtpReply
 from dmarcmilter.response.plan import ResponseSettings, respond, results
-from dmarcmilter.response.reply import MAX_REPLY, Texts
+from dmarcmilter.response.reply import MAX_REPLY, ReplyTexts
 from tests.support import outcomes
 from tests.support.cases import case_table
 
 CASES = case_table("actions")
 ID = "mx.example.net"
-DEFAULTS = Policy()
-TEXTS = Texts(DEFAULTS.reject_text, DEFAULTS.author_text, DEFAULTS.defer_text, DEFAULTS.info_url)
+DEFAULTS = PolicySection()
+TEXTS = ReplyTexts(DEFAULTS.reject_text, DEFAULTS.author_text, DEFAULTS.defer_text, DEFAULTS.info_url)
 FAILED = {"failed": ["_dmarc.example.com"], "record": ""}
 
 
@@ -83,7 +83,7 @@ def test_another_parser_reads_what_was_meant(row):
 
 @pytest.mark.parametrize("row", CASES["reply"], ids=lambda row: row["name"])
 def test_reply(row):
-    texts = Texts(**{"reject": "", "author": "", "defer": "", "info_url": ""} | row["texts"])
+    texts = ReplyTexts(**{"reject": "", "author": "", "defer": "", "info_url": ""} | row["texts"])
     outcome = outcome_of(row)
     if "queue_id" in row:
         mail = replace(outcome.message, envelope=replace(outcome.message.envelope, queue_id=row["queue_id"]))
@@ -106,7 +106,7 @@ def test_default_texts_name_dmarc_the_domain_and_the_message():
 def test_a_refusal_is_only_a_reply():
     # RES-40: nothing else is asked of the MTA for a message that it does not take.
     mail = outcomes.message(f"Authentication-Results: {ID}; dmarc=pass")
-    assert [type(action) for action in planned(outcomes.outcome(mail=mail))] == [Reply]
+    assert [type(action) for action in planned(outcomes.outcome(mail=mail))] == [SmtpReply]
 
 
 def test_forged_fields_go_bottom_up_then_ours_at_the_top_then_the_hold():
@@ -135,8 +135,8 @@ def test_what_is_asked_for_each_action(action):
     kinds = {
         "accept": [InsertHeader],
         "quarantine": [InsertHeader, Quarantine],
-        "reject": [Reply],
-        "tempfail": [Reply],
+        "reject": [SmtpReply],
+        "tempfail": [SmtpReply],
     }
     assert [type(step) for step in planned(outcome)] == kinds[action]
 
@@ -182,7 +182,7 @@ def test_a_reply_is_one_short_line_of_ascii(template, queue_id, reason, info_url
         message=outcomes.message(queue_id=queue_id),
         evaluation=replace(outcome.evaluation, reason=recognized(reason)),
     )
-    texts = Texts(template + "{queue_id} {reason}", "", "", info_url)
+    texts = ReplyTexts(template + "{queue_id} {reason}", "", "", info_url)
     (reply,) = planned(outcome, texts)
     assert reply.text.isascii()
     assert not reply.text or reply.text.isprintable()

@@ -15,7 +15,7 @@ from dmarcmilter.response import quarantine_marks
 from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader, Quarantine, Redirect
 from dmarcmilter.response.plan import ResponseSettings, respond
 from dmarcmilter.response.quarantine_marks import tagged
-from dmarcmilter.response.reply import Texts
+from dmarcmilter.response.reply import ReplyTexts
 from tests.support import outcomes
 from tests.support.cases import case_table
 
@@ -38,7 +38,7 @@ def judged(*lines, channel, record="v=DMARC1; p=quarantine", to=(), **row):
 
 
 def changes_of(outcome, channel):
-    settings = ResponseSettings(Texts("", "", "", ""))
+    settings = ResponseSettings(ReplyTexts("", "", "", ""))
     return respond(outcome, authserv_id="mx", settings=settings, quarantine=channel).changes
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from dmarcmilter.config.text_validation import MAX_TEXT
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.reasons.recorded import recognized
-from dmarcmilter.response.reply import MAX_REPLY, Texts, reply
+from dmarcmilter.response.reply import MAX_REPLY, ReplyTexts, reply
 from tests.support import outcomes
 
 LABELS = st.text(st.sampled_from("ab-"), min_size=1, max_size=63)
@@ -24,7 +24,7 @@ def outcome(domain=LONG, queue_id="4ABC", reason="no aligned identifier passed")
 
 
 def texts(reject, info_url=""):
-    return Texts(reject, reject, reject, info_url)
+    return ReplyTexts(reject, reject, reject, info_url)
 
 
 def test_the_longest_domain_name_cuts_itself_and_not_the_page():

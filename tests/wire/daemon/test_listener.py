@@ -13,7 +13,7 @@ import pytest
 
 from dmarcmilter.config.endpoint import MAX_SOCKET_PATH
 from dmarcmilter.config.load import ConfigError, parse
-from dmarcmilter.config.schema import Milter
+from dmarcmilter.config.schema import MilterSection
 from dmarcmilter.daemon.listener import Listener, ListenError
 from tests.support.paths import PROJECT
 
@@ -31,7 +31,7 @@ def listening(path):
     made = []
 
     def listen(**settings):
-        made.append(Listener(Milter(socket=f"unix:{path}", **settings)))
+        made.append(Listener(MilterSection(socket=f"unix:{path}", **settings)))
         return made[-1]
 
     yield listen
@@ -108,7 +108,7 @@ def test_the_lock_is_no_way_to_another_file(path, tmp_path):
     path.parent.mkdir()
     path.with_name("filter.sock.lock").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ListenError, match="symbolic links"):
-        Listener(Milter(socket=f"unix:{path}"))
+        Listener(MilterSection(socket=f"unix:{path}"))
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -194,7 +194,7 @@ def test_addresses(family, name, host):
         port = free_port(family, host)
     except OSError as error:
         pytest.skip(f"this host has no {name}: {error}")
-    settings = Milter(socket=f"{name}:{port}@{host}")
+    settings = MilterSection(socket=f"{name}:{port}@{host}")
     listener = Listener(settings)
     try:
         with socket.create_connection((host, port), 5):
@@ -253,6 +253,6 @@ def test_an_address_is_waited_for(leaves_late):
     orphan = socket.create_server(("127.0.0.1", 0))
     port = orphan.getsockname()[1]
     leaves_late(orphan)
-    listener = Listener(Milter(socket=f"inet:{port}@127.0.0.1"))
+    listener = Listener(MilterSection(socket=f"inet:{port}@127.0.0.1"))
     assert listener.socket.getsockname()[1] == port
     listener.close()

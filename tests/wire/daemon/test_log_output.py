@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from dmarcmilter.config.schema import Log, LogFacility, LogLevel
+from dmarcmilter.config.schema import LogFacility, LogLevel, LogSection
 from dmarcmilter.daemon import log_output
 from tests.support.paths import PROJECT
 from tests.support.running_daemon import wait_until
@@ -40,7 +40,7 @@ def log_each_level():
 
 def test_each_level_has_its_priority_in_the_journal(journal):
     with contextlib.redirect_stderr(journal):
-        log_output.configure(Log(LogLevel.DEBUG))
+        log_output.configure(LogSection(LogLevel.DEBUG))
         log_each_level()
     assert written(journal).splitlines() == [
         "<7>DEBUG text",
@@ -53,7 +53,7 @@ def test_each_level_has_its_priority_in_the_journal(journal):
 
 def test_each_line_of_a_traceback_has_the_priority(journal):
     with contextlib.redirect_stderr(journal):
-        log_output.configure(Log())
+        log_output.configure(LogSection())
         try:
             raise RuntimeError("first\nsecond")
         except RuntimeError:
@@ -68,7 +68,7 @@ def test_each_line_of_a_traceback_has_the_priority(journal):
 def test_no_priority_elsewhere(journal, monkeypatch, stream):
     monkeypatch.setenv("JOURNAL_STREAM", stream)
     with contextlib.redirect_stderr(journal):
-        log_output.configure(Log())
+        log_output.configure(LogSection())
         logging.getLogger("dmarcmilter.anything").warning("text")
         assert log_output.with_priority("text", logging.ERROR) == "text"
     assert written(journal) == "WARNING text\n"
@@ -81,9 +81,9 @@ def test_a_stream_without_a_file_is_not_the_journal(journal):
 
 def test_levels_below_the_settings_are_not_written(journal):
     with contextlib.redirect_stderr(journal):
-        log_output.configure(Log(LogLevel.WARNING))
+        log_output.configure(LogSection(LogLevel.WARNING))
         log_each_level()
-        log_output.configure(Log(LogLevel.ERROR))
+        log_output.configure(LogSection(LogLevel.ERROR))
         log_each_level()
     words = [line.split()[0] for line in written(journal).splitlines()]
     assert words == ["<4>WARNING", "<3>ERROR", "<2>CRITICAL", "<3>ERROR", "<2>CRITICAL"]
@@ -158,7 +158,7 @@ def syslogd(tmp_path, monkeypatch):
     ("facility", "number"), [("mail", 2), ("daemon", 3), ("local0", 16), ("local3", 19), ("local7", 23)]
 )
 def test_syslog_gets_facility_priority_and_process(syslogd, facility, number):
-    log_output.configure(Log(LogLevel.INFO, LogFacility(facility)))
+    log_output.configure(LogSection(LogLevel.INFO, LogFacility(facility)))
     logging.getLogger("dmarcmilter.anything").warning("text %s", "\udcff")
     assert syslogd.line() == f"<{number * 8 + 4}>dmarcmilter[{os.getpid()}]: WARNING text ?"
 
@@ -168,7 +168,7 @@ def test_every_facility_has_a_number():
 
 
 def test_syslog_that_was_started_again_gets_the_next_line(syslogd):
-    log_output.configure(Log(LogLevel.INFO, LogFacility.MAIL))
+    log_output.configure(LogSection(LogLevel.INFO, LogFacility.MAIL))
     log = logging.getLogger("dmarcmilter.anything")
     syslogd.stop()
     log.info("lost")
@@ -179,7 +179,7 @@ def test_syslog_that_was_started_again_gets_the_next_line(syslogd):
 
 
 def test_syslog_that_reads_nothing_does_not_stop_us(syslogd):
-    log_output.configure(Log(LogLevel.INFO, LogFacility.MAIL))
+    log_output.configure(LogSection(LogLevel.INFO, LogFacility.MAIL))
     for _ in range(2000):
         logging.getLogger("dmarcmilter.anything").info("x" * 1000)
     assert "INFO xxx" in syslogd.line()
@@ -187,7 +187,7 @@ def test_syslog_that_reads_nothing_does_not_stop_us(syslogd):
 
 def test_without_syslog_standard_error_it_is(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(log_output, "SYSLOG_SOCKET", str(tmp_path / "none"))
-    log_output.configure(Log(LogLevel.INFO, LogFacility.MAIL))
+    log_output.configure(LogSection(LogLevel.INFO, LogFacility.MAIL))
     logging.getLogger("dmarcmilter.anything").info("text")
     told, text = capsys.readouterr().err.splitlines()
     assert told.startswith("WARNING [log] syslog_facility: ")
@@ -196,7 +196,7 @@ def test_without_syslog_standard_error_it_is(tmp_path, monkeypatch, capsys):
 
 def test_a_reload_changes_from_one_to_the_other(syslogd, capsys):
     log = logging.getLogger("dmarcmilter.anything")
-    for settings in (Log(), Log(LogLevel.INFO, LogFacility.MAIL), Log()):
+    for settings in (LogSection(), LogSection(LogLevel.INFO, LogFacility.MAIL), LogSection()):
         log_output.configure(settings)
         log.info("to %s", settings.syslog_facility or "standard error")
     assert syslogd.line().endswith(": INFO to mail")

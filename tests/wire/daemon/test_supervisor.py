@@ -14,7 +14,7 @@ from collections import Counter
 import pytest
 
 from dmarcmilter.config import load
-from dmarcmilter.testing.milter_client import Action, MilterClient, MilterError
+from dmarcmilter.testing.milter_client import MilterAction, MilterClient, MilterError
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.filter_daemon import FilterDaemon
 from tests.support.paths import PROJECT
@@ -80,7 +80,7 @@ def authserv_id(verdict):
 
 def test_ready(running):
     daemon = running()
-    assert deliver(daemon, "4A").action is Action.ACCEPT
+    assert deliver(daemon, "4A").action is MilterAction.ACCEPT
     assert daemon.record("4A")["dmarc"]["published"] == "none"
     wait_until(lambda: f"ready: 1 workers on unix:{daemon.socket}" in daemon.log(), "the log line")
     assert len(workers(daemon)) == 1
@@ -138,7 +138,7 @@ def test_second_start_is_refused(running):
     done = run(daemon.conf)
     assert done.returncode == 2
     assert "another dmarcmilter uses this socket" in done.stderr
-    assert deliver(daemon, "4A").action is Action.ACCEPT
+    assert deliver(daemon, "4A").action is MilterAction.ACCEPT
 
 
 def test_both_workers_serve(running):
@@ -154,7 +154,7 @@ def test_signal_at_the_earliest_moment(dns):
     with FilterDaemon(conf(dns)) as daemon:
         hang_up(daemon)
         wait_until(lambda: "reloaded" in daemon.log(), "the reload")
-        assert deliver(daemon, "4A").action is Action.ACCEPT
+        assert deliver(daemon, "4A").action is MilterAction.ACCEPT
 
 
 # --- stop
@@ -172,7 +172,7 @@ def test_stop_finishes_what_is_in_progress(running, dns, number):
     assert daemon.process.wait(15) == 0
     thread.join(15)
     [verdict] = verdicts
-    assert verdict.action is Action.ACCEPT
+    assert verdict.action is MilterAction.ACCEPT
     assert authserv_id(verdict) == "mx.test.example"
     assert daemon.record("4SLOW")["action"] == "accept"
     assert not daemon.socket.exists()
@@ -188,10 +188,10 @@ def test_stop_waits_for_the_rest_of_a_message(running):
         wait_until(lambda: "stopping" in daemon.log(), "the log line")
         with pytest.raises(subprocess.TimeoutExpired):
             daemon.process.wait(0.5)
-        assert message.finish().action is Action.ACCEPT
+        assert message.finish().action is MilterAction.ACCEPT
         with pytest.raises(subprocess.TimeoutExpired):
             daemon.process.wait(0.5)
-        assert other.finish().action is Action.ACCEPT
+        assert other.finish().action is MilterAction.ACCEPT
         assert daemon.process.wait(10) == 0
     assert [record["queue_id"] for record in daemon.records()] == ["4A"]
 
@@ -300,7 +300,7 @@ def test_nothing_is_lost_by_reloads(running, dns):
                 with MilterClient(daemon.address, timeout=60) as client:
                     for number in range(start, start + 5):
                         verdict = client.deliver(PLAIN, queue_id=f"4T{thread}N{number}")
-                        assert verdict.action is Action.ACCEPT
+                        assert verdict.action is MilterAction.ACCEPT
                         assert authserv_id(verdict) == "mx.test.example"
                         time.sleep(0.02)
         except BaseException as problem:
@@ -340,9 +340,9 @@ def test_killed_worker_is_replaced(running):
             clients[victim].deliver(PLAIN, queue_id="4LOST")
         wait_until(lambda: not alive(victim), "its death")
         for number in range(10):
-            assert deliver(daemon, f"4M{number}").action is Action.ACCEPT
+            assert deliver(daemon, f"4M{number}").action is MilterAction.ACCEPT
         wait_until(lambda: len(workers(daemon)) == 2, "another worker")
-        assert clients[survivor].deliver(PLAIN, queue_id="4KEPT").action is Action.ACCEPT
+        assert clients[survivor].deliver(PLAIN, queue_id="4KEPT").action is MilterAction.ACCEPT
         assert served_by(daemon, "4KEPT") == survivor
     assert f"worker {victim} ended (killed by SIGKILL); starting another" in daemon.log()
 
@@ -353,7 +353,7 @@ def test_the_only_worker_is_replaced(running):
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: not alive(victim), "its death")
     # Who connects meanwhile waits in the queue of the socket, which the supervisor holds.
-    assert deliver(daemon, "4A").action is Action.ACCEPT
+    assert deliver(daemon, "4A").action is MilterAction.ACCEPT
 
 
 def test_reload_after_a_death_makes_no_worker_too_many(running):
@@ -409,12 +409,12 @@ def test_killed_supervisor(running):
         daemon.process.kill()
         daemon.process.wait(5)
         # They end as if told to: what is in progress is finished.
-        assert message.finish().action is Action.ACCEPT
+        assert message.finish().action is MilterAction.ACCEPT
         assert daemon.record("4A")
     wait_until(lambda: not any(map(alive, orphans)), "the end of the workers")
     assert daemon.socket.exists()
     daemon.__enter__()
-    assert deliver(daemon, "4B").action is Action.ACCEPT
+    assert deliver(daemon, "4B").action is MilterAction.ACCEPT
     assert workers(daemon).isdisjoint(orphans)
 
 
@@ -441,7 +441,7 @@ def test_without_a_mode_it_monitors_and_warns(tmp_path, manager, dns):
         assert "STATUS=1 workers, mode monitor (no policy is enforced)" in manager.recv(4096).decode().splitlines()
         with MilterClient(f"unix:{tmp_path}/f.sock") as client:
             verdict = client.deliver(SPOOF, queue_id="4MON")
-        assert verdict.action is Action.ACCEPT
+        assert verdict.action is MilterAction.ACCEPT
         conf.write_text(conf.read_text().replace("[policy]", '[policy]\nmode = "enforce"\nrollout_percent = 7'))
         process.send_signal(signal.SIGHUP)
         assert "RELOADING=1" in manager.recv(4096).decode()

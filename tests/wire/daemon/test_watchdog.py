@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from dmarcmilter.config.schema import Milter
+from dmarcmilter.config.schema import MilterSection
 from dmarcmilter.daemon import sd_notify, watchdog
 from dmarcmilter.daemon.child_process import Child
 from dmarcmilter.daemon.listener import Listener, ListenError
 from dmarcmilter.daemon.watchdog import Watchdog
 from dmarcmilter.metrics.board import Board
-from dmarcmilter.testing.milter_client import Action, MilterClient
+from dmarcmilter.testing.milter_client import MilterAction, MilterClient
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.filter_daemon import FilterDaemon
 from tests.support.paths import PROJECT
@@ -154,7 +154,7 @@ def test_a_silent_worker_is_ended_and_replaced(make):
         wait_until(lambda: len(workers(daemon)) == 2, "another")
         assert survivor in workers(daemon)
         with MilterClient(daemon.address, timeout=60) as client:
-            assert client.deliver(PLAIN, queue_id="4A").action is Action.ACCEPT
+            assert client.deliver(PLAIN, queue_id="4A").action is MilterAction.ACCEPT
         log = daemon.log()
         assert f"worker {victim} has sent no heartbeat" in log
         assert f"worker {victim} ended (killed by SIGKILL); starting another" in log
@@ -223,7 +223,7 @@ def restart(daemon):
 
 def test_the_service_manager_has_the_socket(handed_over):
     with handed_over as daemon, MilterClient(daemon.address, timeout=60) as client:
-        assert client.deliver(PLAIN, queue_id="4A").action is Action.ACCEPT
+        assert client.deliver(PLAIN, queue_id="4A").action is MilterAction.ACCEPT
         assert not daemon.socket.with_name("filter.sock.lock").exists()
         assert daemon.warnings() == []
 
@@ -266,7 +266,7 @@ def test_another_path_than_in_the_conf_file_is_told(handed_over):
         other.listen()
         handed_over.command, handed_over.inherits = ("-c", HANDED_OVER, str(other.fileno())), (other.fileno(),)
         with handed_over as daemon, MilterClient(f"unix:{where}", timeout=60) as client:
-            assert client.deliver(PLAIN, queue_id="4A").action is Action.ACCEPT
+            assert client.deliver(PLAIN, queue_id="4A").action is MilterAction.ACCEPT
             assert f"the service manager's socket is {where}; [milter] socket is not used" in daemon.log()
 
 
@@ -279,7 +279,7 @@ def test_a_socket_over_tcp_is_compared_too(make, host, told):
         daemon = make(milter={"socket": f"inet:{port}@{host}"})
         daemon.command, daemon.inherits = ("-c", HANDED_OVER, str(listening.fileno())), (listening.fileno(),)
         with daemon, MilterClient(f"inet:{port}@127.0.0.1", timeout=60) as client:
-            assert client.deliver(PLAIN, queue_id="4A").action is Action.ACCEPT
+            assert client.deliver(PLAIN, queue_id="4A").action is MilterAction.ACCEPT
             assert (f"the service manager's socket is 127.0.0.1 port {port}; " in daemon.log()) == told
 
 
@@ -308,6 +308,6 @@ def test_what_is_meant_for_another_process_is_left_alone(monkeypatch, tmp_path, 
         monkeypatch.setenv(name, value)
     directory = Path(os.path.relpath(tmp_path)) if len(str(tmp_path)) > 80 else tmp_path
     with contextlib.suppress(ListenError):
-        listener = Listener(Milter(socket=f"unix:{(directory / 's').absolute()}"))
+        listener = Listener(MilterSection(socket=f"unix:{(directory / 's').absolute()}"))
         listener.close()
     assert "LISTEN_FDS" not in os.environ

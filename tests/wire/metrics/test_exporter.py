@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from dmarcmilter.metrics.exporter import DEADLINE, MAX_CONNECTIONS, MAX_REQUEST
 from dmarcmilter.testing.milter_client import Event, MilterClient, MilterError
 from dmarcmilter.testing.name_server import NameServer
-from dmarcmilter.testing.smtp_envelope import Envelope
+from dmarcmilter.testing.smtp_envelope import SmtpEnvelope
 from tests.support.filter_daemon import FilterDaemon
 from tests.support.running_daemon import PLAIN, SPOOF, ZONE, alive, conf, served_by, wait_until, workers
 
@@ -141,7 +141,7 @@ def test_counts_of_messages(running):
 def test_what_is_under_way(running):
     daemon = running()
     with MilterClient(daemon.address) as client:
-        transaction = client._transaction(PLAIN, Envelope(queue_id="4OPEN"))
+        transaction = client._transaction(PLAIN, SmtpEnvelope(queue_id="4OPEN"))
         for event, step in transaction.steps:
             step()
             if event is Event.EOH:

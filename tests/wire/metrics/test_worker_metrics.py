@@ -8,7 +8,7 @@ from dmarcmilter.dns import MessageLookup, Resolver
 from dmarcmilter.dns.observer import AnswerWord, Origin
 from dmarcmilter.metrics import families as f
 from dmarcmilter.metrics.families import LATENCIES, place
-from dmarcmilter.metrics.worker_metrics import Tally
+from dmarcmilter.metrics.worker_metrics import WorkerTally
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.worker_counters import observed
 
@@ -20,7 +20,7 @@ def watched():
     """A name server, and how to look names up, by what is then counted."""
     zone = {"a.example": {"TXT": ["a"]}, "nodata.example": {"MX": [(1, "mx.example")]}}
     with NameServer(zone, ttl=60) as server:
-        tally = Tally()
+        tally = WorkerTally()
         yield server, Resolver([("127.0.0.1", server.port)], timeout=0.4, observer=tally), tally
 
 
@@ -77,7 +77,7 @@ def test_silence(watched):
 def test_servers_that_do_not_say(rcode, word):
     import socket
 
-    tally = Tally()
+    tally = WorkerTally()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
 
@@ -93,7 +93,7 @@ def test_servers_that_do_not_say(rcode, word):
 
 
 def test_nobody_listens():
-    tally = Tally()
+    tally = WorkerTally()
     MessageLookup(Resolver([("127.0.0.1", 9)], timeout=0.5, observer=tally), 5.0, 10)("a.example", "TXT")
     assert of_dns(tally) == {"query": 1, "unreachable": 1}
 

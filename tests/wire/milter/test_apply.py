@@ -15,11 +15,10 @@ from dmarcmilter import receiver
 from dmarcmilter.config.load import parse
 from dmarcmilter.daemon.worker import make_context
 from dmarcmilter.explain import replay_comparison
-from dmarcmilter.metrics.worker_metrics import Tally
+from dmarcmilter.metrics.worker_metrics import WorkerTally
 from dmarcmilter.milter.session import Session
 from dmarcmilter.testing import milter_connection
-from dmarcmilter.testing.milter_client import Action as Told
-from dmarcmilter.testing.milter_client import MilterClient
+from dmarcmilter.testing.milter_client import MilterAction, MilterClient
 from dmarcmilter.testing.name_server import NameServer
 from tests.support import outcomes
 from tests.support.filter_daemon import FilterDaemon
@@ -94,7 +93,7 @@ def at_end(tmp_path):
             f'[quarantine]\nmailbox = "{MAILBOX}"\nrecord_recipients = true\n'
             f'[defer]\ndirectory = "{tmp_path}/deferred"\n[history]\njournal = "{tmp_path}/journal{number}"\n'
         )
-        made = make_context(config, receiver.build(config), Tally())
+        made = make_context(config, receiver.build(config), WorkerTally())
         session = Session(context or Context(), made)
         opened.append((session, made))
         session.negotiate([0xFFFF, Milter.P_HDR_LEADSPC, 0, 0])
@@ -314,7 +313,7 @@ def test_mta_that_agreed_to_less(dns, monkeypatch, *, missing, message, error, a
     expected = "accept" if error and choice == "accept" else action
     assert (record["apply_error"], record["action"]) == (error, expected)
     assert verdict.quarantine is None
-    assert verdict.action is {"tempfail": Told.TEMPFAIL, "accept": Told.ACCEPT, "reject": Told.REJECT}[expected]
+    assert verdict.action is MilterAction(expected)
 
 
 def test_replay_does_not_take_a_failure_for_a_change_of_rules(at_end):
@@ -324,6 +323,8 @@ def test_replay_does_not_take_a_failure_for_a_change_of_rules(at_end):
     assert record["action"] == "tempfail"
     settings = session._worker.receiver.pipeline
     discovery = settings.discovery
-    tally = replay_comparison.Tally(replay_comparison.Terms(settings.rules, discovery.method, True, discovery.suffixes))
+    tally = replay_comparison.ReplayTally(
+        replay_comparison.Terms(settings.rules, discovery.method, True, discovery.suffixes)
+    )
     tally.add(outcomes.read(record))
     assert (tally.messages, tally.changed, tally.unreadable) == (1, 0, 0)

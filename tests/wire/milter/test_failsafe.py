@@ -10,7 +10,7 @@ import Milter
 import pytest
 
 from dmarcmilter.milter.failsafe import failsafe
-from dmarcmilter.testing.milter_client import Action, MilterClient, MilterError
+from dmarcmilter.testing.milter_client import MilterAction, MilterClient, MilterError
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.filter_daemon import FilterDaemon
 from tests.support.paths import PROJECT
@@ -83,8 +83,8 @@ def test_what_is_no_utf8_is_left_out(daemon):
     [worker] = workers(daemon)
     odd = "h\udcf6st.example"
     with MilterClient(daemon.address, timeout=60) as client:
-        assert client.deliver(PLAIN, queue_id="4A", helo=odd).action is Action.ACCEPT
-        assert client.deliver(SPOOF, queue_id="4B", helo=odd).action is Action.REJECT
+        assert client.deliver(PLAIN, queue_id="4A", helo=odd).action is MilterAction.ACCEPT
+        assert client.deliver(SPOOF, queue_id="4B", helo=odd).action is MilterAction.REJECT
     assert [record["queue_id"] for record in daemon.records()] == ["4A", "4B"]
     assert workers(daemon) == {worker}
     assert "left out a value from the MTA that is not UTF-8" in daemon.log()
@@ -176,7 +176,7 @@ def test_connections_do_not_keep_workers_for_ever(daemon):
     assert all(map(alive, youngest))
     with pytest.raises(MilterError):
         clients[0].deliver(PLAIN)
-    assert clients[-1].deliver(PLAIN).action is Action.ACCEPT
+    assert clients[-1].deliver(PLAIN).action is MilterAction.ACCEPT
     for client in clients:
         client.close()
 
@@ -188,5 +188,5 @@ def test_the_oldest_finish_their_message(daemon):
             before = daemon.log().count("INFO reloaded ")
             os.kill(daemon.process.pid, signal.SIGHUP)
             wait_until(lambda before=before: daemon.log().count("INFO reloaded ") > before, "the reload")
-        assert message.finish().action is Action.ACCEPT
+        assert message.finish().action is MilterAction.ACCEPT
     assert daemon.record("4A")["action"] == "accept"

@@ -12,7 +12,7 @@ from dmarcmilter.auth import spf
 from dmarcmilter.dns.lookup import Answer, LocalPartName, Status
 from dmarcmilter.mail.message import Envelope, address_of
 from dmarcmilter.milter import message_trace
-from dmarcmilter.testing.milter_client import Action, MilterClient
+from dmarcmilter.testing.milter_client import MilterAction, MilterClient
 from dmarcmilter.testing.milter_protocol import Event
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.filter_daemon import FilterDaemon
@@ -55,7 +55,7 @@ def test_the_way_of_a_message(daemon):
         wait_until(lambda: "4WAY: from=" in running.log(), "the end")
         lines = lines_of(running, "4WAY")
         log = running.log()
-    assert verdict.action is Action.REJECT
+    assert verdict.action is MilterAction.REJECT
     asked = [line for line in lines if line.startswith("dns: ")]
     assert [line for line in lines if line not in asked] == [
         "connect: client 192.0.2.66, HELO mta.example",

@@ -9,7 +9,7 @@ import pytest
 from dmarcmilter.milter.apply import apply
 from dmarcmilter.response.actions import Quarantine, Redirect, Response
 from dmarcmilter.testing import milter_connection
-from dmarcmilter.testing.milter_client import Action, MilterClient
+from dmarcmilter.testing.milter_client import MilterAction, MilterClient
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.filter_daemon import FilterDaemon
 from tests.support.running_daemon import ZONE, conf
@@ -47,7 +47,7 @@ def marks(verdict):
 
 def test_hold(sent):
     verdict, record, _, actions = sent("hold")
-    assert (verdict.action, verdict.quarantine) == (Action.ACCEPT, "DMARC: quarantine.example")
+    assert (verdict.action, verdict.quarantine) == (MilterAction.ACCEPT, "DMARC: quarantine.example")
     assert (marks(verdict), verdict.fields("Subject")) == ([], ["Your invoice"])
     assert (record["action"], record["disposition"], record["set_apart"]) == ("quarantine", "quarantine", "hold")
     assert not actions & (milter.ADDRCPT | milter.DELRCPT)
@@ -55,7 +55,7 @@ def test_hold(sent):
 
 def test_header(sent):
     verdict, record, _, _ = sent("header")
-    assert (verdict.action, verdict.quarantine) == (Action.ACCEPT, None)
+    assert (verdict.action, verdict.quarantine) == (MilterAction.ACCEPT, None)
     assert (marks(verdict), verdict.fields("Subject")) == (["yes"], ["Your invoice"])
     assert verdict.headers[0][0] == b"Authentication-Results"
     assert (record["action"], record["disposition"], record["set_apart"]) == ("accept", "quarantine", "header")
@@ -76,7 +76,7 @@ def test_a_message_without_subject(sent):
 
 def test_none(sent):
     verdict, record, _, _ = sent("none")
-    assert (verdict.action, verdict.quarantine, marks(verdict)) == (Action.ACCEPT, None, [])
+    assert (verdict.action, verdict.quarantine, marks(verdict)) == (MilterAction.ACCEPT, None, [])
     assert (record["action"], record["disposition"], record["set_apart"]) == ("accept", "none", None)
 
 
@@ -96,7 +96,7 @@ def test_redirect(sent):
 def test_a_mark_of_the_sender_goes_from_what_passes_too(sent):
     for way in ("header", "hold"):
         verdict, _, _, _ = sent(way, MESSAGE.replace(b"@quarantine.", b"@none."))
-        assert (verdict.action, marks(verdict)) == (Action.ACCEPT, [])
+        assert (verdict.action, marks(verdict)) == (MilterAction.ACCEPT, [])
 
 
 # --- what the MTA may not take

@@ -12,15 +12,15 @@ import pytest
 from dmarcmilter import receiver
 from dmarcmilter.config.load import parse
 from dmarcmilter.daemon.worker import make_context
-from dmarcmilter.metrics.worker_metrics import Tally
+from dmarcmilter.metrics.worker_metrics import WorkerTally
 from dmarcmilter.milter import registration as callbacks
-from dmarcmilter.milter.connection import Connection
+from dmarcmilter.milter.connection import MtaConnection
 from dmarcmilter.milter.negotiation import ALL_STEPS_WITHOUT_ANSWER
 from dmarcmilter.milter.session import Session
 from dmarcmilter.milter.transaction import Evaluating
 from dmarcmilter.testing import milter_connection
 from dmarcmilter.testing import smtp_envelope as envelope_module
-from dmarcmilter.testing.milter_client import Action, Event, MilterClient
+from dmarcmilter.testing.milter_client import Event, MilterAction, MilterClient
 from dmarcmilter.testing.milter_protocol import OFFERED, Protocol
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.filter_daemon import FilterDaemon
@@ -63,7 +63,7 @@ def client(daemon):
 def serves(daemon):
     """An ordinary message on a connection of its own."""
     with MilterClient(daemon.address, timeout=60) as client:
-        return client.deliver(PLAIN, queue_id=next_id()).action is Action.ACCEPT
+        return client.deliver(PLAIN, queue_id=next_id()).action is MilterAction.ACCEPT
 
 
 def next_id():
@@ -153,7 +153,7 @@ def test_nul_in_the_sender(daemon):
             connection.tell(Event.EOH)
             queue_id = next_id()
             connection.macros(Event.EOM, {"i": queue_id})
-            assert connection.tell(Event.EOM).action is Action.ACCEPT
+            assert connection.tell(Event.EOM).action is MilterAction.ACCEPT
         assert daemon.record(queue_id)["author_domain"] == "none.example"
 
 
@@ -163,7 +163,7 @@ def test_eight_bit_names(client, daemon):
     for _ in range(3):
         assert client.connection.tell(Event.HEADER, b"X-\xe9\0 value\0") is None
     # An answer too many would be taken for the one to the end of the message.
-    assert message.finish().action is Action.REJECT
+    assert message.finish().action is MilterAction.REJECT
     assert daemon.record("48BIT")["helo"] == ""
     assert "header" in daemon.log()
 
@@ -173,9 +173,9 @@ def test_eight_bit_names(client, daemon):
 
 def test_messages_on_one_connection_share_nothing(client, daemon):
     first = FORGED * 3 + b"From: x@reject.example\r\n" + SPOOF
-    assert client.deliver(first, queue_id="4LEAK1", mail_from="joe@reject.example").action is Action.REJECT
+    assert client.deliver(first, queue_id="4LEAK1", mail_from="joe@reject.example").action is MilterAction.REJECT
     verdict = client.deliver(PLAIN, queue_id="4LEAK2")
-    assert verdict.action is Action.ACCEPT
+    assert verdict.action is MilterAction.ACCEPT
     assert verdict.deleted == ()
     assert len(verdict.added) == 1
     first, second = daemon.record("4LEAK1"), daemon.record("4LEAK2")
@@ -191,7 +191,7 @@ def test_aborted_messages_leave_nothing(client, daemon, after):
     client.abort(FORGED * 3 + SPOOF + b"more\r\n" * 1000, after, mail_from="joe@reject.example")
     queue_id = next_id()
     verdict = client.deliver(PLAIN, queue_id=queue_id)
-    assert (verdict.action, verdict.deleted) == (Action.ACCEPT, ())
+    assert (verdict.action, verdict.deleted) == (MilterAction.ACCEPT, ())
     found = daemon.record(queue_id)
     assert (found["author_domain"], found["size"]) == ("none.example", len(PLAIN))
     assert len(daemon.records()) == before + 1
@@ -200,7 +200,7 @@ def test_aborted_messages_leave_nothing(client, daemon, after):
 def test_judged_after_an_authenticated_one(client, daemon):
     """Both on one connection: what held for one message does not hold for the next."""
     client.deliver(SPOOF, queue_id="4AUTH1", macros={"{auth_authen}": "joe"})
-    assert client.deliver(SPOOF, queue_id="4AUTH2").action is Action.REJECT
+    assert client.deliver(SPOOF, queue_id="4AUTH2").action is MilterAction.REJECT
     assert [r["queue_id"] for r in daemon.records() if r["queue_id"].startswith("4AUTH")] == ["4AUTH2"]
 
 
@@ -215,7 +215,7 @@ def test_judged_after_an_authenticated_one(client, daemon):
 def test_not_judged(client, daemon, envelope):
     before = len(daemon.records())
     verdict = client.deliver(FOREIGN + SPOOF, **envelope)
-    assert verdict.action is Action.ACCEPT
+    assert verdict.action is MilterAction.ACCEPT
     assert verdict.added == ()
     assert results(verdict) == ["other.example; dmarc=pass"]
     assert len(daemon.records()) == before
@@ -238,7 +238,7 @@ FALLS = {
 def test_whose_results_stand(client, envelope):
     """RFC 8601 5: those of a trusted MTA, which come back from a content filter or an outer MX."""
     verdict = client.deliver(FORGED + FOREIGN + PLAIN, **envelope)
-    assert verdict.action is Action.ACCEPT
+    assert verdict.action is MilterAction.ACCEPT
     kept = [value for value in results(verdict) if value == "mx.test.example; dmarc=pass"]
     assert len(kept) == (envelope in STANDS.values())
     assert results(verdict)[-1] == "other.example; dmarc=pass"
@@ -284,7 +284,7 @@ def test_nul_in_a_trusted_sender(daemon):
 def test_authenticated_is_judged_if_wanted(running):
     daemon = running(ignore={"authenticated": False})
     with MilterClient(daemon.address) as client:
-        assert client.deliver(SPOOF, macros={"{auth_authen}": "joe"}).action is Action.REJECT
+        assert client.deliver(SPOOF, macros={"{auth_authen}": "joe"}).action is MilterAction.REJECT
 
 
 # --- negotiation
@@ -380,7 +380,7 @@ def test_hostile_octets_end_no_line(dns, client, daemon):
 )
 def test_client_address(client, daemon, address, expected):
     queue_id = next_id()
-    assert client.deliver(PLAIN, queue_id=queue_id, client_ip=address).action is Action.ACCEPT
+    assert client.deliver(PLAIN, queue_id=queue_id, client_ip=address).action is MilterAction.ACCEPT
     assert daemon.record(queue_id)["client_ip"] == expected
 
 
@@ -440,7 +440,7 @@ def test_header_beyond_the_limits(client, daemon, message, limit):
     verdict = client.deliver(message(), queue_id=queue_id)
     found = daemon.record(queue_id)
     assert (found["author_problem"], found["truncated"]) == ("malformed", limit)
-    assert (verdict.action, verdict.reply[0], found["action"]) == (Action.REJECT, 550, "reject")
+    assert (verdict.action, verdict.reply[0], found["action"]) == (MilterAction.REJECT, 550, "reject")
     assert found["size"] == len(message())
 
 
@@ -449,7 +449,7 @@ def test_forged_results_beyond_the_limits(running, message, limit):
     daemon = running(author={"on_malformed": "accept"})
     with MilterClient(daemon.address, timeout=60) as client:
         verdict = client.deliver(message(), queue_id="4LATE")
-    assert verdict.action is Action.ACCEPT
+    assert verdict.action is MilterAction.ACCEPT
     assert daemon.record("4LATE")["truncated"] == limit
     assert len(verdict.deleted) == 3
     ours, foreign = results(verdict)
@@ -460,7 +460,7 @@ def test_forged_results_beyond_the_limits(running, message, limit):
 def test_one_huge_field(client, daemon):
     message = OpenMessage(client, PLAIN, until=Event.DATA, queue_id="4HUGE")
     assert client.connection.tell(Event.HEADER, b"X-Huge\0 " + b"x" * 200_000 + b"\0") is None
-    assert message.finish().action is Action.ACCEPT
+    assert message.finish().action is MilterAction.ACCEPT
     found = daemon.record("4HUGE")
     assert (found["truncated"], found["author_domain"]) == (None, "none.example")
     assert found["size"] == len(PLAIN) + len("X-Huge: \r\n") + 200_000
@@ -479,8 +479,8 @@ def test_many_recipients(client, daemon):
 def test_broken_journal(running):
     daemon = running(history={"journal": "/proc/no/journal"})
     with MilterClient(daemon.address) as client:
-        assert client.deliver(PLAIN, queue_id="4A").action is Action.ACCEPT
-        assert client.deliver(SPOOF, queue_id="4B").action is Action.REJECT
+        assert client.deliver(PLAIN, queue_id="4A").action is MilterAction.ACCEPT
+        assert client.deliver(SPOOF, queue_id="4B").action is MilterAction.REJECT
     lines = [line for line in daemon.log().splitlines() if line.startswith("ERROR journal: /proc/no/journal")]
     assert ['"queue_id":"4A"' in lines[0], '"queue_id":"4B"' in lines[1], len(lines)] == [True, True, 2]
 
@@ -545,7 +545,7 @@ def buggy(tmp_path):
             f'[dns]\nnameservers = ["127.0.0.1:9"]\ntimeout = 0.1\nmessage_budget = 0.1\n'
             f'[policy]\nmode = "enforce"\nsampling_key = "{tmp_path}/key"\n[history]\njournal = "{tmp_path}/journal"\n'
         )
-        made.append(make_context(config, receiver.build(config), Tally()))
+        made.append(make_context(config, receiver.build(config), WorkerTally()))
         session = Session(Context(), made[-1])
         sessions.append(session)
         session.negotiate([milter.ADDHDRS | milter.CHGHDRS, Milter.P_HDR_LEADSPC | steps, 0, 0])
@@ -596,7 +596,7 @@ def test_bug_at_a_recipient(buggy, monkeypatch, steps):
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(Connection, "skip_reason"), (Session, "_end_of_headers"), (Session, "_apply")]
+    ("owner", "name"), [(MtaConnection, "skip_reason"), (Session, "_end_of_headers"), (Session, "_apply")]
 )
 def test_bug_anywhere(buggy, monkeypatch, owner, name):
     monkeypatch.setattr(owner, name, bug)

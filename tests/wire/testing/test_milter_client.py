@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from dmarcmilter.testing.milter_client import Action, Event, MilterClient, MilterError
+from dmarcmilter.testing.milter_client import Event, MilterAction, MilterClient, MilterError
 from dmarcmilter.testing.milter_protocol import Protocol
 from dmarcmilter.testing.postfix_headers import OWN_RECEIVED
 from tests.support.mta.scripted_filter import PLAIN, ScriptedFilter, asking, running_filter
@@ -21,7 +21,7 @@ def test_events_in_order():
     filter_ = ScriptedFilter()
     verdict = script_delivery(filter_)
     assert filter_.events() == b"CHMRTLLNBEAQ"
-    assert (verdict.action, verdict.reply, verdict.stage) == (Action.ACCEPT, (250, "2.0.0 Ok"), Event.EOM)
+    assert (verdict.action, verdict.reply, verdict.stage) == (MilterAction.ACCEPT, (250, "2.0.0 Ok"), Event.EOM)
     assert verdict.headers == (OWN_RECEIVED, (b"From", b" a@b.example"), (b"Subject", b" hello"))
 
 
@@ -36,7 +36,7 @@ def test_events_in_order():
 )
 def test_negotiated_events(protocol, events):
     filter_ = ScriptedFilter(protocol=protocol)
-    assert script_delivery(filter_).action is Action.ACCEPT
+    assert script_delivery(filter_).action is MilterAction.ACCEPT
     assert filter_.events() == events
 
 
@@ -90,15 +90,17 @@ def test_macros_by_request():
 @pytest.mark.parametrize(
     ("event", "answer", "action", "reply"),
     [
-        pytest.param(b"C", b"r", Action.REJECT, (550, "5.7.1 Command rejected"), id="connection"),
-        pytest.param(b"H", b"a", Action.ACCEPT, (250, "2.0.0 Ok"), id="connection accepted"),
-        pytest.param(b"M", b"t", Action.TEMPFAIL, (451, "4.7.1 Service unavailable - try again later"), id="sender"),
-        pytest.param(b"R", b"y550 5.1.1 no\0", Action.REJECT, (550, "5.1.1 no"), id="the only recipient"),
-        pytest.param(b"B", b"d", Action.DISCARD, (250, "2.0.0 Ok"), id="body"),
-        pytest.param(b"E", b"p||p||a", Action.ACCEPT, (250, "2.0.0 Ok"), id="progress"),
-        pytest.param(b"E", b"4", Action.TEMPFAIL, (421, "4.7.0 Service shutting down"), id="shut down"),
+        pytest.param(b"C", b"r", MilterAction.REJECT, (550, "5.7.1 Command rejected"), id="connection"),
+        pytest.param(b"H", b"a", MilterAction.ACCEPT, (250, "2.0.0 Ok"), id="connection accepted"),
         pytest.param(
-            b"E", b"y451-4.7.1 a\r\n451 4.7.1 b 5%%\0", Action.TEMPFAIL, (451, "4.7.1 a\n4.7.1 b 5%"), id="lines"
+            b"M", b"t", MilterAction.TEMPFAIL, (451, "4.7.1 Service unavailable - try again later"), id="sender"
+        ),
+        pytest.param(b"R", b"y550 5.1.1 no\0", MilterAction.REJECT, (550, "5.1.1 no"), id="the only recipient"),
+        pytest.param(b"B", b"d", MilterAction.DISCARD, (250, "2.0.0 Ok"), id="body"),
+        pytest.param(b"E", b"p||p||a", MilterAction.ACCEPT, (250, "2.0.0 Ok"), id="progress"),
+        pytest.param(b"E", b"4", MilterAction.TEMPFAIL, (421, "4.7.0 Service shutting down"), id="shut down"),
+        pytest.param(
+            b"E", b"y451-4.7.1 a\r\n451 4.7.1 b 5%%\0", MilterAction.TEMPFAIL, (451, "4.7.1 a\n4.7.1 b 5%"), id="lines"
         ),
     ],
 )
@@ -164,22 +166,22 @@ def test_edits_by_pymilter(client):
 
 def test_answers_of_pymilter(client):
     assert client.deliver(asking("reply 550 5.7.1 not 100%% good")).reply == (550, "5.7.1 not 100% good")
-    assert client.deliver(asking("tempfail")).action is Action.TEMPFAIL
+    assert client.deliver(asking("tempfail")).action is MilterAction.TEMPFAIL
     held = client.deliver(asking("quarantine for good reason"))
-    assert (held.action, held.quarantine) == (Action.ACCEPT, "for good reason")
+    assert (held.action, held.quarantine) == (MilterAction.ACCEPT, "for good reason")
     assert client.deliver(PLAIN, mail_from="discard@b.example").stage is Event.MAIL
     some = client.deliver(PLAIN, rcpts=("refused@rcpt.example", "other@rcpt.example"))
-    assert (some.action, some.refused) == (Action.ACCEPT, ("refused@rcpt.example",))
+    assert (some.action, some.refused) == (MilterAction.ACCEPT, ("refused@rcpt.example",))
     none = client.deliver(PLAIN, rcpts=("refused@rcpt.example",))
-    assert (none.action, none.stage) == (Action.REJECT, Event.RCPT)
-    assert client.deliver(PLAIN, helo="refused.example").action is Action.REJECT
+    assert (none.action, none.stage) == (MilterAction.REJECT, Event.RCPT)
+    assert client.deliver(PLAIN, helo="refused.example").action is MilterAction.REJECT
 
 
 @pytest.mark.parametrize("after", [Event.MAIL, Event.RCPT, Event.HEADER, Event.BODY])
 def test_abort_leaves_the_connection_usable(client, after):
     client.abort(asking("reject"), after)
     verdict = client.deliver(PLAIN, queue_id="4NEXT")
-    assert verdict.action is Action.ACCEPT
+    assert verdict.action is MilterAction.ACCEPT
     assert verdict.fields("X-Saw")[0].endswith(" 4NEXT")
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from dmarcmilter.policy.recipients.choice import Choice, StoredChoice
 from dmarcmilter.policy.recipients.choices_file import ListingFile
-from dmarcmilter.policy.recipients.registry import NOBODY_ASKED, Recipients
+from dmarcmilter.policy.recipients.registry import NOBODY_ASKED, RecipientChoices
 from dmarcmilter.policy.types import Exempt
 from tests.support.cases import case_table
 
@@ -17,7 +17,7 @@ def test_rows(row, tmp_path):
     path.write_text("\n".join(row["file"]), encoding="utf-8")
     default = Choice(row.get("default", "enforce"))
     listing = ListingFile(str(path), default)
-    found = Recipients(default, listing).exempt(
+    found = RecipientChoices(default, listing).exempt(
         [text.encode() for text in row["recipients"]], incomplete=row.get("more", False)
     )
     assert found == row["exempt"]
@@ -43,15 +43,15 @@ def paths(*names):
 def test_where_nothing_is_configured_nobody_is_exempt():
     assert not NOBODY_ASKED.configured
     assert NOBODY_ASKED.exempt(paths("joe"), incomplete=True) is Exempt.NOBODY
-    assert Recipients(Choice.EXEMPT).configured
-    assert Recipients(Choice.EXEMPT).exempt(paths("joe")) is Exempt.ALL
+    assert RecipientChoices(Choice.EXEMPT).configured
+    assert RecipientChoices(Choice.EXEMPT).exempt(paths("joe")) is Exempt.ALL
 
 
 def test_the_file_comes_before_the_database(tmp_path):
     (tmp_path / "file").write_text("joe@example.net\nann@example.net enforce\n")
     listing = ListingFile(str(tmp_path / "file"), Choice.ENFORCE)
     database = Database(joe=StoredChoice.ENFORCE, bob=StoredChoice.EXEMPT)
-    both = Recipients(Choice.ENFORCE, listing, database)
+    both = RecipientChoices(Choice.ENFORCE, listing, database)
     assert both.exempt(paths("joe")) is Exempt.ALL
     assert both.exempt(paths("joe", "bob")) is Exempt.ALL
     assert both.exempt(paths("ann", "bob")) is Exempt.SOME
@@ -65,6 +65,6 @@ def test_the_file_comes_before_the_database(tmp_path):
 @pytest.mark.parametrize("default", Choice)
 def test_who_is_unknown_is_exempt(default):
     """A message must not be refused because a database is down."""
-    found = Recipients(default, None, Database(joe=StoredChoice.UNKNOWN, ann=StoredChoice.ENFORCE))
+    found = RecipientChoices(default, None, Database(joe=StoredChoice.UNKNOWN, ann=StoredChoice.ENFORCE))
     assert found.exempt(paths("joe")) is Exempt.ALL
     assert found.exempt(paths("joe", "ann")) is Exempt.SOME

@@ -6,7 +6,7 @@ import gzip
 import re
 from datetime import UTC, datetime
 
-from dmarcmilter.config.schema import ReportFormat, Reports
+from dmarcmilter.config.schema import ReportFormat, ReportsSection
 from dmarcmilter.reports.aggregate.mail_message import Attachment, compose, compressed, compressed_within
 from dmarcmilter.reports.aggregate.xml_report import to_xml
 from dmarcmilter.reports.sender import Sender
@@ -76,7 +76,7 @@ def test_compression_is_repeatable():
 def test_a_report_is_cut_to_its_limit():
     # AGG-23
     """The sources with most messages stay, and the rest is told."""
-    assert Reports().max_message_bytes >= 10_000_000
+    assert ReportsSection().max_message_bytes >= 10_000_000
     many = [outcome(client_ip=f"192.0.{n // 250}.{n % 250}") for n in range(2000)]
     whole = report(*many, *[outcome(client_ip="198.51.100.1")] * 50)
     limit = 15_000

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter.auth.pyspf_wording import WORDINGS
 from dmarcmilter.auth.results import SpfWord
-from dmarcmilter.auth.signature_fault import Fault
+from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.outcome import RecordedOverride, RecordedPolicy, RecordedSignature, RecordedSpf
 from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.reasons.recorded import recorded
@@ -72,7 +72,7 @@ def test_reports_give_known_reasons_only(before, secret, result):
         assert not reported_reasons.notes(policy(notes=[f"{reason}\n"]))
 
 
-@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("fault", SignatureFault)
 def test_faults_of_signatures_are_told(fault):
     text = str(fault.reason)
     assert reported_reasons.dkim_human_result(signature("fail", reason=text)) == text

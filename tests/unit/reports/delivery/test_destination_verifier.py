@@ -6,7 +6,13 @@ from dmarcmilter.dmarc.discovery import Method, discover
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dmarc.report_uri import address_of
 from dmarcmilter.mail.domain import Domain
-from dmarcmilter.reports.delivery.destinations import MAX_DESTINATIONS, Verification, excluded, size_limit, verify
+from dmarcmilter.reports.delivery.destinations import (
+    MAX_DESTINATIONS,
+    DestinationVerification,
+    excluded,
+    size_limit,
+    verify,
+)
 from tests.support.cases import case_table
 from tests.support.zone import Zone
 
@@ -25,7 +31,7 @@ def verified(domain, uri, lookup):
 def test_verification(case):
     lookup = Zone(case.get("zone", {}), case.get("failed", ()))
     found = verified(case["domain"], case["uri"], lookup)
-    assert found.verification is Verification(case["expect"])
+    assert found.verification is DestinationVerification(case["expect"])
     assert list(found.addresses) == case.get("to", [])
     assert found.reason if case["expect"] != "allowed" else not found.reason
     if "asked" in case:

@@ -5,19 +5,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from dmarcmilter.config.schema import FailureReports, Reports
+from dmarcmilter.config.schema import FailureReportsSection, ReportsSection
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.reports.delivery.deliveries import DAY_SECONDS, Deliveries, DeliveryState, ReportKind
 from dmarcmilter.reports.delivery.ledger import ReportLedger
 from dmarcmilter.reports.delivery.send_queue import HOUR_SECONDS, Limits, SendQueue, limits_of
 from tests.support.planned_reports import NOW, aggregate
 
-SETTINGS = Reports(
+SETTINGS = ReportsSection(
     enabled=True,
     email="dmarc@receiver.example",
     max_per_hour=3,
     max_per_domain=2,
-    failure=FailureReports(max_per_hour=30, max_per_domain=20),
+    failure=FailureReportsSection(max_per_hour=30, max_per_domain=20),
 )
 SUFFIXES = Suffixes.of_text("com\nexample\n")
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from dmarcmilter.cli import main
-from dmarcmilter.config.schema import FailureReports
+from dmarcmilter.config.schema import FailureReportsSection
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
 from dmarcmilter.reports.delivery.organization_turns import organization_of
@@ -53,7 +53,7 @@ class Failures(Site):
 
 
 def limited(tmp_path, **changes):
-    return FailureReports(enabled=True, spool=str(tmp_path / "failures"), **changes)
+    return FailureReportsSection(enabled=True, spool=str(tmp_path / "failures"), **changes)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from dmarcmilter.reports.failure import capture as module
 from dmarcmilter.reports.failure.capture import MAX_WAITING, Capture
 from dmarcmilter.reports.failure.incident_spool import IncidentSpool, SpooledIncident
-from dmarcmilter.testing.milter_client import Action, MilterClient
+from dmarcmilter.testing.milter_client import MilterAction, MilterClient
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.file_size import file_size_limit
 from tests.support.filter_daemon import FilterDaemon
@@ -115,7 +115,7 @@ def test_the_running_filter(tmp_path):
         with FilterDaemon(conf(dns, reports=reports, **{"reports.failure": failure})) as daemon:
             with MilterClient(daemon.address) as client:
                 refused = client.deliver(SPOOF, mail_from="x@spammer.example")
-                assert refused.action is Action.REJECT
+                assert refused.action is MilterAction.REJECT
                 client.deliver(SPOOF.replace(b"asks", b"silent"), mail_from="x@spammer.example")
                 client.deliver(SPOOF, mail_from="")
             wait_until(lambda: incidents(IncidentSpool(failure["spool"])), "the incident")
@@ -125,7 +125,7 @@ def test_the_running_filter(tmp_path):
         assert "alice" not in str(found)
         assert len((tmp_path / "key").read_bytes()) == 32
         with FilterDaemon(conf(dns)) as daemon, MilterClient(daemon.address) as client:
-            assert client.deliver(SPOOF, mail_from="x@spammer.example").action is Action.REJECT
+            assert client.deliver(SPOOF, mail_from="x@spammer.example").action is MilterAction.REJECT
             assert not (daemon.directory / "failures").exists()
 
 
@@ -135,7 +135,7 @@ def test_a_spool_that_cannot_be_written_costs_no_mail(tmp_path):
     sections = {"reports": {"email": "dmarc@receiver.example"}, "reports.failure": failure}
     with NameServer(ZONE) as dns, FilterDaemon(conf(dns, **sections)) as daemon:
         with MilterClient(daemon.address) as client:
-            assert client.deliver(SPOOF, mail_from="x@spammer.example").action is Action.REJECT
-            assert client.deliver(SPOOF, mail_from="x@spammer.example").action is Action.REJECT
+            assert client.deliver(SPOOF, mail_from="x@spammer.example").action is MilterAction.REJECT
+            assert client.deliver(SPOOF, mail_from="x@spammer.example").action is MilterAction.REJECT
         wait_until(lambda: "failure report: not kept" in daemon.log(), "the log line")
         assert len(daemon.records()) == 2
