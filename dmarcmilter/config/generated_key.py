@@ -6,6 +6,7 @@ Several servers for the same mail should have the same file, so that draws and h
 import logging
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -37,11 +38,13 @@ def secret(path: Path, *, keep: bool, without: str) -> bytes:
 
 
 def _keep(key: bytes, path: Path, without: str) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
         draft.touch(mode=0o600)
         draft.write_bytes(key)
         draft.rename(path)
     except OSError as error:
+        with suppress(OSError):
+            draft.unlink()
         log.warning("%s: %s; %s", path, error.strerror, without)
