@@ -64,7 +64,8 @@ def at(minutes):
 
 
 def lines(records):
-    return b"".join(json.dumps(found).encode() + b"\n" for found in records)
+    """Lines without spaces, as the journal itself writes them."""
+    return b"".join(json.dumps(record, separators=(",", ":")).encode() + b"\n" for record in records)
 
 
 def append(folder, records, name=NAME):
