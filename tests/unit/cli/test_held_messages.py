@@ -1,13 +1,12 @@
 """Held messages: which a command selects, and what is shown of them."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from dmarcmilter.cli import held_messages
 from dmarcmilter.cli.held_messages import MAX_WHY, HeldMessage, Selection
-from dmarcmilter.config.schema import Config, History
+from dmarcmilter.config import load
 from dmarcmilter.history.store import Store
 from dmarcmilter.postfix.hold_queue import Held, QueueError
 from tests.support import journals, outcomes
@@ -102,7 +101,7 @@ class Queue:
 
 @pytest.fixture
 def config(tmp_path):
-    return replace(Config(), history=History(journal=f"{tmp_path}/journal", database=f"sqlite:///{tmp_path}/h.db"))
+    return load.parse(f'[history]\njournal = "{tmp_path}/journal"\ndatabase = "sqlite:///{tmp_path}/h.db"\n')
 
 
 @pytest.fixture

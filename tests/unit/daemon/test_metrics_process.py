@@ -1,0 +1,126 @@
+"""When the process of the metrics exporter is started, replaced and started again; no process is started here."""
+
+import os
+import signal
+
+import pytest
+
+from dmarcmilter.config import load
+from dmarcmilter.config.schema import Config
+from dmarcmilter.daemon import child_process, metrics_process
+from dmarcmilter.daemon.child_process import Forked
+from dmarcmilter.daemon.metrics_process import RETRY_SECONDS, MetricsProcess
+from dmarcmilter.metrics.board import Board
+
+LISTENING = load.parse('[metrics]\nlisten = "127.0.0.1:9797"\n')
+
+
+class System:
+    """Processes and a clock that are not real."""
+
+    def __init__(self):
+        self.now = 100.0
+        self.started = []
+        self.killed = []
+        self.full = False
+
+    def fork(self, body, blocked):
+        if self.full:
+            raise OSError(11, "Resource temporarily unavailable")
+        self.started.append(body)
+        return Forked(1000 + len(self.started), ready=True)
+
+
+@pytest.fixture
+def system(monkeypatch):
+    fake = System()
+    monkeypatch.setattr(child_process, "fork", fake.fork)
+    monkeypatch.setattr(metrics_process.time, "monotonic", lambda: fake.now)
+    monkeypatch.setattr(os, "kill", lambda pid, number: fake.killed.append((pid, number)))
+    monkeypatch.setattr(os, "waitpid", lambda pid, options: (pid, 0))
+    return fake
+
+
+@pytest.fixture
+def process():
+    return MetricsProcess(Board(), blocked=(), release=lambda: None)
+
+
+def test_nothing_is_started_before_there_is_a_conf(system, process):
+    process.start_if_due()
+    assert (system.started, process.due) == ([], None)
+
+
+def test_it_is_started_once(system, process):
+    process.use(LISTENING)
+    process.start_if_due()
+    process.start_if_due()
+    assert len(system.started) == 1
+
+
+def test_without_an_address_none_is_started(system, process):
+    process.use(Config())
+    process.start_if_due()
+    assert (system.started, process.due) == ([], None)
+
+
+def test_one_that_ends_by_itself_is_started_again_after_a_while(system, process, caplog):
+    process.use(LISTENING)
+    process.start_if_due()
+    process.process_ended(1001, 256)
+    assert "exporter of metrics ended (exit status 1); starting another" in caplog.text
+    process.start_if_due()
+    assert len(system.started) == 1
+    system.now += RETRY_SECONDS
+    process.start_if_due()
+    assert len(system.started) == 2
+
+
+def test_the_end_of_another_child_is_not_its_end(system, process):
+    process.use(LISTENING)
+    process.start_if_due()
+    process.process_ended(4711, 0)
+    assert process.due is None
+
+
+def test_a_reload_replaces_it_when_its_address_is_free(system, process, caplog):
+    process.use(LISTENING)
+    process.start_if_due()
+    process.use(LISTENING)
+    process.start_if_due()
+    assert (system.killed, len(system.started)) == ([(1001, signal.SIGTERM)], 1)
+    process.process_ended(1001, signal.SIGTERM)
+    process.start_if_due()
+    assert len(system.started) == 2
+    assert caplog.text == ""
+
+
+def test_a_reload_without_an_address_ends_it(system, process):
+    process.use(LISTENING)
+    process.start_if_due()
+    process.use(Config())
+    process.process_ended(1001, signal.SIGTERM)
+    process.start_if_due()
+    assert (len(system.started), process.due) == (1, None)
+
+
+def test_a_system_without_room_for_a_process_is_tried_again(system, process, caplog):
+    system.full = True
+    process.use(LISTENING)
+    process.start_if_due()
+    assert "no exporter of metrics: Resource temporarily unavailable" in caplog.text
+    system.full = False
+    process.start_if_due()
+    assert system.started == []
+    system.now += RETRY_SECONDS
+    process.start_if_due()
+    assert len(system.started) == 1
+
+
+def test_the_end_of_the_supervisor_ends_it(system, process):
+    process.stop()
+    process.use(LISTENING)
+    process.start_if_due()
+    process.stop()
+    process.stop()
+    assert system.killed == [(1001, signal.SIGKILL)]
