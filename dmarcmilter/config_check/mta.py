@@ -12,6 +12,7 @@ from dmarcmilter.config.finding import Finding, error, ok, warning
 from dmarcmilter.config.schema import Config
 from dmarcmilter.config_check import postfix_services
 from dmarcmilter.config_check.environment import Environment
+from dmarcmilter.mail.line_split import MAX_LINE, SPLIT_WIDTHS
 from dmarcmilter.policy.types import QuarantineAction
 from dmarcmilter.postfix import socket_access
 from dmarcmilter.postfix.postconf import Postfix, Service
@@ -204,6 +205,7 @@ def live_findings(config: Config, environment: Environment) -> list[Finding]:
             *postfix_services.findings(config, milter_socket, postfix),
             *_main_settings(postfix),
             *_redirection(config, postfix),
+            *_line_limits(postfix),
         ]
     return result or [ok("Postfix: no postconf here, so its settings are not checked")]
 
@@ -222,6 +224,19 @@ def _redirection(config: Config, postfix: Postfix) -> list[Finding]:
     text = "enable_original_recipient = no: quarantined mail to an alias of [quarantine] mailbox vanishes"
     fix = f"{postfix.postconf} -e 'enable_original_recipient = yes' && {postfix.reload}"
     return [error(f"{text}: run {fix}")]
+
+
+def _line_limits(postfix: Postfix) -> list[Finding]:
+    """Check that Postfix splits over-long lines only where the filter expects it when it reads From."""
+    expected = {"0", *map(str, SPLIT_WIDTHS)}  # 0: never
+    return [
+        warning(
+            f"{name} = {limit}: Postfix splits a long From field where the filter does not expect it, so readers may "
+            f"see another author: run {postfix.postconf} -e '{name} = {MAX_LINE}' && {postfix.reload}"
+        )
+        for name in ("smtp_line_length_limit", "lmtp_line_length_limit")
+        if (limit := postfix.main.get(name, str(MAX_LINE))) not in expected
+    ]
 
 
 def _main_settings(postfix: Postfix) -> list[Finding]:

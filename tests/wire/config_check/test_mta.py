@@ -34,6 +34,17 @@ def test_redirection_needs_original_recipients(value, fine):
     assert said(INSIDE, environment, live=True) == []
 
 
+@pytest.mark.parametrize("name", ["smtp_line_length_limit", "lmtp_line_length_limit"])
+@pytest.mark.parametrize(
+    ("value", "fine"), [("998", True), ("990", True), ("2048", True), ("0", True), ("512", False), ("4000", False)]
+)
+def test_lines_are_split_where_the_filter_expects_it(name, value, fine):
+    environment = replace(SCENE, postfix=replace(POSTFIX, main={name: value}))
+    texts = said(INSIDE, environment, live=True)
+    assert [text for text in texts if f"{name} = 998" in text] == texts
+    assert (not texts) == fine
+
+
 @pytest.mark.parametrize(
     ("value", "fine"),
     [("tempfail", True), ("", True), ("accept", False), ("reject", False), ("quarantine", False), ("odd", False)],
