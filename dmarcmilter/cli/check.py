@@ -4,9 +4,10 @@ import json
 import stat
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -28,6 +29,9 @@ from dmarcmilter.outcome import Outcome, OutcomeRecord, as_values
 from dmarcmilter.reasons import Language
 from dmarcmilter.receiver import Receiver
 
+if TYPE_CHECKING:  # second_opinion is loaded only where it is asked for
+    from dmarcmilter.second_opinion import Opinion
+
 CHUNK = 65_535
 """Bytes of the body given to the filter at a time, as MTAs do."""
 WORST = (0, 1, EXIT_ERROR)
@@ -48,6 +52,12 @@ STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 )
 @click.option("--rcpt", "recipients", multiple=True, metavar="ADDRESS")
 @click.option("--queue-id", default="-", metavar="ID", help="A queue id to show in the result.")
+@click.option(
+    "--second-opinion",
+    "with_second_opinion",
+    is_flag=True,
+    help="Also ask pyspf, dkimpy and authheaders, and show where they differ and why.",
+)
 @language_option
 @json_option
 @click.argument("message", metavar="MESSAGE.eml")
@@ -61,6 +71,7 @@ def check(
     lang: Language,
     message: str,
     *,
+    with_second_opinion: bool,
     as_json: bool,
 ) -> None:
     """Evaluate a message (- is standard input) as the filter would, and explain the result.
@@ -69,6 +80,9 @@ def check(
     the client from the newest Received field about one outside [ignore] networks, the sender from Return-Path. The
     output says so, and marks guesses: a sender can write any field that no host of yours wrote.
 
+    With --second-opinion, other libraries evaluate the message, too: pyspf SPF, dkimpy DKIM and ARC, authheaders DMARC.
+    A line for each says whether it is of the same opinion. What they say changes nothing else.
+
     Exit status: 0 for pass or no policy, 1 when it fails a policy, 2 for an error; the highest for an mbox file.
     """
     config = load(path)
@@ -76,7 +90,7 @@ def check(
     if client is not None and (address := address_of(client)) is None:
         fail(f"--ip: {client!r} is not an IP address")
     given = Given(address, helo, mail_from, recipients, queue_id)
-    checker = _Checker(config, lang, as_json=as_json)
+    checker = _Checker(config, lang, with_second_opinion=with_second_opinion, as_json=as_json)
     status = 0
     with _opened(message) as file:
         for number, stored in enumerate(_read(file, message), start=1):
@@ -110,9 +124,10 @@ def _opened(path: str) -> BinaryIO:
 class _Checker:
     """Evaluates messages one after the other; they share a cache of DNS answers."""
 
-    def __init__(self, config: Config, lang: Language, *, as_json: bool) -> None:
+    def __init__(self, config: Config, lang: Language, *, with_second_opinion: bool, as_json: bool) -> None:
         self._config = config
         self._lang = lang
+        self._with_second_opinion = with_second_opinion
         self._as_json = as_json
         self._receiver = _built(config)
         self._resolver = resolver(config)
@@ -131,21 +146,39 @@ class _Checker:
         if envelope.client_ip is not None and self._is_ignored(envelope.client_ip):
             address = envelope.client_ip
             click.echo(f"note: the daemon does not evaluate mail of {address}: it is in [ignore] networks", err=True)
-        record = _evaluate(envelope, parsed, self._receiver, self._resolver).record()
-        result = record.dmarc.result
-        self._print(record, source, number if is_one_of_many else 0)
-        return {"pass": 0, "none": 0, "fail": 1}.get(result, EXIT_ERROR)
+        outcome = _evaluate(envelope, parsed, self._receiver, self._resolver)
+        opinions = self._second_opinion(outcome, parsed) if self._with_second_opinion else None
+        record = outcome.record()
+        self._print(record, source, opinions, number if is_one_of_many else 0)
+        return {"pass": 0, "none": 0, "fail": 1}.get(record.dmarc.result, EXIT_ERROR)
 
-    def _print(self, record: OutcomeRecord, source: Source, number: int) -> None:
+    def _second_opinion(self, outcome: Outcome, parsed: MailFile) -> tuple["Opinion", ...]:
+        from dmarcmilter import second_opinion  # noqa: PLC0415  loads a library that only this option uses
+
+        lookup = MessageLookup(self._resolver, self._receiver.limits.dns_seconds, self._receiver.limits.dns_queries)
+        try:
+            return second_opinion.opinions_on(outcome, parsed, lookup)
+        finally:
+            lookup.close()
+
+    def _print(
+        self, record: OutcomeRecord, source: Source, opinions: tuple["Opinion", ...] | None, number: int
+    ) -> None:
         if self._as_json:
-            more = {"envelope_source": {"client": source.client, "mail_from": source.mail_from}}
-            say(json.dumps(as_values(record) | more | ({"message": number} if number else {})))
+            values = as_values(record) | {"envelope_source": {"client": source.client, "mail_from": source.mail_from}}
+            if number:
+                values["message"] = number
+            if opinions is not None:
+                values["second_opinion"] = [asdict(opinion) for opinion in opinions]
+            say(json.dumps(values))
             return
         if number:
             say(f"--- message {number} ---")
         if source.text:
             say(source.text)
         say(as_text(explain(record, self._lang), self._lang))
+        if opinions is not None:
+            say("\n".join(["Second opinion", *(f"  {opinion.line()}" for opinion in opinions)]))
 
     def _is_ignored(self, address: IPv4Address | IPv6Address) -> bool:
         return any(address in network for network in self._receiver.skipping.networks)
