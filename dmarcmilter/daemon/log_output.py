@@ -37,9 +37,9 @@ def configure(settings: LogSection) -> None:
         root.warning("%s", problem)
 
 
-def with_priority(text: str, level: int, stream: TextIO | None = None) -> str:
-    """The text, with a priority before each line if the stream (default: standard error) is systemd's journal."""
-    return _prefixed(text, level) if is_journal(stream or sys.stderr) else text
+def with_priority(text: str, level: int) -> str:
+    """The text, with a priority before each line if standard error is systemd's journal."""
+    return _prefixed(text, level) if is_journal(sys.stderr) else text
 
 
 def is_journal(stream: TextIO) -> bool:

@@ -80,8 +80,9 @@ def _message(sender: str, subject: str, *, more: str = "", body: str = BODY) -> 
     ).encode()
 
 
-def _signed(message: bytes, domain: str = "bank.example") -> bytes:
-    signature: bytes = dkim.sign(message, SELECTOR.encode(), domain.encode(), _private(), include_headers=SIGNED)
+def _signed(message: bytes) -> bytes:
+    """The message with the bank's signature."""
+    signature: bytes = dkim.sign(message, SELECTOR.encode(), b"bank.example", _private(), include_headers=SIGNED)
     return signature + message
 
 

@@ -69,10 +69,6 @@ class Resolver:
         with self._room:
             return len(self._cache), self._cache.size
 
-    def in_flight(self) -> int:
-        with self._room:
-            return len(self._in_flight)
-
     def find(self, key: CacheKey, user: object, *, places: int, until: float) -> Answer | Query | None:
         """Get an answer from the cache, the query of another message, or a new query that is not sent yet.
 

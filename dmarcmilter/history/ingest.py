@@ -33,11 +33,10 @@ MAX_SHOWN = 200
 
 @dataclass
 class IngestCounts:
-    """Numbers of outcomes written, of unreadable lines, and of failures of the database."""
+    """Numbers of outcomes written and of unreadable lines."""
 
     outcomes: int = 0
     unreadable: int = 0
-    store_failures: int = 0
 
 
 @dataclass
@@ -119,7 +118,6 @@ class Ingest:
                 wait = FIRST_WAIT_SECONDS
                 stop.wait(POLL_SECONDS)
             except (StoreError, OSError) as error:
-                self.counts.store_failures += 1
                 self._forget_database()
                 log.warning("history: %s; the journal keeps, trying again in %.0f s", error, wait)
                 stop.wait(wait)

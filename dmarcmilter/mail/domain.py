@@ -27,7 +27,7 @@ repeated. Beyond it, a name with further U-labels is no domain."""
 LABEL_COST: Final = 8
 """Cost of a label besides its characters, counted in characters."""
 
-_LABEL = r"[a-z0-9_-]{1,63}"
+_LABEL = rf"[a-z0-9_-]{{1,{MAX_LABEL}}}"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 # Full stops of other scripts that UTS 46 maps to "." (RFC 3490 3.1): labels are split before mapping.
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")

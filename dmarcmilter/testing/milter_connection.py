@@ -42,7 +42,6 @@ class MilterConnection:
         self._stream = self._socket.makefile("rb")
         self._wanted: dict[int, list[str]] = {}
         self._skipped: Event | None = None
-        self._macros: dict[Event, bytes] = {}
         self.actions, self.protocol = 0, Protocol.NONE
         self.requests = Requests()
 

@@ -2,7 +2,7 @@
 
 import copy
 
-from dmarcmilter.reports.aggregate.grouping import grouped
+from dmarcmilter.reports.aggregate.grouping import Grouping
 from dmarcmilter.reports.aggregate.xml_report import Report, ReportMetadata
 from tests.support import outcomes
 
@@ -83,6 +83,14 @@ PASSED = {
 SIGNATURE = {"domain": None, "selector": None, "algorithm": None, "reason": "", "testing": False}
 IDENTIFIER = {"mode": "r"}
 """What a signature, and an aligned identifier, have besides what is said of them."""
+
+
+def grouped(records):
+    """The reports about these outcomes."""
+    grouping = Grouping()
+    for record in records:
+        grouping.add(record)
+    return grouping.groups()
 
 
 def outcome(**changes):

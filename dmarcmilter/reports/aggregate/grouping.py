@@ -6,7 +6,7 @@ report for each configuration would let a Domain Owner who changes the record of
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -124,7 +124,7 @@ class _ReportBuilder:
         for address, count in sources.items():
             if address in shared.counts:
                 shared.counts[address] += count
-            elif self._has_room(0, 1, passed=passed):
+            elif self._has_room(0, passed=passed):
                 shared.counts[address] = count
                 self._rows += 1
             else:
@@ -144,7 +144,7 @@ class _ReportBuilder:
             is_shortened = candidate.dkim_results != row.dkim_results
             if candidate is whole and self._bytes + size > self._max_bytes // 2:
                 continue
-            if self._has_room(size, 1, passed=passed):
+            if self._has_room(size, passed=passed):
                 shared = _SharedRow(key, candidate, size, passed, is_shortened)
                 self._shared[key] = shared
                 self._bytes += size
@@ -153,12 +153,12 @@ class _ReportBuilder:
                 return shared
         return None
 
-    def _has_room(self, size: int, rows: int, *, passed: bool) -> bool:
-        """Whether this many more bytes and rows fit.
+    def _has_room(self, size: int, *, passed: bool) -> bool:
+        """Whether this many more bytes, and one more row, fit.
 
         Rows that passed replace others: only mail of the Domain Owner can pass.
         """
-        while self._bytes + size > self._max_bytes or self._rows + rows > self._max_rows:
+        while self._bytes + size > self._max_bytes or self._rows + 1 > self._max_rows:
             if not passed or not self._failed:
                 return False
             self._remove(self._failed[-1])
@@ -228,14 +228,6 @@ class Grouping:
     def groups(self) -> tuple[Group, ...]:
         """The reports, ordered by policy domain. The same outcomes give the same reports."""
         return tuple(builder.finished() for _, builder in sorted(self._builders.items()))
-
-
-def grouped(records: Iterable[OutcomeRecord], max_rows: int = MAX_ROWS) -> tuple[Group, ...]:
-    """The reports about these outcomes."""
-    grouping = Grouping(max_rows)
-    for record in records:
-        grouping.add(record)
-    return grouping.groups()
 
 
 def is_reportable(record: OutcomeRecord) -> bool:

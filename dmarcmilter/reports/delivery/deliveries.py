@@ -23,6 +23,8 @@ CLOCK_SKEW_SECONDS = 3600
 """Seconds that the clock of another machine may be ahead. A time further ahead was written by a wrong clock."""
 BOUNCE_WITHIN_SECONDS = 10 * DAY_SECONDS
 """Seconds after sending in which a bounce counts. Mail is tried for five days (RFC 5321 4.5.4.1)."""
+MAX_PROBLEMS = 20
+"""Deliveries that did not succeed, as `report status` shows them; older ones are left out."""
 MAX_DETAIL = 300
 """Characters kept of another server's reply."""
 
@@ -281,9 +283,9 @@ class Deliveries:
         """Number of deliveries by state."""
         return {row.state: row.n for row in self._store.query(_COUNTS, kind=str(kind))}
 
-    def problems(self, limit: int = 20) -> list[DeliveryProblem]:
-        """Deliveries that did not succeed, latest first."""
-        return [DeliveryProblem(**row._asdict()) for row in self._store.query(_PROBLEMS, limit=limit)]
+    def problems(self) -> list[DeliveryProblem]:
+        """Deliveries that did not succeed, latest first, MAX_PROBLEMS at most."""
+        return [DeliveryProblem(**row._asdict()) for row in self._store.query(_PROBLEMS, limit=MAX_PROBLEMS)]
 
 
 def _delivery(row: Any) -> Delivery:

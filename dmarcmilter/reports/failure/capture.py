@@ -45,8 +45,6 @@ class Capture:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._retry_at = self._next_warning_at = 0.0
-        self.captured = 0
-        """Incidents written."""
         self.dropped = 0
         """Incidents that could not be written."""
 
@@ -97,7 +95,6 @@ class Capture:
         redaction = Redaction(month_key(self._key, datetime.now(UTC)))
         try:
             self._spool.put(incident_of(record, observed, redaction, secrets.token_hex(ID_BYTES)))
-            self.captured += 1
         except FullError as error:  # of this organization or client: others may have room
             self._drop(str(error))
         except OSError as error:

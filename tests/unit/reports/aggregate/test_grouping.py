@@ -4,9 +4,9 @@ from datetime import date
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.reports.aggregate.grouping import MAX_ROW_BYTES, Grouping, grouped, period, report_id
+from dmarcmilter.reports.aggregate.grouping import MAX_ROW_BYTES, Grouping, period, report_id
 from dmarcmilter.reports.aggregate.xml_report import ReportedDisposition
-from tests.support.report_outcomes import BEGIN, END, outcome, passed
+from tests.support.report_outcomes import BEGIN, END, grouped, outcome, passed
 
 
 def test_one_report_for_each_policy_domain():
