@@ -8,7 +8,7 @@ import click
 
 from dmarcmilter.cli.command_setup import config_option, default_path, json_option, load
 from dmarcmilter.config.schema import Config
-from dmarcmilter.config_check import machine_health
+from dmarcmilter.config_check import files_and_mta_health
 from dmarcmilter.config_check.environment import Environment, of_running_filter
 from dmarcmilter.health import checks
 from dmarcmilter.health.check_result import CheckResult, line, worst
@@ -17,10 +17,10 @@ CHECKS: Final[dict[str, Callable[[Config, Environment], CheckResult]]] = {
     "socket": lambda config, _: checks.milter_socket(config),
     "workers": lambda config, _: checks.workers(config),
     "dns": lambda config, _: checks.name_servers(config),
-    "journal": machine_health.journal,
+    "journal": files_and_mta_health.journal,
     "ingest": lambda config, _: checks.ingest(config),
-    "files": machine_health.filters_files,
-    "mta": machine_health.mta,
+    "files": files_and_mta_health.filters_files,
+    "mta": files_and_mta_health.mta,
 }
 """All checks by name, in the order in which they run and are shown."""
 

@@ -1,7 +1,7 @@
 """Health checks of the filter's processes: milter socket, workers, name servers, ingest.
 
 Each check is bounded in time, changes nothing, and names a problem in words that an operator can act on. Checks with
-the rights of the filter's user and of Postfix are in `config_check.machine_health`.
+the rights of the filter's user and of Postfix are in `config_check.files_and_mta_health`.
 """
 
 from typing import Final

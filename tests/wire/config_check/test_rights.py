@@ -193,11 +193,11 @@ def test_health_as_another_user_says_what_it_cannot_try(state):
             nobody = pwd.getpwnam("nobody")
             os.setresgid(nobody.pw_gid, nobody.pw_gid, nobody.pw_gid)
             os.setresuid(nobody.pw_uid, nobody.pw_uid, nobody.pw_uid)
-            from dmarcmilter.config_check import machine_health
+            from dmarcmilter.config_check import files_and_mta_health
             from dmarcmilter.config_check.environment import of_running_filter
 
             loaded = load.load(str(path))
-            found = machine_health.journal(
+            found = files_and_mta_health.journal(
                 loaded, of_running_filter(loaded.milter.socket, str(path), postfix_directory="/")
             )
             ok = (

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from dmarcmilter.cli import main
 from dmarcmilter.cli.health import CHECKS
 from dmarcmilter.config.endpoint import Socket, parse_socket
-from dmarcmilter.config_check import machine_health
+from dmarcmilter.config_check import files_and_mta_health
 from dmarcmilter.health import checks, milter_probe, workers_probe
 from dmarcmilter.health.check_result import CheckResult, Health, line, worst
 from dmarcmilter.health.milter_probe import ProbeError
@@ -126,7 +126,7 @@ def test_journal_and_ingest(daemon, dns, monkeypatch):
     assert 600 <= int(re.match(r"last looked (\d+) s ago", text)[1]) < 700
     (daemon.journal / "ingest.progress").write_text(json.dumps({"time": time.time(), "octets": 3}))
     assert health(daemon)[0] == 0
-    monkeypatch.setattr(machine_health, "LITTLE_ROOM", 2**70)
+    monkeypatch.setattr(files_and_mta_health, "LITTLE_ROOM", 2**70)
     assert health(daemon)[1]["journal"][0] == "degraded"
 
 

@@ -1,4 +1,4 @@
-"""Health checks that need the rights of the filter's user or Postfix's configuration: journal, files, MTA.
+"""Health checks of the journal, the files and the MTA, with the rights of the filter's user and of Postfix.
 
 They use the same findings as `config check`, so that both commands give the same advice.
 """
