@@ -130,9 +130,9 @@ def test_names_and_table():
 @pytest.mark.parametrize("name", ["kill-worker", "kill-supervisor", "dns-stopped"])
 def test_fault(name):
     [fault] = [fault for fault in FAULTS if fault.name == name]
-    # No fault is looked for in so short a run but a gross one; `make chaos` looks longer.
+    # So short a run shows gross faults only, and may kill a worker that has no message; `make chaos` runs longer.
     result = run(replace(fault, felt=lambda stand: stand.traffic.sent), seconds=2.0, seed=1)
     assert result.violations == ()
     assert result.sent > 20
-    assert result.deferred > 0
+    assert result.deferred + result.deaths > 0
     assert result.delivered + result.held + result.refused == result.sent

@@ -195,16 +195,18 @@ def test_counts_survive_reloads_under_load(running):
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)] + [threading.Thread(target=watch)]
     for thread in threads:
         thread.start()
-    wait_for_more(scrapes, problems)
-    reload(daemon, 1)
-    wait_for_more(scrapes, problems)
-    replace_a_worker(daemon)
-    wait_for_more(scrapes, problems)
-    reload(daemon, 2)
-    wait_for_more(scrapes, problems)
-    stop.set()
-    for thread in threads:
-        thread.join(60)
+    try:
+        wait_for_more(scrapes, problems)
+        reload(daemon, 1)
+        wait_for_more(scrapes, problems)
+        replace_a_worker(daemon)
+        wait_for_more(scrapes, problems)
+        reload(daemon, 2)
+        wait_for_more(scrapes, problems)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(60)
     assert problems == []
     found = scrape(daemon)
     assert found["reloads_total{result=ok}"] == 2
@@ -220,10 +222,12 @@ def reload(daemon, total):
 
 
 def replace_a_worker(daemon):
-    before = workers(daemon)
-    victim = min(before - exporters(daemon))
+    """Kill one of two workers that serve. Those of an earlier configuration must have left: nobody replaces them."""
+    wait_until(lambda: len(workers(daemon) - exporters(daemon)) == 2, "only the workers of this configuration")
+    victim = min(workers(daemon) - exporters(daemon))
     os.kill(victim, signal.SIGKILL)
-    wait_until(lambda: not alive(victim) and len(workers(daemon)) == len(before), "another worker")
+    wait_until(lambda: not alive(victim), "its death")
+    wait_until(lambda: len(workers(daemon) - exporters(daemon)) == 2, "another worker")
 
 
 def wait_for_more(scrapes, problems):
