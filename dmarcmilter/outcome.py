@@ -158,10 +158,11 @@ class _Renamed(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name, former in self.FORMER_KEYS.items():
-            if getattr(self, name) in (UNSET, ""):
+            value = getattr(self, name)
+            if value is UNSET or value == "":
                 msgspec.structs.force_setattr(self, name, getattr(self, former))
             else:
-                msgspec.structs.force_setattr(self, former, getattr(self, name))
+                msgspec.structs.force_setattr(self, former, value)
 
 
 class RecordedSpf(msgspec.Struct, frozen=True, kw_only=True):

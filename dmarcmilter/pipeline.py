@@ -1,7 +1,7 @@
 """The stages of one message, in order: authenticate, evaluate, gather facts, decide, respond. Read this first."""
 
 import functools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dmarcmilter.auth import arc, dkim, spf
@@ -27,7 +27,7 @@ from dmarcmilter.dns.lookup import Hint, Lookup, no_hint
 from dmarcmilter.mail import message_id_hash, path
 from dmarcmilter.mail.domain import Domain, LabelBudget, common_labels, is_within
 from dmarcmilter.mail.message import Envelope, Header, Message
-from dmarcmilter.outcome import Outcome
+from dmarcmilter.outcome import Effort, Outcome
 from dmarcmilter.policy import client_names, quarantine_method, sampling
 from dmarcmilter.policy import decision as policy
 from dmarcmilter.policy import facts as facts_of
@@ -129,11 +129,12 @@ def process(
     authserv_id: str,
     hint: Hint = no_hint,
     unaligned: Lookup | None = None,
+    effort: Callable[[], Effort] = Effort,
 ) -> tuple[Outcome, Response]:
     """Take one message through all stages, each of them once, each with the results of those before it.
 
     `authserv_id` is the name in our Authentication-Results. `unaligned` looks up names that cannot change what is done
-    with the message, and may give up earlier than `lookup`.
+    with the message, and may give up earlier than `lookup`. `effort` tells what the evaluation has cost so far.
     """
     # The envelope's names have a label budget of their own, so that no header can use up that of the recipients. The
     # search for forged fields in stage 5 has its own limit.
@@ -151,6 +152,7 @@ def process(
             decision,
             settings.rules.mode,
             gathered.facts,
+            effort(),
             message_id_hash=message_id_hash.of_message(message, settings.facts.sampling_key),
         )
     return outcome, respond(

@@ -131,11 +131,17 @@ def _verified(
     fault, key = checked.fault, checked.key
     if fault is None and key is not None and key.strict and read_signature.identity_domain != signature.signer.domain:
         fault = SignatureFault.KEY_STRICT  # RFC 6376 3.6.1, t=s
-    testing = key is not None and key.testing
-    if fault is not None:
-        return replace(facts, result=fault.word, reason=fault.reason, testing=testing)
-    unsigned = unsigned_duplicates.unsigned(signature.names, fields)
-    return replace(facts, result=DkimWord.PASS, reason=None, testing=testing, unsigned_duplicates=unsigned)
+    return DkimResult(
+        result=DkimWord.PASS if fault is None else fault.word,
+        domain=facts.domain,
+        selector=facts.selector,
+        algorithm=facts.algorithm,
+        identity=facts.identity,
+        signature=facts.signature,
+        reason=None if fault is None else fault.reason,
+        testing=key is not None and key.testing,
+        unsigned_duplicates=unsigned_duplicates.unsigned(signature.names, fields) if fault is None else (),
+    )
 
 
 def _read_field(position: int, value: bytes) -> ReadSignature:

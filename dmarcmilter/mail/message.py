@@ -43,6 +43,19 @@ class Envelope:
     more_recipients: bool = False
     """There were more recipients than the limit keeps."""
 
+    def completed(self, queue_id: str, recipients: tuple[bytes, ...], *, more_recipients: bool) -> "Envelope":
+        """The envelope with what is known only at the end of the message."""
+        return Envelope(
+            queue_id,
+            self.received_at,
+            self.client_ip,
+            self.client_name,
+            self.helo,
+            self.mail_from,
+            recipients,
+            more_recipients,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

@@ -4,7 +4,7 @@ The daemon and `dmarcmilter check` both evaluate through Evaluating, so they can
 """
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from dmarcmilter import pipeline
 from dmarcmilter.dns import LimitedLookup, MessageLookup
@@ -75,7 +75,7 @@ class Evaluating:
         self.trace = trace
         self.failed = Failed(keep_results=False, lookup=lookup, trace=trace)
         """The state after an internal error. Made in advance: when it is needed, memory may have run out."""
-        self.envelope = replace(envelope, recipients=())
+        self._envelope = envelope
         self._lookup = lookup
         self._receiver = receiver
         self._headers: tuple[Header, ...] = ()
@@ -128,12 +128,7 @@ class Evaluating:
         """
         start = time.perf_counter()
         reading = self._reading or pipeline.read(())
-        envelope = replace(
-            self.envelope,
-            queue_id=queue_id,
-            recipients=tuple(self._recipients),
-            more_recipients=self._more_recipients,
-        )
+        envelope = self._envelope.completed(queue_id, tuple(self._recipients), more_recipients=self._more_recipients)
         message = Message(envelope, self._headers, self._size, self._truncated)
         unaligned = LimitedLookup(self._lookup, self._receiver.limits.unaligned_dns_seconds)
         outcome, response = pipeline.process(
@@ -144,10 +139,10 @@ class Evaluating:
             authserv_id=authserv_id,
             hint=self._lookup.start,
             unaligned=unaligned,
+            effort=lambda: self._effort(start),
         )
         if self.trace is not None:
             self.trace.outcome(outcome)
-        outcome = replace(outcome, effort=self._effort(start))
         if self._receiver.sealer is None:
             return outcome, response
         # None: the MTA sent no end of header.

@@ -150,7 +150,9 @@ def decide(wanted: Wanted, facts: Facts, rules: Rules) -> Decision:
 
     The method of quarantine is chosen afterwards (quarantine_method.with_method).
     """
-    return replace(_decided(wanted, facts, rules), unvouched=mitigations.why_unvouched(facts, rules))
+    decision = _decided(wanted, facts, rules)
+    unvouched = mitigations.why_unvouched(facts, rules)
+    return decision if unvouched is None else replace(decision, unvouched=unvouched)
 
 
 def _decided(wanted: Wanted, facts: Facts, rules: Rules) -> Decision:
