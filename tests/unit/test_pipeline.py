@@ -392,7 +392,7 @@ def test_one_budget_for_all_names_of_a_header():
     )
     start = time.process_time()
     reading = read(headers)
-    assert time.process_time() - start < 0.5
+    assert time.process_time() - start < 1.5
     assert reading.labels.is_spent
     assert reading.author.problem == "malformed"
 

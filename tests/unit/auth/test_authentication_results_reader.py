@@ -211,9 +211,9 @@ def test_limits():
 
 
 def test_many_results_are_not_all_read():
-    start = time.perf_counter()
+    start = time.process_time()
     parse(b"m" + b"; a=b (x)" * 7000)
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.5
 
 
 @pytest.mark.parametrize(
@@ -221,9 +221,9 @@ def test_many_results_are_not_all_read():
     [b"(", b"()", b'"', b"a", b"a-", b"\\", b" ", b"; a=b", b"=", b"/1", b'"\\"', b";", b"; ,", b"dmarc;", b'"";'],
 )
 def test_long_payloads_take_linear_time(text):
-    start = time.perf_counter()
+    start = time.process_time()
     parse(b"m; a=b " + text * (65000 // len(text)))
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 @given(st.binary(max_size=80) | st.text('m; a=b.c"()\\/1\r\né', max_size=60).map(str.encode))

@@ -179,9 +179,9 @@ LONG = {
 @pytest.mark.parametrize("name", LONG)
 def test_long_fields_are_read_in_linear_time(name):
     body, expected = LONG[name]
-    start = time.perf_counter()
+    start = time.process_time()
     author = author_of(body)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert (author.domain or author.problem) == expected
     assert len(author.domains) <= MAX_DOMAINS
 

@@ -138,7 +138,7 @@ def test_the_largest_reply_is_read_in_little_time(rdtype):
     for wire in wires:
         assert len(wire) < 65536
         assert read_reply(wire, owner, RDTYPES[rdtype]) is not None
-    assert time.process_time() - began < 0.1
+    assert time.process_time() - began < 0.5
 
 
 def test_data_of_other_owners_is_not_read():

@@ -104,7 +104,7 @@ def test_a_budget_bounds_the_time():
     start = time.process_time()
     with LabelBudget():
         assert sum(parse(".".join([*labels[place : place + 10], "x"])) is None for place in range(1000)) > 900
-    assert time.process_time() - start < 0.3
+    assert time.process_time() - start < 1.0
 
 
 def test_a_name_that_is_too_long_is_not_mapped_to_its_end(monkeypatch):

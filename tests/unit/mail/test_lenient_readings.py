@@ -173,7 +173,7 @@ def test_long_fields_are_read_in_linear_time(name):
     assert 40_000 < len(body) <= MAX_FIELD
     start = time.process_time()
     author_domain([Header(b"From", body)])
-    assert time.process_time() - start < 0.3
+    assert time.process_time() - start < 1.0
 
 
 def test_what_nothing_can_hide_in_is_not_looked_at(monkeypatch):

@@ -102,19 +102,19 @@ def test_quoting_hides_any_local_part(raw):
 @pytest.mark.parametrize("piece", ["@a,", "\\", '"', "@a.example,", '"\\', " ", "a@", "\u017f"])
 def test_long_paths_are_read_in_linear_time(piece):
     raw = (piece * MAX_PATH).encode()[: MAX_PATH - 13] + b"@rcpt.example"
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(20):
         read(raw)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 2.0
 
 
 def test_many_recipients_with_international_domains_cost_little():
     """Domains beyond domains.MAX_MAPPED are not read; those that come again cost next to nothing."""
     labels = [[f"\u00fc{number}o{place}\u00f6" for place in range(25)] for number in range(1000)]
     hostile = [f"a@{'.'.join(name)}.example".encode() for name in labels]
-    start = time.perf_counter()
+    start = time.process_time()
     found = path.read_all(hostile)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 1.5
     assert found[-1] is None
     honest = [f"u{n}@b\u00fccher.example".encode() for n in range(1000)]
     assert all(mailbox and mailbox.plain for mailbox in path.read_all(honest))
@@ -129,7 +129,7 @@ def test_many_recipients_with_long_local_parts_cost_little(piece):
     found = path.read_all([f"{local}{number}@rcpt.example".encode() for number in range(1000)])
     for _ in range(50):
         assert [mailbox.key for mailbox in found if mailbox] or "\\" in piece
-    assert time.process_time() - start < 0.5
+    assert time.process_time() - start < 1.5
 
 
 def test_folding_twice_changes_nothing():

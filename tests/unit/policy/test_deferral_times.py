@@ -264,7 +264,7 @@ def test_a_full_bucket_is_read_quickly(tmp_path, clock):
     begin = time.process_time()
     for _ in range(10):
         state.since(message())
-    assert time.process_time() - begin < 1.0
+    assert time.process_time() - begin < 3.0
 
 
 @pytest.mark.parametrize("where", ["file/state", "file"])

@@ -113,7 +113,7 @@ def test_the_term_that_decided_spf():
     "piece", ["ARC-Seal 1: ", "TXT a: ", "DNS TXT a: ", "spf of a ", "x: ", "it would not verify: "]
 )
 def test_recognition_is_quick_for_any_text(piece):
-    start = time.perf_counter()
+    start = time.process_time()
     for number in range(20):
         recognized(f"{piece * 500}"[: MAX_TEXT - 20] + str(number))
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
