@@ -12,7 +12,7 @@ from dmarcmilter.mail.message import Message
 from dmarcmilter.pipeline import read
 from dmarcmilter.second_opinion import libraries, opinions_on
 from dmarcmilter.second_opinion import opinion as opinion_module
-from tests.support import dkimpy_oracle, outcomes
+from tests.support import dkimpy_oracle, outcomes, signing
 from tests.support.zone import Zone
 
 ADDRESS = "192.0.2.1"
@@ -35,6 +35,14 @@ def text(author="u@example.com", more=b""):
 def signed(message, **options):
     field = dkim.sign(message, b"sel", b"example.com", dkimpy_oracle.pem(), **options)
     return field + message
+
+
+def changed_tag(body=BODY, **tags):
+    """A message with a signature of the tests' own making, for what dkimpy does not sign."""
+    message = text().removesuffix(BODY) + body
+    own = {"d": "example.com", "t": None} | tags
+    field = signing.dkim(message_file.parse(message).headers, body, **own)
+    return field.name + b":" + field.value + b"\r\n" + message
 
 
 def opinions(raw, zone=ZONE, *, failed=(), client=ADDRESS, mail_from=b"u@example.com", helo=b"mta.example.net"):
@@ -118,6 +126,30 @@ DIFFERENCES = {
     "l= leaves the end of the body unsigned": (
         {"raw": signed(text(), length=True) + b"More.\r\n"},
         *("DKIM signature 1", ("policy", "pass"), "dkimpy accepts an l= that leaves the end of the body unsigned"),
+    ),
+    "c= in upper case": (
+        {"raw": changed_tag(c="Relaxed/Relaxed")},
+        *("DKIM signature 1", ("pass", "raised MessageFormatError: "), "dkimpy reads c= in lower case"),
+    ),
+    "a list in q=": (
+        {"raw": changed_tag(q="dns/txt:dns/other")},
+        *("DKIM signature 1", ("pass", "raised ValidationError: "), "dkimpy reads q= in lower case only, and no list"),
+    ),
+    "a= in upper case": (
+        {"raw": changed_tag(a="RSA-SHA256")},
+        *("DKIM signature 1", ("pass", "raised ValidationError: "), "dkimpy reads a= in lower case only"),
+    ),
+    "a field name that is not ASCII": (
+        {"raw": "Bücher: x\r\n".encode() + signed(text())},
+        *("DKIM signature 1", ("pass", "raised MessageFormatError: "), "dkimpy refuses messages with a field name"),
+    ),
+    "a line feed alone in the body": (
+        {"raw": changed_tag(body=b"Hello.\r\nA\nB\r\n")},
+        *("DKIM signature 1", ("pass", "raised ValidationError: body hash"), "dkimpy takes a CR or LF alone"),
+    ),
+    "From is not signed": (
+        {"raw": changed_tag(h="to:subject")},
+        *("DKIM signature 1", ("permerror", "pass"), "dkimpy accepts signatures that do not cover From"),
     ),
     "two key records": (
         {
