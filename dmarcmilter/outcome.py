@@ -31,6 +31,9 @@ from dmarcmilter.reasons.recorded import (
     recorded_parameters,
 )
 
+JsonObject = dict[str, Any]
+"""A record or a part of one as JSON has it, at the edges only: in the output of commands and in the database."""
+
 VERSION = 1
 """Version of the record. New keys keep it, a changed meaning is a new number; records of other numbers are refused."""
 MAX_SHOWN = 255
@@ -656,7 +659,7 @@ def _version_problem(line: bytes) -> str:
     return "" if version == VERSION else f"version {version} of the outcome object"
 
 
-def from_values(values: dict[str, Any]) -> OutcomeRecord:
+def from_values(values: JsonObject) -> OutcomeRecord:
     """The record that plain JSON values hold; UndecodableError for what is none."""
     try:
         record = msgspec.convert(values, OutcomeRecord)
@@ -665,9 +668,9 @@ def from_values(values: dict[str, Any]) -> OutcomeRecord:
     return _of_this_version(record)
 
 
-def as_values(record: OutcomeRecord) -> dict[str, Any]:
+def as_values(record: OutcomeRecord) -> JsonObject:
     """The record as plain JSON values, to be printed or stored in parts."""
-    values: dict[str, Any] = msgspec.to_builtins(record)
+    values: JsonObject = msgspec.to_builtins(record)
     return values
 
 

@@ -1,7 +1,7 @@
 """`dmarcmilter lookup`: the policy that applies to mail From a domain, and the faults of its record."""
 
 import json
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import click
 from rich.console import Console
@@ -22,6 +22,65 @@ from dmarcmilter.reasons import text_of
 
 SELECTED, NOT_SELECTED = 0, 99
 """Draws for pct (0 to 99): any pct above 0 selects the first, only pct=100 the second."""
+
+
+@dataclass(frozen=True, slots=True)
+class NearMiss:
+    """TXT data that was meant as a DMARC record but is none."""
+
+    name: str
+    problem: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownFault:
+    """A fault of the record, with advice for the Domain Owner."""
+
+    tag: str
+    problem: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveredPolicy:
+    """What one way of discovery leads to. Field names are keys of `lookup --json`."""
+
+    policy_domain: str | None
+    organizational_domain: str | None
+    record: str | None
+    usable: bool | None
+    tag: str | None
+    published: str | None
+    requested: str | None
+    when_not_selected: str | None
+    """The policy that pct asks for where it does not select the message; None: the same."""
+    author_exists: bool | None
+    failed: str | None
+    """Which lookup failed."""
+    notes: list[str]
+    faults: list[ShownFault]
+    near_misses: list[NearMiss]
+
+
+@dataclass(frozen=True, slots=True)
+class LookupReport:
+    """The answer of the command. Field names are keys of `lookup --json`."""
+
+    domain: str
+    asked: str
+    """The argument of the command."""
+    exists: bool | None
+    """None: DNS did not answer."""
+    existence_failed: str | None
+    discovery: str
+    """The way in force: treewalk or psl."""
+    differ: bool
+    treewalk: DiscoveredPolicy
+    psl: DiscoveredPolicy
+
+    def policy_by(self, method: Method) -> DiscoveredPolicy:
+        return self.treewalk if method is Method.TREEWALK else self.psl
 
 
 @click.command()
@@ -48,20 +107,18 @@ def lookup(path: str, domain: str, *, as_json: bool) -> None:
     discoveries = {method: discovery for method, (discovery, _) in asked.items()}
     in_force = config.dmarc.discovery
     own = _own_name(author, config)
-    report = {
-        "domain": author,
-        "asked": domain,
-        "exists": True if own.proves_existence else False if own.status is Status.NXDOMAIN else None,
-        "existence_failed": text_of(own.reason) or None if own.status is Status.FAILED and not own.is_alias else None,
-        "discovery": str(in_force),
-        "differ": _differ(discoveries[Method.TREEWALK], discoveries[Method.PSL]),
-        **{
-            str(method): _described(discovery, config) | {"near_misses": misses}
-            for method, (discovery, misses) in asked.items()
-        },
-    }
+    report = LookupReport(
+        domain=author,
+        asked=domain,
+        exists=True if own.proves_existence else False if own.status is Status.NXDOMAIN else None,
+        existence_failed=text_of(own.reason) or None if own.status is Status.FAILED and not own.is_alias else None,
+        discovery=str(in_force),
+        differ=_differ(discoveries[Method.TREEWALK], discoveries[Method.PSL]),
+        treewalk=_described(*asked[Method.TREEWALK], config),
+        psl=_described(*asked[Method.PSL], config),
+    )
     if as_json:
-        click.echo(json.dumps(report))
+        click.echo(json.dumps(asdict(report)))
     else:
         _print(report, in_force)
     chosen = discoveries[in_force]
@@ -76,14 +133,12 @@ def _own_name(author: Domain, config: Config) -> Answer:
     return answer
 
 
-def _discover(
-    author: Domain, method: Method, suffixes: Suffixes, config: Config
-) -> tuple[Discovery, list[dict[str, str]]]:
+def _discover(author: Domain, method: Method, suffixes: Suffixes, config: Config) -> tuple[Discovery, list[NearMiss]]:
     """Discover the policy, and list TXT data on the way to it that was meant as a DMARC record but is none."""
     session = MessageLookup(resolver(config), config.dns.message_budget, config.dns.message_queries)
     discovery = with_existence(discover(author, session, method=method, suffixes=suffixes), session)
     misses = [
-        {"name": name, "problem": fault.problem, "advice": fault.advice}
+        NearMiss(name, fault.problem, fault.advice)
         for name in prefetch_names(author, method, suffixes)
         for text in session(name, "TXT").texts
         if (fault := records.near_miss(text))
@@ -102,82 +157,83 @@ def _effective_parts(discovery: Discovery) -> tuple[object, ...]:
     return discovery.policy_domain, discovery.record and discovery.record.text, discovery.organizational_domain
 
 
-def _described(discovery: Discovery, config: Config) -> dict[str, Any]:
+def _described(discovery: Discovery, near_misses: list[NearMiss], config: Config) -> DiscoveredPolicy:
     assessed = assessment_policy(discovery, honor_pct=config.dmarc.pct is Pct.RFC7489, draw=SELECTED)
     left_out = assessment_policy(discovery, honor_pct=config.dmarc.pct is Pct.RFC7489, draw=NOT_SELECTED)
     record = discovery.record
+    return DiscoveredPolicy(
+        policy_domain=discovery.policy_domain,
+        organizational_domain=discovery.organizational_domain,
+        record=record.text if record else None,
+        usable=record.usable if record else None,
+        tag=str(assessed.tag) if assessed else None,
+        published=str(assessed.policy) if assessed else None,
+        requested=str(assessed.requested) if assessed else None,
+        when_not_selected=str(left_out.requested) if left_out and left_out.sampled_out else None,
+        author_exists=discovery.author_exists,
+        failed=text_of(discovery.failed) or None,
+        notes=[note.text() for note in discovery.notes],
+        faults=[ShownFault(fault.tag, fault.problem, fault.advice) for fault in (record.faults if record else ())],
+        near_misses=near_misses,
+    )
+
+
+def _rows(policy: DiscoveredPolicy) -> dict[str, str | None]:
+    """The cells of one column of the table, by the title of their row."""
     return {
-        "policy_domain": discovery.policy_domain,
-        "organizational_domain": discovery.organizational_domain,
-        "record": record.text if record else None,
-        "usable": record.usable if record else None,
-        "tag": str(assessed.tag) if assessed else None,
-        "published": str(assessed.policy) if assessed else None,
-        "requested": str(assessed.requested) if assessed else None,
-        "when_not_selected": str(left_out.requested) if left_out and left_out.sampled_out else None,
-        "author_exists": discovery.author_exists,
-        "failed": text_of(discovery.failed) or None,
-        "notes": [note.text() for note in discovery.notes],
-        "faults": [
-            {"tag": fault.tag, "problem": fault.problem, "advice": fault.advice}
-            for fault in (record.faults if record else ())
-        ],
+        "policy found at": policy.policy_domain,
+        "Organizational Domain": policy.organizational_domain,
+        "record": policy.record,
+        "tag that applies": policy.tag,
+        "published policy": policy.published,
+        "asked for a failing message": policy.requested,
+        "if pct leaves it out": policy.when_not_selected,
+        "DNS failure": policy.failed,
     }
 
 
-ROWS = (
-    ("policy found at", "policy_domain"),
-    ("Organizational Domain", "organizational_domain"),
-    ("record", "record"),
-    ("tag that applies", "tag"),
-    ("published policy", "published"),
-    ("asked for a failing message", "requested"),
-    ("if pct leaves it out", "when_not_selected"),
-    ("DNS failure", "failed"),
-)
-
-
-def _print(report: dict[str, Any], in_force: Method) -> None:
+def _print(report: LookupReport, in_force: Method) -> None:
     console = Console()
-    table = Table(title=f"DMARC policy for mail From {report['domain']}", title_justify="left")
+    table = Table(title=f"DMARC policy for mail From {report.domain}", title_justify="left")
     table.add_column("")
     for method in Method:
         rfc = "RFC 9989 tree walk" if method is Method.TREEWALK else "RFC 7489 public suffix list"
         table.add_column(rfc + (" (in force)" if method is in_force else ""), overflow="fold")
-    for title, key in ROWS:
-        values = [report[str(method)][key] for method in Method]
+    columns = [_rows(report.policy_by(method)) for method in Method]
+    for title in columns[0]:
+        values = [column[title] for column in columns]
         if any(value is not None for value in values):
             table.add_row(title, *(_plain(value) for value in values))
     console.print(table)
-    if report["differ"]:
+    if report.differ:
         console.print("The two ways of discovery differ for this domain.")
-    chosen = report[str(in_force)]
+    chosen = report.policy_by(in_force)
     for line in _existence_lines(report, chosen):
         console.print(line, markup=False)
-    if chosen["record"] is None and not chosen["failed"]:
+    if chosen.record is None and not chosen.failed:
         console.print("No DMARC record applies: no policy is asked for, and mail From it is delivered whatever it is.")
-    if chosen["failed"]:
+    if chosen.failed:
         console.print("DNS did not answer: whether there is another record is not known.")
-    for note in chosen["notes"]:
+    for note in chosen.notes:
         console.print(f"note: {note}", markup=False)
-    for miss in chosen["near_misses"]:
-        console.print(f"at {miss['name']}: {miss['problem']}. {miss['advice']}", markup=False)
-    for fault in chosen["faults"]:
-        console.print(f"fault in {fault['tag']}: {fault['problem']}. {fault['advice']}", markup=False)
-    if chosen["record"] and not chosen["faults"]:
+    for miss in chosen.near_misses:
+        console.print(f"at {miss.name}: {miss.problem}. {miss.advice}", markup=False)
+    for fault in chosen.faults:
+        console.print(f"fault in {fault.tag}: {fault.problem}. {fault.advice}", markup=False)
+    if chosen.record and not chosen.faults:
         console.print("No fault was found in the record.")
 
 
-def _existence_lines(report: dict[str, Any], chosen: dict[str, Any]) -> list[str]:
+def _existence_lines(report: LookupReport, chosen: DiscoveredPolicy) -> list[str]:
     """Lines on whether the domain exists; none where it exists and has a record."""
-    domain = report["domain"]
-    if report["exists"] is False:
+    domain = report.domain
+    if report.exists is False:
         return [f"The domain {domain} does not exist (NXDOMAIN)."]
-    if report["exists"] is None:
-        return [f"DNS did not answer whether the domain {domain} exists: {report['existence_failed']}."]
-    return [f"The domain {domain} exists."] if chosen["record"] is None else []
+    if report.exists is None:
+        return [f"DNS did not answer whether the domain {domain} exists: {report.existence_failed}."]
+    return [f"The domain {domain} exists."] if chosen.record is None else []
 
 
-def _plain(value: object) -> Text:
+def _plain(value: str | None) -> Text:
     """For a rich table: text from DNS must not be read as markup."""
-    return Text("-" if value is None else str(value))
+    return Text("-" if value is None else value)

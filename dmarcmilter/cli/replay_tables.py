@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from rich.console import Console
 from rich.table import Table
@@ -135,13 +135,26 @@ def print_json(replayed: Replayed, limit: int) -> None:
     print(json.dumps(values))
 
 
-def _counted(counted: Counter[EffectChange]) -> list[dict[str, Any]]:
+_ChangeValues = TypedDict("_ChangeValues", {"from": Effect, "to": Effect, "messages": int})
+
+
+class _ExampleValues(_ChangeValues):
+    examples: list[str]
+
+
+class _DomainValues(TypedDict):
+    domain: str
+    messages: int
+    changes: list[_ExampleValues]
+
+
+def _counted(counted: Counter[EffectChange]) -> list[_ChangeValues]:
     """All changes, also those from an effect to itself."""
     return [{"from": old, "to": new, "messages": messages} for (old, new), messages in counted.most_common()]
 
 
-def _domain_values(name: str, counts: DomainChanges) -> dict[str, Any]:
-    changes = [
+def _domain_values(name: str, counts: DomainChanges) -> _DomainValues:
+    changes: list[_ExampleValues] = [
         {"from": old, "to": new, "messages": messages, "examples": counts.examples.get((old, new), [])}
         for (old, new), messages in counts.messages.most_common()
     ]

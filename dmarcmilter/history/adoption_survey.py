@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from itertools import groupby
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import unquote
 
 from dmarcmilter.dmarc import record as records
@@ -359,7 +359,17 @@ def _classify_policies(connection: DatabaseConnection, organizations: _Organizat
         last = unread[-1].id
 
 
-def _classified(row: Any) -> dict[str, Any]:
+class _ClassifiedPolicy(TypedDict):
+    """The values that CLASSIFIED_SQL sets."""
+
+    policy_id: int
+    state: str
+    addresses: str
+    tags: str
+    kinds: str
+
+
+def _classified(row: Any) -> _ClassifiedPolicy:
     parsed = records.parse_shown(row.record)
     if parsed is None:
         tags, kinds = {WHOLE_RECORD}, {FaultKind.WRONG_VERSION}

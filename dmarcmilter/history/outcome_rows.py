@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from dmarcmilter import outcome as outcomes
 from dmarcmilter.history.day_number import day_number
-from dmarcmilter.outcome import OutcomeRecord, RecordedDns, RecordedDraws, RecordedLists, UndecodableError
+from dmarcmilter.outcome import JsonObject, OutcomeRecord, RecordedDns, RecordedDraws, RecordedLists, UndecodableError
 
 DIGEST_BYTES = 16
 """Bytes of the digests that find equal shared rows."""
@@ -25,7 +25,7 @@ HASH_BYTES = 8
 
 DatabaseRow = dict[str, Any]
 """Values of the columns of one row."""
-Detail = dict[str, Any]
+Detail = JsonObject
 """The JSON object in a column `detail`: fields without a column."""
 
 CIRCUMSTANCES: Mapping[str, object] = {

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
-from typing import Any
+from typing import Any, TypedDict
 
 from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.history.day_number import date_of_number, day_number
@@ -207,11 +207,20 @@ def _insert_report(connection: DatabaseConnection, values: Mapping[str, Any]) ->
     return report
 
 
-def _batches(sources: Mapping[VerdictSource, int], report: int) -> Iterator[list[dict[str, Any]]]:
+class _SourceRow(TypedDict):
+    """A row of report_sources."""
+
+    report: int
+    verdict_id: int
+    ip: str
+    messages: int
+
+
+def _batches(sources: Mapping[VerdictSource, int], report: int) -> Iterator[list[_SourceRow]]:
     """Rows of report_sources, SOURCES_AT_ONCE at a time."""
     remaining = iter(sources.items())
     while batch := [
-        {"report": report, "verdict_id": verdict, "ip": ip, "messages": messages}
+        _SourceRow(report=report, verdict_id=verdict, ip=ip, messages=messages)
         for (verdict, ip), messages in islice(remaining, SOURCES_AT_ONCE)
     ]:
         yield batch
