@@ -17,6 +17,7 @@ MAX_SHOWN = 60
 _LOCATED = re.compile(r"(?P<text>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL)
 _ASSIGNMENT = re.compile(r"\s*(?P<key>[A-Za-z0-9_.-]+)\s*=\s*(?P<value>[^\s#\"'\[{][^#]*?)\s*(?:#.*)?$")
 _NOT_ASSIGNED = re.compile(r"\s*(?P<key>[A-Za-z0-9_.-]+)\s*(?:[:\s]\s*)(?P<value>[^\s=:][^#]*?)\s*(?:#.*)?$")
+_OPENED = re.compile(r"[^=]*=[ \t]*([\[{])")
 _QUOTES = str.maketrans(
     dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb\uff02", '"') | dict.fromkeys("\u2018\u2019\u201a\u201b", "'")
 )
@@ -52,7 +53,7 @@ def explain(error: tomllib.TOMLDecodeError, text: str, schema: type) -> tuple[st
     match = _LOCATED.fullmatch(str(error))
     message = match["text"] if match else str(error)
     if match is None or match["line"] is None:
-        return _plain(message), _unclosed(message, text)
+        return _at_end(message, text)
     position = Position(int(match["line"]), int(match["column"]))
     problem = _twice(message, text, position) or _of_line(message, text, position, schema)
     return problem or (_character(text, position) or _plain(message), position)
@@ -75,6 +76,29 @@ def _plain(message: str) -> str:
             return "the text has no closing quote on this line"
         return f"the character {character} cannot stand here"
     return next((plain for start, plain in _PLAIN if message.startswith(start)), message)
+
+
+def _at_end(message: str, text: str) -> tuple[str, Position | None]:
+    """The error about the end of the file, at the start of what is not closed or not complete."""
+    if message.startswith(("Invalid value", "Invalid initial character")) and (opened := _left_open(text)):
+        return _plain(opened[0]), opened[1]
+    position = _unclosed(message, text)
+    return _plain(message), position or next((place.position for place in reversed(places(text))), None)
+
+
+def _left_open(text: str) -> tuple[str, Position] | None:
+    """The innermost list or inline table that is open where the file ends, after a comma or with nothing in it.
+
+    As the beginning of tomllib's message about one, and the position of its key; None: there is none.
+    """
+    known = places(text)
+    keys = {place.path: place.position for place in known if not place.is_table}
+    path = known[-1].path if known else ()
+    for length in range(len(path), 0, -1):
+        position = keys.get(path[:length])
+        if position and (match := _OPENED.match(text.split("\n")[position.line - 1], position.column - 1)):
+            return ("Unclosed array" if match[1] == "[" else "Unclosed inline table"), position
+    return None
 
 
 def _unclosed(message: str, text: str) -> Position | None:
