@@ -169,7 +169,7 @@ def _send_without_delay(listening: socket.socket) -> None:
 
 def _locked(path: Path) -> int:
     """Lock the lock file for the life of the process, so that no second instance replaces the socket."""
-    # Not through a symbolic link, which another user may have placed there.
+    # O_NOFOLLOW: another user may have placed a symbolic link there.
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -40,7 +40,7 @@ class Store:
         except (exc.ArgumentError, ImportError) as error:
             raise StoreError(f"[history] database: {_one_line(error)}") from error
         except ValueError:
-            # Not a port number: it may be part of a password, so neither the text nor the cause is shown.
+            # The port is no number: it may be part of a password, so neither the text nor the cause is shown.
             raise StoreError("[history] database: not an address of a database") from None
         self._url = without_password(url)
         self._opened: tuple[int, int] | None = None

@@ -37,14 +37,15 @@ class Context:
     so_far: Values
     """Our values from settings that were converted before."""
 
-    def value(self, name: str) -> str:
-        """The value of a setting; empty: it is not in the file."""
-        setting = self.settings.get(name.lower())
+    @property
+    def base_directory(self) -> str:
+        """The directory that relative paths start from; empty: BaseDirectory is not in the file."""
+        setting = self.settings.get("basedirectory")
         return setting.value if setting else ""
 
     def file(self, path: str) -> bytes:
         """The content of a file that a setting names; NotTakenError."""
-        base = self.value("BaseDirectory")
+        base = self.base_directory
         try:
             return self.read_file(str(Path(base, path)) if base else path)
         except (OSError, ValueError) as error:
@@ -106,7 +107,7 @@ def _dns_timeout(value: str, _: Context) -> Taken:
     if seconds is None or seconds < 0:
         raise NotTakenError("not a number of seconds")
     if seconds == 0:
-        raise NotTakenError("to wait for ever is not possible; left at the default")
+        raise NotTakenError("waiting without a limit is not possible; left at the default")
     timeout = min(seconds, LONGEST_TIMEOUT)
     return Taken({("dns", "timeout"): float(timeout)}, "" if timeout == seconds else "the longest there is")
 
@@ -170,7 +171,7 @@ def _suffix_list(value: str, context: Context) -> Taken:
     if value == SYSTEM_LIST or Path(value) == Path(SYSTEM_LIST).parent:
         return Taken(text="the system's list is found without it, unless there is a newer one", fate=Fate.NEEDLESS)
     context.file(value)
-    base = context.value("BaseDirectory")
+    base = context.base_directory
     return Taken({("dmarc", "psl_file"): str(Path(base, value)) if base else value})
 
 
