@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter.config.text_validation import MAX_TAG
 from dmarcmilter.mail.message import Header
-from dmarcmilter.policy.quarantine_method import MAX_REDIRECTED, MAX_REMOVED, MAX_SUBJECT, MAX_SUBJECTS, with_method
+from dmarcmilter.policy.quarantine_method import MAX_REMOVED, MAX_SUBJECT, MAX_SUBJECTS, with_method
 from dmarcmilter.policy.types import Action, QuarantineAction
 from dmarcmilter.response import quarantine_marks
 from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader, Quarantine, Redirect
@@ -126,13 +126,6 @@ def test_a_subject_that_cannot_be_tagged_is_held(change):
         assert outcome.decision.action is Action.ACCEPT
 
 
-def test_monitor_says_of_such_a_subject_what_enforce_would_do():
-    mail = replace(outcomes.message(), truncated="max_header_fields")
-    decision = judged(channel=SUBJECT, mail=mail, rules={"mode": "monitor"}).decision
-    assert (decision.would_action, decision.would_disposition) == ("quarantine", "quarantine")
-    assert not [found for found in decision.overrides if "cannot be tagged" in str(found.reason)]
-
-
 @pytest.mark.parametrize("headers", [(LONGEST,), (Header(b"Subject", b"x"),) * MAX_SUBJECTS])
 def test_just_within_the_limits(headers):
     outcome = judged(channel=SUBJECT, mail=replace(outcomes.message(), headers=headers))
@@ -218,67 +211,3 @@ def test_recipients_that_the_sender_made_up_never_reach_the_mailbox(written, rec
     assert any(isinstance(step, Redirect) for step in steps) == is_redirected
     assert any(isinstance(step, Quarantine) for step in steps) != is_redirected
     assert not is_redirected or not record_recipients or deleted == set(range(1, written + 1))
-
-
-@pytest.mark.parametrize(("many", "is_redirected"), [(MAX_REDIRECTED, True), (MAX_REDIRECTED + 1, False)])
-def test_redirection_of_many_recipients_is_a_hold(many, is_redirected):
-    """It would cost the MTA time that grows with the square of their number."""
-    channel = replace(outcomes.CHANNEL, method=QuarantineAction.REDIRECT, mailbox="q@rcpt.example")
-    steps = asked(judged(channel=channel, to=[f"u{n}@rcpt.example" for n in range(many)]), channel)
-    assert any(isinstance(step, Redirect) for step in steps) == is_redirected
-    assert any(isinstance(step, Quarantine) for step in steps) != is_redirected
-
-
-REDIRECT = replace(outcomes.CHANNEL, method=QuarantineAction.REDIRECT, mailbox="forged@rcpt.example")
-PLAIN = "a recipient is not written as a plain address"
-SPELLING = "the quarantine mailbox is a recipient in another spelling"
-HINDRANCES = {
-    "a source route": (["@relay.example:joe@rcpt.example"], PLAIN),
-    "a group": (["g:joe@rcpt.example;"], PLAIN),
-    "angle brackets twice": (["<joe@rcpt.example>"], PLAIN),
-    "a comma behind": (["joe@rcpt.example,"], PLAIN),
-    "a backslash": (["j\\oe@rcpt.example"], PLAIN),
-    "a comment": (["joe(c)@rcpt.example"], PLAIN),
-    "blanks": ([" joe@rcpt.example "], PLAIN),
-    "quotes that are not needed": (['"joe"@rcpt.example'], PLAIN),
-    "a percent sign": (["joe%rcpt.example@mx.example"], PLAIN),
-    "a UUCP path": (["rcpt.example!joe"], PLAIN),
-    "a final dot": (["joe@rcpt.example."], PLAIN),
-    "no domain": (["postmaster"], PLAIN),
-    "one of two": (["joe@rcpt.example", "j\\oe@rcpt.example"], PLAIN),
-    "the mailbox in quotes": (['"forged"@rcpt.example'], SPELLING),
-    "the mailbox with a final dot, beside itself": (["forged@rcpt.example.", "forged@rcpt.example"], SPELLING),
-    "the mailbox by a source route": (["@a.example:forged@rcpt.example"], SPELLING),
-    "the mailbox with a backslash": (["f\\orged@rcpt.example"], PLAIN),
-    "the mailbox with a comment": (["forged(x)@rcpt.example"], PLAIN),
-    "too many": ([f"u{n}@rcpt.example" for n in range(MAX_REDIRECTED + 1)], f"more than {MAX_REDIRECTED} recipients"),
-    "none": ([], "not all recipients are known"),
-}
-
-
-@pytest.mark.parametrize(("to", "reason"), HINDRANCES.values(), ids=HINDRANCES)
-def test_what_cannot_be_redirected_is_held_and_recorded_so(to, reason):
-    outcome = judged(channel=REDIRECT, to=to)
-    assert [type(step) for step in asked(outcome, REDIRECT)] == [Quarantine]
-    record = outcomes.recorded(outcome)
-    found = (record["action"], record["set_apart"], record["set_apart_reason"])
-    assert found == ("quarantine", "hold", reason)
-    assert record["quarantine_method_reason_code"].startswith("redirect_")
-    # Where nothing is done to the message, it is not held either.
-    for other in ({"rules": {"mode": "monitor"}}, {"spf": "pass example.com"}):
-        record = outcomes.recorded(judged(channel=REDIRECT, to=to, **other))
-        assert (record["action"], record["set_apart"], record["set_apart_reason"]) == ("accept", None, None)
-
-
-def test_what_can_be_redirected_is_recorded_so():
-    record = outcomes.recorded(
-        judged(channel=REDIRECT, to=["joe+x@rcpt.example", "FORGED@RCPT.example", '"a b"@rcpt.example'])
-    )
-    assert (record["action"], record["set_apart"], record["set_apart_reason"]) == ("quarantine", "redirect", None)
-
-
-def test_letters_that_only_look_like_the_mailbox_are_another_recipient():
-    """Unicode's case folding makes `ss` of U+00DF; the MTA's address is another, so it must not stay a recipient."""
-    channel = replace(REDIRECT, mailbox="strasse@rcpt.example")
-    outcome = judged(channel=channel, to=["stra\u00dfe@rcpt.example"])
-    assert [type(step) for step in asked(outcome, channel)] == [Quarantine]
