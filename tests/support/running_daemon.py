@@ -55,7 +55,7 @@ def alive(pid: int) -> bool:
 
 
 def served_by(daemon: FilterDaemon, queue_id: str) -> int:
-    """The worker that judged the message: its process id is in the name of its journal file."""
+    """The worker that evaluated the message: its process id is in the name of its journal file."""
     mark = f'"queue_id":"{queue_id}"'
     [path] = [path for path in daemon.journal.glob("*.jsonl") if mark in path.read_text()]
     return int(path.stem.rpartition("-")[2])

@@ -26,7 +26,7 @@ def message(queue_id="4ABC", arrived=ARRIVED, **changes):
 
 def selected(*messages, queue_ids=(), domains=(), before=None, everything=False):
     selection = Selection(queue_ids, domains, before, everything=everything)
-    return [found.held.queue_id for found in selection.select(messages)]
+    return [message.held.queue_id for message in selection.select(messages)]
 
 
 ONE = message("4AAA", author_domain="one.example")
@@ -116,7 +116,7 @@ def quarantined(queue_id, **changes):
 def test_messages_without_an_outcome_that_held_them_are_others(config, journal):
     journals.append(journal, [quarantined("4OURS"), journals.record("pass", queue_id="4PASS")])
     messages, others = held_messages.read(config, Queue(held("4OURS"), held("4PASS"), held("4ELSE")))
-    assert [found.held.queue_id for found in messages] == ["4OURS"]
+    assert [message.held.queue_id for message in messages] == ["4OURS"]
     assert others == 2
 
 
@@ -130,7 +130,7 @@ def test_a_database_that_cannot_be_used_costs_only_what_is_in_it(config, journal
     (tmp_path / "h.db").write_bytes(b"not a database" * 100)
     journals.append(journal, [quarantined("4OURS")])
     messages, others = held_messages.read(config, Queue(held("4OURS"), held("4OLD")))
-    assert ([found.held.queue_id for found in messages], others) == (["4OURS"], 1)
+    assert ([message.held.queue_id for message in messages], others) == (["4OURS"], 1)
     assert "the database is left out" in capsys.readouterr().err
 
 

@@ -68,7 +68,7 @@ def test_names_of_the_mark(name):
     "name", ["", "X-", "DMARC", "Subject", "X-A:", "X-A B", "X-\u00e4", "X-" + "a" * 61, "X-Spam-Flag", "x-a", "X-SPAM"]
 )
 def test_names_that_are_no_mark(name):
-    """Incoming fields of this name are removed, so it must be nobody else's."""
+    """Incoming fields of this name are removed, so no other program may use it."""
     assert of_quarantine(header_name=name).startswith("[quarantine] header_name: ")
 
 

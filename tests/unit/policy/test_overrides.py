@@ -39,8 +39,8 @@ def rules(*entries):
 
 
 def deciding(*entries, requested=Disposition.REJECT, **changes):
-    found = overrides.deciding(replace(FACTS, **changes), rules(*entries), requested)
-    return found.name if found else None
+    entry = overrides.deciding(replace(FACTS, **changes), rules(*entries), requested)
+    return entry.name if entry else None
 
 
 def test_the_first_matching_entry_decides():

@@ -13,10 +13,10 @@ SUBJECT = replace(outcomes.CHANNEL, method=QuarantineAction.SUBJECT)
 
 def quarantined(channel, to=(), mail=None, **row):
     """The outcome of a message that fails p=quarantine, with the method of this channel."""
-    found = outcomes.evidence(record="v=DMARC1; p=quarantine", spf=outcomes.spf(row.get("spf", "none")))
+    evidence = outcomes.evidence(record="v=DMARC1; p=quarantine", spf=outcomes.spf(row.get("spf", "none")))
     paths = tuple(path.encode("utf-8", "surrogateescape") for path in to)
     rules = outcomes.rules(quarantine_action=channel.method, **row.get("rules", {}))
-    outcome = outcomes.outcome(found, mail or outcomes.message(recipients=paths), rules)
+    outcome = outcomes.outcome(evidence, mail or outcomes.message(recipients=paths), rules)
     return replace(outcome, decision=with_method(outcome.decision, outcome.message, channel))
 
 
@@ -74,8 +74,8 @@ def test_what_cannot_be_redirected_is_held_and_recorded_so(to, reason):
     outcome = quarantined(channel=REDIRECT, to=to)
     assert outcome.decision.quarantine_method is QuarantineAction.HOLD
     record = outcomes.recorded(outcome)
-    found = (record["action"], record["set_apart"], record["set_apart_reason"])
-    assert found == ("quarantine", "hold", reason)
+    recorded = (record["action"], record["set_apart"], record["set_apart_reason"])
+    assert recorded == ("quarantine", "hold", reason)
     assert record["quarantine_method_reason_code"].startswith("redirect_")
     # Where nothing is done to the message, it is not held either.
     for other in ({"rules": {"mode": "monitor"}}, {"spf": "pass example.com"}):
@@ -110,4 +110,4 @@ def test_monitor_says_of_such_a_subject_what_enforce_would_do():
     mail = replace(outcomes.message(), truncated="max_header_fields")
     decision = quarantined(channel=SUBJECT, mail=mail, rules={"mode": "monitor"}).decision
     assert (decision.would_action, decision.would_disposition) == ("quarantine", "quarantine")
-    assert not [found for found in decision.overrides if "cannot be tagged" in str(found.reason)]
+    assert not [override for override in decision.overrides if "cannot be tagged" in str(override.reason)]
