@@ -102,15 +102,22 @@ class Reading:
     """Budget of IDNA mapping for all names in the header."""
 
 
-def read(headers: Sequence[Header], *, truncated: str = "", further_hashes: Collection[BodyPlan] = ()) -> Reading:
+def read(
+    headers: Sequence[Header],
+    *,
+    truncated: str = "",
+    further_hashes: Collection[BodyPlan] = (),
+    mta_rewrites: bool = False,
+) -> Reading:
     """Read the header: its Author Domain, its signatures and its ARC chain.
 
     `truncated` names the limit that cut the header short: a From field may be among those that were not kept.
-    `further_hashes`: body hashes to make beside those that the signatures need.
+    `further_hashes`: body hashes to make beside those that the signatures need. `mta_rewrites`: the MTA may write the
+    From field anew when it delivers the message, as Sendmail does.
     """
     labels = LabelBudget()
     with labels:
-        author = author_domain(headers)
+        author = author_domain(headers, rewrites=mta_rewrites)
         if truncated:
             reason = Reason(Code.HEADER_EXCEEDS_LIMIT, limit=truncated)
             author = Author(None, AuthorProblem.MALFORMED, author.domains, reason=reason, unread=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from dmarcmilter.mail import address_list, lenient_readings, line_split
+from dmarcmilter.mail import address_list, lenient_readings, line_split, sendmail_rewriting
 from dmarcmilter.mail.address_list import AddressList, ElementKind
 from dmarcmilter.mail.domain import Domain, is_budget_spent, parse
 from dmarcmilter.mail.header_tokens import unfold
@@ -85,11 +85,14 @@ class Author:
     """`domains` may lack some: a field is malformed or misread, or MAX_DOMAINS or MAX_FIELDS is exceeded."""
     misreading: Reason | None = None
     """Why programs could read another domain in a field with one Author Domain: lenient_readings.misreading, or an MTA
-    that splits an over-long line."""
+    that splits an over-long line or writes the field anew."""
 
 
-def author_domain(headers: Sequence[Header]) -> Author:
-    """The Author Domain (RFC 9989 5.3.1). Linear in the size of the From fields; never raises."""
+def author_domain(headers: Sequence[Header], *, rewrites: bool = False) -> Author:
+    """The Author Domain (RFC 9989 5.3.1). Linear in the size of the From fields; never raises.
+
+    `rewrites`: the MTA may write the From field anew when it delivers the message, as Sendmail does.
+    """
     # Some programs ignore white space around a field name, so " From" and "From " count as "From".
     fields = [header for header in headers if header.key.strip() == b"from"]
     bodies = [field.value for field in fields]
@@ -100,7 +103,8 @@ def author_domain(headers: Sequence[Header]) -> Author:
         return _problem(AuthorProblem.MISSING, Reason(Code.FROM_MISSING))
     if len(bodies) > 1:
         return _several(bodies)
-    return _with_split_readings(_read_field(bodies[0]), fields[0])
+    author = _with_split_readings(_read_field(bodies[0]), fields[0])
+    return _as_rewritten(author, bodies[0]) if rewrites else author
 
 
 def _several(bodies: Sequence[bytes]) -> Author:
@@ -178,6 +182,18 @@ def _with_split_readings(author: Author, field: Header) -> Author:
     reason = Reason(Code.FROM_OVERLONG_LINE)
     if author.problem:
         return _problem(AuthorProblem.MALFORMED, reason)
+    return replace(author, misreading=reason, unread=True)
+
+
+def _as_rewritten(author: Author, body: bytes) -> Author:
+    """The author, misread or malformed if Sendmail would deliver another one."""
+    if author.problem is AuthorProblem.MALFORMED or author.misreading:
+        return author
+    reason = sendmail_rewriting.rewriting(body)
+    if reason is None:
+        return author
+    if author.problem:
+        return _problem(AuthorProblem.MALFORMED, reason, author.domains)
     return replace(author, misreading=reason, unread=True)
 
 

@@ -33,6 +33,8 @@ class MtaConnection:
         self.leading_space = True
         """Header values come, and go, with the space behind the colon."""
         self.authserv_id = receiver.authserv_id or receiver.pipeline.host_name
+        self.mta_rewrites = True
+        """The MTA may write the From field anew when it delivers a message. Sendmail does; Postfix does not."""
         self.failed = False
         """An internal error struck before the first MAIL: no message of this connection can be evaluated."""
 
@@ -53,6 +55,8 @@ class MtaConnection:
         self._client_name = name
         self._client_ip = address_of(address[0]) if isinstance(address, tuple) else None
         self._client_port = address[1] if isinstance(address, tuple) else 0
+        # Postfix's default of milter_macro_v is its name and version. Of any other MTA nothing is known.
+        self.mta_rewrites = not self.macro("v").startswith("Postfix ")
         if not self._receiver.authserv_id:
             mta_name = self.macro("j")
             is_usable = UNQUOTED_AUTHSERV_ID.fullmatch(mta_name)

@@ -25,7 +25,8 @@ STEPS_WITHOUT_ANSWER = {
 
 Nothing is decided before the end of message, and each answer costs both sides a system call and a switch of process."""
 MACROS = (
-    (Milter.M_CONNECT, "j"),
+    # v: which MTA it is (see MtaConnection.mta_rewrites).
+    (Milter.M_CONNECT, "j v"),
     # Postfix always sends {mail_mailer}. If it sent no macro at all, libmilter would keep those of the message before,
     # its login included.
     (Milter.M_ENVFROM, "i {auth_authen} {mail_mailer}"),

@@ -151,7 +151,8 @@ class Session:
         lines = message_trace.begin()
         if lines is not None:
             lines.envelope(envelope, spf.identity(envelope)[0] if envelope.mail_from else None)
-        return Evaluating(envelope, self._worker.lookup(self._turn, lines), self._worker.receiver, lines)
+        lookup = self._worker.lookup(self._turn, lines)
+        return Evaluating(envelope, lookup, self._worker.receiver, lines, mta_rewrites=self._connection.mta_rewrites)
 
     def _end_of_headers(self, transaction: Evaluating) -> None:
         if transaction.trace is not None:

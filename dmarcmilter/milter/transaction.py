@@ -70,14 +70,22 @@ class Evaluating:
     """
 
     def __init__(
-        self, envelope: Envelope, lookup: MessageLookup, receiver: Receiver, trace: Trace | None = None
+        self,
+        envelope: Envelope,
+        lookup: MessageLookup,
+        receiver: Receiver,
+        trace: Trace | None = None,
+        *,
+        mta_rewrites: bool = False,
     ) -> None:
+        """`mta_rewrites`: the MTA may write the From field anew when it delivers the message, as Sendmail does."""
         self.trace = trace
         self.failed = Failed(keep_results=False, lookup=lookup, trace=trace)
         """The state after an internal error. Made in advance: when it is needed, memory may have run out."""
         self._envelope = envelope
         self._lookup = lookup
         self._receiver = receiver
+        self._mta_rewrites = mta_rewrites
         self._headers: tuple[Header, ...] = ()
         self._truncated = ""
         self._size = 0
@@ -107,7 +115,9 @@ class Evaluating:
         self._headers, self._truncated = headers, truncated
         self._size += size
         further_hashes = () if self._receiver.sealer is None else (arc_sealing.BODY,)
-        self._reading = pipeline.read(headers, truncated=truncated, further_hashes=further_hashes)
+        self._reading = pipeline.read(
+            headers, truncated=truncated, further_hashes=further_hashes, mta_rewrites=self._mta_rewrites
+        )
         if self.trace is not None:
             self.trace.header(self._reading, fields=len(headers), size=size, truncated=truncated)
         self._prefetch(pipeline.names_at_end_of_headers(self._reading, self._receiver.pipeline))

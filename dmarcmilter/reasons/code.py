@@ -49,6 +49,8 @@ class Code(StrEnum):
     FROM_OVERLONG_LINE = "from_overlong_line"
     FROM_ADDRESS_TOO_LONG = "from_address_too_long"
     FROM_ADDRESS_IN_LONG_NAME = "from_address_in_long_name"
+    FROM_INTERNAL_BYTE = "from_internal_byte"
+    FROM_ADDRESS_BEHIND_LONG_NAME = "from_address_behind_long_name"
     HEADER_EXCEEDS_LIMIT = "header_exceeds_limit"
     NO_SINGLE_AUTHOR = "no_single_author"
 

@@ -30,8 +30,8 @@ SNIPPETS += [
 hostile = st.lists(st.sampled_from(SNIPPETS), max_size=25).map(b"".join) | st.binary(max_size=60)
 
 
-def author_of(*bodies, name=b"From"):
-    return author_domain([Header(name, body) for body in bodies])
+def author_of(*bodies, name=b"From", rewrites=False):
+    return author_domain([Header(name, body) for body in bodies], rewrites=rewrites)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
@@ -40,7 +40,8 @@ def test_case(case):
     text, times = case.get("fill", ("~", 1))
     bodies = [body.replace("~", text * times) for body in bodies]
     encoding = "latin-1" if case.get("latin1") else "utf-8"
-    author = author_of(*(b" " + body.encode(encoding) for body in bodies))
+    fields = (b" " + body.encode(encoding) for body in bodies)
+    author = author_of(*fields, rewrites=case.get("rewrites", False))
     assert (author.domain, author.problem) == (case.get("domain"), case.get("problem"))
     assert author.lax is case.get("lax", False)
     assert bool(author.misreading) is case.get("misread", False)

@@ -205,6 +205,24 @@ def test_judged_after_an_authenticated_one(client, daemon):
 
 
 @pytest.mark.parametrize(
+    ("version", "author"),
+    [
+        ("Postfix 3.7.11", "none.example"),
+        ("8.17.1", None),
+        ("", None),
+        ("Postfix", None),
+    ],
+)
+def test_bytes_with_a_meaning_for_sendmail_count_unless_the_mta_is_postfix(daemon, version, author):
+    queue_id = next_id()
+    data = PLAIN.replace(b"@none.example", b"\xd0\x81@none.example")
+    assert data != PLAIN
+    with MilterClient(daemon.address, timeout=60) as client:
+        client.deliver(data, queue_id=queue_id, macros={"v": version})
+    assert daemon.record(queue_id)["author_domain"] == author
+
+
+@pytest.mark.parametrize(
     "envelope",
     [
         pytest.param({"macros": {"{auth_authen}": "joe"}}, id="authenticated"),
