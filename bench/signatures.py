@@ -58,7 +58,7 @@ def _tag_list_cases() -> Iterator[Case]:
 
 
 def _empty_b(value: bytes) -> object:
-    return tag_list.without_value(value, b"b")
+    return tag_list.without_b(value)
 
 
 def _dkim_cases() -> Iterator[Case]:

@@ -22,7 +22,7 @@ from dmarcmilter.dmarc.discovery import (
 )
 from dmarcmilter.dmarc.discovery_comparison import KeptAnswers, other_discovery
 from dmarcmilter.dmarc.evaluation import DmarcWord, Evaluation
-from dmarcmilter.dmarc.record import Policy as Disposition
+from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.dns.lookup import Hint, Lookup, no_hint
 from dmarcmilter.mail import message_id_hash, path
 from dmarcmilter.mail.domain import Domain, LabelBudget, common_labels, is_within

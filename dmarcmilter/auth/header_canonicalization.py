@@ -43,7 +43,7 @@ def simple_field(header: Header) -> bytes:
 
 def signature_field(header: Header, *, relaxed: bool) -> bytes:
     """The signature's own field as it is hashed: b= emptied, no final CRLF (RFC 6376 3.7)."""
-    emptied = Header(header.name, tag_list.without_value(header.value, b"b"))
+    emptied = Header(header.name, tag_list.without_b(header.value))
     return (relaxed_field(emptied) if relaxed else simple_field(emptied))[: -len(_CRLF)]
 
 

@@ -33,14 +33,14 @@ def parse(raw: bytes) -> dict[bytes, bytes] | None:
     return tags
 
 
-def without_value(raw: bytes, name: bytes) -> bytes:
-    """The list with that tag's value and the white space around it deleted, and nothing else changed (RFC 6376 3.7)."""
-    return b";".join(_emptied(spec, name) for spec in raw.split(b";"))
+def without_b(raw: bytes) -> bytes:
+    """The list with the value of b= and the white space around it deleted, and nothing else changed (RFC 6376 3.7)."""
+    return b";".join([_without_b(spec) for spec in raw.split(b";")])
 
 
-def _emptied(spec: bytes, name: bytes) -> bytes:
+def _without_b(spec: bytes) -> bytes:
     before, equals, _ = spec.partition(b"=")
-    return before + equals if equals and before.strip(FWS) == name else spec
+    return before + equals if equals and before.strip(FWS) == b"b" else spec
 
 
 def compact(value: bytes) -> bytes:

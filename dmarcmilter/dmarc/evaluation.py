@@ -12,7 +12,7 @@ from dmarcmilter.auth.results import AuthResults, DkimWord, SpfWord
 from dmarcmilter.dmarc.alignment import Alignment, is_aligned, is_aligned_but_for_author
 from dmarcmilter.dmarc.author import Author, as_malformed
 from dmarcmilter.dmarc.discovery import AuthorPolicy, Discovery, existence_decides
-from dmarcmilter.dmarc.record import AlignmentMode, Policy, PolicyRecord, Tag
+from dmarcmilter.dmarc.record import AlignmentMode, Disposition, PolicyRecord, Tag
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.reasons import Code, Reason
 
@@ -41,7 +41,7 @@ class DnsFailure(StrEnum):
     """The message has more signatures or identifiers than are evaluated, or the SPF record exceeds a limit."""
 
 
-SEVERITY = (Policy.NONE, Policy.QUARANTINE, Policy.REJECT)
+SEVERITY = (Disposition.NONE, Disposition.QUARANTINE, Disposition.REJECT)
 """Policies from the mildest to the strictest."""
 
 
@@ -59,10 +59,10 @@ class AuthenticatedIdentifier:
 class Assessment:
     """The Domain Owner Assessment Policy for this Author Domain."""
 
-    policy: Policy
+    policy: Disposition
     """The value of the chosen tag, as published."""
     tag: Tag
-    requested: Policy
+    requested: Disposition
     """The policy to apply, after `t` or `pct`."""
     test_mode: bool = False
     """Whether `t=y` lowered the policy."""
@@ -70,7 +70,7 @@ class Assessment:
     """Whether `pct` lowered the policy."""
     unknown: Reason | None = None
     """Why it is unknown whether `np` applies."""
-    strictest: Policy = Policy.NONE
+    strictest: Disposition = Disposition.NONE
     """As `requested`; if it is unknown whether `np` applies, the stricter of the two policies."""
 
 
@@ -163,7 +163,7 @@ def _is_refused(verdict: _Verdict, policy: AuthorPolicy) -> bool:
     if verdict.result is not DmarcWord.FAIL or policy.discovery is None:
         return False
     assessment = assessment_policy(policy.discovery, honor_pct=True, draw=MAX_DRAW)
-    return assessment is not None and assessment.requested is Policy.REJECT
+    return assessment is not None and assessment.requested is Disposition.REJECT
 
 
 def _may_act(verdict: _Verdict) -> bool:
@@ -308,7 +308,7 @@ def assessment_policy(discovery: Discovery, *, honor_pct: bool, draw: int) -> As
     )
 
 
-def _chosen(discovery: Discovery, record: PolicyRecord) -> tuple[Tag, Policy]:
+def _chosen(discovery: Discovery, record: PolicyRecord) -> tuple[Tag, Disposition]:
     """The tag that applies and its policy: p for the record's own domain, sp below it, np for names that do not exist.
 
     RFC 9989 4.10.1.
@@ -322,10 +322,10 @@ def _chosen(discovery: Discovery, record: PolicyRecord) -> tuple[Tag, Policy]:
     return Tag.P, record.p
 
 
-def _unchanged(policy: Policy) -> Policy:
+def _unchanged(policy: Disposition) -> Disposition:
     return policy
 
 
-def _one_lower(policy: Policy) -> Policy:
+def _one_lower(policy: Disposition) -> Disposition:
     """The next milder policy, as `t` (RFC 9989 4.7) and `pct` (RFC 7489 6.6.4) ask for."""
-    return Policy.QUARANTINE if policy is Policy.REJECT else Policy.NONE
+    return Disposition.QUARANTINE if policy is Disposition.REJECT else Disposition.NONE

@@ -24,8 +24,8 @@ MAX_TEXT = 1024
 WSP = " \t"
 
 
-class Policy(StrEnum):
-    """Domain Owner Assessment Policy (RFC 9989 4.7, `p`)."""
+class Disposition(StrEnum):
+    """What a policy asks for (`p`, `sp` and `np`, RFC 9989 4.7), and what a receiver does with a message."""
 
     NONE = "none"
     QUARANTINE = "quarantine"
@@ -68,10 +68,10 @@ class PolicyRecord:
 
     text: str
     """The record as shown to people: printable ASCII, other bytes as \\xNN, at most MAX_TEXT characters."""
-    p: Policy
+    p: Disposition
     """The effective value: `none` where RFC 9989 4.10.1 says to act as if it were."""
-    sp: Policy | None
-    np: Policy | None
+    sp: Disposition | None
+    np: Disposition | None
     adkim: AlignmentMode
     aspf: AlignmentMode
     t: bool | None
@@ -131,7 +131,7 @@ def _parse(raw: bytes) -> PolicyRecord | None:
     tags = _read_tags(raw, faults)
     rua = parse_list("rua", tags.get("rua"), faults)
     ruf = parse_list("ruf", tags.get("ruf"), faults)
-    p, sp, np = (_word(Policy, name, tags, faults) for name in ("p", "sp", "np"))
+    p, sp, np = (_word(Disposition, name, tags, faults) for name in ("p", "sp", "np"))
     if "p" not in tags:
         kind = FaultKind.NO_POLICY if len(tags) > 1 or faults else FaultKind.ONLY_VERSION
         faults.append(RecordFault("p", "the record has no p tag", "write p=none, p=quarantine or p=reject", kind))
@@ -140,7 +140,7 @@ def _parse(raw: bytes) -> PolicyRecord | None:
     mode = _word(YesOrNo, "t", tags, faults)
     return PolicyRecord(
         text=_for_people(raw),
-        p=p if sound and p is not None else Policy.NONE,
+        p=p if sound and p is not None else Disposition.NONE,
         sp=sp if sound else None,
         np=np if sound else None,
         adkim=_word(AlignmentMode, "adkim", tags, faults) or AlignmentMode.RELAXED,
@@ -233,7 +233,7 @@ def _word(words: type[Word], name: str, tags: _Tags, faults: list[RecordFault]) 
     if word is None:
         choices = ", ".join(f"{name}={choice}" for choice in known)
         missing = " (is a semicolon missing?)" if "=" in value else ""
-        kind = record_faults.of_policy(value) if words is Policy else record_faults.of_value(value)
+        kind = record_faults.of_policy(value) if words is Disposition else record_faults.of_value(value)
         faults.append(
             RecordFault(name, f"{shown(value)} is not a value of it", f"write one of {choices}{missing}", kind)
         )

@@ -17,8 +17,7 @@ from dmarcmilter.dmarc.author import Author, AuthorProblem
 from dmarcmilter.dmarc.discovery import AuthorPolicy, Discovery, Method
 from dmarcmilter.dmarc.evaluation import AuthenticatedIdentifier, DmarcWord, DnsFailure, Evaluation, assessment_policy
 from dmarcmilter.dmarc.public_suffix import Suffixes
-from dmarcmilter.dmarc.record import AlignmentMode, PolicyRecord, Psd
-from dmarcmilter.dmarc.record import Policy as Disposition
+from dmarcmilter.dmarc.record import AlignmentMode, Disposition, PolicyRecord, Psd
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.outcome import (
     OutcomeRecord,

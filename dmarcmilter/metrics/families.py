@@ -12,7 +12,7 @@ from typing import Final
 from dmarcmilter.auth.results import ArcWord, DkimWord, SpfWord
 from dmarcmilter.dmarc.author import AuthorProblem
 from dmarcmilter.dmarc.evaluation import DmarcWord, DnsFailure
-from dmarcmilter.dmarc.record import Policy
+from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.dns.observer import AnswerWord, Origin
 from dmarcmilter.mail.message import UNCLEANABLE
 from dmarcmilter.policy.types import Action, ReasonType
@@ -109,7 +109,7 @@ def _seconds(name: str, text: str, label: str = "", values: type[StrEnum] | tupl
 
 
 VERDICTS = _labelled("messages_total", "Messages evaluated, by DMARC result.", "result", DmarcWord)
-DISPOSITIONS = _labelled("dispositions_total", "Dispositions, as the reports say.", "disposition", Policy)
+DISPOSITIONS = _labelled("dispositions_total", "Dispositions, as the reports say.", "disposition", Disposition)
 ACTIONS = _labelled("actions_total", "Actions requested from the MTA.", "action", Action)
 WOULD = _labelled("would_actions_total", "Actions that full enforcement would request.", "action", Action)
 OVERRIDES = _labelled("overrides_total", "Reasons for a deviation from the published policy.", "type", ReasonType)

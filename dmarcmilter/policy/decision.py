@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from dmarcmilter.dmarc.author import AuthorProblem
 from dmarcmilter.dmarc.evaluation import SEVERITY, Assessment, DmarcWord, DnsFailure, Evaluation
-from dmarcmilter.dmarc.record import Policy as Disposition
+from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.mail.domain import is_within
 from dmarcmilter.mail.message import UNCLEANABLE
 from dmarcmilter.policy import mitigations

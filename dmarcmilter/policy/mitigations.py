@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from dmarcmilter.dmarc.record import Policy as Disposition
+from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.mail.domain import Domain, is_within
 from dmarcmilter.policy import overrides
 from dmarcmilter.policy.facts import ArcHop, Facts, Unvouched

@@ -7,7 +7,7 @@ file.
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 
-from dmarcmilter.dmarc.record import Policy as Disposition
+from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.mail import path
 from dmarcmilter.mail.domain import Domain, is_within
 from dmarcmilter.mail.path import Mailbox

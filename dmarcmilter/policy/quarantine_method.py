@@ -7,7 +7,7 @@ sure, is held instead, and the outcome says why.
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from dmarcmilter.dmarc.record import Policy as Disposition
+from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.mail import path as mail_path
 from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.policy.decision import Decision

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 
-from dmarcmilter.dmarc.record import Policy as Disposition
+from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.mail.domain import Domain, is_within
 from dmarcmilter.mail.ip_address import IpNetwork
 from dmarcmilter.reasons import Reason

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from dmarcmilter.auth import authentication_results
 from dmarcmilter.auth.results import DkimResult, DkimWord, SpfScope
 from dmarcmilter.dmarc.evaluation import DmarcWord
-from dmarcmilter.dmarc.record import Policy as Disposition
+from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.mail.message import Header
 from dmarcmilter.outcome import ApplyError, Outcome
 from dmarcmilter.policy.quarantine_method import QuarantineSettings

@@ -8,7 +8,7 @@ import re
 from base64 import b64encode
 from collections.abc import Collection, Iterator
 
-from dmarcmilter.dmarc.record import Policy as Disposition
+from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.outcome import Outcome, shown
 from dmarcmilter.policy.quarantine_method import (

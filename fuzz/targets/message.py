@@ -8,7 +8,7 @@ from dmarcmilter.auth import arc, dkim
 from dmarcmilter.auth.results import DkimWord, SpfWord
 from dmarcmilter.dmarc.discovery import MAX_IDENTIFIERS
 from dmarcmilter.dmarc.evaluation import DmarcWord
-from dmarcmilter.dmarc.record import Policy
+from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.explain import as_text, explain
 from dmarcmilter.mail import message_file
 from dmarcmilter.mail.domain import parse
@@ -76,12 +76,12 @@ def _check_decision(outcome: Outcome) -> None:
         assert decision.action is Action.REJECT or not outcome.message.envelope.mail_from
         return
     if result is not DmarcWord.FAIL:
-        assert decision.disposition is Policy.NONE
+        assert decision.disposition is Disposition.NONE
         assert decision.action is (Action.TEMPFAIL if result is DmarcWord.TEMPERROR else Action.ACCEPT)
         return
     assessment = outcome.evaluation.assessment
     assert assessment is not None
-    order = [Policy.NONE, Policy.QUARANTINE, Policy.REJECT]
+    order = [Disposition.NONE, Disposition.QUARANTINE, Disposition.REJECT]
     assert order.index(decision.disposition) <= order.index(assessment.requested)
     assert order.index(assessment.requested) <= order.index(assessment.policy)
     assert decision.disposition is assessment.policy or decision.overrides

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from dmarcmilter.dmarc import record, report_uri
-from dmarcmilter.dmarc.record import MAX_TEXT, Policy, PolicyRecord
+from dmarcmilter.dmarc.record import MAX_TEXT, Disposition, PolicyRecord
 from fuzz.material import rows, vectors
 
 
@@ -26,7 +26,7 @@ def check(data: bytes) -> None:
 def _check_record(found: PolicyRecord) -> None:
     assert len(found.text) <= MAX_TEXT
     assert all(" " <= char <= "~" for char in found.text)
-    assert found.usable or (found.p, found.sp, found.np, found.rua) == (Policy.NONE, None, None, ())
+    assert found.usable or (found.p, found.sp, found.np, found.rua) == (Disposition.NONE, None, None, ())
     assert found.pct is None or 0 <= found.pct <= 100
     for uris in (found.rua, found.ruf):
         assert len(uris) <= report_uri.MAX_URIS

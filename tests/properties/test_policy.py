@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.evaluation import DmarcWord
-from dmarcmilter.dmarc.record import Policy as Disposition
+from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.policy.facts import ClientNames
 from dmarcmilter.policy.types import Action, EntryAction, Exempt, Mode, QuarantineAction, RejectAction

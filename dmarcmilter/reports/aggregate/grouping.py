@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from dmarcmilter.dmarc import record as records
 from dmarcmilter.dmarc.discovery import Method
-from dmarcmilter.dmarc.record import AlignmentMode, Policy
+from dmarcmilter.dmarc.record import AlignmentMode, Disposition
 from dmarcmilter.outcome import OutcomeRecord, RecordedPolicy
 from dmarcmilter.policy.types import Action
 from dmarcmilter.reports.aggregate import reported_reasons
@@ -246,9 +246,9 @@ def published(policy: RecordedPolicy) -> PolicyPublished:
     return PolicyPublished(
         domain=policy.domain,
         discovery=Method(policy.discovery),
-        p=Policy(policy.p),
-        sp=Policy(policy.sp) if policy.sp else None,
-        np=Policy(policy.np) if policy.np else None,
+        p=Disposition(policy.p),
+        sp=Disposition(policy.sp) if policy.sp else None,
+        np=Disposition(policy.np) if policy.np else None,
         adkim=AlignmentMode(policy.adkim),
         aspf=AlignmentMode(policy.aspf),
         fo=policy.fo or "0",

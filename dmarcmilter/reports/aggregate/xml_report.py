@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 from dmarcmilter.auth.results import DkimWord, SpfScope, SpfWord
 from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.dmarc.discovery import Method
-from dmarcmilter.dmarc.record import AlignmentMode, Policy
+from dmarcmilter.dmarc.record import AlignmentMode, Disposition
 from dmarcmilter.policy.types import ReasonType
 
 NAMESPACE = "urn:ietf:params:xml:ns:dmarc-2.0"
@@ -79,9 +79,9 @@ class PolicyPublished:
     domain: str
     """The DMARC Policy Domain, which has the policy record."""
     discovery: Method
-    p: Policy
-    sp: Policy | None
-    np: Policy | None
+    p: Disposition
+    sp: Disposition | None
+    np: Disposition | None
     adkim: AlignmentMode
     aspf: AlignmentMode
     fo: str

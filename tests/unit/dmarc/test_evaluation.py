@@ -17,7 +17,7 @@ from dmarcmilter.dmarc.discovery import (
 )
 from dmarcmilter.dmarc.evaluation import DmarcWord, assessment_policy, evaluate
 from dmarcmilter.dmarc.public_suffix import Suffixes
-from dmarcmilter.dmarc.record import Policy, parse
+from dmarcmilter.dmarc.record import Disposition, parse
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.reasons import Code, Reason, text_of
 from tests.support.paths import CASES
@@ -127,8 +127,8 @@ def test_pct_is_the_share_that_is_selected(pct):
     # POL-08
     discovery = discovery_of({"author": "example.com", "record": f"v=DMARC1; p=reject; pct={pct}"})
     found = [assessment_policy(discovery, honor_pct=True, draw=draw) for draw in range(100)]
-    assert sum(assessment.requested is Policy.REJECT for assessment in found) == pct
-    assert all(assessment.sampled_out is (assessment.requested is Policy.QUARANTINE) for assessment in found)
+    assert sum(assessment.requested is Disposition.REJECT for assessment in found) == pct
+    assert all(assessment.sampled_out is (assessment.requested is Disposition.QUARANTINE) for assessment in found)
 
 
 NAMES = st.sampled_from(["example.com", "a.example.com", "evil.com", "evil.net"])

@@ -27,8 +27,8 @@ def test_record(row):
 def test_words_are_the_wire_words():
     parsed = record.parse(b"v=DMARC1; p=reject; sp=none; adkim=s; psd=y")
     assert (parsed.p, parsed.sp, parsed.adkim, parsed.psd) == (
-        record.Policy.REJECT,
-        record.Policy.NONE,
+        record.Disposition.REJECT,
+        record.Disposition.NONE,
         record.AlignmentMode.STRICT,
         record.Psd.Y,
     )
@@ -59,7 +59,7 @@ def test_bytes_beyond_the_limit_are_not_read_and_no_tag_is_cut():
     # REC-16
     filler = b"x=" + b"y" * (record.MAX_RECORD - 40)
     parsed = record.parse(b"v=DMARC1; p=reject; " + filler + b"; sp=none" + b" " * 60 + b"; np=quarantine")
-    assert parsed.p is record.Policy.REJECT
+    assert parsed.p is record.Disposition.REJECT
     assert parsed.sp is None
     assert parsed.np is None
     assert parsed.usable is True
@@ -71,7 +71,7 @@ def test_tags_beyond_the_limit_are_not_read():
     parsed = record.parse(b"v=DMARC1; p=none" + b";x=1" * (record.MAX_TAGS - 2) + b"; sp=reject")
     assert parsed.sp is None
     within = record.parse(b"v=DMARC1; p=none" + b";x=1" * (record.MAX_TAGS - 3) + b"; sp=reject")
-    assert within.sp is record.Policy.REJECT
+    assert within.sp is record.Disposition.REJECT
 
 
 def test_addresses_beyond_the_limit_are_not_read():
@@ -141,7 +141,7 @@ def test_never_raises_and_stays_bounded(raw):
     if parsed is not None:
         assert parsed.text.isprintable()
         assert len(parsed.rua) <= report_uri.MAX_URIS
-        assert parsed.usable or parsed.p is record.Policy.NONE
+        assert parsed.usable or parsed.p is record.Disposition.NONE
         assert all(fault.problem.isprintable() and fault.tag.isprintable() for fault in parsed.faults)
         assert parsed.pct is None or 0 <= parsed.pct <= 100
 

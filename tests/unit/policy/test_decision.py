@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from dmarcmilter.dmarc.record import Policy as Disposition
+from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.policy.types import (
     Action,
     AuthorAction,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from dmarcmilter.config import override_entries
-from dmarcmilter.dmarc.record import Policy as Disposition
+from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.policy import overrides
 from dmarcmilter.policy.facts import ArcHop, Facts
