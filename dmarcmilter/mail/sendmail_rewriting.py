@@ -17,7 +17,9 @@ also within a UTF-8 character."""
 _INTERNAL: Final = re.compile(b"[" + re.escape(_INTERNAL_BYTES) + b"]")
 MAX_KEPT: Final = 250
 """Bytes of an element of the list within which its address must end; one that ends later is taken for cut. Sendmail
-cuts at 256, and may have added quotes before. Internal bytes count twice."""
+cuts at 256, and may have added quotes before. Internal bytes, quotes and backslashes count twice."""
+_ESCAPED: Final = b'"\\'
+"""Bytes before which Sendmail puts a backslash in a name that it encloses in quotes."""
 MAX_NAME_BEFORE_CUT: Final = 260
 """Longest display name, in bytes, behind which an address is cut; internal bytes count twice. Sendmail puts a comma and
 a line end behind a name above 250 bytes, and so keeps the address."""
@@ -28,7 +30,7 @@ def rewriting(body: bytes) -> Reason | None:
 
     `body`: a field body that address_list.parse has read.
     """
-    if len(body) <= MAX_KEPT and body.isascii():
+    if body.isascii() and len(body) + _backslashes(body) <= MAX_KEPT:
         return None
     # Sendmail counts a line end as one byte. A space more changes no token.
     reader = _Reader(body.replace(b"\r\n", b" "))
@@ -91,7 +93,8 @@ class _Reader:
             return Reason(Code.FROM_INTERNAL_BYTE)
         name = self._scanner.text[self._element : self._start]
         address = self._scanner.text[self._start : self._end]
-        if _size(name) <= MAX_NAME_BEFORE_CUT and _size(name) + len(address) > MAX_KEPT:
+        size = _size(name)
+        if size <= MAX_NAME_BEFORE_CUT and size + _backslashes(name) + len(address) > MAX_KEPT:
             return Reason(Code.FROM_ADDRESS_BEHIND_LONG_NAME)
         return None
 
@@ -99,3 +102,8 @@ class _Reader:
 def _size(text: bytes) -> int:
     """Bytes of the text in Sendmail's internal form."""
     return 2 * len(text) - len(text.translate(None, _INTERNAL_BYTES))
+
+
+def _backslashes(text: bytes) -> int:
+    """Backslashes that Sendmail may add when it encloses the text in quotes."""
+    return len(text) - len(text.translate(None, _ESCAPED))

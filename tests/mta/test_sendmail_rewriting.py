@@ -29,6 +29,7 @@ CHANGED = {
     "an address behind a long quoted name": b'"' + b"x" * 236 + b'" ' + AUTHOR,
     "an address behind a long comment": b"(" + b"x" * 236 + b") " + AUTHOR,
     "an address behind a long folded name": b"word " * 40 + b"\r\n " + b"x" * 36 + b" " + AUTHOR,
+    "an address behind a name that gets backslashes": b'"a" b. ' * 26 + AUTHOR,
     "an address in a group with a long name": b"x" * 236 + b": " + AUTHOR + b";",
     "an address behind a name of internal bytes": "\u0401".encode() * 78 + b" " + AUTHOR,
 }
