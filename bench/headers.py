@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from bench.case import Case
 from dmarcmilter import pipeline
-from dmarcmilter.auth import authentication_results, authentication_results_reader
+from dmarcmilter.auth import authentication_results_reader, authentication_results_writer, forged_authentication_results
 from dmarcmilter.dmarc.author import author_domain
 from dmarcmilter.mail import address_list
 from dmarcmilter.mail import path as smtppath
@@ -205,7 +205,9 @@ def results_cases() -> Iterator[Case]:
         "bytes above 127": repeated(b"\xc3\xbc", after=b"; none"),
     }
     for name, make in values.items():
-        yield Case("authres.forged", name, FIELD, make, lambda value: authentication_results.forged([value], ids))
+        yield Case(
+            "authres.forged", name, FIELD, make, lambda value: forged_authentication_results.forged([value], ids)
+        )
         yield Case(
             "authresreader", name, authentication_results_reader.MAX_PAYLOAD, make, authentication_results_reader.parse
         )
@@ -214,7 +216,7 @@ def results_cases() -> Iterator[Case]:
         "fields",
         2 * FIELDS,
         lambda n: [b" other.example; none"] * n,
-        lambda fields: authentication_results.forged(fields, ids),
+        lambda fields: forged_authentication_results.forged(fields, ids),
         "fields",
     )
     yield Case(
@@ -222,7 +224,7 @@ def results_cases() -> Iterator[Case]:
         "fields, U-labels",
         4000,
         lambda n: [b" " + u_labels(U_LABEL_BYTES) + b"; none"] * n,
-        lambda fields: authentication_results.forged(fields, ids),
+        lambda fields: forged_authentication_results.forged(fields, ids),
         "fields",
     )
     hostile = tuple((name, '"' * 255) for name in ("header.d", "header.i", "header.s", "header.a", "header.b"))
@@ -230,8 +232,8 @@ def results_cases() -> Iterator[Case]:
         "authres.render",
         "signatures",
         400,
-        lambda n: [authentication_results.MethodResult("dkim", "fail", properties=hostile)] * n,
-        lambda fields: authentication_results.render("mx", fields),
+        lambda n: [authentication_results_writer.MethodResult("dkim", "fail", properties=hostile)] * n,
+        lambda fields: authentication_results_writer.render("mx", fields),
         "results",
     )
     yield Case(

@@ -35,8 +35,8 @@ from dmarcmilter.history import statistics as stats  # noqa: E402
 from dmarcmilter.history.ingest import Ingest  # noqa: E402
 from dmarcmilter.history.store import Store, rows  # noqa: E402
 from dmarcmilter.reasons import Code, Reason  # noqa: E402
-from dmarcmilter.reports.delivery.destination_verifier import ReportDns  # noqa: E402
 from dmarcmilter.reports.delivery.dkim_signing import ReportSigner  # noqa: E402
+from dmarcmilter.reports.delivery.parallel_verification import ReportDns  # noqa: E402
 from dmarcmilter.reports.delivery.relay import DeliveryAttempt, DeliveryResult, Mail  # noqa: E402
 from dmarcmilter.reports.run import Run  # noqa: E402
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from bench.case import Case
 from bench.headers import FIELD, FIELDS, HEADER, U_LABEL_BYTES, repeated, u_labels
 from dmarcmilter.auth import arc, dkim, tag_list
-from dmarcmilter.auth import signature as signatures
+from dmarcmilter.auth import signature_verification as signatures
 from dmarcmilter.mail.message import Header
 
 SIGNATURE = signatures.MAX_FIELD

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from dmarcmilter.auth import arc, dkim, spf
 from dmarcmilter.auth.body_hash import BodyPlan
 from dmarcmilter.auth.results import AuthResults, DkimResult, SpfResult
-from dmarcmilter.auth.signature import BodyHasher
+from dmarcmilter.auth.signature_verification import BodyHasher
 from dmarcmilter.dmarc import evaluation
 from dmarcmilter.dmarc.alignment import could_align
 from dmarcmilter.dmarc.author import Author, AuthorProblem, author_domain

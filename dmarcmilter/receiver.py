@@ -12,7 +12,7 @@ from dmarcmilter.dmarc.public_suffix import Suffixes, SuffixListError
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail import path
 from dmarcmilter.mail.domain import Domain
-from dmarcmilter.mail.ip_address import IpNetwork
+from dmarcmilter.mail.ip_types import IpNetwork
 from dmarcmilter.pipeline import FactSources, Settings
 from dmarcmilter.policy.deferral_times import Deferrals
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
@@ -22,9 +22,9 @@ from dmarcmilter.policy.recipients.registry import RecipientChoices
 from dmarcmilter.policy.types import Action, DeferralRules, OnTemperror, Rules
 from dmarcmilter.response import arc_key
 from dmarcmilter.response.arc_key import SealKeyError
-from dmarcmilter.response.arc_sealing import Sealer
+from dmarcmilter.response.arc_sealing_decision import Sealer
 from dmarcmilter.response.plan import ResponseSettings
-from dmarcmilter.response.reply import ReplyTexts
+from dmarcmilter.response.reply_templates import ReplyTexts
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dns.lookup import Answer, Lookup
 from dmarcmilter.mail.message import Envelope
 from dmarcmilter.receiver import Receiver
-from dmarcmilter.response.reply import ReplyTexts
+from dmarcmilter.response.reply_templates import ReplyTexts
 from tests.support import outcomes
 from tests.support.zone import Zone
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dmarcmilter.auth import key_record, tag_list
-from dmarcmilter.auth import signature as signatures_of
+from dmarcmilter.auth import signature_verification as signatures_of
 from dmarcmilter.auth.header_canonicalization import CanonicalHeader, signature_field
 from dmarcmilter.auth.results import ArcResult, ArcSet, ArcWord
-from dmarcmilter.auth.signature import BodyHash, BodyPlan, Signature, Signer
 from dmarcmilter.auth.signature_fault import SignatureFault
+from dmarcmilter.auth.signature_verification import BodyHash, BodyPlan, Signature, Signer
 from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Header

@@ -4,13 +4,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dmarcmilter.auth import signature as signatures_of
+from dmarcmilter.auth import signature_verification as signatures_of
 from dmarcmilter.auth import tag_list, unsigned_duplicates
 from dmarcmilter.auth.header_canonicalization import CanonicalHeader
 from dmarcmilter.auth.results import DkimResult, DkimWord
-from dmarcmilter.auth.signature import BodyHash, BodyPlan, Signature
 from dmarcmilter.auth.signature_algorithm import Algorithm
 from dmarcmilter.auth.signature_fault import SignatureFault
+from dmarcmilter.auth.signature_verification import BodyHash, BodyPlan, Signature
 from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from dmarcmilter.auth.results import SpfWord
 from dmarcmilter.dns.lookup import Answer, Hint, Lookup, Status
 from dmarcmilter.mail.domain import Domain
-from dmarcmilter.mail.ip_address import IpNetwork
+from dmarcmilter.mail.ip_types import IpNetwork
 
 MAX_RECORD = 1024
 """Largest plain record, in bytes; a larger one is left to pyspf. With CACHED it bounds the memory for them."""

@@ -9,12 +9,12 @@ from typing import NoReturn
 import click
 
 from dmarcmilter.cli.errors import EXIT_ERROR, permission_advice
-from dmarcmilter.config import accounts
+from dmarcmilter.config import account_rights
 from dmarcmilter.config import load as configuration
-from dmarcmilter.config.accounts import Account, acting_as
+from dmarcmilter.config.account_rights import Account, acting_as
 from dmarcmilter.config.load import ConfigError
 from dmarcmilter.config.schema import Config
-from dmarcmilter.config_check import systemd_unit
+from dmarcmilter.config_check import systemd_unit_reader
 from dmarcmilter.daemon import log_output, privileges
 from dmarcmilter.dns import Resolver, system_nameservers
 
@@ -94,6 +94,6 @@ def filters_account(config: Config, path: str) -> Account | None:
     for folder in (journal, journal.parent):
         with suppress(OSError):
             if (owner := folder.stat().st_uid) != 0:
-                return accounts.by_uid(owner)
-    unit = systemd_unit.find() if path in {"", configuration.DEFAULT_PATH} else None
-    return accounts.account(unit.user, group=unit.group, more_groups=unit.groups) if unit is not None else None
+                return account_rights.by_uid(owner)
+    unit = systemd_unit_reader.find() if path in {"", configuration.DEFAULT_PATH} else None
+    return account_rights.account(unit.user, group=unit.group, more_groups=unit.groups) if unit is not None else None

@@ -8,7 +8,7 @@ import msgspec
 
 from dmarcmilter import receiver
 from dmarcmilter.cli.command_setup import EXIT_ERROR, fail, json_option, load
-from dmarcmilter.cli.from_opendmarc import from_opendmarc
+from dmarcmilter.cli.config_from_opendmarc import from_opendmarc
 from dmarcmilter.config import load as configuration
 from dmarcmilter.config.exposed_files import exposed
 from dmarcmilter.config.finding import Finding, Severity, warning

@@ -13,8 +13,8 @@ from dmarcmilter.cli.time_arguments import FORMS, Days
 from dmarcmilter.daemon import log_output
 from dmarcmilter.history import migrations, retention
 from dmarcmilter.history.ingest import Ingest
+from dmarcmilter.history.outcome_writer import Writer
 from dmarcmilter.history.store import Store, StoreError
-from dmarcmilter.history.table_writer import Writer
 from dmarcmilter.opendmarc.history_import import Import, NoHistoryError
 
 EXIT_NO_HISTORY = 1

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dmarcmilter.cli.command_setup import config_option, fail, json_option, load, resolver
-from dmarcmilter.cli.domain_argument import NoDomainError, domain_in
+from dmarcmilter.cli.domain_in_argument import NoDomainError, domain_in
 from dmarcmilter.config.schema import Config, Pct
 from dmarcmilter.dmarc import record as records
 from dmarcmilter.dmarc.discovery import Discovery, Method, discover, prefetch_names, with_existence

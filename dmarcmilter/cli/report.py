@@ -13,7 +13,7 @@ from rich.text import Text
 
 from dmarcmilter.cli.command_setup import config_option, fail, make_private
 from dmarcmilter.cli.report_failures import failures
-from dmarcmilter.cli.report_run import (
+from dmarcmilter.cli.report_setup import (
     errors_reported,
     is_on,
     load,
@@ -29,9 +29,9 @@ from dmarcmilter.config.schema import Config
 from dmarcmilter.reports.aggregate.planning import Withheld, whole_day_report
 from dmarcmilter.reports.aggregate.reported_days import ReportedDays
 from dmarcmilter.reports.aggregate.xml_report import to_xml
-from dmarcmilter.reports.delivery.bounces import is_failure, read
-from dmarcmilter.reports.delivery.deliveries import Deliveries
-from dmarcmilter.reports.delivery.destinations import DestinationVerification
+from dmarcmilter.reports.delivery.bounce_recognition import is_failure, read
+from dmarcmilter.reports.delivery.deliveries_table import Deliveries
+from dmarcmilter.reports.delivery.destination_verification import DestinationVerification
 from dmarcmilter.reports.delivery.suppressions import Suppression, Suppressions, record_bounce
 from dmarcmilter.reports.run import RunRequest
 

@@ -3,7 +3,7 @@
 import click
 
 from dmarcmilter.cli.command_setup import config_option, fail
-from dmarcmilter.cli.report_run import (
+from dmarcmilter.cli.report_setup import (
     errors_reported,
     load,
     open_store,
@@ -14,8 +14,8 @@ from dmarcmilter.cli.report_run import (
     table_console,
 )
 from dmarcmilter.config.schema import Config
-from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
-from dmarcmilter.reports.delivery.ledger import FailureReportLine, ReportLedger
+from dmarcmilter.reports.delivery.deliveries_table import Deliveries, ReportKind
+from dmarcmilter.reports.delivery.made_reports_table import FailureReportLine, ReportLedger
 from dmarcmilter.reports.failure.incident_spool import SpooledIncident
 from dmarcmilter.reports.failure.mail_message import compose
 from dmarcmilter.reports.run import Run, RunRequest

@@ -5,7 +5,7 @@ import re
 from dmarcmilter.config.filtering_sections import PolicySection, QuarantineSection
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.policy.types import QuarantineAction
-from dmarcmilter.response.reply import MAX_QUEUE_ID, MAX_REPLY, SEE
+from dmarcmilter.response.reply_templates import MAX_QUEUE_ID, MAX_REPLY, SEE
 
 PLACEHOLDERS = ("domain", "policy_domain", "queue_id", "reason", "info_url")
 PAGE_PLACEHOLDERS = ("domain", "policy_domain", "queue_id")

@@ -6,11 +6,11 @@ import struct
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
-from dmarcmilter.config import accounts
-from dmarcmilter.config.accounts import Account
+from dmarcmilter.config import account_rights
+from dmarcmilter.config.account_rights import Account
 from dmarcmilter.config.endpoint import Socket, parse_socket
-from dmarcmilter.config_check import systemd_unit
-from dmarcmilter.config_check.systemd_unit import Unit
+from dmarcmilter.config_check import systemd_unit_reader
+from dmarcmilter.config_check.systemd_unit_reader import Unit
 from dmarcmilter.postfix import postconf as postfix
 from dmarcmilter.postfix.postconf import Postfix
 
@@ -42,7 +42,7 @@ class Environment:
     @property
     def tried_user(self) -> str:
         """The user whose rights were tried, worded for a message."""
-        if self.account is not None and accounts.can_act_as(self.account):
+        if self.account is not None and account_rights.can_act_as(self.account):
             return f"the user {self.account.name}"
         return "the user that runs this check"
 
@@ -57,11 +57,11 @@ def of_running_filter(address: str, conf: str, user: str = "", *, postfix_direct
     A socket that root listens at says nothing about the user, because systemd may have made it for the filter.
     """
     uid = _listener(parse_socket(address)) if not user and os.geteuid() == 0 else 0
-    listener = accounts.by_uid(uid) if uid else None
+    listener = account_rights.by_uid(uid) if uid else None
     environment = gather(
         user or (listener.name if listener else ""), postfix_directory=postfix_directory, usual=uid != 0
     )
-    return replace(environment, conf=conf, unit=environment.unit or systemd_unit.find())
+    return replace(environment, conf=conf, unit=environment.unit or systemd_unit_reader.find())
 
 
 def _listener(where: Socket) -> int | None:
@@ -78,7 +78,7 @@ def _listener(where: Socket) -> int | None:
 
 def gather(user: str = "", *, postfix_directory: str = "", usual: bool = True) -> Environment:
     """The environment of this machine for `user`, else for the user of the unit, else (`usual`) for USUAL_USER."""
-    unit = None if user else systemd_unit.find()
+    unit = None if user else systemd_unit_reader.find()
     name = user or _user(unit, usual=usual)
     group, more_groups = (unit.group, unit.groups) if unit is not None else ("", ())
     main = postfix.find(postfix_directory)
@@ -86,7 +86,7 @@ def gather(user: str = "", *, postfix_directory: str = "", usual: bool = True) -
         today=datetime.now(UTC).date(),
         hostname=socket.gethostname(),
         user=name,
-        account=accounts.account(name, group=group, more_groups=more_groups) if name else None,
+        account=account_rights.account(name, group=group, more_groups=more_groups) if name else None,
         unit=unit,
         postfix=main,
         instances=() if postfix_directory else postfix.other_instances(main),
@@ -99,4 +99,4 @@ def _user(unit: Unit | None, *, usual: bool) -> str:
         return ""
     if unit is not None:
         return unit.user
-    return USUAL_USER if usual and accounts.account(USUAL_USER) else ""
+    return USUAL_USER if usual and account_rights.account(USUAL_USER) else ""

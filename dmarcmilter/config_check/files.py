@@ -6,9 +6,9 @@ from datetime import date
 from itertools import islice
 from pathlib import Path
 
-from dmarcmilter.config import accounts
+from dmarcmilter.config import account_rights
 from dmarcmilter.config import load as configuration
-from dmarcmilter.config.accounts import acting_as
+from dmarcmilter.config.account_rights import acting_as
 from dmarcmilter.config.endpoint import parse_socket
 from dmarcmilter.config.exposed_files import AS_ROOT
 from dmarcmilter.config.finding import Finding, error, ok, warning
@@ -191,7 +191,7 @@ def command_to_make_writable(path: str, environment: Environment) -> str:
 def _own_files(config: Config, environment: Environment) -> list[Finding]:
     """Check that the filter may write its own files: a command run as root can leave files that it may not."""
     account = environment.account
-    if account is None or not accounts.can_act_as(account):
+    if account is None or not account_rights.can_act_as(account):
         return []
     result = []
     folders = {"[defer] directory": config.defer.directory}

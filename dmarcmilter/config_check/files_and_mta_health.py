@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from dmarcmilter.config import accounts
-from dmarcmilter.config.accounts import acting_as
+from dmarcmilter.config import account_rights
+from dmarcmilter.config.account_rights import acting_as
 from dmarcmilter.config.endpoint import parse_socket
 from dmarcmilter.config.finding import Finding, Severity
 from dmarcmilter.config.schema import Config
@@ -57,7 +57,7 @@ def filters_files(config: Config, environment: Environment) -> CheckResult:
     name = "files"
     if environment.account is None and os.geteuid() == 0:
         return CheckResult(name, Health.HEALTHY, "not tried: the filter's user is not known here, name it with --user")
-    if environment.account is None or not accounts.can_act_as(environment.account):
+    if environment.account is None or not account_rights.can_act_as(environment.account):
         return CheckResult(name, Health.HEALTHY, "not tried: needs root")
     conf_findings = files.conf_readable(environment.conf, environment) if environment.conf else []
     findings = [*conf_findings, *files.findings(config, environment)]

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dmarcmilter.config import accounts
-from dmarcmilter.config.accounts import Account, acting_as
+from dmarcmilter.config import account_rights
+from dmarcmilter.config.account_rights import Account, acting_as
 from dmarcmilter.config.endpoint import Socket, parse_socket
 from dmarcmilter.config.finding import Finding, error, ok, warning
 from dmarcmilter.config_check.environment import Environment
@@ -18,13 +18,13 @@ def findings(address: str, environment: Environment) -> list[Finding]:
     """The finding on the filter at this address."""
     socket = parse_socket(address)
     has_user = environment.postfix is not None and socket.family == "unix"
-    mta = accounts.account(environment.postfix.owner) if environment.postfix and has_user else None
+    mta = account_rights.account(environment.postfix.owner) if environment.postfix and has_user else None
     try:
         # With the rights of the MTA's user, which needs access to the socket and to the folders above it.
         with acting_as(mta), connect(socket, SECONDS) as connection:
             version = negotiate_on(connection, SECONDS)
     except PermissionError:
-        if mta is None or not accounts.can_act_as(mta):
+        if mta is None or not account_rights.can_act_as(mta):
             text = f"[milter] socket: {address} is there, but the user that runs this check may not connect to it"
             return [warning(f"{text}: run the check as root")]
         # The MTA's user sees neither the socket nor that it is missing; root does.

@@ -7,7 +7,7 @@ import ssl
 import tempfile
 from pathlib import Path
 
-from dmarcmilter.config.accounts import acting_as
+from dmarcmilter.config.account_rights import acting_as
 from dmarcmilter.config.endpoint import Socket, parse_listen
 from dmarcmilter.config.finding import Finding, error, ok, warning
 from dmarcmilter.config.report_validation import parse_relay

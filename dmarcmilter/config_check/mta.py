@@ -5,14 +5,14 @@ import stat
 from ipaddress import ip_address
 from pathlib import Path
 
-from dmarcmilter.config import accounts
-from dmarcmilter.config.accounts import Account
+from dmarcmilter.config import account_rights
+from dmarcmilter.config.account_rights import Account
 from dmarcmilter.config.endpoint import Socket, parse_socket
 from dmarcmilter.config.finding import Finding, error, ok, warning
 from dmarcmilter.config.schema import Config
 from dmarcmilter.config_check import postfix_services
 from dmarcmilter.config_check.environment import Environment
-from dmarcmilter.mail.line_split import MAX_LINE, SPLIT_WIDTHS
+from dmarcmilter.mail.overlong_lines import MAX_LINE, SPLIT_WIDTHS
 from dmarcmilter.policy.types import QuarantineAction
 from dmarcmilter.postfix import socket_access
 from dmarcmilter.postfix.postconf import Postfix, Service
@@ -127,7 +127,7 @@ def _is_shut_out(service: Service, milter_socket: Socket, postfix: Postfix) -> b
 def _folder(milter_socket: Socket, environment: Environment) -> list[Finding]:
     """Check that Postfix's user may enter the existing folders above the socket."""
     mta = _mta(milter_socket, environment)
-    if mta is None or not accounts.can_act_as(mta):
+    if mta is None or not account_rights.can_act_as(mta):
         return []
     path = Path(milter_socket.path)
     top = next((postfix.queue_directory for postfix in relevant(milter_socket, environment)), "")
@@ -144,7 +144,7 @@ def _folder(milter_socket: Socket, environment: Environment) -> list[Finding]:
 def _mta(milter_socket: Socket, environment: Environment) -> Account | None:
     """The user of the Postfix that connects to the filter."""
     instances = relevant(milter_socket, environment)
-    return accounts.account(instances[0].owner) if instances else None
+    return account_rights.account(instances[0].owner) if instances else None
 
 
 def _inherited_group(milter_socket: Socket) -> str:

@@ -3,7 +3,7 @@
 import errno
 from ipaddress import ip_address
 
-from dmarcmilter.config import accounts
+from dmarcmilter.config import account_rights
 from dmarcmilter.config.endpoint import Socket
 from dmarcmilter.config.finding import Finding, Severity, error, ok, warning
 from dmarcmilter.config.schema import Config
@@ -193,7 +193,7 @@ def _bypasses(service: Service, postfix: Postfix) -> list[Finding]:
 def _connection(service: Service, milter_socket: Socket, postfix: Postfix) -> list[Finding]:
     """Check that the service can connect, with Postfix's rights if this process may take them."""
     milter = next(milter for milter in service.milters if _leads_to_us(milter, service, milter_socket, postfix))
-    account = accounts.account(postfix.owner)
+    account = account_rights.account(postfix.owner)
     problem = socket_access.connect_as(account, milter, service, postfix)
     if account is None or problem in {0, socket_access.CANNOT_TRY, errno.ENOENT, errno.ECONNREFUSED}:
         return []  # running_filter reports that no program listens

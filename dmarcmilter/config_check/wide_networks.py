@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
-from dmarcmilter.mail.ip_address import IpNetwork
+from dmarcmilter.mail.ip_types import IpNetwork
 
 WIDE = {4: 15, 6: 31}
 """Longest prefix, by IP version, of a public network that is too wide: one organization may have a /16 or IPv6 /32."""

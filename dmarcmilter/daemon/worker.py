@@ -23,7 +23,7 @@ from dmarcmilter.dns import Resolver, system_nameservers
 from dmarcmilter.history.journal import Journal
 from dmarcmilter.metrics.board import Row, State
 from dmarcmilter.metrics.worker_metrics import WorkerTally
-from dmarcmilter.milter import registration
+from dmarcmilter.milter import libmilter_callbacks
 from dmarcmilter.milter.worker_context import WorkerContext
 from dmarcmilter.receiver import Receiver
 from dmarcmilter.reports.delivery.organization_turns import organization_of
@@ -63,7 +63,7 @@ def run(config: Config, receiver: Receiver, listener: socket.socket, row: Row, r
         signal.signal(number, on_signal)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     context = make_context(config, receiver, WorkerTally(row))
-    registration.register(context)
+    libmilter_callbacks.register(context)
     fd = _hand_over(listener)
     listener.close()  # libmilter has a descriptor of its own, the only one to give up in _drain
     thread = threading.Thread(target=_serve, args=(wake,), name="libmilter", daemon=True)

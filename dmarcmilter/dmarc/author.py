@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from dmarcmilter.mail import address_list, lenient_readings, line_split, sendmail_rewriting
+from dmarcmilter.mail import address_list, author_changed_by_sendmail, lenient_readings, overlong_lines
 from dmarcmilter.mail.address_list import AddressList, ElementKind
 from dmarcmilter.mail.domain import Domain, is_budget_spent, parse
 from dmarcmilter.mail.header_tokens import unfold
@@ -169,10 +169,10 @@ def _with_split_readings(author: Author, field: Header) -> Author:
     Split within the words of a display name, it still has the same author.
     """
     has_reading = author.problem in (None, AuthorProblem.NO_DOMAIN)
-    if not has_reading or author.misreading or not line_split.has_overlong_line(field.name, field.value):
+    if not has_reading or author.misreading or not overlong_lines.has_overlong_line(field.name, field.value):
         return author
     if len(field.value) <= MAX_SPLIT_FIELD:
-        splits = {line_split.split_lines(field.name, field.value, width) for width in line_split.SPLIT_WIDTHS}
+        splits = {overlong_lines.split_lines(field.name, field.value, width) for width in overlong_lines.SPLIT_WIDTHS}
         readings = map(_read_field, splits)
         if all(
             (reading.domain, reading.problem, reading.misreading) == (author.domain, author.problem, None)
@@ -189,7 +189,7 @@ def _as_rewritten(author: Author, body: bytes) -> Author:
     """The author, misread or malformed if Sendmail would deliver another one."""
     if author.problem is AuthorProblem.MALFORMED or author.misreading:
         return author
-    reason = sendmail_rewriting.rewriting(body)
+    reason = author_changed_by_sendmail.rewriting(body)
     if reason is None:
         return author
     if author.problem:

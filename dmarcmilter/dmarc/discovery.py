@@ -12,7 +12,7 @@ from dmarcmilter.dmarc import tree_walk
 from dmarcmilter.dmarc.author import Author
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dmarc.record import AlignmentMode, PolicyRecord
-from dmarcmilter.dmarc.record_faults import FaultKind
+from dmarcmilter.dmarc.record_fault_kinds import FaultKind
 from dmarcmilter.dmarc.record_lookup import PREFIX, PublishedRecord, fetch, lookup_failed
 from dmarcmilter.dns.lookup import Lookup, Status
 from dmarcmilter.mail.domain import Domain, is_within

@@ -10,8 +10,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TypeVar
 
-from dmarcmilter.dmarc import record_faults
-from dmarcmilter.dmarc.record_faults import FaultKind
+from dmarcmilter.dmarc import record_fault_kinds
+from dmarcmilter.dmarc.record_fault_kinds import FaultKind
 from dmarcmilter.dmarc.report_uri import RecordFault, parse_list, shown
 
 MAX_RECORD = 8192
@@ -161,7 +161,7 @@ _parse_cached = lru_cache(maxsize=CACHED_RECORDS)(_parse)
 
 def near_miss(raw: bytes) -> RecordFault | None:
     """The fault of TXT data at `_dmarc` that was meant as a DMARC record but is none; None: it was not meant as one."""
-    kind = None if is_policy_record(raw) else record_faults.of_no_record(raw)
+    kind = None if is_policy_record(raw) else record_fault_kinds.of_no_record(raw)
     if kind is None:
         return None
     advice = "begin the record with v=DMARC1; in exactly these letters, without quotes or backslashes"
@@ -195,7 +195,7 @@ def _read_tags(raw: bytes, faults: list[RecordFault]) -> _Tags:
             continue
         if not equals or _NAME.fullmatch(name) is None:
             advice = "write name=value and a semicolon after it"
-            faults.append(RecordFault("", f"not a tag: {shown(part)}", advice, record_faults.of_part(part)))
+            faults.append(RecordFault("", f"not a tag: {shown(part)}", advice, record_fault_kinds.of_part(part)))
             continue
         _add_tag(name.lower(), value, tags, faults)
     return tags
@@ -233,7 +233,7 @@ def _word(words: type[Word], name: str, tags: _Tags, faults: list[RecordFault]) 
     if word is None:
         choices = ", ".join(f"{name}={choice}" for choice in known)
         missing = " (is a semicolon missing?)" if "=" in value else ""
-        kind = record_faults.of_policy(value) if words is Disposition else record_faults.of_value(value)
+        kind = record_fault_kinds.of_policy(value) if words is Disposition else record_fault_kinds.of_value(value)
         faults.append(
             RecordFault(name, f"{shown(value)} is not a value of it", f"write one of {choices}{missing}", kind)
         )
@@ -262,7 +262,7 @@ def _failure_options(tags: _Tags, faults: list[RecordFault], *, ruf: tuple[str, 
     if not once or not {"0", "1", "d", "s"}.issuperset(options) or {"0", "1"}.issubset(options):
         problem = f"{shown(value)} is not a list of options"
         faults.append(
-            RecordFault("fo", problem, "write 0 or 1, d, s with colons between", record_faults.of_value(value))
+            RecordFault("fo", problem, "write 0 or 1, d, s with colons between", record_fault_kinds.of_value(value))
         )
         return "0"
     return ":".join(options)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dmarcmilter.dmarc import record
 from dmarcmilter.dmarc.record import PolicyRecord
-from dmarcmilter.dmarc.record_faults import FaultKind
+from dmarcmilter.dmarc.record_fault_kinds import FaultKind
 from dmarcmilter.dns.lookup import Answer, Lookup, Status
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.reasons import Code, Reason

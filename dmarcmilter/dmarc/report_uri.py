@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from dmarcmilter.dmarc import record_faults
-from dmarcmilter.dmarc.record_faults import FaultKind
+from dmarcmilter.dmarc import record_fault_kinds
+from dmarcmilter.dmarc.record_fault_kinds import FaultKind
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
 
@@ -55,7 +55,7 @@ def parse_list(tag: str, value: str | None, faults: list[RecordFault]) -> tuple[
         uri = _parse_item(item.strip(" \t"))
         if uri is None:
             problem = f"{shown(item.strip())} is not an address for reports"
-            faults.append(RecordFault(tag, problem, "write mailto:name@domain", record_faults.of_address(item)))
+            faults.append(RecordFault(tag, problem, "write mailto:name@domain", record_fault_kinds.of_address(item)))
         else:
             uris[uri] = None
     return tuple(uris)

@@ -1,6 +1,6 @@
 """The resolver: cache, budgets, prefetch, sharing of queries. "No such record" and "no answer" are different values.
 
-resolver.py is what the messages of a worker share, message_lookup.py what one message uses, query_in_flight.py one
+resolver.py is what the messages of a worker share, message_lookup.py what one message uses, query_attempts.py one
 query, udp_attempt.py one datagram of it. Everything that comes from the network or that a message causes is bounded:
 
     limit of            name                                     protects from

@@ -8,7 +8,7 @@ from typing import Final
 from dmarcmilter.dns import wire_format
 from dmarcmilter.dns.cache import CacheKey
 from dmarcmilter.dns.lookup import Answer, Status
-from dmarcmilter.dns.query_in_flight import Query
+from dmarcmilter.dns.query_attempts import Query
 from dmarcmilter.dns.resolver import Resolver
 from dmarcmilter.dns.wire_names import name_to_wire
 from dmarcmilter.reasons import Code, Reason

@@ -17,7 +17,7 @@ from dmarcmilter.dns.cache import FAILURE_HOLD, AnswerCache, CacheKey, seconds_t
 from dmarcmilter.dns.lookup import Answer
 from dmarcmilter.dns.name_servers import Servers
 from dmarcmilter.dns.observer import NoObserver, Origin, ResolverObserver
-from dmarcmilter.dns.query_in_flight import Query, QueryResult
+from dmarcmilter.dns.query_attempts import Query, QueryResult
 
 CACHE_ENTRIES = 20_000
 """Answers in the cache; with more the least recently used is removed."""

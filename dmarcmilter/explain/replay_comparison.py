@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dmarcmilter.explain import replay
 from dmarcmilter.explain.replay import Effect, Gap, Terms
-from dmarcmilter.history import journal_files, outcome_reader
+from dmarcmilter.history import journal_line_reader, outcome_reader
 from dmarcmilter.history.store import DatabaseConnection
 from dmarcmilter.outcome import OutcomeRecord, UndecodableError, decoded
 
@@ -136,7 +136,7 @@ def _lines(path: Path, read: Callable[[int], None]) -> Iterator[bytes]:
     """The complete lines of a file; what is appended meanwhile too, up to the last one that is there."""
     position = 0
     while True:
-        piece = journal_files.read(path, position)
+        piece = journal_line_reader.read(path, position)
         if piece.end == position:
             return
         yield from piece.lines

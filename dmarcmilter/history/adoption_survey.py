@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from dmarcmilter.dmarc import record as records
 from dmarcmilter.dmarc.public_suffix import Suffixes
-from dmarcmilter.dmarc.record_faults import FAULT_TEXTS, FaultKind
+from dmarcmilter.dmarc.record_fault_kinds import FAULT_TEXTS, FaultKind
 from dmarcmilter.history.store import DatabaseConnection, execute, execute_many, rows, stream
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain, is_within
@@ -135,7 +135,7 @@ class Survey:
     faults: tuple[Share, ...]
     """Faults of records, by tag."""
     fault_kinds: tuple[Share, ...] = ()
-    """Faults of records, by dmarc.record_faults.FaultKind."""
+    """Faults of records, by dmarc.record_fault_kinds.FaultKind."""
     reporting: tuple[Share, ...] = ()
     """Domains that publish rua, and ruf: the totals for rua_vendors and ruf_vendors."""
     rua_vendors: tuple[Share, ...] = ()

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dmarcmilter.history import ingest_progress as progress_file
-from dmarcmilter.history import journal_files, migrations, outcome_rows, retention
-from dmarcmilter.history.journal_files import JournalPiece
+from dmarcmilter.history import ingest_progress_file as progress_file
+from dmarcmilter.history import journal_line_reader, migrations, outcome_rows, retention
+from dmarcmilter.history.journal_line_reader import JournalPiece
 from dmarcmilter.history.outcome_rows import ParsedLine
+from dmarcmilter.history.outcome_writer import Advance, Writer
 from dmarcmilter.history.store import Store, StoreError, UnacceptableError
-from dmarcmilter.history.table_writer import Advance, Writer
 from dmarcmilter.outcome import UndecodableError
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Ingest:
             migrations.migrate(self.store)
             self._writer = Writer(self.store)
         before = self.counts.outcomes
-        paths = journal_files.listed(self.journal)
+        paths = journal_line_reader.listed(self.journal)
         self._files = {path: progress for path, progress in self._files.items() if path in set(paths)}
         for path in paths:
             try:
@@ -133,7 +133,7 @@ class Ingest:
         if progress is None:
             return
         while path.stat().st_size > progress.position:
-            piece = journal_files.read(path, progress.position)
+            piece = journal_line_reader.read(path, progress.position)
             if piece.end == piece.start:
                 return
             if not self._store_piece(path, progress, piece, writer):
@@ -142,7 +142,7 @@ class Ingest:
                 return
 
     def _start_file(self, path: Path, writer: Writer) -> _FileProgress | None:
-        digest = journal_files.identity(path)
+        digest = journal_line_reader.identity(path)
         if digest is None:
             return None
         progress = _FileProgress(digest, writer.reached(digest).position)
@@ -194,14 +194,14 @@ class Ingest:
             deleted = retention.purge(self.store, retention.first_day_kept(now, self.retention_days))
             log.info("history: %d outcomes older than %d days removed", deleted, self.retention_days)
         if self.delete_after_days:
-            for path in journal_files.listed(self.journal):
+            for path in journal_line_reader.listed(self.journal):
                 self._delete_if_done(path, now)
         self._cleaned_up_on = now.date().isoformat()
 
     def _delete_if_done(self, path: Path, now: datetime) -> None:
-        if self._writer is None or not journal_files.is_settled(path, now, self.delete_after_days):
+        if self._writer is None or not journal_line_reader.is_settled(path, now, self.delete_after_days):
             return
-        digest = journal_files.identity(path)
+        digest = journal_line_reader.identity(path)
         reached = self._writer.reached(digest) if digest else None
         # Lines that could not be read are only in this file, so a person must decide about it.
         if reached and reached.position == path.stat().st_size and not reached.unreadable:

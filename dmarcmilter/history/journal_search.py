@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from dmarcmilter.history import journal_files, outcome_rows
+from dmarcmilter.history import journal_line_reader, outcome_rows
 from dmarcmilter.outcome import VERSION, OutcomeRecord, UndecodableError
 
 BLOCK = 4 * 1024 * 1024
@@ -83,7 +83,7 @@ class OutcomeSearch:
 
 def days(directory: Path, since: datetime | None = None) -> list[list[Path]]:
     """The journal's files of each day, newest day first; with `since`, without days that have only older lines."""
-    newest_first = reversed(journal_files.listed(directory))
+    newest_first = reversed(journal_line_reader.listed(directory))
     groups = [list(group) for _, group in groupby(newest_first, key=lambda path: path.name[:8])]
     if since is None:
         return groups

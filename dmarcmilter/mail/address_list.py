@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+from dmarcmilter.mail.addresses_in_phrases import PHRASE, WORDS, Phrase, is_ambiguous_name, stands_for_address
 from dmarcmilter.mail.header_tokens import CONTROLS, Scanner, Token, unfold
-from dmarcmilter.mail.phrase import PHRASE, WORDS, Phrase, is_ambiguous_name, stands_for_address
 from dmarcmilter.reasons import Code, Reason
 
 MAX_FIELD: Final = 128 * 1024

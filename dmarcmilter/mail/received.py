@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
-from dmarcmilter.mail.ip_address import IpAddress
+from dmarcmilter.mail.ip_types import IpAddress
 from dmarcmilter.mail.message import Header, address_of
 
 MAX_FIELD = 16_384

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dmarcmilter.history import ingest_progress
+from dmarcmilter.history import ingest_progress_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,10 @@ def journal(directory: str) -> JournalState:
 
 def _lag(directory: Path) -> tuple[int | None, float | None]:
     try:
-        written = ingest_progress.written(directory)
+        written = ingest_progress_file.written(directory)
     except OSError:
         return None, None
-    reached = ingest_progress.read(directory)
+    reached = ingest_progress_file.read(directory)
     if reached is None:
         return written, None
     # At least 0, also after a file was deleted while no ingest ran.

@@ -14,7 +14,7 @@ from dmarcmilter.mail.message import path_of
 from dmarcmilter.metrics.families import SkipReason
 from dmarcmilter.milter import message_trace
 from dmarcmilter.milter.apply import apply
-from dmarcmilter.milter.connection import MtaConnection
+from dmarcmilter.milter.connection_facts import MtaConnection
 from dmarcmilter.milter.failsafe import failsafe
 from dmarcmilter.milter.header_buffer import HeaderBuffer
 from dmarcmilter.milter.transaction import Evaluating, Failed, Skipped, Transaction

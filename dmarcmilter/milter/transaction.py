@@ -14,7 +14,7 @@ from dmarcmilter.milter.message_trace import Trace
 from dmarcmilter.outcome import Effort, Outcome
 from dmarcmilter.pipeline import Reading
 from dmarcmilter.receiver import Receiver
-from dmarcmilter.response import arc_sealing
+from dmarcmilter.response import arc_sealing_decision
 from dmarcmilter.response.actions import Response
 
 MAX_RECIPIENTS = 10_000
@@ -114,7 +114,7 @@ class Evaluating:
         start = time.perf_counter()
         self._headers, self._truncated = headers, truncated
         self._size += size
-        further_hashes = () if self._receiver.sealer is None else (arc_sealing.BODY,)
+        further_hashes = () if self._receiver.sealer is None else (arc_sealing_decision.BODY,)
         self._reading = pipeline.read(
             headers, truncated=truncated, further_hashes=further_hashes, mta_rewrites=self._mta_rewrites
         )
@@ -156,8 +156,8 @@ class Evaluating:
         if self._receiver.sealer is None:
             return outcome, response
         # None: the MTA sent no end of header.
-        body_hash = None if self._reading is None else reading.body.finish().get(arc_sealing.BODY)
-        return arc_sealing.sealed(outcome, response, body_hash, self._receiver.sealer)
+        body_hash = None if self._reading is None else reading.body.finish().get(arc_sealing_decision.BODY)
+        return arc_sealing_decision.sealed(outcome, response, body_hash, self._receiver.sealer)
 
     def end(self, last_line: str = "end of message") -> None:
         """Release the DNS queries in flight and write the trace. Safe to call again."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from dmarcmilter.history import outcome_rows
 from dmarcmilter.history.outcome_rows import ParsedLine
+from dmarcmilter.history.outcome_writer import Advance, Writer
 from dmarcmilter.history.store import UnacceptableError
-from dmarcmilter.history.table_writer import Advance, Writer
 from dmarcmilter.opendmarc import history_file, history_record
 from dmarcmilter.opendmarc.history_file import Piece
 from dmarcmilter.outcome import UndecodableError, encoded

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from ipaddress import ip_network
 
-from dmarcmilter.mail.ip_address import IpNetwork
+from dmarcmilter.mail.ip_types import IpNetwork
 from dmarcmilter.opendmarc.config_file import printable
 
 MAX_FILE = 1_048_576

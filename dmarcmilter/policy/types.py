@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.mail.domain import Domain, is_within
-from dmarcmilter.mail.ip_address import IpNetwork
+from dmarcmilter.mail.ip_types import IpNetwork
 from dmarcmilter.reasons import Reason
 
 EVERY_MESSAGE = 100

@@ -9,7 +9,7 @@ import stat
 import time
 from pathlib import Path
 
-from dmarcmilter.config.accounts import Account, acting_as
+from dmarcmilter.config.account_rights import Account, acting_as
 from dmarcmilter.postfix.postconf import Postfix, Service, path_of
 
 SECONDS = 5.0

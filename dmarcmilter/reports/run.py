@@ -25,12 +25,12 @@ from dmarcmilter.reports.aggregate.planning import (
 )
 from dmarcmilter.reports.aggregate.reported_days import NEVER, PARTLY, ReportedDays
 from dmarcmilter.reports.aggregate.withheld_reports import WithheldReports
-from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
-from dmarcmilter.reports.delivery.destination_verifier import VERIFY_SECONDS, ReportDns
-from dmarcmilter.reports.delivery.destinations import Destination, DestinationVerification
+from dmarcmilter.reports.delivery.deliveries_table import Deliveries, ReportKind
+from dmarcmilter.reports.delivery.destination_verification import Destination, DestinationVerification
 from dmarcmilter.reports.delivery.dkim_signing import ReportSigner
-from dmarcmilter.reports.delivery.ledger import PlannedReport, ReportLedger
+from dmarcmilter.reports.delivery.made_reports_table import PlannedReport, ReportLedger
 from dmarcmilter.reports.delivery.organization_turns import organization_of
+from dmarcmilter.reports.delivery.parallel_verification import VERIFY_SECONDS, ReportDns
 from dmarcmilter.reports.delivery.relay import Transport
 from dmarcmilter.reports.delivery.sending import RunResult, Sending, SendingProgress
 from dmarcmilter.reports.delivery.suppressions import Suppressions

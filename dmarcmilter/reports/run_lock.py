@@ -4,7 +4,7 @@ import os
 import socket
 
 from dmarcmilter.history.store import Store
-from dmarcmilter.reports.delivery.deliveries import CLOCK_SKEW_SECONDS
+from dmarcmilter.reports.delivery.deliveries_table import CLOCK_SKEW_SECONDS
 
 LEASE_SECONDS = 900
 """Seconds after which a lock that was not renewed is free. Longer than any single delivery may take."""

@@ -3,7 +3,8 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from dmarcmilter.auth import authentication_results
+from dmarcmilter.auth import forged_authentication_results
+from dmarcmilter.auth.authentication_results_writer import MethodResult, render
 from dmarcmilter.auth.results import DkimResult, DkimWord, SpfScope
 from dmarcmilter.dmarc.evaluation import DmarcWord
 from dmarcmilter.dmarc.record import Disposition
@@ -12,9 +13,9 @@ from dmarcmilter.outcome import ApplyError, Outcome
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.types import Action, QuarantineAction
 from dmarcmilter.reasons import Code, Reason, text_of
-from dmarcmilter.response import quarantine_marks, reply
+from dmarcmilter.response import quarantine_marks, reply_templates
 from dmarcmilter.response.actions import Applied, DeleteHeader, InsertHeader, MessageChange, Response
-from dmarcmilter.response.reply import ReplyTexts
+from dmarcmilter.response.reply_templates import ReplyTexts
 
 AUTHENTICATION_RESULTS = "Authentication-Results"
 MIN_HEADER_B = 8
@@ -43,13 +44,13 @@ def respond(
     """
     action = outcome.decision.action
     if action in (Action.REJECT, Action.TEMPFAIL):
-        return Response(reply=reply.reply(outcome, settings.texts))
+        return Response(reply=reply_templates.reply(outcome, settings.texts))
     headers = outcome.message.headers
     changes: list[MessageChange] = [
         *forged_fields(headers, settings.own_ids(authserv_id)),
         *quarantine_marks.deletions(headers, quarantine),
         *quarantine_marks.marks(outcome, quarantine),
-        InsertHeader(AUTHENTICATION_RESULTS, authentication_results.render(authserv_id, results(outcome))),
+        InsertHeader(AUTHENTICATION_RESULTS, render(authserv_id, results(outcome))),
     ]
     if action is Action.QUARANTINE:
         changes.append(quarantine_marks.hold_or_redirect(outcome, quarantine))
@@ -94,32 +95,30 @@ def forged_fields(headers: Collection[Header], own_ids: Collection[str]) -> tupl
     """
     values = [header.value for header in headers if header.key.strip() == b"authentication-results"]
     return tuple(
-        DeleteHeader(AUTHENTICATION_RESULTS, number) for number in authentication_results.forged(values, own_ids)
+        DeleteHeader(AUTHENTICATION_RESULTS, number) for number in forged_authentication_results.forged(values, own_ids)
     )
 
 
-def results(outcome: Outcome) -> list[authentication_results.MethodResult]:
+def results(outcome: Outcome) -> list[MethodResult]:
     """The results of our one Authentication-Results field, registered properties only (RFC 8601 2.7, RFC 9989 9.1)."""
     return [_spf(outcome), *_dkim(outcome.auth.dkim), _arc(outcome), _dmarc(outcome)]
 
 
-def _spf(outcome: Outcome) -> authentication_results.MethodResult:
+def _spf(outcome: Outcome) -> MethodResult:
     spf = outcome.auth.spf
     name = "smtp.helo" if spf.scope is SpfScope.HELO else "smtp.mailfrom"
     # Without the local-part: it is not authenticated (RFC 8601 2.7.2).
-    return authentication_results.MethodResult(
-        "spf", spf.result, properties=((name, spf.domain),) if spf.domain else ()
-    )
+    return MethodResult("spf", spf.result, properties=((name, spf.domain),) if spf.domain else ())
 
 
-def _dkim(signatures: tuple[DkimResult, ...]) -> list[authentication_results.MethodResult]:
+def _dkim(signatures: tuple[DkimResult, ...]) -> list[MethodResult]:
     if not signatures:
-        return [authentication_results.MethodResult("dkim", DkimWord.NONE, comment="no signature")]
+        return [MethodResult("dkim", DkimWord.NONE, comment="no signature")]
     length = _header_b_length([result.signature for result in signatures])
     return [_dkim_result(result, length) for result in signatures]
 
 
-def _dkim_result(signature: DkimResult, length: int) -> authentication_results.MethodResult:
+def _dkim_result(signature: DkimResult, length: int) -> MethodResult:
     pairs = (
         ("header.d", signature.domain),
         ("header.i", signature.identity),
@@ -128,7 +127,7 @@ def _dkim_result(signature: DkimResult, length: int) -> authentication_results.M
         ("header.b", signature.signature[:length]),
     )
     comment = "testing key" if signature.testing and signature.result is DkimWord.PASS else ""
-    return authentication_results.MethodResult(
+    return MethodResult(
         "dkim",
         signature.result,
         reason=text_of(signature.reason),
@@ -146,19 +145,17 @@ def _header_b_length(signatures: list[str]) -> int:
     return 64
 
 
-def _arc(outcome: Outcome) -> authentication_results.MethodResult:
+def _arc(outcome: Outcome) -> MethodResult:
     arc = outcome.auth.arc
     properties = []
     if arc.oldest_pass is not None:
         properties.append(("header.oldest-pass", str(arc.oldest_pass)))
     if outcome.message.envelope.client_ip is not None:
         properties.append(("smtp.remote-ip", str(outcome.message.envelope.client_ip)))
-    return authentication_results.MethodResult(
-        "arc", arc.result, reason=text_of(arc.reason), properties=tuple(properties)
-    )
+    return MethodResult("arc", arc.result, reason=text_of(arc.reason), properties=tuple(properties))
 
 
-def _dmarc(outcome: Outcome) -> authentication_results.MethodResult:
+def _dmarc(outcome: Outcome) -> MethodResult:
     properties = []
     if outcome.evaluation.author.domain:
         properties.append(("header.from", str(outcome.evaluation.author.domain)))
@@ -168,6 +165,6 @@ def _dmarc(outcome: Outcome) -> authentication_results.MethodResult:
         properties.append(("policy.dmarc", str(assessment.requested)))
         comment = f"{assessment.tag}={assessment.policy} dis={outcome.decision.disposition}"
     reason = "" if outcome.evaluation.result is DmarcWord.PASS else text_of(outcome.evaluation.reason)
-    return authentication_results.MethodResult(
+    return MethodResult(
         "dmarc", outcome.evaluation.result, reason=reason, comment=comment, properties=tuple(properties)
     )

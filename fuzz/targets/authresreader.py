@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from dmarcmilter.auth.authentication_results import MethodResult, render
 from dmarcmilter.auth.authentication_results_reader import MAX_PROPERTIES, MAX_RESULTS, ReadAuthenticationResults, parse
+from dmarcmilter.auth.authentication_results_writer import MethodResult, render
 from fuzz.material import fields_of, message_of, octets, rows, vectors
 
 KEYWORD = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from dmarcmilter.auth import authentication_results_reader
-from dmarcmilter.auth.authentication_results import forged
+from dmarcmilter.auth.forged_authentication_results import forged
 from dmarcmilter.mail import domain
 from fuzz.material import fields_of, message_of, octets, rows, vectors
 

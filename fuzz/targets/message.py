@@ -18,7 +18,7 @@ from dmarcmilter.pipeline import Settings
 from dmarcmilter.policy.types import Action, QuarantineAction
 from dmarcmilter.response import plan
 from dmarcmilter.response.actions import ChangeHeader, InsertHeader, SmtpReply
-from dmarcmilter.response.reply import MAX_REPLY
+from dmarcmilter.response.reply_templates import MAX_REPLY
 from fuzz import signed, world
 from fuzz.material import BETWEEN, message_of, parts, vectors
 from fuzz.targets import spf

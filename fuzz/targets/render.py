@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from dmarcmilter.auth import authentication_results_reader
-from dmarcmilter.auth.authentication_results import MAX_FIELD, MAX_VALUE, MethodResult, forged, render
+from dmarcmilter.auth.authentication_results_writer import MAX_FIELD, MAX_VALUE, MethodResult, render
+from dmarcmilter.auth.forged_authentication_results import forged
 from fuzz.material import rows
 
 IDENTIFIER = "mx.test.example"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import Milter
 
-from dmarcmilter.auth.authentication_results import forged
+from dmarcmilter.auth.forged_authentication_results import forged
 from dmarcmilter.dmarc.discovery import Method
 from fuzz import mta, world
 from fuzz.material import BETWEEN, message_of, parts, vectors

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from dmarcmilter.cli import main
 from dmarcmilter.cli.health import CHECKS
-from dmarcmilter.config import accounts, load
+from dmarcmilter.config import account_rights, load
 from dmarcmilter.config_check import environment as environments
 from dmarcmilter.config_check import filter_reachable as live_socket
 from dmarcmilter.config_check import mta
@@ -439,7 +439,7 @@ def test_what_is_above_the_queue_directory_does_not_count_in_a_chroot(own_site):
     """smtpd starts there, and never looks above."""
     service = postconf.Service("smtp/inet", chrooted=True, milters=())
     found = postconf.Postfix("mx", str(own_site.queue), "postfix", "6", "", None, (service,))
-    user = accounts.account("postfix")
+    user = account_rights.account("postfix")
     assert socket_access.connect_as(user, "unix:filter.sock", service, found) == 0
     assert socket_access.connect_as(user, "unix:nothing", service, found) == 2
     assert socket_access.connect_as(user, "inet:127.0.0.1:1", service, found) == socket_access.CANNOT_TRY

@@ -13,9 +13,9 @@ from dmarcmilter.mail.message import Header, Message
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.pipeline import process, read
 from dmarcmilter.response import arc_key as sealkey
-from dmarcmilter.response import arc_sealing
+from dmarcmilter.response import arc_sealing_decision
 from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader
-from dmarcmilter.response.arc_sealing import Sealer
+from dmarcmilter.response.arc_sealing_decision import Sealer
 from tests.support import outcomes, signing
 from tests.support.zone import Zone
 
@@ -92,12 +92,12 @@ class Hop:
             client_ip=ip_address(client_ip), mail_from=mail_from, received_at=datetime.now(UTC), recipients=rcpt
         )
         message = Message(envelope, headers, len(raw), truncated)
-        reading = read(headers, further_hashes=[arc_sealing.BODY] if self.sealer else [])
+        reading = read(headers, further_hashes=[arc_sealing_decision.BODY] if self.sealer else [])
         reading.body.feed(body)
         outcome, response = process(message, reading, self.lookup, self.settings, authserv_id=self.host)
         if self.sealer:
-            hashed = reading.body.finish()[arc_sealing.BODY]
-            outcome, response = arc_sealing.sealed(outcome, response, hashed, self.sealer)
+            hashed = reading.body.finish()[arc_sealing_decision.BODY]
+            outcome, response = arc_sealing_decision.sealed(outcome, response, hashed, self.sealer)
         return Passed(outcome, raw_of(edited(headers, response.changes), body))
 
 

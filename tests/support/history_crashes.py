@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
-from dmarcmilter.history import journal_files  # noqa: E402
+from dmarcmilter.history import journal_line_reader  # noqa: E402
 from dmarcmilter.history.ingest import Ingest  # noqa: E402
 from dmarcmilter.history.store import Store  # noqa: E402
 from tests.support import journals  # noqa: E402
@@ -94,7 +94,7 @@ def lines_run(work):
 
 
 def main(url, journal, seed, line_points, time_points):
-    journal_files.CHUNK = 8192  # a few outcomes: several transactions for each child
+    journal_line_reader.CHUNK = 8192  # a few outcomes: several transactions for each child
     Store(url).close()  # the driver is imported here, and not by each child
     chance, journal = random.Random(seed), Path(journal)
     written, torn, killed = [], 0, 0

@@ -55,7 +55,7 @@ from dmarcmilter.policy.types import (
 from dmarcmilter.reasons.recorded import recognized
 from dmarcmilter.receiver import MessageLimits, Receiver, SkipSettings
 from dmarcmilter.response.plan import ResponseSettings
-from dmarcmilter.response.reply import ReplyTexts
+from dmarcmilter.response.reply_templates import ReplyTexts
 from tests.support.zone import Zone
 
 CHANNEL = QuarantineSettings(

@@ -5,7 +5,7 @@ from datetime import date
 from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.reports.aggregate.grouping import period
 from dmarcmilter.reports.aggregate.mail_message import Attachment
-from dmarcmilter.reports.delivery.ledger import PlannedFailureReport, PlannedReport
+from dmarcmilter.reports.delivery.made_reports_table import PlannedFailureReport, PlannedReport
 
 DAY = date(2027, 1, 16)
 NOW = 1_800_154_800

@@ -22,11 +22,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
-from dmarcmilter.cli import report_run  # noqa: E402
+from dmarcmilter.cli import report_setup  # noqa: E402
 from dmarcmilter.config import load as configuration  # noqa: E402
 from dmarcmilter.history import migrations, outcome_rows  # noqa: E402
+from dmarcmilter.history.outcome_writer import Advance, Writer  # noqa: E402
 from dmarcmilter.history.store import Store  # noqa: E402
-from dmarcmilter.history.table_writer import Advance, Writer  # noqa: E402
 from dmarcmilter.outcome import encoded  # noqa: E402
 from dmarcmilter.reports.failure.incident import Observed, incident_of  # noqa: E402
 from dmarcmilter.reports.failure.incident_spool import IncidentSpool  # noqa: E402
@@ -124,7 +124,7 @@ def main(folder, seed, rounds):
     pristine = prepare(folder)
     with NameServer(ZONE) as dns, Sink() as sink:
         config = conf(folder, dns, sink)
-        work = silent(lambda: report_run.send_due(config, RunRequest(day=BEFORE_YESTERDAY)))
+        work = silent(lambda: report_setup.send_due(config, RunRequest(day=BEFORE_YESTERDAY)))
 
         def renewed():
             shutil.rmtree(folder / "now", ignore_errors=True)

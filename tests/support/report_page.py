@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from dmarcmilter.dmarc.record_faults import FaultKind
+from dmarcmilter.dmarc.record_fault_kinds import FaultKind
 from dmarcmilter.history.adoption_survey import DISCOVERIES, SIGNERS, TYPE_TEXTS, DifferingDomain, Share, Step, Survey
 from dmarcmilter.history.statistics import (
     ACTIONS,

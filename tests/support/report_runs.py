@@ -13,11 +13,11 @@ from dmarcmilter.config.schema import FailureReportsSection, ReportsSection
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.history import migrations, outcome_rows
+from dmarcmilter.history.outcome_writer import Advance, Writer
 from dmarcmilter.history.store import Store
-from dmarcmilter.history.table_writer import Advance, Writer
 from dmarcmilter.outcome import encoded
-from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
-from dmarcmilter.reports.delivery.destination_verifier import ReportDns
+from dmarcmilter.reports.delivery.deliveries_table import Deliveries, ReportKind
+from dmarcmilter.reports.delivery.parallel_verification import ReportDns
 from dmarcmilter.reports.delivery.relay import DeliveryAttempt, DeliveryResult
 from dmarcmilter.reports.run import Run, RunRequest
 from tests.support.report_outcomes import outcome, passed

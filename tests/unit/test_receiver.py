@@ -10,7 +10,7 @@ from dmarcmilter.config.load import ConfigError
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.policy.types import AuthorAction, Mode, OnTemperror
-from dmarcmilter.response.reply import ReplyTexts
+from dmarcmilter.response.reply_templates import ReplyTexts
 
 
 @pytest.fixture

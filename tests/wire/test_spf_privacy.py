@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.auth import authentication_results, spf
+from dmarcmilter.auth import authentication_results_writer, spf
 from dmarcmilter.auth.results import SpfWord
 from dmarcmilter.config.schema import ReportFormat, ReportsSection
 from dmarcmilter.dns.lookup import Answer, Status
@@ -23,7 +23,7 @@ from dmarcmilter.reports.failure.incident import Observed, incident_of
 from dmarcmilter.reports.failure.mail_message import compose
 from dmarcmilter.reports.failure.redaction import Redaction
 from dmarcmilter.reports.sender import Sender
-from dmarcmilter.response import plan, reply
+from dmarcmilter.response import plan, reply_templates
 from dmarcmilter.response.plan import ResponseSettings
 from dmarcmilter.testing.milter_client import MilterClient
 from dmarcmilter.testing.name_server import NameServer
@@ -49,7 +49,7 @@ def about(result):
     record = outcomes.recorded(outcome)
     yield json.dumps(record)
     yield outcome.log_line()
-    yield authentication_results.render("mx.example.net", plan.results(outcome))
+    yield authentication_results_writer.render("mx.example.net", plan.results(outcome))
     yield str(plan.respond(outcome, authserv_id="mx", settings=ResponseSettings(TEXTS), quarantine=CHANNEL))
     yield from (as_text(explain(outcomes.read(record), language), language) for language in Language)
     yield from reported(outcomes.read(record))
@@ -57,7 +57,9 @@ def about(result):
     yield compose(incident, Sender("Receiver", "r@example.net"), ReportFormat.RFC9990).decode()
 
 
-TEXTS = reply.ReplyTexts("no: {reason}", "no: {reason}", "later: {reason}", "https://example.net/?why={reason}")
+TEXTS = reply_templates.ReplyTexts(
+    "no: {reason}", "no: {reason}", "later: {reason}", "https://example.net/?why={reason}"
+)
 CHANNEL = quarantine_method.QuarantineSettings(
     outcomes.RULES.quarantine_action, "X-DMARC-Quarantine", "yes", "[x]", "", False
 )

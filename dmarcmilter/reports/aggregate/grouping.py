@@ -16,8 +16,8 @@ from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.record import AlignmentMode, Disposition
 from dmarcmilter.outcome import OutcomeRecord, RecordedPolicy
 from dmarcmilter.policy.types import Action
-from dmarcmilter.reports.aggregate import reported_reasons
-from dmarcmilter.reports.aggregate.row import row_of
+from dmarcmilter.reports.aggregate import publishable_reasons
+from dmarcmilter.reports.aggregate.row_of_message import row_of
 from dmarcmilter.reports.aggregate.xml_report import AlignmentResult, PolicyPublished, ReportRow
 
 DAY_SECONDS = 86_400
@@ -110,7 +110,7 @@ class _ReportBuilder:
             self.configuration = configuration
             self.record = policy.record
         if len(self.notes) < MAX_NOTES:
-            self.notes |= dict.fromkeys(reported_reasons.notes(policy))
+            self.notes |= dict.fromkeys(publishable_reasons.notes(policy))
 
     def add(self, row: ReportRow, sources: Mapping[str, int]) -> None:
         """Count messages of this row, given by source address."""

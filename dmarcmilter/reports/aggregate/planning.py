@@ -17,8 +17,8 @@ from dmarcmilter.reports.aggregate.grouping import Group, period, report_id
 from dmarcmilter.reports.aggregate.mail_message import Attachment, compressed_within, report_id_text
 from dmarcmilter.reports.aggregate.withheld_reports import WithheldReports
 from dmarcmilter.reports.aggregate.xml_report import Report, ReportMetadata
-from dmarcmilter.reports.delivery.destinations import MAX_DESTINATIONS, excluded
-from dmarcmilter.reports.delivery.ledger import PlannedReport, ReportLedger
+from dmarcmilter.reports.delivery.destination_verification import MAX_DESTINATIONS, excluded
+from dmarcmilter.reports.delivery.made_reports_table import PlannedReport, ReportLedger
 from dmarcmilter.reports.delivery.organization_turns import organization_of, provider_of, turns_within_providers
 from dmarcmilter.reports.sender import submitter_of
 

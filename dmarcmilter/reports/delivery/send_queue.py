@@ -12,9 +12,15 @@ from itertools import islice
 
 from dmarcmilter.config.schema import ReportsSection
 from dmarcmilter.dmarc.public_suffix import Suffixes
-from dmarcmilter.reports.delivery.deliveries import DAY_SECONDS, Deliveries, DeliveryState, DueDelivery, ReportKind
-from dmarcmilter.reports.delivery.destination_verifier import DeliveryTurn, Verifier
+from dmarcmilter.reports.delivery.deliveries_table import (
+    DAY_SECONDS,
+    Deliveries,
+    DeliveryState,
+    DueDelivery,
+    ReportKind,
+)
 from dmarcmilter.reports.delivery.organization_turns import organization_of, provider_of, turns_within_providers
+from dmarcmilter.reports.delivery.parallel_verification import DeliveryTurn, Verifier
 
 HOUR_SECONDS = 3600
 

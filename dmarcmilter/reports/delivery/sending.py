@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from dmarcmilter.config.schema import ReportFormat, ReportsSection
 from dmarcmilter.history.store import StoreError
 from dmarcmilter.reports.aggregate import mail_message as aggregate_message
-from dmarcmilter.reports.delivery.deliveries import DAY_SECONDS, Deliveries, Delivery, DeliveryState, ReportKind
-from dmarcmilter.reports.delivery.destination_verifier import TAGS, ReportDns, VerifiedDelivery, Verifier
-from dmarcmilter.reports.delivery.destinations import DestinationVerification, excluded, size_limit
+from dmarcmilter.reports.delivery.deliveries_table import DAY_SECONDS, Deliveries, Delivery, DeliveryState, ReportKind
+from dmarcmilter.reports.delivery.destination_verification import DestinationVerification, excluded, size_limit
 from dmarcmilter.reports.delivery.dkim_signing import ReportSigner, signed
-from dmarcmilter.reports.delivery.ledger import ReportLedger
+from dmarcmilter.reports.delivery.made_reports_table import ReportLedger
+from dmarcmilter.reports.delivery.parallel_verification import TAGS, ReportDns, VerifiedDelivery, Verifier
 from dmarcmilter.reports.delivery.relay import DeliveryAttempt, DeliveryResult, Mail, Transport
 from dmarcmilter.reports.delivery.retry_schedule import GIVE_UP_AFTER, LEAST_ATTEMPTS, retry_seconds
 from dmarcmilter.reports.delivery.send_queue import HOUR_SECONDS, SendQueue

@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from dmarcmilter.history.store import Store
-from dmarcmilter.reports.delivery.deliveries import DAY_SECONDS, MAX_DETAIL, Deliveries
+from dmarcmilter.reports.delivery.deliveries_table import DAY_SECONDS, MAX_DETAIL, Deliveries
 
 FIRST_SECONDS = 7 * DAY_SECONDS
 """Seconds that reports about an organization are suppressed after their address was refused at RCPT, or one bounced.

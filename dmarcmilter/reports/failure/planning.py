@@ -16,10 +16,10 @@ from dmarcmilter.config.schema import ReportsSection
 from dmarcmilter.dns.lookup import Status
 from dmarcmilter.history.store import Store
 from dmarcmilter.reports.aggregate.day_outcomes import has_passing_mail
-from dmarcmilter.reports.delivery.destination_verifier import VERIFY_AT_ONCE, ReportDns
-from dmarcmilter.reports.delivery.destinations import MAX_DESTINATIONS, excluded
-from dmarcmilter.reports.delivery.ledger import PlannedFailureReport, ReportLedger
+from dmarcmilter.reports.delivery.destination_verification import MAX_DESTINATIONS, excluded
+from dmarcmilter.reports.delivery.made_reports_table import PlannedFailureReport, ReportLedger
 from dmarcmilter.reports.delivery.organization_turns import organization_of
+from dmarcmilter.reports.delivery.parallel_verification import VERIFY_AT_ONCE, ReportDns
 from dmarcmilter.reports.delivery.send_queue import HOUR_SECONDS
 from dmarcmilter.reports.failure.incident import Incident, kind
 from dmarcmilter.reports.failure.incident_spool import MAX_AGE, IncidentSpool, SpooledIncident

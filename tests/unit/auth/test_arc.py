@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter.auth import arc, header_canonicalization
 from dmarcmilter.auth.results import ArcResult, ArcSet, ArcWord
-from dmarcmilter.auth.signature import BodyHasher
+from dmarcmilter.auth.signature_verification import BodyHasher
 from dmarcmilter.mail.message import Header
 from dmarcmilter.reasons import Code, Reason
 from tests.support import dkimpy_oracle, signing

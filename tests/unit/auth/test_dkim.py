@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from dmarcmilter.auth import dkim, header_canonicalization
 from dmarcmilter.auth.results import DkimWord
-from dmarcmilter.auth.signature import BodyHasher
 from dmarcmilter.auth.signature_fault import SignatureFault
+from dmarcmilter.auth.signature_verification import BodyHasher
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Header

@@ -6,10 +6,10 @@ from datetime import date, timedelta
 
 import pytest
 
-from dmarcmilter.config import accounts, load
+from dmarcmilter.config import account_rights, load
 from dmarcmilter.config.finding import Severity
 from dmarcmilter.config_check import files
-from dmarcmilter.config_check.systemd_unit import Unit
+from dmarcmilter.config_check.systemd_unit_reader import Unit
 from dmarcmilter.dmarc import public_suffix
 from tests.support.config_check import NOWHERE
 
@@ -86,12 +86,12 @@ def test_folders_that_can_be_written(tmp_path):
 @as_root
 def test_folders_that_the_filters_user_cannot_write(tmp_path):
     tmp_path.chmod(0o755)
-    environment = replace(NOWHERE, user="nobody", account=accounts.account("nobody"))
+    environment = replace(NOWHERE, user="nobody", account=account_rights.account("nobody"))
     # The public suffix list of a program below /root is another matter, and is told as well.
     said = [text for text in bad(conf(tmp_path), environment) if "psl_file" not in text]
     assert len(said) == 5
     assert all("is not writable for the user nobody" in text for text in said)
-    os.chown(tmp_path, accounts.account("nobody").uid, -1)
+    os.chown(tmp_path, account_rights.account("nobody").uid, -1)
     for folder in tmp_path.parents:
         folder.chmod(folder.stat().st_mode | 0o011)
     assert [text for text in bad(conf(tmp_path), environment) if "psl_file" not in text] == []
@@ -100,7 +100,7 @@ def test_folders_that_the_filters_user_cannot_write(tmp_path):
 @as_root
 def test_a_folder_that_may_not_be_entered(tmp_path):
     (tmp_path / "closed").mkdir(mode=0o700)
-    environment = replace(NOWHERE, user="nobody", account=accounts.account("nobody"))
+    environment = replace(NOWHERE, user="nobody", account=account_rights.account("nobody"))
     assert (
         "not writable for the user nobody" in bad(conf(tmp_path / "closed" / "deep"), environment, topic="[history]")[0]
     )
@@ -111,7 +111,7 @@ UNIT = Unit("/x/dmarcmilter.service", "nobody", "", (), ("/var/lib/none-such",),
 
 @as_root
 def test_what_systemd_makes_and_keeps_out(tmp_path):
-    environment = replace(NOWHERE, user="nobody", account=accounts.account("nobody"), unit=UNIT)
+    environment = replace(NOWHERE, user="nobody", account=account_rights.account("nobody"), unit=UNIT)
     assert bad(conf("/var/lib/none-such"), environment, topic="[history]") == []
     (journal, _) = bad(conf(tmp_path), environment, topic="[history]")
     assert "ReadWritePaths=" in journal
@@ -135,7 +135,7 @@ def test_secrets_and_files_that_are_missing(tmp_path):
 
 
 def test_a_filter_that_runs_as_root(tmp_path):
-    as_root_told = bad(conf(tmp_path), replace(NOWHERE, user="root", account=accounts.account("root")))
+    as_root_told = bad(conf(tmp_path), replace(NOWHERE, user="root", account=account_rights.account("root")))
     assert [text for text in as_root_told if "runs as root" in text]
-    nobody = replace(NOWHERE, user="nobody", account=accounts.account("nobody"))
+    nobody = replace(NOWHERE, user="nobody", account=account_rights.account("nobody"))
     assert not [text for text in bad(conf(tmp_path), nobody) if "runs as root" in text]

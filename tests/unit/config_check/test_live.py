@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from dmarcmilter.config import accounts, load
+from dmarcmilter.config import account_rights, load
 from dmarcmilter.config.finding import Severity
 from dmarcmilter.config_check import live
 from dmarcmilter.history import migrations
@@ -30,7 +30,7 @@ def test_the_journal_is_really_written(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
 def test_a_journal_that_the_filters_user_cannot_write(tmp_path):
-    environment = replace(NOWHERE, user="nobody", account=accounts.account("nobody"))
+    environment = replace(NOWHERE, user="nobody", account=account_rights.account("nobody"))
     (found,) = live._journal(settings(tmp_path), environment)
     assert found.severity is Severity.ERROR
     assert "cannot be written as the user nobody" in found.text

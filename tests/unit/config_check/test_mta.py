@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from dmarcmilter.config import accounts
+from dmarcmilter.config import account_rights
 from dmarcmilter.config_check import mta
-from dmarcmilter.config_check.systemd_unit import Unit
+from dmarcmilter.config_check.systemd_unit_reader import Unit
 from tests.support.config_check import INSIDE, NOWHERE, POSTFIX, SCENE, SERVICES, said
 
 
@@ -45,7 +45,7 @@ def test_rights_of_the_socket():
 
 
 def test_the_mtas_user_is_not_in_the_sockets_group():
-    environment = replace(SCENE, account=accounts.account("daemon"), postfix=replace(POSTFIX, owner="nobody"))
+    environment = replace(SCENE, account=account_rights.account("daemon"), postfix=replace(POSTFIX, owner="nobody"))
     inside = INSIDE
     assert "usermod -aG daemon nobody" in said(inside, environment)[0]
     # Another group gives its members more than the filter's socket.
@@ -59,7 +59,7 @@ def test_a_socket_gets_the_group_of_its_folder(tmp_path):
     """Of the set-group-ID bit; the filter's user need not be a member then."""
     mine = pwd.getpwuid(tmp_path.stat().st_uid).pw_name  # whose group the folder has
     near = replace(POSTFIX, queue_directory=str(tmp_path), owner=mine)
-    environment = replace(SCENE, account=accounts.account("daemon"), postfix=near)
+    environment = replace(SCENE, account=account_rights.account("daemon"), postfix=near)
     socket = f'socket = "unix:{tmp_path}/f.sock"'
     tmp_path.chmod(0o750)
     assert "lets only the group daemon connect" in said(socket, environment)[0]

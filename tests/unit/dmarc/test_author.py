@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from dmarcmilter.dmarc import author as module
 from dmarcmilter.dmarc.author import MAX_DOMAINS, AuthorProblem, author_domain
-from dmarcmilter.mail.line_split import MAX_LINE, SPLIT_WIDTHS
 from dmarcmilter.mail.message import Header
+from dmarcmilter.mail.overlong_lines import MAX_LINE, SPLIT_WIDTHS
 from dmarcmilter.reasons import Code
 from tests.support.cases import case_table
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dmarcmilter.history import journal_files
+from dmarcmilter.history import journal_line_reader
 from dmarcmilter.reasons import Language
 from tests.support import golden_journals
 
@@ -48,7 +48,7 @@ def test_readers_make_of_it_what_they_always_made(name):
 @pytest.mark.parametrize("size", [2000, 4000, 8192])
 def test_statistics_do_not_follow_from_how_much_is_read_at_once(name, size, monkeypatch):
     """Two policies of one Author Domain have equally many messages, and are written in another order."""
-    monkeypatch.setattr(journal_files, "CHUNK", size)
+    monkeypatch.setattr(journal_line_reader, "CHUNK", size)
     assert golden_journals.told(name)["statistics"] == golden_journals.expected(name)["statistics"]
 
 

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from dmarcmilter.dmarc.record_faults import FAULT_TEXTS
+from dmarcmilter.dmarc.record_fault_kinds import FAULT_TEXTS
 from dmarcmilter.history import html_report
 from dmarcmilter.history.adoption_survey import DISCOVERY_TEXTS, TYPE_TEXTS, Share, Step, Survey
 from dmarcmilter.history.html_report_style import CSS

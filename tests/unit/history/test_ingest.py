@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from dmarcmilter.cli import main
-from dmarcmilter.history import journal_files, migrations
+from dmarcmilter.history import journal_line_reader, migrations
 from dmarcmilter.history.ingest import Ingest
 from dmarcmilter.history.journal import Journal
 from dmarcmilter.history.store import Store, StoreError
@@ -74,7 +74,7 @@ def test_the_journal_that_the_filter_writes(store, journal):
 
 
 def test_a_line_without_end_does_not_fill_memory(store, journal, monkeypatch):
-    monkeypatch.setattr(journal_files, "CHUNK", 4096)
+    monkeypatch.setattr(journal_line_reader, "CHUNK", 4096)
     journal.mkdir()
     (journal / journals.NAME).write_bytes(b"\n" + b"x" * 20_000 + b"\n")
     written = journals.append(journal, journals.some(3))

@@ -9,7 +9,7 @@ from dmarcmilter.history import migrations, outcome_rows
 from dmarcmilter.history.migrations import MIGRATIONS, Migration, migrate
 from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.outcome import encoded
-from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
+from dmarcmilter.reports.delivery.deliveries_table import Deliveries, ReportKind
 from tests.support import databases
 from tests.support.report_outcomes import passed
 

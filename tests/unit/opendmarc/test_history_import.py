@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from dmarcmilter.cli import main
 from dmarcmilter.explain.explanation import explain
 from dmarcmilter.history import migrations, outcome_rows
+from dmarcmilter.history.outcome_writer import Writer
 from dmarcmilter.history.store import Store
-from dmarcmilter.history.table_writer import Writer
 from dmarcmilter.opendmarc import history_file, history_record
 from dmarcmilter.opendmarc.history_import import Import, NoHistoryError
 from dmarcmilter.outcome import encoded

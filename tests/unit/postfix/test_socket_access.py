@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dmarcmilter.config import accounts
+from dmarcmilter.config import account_rights
 from dmarcmilter.postfix import socket_access
 from dmarcmilter.postfix.postconf import Postfix, Service
 
-NOBODY = accounts.account("nobody")
+NOBODY = account_rights.account("nobody")
 SERVICE = Service("smtp/inet", chrooted=True, milters=())
 
 

@@ -10,8 +10,8 @@ from dmarcmilter.reports import retention
 from dmarcmilter.reports.aggregate import day_outcomes
 from dmarcmilter.reports.aggregate.planning import Withheld, whole_day_report
 from dmarcmilter.reports.aggregate.reported_days import ReportedDays
-from dmarcmilter.reports.delivery.deliveries import BOUNCE_WITHIN_SECONDS, DAY_SECONDS, Deliveries, ReportKind
-from dmarcmilter.reports.delivery.ledger import ReportLedger
+from dmarcmilter.reports.delivery.deliveries_table import BOUNCE_WITHIN_SECONDS, DAY_SECONDS, Deliveries, ReportKind
+from dmarcmilter.reports.delivery.made_reports_table import ReportLedger
 from dmarcmilter.reports.delivery.relay import DeliveryAttempt, DeliveryResult
 from dmarcmilter.reports.delivery.suppressions import Suppressions, record_bounce
 from dmarcmilter.reports.run import BUSY, LEDGER_DAYS

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from dmarcmilter.reports.delivery.deliveries import CLOCK_SKEW_SECONDS
+from dmarcmilter.reports.delivery.deliveries_table import CLOCK_SKEW_SECONDS
 from dmarcmilter.reports.run_lock import LEASE_SECONDS, RENEW_SECONDS, RunLock
 from tests.support.planned_reports import NOW
 

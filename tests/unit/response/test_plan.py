@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.auth.authentication_results import render
+from dmarcmilter.auth.authentication_results_writer import render
 from dmarcmilter.auth.results import DkimResult, DkimWord, SpfWord
 from dmarcmilter.config.schema import PolicySection
 from dmarcmilter.mail.domain import Domain
@@ -15,7 +15,7 @@ from dmarcmilter.policy.types import Action
 from dmarcmilter.reasons.recorded import recognized
 from dmarcmilter.response.actions import DeleteHeader, InsertHeader, Quarantine, SmtpReply
 from dmarcmilter.response.plan import ResponseSettings, respond, results
-from dmarcmilter.response.reply import MAX_REPLY, ReplyTexts
+from dmarcmilter.response.reply_templates import MAX_REPLY, ReplyTexts
 from tests.support import outcomes
 from tests.support.cases import case_table
 

@@ -15,7 +15,7 @@ from dmarcmilter.response import quarantine_marks
 from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader, Quarantine, Redirect
 from dmarcmilter.response.plan import ResponseSettings, respond
 from dmarcmilter.response.quarantine_marks import tagged
-from dmarcmilter.response.reply import ReplyTexts
+from dmarcmilter.response.reply_templates import ReplyTexts
 from tests.support import outcomes
 from tests.support.cases import case_table
 

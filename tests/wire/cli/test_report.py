@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from dmarcmilter.cli import main, report_run
+from dmarcmilter.cli import main, report_setup
 from dmarcmilter.daemon import log_output
 from dmarcmilter.history import migrations, outcome_rows
+from dmarcmilter.history.outcome_writer import Advance, Writer
 from dmarcmilter.history.store import Store
-from dmarcmilter.history.table_writer import Advance, Writer
 from dmarcmilter.outcome import encoded
 from dmarcmilter.reports.delivery.sending import RunResult
 from dmarcmilter.testing.name_server import NameServer
@@ -112,7 +112,7 @@ def test_a_relay_that_cannot_be_used_is_a_failure(site):
 
 def test_journal_tells_the_two_apart(monkeypatch, capsys):
     monkeypatch.setattr(log_output, "is_journal", lambda _stream: True)
-    report_run.show_result(RunResult(stopped="a", left="b"))
+    report_setup.show_result(RunResult(stopped="a", left="b"))
     assert capsys.readouterr().err == "<3>stopped: a\n<4>left: b\n"
 
 

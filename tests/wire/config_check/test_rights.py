@@ -15,10 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 from dmarcmilter.cli import main
-from dmarcmilter.config import accounts, load
+from dmarcmilter.config import account_rights, load
 from dmarcmilter.config.finding import Severity
 from dmarcmilter.config_check import all_findings, files, live
-from dmarcmilter.config_check.systemd_unit import Unit
+from dmarcmilter.config_check.systemd_unit_reader import Unit
 from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store
 from dmarcmilter.testing.name_server import NameServer
@@ -71,7 +71,7 @@ def written(state, more=""):
 
 
 def of_filter(**more):
-    return replace(NOWHERE, user=USER, account=accounts.account(USER), is_user_known=True, **more)
+    return replace(NOWHERE, user=USER, account=account_rights.account(USER), is_user_known=True, **more)
 
 
 def errors(state, more=""):
@@ -217,7 +217,7 @@ def test_the_user_of_a_filter_that_runs_is_who_listens(state):
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
         os.chown(path, 0, 0)
-        with accounts.acting_as(accounts.account(USER)):
+        with account_rights.acting_as(account_rights.account(USER)):
             listening.listen()
         found = environment.of_running_filter(f"unix:{path}", "", postfix_directory=str(state))
     assert found.account.name == USER

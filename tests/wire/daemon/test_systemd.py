@@ -14,7 +14,7 @@ from dmarcmilter.daemon.supervisor import STOP_GRACE_SECONDS
 from dmarcmilter.daemon.watchdog import SILENCE_SECONDS
 from dmarcmilter.reports.aggregate.grouping import MAX_BYTES
 from dmarcmilter.reports.delivery import relay
-from dmarcmilter.reports.delivery.destination_verifier import VERIFY_SECONDS
+from dmarcmilter.reports.delivery.parallel_verification import VERIFY_SECONDS
 from dmarcmilter.reports.failure.planning import SPF_SECONDS
 from dmarcmilter.reports.run import PLAN_SECONDS, RUN_SECONDS
 from dmarcmilter.reports.run_lock import LEASE_SECONDS

@@ -92,7 +92,7 @@ def test_what_is_no_utf8_is_left_out(daemon):
 
 HOOK = """
     import sys
-    from dmarcmilter.milter.registration import _on_error_outside_sessions
+    from dmarcmilter.milter.libmilter_callbacks import _on_error_outside_sessions
     try:
         b"\\xff".decode()
     except UnicodeDecodeError as error:

@@ -13,8 +13,8 @@ from dmarcmilter import receiver
 from dmarcmilter.config.load import parse
 from dmarcmilter.daemon.worker import make_context
 from dmarcmilter.metrics.worker_metrics import WorkerTally
-from dmarcmilter.milter import registration as callbacks
-from dmarcmilter.milter.connection import MtaConnection
+from dmarcmilter.milter import libmilter_callbacks as callbacks
+from dmarcmilter.milter.connection_facts import MtaConnection
 from dmarcmilter.milter.negotiation import ALL_STEPS_WITHOUT_ANSWER
 from dmarcmilter.milter.session import Session
 from dmarcmilter.milter.transaction import Evaluating

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from dmarcmilter.reports.aggregate.reported_days import NEVER, PARTLY, ReportedDays
-from dmarcmilter.reports.delivery.ledger import ReportLedger
+from dmarcmilter.reports.delivery.made_reports_table import ReportLedger
 from tests.support.planned_reports import DAY, NOW, aggregate, failure
 
 TODAY = date(2027, 1, 17)

@@ -7,8 +7,8 @@ import pytest
 
 from dmarcmilter.config.schema import FailureReportsSection, ReportsSection
 from dmarcmilter.dmarc.public_suffix import Suffixes
-from dmarcmilter.reports.delivery.deliveries import DAY_SECONDS, Deliveries, DeliveryState, ReportKind
-from dmarcmilter.reports.delivery.ledger import ReportLedger
+from dmarcmilter.reports.delivery.deliveries_table import DAY_SECONDS, Deliveries, DeliveryState, ReportKind
+from dmarcmilter.reports.delivery.made_reports_table import ReportLedger
 from dmarcmilter.reports.delivery.send_queue import HOUR_SECONDS, Limits, SendQueue, limits_of
 from tests.support.planned_reports import NOW, aggregate
 

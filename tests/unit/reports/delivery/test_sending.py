@@ -14,9 +14,9 @@ from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.reports import run
 from dmarcmilter.reports.aggregate import day_outcomes, grouping, planning
 from dmarcmilter.reports.aggregate.reported_days import ReportedDays
-from dmarcmilter.reports.delivery import destination_verifier
-from dmarcmilter.reports.delivery.deliveries import DAY_SECONDS, Deliveries, ReportKind
-from dmarcmilter.reports.delivery.destination_verifier import VERIFY_AT_ONCE, ReportDns
+from dmarcmilter.reports.delivery import parallel_verification
+from dmarcmilter.reports.delivery.deliveries_table import DAY_SECONDS, Deliveries, ReportKind
+from dmarcmilter.reports.delivery.parallel_verification import VERIFY_AT_ONCE, ReportDns
 from dmarcmilter.reports.delivery.relay import DeliveryAttempt, DeliveryResult
 from dmarcmilter.reports.delivery.suppressions import REFUSING_ORGANIZATIONS, Suppressions
 from dmarcmilter.reports.run_lock import RunLock
@@ -374,7 +374,7 @@ def test_silent_destinations_hold_nobody_up(report_site):
 
 def limit_verification(monkeypatch, seconds):
     defaults = {"seconds": seconds, "at_once": VERIFY_AT_ONCE, "timer": time.monotonic}
-    monkeypatch.setattr(destination_verifier.Verifier.__init__, "__kwdefaults__", defaults)
+    monkeypatch.setattr(parallel_verification.Verifier.__init__, "__kwdefaults__", defaults)
 
 
 def test_silent_destinations_have_so_much_time_only(report_site, monkeypatch):

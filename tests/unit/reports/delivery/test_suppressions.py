@@ -2,7 +2,7 @@
 
 import pytest
 
-from dmarcmilter.reports.delivery.deliveries import DAY_SECONDS, Deliveries
+from dmarcmilter.reports.delivery.deliveries_table import DAY_SECONDS, Deliveries
 from dmarcmilter.reports.delivery.suppressions import (
     FIRST_SECONDS,
     LATEST_SECONDS,

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from dmarcmilter.cli import main
 from dmarcmilter.config.schema import FailureReportsSection
 from dmarcmilter.dns.lookup import Answer, Status
-from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
+from dmarcmilter.reports.delivery.deliveries_table import Deliveries, ReportKind
 from dmarcmilter.reports.delivery.organization_turns import organization_of
 from dmarcmilter.reports.delivery.relay import DeliveryAttempt, DeliveryResult
 from dmarcmilter.reports.delivery.suppressions import Suppressions, record_bounce

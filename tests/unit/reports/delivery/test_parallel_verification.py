@@ -6,7 +6,7 @@ from dmarcmilter.dmarc.discovery import Method, discover
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dmarc.report_uri import address_of
 from dmarcmilter.mail.domain import Domain
-from dmarcmilter.reports.delivery.destinations import (
+from dmarcmilter.reports.delivery.destination_verification import (
     MAX_DESTINATIONS,
     DestinationVerification,
     excluded,

@@ -16,8 +16,8 @@ from dmarcmilter.dmarc.discovery import Method, discover
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail.domain import Domain
-from dmarcmilter.reports.delivery.deliveries import Delivery, ReportKind
-from dmarcmilter.reports.delivery.destinations import Destination, DestinationVerification, verify
+from dmarcmilter.reports.delivery.deliveries_table import Delivery, ReportKind
+from dmarcmilter.reports.delivery.destination_verification import Destination, DestinationVerification, verify
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ import pwd
 
 import pytest
 
-from dmarcmilter.config import accounts
-from dmarcmilter.config.accounts import acting_as
+from dmarcmilter.config import account_rights
+from dmarcmilter.config.account_rights import acting_as
 from dmarcmilter.config_check import environment
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
@@ -14,13 +14,13 @@ IS_ROOT = os.geteuid() == 0
 
 
 def test_accounts():
-    nobody = accounts.account("nobody")
+    nobody = account_rights.account("nobody")
     assert nobody.uid == pwd.getpwnam("nobody").pw_uid
     assert nobody.gid in nobody.groups
     assert nobody.group_name in nobody.group_names
-    assert accounts.account("no such user") is None
-    assert accounts.account("nobody", group="no such group") is None
-    with_more = accounts.account("nobody", group="daemon", more_groups=("mail", "no such group"))
+    assert account_rights.account("no such user") is None
+    assert account_rights.account("nobody", group="no such group") is None
+    with_more = account_rights.account("nobody", group="daemon", more_groups=("mail", "no such group"))
     assert {"daemon", "mail"} <= with_more.group_names
     assert with_more.group_name == "daemon"
 
@@ -31,7 +31,7 @@ def test_acting_as_another(tmp_path):
     secret.write_text("x")
     secret.chmod(0o600)
     before = os.getgroups()
-    with acting_as(accounts.account("nobody")):
+    with acting_as(account_rights.account("nobody")):
         assert os.geteuid() == pwd.getpwnam("nobody").pw_uid
         assert not os.access(secret, os.R_OK, effective_ids=True)
         with pytest.raises(PermissionError):
@@ -43,7 +43,7 @@ def test_acting_as_another(tmp_path):
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can act as another user")
 def test_rights_come_back_after_a_failure():
-    with pytest.raises(ValueError, match="x"), acting_as(accounts.account("nobody")):
+    with pytest.raises(ValueError, match="x"), acting_as(account_rights.account("nobody")):
         raise ValueError("x")
     assert (os.geteuid(), os.getegid()) == (0, 0)
 
@@ -51,8 +51,8 @@ def test_rights_come_back_after_a_failure():
 def test_without_an_account_nothing_changes():
     with acting_as(None):
         assert os.geteuid() == pwd.getpwnam(ME).pw_uid
-    assert not accounts.can_act_as(None)
-    assert accounts.can_act_as(accounts.account(ME))
+    assert not account_rights.can_act_as(None)
+    assert account_rights.can_act_as(account_rights.account(ME))
 
 
 def test_a_scene_with_a_user(tmp_path):

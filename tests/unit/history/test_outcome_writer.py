@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from dmarcmilter.history import outcome_rows, table_writer
+from dmarcmilter.history import outcome_rows, outcome_writer
+from dmarcmilter.history.outcome_writer import Advance, Reached, Writer
 from dmarcmilter.history.store import StoreError
-from dmarcmilter.history.table_writer import Advance, Reached, Writer
 from tests.support import databases, journals
 from tests.support.stored_outcomes import queue_ids
 
@@ -58,8 +58,8 @@ def test_ids_of_rows_that_were_purged_are_forgotten(store):
     assert writer.write(lines(journals.record("reject")), advance())
     with store.writing() as connection:
         for table in ("outcomes", "overrides", "signatures", "verdicts", "clients"):
-            table_writer.execute(connection, f"DELETE FROM {table}")
-        table_writer.execute(connection, "UPDATE state SET value = value + 1 WHERE name = 'generation'")
+            outcome_writer.execute(connection, f"DELETE FROM {table}")
+        outcome_writer.execute(connection, "UPDATE state SET value = value + 1 WHERE name = 'generation'")
     assert writer.write(lines(journals.record("reject")), advance(100, 200))
     assert databases.ask(store, "SELECT count(*) FROM outcomes o JOIN verdicts v ON v.id = o.verdict_id")[0][0] == 1
 
@@ -87,7 +87,7 @@ def test_a_refusal_is_asked_for_without_writing(store):
 
 
 def test_memory_of_ids_is_bounded(store, monkeypatch):
-    monkeypatch.setattr(table_writer, "MAX_REMEMBERED", 2)
+    monkeypatch.setattr(outcome_writer, "MAX_REMEMBERED", 2)
     writer = Writer(store)
     for number in range(5):
         record = journals.record("reject", helo=f"h{number}.example")
@@ -98,7 +98,7 @@ def test_memory_of_ids_is_bounded(store, monkeypatch):
 
 
 def test_more_digests_than_one_query_takes(store, monkeypatch):
-    monkeypatch.setattr(table_writer, "DIGESTS_AT_ONCE", 3)
+    monkeypatch.setattr(outcome_writer, "DIGESTS_AT_ONCE", 3)
     records = [journals.record("reject", helo=f"h{number}.example") for number in range(10)]
     assert Writer(store).write(lines(*records), advance())
     assert Writer(store).write(lines(*records), advance(digest=b"other"))

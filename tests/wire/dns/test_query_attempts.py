@@ -1,4 +1,4 @@
-"""dmarcmilter.dns.query_in_flight against servers that send exactly what a test tells them."""
+"""dmarcmilter.dns.query_attempts against servers that send exactly what a test tells them."""
 
 import socket
 import threading
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter.dns.lookup import Status
 from dmarcmilter.dns.name_servers import Servers
-from dmarcmilter.dns.query_in_flight import MAX_STRAYS, Query
+from dmarcmilter.dns.query_attempts import MAX_STRAYS, Query
 from dmarcmilter.dns.wire_names import name_to_wire
 from dmarcmilter.reasons import text_of
 from dmarcmilter.testing.name_server import NameServer

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmarcmilter.mail import address_list
-from dmarcmilter.mail import sendmail_rewriting as module
-from dmarcmilter.mail.sendmail_rewriting import MAX_KEPT, MAX_NAME_BEFORE_CUT, rewriting
+from dmarcmilter.mail import author_changed_by_sendmail as module
+from dmarcmilter.mail.author_changed_by_sendmail import MAX_KEPT, MAX_NAME_BEFORE_CUT, rewriting
 from dmarcmilter.reasons import Code, Reason
 
 INTERNAL = [*range(0x80, 0xA0), 0xFF]

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dmarcmilter.mail.addresses_in_phrases import Phrase, is_ambiguous_name, shows_address, stands_for_address
 from dmarcmilter.mail.header_tokens import Token
-from dmarcmilter.mail.phrase import Phrase, is_ambiguous_name, shows_address, stands_for_address
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import pytest
 
-from dmarcmilter.mail.line_split import MAX_LINE, SPLIT_WIDTHS, has_overlong_line, split_lines
+from dmarcmilter.mail.overlong_lines import MAX_LINE, SPLIT_WIDTHS, has_overlong_line, split_lines
 
 
 def lines_of(body):

@@ -9,7 +9,7 @@ from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.outcome import RecordedOverride, RecordedPolicy, RecordedSignature, RecordedSpf
 from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.reasons.recorded import recorded
-from dmarcmilter.reports.aggregate import reported_reasons
+from dmarcmilter.reports.aggregate import publishable_reasons
 from tests.support import journals
 from tests.support.reasons import reason_values
 
@@ -50,7 +50,7 @@ OLD = [
 
 @pytest.mark.parametrize(("result", "text", "told"), OLD)
 def test_old_reasons_of_spf(result, text, told):
-    assert reported_reasons.spf_human_result(spf(result, reason=text)) == told
+    assert publishable_reasons.spf_human_result(spf(result, reason=text)) == told
 
 
 @given(
@@ -67,30 +67,31 @@ def test_reports_give_known_reasons_only(before, secret, result):
         secret + before,
         *(f"{secret} {one}" for one in known),
     ):
-        assert secret not in reported_reasons.spf_human_result(spf(result, reason=reason))
-        assert secret not in reported_reasons.dkim_human_result(signature(result, reason=reason))
-        assert not reported_reasons.notes(policy(notes=[f"{reason}\n"]))
+        assert secret not in publishable_reasons.spf_human_result(spf(result, reason=reason))
+        assert secret not in publishable_reasons.dkim_human_result(signature(result, reason=reason))
+        assert not publishable_reasons.notes(policy(notes=[f"{reason}\n"]))
 
 
 @pytest.mark.parametrize("fault", SignatureFault)
 def test_faults_of_signatures_are_told(fault):
     text = str(fault.reason)
-    assert reported_reasons.dkim_human_result(signature("fail", reason=text)) == text
-    assert reported_reasons.dkim_human_result(signature("fail", **reason_values("reason", fault.reason))) == text
+    assert publishable_reasons.dkim_human_result(signature("fail", reason=text)) == text
+    assert publishable_reasons.dkim_human_result(signature("fail", **reason_values("reason", fault.reason))) == text
 
 
 @pytest.mark.parametrize(("wording", "code"), WORDINGS)
 def test_wordings_of_spf_are_told(wording, code):
-    assert reported_reasons.spf_human_result(spf("permerror", reason=f"{wording}: {LOCAL}")) == wording
+    assert publishable_reasons.spf_human_result(spf("permerror", reason=f"{wording}: {LOCAL}")) == wording
     reason = Reason(Code.SPF_AT_TERM, reason=Reason(code), term=LOCAL)
-    assert reported_reasons.spf_human_result(spf("permerror", **reason_values("reason", reason))) == wording
+    assert publishable_reasons.spf_human_result(spf("permerror", **reason_values("reason", reason))) == wording
 
 
 def test_why_dns_failed_is_not_told():
     cause = Reason(Code.DNS_SERVER_RCODE, server="192.0.2.53", rcode="SERVFAIL")
     reason = Reason(Code.SPF_DNS_FAILED, rdtype="MX", reason=cause)
     assert (
-        reported_reasons.spf_human_result(spf("temperror", **reason_values("reason", reason))) == "DNS MX lookup failed"
+        publishable_reasons.spf_human_result(spf("temperror", **reason_values("reason", reason)))
+        == "DNS MX lookup failed"
     )
 
 
@@ -107,7 +108,7 @@ def test_why_dns_failed_is_not_told():
 )
 def test_comments_of_overrides(override, told):
     found = msgspec.convert({"type": "other", "rfc7489": "other"} | override, RecordedOverride)
-    assert reported_reasons.override_comment(found) == told
+    assert publishable_reasons.override_comment(found) == told
 
 
 def test_notes_of_the_policy():
@@ -115,5 +116,5 @@ def test_notes_of_the_policy():
     unknown = Reason(Code.OPENDMARC_REBUILT)
     texts = [str(known), str(unknown)]
     codes = [msgspec.to_builtins(recorded(note)) for note in (known, unknown)]
-    assert reported_reasons.notes(policy(notes=texts, notes_codes=codes)) == [str(known)]
-    assert reported_reasons.notes(policy(notes=texts)) == [str(known)]
+    assert publishable_reasons.notes(policy(notes=texts, notes_codes=codes)) == [str(known)]
+    assert publishable_reasons.notes(policy(notes=texts)) == [str(known)]

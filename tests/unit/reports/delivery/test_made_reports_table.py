@@ -4,9 +4,9 @@ import pytest
 
 from dmarcmilter.history.store import UnacceptableError
 from dmarcmilter.reports.aggregate.withheld_reports import WithheldReports
-from dmarcmilter.reports.delivery import ledger as module
-from dmarcmilter.reports.delivery.deliveries import Deliveries, ReportKind
-from dmarcmilter.reports.delivery.ledger import ReportLedger
+from dmarcmilter.reports.delivery import made_reports_table as module
+from dmarcmilter.reports.delivery.deliveries_table import Deliveries, ReportKind
+from dmarcmilter.reports.delivery.made_reports_table import ReportLedger
 from tests.support.planned_reports import DAY, NOW, aggregate, failure
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmarcmilter.cli.domain_argument import MAX_INPUT, NoDomainError, domain_in
+from dmarcmilter.cli.domain_in_argument import MAX_INPUT, NoDomainError, domain_in
 from dmarcmilter.mail import domain as domains
 
 FORMS = [

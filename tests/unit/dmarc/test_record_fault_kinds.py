@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.dmarc import record
-from dmarcmilter.dmarc.record_faults import FAULT_TEXTS, FaultKind, of_no_record
+from dmarcmilter.dmarc.record_fault_kinds import FAULT_TEXTS, FaultKind, of_no_record
 
 
 @pytest.mark.parametrize(

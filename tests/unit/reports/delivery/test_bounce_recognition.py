@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmarcmilter.reports.delivery.bounces import MAX_BYTES, is_failure, read
+from dmarcmilter.reports.delivery.bounce_recognition import MAX_BYTES, is_failure, read
 
 DSN = """From: MAILER-DAEMON@mx.example
 Content-Type: multipart/report; report-type=delivery-status;

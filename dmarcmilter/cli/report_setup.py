@@ -25,9 +25,9 @@ from dmarcmilter.dns import MessageLookup
 from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store, StoreError
-from dmarcmilter.reports.delivery.deliveries import ReportKind
-from dmarcmilter.reports.delivery.destination_verifier import ReportDns
+from dmarcmilter.reports.delivery.deliveries_table import ReportKind
 from dmarcmilter.reports.delivery.dkim_signing import KeyUnusableError, ReportSigner, private_key
+from dmarcmilter.reports.delivery.parallel_verification import ReportDns
 from dmarcmilter.reports.delivery.relay import Relay, Sendmail, SmtpRelay, Transport
 from dmarcmilter.reports.delivery.sending import RunResult, SendingProgress
 from dmarcmilter.reports.run import Run, RunRequest, no_progress

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmarcmilter.history import ingest_progress, journal_files
+from dmarcmilter.history import ingest_progress_file, journal_line_reader
 from dmarcmilter.history.ingest import Ingest
-from dmarcmilter.history.ingest_progress import EVERY_SECONDS, MAX_BYTES, NAME, IngestProgress
+from dmarcmilter.history.ingest_progress_file import EVERY_SECONDS, MAX_BYTES, NAME, IngestProgress
 from dmarcmilter.metrics import gauges
 from tests.support import journals
 
@@ -50,10 +50,10 @@ def test_a_new_ingest_tells_the_same(store, journal):
     append(journal)
     append(journal, name="20270116-1799971200000-18.jsonl")
     Ingest(journal, store).once()
-    before = ingest_progress.read(journal).ingested_bytes
+    before = ingest_progress_file.read(journal).ingested_bytes
     (journal / NAME).unlink()
     Ingest(journal, store).once()
-    assert ingest_progress.read(journal).ingested_bytes == before == ingest_progress.written(journal)
+    assert ingest_progress_file.read(journal).ingested_bytes == before == ingest_progress_file.written(journal)
 
 
 def test_files_that_are_deleted_are_no_lag(store, journal):
@@ -64,25 +64,25 @@ def test_files_that_are_deleted_are_no_lag(store, journal):
     (journal / journals.NAME).unlink()
     assert gauges.journal(str(journal)).unread == 0
     reader.once()
-    assert ingest_progress.read(journal).ingested_bytes == ingest_progress.written(journal)
+    assert ingest_progress_file.read(journal).ingested_bytes == ingest_progress_file.written(journal)
 
 
 def test_it_is_not_written_at_each_look(store, journal):
     now = [datetime.now(UTC)]
     reader = Ingest(journal, store, now=lambda: now[0])
     reader.once()
-    first = ingest_progress.read(journal)
+    first = ingest_progress_file.read(journal)
     now[0] += timedelta(seconds=EVERY_SECONDS - 1)
     reader.once()
-    assert ingest_progress.read(journal) == first
+    assert ingest_progress_file.read(journal) == first
     now[0] += timedelta(seconds=2)
     reader.once()
-    assert ingest_progress.read(journal).time == now[0].timestamp()
+    assert ingest_progress_file.read(journal).time == now[0].timestamp()
 
 
 def test_it_is_no_journal_file(journal):
-    ingest_progress.write(journal, IngestProgress(1.0, 2))
-    assert journal_files.listed(journal) == []
+    ingest_progress_file.write(journal, IngestProgress(1.0, 2))
+    assert journal_line_reader.listed(journal) == []
     assert [entry.name for entry in journal.iterdir()] == [NAME]
 
 
@@ -93,7 +93,7 @@ def test_a_directory_that_is_not_ours_stops_nothing(store, tmp_path, caplog, mon
     journal.mkdir()
     append(journal)
     monkeypatch.setattr(
-        ingest_progress, "write", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+        ingest_progress_file, "write", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
     )
     reader = Ingest(journal, store)
     assert reader.once() == 3
@@ -118,7 +118,7 @@ def test_a_directory_that_is_not_ours_stops_nothing(store, tmp_path, caplog, mon
 )
 def test_what_is_not_ours_is_none(journal, text):
     (journal / NAME).write_bytes(text)
-    assert ingest_progress.read(journal) is None
+    assert ingest_progress_file.read(journal) is None
 
 
 @settings(max_examples=200, deadline=None)
@@ -126,12 +126,12 @@ def test_what_is_not_ours_is_none(journal, text):
 def test_reading_never_raises(tmp_path_factory, text):
     folder = tmp_path_factory.getbasetemp()
     (folder / NAME).write_bytes(text)
-    found = ingest_progress.read(folder)
+    found = ingest_progress_file.read(folder)
     assert found is None or isinstance(found.ingested_bytes, int)
 
 
 def test_a_clock_ahead_of_ours_is_no_negative_age(journal):
-    ingest_progress.write(journal, IngestProgress(time.time() + 1000, 0))
+    ingest_progress_file.write(journal, IngestProgress(time.time() + 1000, 0))
     assert gauges.journal(str(journal)).ingest_age == 0
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dmarcmilter.reports.delivery.deliveries import (
+from dmarcmilter.reports.delivery.deliveries_table import (
     BOUNCE_WITHIN_SECONDS,
     DAY_SECONDS,
     HORIZON_SECONDS,
@@ -10,7 +10,7 @@ from dmarcmilter.reports.delivery.deliveries import (
     DeliveryState,
     ReportKind,
 )
-from dmarcmilter.reports.delivery.ledger import ReportLedger
+from dmarcmilter.reports.delivery.made_reports_table import ReportLedger
 from tests.support.planned_reports import NOW, aggregate
 
 AGGREGATE = ReportKind.AGGREGATE

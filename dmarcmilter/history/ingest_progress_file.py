@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dmarcmilter.history import journal_files
+from dmarcmilter.history import journal_line_reader
 
 NAME: Final = "ingest.progress"
 MAX_BYTES: Final = 4096
@@ -47,7 +47,7 @@ def read(directory: Path) -> IngestProgress | None:
 
 def written(directory: Path) -> int:
     """Bytes of all journal files. A file that is deleted meanwhile counts as empty."""
-    return sum(map(_size, journal_files.listed(directory)))
+    return sum(map(_size, journal_line_reader.listed(directory)))
 
 
 def _size(path: Path) -> int:

@@ -17,8 +17,8 @@ from dmarcmilter.reports.aggregate import withheld_reports
 from dmarcmilter.reports.aggregate.day_outcomes import VerdictSource
 from dmarcmilter.reports.aggregate.grouping import period
 from dmarcmilter.reports.aggregate.mail_message import Attachment
-from dmarcmilter.reports.delivery import deliveries
-from dmarcmilter.reports.delivery.deliveries import CLOCK_SKEW_SECONDS, ReportKind
+from dmarcmilter.reports.delivery import deliveries_table
+from dmarcmilter.reports.delivery.deliveries_table import CLOCK_SKEW_SECONDS, ReportKind
 
 SOURCES_AT_ONCE = 1000
 """Rows of report_sources inserted by one statement."""
@@ -133,7 +133,7 @@ class ReportLedger:
         }
         with self._store.writing() as connection:
             report = _insert_report(connection, values)
-            deliveries.insert_unverified(connection, report, planned.uris, now)
+            deliveries_table.insert_unverified(connection, report, planned.uris, now)
             for sources in _batches(planned.sources, report):
                 execute_many(connection, _INSERT_SOURCE, sources)
             if planned.has_pass:
@@ -160,7 +160,7 @@ class ReportLedger:
             # (day, digest, supplement) is unique. Failure reports of one kind and day are numbered in `supplement`.
             supplement = rows(connection, _COUNT_OF_DIGEST, day=day, digest=planned.digest)[0].n
             report = _insert_report(connection, values | {"supplement": supplement})
-            deliveries.insert_unverified(connection, report, planned.uris, now)
+            deliveries_table.insert_unverified(connection, report, planned.uris, now)
 
     def count(self, day: date, domain: str) -> int:
         """Number of aggregate reports made of this day and policy domain."""

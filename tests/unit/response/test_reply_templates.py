@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from dmarcmilter.config.text_validation import MAX_TEXT
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.reasons.recorded import recognized
-from dmarcmilter.response.reply import MAX_REPLY, ReplyTexts, reply
+from dmarcmilter.response.reply_templates import MAX_REPLY, ReplyTexts, reply
 from tests.support import outcomes
 
 LABELS = st.text(st.sampled_from("ab-"), min_size=1, max_size=63)

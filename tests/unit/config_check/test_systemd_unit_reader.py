@@ -7,7 +7,7 @@ import pytest
 from dmarcmilter.config import load
 from dmarcmilter.config.finding import Severity
 from dmarcmilter.config.schema import MilterSection
-from dmarcmilter.config_check import mta, systemd_unit
+from dmarcmilter.config_check import mta, systemd_unit_reader
 from tests.support.config_check import NOWHERE
 from tests.support.paths import PROJECT
 
@@ -16,12 +16,12 @@ SHIPPED = PROJECT / "systemd" / "dmarcmilter.service"
 
 def installed(tmp_path, text, **drop_ins):
     main, admin = tmp_path / "lib", tmp_path / "etc"
-    for folder in (main, admin, admin / f"{systemd_unit.UNIT}.d"):
+    for folder in (main, admin, admin / f"{systemd_unit_reader.UNIT}.d"):
         folder.mkdir(exist_ok=True)
-    (main / systemd_unit.UNIT).write_text(text)
+    (main / systemd_unit_reader.UNIT).write_text(text)
     for name, content in drop_ins.items():
-        (admin / f"{systemd_unit.UNIT}.d" / f"{name}.conf").write_text(content)
-    return systemd_unit.find((str(admin), str(main)))
+        (admin / f"{systemd_unit_reader.UNIT}.d" / f"{name}.conf").write_text(content)
+    return systemd_unit_reader.find((str(admin), str(main)))
 
 
 def test_our_own_unit(tmp_path):
@@ -63,7 +63,7 @@ def test_time_to_stop(text, seconds, tmp_path):
 
 
 def test_no_unit(tmp_path):
-    assert systemd_unit.find((str(tmp_path),)) is None
+    assert systemd_unit_reader.find((str(tmp_path),)) is None
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_no_unit(tmp_path):
 def test_odd_files(text, tmp_path):
     unit = installed(tmp_path, text)
     assert isinstance(unit.user, str)
-    assert len(unit.user) <= systemd_unit.MAX_FILE
+    assert len(unit.user) <= systemd_unit_reader.MAX_FILE
 
 
 def test_the_socket_unit_counts_when_it_is_enabled(tmp_path):
@@ -103,7 +103,7 @@ def test_the_socket_unit_counts_when_it_is_enabled(tmp_path):
     ],
 )
 def test_a_socket_unit_elsewhere_is_an_error(listens, socket, same):
-    unit = systemd_unit.Unit("/x", "u", "", (), (), (), closed=False, listens=listens)
+    unit = systemd_unit_reader.Unit("/x", "u", "", (), (), (), closed=False, listens=listens)
     found = mta.socket_findings(load.parse(f'[milter]\nsocket = "{socket}"\n'), replace(NOWHERE, unit=unit))
     assert any("dmarcmilter.socket" in one.text and one.severity is Severity.ERROR for one in found) != same
 

@@ -6,7 +6,7 @@ from dmarcmilter.auth.results import DkimWord, SpfScope, SpfWord
 from dmarcmilter.outcome import OutcomeRecord, RecordedSignature, RecordedSpf
 from dmarcmilter.policy.types import ReasonType
 from dmarcmilter.reasons import Code, Reason
-from dmarcmilter.reports.aggregate import reported_reasons
+from dmarcmilter.reports.aggregate import publishable_reasons
 from dmarcmilter.reports.aggregate.xml_report import (
     MAX_DKIM,
     AlignmentResult,
@@ -50,7 +50,9 @@ def _reasons(record: OutcomeRecord, disposition: ReportedDisposition) -> tuple[P
     the published policy.
     """
     overrides = tuple(
-        PolicyOverrideReason(ReasonType(override.type), reported_reasons.override_comment(override), override.rfc7489)
+        PolicyOverrideReason(
+            ReasonType(override.type), publishable_reasons.override_comment(override), override.rfc7489
+        )
         for override in record.overrides
     )
     result, published = record.dmarc.result, record.dmarc.published or "none"
@@ -79,7 +81,7 @@ def _signatures(
             signature.domain,
             signature.selector or "",
             DkimWord(signature.result),
-            reported_reasons.dkim_human_result(signature),
+            publishable_reasons.dkim_human_result(signature),
         )
         for signature in signatures
         if signature.domain
@@ -90,5 +92,5 @@ def _signatures(
 def _spf(spf: RecordedSpf) -> SpfAuth | None:
     if not spf.domain:
         return None
-    human_result = reported_reasons.spf_human_result(spf)
+    human_result = publishable_reasons.spf_human_result(spf)
     return SpfAuth(spf.domain, SpfScope(spf.scope), SpfWord(spf.result), human_result)
