@@ -142,6 +142,14 @@ def _values(match: OutcomeMatch, language: Language) -> dict[str, object]:
     values: dict[str, object] = {"place": match.place}
     if isinstance(match.record, UnreadableRecord):
         problem = _problem(match.place, match.record)
-        return values | {"record": json.loads(match.record.line), "explanation": None, "problem": problem}
+        return values | {"record": _plain_values(match.record.line), "explanation": None, "problem": problem}
     explanation = as_values(explained(match.record, language))
     return values | {"record": recorded_values(match.record), "explanation": explanation}
+
+
+def _plain_values(line: bytes) -> object:
+    """The JSON values of a line that is no valid record; None if they cannot be read: damaged bytes, a huge number."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None

@@ -124,6 +124,19 @@ def test_an_outcome_that_cannot_be_explained_hides_no_other(conf, tmp_path):
     assert found[1]["explanation"]["decided"]
 
 
+@pytest.mark.parametrize("damage", [b'"\xff\xfe"', b"9" * 5000], ids=["bytes that are not UTF-8", "a huge number"])
+def test_a_damaged_line_hides_no_other(conf, tmp_path, damage):
+    journals.append(tmp_path / "journal", [journals.record(queue_id="A1", time=journals.at(1))], TODAY)
+    path = tmp_path / "journal" / TODAY
+    path.write_bytes(path.read_bytes().replace(b'"sampled_out":false', b'"sampled_out":' + damage))
+    journals.append(tmp_path / "journal", [journals.record(queue_id="A1")], TODAY)
+    assert "cannot be explained" in explain(conf, "A1").stdout
+    damaged, whole = matches(explain(conf, "A1", "--json"))
+    assert (damaged["record"], damaged["explanation"]) == (None, None)
+    assert "cannot be explained" in damaged["problem"]
+    assert whole["explanation"]["decided"]
+
+
 def test_what_is_hostile_in_a_journal_never_reaches_the_terminal_raw(conf, tmp_path):
     record = journals.record(queue_id="A1", helo="\x1b[2J\u202e\x07", author_domain="[bold red]x[/]\r\n")
     record["policy"] = record["policy"] | {"record": "v=DMARC1; \x9b\x00"}
