@@ -209,9 +209,11 @@ class Session:
         """
         line, answer = outcome.log_line(), ANSWERS[outcome.decision.action]
         self._worker.record(outcome)
-        log.info("%s", line)
         try:
-            self._end()
+            try:
+                log.info("%s", line)
+            finally:
+                self._end()
         except Exception:
             log.exception("%s: internal error after the outcome was recorded", outcome.message.envelope.queue_id or "-")
         return answer

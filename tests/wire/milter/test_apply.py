@@ -222,6 +222,19 @@ def test_bug_after_the_outcome_is_recorded_changes_no_answer(at_end, monkeypatch
     monkeypatch.undo()
 
 
+def test_an_outcome_that_cannot_be_logged_is_answered_as_recorded(at_end, monkeypatch, caplog):
+    session, journal = at_end("refused")
+
+    def no_memory(*_args):
+        raise MemoryError
+
+    monkeypatch.setattr("dmarcmilter.milter.session.log.info", no_memory)
+    assert session.eom() == Milter.REJECT
+    assert [record["action"] for record in records(journal)] == ["reject"]
+    assert "4FAKE: internal error after the outcome was recorded" in caplog.text
+    assert session._worker.in_progress == set()
+
+
 @pytest.mark.parametrize("choice", ["tempfail", "accept"])
 def test_bug_in_making_the_record(at_end, monkeypatch, choice):
     """Before the line is written: no record, and the operator's answer."""
