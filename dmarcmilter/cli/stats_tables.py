@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dmarcmilter.explain.catalogue import harmless
 from dmarcmilter.history.adoption_survey import PART_TEXTS, POLICIES, TYPE_TEXTS, Share, Step
 from dmarcmilter.history.statistics import Statistics
 
@@ -24,7 +25,9 @@ def show(statistics: Statistics) -> None:
     )
     if not statistics.messages:
         return
-    split = ", ".join(f"{count.messages:,} in mode {count.name}" for count in statistics.modes if count.messages)
+    split = ", ".join(
+        f"{count.messages:,} in mode {_shown(count.name)}" for count in statistics.modes if count.messages
+    )
     released = statistics.actions[0].messages - statistics.would[0].messages  # accept, the first of ACTIONS
     console.print(f"{split}; {released:,} accepted, but full enforcement would have stopped them")
     for table in (_decisions(statistics), _results(statistics), *_lists(statistics), *_survey(statistics)):
@@ -32,6 +35,11 @@ def show(statistics: Statistics) -> None:
         console.print(table)
     console.print()
     console.print(_cost(statistics))
+
+
+def _shown(text: str) -> str:
+    """Text of a record, safe for a terminal and within rich's markup."""
+    return escape(harmless(text))
 
 
 def _table(title: str, name: str, numbers: Sequence[str]) -> Table:
@@ -49,10 +57,14 @@ def _bar(value: int, largest: int, color: str = "cyan") -> Bar:
 
 def _decisions(statistics: Statistics) -> Table:
     table = _table("What was done", "action", ("done", "would", "share"))
-    for done, would in zip(statistics.actions, statistics.would, strict=True):
-        bar = _bar(done.messages, statistics.messages, COLORS.get(done.name, "cyan"))
-        share = f"{done.messages / statistics.messages:.1%}"
-        table.add_row(done.name, f"{done.messages:,}", f"{would.messages:,}", share, bar)
+    done = {count.name: count.messages for count in statistics.actions}
+    would = {count.name: count.messages for count in statistics.would}
+    # A record of another version may have an action that only one of the two knows.
+    for action in dict.fromkeys((*done, *would)):
+        messages = done.get(action, 0)
+        bar = _bar(messages, statistics.messages, COLORS.get(action, "cyan"))
+        share = f"{messages / statistics.messages:.1%}"
+        table.add_row(_shown(action), f"{messages:,}", f"{would.get(action, 0):,}", share, bar)
     return table
 
 
@@ -60,7 +72,7 @@ def _results(statistics: Statistics) -> Table:
     table = _table("DMARC results", "result", ("messages", "share"))
     for count in statistics.results:
         share = f"{count.messages / statistics.messages:.1%}"
-        table.add_row(count.name, f"{count.messages:,}", share, _bar(count.messages, statistics.messages))
+        table.add_row(_shown(count.name), f"{count.messages:,}", share, _bar(count.messages, statistics.messages))
     return table
 
 
@@ -95,7 +107,7 @@ def _top(title: str, columns: Sequence[str], lines: list[tuple[str, int, tuple[i
     table = _table(title, columns[0], columns[1:])
     largest = max((length for _, length, _ in lines), default=1)
     for name, length, numbers in lines:
-        table.add_row(escape(name), *(f"{number:,}" for number in numbers), _bar(length, largest, "red"))
+        table.add_row(_shown(name), *(f"{number:,}" for number in numbers), _bar(length, largest, "red"))
     if not lines:
         table.add_row("none", *("" for _ in columns[1:]), "")
     return table
@@ -135,7 +147,7 @@ def _shares(title: str, shares: tuple[Share, ...], whole: Share, names: Mapping[
     table = _table(title, "", ("domains", "share", "messages", "share"))
     for share in shares:
         table.add_row(
-            escape(names.get(share.name, share.name)),
+            _shown(names.get(share.name, share.name)),
             f"{share.domains:,}",
             f"{share.domains / max(whole.domains, 1):.1%}",
             f"{share.messages:,}",

@@ -575,6 +575,28 @@ def test_command_shows_tables_and_bars(conf):
         assert text in found.output
 
 
+@pytest.mark.parametrize("output", [(), ("--json",), ("--csv",)], ids=["tables", "json", "csv"])
+def test_words_that_this_version_does_not_know_are_counted_by_themselves(conf, tmp_path, output):
+    """Of a newer version, say, before a return to this one."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    unknown = [
+        record("reject", time=now, action="[/]discard", mode="[/]later"),
+        record("reject", time=now, author_domain="\x1b[2Jx.example"),
+        record("reject", time=now, would_action="[/]delay"),
+    ]
+    journals.append(tmp_path / "journal", unknown, "20270116-1-1.jsonl")
+    run("history", "ingest", "--config", conf)
+    shown = run("stats", *output, "--config", conf)
+    assert shown.exit_code == 0
+    for word in ("[/]discard", "[/]later", "[/]delay"):
+        assert word in shown.output, word
+    if not output:
+        assert "\\u{1b}[2Jx.example" in shown.output
+        assert "\x1b" not in shown.output
+        numbers = {line.split()[0]: line.split()[1:3] for line in shown.output.splitlines() if "%" in line}
+        assert (numbers["[/]discard"], numbers["[/]delay"]) == (["1", "0"], ["0", "1"])
+
+
 def test_command_without_mail(conf):
     found = run("stats", "--since", "2100-01-01", "--config", conf)
     assert found.exit_code == 0
