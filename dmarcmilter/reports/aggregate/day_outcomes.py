@@ -156,8 +156,12 @@ class DayView:
         has_more = False
         for record, verdict, counts in self._outcomes(domain, policy, beyond_reported=beyond_reported):
             new = dict(list(counts.items())[: MAX_SOURCES - len(sources)])
+            try:
+                grouping.add_sources(record, new)
+            except ValueError as error:  # of a newer version, say: it must not keep the others from being reported
+                log.warning("reports: verdict %s of the database not reported: %.200s", verdict, error)
+                continue
             has_more = len(new) < len(counts)
-            grouping.add_sources(record, new)
             sources |= {(verdict, ip): count for ip, count in new.items()}
             if has_more:
                 break

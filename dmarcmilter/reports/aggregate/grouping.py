@@ -215,14 +215,18 @@ class Grouping:
         self.add_sources(record, {record.client_ip or "": count})
 
     def add_sources(self, record: OutcomeRecord, sources: Mapping[str, int]) -> None:
-        """Count messages with this outcome from several clients, given by address."""
+        """Count messages with this outcome from several clients, given by address.
+
+        ValueError if the record has words that this version does not know; then nothing is counted.
+        """
         policy, author_domain = record.policy, record.author_domain
         if policy is None or not author_domain or not is_reportable(record) or not any(sources):
             return
+        configuration = Configuration(published(policy), policy.rua)
+        row = replace(row_of(record, author_domain), source_ip="", count=0)
         builder = self._builders.get(policy.domain) or _ReportBuilder(*self._limits)
         self._builders[policy.domain] = builder
-        builder.observe(Configuration(published(policy), policy.rua), record.time, policy)
-        row = replace(row_of(record, author_domain), source_ip="", count=0)
+        builder.observe(configuration, record.time, policy)
         builder.add(row, sources)
 
     def groups(self) -> tuple[Group, ...]:

@@ -63,6 +63,16 @@ def test_late_arrivals_are_a_report_of_their_own(report_site_each_database):
     assert period.search(xml(first))[0] == period.search(xml(late))[0]
 
 
+def test_an_outcome_with_words_of_another_version_costs_the_report_of_no_other(report_site, caplog):
+    report_site.ingest(passed(), outcome(disposition="later"), outcome(client_ip="192.0.2.99"))
+    done = report_site.go()
+    assert (done.planned, done.sent, done.withheld) == (1, 1, 0)
+    assert counted(report_site.receiver.taken[0]) == 2
+    assert "'later'" in caplog.text
+    report_site.now += DAY_SECONDS
+    assert report_site.go().planned == 0
+
+
 def test_messages_of_another_day_wait_for_theirs(report_site):
     report_site.ingest(passed(), passed(time="2027-01-17T00:00:00.000Z"))
     assert report_site.go().sent == 1
