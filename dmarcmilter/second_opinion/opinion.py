@@ -3,7 +3,7 @@
 import functools
 from dataclasses import dataclass
 
-from dmarcmilter.auth.results import DkimWord
+from dmarcmilter.auth.results import DkimResult, DkimWord
 from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail.message_file import MailFile
 from dmarcmilter.outcome import Outcome
@@ -81,10 +81,16 @@ def _on_signatures(outcome: Outcome, parsed: MailFile, raw: bytes, lookup: Looku
         same = _is_same_verdict(ours.result, theirs)
         cause = ""
         if not same:
-            keys = len(lookup(f"{ours.selector}._domainkey.{ours.domain}", "TXT").texts)  # known by now
-            cause = known_differences.on_signature(ours, theirs, parsed.body, keys=keys)
+            cause = known_differences.on_signature(ours, theirs, parsed.body, keys=_key_records(ours, lookup))
         opinions.append(Opinion(f"DKIM signature {index + 1}", "dkimpy", ours.result, theirs.text, same, cause))
     return opinions
+
+
+def _key_records(result: DkimResult, lookup: Lookup) -> int:
+    """The number of TXT records at the name of the signature's key, known by now; 0 if it names none."""
+    if result.selector is None or result.domain is None:
+        return 0
+    return len(lookup(f"{result.selector}._domainkey.{result.domain}", "TXT").texts)
 
 
 def _is_same_verdict(ours: DkimWord, theirs: LibraryAnswer) -> bool:

@@ -215,6 +215,15 @@ def test_a_library_that_raises_gives_no_result():
     assert no_author.theirs.startswith("raised UnboundLocalError: ")
 
 
+def test_a_signature_that_names_no_key_has_none_looked_up():
+    """A name made of what is missing could be anybody's."""
+    zone = ZONE | {"None._domainkey.None": ["v=DKIM1; p=", "v=DKIM1; p="]}
+    field = b"DKIM-Signature: v=1; a=rsa-sha256; d=.; s=.; x=%s; h=from; bh=AAAA; b=AAAA\r\n" % (b"9" * 5000)
+    signature = opinions(text(more=field), zone)["DKIM signature 1"]
+    assert (signature.ours, signature.same) == ("neutral", False)
+    assert "several TXT records" not in signature.cause
+
+
 def test_an_exception_of_any_kind_is_an_answer(monkeypatch):
     def broken(*_arguments, **_options):
         raise RecursionError("too deep")
