@@ -1,9 +1,9 @@
 """The public suffix list: for Organizational Domains by RFC 7489 3.2, and to guard the tree walk.
 
 The newest of three lists is used: the operator's, the system's, and that of the package publicsuffixlist. The list in
-publicsuffix2, of 2019, is the fallback. publicsuffix2 also parses the rules. Its own lookup is not used, because it
-treats every name above a rule as a rule and lacks the `*` default (https://publicsuffix.org/list/, algorithm):
-`SuffixRules.suffix_length` replaces it.
+publicsuffix2, of 2019, is the fallback. The lookup of publicsuffix2 is not used, because it treats every name above a
+rule as a rule and lacks the `*` default (https://publicsuffix.org/list/, algorithm): `SuffixRules.suffix_length`
+replaces it. Its parser takes a tenth of a second, which each command and each start of the filter would wait for.
 """
 
 import re
@@ -62,6 +62,12 @@ class SuffixRules:
             else:
                 exact.add(rule)
         return cls(frozenset(exact), frozenset(wildcards), frozenset(exceptions))
+
+    def merged(self, other: Self) -> "SuffixRules":
+        """The rules of both."""
+        return SuffixRules(
+            self.exact | other.exact, self.wildcards | other.wildcards, self.exceptions | other.exceptions
+        )
 
     @property
     def count(self) -> int:
@@ -128,14 +134,13 @@ class Suffixes:
         icann, private, unread = _sections(text)
         if unread:
             skipped = (*skipped, f"public suffix list {source}: {unread} lines are not rules and were skipped")
-        icann = publicsuffix2.PublicSuffixList(icann).tlds
-        private = publicsuffix2.PublicSuffixList(private).tlds
+        icann_rules = SuffixRules.of(icann)
         return cls(
             source=source,
             version="",
             skipped=skipped,
-            all_rules=SuffixRules.of([*icann, *private]),
-            icann_rules=SuffixRules.of(icann),
+            all_rules=icann_rules.merged(SuffixRules.of(private)),
+            icann_rules=icann_rules,
         )
 
     def organizational_domain(self, domain: Domain) -> Domain | None:
