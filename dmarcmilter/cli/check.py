@@ -17,7 +17,8 @@ from dmarcmilter.cli.command_setup import EXIT_ERROR, config_option, fail, json_
 from dmarcmilter.cli.output_language import language_option, say
 from dmarcmilter.config.load import ConfigError
 from dmarcmilter.config.schema import Config
-from dmarcmilter.dns import MessageLookup, Resolver
+from dmarcmilter.dns.message_lookup import MessageLookup
+from dmarcmilter.dns.resolver import Resolver
 from dmarcmilter.explain import as_text, explain
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail import mbox, message_file

@@ -16,7 +16,7 @@ from dmarcmilter.config.load import ConfigError
 from dmarcmilter.config.schema import Config
 from dmarcmilter.config_check import systemd_unit_reader
 from dmarcmilter.daemon import log_output, privileges
-from dmarcmilter.dns import Resolver, system_nameservers
+from dmarcmilter.dns.resolver import Resolver, system_nameservers
 
 __all__ = ["EXIT_ERROR", "config_option", "fail", "json_option", "load", "make_private", "resolver"]
 

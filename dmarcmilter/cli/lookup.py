@@ -15,8 +15,8 @@ from dmarcmilter.dmarc import record as records
 from dmarcmilter.dmarc.discovery import Discovery, Method, discover, prefetch_names, with_existence
 from dmarcmilter.dmarc.evaluation import assessment_policy
 from dmarcmilter.dmarc.public_suffix import Suffixes, SuffixListError
-from dmarcmilter.dns import MessageLookup
 from dmarcmilter.dns.lookup import Answer, Status
+from dmarcmilter.dns.message_lookup import MessageLookup
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.reasons import text_of
 

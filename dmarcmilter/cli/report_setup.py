@@ -21,8 +21,8 @@ from dmarcmilter.config.report_validation import parse_relay
 from dmarcmilter.config.schema import Config, ReportsSection
 from dmarcmilter.daemon import log_output
 from dmarcmilter.dmarc.public_suffix import Suffixes, SuffixListError
-from dmarcmilter.dns import MessageLookup
 from dmarcmilter.dns.lookup import Lookup
+from dmarcmilter.dns.message_lookup import MessageLookup
 from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.reports.delivery.deliveries_table import ReportKind

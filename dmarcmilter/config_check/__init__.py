@@ -4,7 +4,7 @@ from dmarcmilter.config.finding import Finding, Severity
 from dmarcmilter.config.schema import Config
 from dmarcmilter.config_check import files, mta, name_servers, settings_advice, softening_settings
 from dmarcmilter.config_check.environment import Environment
-from dmarcmilter.dns import system_nameservers
+from dmarcmilter.dns.resolver import system_nameservers
 
 _ORDER = tuple(Severity)
 

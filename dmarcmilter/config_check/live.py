@@ -14,7 +14,7 @@ from dmarcmilter.config.report_validation import parse_relay
 from dmarcmilter.config.schema import Config, StartTls
 from dmarcmilter.config_check import files, filter_reachable, mta, name_servers
 from dmarcmilter.config_check.environment import Environment
-from dmarcmilter.dns import system_nameservers
+from dmarcmilter.dns.resolver import system_nameservers
 from dmarcmilter.health import workers_probe
 from dmarcmilter.health.milter_probe import ProbeError
 from dmarcmilter.history import migrations

@@ -19,7 +19,7 @@ from pathlib import Path
 import milter
 
 from dmarcmilter.config.schema import Config
-from dmarcmilter.dns import Resolver, system_nameservers
+from dmarcmilter.dns.resolver import Resolver, system_nameservers
 from dmarcmilter.history.journal import Journal
 from dmarcmilter.metrics.board import Row, State
 from dmarcmilter.metrics.worker_metrics import WorkerTally

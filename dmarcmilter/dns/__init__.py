@@ -25,8 +25,3 @@ query, udp_attempt.py one datagram of it. Everything that comes from the network
 
 A query that a limit cuts off is FAILED with a reason; it never looks like an answer.
 """
-
-from dmarcmilter.dns.message_lookup import LimitedLookup, MessageLookup
-from dmarcmilter.dns.resolver import Resolver, system_nameservers
-
-__all__ = ["LimitedLookup", "MessageLookup", "Resolver", "system_nameservers"]

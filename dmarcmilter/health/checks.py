@@ -8,8 +8,9 @@ from typing import Final
 
 from dmarcmilter.config.endpoint import parse_listen, parse_socket
 from dmarcmilter.config.schema import Config
-from dmarcmilter.dns import MessageLookup, Resolver, system_nameservers
 from dmarcmilter.dns.lookup import Status
+from dmarcmilter.dns.message_lookup import MessageLookup
+from dmarcmilter.dns.resolver import Resolver, system_nameservers
 from dmarcmilter.health import milter_probe, workers_probe
 from dmarcmilter.health.check_result import CheckResult, Health
 from dmarcmilter.health.milter_probe import ProbeError

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from dmarcmilter import pipeline
-from dmarcmilter.dns import LimitedLookup, MessageLookup
+from dmarcmilter.dns.message_lookup import LimitedLookup, MessageLookup
 from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.metrics.families import SkipReason
 from dmarcmilter.milter.message_trace import Trace

@@ -5,7 +5,8 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from dmarcmilter.dns import MessageLookup, Resolver
+from dmarcmilter.dns.message_lookup import MessageLookup
+from dmarcmilter.dns.resolver import Resolver
 from dmarcmilter.history.journal import Journal
 from dmarcmilter.metrics.worker_metrics import WorkerTally
 from dmarcmilter.milter.message_trace import Trace

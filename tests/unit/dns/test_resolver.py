@@ -2,8 +2,8 @@
 
 import pytest
 
-from dmarcmilter.dns import Resolver, system_nameservers
 from dmarcmilter.dns import resolver as module
+from dmarcmilter.dns.resolver import Resolver, system_nameservers
 
 
 def test_no_name_servers_is_a_mistake():

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from dmarcmilter.dns import MessageLookup, Resolver
 from dmarcmilter.dns.lookup import Answer, Lookup, Status
-from dmarcmilter.dns.message_lookup import MAX_AHEAD_OF_ONE, LimitedLookup
+from dmarcmilter.dns.message_lookup import MAX_AHEAD_OF_ONE, LimitedLookup, MessageLookup
+from dmarcmilter.dns.resolver import Resolver
 from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.testing.name_server import NameServer
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dmarcmilter.dns import MessageLookup, Resolver
 from dmarcmilter.dns.cache import MAX_TTL
 from dmarcmilter.dns.lookup import Answer, Status
-from dmarcmilter.dns.message_lookup import MAX_AHEAD, MAX_AHEAD_OF_ONE
+from dmarcmilter.dns.message_lookup import MAX_AHEAD, MAX_AHEAD_OF_ONE, MessageLookup
+from dmarcmilter.dns.resolver import Resolver
 from dmarcmilter.dns.wire_format import MAX_RECORDS
 from dmarcmilter.reasons import Code, Reason, text_of
 from dmarcmilter.testing.name_server import NameServer

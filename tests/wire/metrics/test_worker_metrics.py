@@ -4,8 +4,9 @@ import threading
 
 import pytest
 
-from dmarcmilter.dns import MessageLookup, Resolver
+from dmarcmilter.dns.message_lookup import MessageLookup
 from dmarcmilter.dns.observer import AnswerWord, Origin
+from dmarcmilter.dns.resolver import Resolver
 from dmarcmilter.metrics import families as f
 from dmarcmilter.metrics.families import LATENCIES, place
 from dmarcmilter.metrics.worker_metrics import WorkerTally
