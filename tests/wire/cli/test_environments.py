@@ -6,6 +6,7 @@ user and costs no start of Python.
 """
 
 import codecs
+import gc
 import grp
 import json
 import os
@@ -224,6 +225,8 @@ def load_everything(nameserver):
     for arguments in commands(machine).values():
         CliRunner().invoke(main, arguments)
     shutil.rmtree(machine.root)
+    gc.collect()
+    gc.freeze()  # a collection in a forked command would copy all of this process's memory
 
 
 @pytest.fixture
