@@ -12,6 +12,9 @@ HISTORY ?= 2000000 160000
 # Of pytest, for all tests: many wait for a process or a timeout, so there are two for each processor.
 PROCESSES ?= $(shell echo $$((2 * $$(nproc))))
 
+# Python keeps what it has compiled: the tests start it a thousand times.
+export PYTHONDONTWRITEBYTECODE =
+
 help:
 	@echo "make run    install what is missing, show the filter at work, then keep it running"
 	@echo "make demo   the same, without keeping it running"

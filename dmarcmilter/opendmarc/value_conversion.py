@@ -107,7 +107,7 @@ def _dns_timeout(value: str, _: Context) -> Taken:
     if seconds is None or seconds < 0:
         raise NotTakenError("not a number of seconds")
     if seconds == 0:
-        raise NotTakenError("to wait for ever is not possible; left at the default")
+        raise NotTakenError("waiting without a limit is not possible; left at the default")
     timeout = min(seconds, LONGEST_TIMEOUT)
     return Taken({("dns", "timeout"): float(timeout)}, "" if timeout == seconds else "the longest there is")
 

@@ -298,7 +298,7 @@ class Sendmail:
         command = [self._program, "-i", "-f", mail.mail_from or "<>", "--", mail.rcpt_to]
         committing()
         try:
-            # Addresses are dot-atoms that begin with no hyphen (reports.destinations), and no shell reads them.
+            # Addresses are dot-atoms that begin with no hyphen (destination_verification), and no shell reads them.
             done = subprocess.run(  # noqa: S603
                 command,
                 input=mail.message.replace(b"\r\n", b"\n"),

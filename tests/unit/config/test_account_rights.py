@@ -72,8 +72,8 @@ def test_a_scene_with_a_user_that_is_not_there(tmp_path):
 @pytest.mark.skipif(not IS_ROOT, reason="only root can act as another user")
 def test_the_user_of_the_unit(monkeypatch, tmp_path):
     (tmp_path / "dmarcmilter.service").write_text("[Service]\nUser=nobody\nGroup=daemon\nSupplementaryGroups=mail\n")
-    find = environment.systemd_unit.find
-    monkeypatch.setattr(environment.systemd_unit, "find", lambda: find((str(tmp_path),)))
+    find = environment.systemd_unit_reader.find
+    monkeypatch.setattr(environment.systemd_unit_reader, "find", lambda: find((str(tmp_path),)))
     found = environment.gather(postfix_directory=str(tmp_path))
     assert (found.user, found.account.group_name) == ("nobody", "daemon")
     assert "mail" in found.account.group_names
