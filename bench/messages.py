@@ -13,7 +13,7 @@ from dmarcmilter.auth.body_hash import BodyHasher, BodyPlan
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Header
-from dmarcmilter.policy import sampling
+from dmarcmilter.policy import message_digest
 from tests.support import outcomes, signing
 
 BODY = 10_485_760
@@ -59,7 +59,7 @@ def _subject(size: int) -> object:
 
 def _digest(message: object) -> object:
     """As the record of a deferral is named."""
-    return sampling.digest(message, "deferral", b"k" * 32)  # type: ignore[arg-type]
+    return message_digest.digest(message, "deferral", b"k" * 32)  # type: ignore[arg-type]
 
 
 def _body(unit: bytes) -> Callable[[int], bytes]:

@@ -21,7 +21,7 @@ from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Message
 from dmarcmilter.policy.decision import Decision
 from dmarcmilter.policy.facts import Facts
-from dmarcmilter.policy.types import Mode, Override
+from dmarcmilter.policy.rules import Mode, Override
 from dmarcmilter.reasons import Reason, text_of
 from dmarcmilter.reasons.recorded import (
     RecordedParameters,

@@ -28,7 +28,7 @@ from dmarcmilter.mail import message_id_hash, path
 from dmarcmilter.mail.domain import Domain, LabelBudget, common_labels, is_within
 from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.outcome import Effort, Outcome
-from dmarcmilter.policy import client_names, quarantine_method, sampling
+from dmarcmilter.policy import client_names, quarantine_method, sampling_draws
 from dmarcmilter.policy import decision as policy
 from dmarcmilter.policy import facts as facts_of
 from dmarcmilter.policy.decision import Decision, Deferral, Wanted
@@ -36,7 +36,7 @@ from dmarcmilter.policy.deferral_times import BROKEN, Deferrals
 from dmarcmilter.policy.facts import Facts
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.recipients.registry import NOBODY_ASKED, RecipientChoices
-from dmarcmilter.policy.types import QuarantineAction, Rules
+from dmarcmilter.policy.rules import QuarantineAction, Rules
 from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.response.actions import Response
 from dmarcmilter.response.plan import ResponseSettings, respond
@@ -310,7 +310,7 @@ def _with_deferral(facts: Facts, message: Message, deferrals: Deferrals) -> Fact
 
 def _pct_draw(discovery: Discovery, envelope: Envelope, settings: Settings) -> int:
     organization = facts_of.sampled_organization(discovery.author, discovery, settings.discovery.suffixes)
-    return sampling.pct_draw(organization, envelope.client_ip, envelope.received_at, settings.facts.sampling_key)
+    return sampling_draws.pct_draw(organization, envelope.client_ip, envelope.received_at, settings.facts.sampling_key)
 
 
 def _rollout_draw(envelope: Envelope, evaluation: Evaluation, settings: Settings) -> int:
@@ -318,7 +318,9 @@ def _rollout_draw(envelope: Envelope, evaluation: Evaluation, settings: Settings
     organizations = [
         facts_of.sampled_organization(author, evaluation.discovery, suffixes) for author in evaluation.author.domains
     ]
-    return sampling.rollout_draw(organizations, envelope.client_ip, envelope.received_at, settings.facts.sampling_key)
+    return sampling_draws.rollout_draw(
+        organizations, envelope.client_ip, envelope.received_at, settings.facts.sampling_key
+    )
 
 
 def _discover(author: Domain | None, lookup: Lookup, settings: Settings) -> Discovery | None:

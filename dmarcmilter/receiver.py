@@ -4,7 +4,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dmarcmilter.config import generated_key, override_entries, schema
+from dmarcmilter.config import generated_secret, override_entries, schema
 from dmarcmilter.config.load import ConfigError
 from dmarcmilter.config.schema import Config, DeferClass, Pct, SealSection
 from dmarcmilter.dmarc.discovery import DiscoverySettings
@@ -19,7 +19,7 @@ from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.recipients.choices_file import ListingFile, UnusableFileError
 from dmarcmilter.policy.recipients.database_cache import THREADS, Answers, DatabaseError
 from dmarcmilter.policy.recipients.registry import RecipientChoices
-from dmarcmilter.policy.types import Action, DeferralRules, OnTemperror, Rules
+from dmarcmilter.policy.rules import Action, DeferralRules, OnTemperror, Rules
 from dmarcmilter.response import arc_key
 from dmarcmilter.response.arc_key import SealKeyError
 from dmarcmilter.response.arc_sealing_decision import Sealer
@@ -86,7 +86,7 @@ def build(config: Config, *, keep_key: bool = True) -> Receiver:
         suffixes = Suffixes.load(config.dmarc.psl_file)
     except SuffixListError as error:
         raise ConfigError(f"[dmarc] psl_file: {error}") from error
-    key = generated_key.secret(
+    key = generated_secret.secret(
         Path(config.policy.sampling_key), keep=keep_key, without="pct sampling starts anew with each restart"
     )
     # `check` does not seal, and the user who runs it may not be allowed to read the key.
@@ -157,7 +157,7 @@ def _redaction_key(config: Config, *, keep: bool) -> bytes:
     failure = config.reports.failure
     if not failure.enabled:
         return b""
-    return generated_key.secret(
+    return generated_secret.secret(
         Path(failure.key), keep=keep, without="hashes in failure reports change with each restart"
     )
 

@@ -11,7 +11,7 @@ import click
 from dmarcmilter.cli.command_setup import config_option, fail, json_option, load
 from dmarcmilter.cli.output_language import language_option, say
 from dmarcmilter.cli.time_arguments import FORMS, When
-from dmarcmilter.config.generated_key import KEY_BYTES
+from dmarcmilter.config.generated_secret import KEY_BYTES
 from dmarcmilter.config.schema import Config
 from dmarcmilter.explain import as_text, as_values, heading
 from dmarcmilter.explain import explain as explained

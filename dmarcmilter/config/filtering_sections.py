@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from dmarcmilter.config.endpoint import parse_nameserver
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.policy.recipients.choice import Choice
-from dmarcmilter.policy.types import (
+from dmarcmilter.policy.rules import (
     EVERY_MESSAGE,
     AuthorAction,
     DuplicateAction,

@@ -10,7 +10,7 @@ from typing import TypeVar
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail import path
 from dmarcmilter.policy.overrides import is_authenticated
-from dmarcmilter.policy.types import STRICT, EntryAction, NamePattern, OverrideRule, ReasonType, RecipientPattern
+from dmarcmilter.policy.rules import STRICT, EntryAction, NamePattern, OverrideRule, ReasonType, RecipientPattern
 
 MAX_ENTRIES = 1000
 """Number of entries allowed; more are an error. Each message that fails is compared with all of them in turn."""

@@ -4,7 +4,7 @@ import re
 
 from dmarcmilter.config.filtering_sections import PolicySection, QuarantineSection
 from dmarcmilter.mail import domain as domains
-from dmarcmilter.policy.types import QuarantineAction
+from dmarcmilter.policy.rules import QuarantineAction
 from dmarcmilter.response.reply_templates import MAX_QUEUE_ID, MAX_REPLY, SEE
 
 PLACEHOLDERS = ("domain", "policy_domain", "queue_id", "reason", "info_url")

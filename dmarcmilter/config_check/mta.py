@@ -13,7 +13,7 @@ from dmarcmilter.config.schema import Config
 from dmarcmilter.config_check import postfix_services
 from dmarcmilter.config_check.environment import Environment
 from dmarcmilter.mail.overlong_lines import MAX_LINE, SPLIT_WIDTHS
-from dmarcmilter.policy.types import QuarantineAction
+from dmarcmilter.policy.rules import QuarantineAction
 from dmarcmilter.postfix import socket_access
 from dmarcmilter.postfix.postconf import Postfix, Service
 

@@ -6,7 +6,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from dmarcmilter.config.finding import Finding, ok, warning
 from dmarcmilter.config.schema import IGNORED, Config
 from dmarcmilter.config_check.wide_networks import too_wide
-from dmarcmilter.policy.types import AuthorAction, DuplicateAction, Mode, QuarantineAction, RejectAction
+from dmarcmilter.policy.rules import AuthorAction, DuplicateAction, Mode, QuarantineAction, RejectAction
 
 MIN_QUERIES = 2
 """Number of queries that should be able to time out one after another within a message's DNS budget."""

@@ -8,7 +8,7 @@ from dmarcmilter.config.schema import Config
 from dmarcmilter.config_check.wide_networks import too_wide
 from dmarcmilter.policy.overrides import is_authenticated
 from dmarcmilter.policy.recipients.choice import Choice
-from dmarcmilter.policy.types import EVERY_MESSAGE, STRICT, EntryAction, Mode, OverrideRule
+from dmarcmilter.policy.rules import EVERY_MESSAGE, STRICT, EntryAction, Mode, OverrideRule
 
 MAX_SHOWN = 3
 """Number of domains that a message names; further ones are only counted."""

@@ -24,7 +24,7 @@ from dmarcmilter.daemon.listener import Listener, ListenError
 from dmarcmilter.daemon.metrics_process import MetricsProcess
 from dmarcmilter.daemon.watchdog import Watchdog
 from dmarcmilter.metrics.board import SUPERVISOR, Board, Row
-from dmarcmilter.metrics.families import Ended, Reloaded
+from dmarcmilter.metrics.metric_definitions import Ended, Reloaded
 from dmarcmilter.metrics.supervisor_metrics import SupervisorMetrics
 from dmarcmilter.receiver import Receiver, build
 

@@ -33,7 +33,7 @@ from dmarcmilter.policy import decision as policy
 from dmarcmilter.policy import facts as facts_of
 from dmarcmilter.policy.decision import Decision
 from dmarcmilter.policy.facts import ArcHop, ClientNames, Facts, Unvouched
-from dmarcmilter.policy.types import EVERY_MESSAGE, Action, Exempt, QuarantineAction, Rules
+from dmarcmilter.policy.rules import EVERY_MESSAGE, Action, Exempt, QuarantineAction, Rules
 from dmarcmilter.reasons import Code
 from dmarcmilter.reasons.recorded import read, reason_of
 

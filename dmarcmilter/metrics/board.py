@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from dmarcmilter.metrics.families import FAMILIES, WORDS, MetricKind, place
+from dmarcmilter.metrics.metric_definitions import FAMILIES, WORDS, MetricKind, place
 
 ROWS: Final = 1600
 """Rows: one for the supervisor, and for three generations of workers (512 each). Pages not written take no memory.

@@ -18,8 +18,8 @@ from typing import Final
 
 from dmarcmilter.config.endpoint import Socket, parse_listen
 from dmarcmilter.config.schema import Config
-from dmarcmilter.metrics import families as f
 from dmarcmilter.metrics import gauges
+from dmarcmilter.metrics import metric_definitions as f
 from dmarcmilter.metrics.board import Board
 from dmarcmilter.metrics.exposition import CONTENT_TYPE_LATEST, Exposition, liveliness
 

@@ -11,8 +11,8 @@ from prometheus_client.registry import Collector
 
 from dmarcmilter.metrics import gauges
 from dmarcmilter.metrics.board import Board, Heartbeat, State
-from dmarcmilter.metrics.families import FAMILIES, PREFIX, Family, MetricKind, place
 from dmarcmilter.metrics.gauges import JournalState
+from dmarcmilter.metrics.metric_definitions import FAMILIES, PREFIX, Family, MetricKind, place
 
 __all__ = ["CONTENT_TYPE_LATEST", "Exposition", "liveliness"]
 

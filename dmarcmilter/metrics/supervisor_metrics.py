@@ -4,10 +4,10 @@ import time
 from datetime import UTC, datetime
 
 from dmarcmilter.config.schema import Config
-from dmarcmilter.metrics import families as f
+from dmarcmilter.metrics import metric_definitions as f
 from dmarcmilter.metrics.board import Row
-from dmarcmilter.metrics.families import Ended, Reloaded, place
-from dmarcmilter.policy.types import Mode
+from dmarcmilter.metrics.metric_definitions import Ended, Reloaded, place
+from dmarcmilter.policy.rules import Mode
 
 
 class SupervisorMetrics:

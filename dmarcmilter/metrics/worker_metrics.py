@@ -8,9 +8,9 @@ from bisect import bisect_left
 from typing import Final
 
 from dmarcmilter.dns.observer import AnswerWord, Origin
-from dmarcmilter.metrics import families as f
+from dmarcmilter.metrics import metric_definitions as f
 from dmarcmilter.metrics.board import Row, State, lone_row
-from dmarcmilter.metrics.families import SkipReason, Stage, place, places
+from dmarcmilter.metrics.metric_definitions import SkipReason, Stage, place, places
 from dmarcmilter.outcome import Outcome
 
 _VERDICTS: Final = places(f.VERDICTS)

@@ -10,7 +10,7 @@ import Milter
 import milter
 
 from dmarcmilter.mail.message import Envelope, address_of, path_of
-from dmarcmilter.metrics.families import SkipReason
+from dmarcmilter.metrics.metric_definitions import SkipReason
 from dmarcmilter.milter.negotiation import MACROS, STEPS_WITHOUT_ANSWER, agree
 from dmarcmilter.receiver import Receiver
 

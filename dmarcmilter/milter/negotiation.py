@@ -6,7 +6,7 @@ import operator
 import Milter
 import milter
 
-from dmarcmilter.policy.types import QuarantineAction
+from dmarcmilter.policy.rules import QuarantineAction
 
 ACTIONS = milter.ADDHDRS | milter.CHGHDRS | milter.QUARANTINE | milter.SETSYMLIST
 REDIRECTING = milter.ADDRCPT | milter.DELRCPT

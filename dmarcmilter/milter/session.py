@@ -11,7 +11,7 @@ import Milter
 
 from dmarcmilter.auth import spf
 from dmarcmilter.mail.message import path_of
-from dmarcmilter.metrics.families import SkipReason
+from dmarcmilter.metrics.metric_definitions import SkipReason
 from dmarcmilter.milter import message_trace
 from dmarcmilter.milter.apply import apply
 from dmarcmilter.milter.connection_facts import MtaConnection
@@ -21,7 +21,7 @@ from dmarcmilter.milter.transaction import Evaluating, Failed, Skipped, Transact
 from dmarcmilter.milter.turn_scheduler import Turn
 from dmarcmilter.milter.worker_context import WorkerContext
 from dmarcmilter.outcome import Outcome
-from dmarcmilter.policy.types import Action
+from dmarcmilter.policy.rules import Action
 from dmarcmilter.response.actions import Applied, Response
 from dmarcmilter.response.plan import as_taken, forged_fields
 

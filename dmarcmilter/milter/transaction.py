@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from dmarcmilter import pipeline
 from dmarcmilter.dns.message_lookup import LimitedLookup, MessageLookup
 from dmarcmilter.mail.message import Envelope, Header, Message
-from dmarcmilter.metrics.families import SkipReason
+from dmarcmilter.metrics.metric_definitions import SkipReason
 from dmarcmilter.milter.message_trace import Trace
 from dmarcmilter.outcome import Effort, Outcome
 from dmarcmilter.pipeline import Reading

@@ -19,7 +19,7 @@ from dmarcmilter.policy import mitigations
 from dmarcmilter.policy import overrides as entries
 from dmarcmilter.policy.facts import Facts, Unvouched
 from dmarcmilter.policy.mitigations import Mitigation
-from dmarcmilter.policy.types import (
+from dmarcmilter.policy.rules import (
     AWAY,
     EVERY_MESSAGE,
     STRICT,

@@ -26,7 +26,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
 
 from dmarcmilter.mail.message import Message
-from dmarcmilter.policy import sampling
+from dmarcmilter.policy import message_digest
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class Deferrals:
             bucket=self._directory / f"{bucket:02x}",
             network=self._hash("network", network)[:TAG_OCTETS].hex(),
             subnet=self._hash("subnet", subnet)[:TAG_OCTETS].hex(),
-            message=sampling.digest(message, f"deferral:{network}", self._key)[:NAME_OCTETS].hex(),
+            message=message_digest.digest(message, f"deferral:{network}", self._key)[:NAME_OCTETS].hex(),
         )
 
     def _hash(self, purpose: str, text: str) -> bytes:

@@ -19,7 +19,7 @@ from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail import path
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Message
-from dmarcmilter.policy.types import Exempt
+from dmarcmilter.policy.rules import Exempt
 
 MAX_HOPS = 10
 """ARC Sets, from the newest on, whose results are read; those before are NOT_READ. Forwarding takes fewer."""

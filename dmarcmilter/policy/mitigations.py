@@ -11,7 +11,7 @@ from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.mail.domain import Domain, is_within
 from dmarcmilter.policy import overrides
 from dmarcmilter.policy.facts import ArcHop, Facts, Unvouched
-from dmarcmilter.policy.types import (
+from dmarcmilter.policy.rules import (
     Override,
     QuarantineAction,
     ReasonType,

@@ -1,6 +1,6 @@
 """Find the [[override]] entry that decides about a message. Pure.
 
-The criteria of an entry are fields of `policy.types.OverrideRule`; `config.override_entries` reads them from the conf
+The criteria of an entry are fields of `policy.rules.OverrideRule`; `config.override_entries` reads them from the conf
 file.
 """
 
@@ -12,7 +12,7 @@ from dmarcmilter.mail import path
 from dmarcmilter.mail.domain import Domain, is_within
 from dmarcmilter.mail.path import Mailbox
 from dmarcmilter.policy.facts import Facts
-from dmarcmilter.policy.types import (
+from dmarcmilter.policy.rules import (
     STRICT,
     EntryAction,
     NamePattern,

@@ -11,7 +11,7 @@ from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.mail import path as mail_path
 from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.policy.decision import Decision
-from dmarcmilter.policy.types import Action, Override, QuarantineAction, ReasonType
+from dmarcmilter.policy.rules import Action, Override, QuarantineAction, ReasonType
 from dmarcmilter.reasons import Code, Reason
 
 SUBJECT = "Subject"

@@ -11,7 +11,7 @@ from dmarcmilter.auth.results import ArcWord
 from dmarcmilter.mail import path
 from dmarcmilter.mail.path import Mailbox
 from dmarcmilter.outcome import Outcome
-from dmarcmilter.policy.types import Action
+from dmarcmilter.policy.rules import Action
 from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.response import arc_set
 from dmarcmilter.response.actions import Response

@@ -11,7 +11,7 @@ from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.mail.message import Header
 from dmarcmilter.outcome import ApplyError, Outcome
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
-from dmarcmilter.policy.types import Action, QuarantineAction
+from dmarcmilter.policy.rules import Action, QuarantineAction
 from dmarcmilter.reasons import Code, Reason, text_of
 from dmarcmilter.response import quarantine_marks, reply_templates
 from dmarcmilter.response.actions import Applied, DeleteHeader, InsertHeader, MessageChange, Response

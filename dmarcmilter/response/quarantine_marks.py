@@ -18,7 +18,7 @@ from dmarcmilter.policy.quarantine_method import (
     fields_named,
     is_written_alike,
 )
-from dmarcmilter.policy.types import Action, QuarantineAction
+from dmarcmilter.policy.rules import Action, QuarantineAction
 from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader, MessageChange, Quarantine, Redirect
 
 MAX_LINE = 998

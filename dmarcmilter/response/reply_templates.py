@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from dmarcmilter.outcome import Outcome
-from dmarcmilter.policy.types import Action
+from dmarcmilter.policy.rules import Action
 from dmarcmilter.reasons import text_of
 from dmarcmilter.response.actions import SmtpReply
 

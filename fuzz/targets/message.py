@@ -15,7 +15,7 @@ from dmarcmilter.mail.domain import parse
 from dmarcmilter.mail.message import Message
 from dmarcmilter.outcome import Outcome, decoded, encoded
 from dmarcmilter.pipeline import Settings
-from dmarcmilter.policy.types import Action, QuarantineAction
+from dmarcmilter.policy.rules import Action, QuarantineAction
 from dmarcmilter.response import plan
 from dmarcmilter.response.actions import ChangeHeader, InsertHeader, SmtpReply
 from dmarcmilter.response.reply_templates import MAX_REPLY

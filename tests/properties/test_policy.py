@@ -11,7 +11,7 @@ from dmarcmilter.dmarc.evaluation import DmarcWord
 from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.policy.facts import ClientNames
-from dmarcmilter.policy.types import Action, EntryAction, Exempt, Mode, QuarantineAction, RejectAction
+from dmarcmilter.policy.rules import Action, EntryAction, Exempt, Mode, QuarantineAction, RejectAction
 from tests.support import outcomes
 
 OURS, THEIRS = "example.com", "attacker.example"

@@ -19,7 +19,7 @@ from dmarcmilter.milter.transaction import Evaluating
 from dmarcmilter.policy.recipients.choice import Choice
 from dmarcmilter.policy.recipients.choices_file import ListingFile
 from dmarcmilter.policy.recipients.registry import RecipientChoices
-from dmarcmilter.policy.types import Action, Exempt, Mode, QuarantineAction, RejectAction
+from dmarcmilter.policy.rules import Action, Exempt, Mode, QuarantineAction, RejectAction
 from dmarcmilter.response.actions import InsertHeader, Quarantine, Redirect
 from tests.support import outcomes, signing
 from tests.support.zone import Zone

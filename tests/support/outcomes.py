@@ -39,7 +39,7 @@ from dmarcmilter.policy import decision as policy
 from dmarcmilter.policy import facts
 from dmarcmilter.policy.quarantine_method import QuarantineSettings
 from dmarcmilter.policy.recipients.registry import NOBODY_ASKED
-from dmarcmilter.policy.types import (
+from dmarcmilter.policy.rules import (
     Action,
     AuthorAction,
     DeferralRules,

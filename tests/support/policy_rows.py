@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.policy.facts import ClientNames
-from dmarcmilter.policy.types import Exempt
+from dmarcmilter.policy.rules import Exempt
 from tests.support import outcomes
 from tests.support.paths import CASES
 

@@ -1,6 +1,6 @@
 """What a worker's row of metrics holds after some events."""
 
-from dmarcmilter.metrics.families import FAMILIES, MetricKind, place
+from dmarcmilter.metrics.metric_definitions import FAMILIES, MetricKind, place
 from dmarcmilter.metrics.worker_metrics import WorkerTally
 
 

@@ -10,7 +10,7 @@ from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.mail.domain import Domain, parse
 from dmarcmilter.outcome import MAX_SHOWN, Effort, UndecodableError, decoded, encoded, shown
 from dmarcmilter.policy.facts import ClientNames
-from dmarcmilter.policy.types import Exempt
+from dmarcmilter.policy.rules import Exempt
 from tests.support import outcomes
 
 # The names that others rely on.

@@ -10,7 +10,7 @@ from dmarcmilter.mail.message import Message
 from dmarcmilter.pipeline import identifiers_of, names_at_end_of_headers, names_at_mail_from, read
 from dmarcmilter.policy import deferral_times
 from dmarcmilter.policy.deferral_times import Deferrals
-from dmarcmilter.policy.types import Action
+from dmarcmilter.policy.rules import Action
 from dmarcmilter.response import plan
 from tests.support import outcomes, signing
 from tests.support.pipeline_rows import (

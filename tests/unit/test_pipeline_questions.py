@@ -10,7 +10,7 @@ import pytest
 
 from dmarcmilter.mail.message import Message
 from dmarcmilter.pipeline import read
-from dmarcmilter.policy.types import Exempt
+from dmarcmilter.policy.rules import Exempt
 from tests.support import outcomes, signing
 from tests.support.cases import case_table
 from tests.support.zone import Zone

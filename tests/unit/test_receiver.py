@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from dmarcmilter import receiver
-from dmarcmilter.config import generated_key, load
+from dmarcmilter.config import generated_secret, load
 from dmarcmilter.config.load import ConfigError
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.mail.domain import Domain
-from dmarcmilter.policy.types import AuthorAction, Mode, OnTemperror
+from dmarcmilter.policy.rules import AuthorAction, Mode, OnTemperror
 from dmarcmilter.response.reply_templates import ReplyTexts
 
 
@@ -70,7 +70,7 @@ def test_key_is_made_once_for_the_owner_only(conf, tmp_path):
     first = receiver.build(conf)
     path = tmp_path / "state" / "sampling.key"
     assert path.read_bytes() == first.pipeline.facts.sampling_key
-    assert len(first.pipeline.facts.sampling_key) == generated_key.KEY_BYTES
+    assert len(first.pipeline.facts.sampling_key) == generated_secret.KEY_BYTES
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert receiver.build(conf).pipeline.facts.sampling_key == first.pipeline.facts.sampling_key
     assert [entry.name for entry in path.parent.iterdir()] == ["sampling.key"]
@@ -83,7 +83,7 @@ def test_a_key_that_cannot_be_kept_is_a_warning(where, conf, tmp_path, caplog):
     (tmp_path / "folder" / "inner").mkdir(parents=True)
     path = tmp_path / where
     found = receiver.build(with_key(conf, path))
-    assert len(found.pipeline.facts.sampling_key) == generated_key.KEY_BYTES
+    assert len(found.pipeline.facts.sampling_key) == generated_secret.KEY_BYTES
     assert f"{path}: " in caplog.text
     assert "pct sampling" in caplog.text
 

@@ -6,7 +6,7 @@ from dmarcmilter.policy.recipients import choice as recipient_choice
 from dmarcmilter.policy.recipients.choice import Choice, RecipientAddress, StoredChoice
 from dmarcmilter.policy.recipients.choices_file import ListingFile
 from dmarcmilter.policy.recipients.database_cache import Answers
-from dmarcmilter.policy.types import Exempt
+from dmarcmilter.policy.rules import Exempt
 
 
 class RecipientChoices:

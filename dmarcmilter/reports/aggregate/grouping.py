@@ -15,7 +15,7 @@ from dmarcmilter.dmarc import record as records
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.record import AlignmentMode, Disposition
 from dmarcmilter.outcome import OutcomeRecord, RecordedPolicy
-from dmarcmilter.policy.types import Action
+from dmarcmilter.policy.rules import Action
 from dmarcmilter.reports.aggregate import publishable_reasons
 from dmarcmilter.reports.aggregate.row_of_message import row_of
 from dmarcmilter.reports.aggregate.xml_report import AlignmentResult, PolicyPublished, ReportRow

@@ -14,7 +14,7 @@ from dmarcmilter.auth.results import DkimWord, SpfScope, SpfWord
 from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.record import AlignmentMode, Disposition
-from dmarcmilter.policy.types import ReasonType
+from dmarcmilter.policy.rules import ReasonType
 
 NAMESPACE = "urn:ietf:params:xml:ns:dmarc-2.0"
 VERSION = "1.0"

@@ -7,13 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmarcmilter.auth.authentication_results_reader import parse
-from dmarcmilter.auth.authentication_results_writer import (
-    LEFT_OUT,
-    MAX_FIELD,
-    MAX_VALUE,
-    MethodResult,
-    render,
-)
+from dmarcmilter.auth.authentication_results_writer import LEFT_OUT, MAX_FIELD, MAX_VALUE, MethodResult, render
 from tests.support.paths import CASES, PROJECT
 
 ID = "mx.example.net"

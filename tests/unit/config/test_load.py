@@ -10,7 +10,7 @@ from dmarcmilter.config import load as config
 from dmarcmilter.config.load import ConfigError, load, parse
 from dmarcmilter.config.schema import Config
 from dmarcmilter.dmarc.discovery import Method
-from dmarcmilter.policy.types import Mode
+from dmarcmilter.policy.rules import Mode
 from tests.support.paths import PROJECT
 
 SAMPLE = PROJECT / "conf" / "dmarcmilter.toml"

@@ -11,7 +11,7 @@ from dmarcmilter import receiver
 from dmarcmilter.cli import main
 from dmarcmilter.config import load, override_entries
 from dmarcmilter.config.load import ConfigError
-from dmarcmilter.policy.types import EntryAction, NamePattern, OverrideRule, ReasonType, RecipientPattern
+from dmarcmilter.policy.rules import EntryAction, NamePattern, OverrideRule, ReasonType, RecipientPattern
 from tests.support.paths import PROJECT
 
 DOCS = (PROJECT / "docs" / "overrides.md").read_text(encoding="utf-8")

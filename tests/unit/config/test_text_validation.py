@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter.config.schema import Config
 from dmarcmilter.config.text_validation import MAX_TAG, MAX_TEXT, MAX_VALUE, PLACEHOLDERS, problem
-from dmarcmilter.policy.types import QuarantineAction
+from dmarcmilter.policy.rules import QuarantineAction
 from dmarcmilter.response.reply_templates import MAX_QUEUE_ID, MAX_REPLY, SEE
 
 POLICY, QUARANTINE = Config().policy, Config().quarantine

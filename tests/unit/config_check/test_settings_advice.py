@@ -8,7 +8,7 @@ from dmarcmilter.config import load
 from dmarcmilter.config.finding import Severity
 from dmarcmilter.config.schema import Config
 from dmarcmilter.config_check import settings_advice
-from dmarcmilter.policy.types import Mode
+from dmarcmilter.policy.rules import Mode
 
 
 def warnings(text):

@@ -8,7 +8,7 @@ import pytest
 from dmarcmilter.config import load
 from dmarcmilter.config.finding import Severity
 from dmarcmilter.config_check import softening_settings
-from dmarcmilter.policy.types import Mode
+from dmarcmilter.policy.rules import Mode
 from tests.support.config_check import TODAY
 
 

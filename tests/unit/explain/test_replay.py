@@ -12,7 +12,7 @@ from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.explain import replay, replay_comparison
 from dmarcmilter.explain.replay import Effect, Gap, Terms
 from dmarcmilter.explain.replay_comparison import ReplayTally, Span
-from dmarcmilter.policy.types import (
+from dmarcmilter.policy.rules import (
     Action,
     AuthorAction,
     DuplicateAction,

@@ -24,7 +24,7 @@ from dmarcmilter.history.statistics import (
     StepLength,
     gather,
 )
-from dmarcmilter.policy.types import Exempt
+from dmarcmilter.policy.rules import Exempt
 from tests.support import journals, outcomes
 from tests.support.journals import record
 from tests.support.outcomes import SUFFIXES

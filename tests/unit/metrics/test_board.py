@@ -2,9 +2,9 @@
 
 import time
 
-from dmarcmilter.metrics import families as f
+from dmarcmilter.metrics import metric_definitions as f
 from dmarcmilter.metrics.board import MAX_WORD, ROWS, SUPERVISOR, Board, State, lone_row
-from dmarcmilter.metrics.families import FAMILIES, WORDS, MetricKind, place
+from dmarcmilter.metrics.metric_definitions import FAMILIES, WORDS, MetricKind, place
 
 
 def count(board, family, value=""):

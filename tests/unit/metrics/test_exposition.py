@@ -9,11 +9,11 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from dmarcmilter.metrics import families as f
+from dmarcmilter.metrics import metric_definitions as f
 from dmarcmilter.metrics.board import SUPERVISOR, Board, State
 from dmarcmilter.metrics.exposition import CONTENT_TYPE_LATEST, Exposition
-from dmarcmilter.metrics.families import FAMILIES, LATENCIES, MetricKind, place
 from dmarcmilter.metrics.gauges import JournalState
+from dmarcmilter.metrics.metric_definitions import FAMILIES, LATENCIES, MetricKind, place
 from tests.support.paths import PROJECT
 
 DASHBOARD = json.loads((PROJECT / "conf" / "grafana-dashboard.json").read_text(encoding="utf-8"))

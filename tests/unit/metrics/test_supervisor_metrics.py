@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from dmarcmilter.config.schema import Config
-from dmarcmilter.metrics import families as f
+from dmarcmilter.metrics import metric_definitions as f
 from dmarcmilter.metrics.board import lone_row
-from dmarcmilter.metrics.families import Ended, Reloaded, place
+from dmarcmilter.metrics.metric_definitions import Ended, Reloaded, place
 from dmarcmilter.metrics.supervisor_metrics import SupervisorMetrics
-from dmarcmilter.policy.types import Mode
+from dmarcmilter.policy.rules import Mode
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import pytest
 from dmarcmilter.auth.results import DkimWord
 from dmarcmilter.dns.observer import AnswerWord, NoObserver, Origin
 from dmarcmilter.mail.message import UNCLEANABLE
-from dmarcmilter.metrics import families as f
+from dmarcmilter.metrics import metric_definitions as f
 from dmarcmilter.metrics.board import lone_row
-from dmarcmilter.metrics.families import LATENCIES, SkipReason, place
+from dmarcmilter.metrics.metric_definitions import LATENCIES, SkipReason, place
 from dmarcmilter.metrics.worker_metrics import WorkerTally
 from dmarcmilter.outcome import Effort
-from dmarcmilter.policy.types import Mode
+from dmarcmilter.policy.rules import Mode
 from tests.support import outcomes
 from tests.support.worker_counters import counted, observed
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from dmarcmilter.metrics import families as f
-from dmarcmilter.metrics.families import place
+from dmarcmilter.metrics import metric_definitions as f
+from dmarcmilter.metrics.metric_definitions import place
 from dmarcmilter.metrics.worker_metrics import WorkerTally
 from dmarcmilter.milter.worker_context import WorkerContext
 from dmarcmilter.outcome import ApplyError
-from dmarcmilter.policy.types import Action
+from dmarcmilter.policy.rules import Action
 from tests.support import outcomes
 
 

@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from dmarcmilter.dmarc.record import Disposition
-from dmarcmilter.policy.types import (
+from dmarcmilter.policy.rules import (
     Action,
     AuthorAction,
     Mode,

@@ -8,7 +8,7 @@ from dmarcmilter.auth.results import ArcResult, ArcSet, ArcWord
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.policy import facts, mitigations
-from dmarcmilter.policy.types import TrustedHops
+from dmarcmilter.policy.rules import TrustedHops
 from tests.support import outcomes
 
 AUTHOR = Domain("example.com")

@@ -12,7 +12,7 @@ from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.policy import overrides
 from dmarcmilter.policy.facts import ArcHop, Facts
-from dmarcmilter.policy.types import EntryAction, ReasonType, TrustedHops
+from dmarcmilter.policy.rules import EntryAction, ReasonType, TrustedHops
 from tests.support import outcomes
 
 TODAY = date(2027, 1, 15)

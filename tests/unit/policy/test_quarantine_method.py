@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from dmarcmilter.policy.quarantine_method import MAX_REDIRECTED, with_method
-from dmarcmilter.policy.types import QuarantineAction
+from dmarcmilter.policy.rules import QuarantineAction
 from tests.support import outcomes
 
 SUBJECT = replace(outcomes.CHANNEL, method=QuarantineAction.SUBJECT)

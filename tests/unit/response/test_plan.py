@@ -11,7 +11,7 @@ from dmarcmilter.auth.results import DkimResult, DkimWord, SpfWord
 from dmarcmilter.config.schema import PolicySection
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Header
-from dmarcmilter.policy.types import Action
+from dmarcmilter.policy.rules import Action
 from dmarcmilter.reasons.recorded import recognized
 from dmarcmilter.response.actions import DeleteHeader, InsertHeader, Quarantine, SmtpReply
 from dmarcmilter.response.plan import ResponseSettings, respond, results

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dmarcmilter.config.text_validation import MAX_TAG
 from dmarcmilter.mail.message import Header
 from dmarcmilter.policy.quarantine_method import MAX_REMOVED, MAX_SUBJECT, MAX_SUBJECTS, with_method
-from dmarcmilter.policy.types import Action, QuarantineAction
+from dmarcmilter.policy.rules import Action, QuarantineAction
 from dmarcmilter.response import quarantine_marks
 from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader, Quarantine, Redirect
 from dmarcmilter.response.plan import ResponseSettings, respond

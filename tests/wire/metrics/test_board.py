@@ -4,9 +4,9 @@ import os
 import signal
 import time
 
-from dmarcmilter.metrics import families as f
+from dmarcmilter.metrics import metric_definitions as f
 from dmarcmilter.metrics.board import SUPERVISOR, Board
-from dmarcmilter.metrics.families import place
+from dmarcmilter.metrics.metric_definitions import place
 
 
 def in_child(work):

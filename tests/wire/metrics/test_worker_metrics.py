@@ -7,8 +7,8 @@ import pytest
 from dmarcmilter.dns.message_lookup import MessageLookup
 from dmarcmilter.dns.observer import AnswerWord, Origin
 from dmarcmilter.dns.resolver import Resolver
-from dmarcmilter.metrics import families as f
-from dmarcmilter.metrics.families import LATENCIES, place
+from dmarcmilter.metrics import metric_definitions as f
+from dmarcmilter.metrics.metric_definitions import LATENCIES, place
 from dmarcmilter.metrics.worker_metrics import WorkerTally
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.worker_counters import observed

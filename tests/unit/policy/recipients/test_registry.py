@@ -5,7 +5,7 @@ import pytest
 from dmarcmilter.policy.recipients.choice import Choice, StoredChoice
 from dmarcmilter.policy.recipients.choices_file import ListingFile
 from dmarcmilter.policy.recipients.registry import NOBODY_ASKED, RecipientChoices
-from dmarcmilter.policy.types import Exempt
+from dmarcmilter.policy.rules import Exempt
 from tests.support.cases import case_table
 
 ROWS = case_table("recipients")["row"]

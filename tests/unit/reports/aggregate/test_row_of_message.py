@@ -3,7 +3,7 @@
 import pytest
 
 from dmarcmilter.auth.results import DkimWord, SpfScope, SpfWord
-from dmarcmilter.policy.types import ReasonType
+from dmarcmilter.policy.rules import ReasonType
 from dmarcmilter.reports.aggregate.row_of_message import row_of
 from dmarcmilter.reports.aggregate.xml_report import MAX_DKIM, AlignmentResult, ReportedDisposition, SpfAuth
 from tests.support.report_outcomes import outcome, passed

@@ -15,7 +15,7 @@ from dmarcmilter.dmarc.evaluation import DmarcWord, DnsFailure
 from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.dns.observer import AnswerWord, Origin
 from dmarcmilter.mail.message import UNCLEANABLE
-from dmarcmilter.policy.types import Action, ReasonType
+from dmarcmilter.policy.rules import Action, ReasonType
 
 PREFIX: Final = "dmarcmilter_"
 MICROSECONDS: Final = 1_000_000

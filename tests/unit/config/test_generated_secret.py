@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from dmarcmilter.config import generated_key
-from dmarcmilter.config.generated_key import KEY_BYTES
+from dmarcmilter.config import generated_secret
+from dmarcmilter.config.generated_secret import KEY_BYTES
 
 WITHOUT = "draws differ after a restart"
 
 
 def secret(path, *, keep=True):
-    return generated_key.secret(path, keep=keep, without=WITHOUT)
+    return generated_secret.secret(path, keep=keep, without=WITHOUT)
 
 
 def test_a_key_is_made_once_for_the_owner_only(tmp_path):

@@ -5,19 +5,15 @@ answer, and all mail of one organization from one network is treated alike for a
 with many networks can still do.
 """
 
-import hashlib
 import hmac
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from dmarcmilter.mail.domain import Domain
-from dmarcmilter.mail.message import Message
 
 Client = IPv4Address | IPv6Address | None
 
-IDENTITY_FIELDS = frozenset({b"from", b"to", b"subject", b"date", b"message-id"})
-"""Header fields that `digest` hashes, in lower case."""
 DRAW_SECONDS = 86_400
 """Seconds for which a draw holds. It changes at a time of day of its own for each organization and network."""
 NETWORK_BITS = {4: 24, 6: 32}
@@ -53,18 +49,3 @@ def _hashed(text: str, key: bytes) -> int:
 
 def _network(client: Client) -> str:
     return "-" if client is None else str(ip_network((client, NETWORK_BITS[client.version]), strict=False))
-
-
-def digest(message: Message, start: str, key: bytes) -> bytes:
-    """A keyed hash that identifies the message. `start` keeps the hashes of one use apart from those of another."""
-    hashed = hmac.new(key, start.encode(), hashlib.sha256)
-    for part in (message.envelope.mail_from, *_identity(message)):
-        hashed.update(len(part).to_bytes(8, "big") + part)
-    return hashed.digest()
-
-
-def _identity(message: Message) -> Iterator[bytes]:
-    """Name and value of each field that identifies the message. White space does not count: relays refold fields."""
-    for header in message.headers:
-        if header.key in IDENTITY_FIELDS:
-            yield header.key + b":" + b" ".join(header.value.split())

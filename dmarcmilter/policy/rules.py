@@ -1,4 +1,4 @@
-"""Types of the rules: the operator's choices, the actions for the MTA, and overrides with their reasons."""
+"""The rules as values: the operator's choices, [[override]] entries, the actions for the MTA, and override reasons."""
 
 from dataclasses import dataclass, field
 from datetime import date
