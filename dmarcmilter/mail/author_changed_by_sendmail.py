@@ -94,6 +94,8 @@ class _Reader:
         name = self._scanner.text[self._element : self._start]
         address = self._scanner.text[self._start : self._end]
         size = _size(name)
+        if not name.strip():
+            return None  # no name: the longest address that is read has room
         if size <= MAX_NAME_BEFORE_CUT and size + _backslashes(name) + len(address) > MAX_KEPT:
             return Reason(Code.FROM_ADDRESS_BEHIND_LONG_NAME)
         return None

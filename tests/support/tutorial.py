@@ -168,11 +168,17 @@ def write_site(folder: Path, records: list[dict[str, Any]]) -> Path:
     journal = folder / "journal"
     journal.mkdir()
     first = datetime.fromisoformat(records[0]["time"])
-    name = f"{first:%Y%m%d}-{int(first.timestamp() * 1000)}-17.jsonl"
-    (journal / name).write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    # The filter has run for longer than the week, without mail on that day.
+    (journal / _file_name(first - timedelta(days=1))).touch()
+    (journal / _file_name(first)).write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     conf = folder / "dmarcmilter.toml"
     conf.write_text(conf_text(folder, '[policy]\nmode = "monitor"\n'), encoding="utf-8")
     return conf
+
+
+def _file_name(began: datetime) -> str:
+    """Name of a journal file."""
+    return f"{began:%Y%m%d}-{int(began.timestamp() * 1000)}-17.jsonl"
 
 
 def conf_text(folder: Path, settings: str) -> str:

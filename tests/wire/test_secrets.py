@@ -150,8 +150,8 @@ def test_a_traceback_and_a_debugger_line_tell_no_key(secrets, tmp_path):
 
 def test_the_password_of_the_relay(secrets, tmp_path):
     code = (
-        "import sys; from dmarcmilter.config import load; from dmarcmilter.cli import report_run;"
-        "t = report_run.transport(load.load(sys.argv[1]).reports); print(t._relay); assert t._relay.password"
+        "import sys; from dmarcmilter.config import load; from dmarcmilter.cli import report_setup;"
+        "t = report_setup.transport(load.load(sys.argv[1]).reports); print(t._relay); assert t._relay.password"
     )
     sections, needles = secrets
     done = subprocess.run(
