@@ -1,6 +1,6 @@
 """Incoming Authentication-Results fields that claim to be ours (RFC 8601 5), which are removed.
 
-A field is removed unless every reader would take it for a field of somebody else: readers differ on what is malformed.
+A field is removed unless every reader would take it for a field of another server: readers differ on what is malformed.
 """
 
 import re
