@@ -283,6 +283,10 @@ def commands(machine):
     }
 
 
+ONLY_OUTPUT = {"stats --json", "stats --csv", "stats --html", "stats --html into a folder that is not there"}
+"""Commands that read what `stats` reads, and differ in what they write: run where that makes a difference."""
+WHERE_OUTPUT_MATTERS = {"as it should be", "state owned by root", "disk read-only", "disk full"}
+
 COMMANDS_NOT_HERE = {"run", "demo"}
 """They serve until they are stopped: see below, and wire/demo/test_demo.py."""
 
@@ -436,6 +440,8 @@ def test_no_traceback(machine, name):
     # Those who may only read run side by side; root, who may write, afterwards and alone.
     for users in (("member", "ordinary"), ("root",)):
         for command, arguments in commands(machine).items():
+            if command in ONLY_OUTPUT and name not in WHERE_OUTPUT_MATTERS:
+                continue
             started = {who: Running(who, arguments, machine.filter, machine.home) for who in users}
             for who, running in started.items():
                 done = running.done()
