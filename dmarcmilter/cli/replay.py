@@ -90,6 +90,8 @@ def _from_history(config: Config, span: Span, tally: ReplayTally) -> Replayed:
     if oldest and oldest <= f"{span.since:%Y%m%d}":
         return _read_journal(directory, days, span, tally, first="")
     store = Store(config.history.database)
+    if store.is_missing and not directory.is_dir():
+        fail(f"no journal at {directory} and no database: is [history] the same as in the running conf?")
     first, outcomes = _span_of(store, span)
     if outcomes and first is not None and (not oldest or f"{first:%Y%m%d}" < oldest):
         with store.reading() as connection, _progress(outcomes) as read:

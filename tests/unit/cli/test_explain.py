@@ -1,6 +1,7 @@
 """`dmarcmilter explain` and `replay` over a journal and a database, and the language that is spoken."""
 
 import json
+import shutil
 import sqlite3
 
 import pytest
@@ -260,8 +261,32 @@ def test_replay_errors(conf, tmp_path):
     assert run("replay").exit_code == 2
     assert replay(tmp_path, "", "--until", "2026-11-01").exit_code == 2
     assert replay(tmp_path, "nonsense = 1").exit_code == 2
-    nothing = json.loads(replay(tmp_path, "", "--json").stdout)
-    assert (nothing["messages"], nothing["changed"]) == (0, 0)
+
+
+def test_replay_of_an_empty_journal(conf, tmp_path):
+    (tmp_path / "journal").mkdir()
+    result = replay(tmp_path, "", "--json")
+    nothing = json.loads(result.stdout)
+    assert (result.exit_code, nothing["messages"], nothing["changed"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_replay_without_journal_and_database_is_an_error(conf, tmp_path, arguments):
+    """An answer of 0 changes would be a false all-clear: a NEW without the running conf's [history] reads nothing."""
+    result = replay(tmp_path, "", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"dmarcmilter: no journal at {tmp_path}/journal and no database: "
+        "is [history] the same as in the running conf?\n"
+    )
+
+
+def test_replay_without_a_journal_reads_the_database(conf, tmp_path):
+    journals.append(tmp_path / "journal", [journals.record()], TODAY)
+    run("history", "ingest", "--config", conf)
+    shutil.rmtree(tmp_path / "journal")
+    found = json.loads(replay(tmp_path, "", "--json").stdout)
+    assert (found["source"], found["messages"]) == ("database", 1)
 
 
 def test_the_index_by_message_id_is_used(conf, tmp_path):
