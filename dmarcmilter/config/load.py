@@ -165,6 +165,7 @@ def _unknown_key(values: dict[str, Any], schema: type = Config, path: KeyPath = 
 def _unknown(name: str, value: Any, known: typing.Iterable[str], section: str, *, is_entry: bool) -> str:
     """The error about an unknown key or section, with where it belongs or the nearest known name."""
     elsewhere = [f"[{other}] {name}" for other, keys in _sections(Config) if name in keys]
+    elsewhere += renamed_keys.places_of_old_name(name)
     if not section and not isinstance(value, dict | list):
         advice = f"; it belongs in {' or '.join(elsewhere)}" if elsewhere else _nearest(name, _keys())
         return f"key {name} outside of any [section]{advice}"

@@ -26,11 +26,16 @@ def old_path(path: KeyPath) -> KeyPath | None:
     return (path[0], old_name, *path[2:]) if old_name else None
 
 
+def places_of_old_name(name: str) -> list[str]:
+    """The section and the new name of each key that had this name, for an error about the name in a wrong section."""
+    return [f"[{path[0]}], now {new}" for path, new in RENAMED_KEYS.items() if path[-1] == name]
+
+
 def key_given_twice(values: Mapping[str, Any]) -> Wrong | None:
     """The error when a key is written under its old and its new name."""
     for path, new in RENAMED_KEYS.items():
         if _has(values, path) and _has(values, current_path(path)):
-            return Wrong(path, f"{_shown(path)}: is the old name of {new}, which is given too; keep only {new}")
+            return Wrong(path, f"{_shown(path)} is the old name of {new}, which is given too; keep only {new}")
     return None
 
 

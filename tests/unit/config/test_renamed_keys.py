@@ -38,7 +38,7 @@ def test_both_names_are_an_error(path):
     new = RENAMED_KEYS[path]
     with pytest.raises(ConfigError) as caught:
         parse(f"[{section}]\n{new} = {VALUES[old]}\n{old} = {VALUES[old]}\n")
-    message = f"[{section}] {old}: is the old name of {new}, which is given too; keep only {new}"
+    message = f"[{section}] {old} is the old name of {new}, which is given too; keep only {new}"
     assert str(caught.value) == f"conf: line 3, column 1: {message}"
 
 
