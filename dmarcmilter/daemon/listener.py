@@ -54,9 +54,7 @@ class Listener:
             else:
                 self.socket = _bind_address(self._where)
         except OSError as error:
-            advice = f": the filter's user has to own {Path(self._where.path).parent}" if self._where.path else ""
-            text = f"{settings.socket}: {error.strerror or error}"
-            raise ListenError(text + (advice if isinstance(error, PermissionError) else "")) from error
+            raise ListenError(_in_words(error, settings.socket, self._where)) from error
         self.socket.setblocking(False)
 
     def fileno(self) -> int:
@@ -118,6 +116,16 @@ class Listener:
             raise
         self._inode = _inode(path)
         return listening
+
+
+def _in_words(error: OSError, address: str, where: Socket) -> str:
+    """Why the socket cannot be opened, and what to do."""
+    text = f"[milter] socket: {address}: {error.strerror or error}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{text}: another program listens there; `ss -ltnp` shows which"
+    if isinstance(error, PermissionError) and where.path:
+        return f"{text}: the filter's user has to own {Path(where.path).parent}"
+    return text
 
 
 def _passed_by_manager() -> socket.socket | None:
