@@ -28,7 +28,7 @@ _ADVICE: Final = {
     errno.ENOSPC: "the disk is full: make room",
     errno.EDQUOT: "the quota is used up: make room",
     errno.EROFS: "the file system is read-only: mount it writable, or name another place",
-    errno.ENOENT: "it does not exist: check the path in the conf file or on the command line",
+    errno.ENOENT: "check the path in the conf file or on the command line",
     errno.ENOTDIR: "a part of the path is a file and not a folder: check the path",
     errno.EISDIR: "it is a folder, and a file is needed: check the path",
     errno.ELOOP: "symbolic links go in a circle: check the path",
