@@ -6,7 +6,7 @@ from datetime import date
 from itertools import islice
 from pathlib import Path
 
-from dmarcmilter.config import account_rights
+from dmarcmilter.config import account_rights, folder_access
 from dmarcmilter.config import load as configuration
 from dmarcmilter.config.account_rights import acting_as
 from dmarcmilter.config.endpoint import parse_socket
@@ -168,22 +168,26 @@ def _writable(key: str, path: str, environment: Environment) -> list[Finding]:
     if unit is not None and unit.keeps_out(path):
         text = f"{key}: {unit.path} keeps {path} read-only for the filter: add it to ReadWritePaths="
         return [error(f"{text} (systemctl edit dmarcmilter: [Service], ReadWritePaths={path})")]
-    nearest = existing(Path(path))
-    if os.access(nearest, os.W_OK | os.X_OK, effective_ids=True):
+    nearest = folder_access.existing(Path(path))
+    problem = folder_access.why_not_writable(Path(path), environment.tried_user)
+    if not problem:
         return [ok(f"{key}: {nearest} is writable for {environment.tried_user}")]
     if unit is not None and unit.makes(path) and nearest != Path(path):
         return [ok(f"{key}: systemd makes the folder when the filter starts")]
     fix = command_to_make_writable(path, environment)
-    return [error(f"{key}: {nearest} is not writable for {environment.tried_user}: {fix}")]
+    return [error(f"{key}: {problem}: {fix}")]
 
 
 def command_to_make_writable(path: str, environment: Environment) -> str:
-    """The command that makes a folder writable for the filter's user, or creates it."""
+    """What makes a folder writable for the filter's user, or creates it: a command where one is enough."""
+    nearest = folder_access.existing(Path(path))
+    if not folder_access.is_folder(nearest):
+        return f"move {nearest} away, or name another folder"
+    if folder_access.is_read_only(nearest):
+        return "mount it writable, or name another folder"
     if os.path.isdir(path) or environment.account is None:  # noqa: PTH112
         closed = first_closed(Path(path), environment.account)
         return f"chmod o+x {closed}" if closed else _command_to_own(path, environment)
-    if os.path.lexists(path):
-        return f"it is not a folder: move {path} away"
     account = environment.account
     return f"install -d -o {account.name} -g {account.group_name} -m 750 {path}"
 
@@ -217,10 +221,3 @@ def _entries(path: str) -> list[str]:
         return [name for name in (path, f"{path}-wal", f"{path}-shm") if os.path.lexists(name)]
     except OSError:
         return []
-
-
-def existing(path: Path) -> Path:
-    """The path, or the lowest folder above it that exists."""
-    # Path.exists raises for a folder that may not be entered.
-    candidates = (path, *path.parents)
-    return next((each for each in candidates if os.access(each, os.F_OK, effective_ids=True)), path)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from dmarcmilter.config import account_rights
+from dmarcmilter.config import account_rights, folder_access
 from dmarcmilter.config.account_rights import acting_as
 from dmarcmilter.config.endpoint import parse_socket
 from dmarcmilter.config.finding import Finding, Severity
@@ -32,8 +32,12 @@ def journal(config: Config, environment: Environment) -> CheckResult:
     with acting_as(environment.account):
         if not os.path.lexists(directory):  # the first outcome makes it
             directory = directory.parent
+        problem = folder_access.unusable_for_all(directory)
         is_folder = os.path.isdir(directory)  # noqa: PTH112  raises nothing for a folder that may not be entered
         writable = os.access(directory, os.W_OK | os.X_OK, effective_ids=True)
+    if problem:
+        fix = files.command_to_make_writable(config.history.journal, environment)
+        return CheckResult(name, Health.DEGRADED, f"{problem}, so outcomes are lost: {fix}")
     if not is_folder and not first_closed(directory, environment.account):
         return CheckResult(name, Health.DEGRADED, f"{directory}: no such directory")
     if not is_folder or not writable:

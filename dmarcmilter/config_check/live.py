@@ -7,6 +7,7 @@ import ssl
 import tempfile
 from pathlib import Path
 
+from dmarcmilter.config import folder_access
 from dmarcmilter.config.account_rights import acting_as
 from dmarcmilter.config.endpoint import Socket, parse_listen
 from dmarcmilter.config.finding import Finding, error, ok, warning
@@ -65,7 +66,7 @@ def _try_to_write(journal: Path) -> int:
 
     If the folder does not exist yet, a folder is made and removed in the lowest one above that exists.
     """
-    nearest = files.existing(journal)
+    nearest = folder_access.existing(journal)
     if nearest == journal:
         with tempfile.NamedTemporaryFile(prefix=".check-", dir=journal) as draft:
             draft.write(b"x" * TRIAL_BYTES)

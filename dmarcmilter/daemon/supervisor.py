@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
+from dmarcmilter.config import folder_access
 from dmarcmilter.config import load as configuration
 from dmarcmilter.config.exposed_files import AS_ROOT, exposed
 from dmarcmilter.config.load import ConfigError, Loaded
@@ -199,7 +201,7 @@ class Supervisor:
             return
         if config.milter.socket != self.config.milter.socket:
             log.warning("reload: [milter] socket is taken over only by a restart")
-        for text in loaded.warnings:
+        for text in [*loaded.warnings, *_journal_warnings(config)]:
             log.warning("reload: %s", text)
         old = (self.config, self.receiver, self.generation)
         self.config, self.receiver, self.generation = config, receiver, self.generation + 1
@@ -276,4 +278,12 @@ def _built(loaded: Loaded) -> Receiver:
 
 def _warnings(config: Config, path: str) -> list[str]:
     """Warnings about the process and its files that do not prevent serving."""
-    return [*([AS_ROOT] if privileges.is_root() else []), *exposed(config, path)]
+    return [*([AS_ROOT] if privileges.is_root() else []), *exposed(config, path), *_journal_warnings(config)]
+
+
+def _journal_warnings(config: Config) -> list[str]:
+    """A warning if outcomes cannot be written to the journal: the first of them would say so only when mail comes."""
+    problem = folder_access.why_not_writable(Path(config.history.journal), "the user of the filter")
+    if not problem:
+        return []
+    return [f"[history] journal: {problem}: mail is not affected, and outcomes go to the log instead"]

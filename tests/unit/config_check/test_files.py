@@ -8,9 +8,10 @@ import pytest
 
 from dmarcmilter.config import account_rights, load
 from dmarcmilter.config.finding import Severity
-from dmarcmilter.config_check import files
+from dmarcmilter.config_check import files, files_and_mta_health
 from dmarcmilter.config_check.systemd_unit_reader import Unit
 from dmarcmilter.dmarc import public_suffix
+from dmarcmilter.health.check_result import Health
 from tests.support.config_check import NOWHERE
 
 IS_ROOT = os.geteuid() == 0
@@ -95,6 +96,28 @@ def test_folders_that_the_filters_user_cannot_write(tmp_path):
     for folder in tmp_path.parents:
         folder.chmod(folder.stat().st_mode | 0o011)
     assert [text for text in bad(conf(tmp_path), environment) if "psl_file" not in text] == []
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o700])
+def test_a_file_where_a_folder_is_needed(tmp_path, mode):
+    (tmp_path / "journal").touch(mode)
+    (text,) = bad(conf(tmp_path), topic="[history] journal")
+    problem = f"{tmp_path}/journal is a file, a folder is needed"
+    assert text == f"[history] journal: {problem}: move {tmp_path}/journal away, or name another folder"
+    health = files_and_mta_health.journal(conf(tmp_path), NOWHERE)
+    assert (health.health, health.text.partition(",")[0]) == (Health.DEGRADED, problem.partition(",")[0])
+
+
+def test_a_read_only_file_system(tmp_path, monkeypatch):
+    """No advice about the user, whose rights are not the problem."""
+    status = os.statvfs(tmp_path)
+    values = (*status[:8], status.f_flag | os.ST_RDONLY, status.f_namemax)
+    monkeypatch.setattr(os, "statvfs", lambda _path: os.statvfs_result(values))
+    problem = f"{tmp_path} is on a read-only file system"
+    fix = "mount it writable, or name another folder"
+    assert f"[history] journal: {problem}: {fix}" in bad(conf(tmp_path))
+    health = files_and_mta_health.journal(conf(tmp_path), NOWHERE)
+    assert (health.health, health.text) == (Health.DEGRADED, f"{problem}, so outcomes are lost: {fix}")
 
 
 @as_root

@@ -289,6 +289,21 @@ def test_bad_conf_changes_nothing(running, text, key):
     assert workers(daemon) == before
 
 
+def test_an_unusable_journal_is_a_warning_at_the_start_and_at_a_reload(running, dns, tmp_path):
+    journal = tmp_path / "journal"
+    journal.touch()
+    daemon = running(history={"journal": str(journal)})
+    warning = (
+        f"WARNING [history] journal: {journal} is a file, a folder is needed: mail is not affected, "
+        "and outcomes go to the log instead\n"
+    )
+    assert warning in daemon.log().partition("ready: ")[0]
+    assert deliver(daemon, "4W").action is MilterAction.ACCEPT
+    wait_until(lambda: "outcome not written: " in daemon.log(), "the outcome in the log")
+    reload(daemon)
+    assert warning.replace("WARNING ", "WARNING reload: ") in daemon.log()
+
+
 def test_nothing_is_lost_by_reloads(running, dns):
     daemon = running(milter={"workers": 2}, log={"level": "warning"})
     dns.delay = 0.01
