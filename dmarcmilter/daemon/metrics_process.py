@@ -28,12 +28,17 @@ class MetricsProcess:
         self._pid = 0
         self._config = Config()
         self._replaced = False
+        self._is_serving = False
+        """Whether the current process, or the last one, has opened its address."""
+        self._failure_logged = False
+        """The last start failed, which is in the log. Further failures are not logged, and the next success is."""
         self.due: float | None = None
         """Time of the next start, by time.monotonic(); None: none is due."""
 
     def use(self, config: Config) -> None:
         """Run with this configuration from now on."""
         self._config = config
+        self._failure_logged = False
         if self._pid:
             # Its address is free only after it has ended. It is started again then.
             self._replaced = True
@@ -48,17 +53,25 @@ class MetricsProcess:
         if not self._config.metrics.listen:
             return
         try:
-            self._pid = child_process.fork(self._run_exporter, self._blocked).pid
+            process = child_process.fork(self._run_exporter, self._blocked)
         except OSError as error:
-            log.error("no exporter of metrics: %s", error.strerror or error)  # noqa: TRY400  a limit of the system
+            if not self._failure_logged:
+                log.error("no exporter of metrics: %s", error.strerror or error)  # noqa: TRY400  a limit of the system
+            self._failure_logged = True
             self.due = time.monotonic() + RETRY_SECONDS
+            return
+        self._pid, self._is_serving = process.pid, process.ready
+        if self._is_serving and self._failure_logged:
+            log.info("[metrics] listen: %s: works again", self._config.metrics.listen)
+        self._failure_logged = not self._is_serving
 
     def process_ended(self, pid: int, status: int) -> None:
         """Start the process again if it was this one that ended."""
         if pid != self._pid:
             return
         self._pid = 0
-        if not self._replaced:
+        # A process that could not open its address has said so itself, unless a signal ended it.
+        if not self._replaced and (self._is_serving or os.WIFSIGNALED(status)):
             log.error("exporter of metrics ended (%s); starting another", child_process.exit_text(status))
         self.due = time.monotonic() + (0.0 if self._replaced else RETRY_SECONDS)
         self._replaced = False
@@ -74,5 +87,4 @@ class MetricsProcess:
         from dmarcmilter.metrics import exporter  # noqa: PLC0415
 
         self._release()
-        ready()
-        exporter.run(self._config, self._board)
+        exporter.run(self._config, self._board, ready, log_failure=not self._failure_logged)

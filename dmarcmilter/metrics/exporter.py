@@ -37,16 +37,22 @@ SOCKET_MODE: Final = 0o660
 HttpAnswer = tuple[HTTPStatus, str, bytes]
 
 
-def run(config: Config, board: Board) -> None:
-    """Serve until killed. Called in a newly forked process."""
+def run(config: Config, board: Board, ready: Callable[[], None], *, log_failure: bool) -> None:
+    """Serve until killed. Called in a newly forked process. `ready` is called when the address is open.
+
+    `log_failure`: False if it is in the log already that the address cannot be opened.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     exposition = Exposition(board, partial(gauges.journal, config.history.journal))
     try:
-        asyncio.run(_serve(parse_listen(config.metrics.listen), Pages(board, exposition)))
+        asyncio.run(_serve(parse_listen(config.metrics.listen), Pages(board, exposition), ready))
     except OSError as error:
-        log.error("[metrics] listen: %s: %s", config.metrics.listen, error.strerror or error)  # noqa: TRY400
+        if log_failure:
+            # asyncio's own text repeats the address.
+            problem = os.strerror(error.errno) if error.errno else error
+            log.error("[metrics] listen: %s: %s; trying again until it works", config.metrics.listen, problem)  # noqa: TRY400
 
 
 class Pages:
@@ -86,9 +92,10 @@ def _refused(status: HTTPStatus) -> HttpAnswer:
     return status, "text/plain; charset=utf-8", f"{status.phrase}\n".encode()
 
 
-async def _serve(where: Socket, pages: Pages) -> None:
+async def _serve(where: Socket, pages: Pages, ready: Callable[[], None]) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         server = await _listen(where, _handler(pages))
+        ready()
         async with server:
             await server.serve_forever()
 

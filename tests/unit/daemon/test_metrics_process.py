@@ -1,5 +1,6 @@
 """When the process of the metrics exporter is started, replaced and started again; no process is started here."""
 
+import logging
 import os
 import signal
 
@@ -23,12 +24,13 @@ class System:
         self.started = []
         self.killed = []
         self.full = False
+        self.address_in_use = False
 
     def fork(self, body, blocked):
         if self.full:
             raise OSError(11, "Resource temporarily unavailable")
         self.started.append(body)
-        return Forked(1000 + len(self.started), ready=True)
+        return Forked(1000 + len(self.started), ready=not self.address_in_use)
 
 
 @pytest.fixture
@@ -115,6 +117,34 @@ def test_a_system_without_room_for_a_process_is_tried_again(system, process, cap
     system.now += RETRY_SECONDS
     process.start_if_due()
     assert len(system.started) == 1
+
+
+def test_a_failure_is_logged_once_until_it_works(system, process, caplog):
+    """The process itself logs that its address is in use, the first time."""
+    caplog.set_level(logging.INFO)
+    system.address_in_use = True
+    process.use(LISTENING)
+    for pid in (1001, 1002, 1003):
+        process.start_if_due()
+        process.process_ended(pid, 256)
+        system.now += RETRY_SECONDS
+    system.full = True
+    process.start_if_due()
+    assert (len(system.started), caplog.text) == (3, "")
+    system.full = system.address_in_use = False
+    system.now += RETRY_SECONDS
+    process.start_if_due()
+    assert [record.getMessage() for record in caplog.records] == ["[metrics] listen: 127.0.0.1:9797: works again"]
+    process.process_ended(1004, signal.SIGKILL)
+    assert "exporter of metrics ended (killed by SIGKILL); starting another" in caplog.text
+
+
+def test_a_process_that_a_signal_ended_before_it_served_is_logged(system, process, caplog):
+    system.address_in_use = True
+    process.use(LISTENING)
+    process.start_if_due()
+    process.process_ended(1001, signal.SIGKILL)
+    assert "exporter of metrics ended (killed by SIGKILL); starting another" in caplog.text
 
 
 def test_the_end_of_the_supervisor_ends_it(system, process):

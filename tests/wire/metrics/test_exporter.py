@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from dmarcmilter.daemon.metrics_process import RETRY_SECONDS
 from dmarcmilter.metrics.exporter import DEADLINE, MAX_CONNECTIONS, MAX_REQUEST
 from dmarcmilter.testing.milter_client import Event, MilterClient, MilterError
 from dmarcmilter.testing.name_server import NameServer
@@ -292,7 +293,11 @@ def test_an_address_in_use_does_not_stop_mail(running):
         daemon.process.send_signal(signal.SIGHUP)
         wait_until(lambda: f"ERROR [metrics] listen: 127.0.0.1:{port}" in daemon.log(), "the log to tell")
         deliver(daemon, PLAIN, 1)
+        time.sleep(RETRY_SECONDS + 1)  # it has tried again by then
     wait_until(lambda: tcp_connects(port), "the address, once it is free")
+    wait_until(lambda: f"INFO [metrics] listen: 127.0.0.1:{port}: works again" in daemon.log(), "the log to tell")
+    errors = [line for line in daemon.log().splitlines() if line.startswith("ERROR")]
+    assert errors == [f"ERROR [metrics] listen: 127.0.0.1:{port}: Address already in use; trying again until it works"]
     assert "Traceback" not in daemon.log()
 
 
