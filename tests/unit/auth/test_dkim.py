@@ -199,6 +199,7 @@ def test_header_work_is_shared_by_the_signatures(monkeypatch):
     assert len(done) == 300 + 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ways", ["simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed"])
 def test_agrees_with_dkimpy(ways):
     """A signature of dkimpy's over a random message, then the body or the Subject is damaged at random."""

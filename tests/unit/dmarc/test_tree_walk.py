@@ -61,6 +61,7 @@ def zones(draw, domain):
     return Zone(records, failed)
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=250, deadline=None)
 def test_walk_is_bounded_and_stays_above_its_start(data):

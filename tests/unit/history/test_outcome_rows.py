@@ -129,6 +129,7 @@ def test_torn_lines_are_not_read(length):
         outcome_rows.parse(WHOLE[:length])
 
 
+@pytest.mark.slow
 @given(
     st.one_of(
         st.binary(max_size=200), st.recursive(st.none() | st.text() | st.integers(), st.lists).map(repr).map(str.encode)

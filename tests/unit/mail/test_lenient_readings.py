@@ -167,6 +167,7 @@ LONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LONG)
 def test_long_fields_are_read_in_linear_time(name):
     body = b" " + LONG[name]

@@ -83,6 +83,7 @@ def test_midnight_is_no_time_to_try_again(draw):
     assert all(one == other for one, other in pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pct", [1, 10, 25, 50, 99])
 @BOTH
 def test_the_share_of_organizations_is_near_the_percentage(draw, pct):
@@ -92,6 +93,7 @@ def test_the_share_of_organizations_is_near_the_percentage(draw, pct):
     assert abs(selected - 40 * pct) < 4 * spread
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pct", [1, 10, 25, 50, 99])
 def test_the_share_of_networks_and_of_days_is_near_the_percentage(pct):
     # POL-08

@@ -4,6 +4,8 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 import dmarcmilter
 from dmarcmilter.reasons import Code
 from dmarcmilter.reasons.catalogue import parameters_of
@@ -29,6 +31,7 @@ def reasons_made():
                     yield f"{path.relative_to(PACKAGE)}:{node.lineno}", Code[code.attr], names
 
 
+@pytest.mark.slow
 def test_each_reason_is_made_with_the_parameters_of_its_code():
     made = list(reasons_made())
     assert len(made) > 100

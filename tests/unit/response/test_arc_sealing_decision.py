@@ -133,6 +133,7 @@ def test_whatever_is_sealed_is_accepted(hop, fields, body):
 # --- what is signed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name.decode() for name in arc_set.SIGNED])
 def test_each_field_is_signed(hop, name):
     first = hop()(b"%s: <some@thing.example>\r\n" % name.encode() + MESSAGE if name != "from" else MESSAGE)

@@ -34,6 +34,7 @@ def test_a_regular_expression_is_interrupted():
         re.sub(b"[\t ]+\r\n", b"\r\n", spaces)
 
 
+@pytest.mark.slow
 def test_a_library_that_catches_everything_is_interrupted_again():
     def stubborn():
         try:

@@ -74,6 +74,7 @@ def test_memory_is_bounded(source, monkeypatch):
     assert len(found._kept) == 10
 
 
+@pytest.mark.slow
 def test_several_are_asked_for_at_once(source):
     # THREADS
     source.delay = 0.5
@@ -132,6 +133,7 @@ def test_a_bug_is_no_end(source, monkeypatch):
     assert found.find([JOE]) == [StoredChoice.EXEMPT]
 
 
+@pytest.mark.slow
 def test_a_long_list_keeps_no_other_message_waiting(source):
     source.delay = 0.005
     found = make(source, timeout=1.0)

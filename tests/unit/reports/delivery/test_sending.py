@@ -360,6 +360,7 @@ def silent(number):
     return [passed(**domain(f"silent{n}.example", rua=[f"mailto:x@silent{n}.test"])) for n in range(number)]
 
 
+@pytest.mark.slow
 def test_silent_destinations_hold_nobody_up(report_site):
     """They are asked at once, beside the sending."""
     report_site.zone = SlowZone(0.3)
@@ -377,6 +378,7 @@ def limit_verification(monkeypatch, seconds):
     monkeypatch.setattr(parallel_verification.Verifier.__init__, "__kwdefaults__", defaults)
 
 
+@pytest.mark.slow
 def test_silent_destinations_have_so_much_time_only(report_site, monkeypatch):
     """The next run begins with those that were not asked."""
     limit_verification(monkeypatch, 1.0)
