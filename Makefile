@@ -19,7 +19,7 @@ help:
 	@echo "make run    install what is missing, show the filter at work, then keep it running"
 	@echo "make demo   the same, without keeping it running"
 	@echo "make test   install what is missing, then lint, check types, and run all tests"
-	@echo "make test-unit   the unit tests only: no socket, no process, under a minute"
+	@echo "make test-unit   the unit tests only: no socket, no process, under a minute on two idle cores"
 	@echo "make lint | types | check (both)"
 	@echo "make bench  cost by stage and under load; make soak: an hour of load; make worstcase: pathological input"
 	@echo "make bench-history   the history at scale: ingest, statistics, a day's reports, a purge (HISTORY=$(HISTORY))"
