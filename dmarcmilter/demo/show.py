@@ -105,7 +105,7 @@ def _print(rows: list[tuple[Sample, str, str]], records: dict[str | None, Outcom
     width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "150"))
     console = Console(width=width)
     table = Table(
-        title='What the filter does with mode = "enforce" and otherwise default settings',
+        title=f'What the filter does with mode = "enforce" and {LIST_DOMAIN} as a trusted sealer',
         title_justify="left",
         show_lines=True,
     )
