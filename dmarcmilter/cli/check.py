@@ -84,7 +84,8 @@ def check(
     With --second-opinion, other libraries evaluate the message, too: pyspf SPF, dkimpy DKIM and ARC, authheaders DMARC.
     A line for each says whether it is of the same opinion. What they say changes nothing else.
 
-    Exit status: 0 for pass or no policy, 1 when it fails a policy, 2 for an error; the highest for an mbox file.
+    Exit status: 0 for pass or no policy, 1 when it fails a policy, 2 for temperror, permerror or an error; the highest
+    for an mbox file.
     """
     config = load(path)
     address = None
