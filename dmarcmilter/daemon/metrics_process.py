@@ -17,6 +17,10 @@ RETRY_SECONDS: Final = 3.0
 """Seconds before the process is started again after it ended by itself: its address may be in use or not permitted."""
 
 
+EXIT_NO_ADDRESS: Final = 3
+"""Exit status of a process that could not open its address."""
+
+
 class MetricsProcess:
     """Starts the process, replaces it at a reload, and starts it again when it ends."""
 
@@ -28,8 +32,6 @@ class MetricsProcess:
         self._pid = 0
         self._config = Config()
         self._replaced = False
-        self._is_serving = False
-        """Whether the current process, or the last one, has opened its address."""
         self._failure_logged = False
         """The last start failed, which is in the log. Further failures are not logged, and the next success is."""
         self.due: float | None = None
@@ -53,26 +55,23 @@ class MetricsProcess:
         if not self._config.metrics.listen:
             return
         try:
-            process = child_process.fork(self._run_exporter, self._blocked)
+            self._pid = child_process.fork(self._run_exporter, self._blocked).pid
         except OSError as error:
             if not self._failure_logged:
                 log.error("no exporter of metrics: %s", error.strerror or error)  # noqa: TRY400  a limit of the system
             self._failure_logged = True
             self.due = time.monotonic() + RETRY_SECONDS
-            return
-        self._pid, self._is_serving = process.pid, process.ready
-        if self._is_serving and self._failure_logged:
-            log.info("[metrics] listen: %s: works again", self._config.metrics.listen)
-        self._failure_logged = not self._is_serving
 
     def process_ended(self, pid: int, status: int) -> None:
         """Start the process again if it was this one that ended."""
         if pid != self._pid:
             return
         self._pid = 0
-        # A process that could not open its address has said so itself, unless a signal ended it.
-        if not self._replaced and (self._is_serving or os.WIFSIGNALED(status)):
-            log.error("exporter of metrics ended (%s); starting another", child_process.exit_text(status))
+        if not self._replaced:
+            # A process that could not open its address has said so itself.
+            self._failure_logged = os.WIFEXITED(status) and os.WEXITSTATUS(status) == EXIT_NO_ADDRESS
+            if not self._failure_logged:
+                log.error("exporter of metrics ended (%s); starting another", child_process.exit_text(status))
         self.due = time.monotonic() + (0.0 if self._replaced else RETRY_SECONDS)
         self._replaced = False
 
@@ -87,4 +86,6 @@ class MetricsProcess:
         from dmarcmilter.metrics import exporter  # noqa: PLC0415
 
         self._release()
-        exporter.run(self._config, self._board, ready, log_failure=not self._failure_logged)
+        ready()  # at once: the supervisor has workers to look after while the address is opened
+        exporter.run(self._config, self._board, after_failure=self._failure_logged)
+        os._exit(EXIT_NO_ADDRESS)

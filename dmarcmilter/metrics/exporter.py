@@ -37,19 +37,24 @@ SOCKET_MODE: Final = 0o660
 HttpAnswer = tuple[HTTPStatus, str, bytes]
 
 
-def run(config: Config, board: Board, ready: Callable[[], None], *, log_failure: bool) -> None:
-    """Serve until killed. Called in a newly forked process. `ready` is called when the address is open.
+def run(config: Config, board: Board, *, after_failure: bool) -> None:
+    """Serve until killed, in a newly forked process. Returns only if the address cannot be opened.
 
-    `log_failure`: False if it is in the log already that the address cannot be opened.
+    `after_failure`: that is in the log already, and it is logged when the address is open.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     exposition = Exposition(board, partial(gauges.journal, config.history.journal))
+
+    def opened() -> None:
+        if after_failure:
+            log.info("[metrics] listen: %s: works again", config.metrics.listen)
+
     try:
-        asyncio.run(_serve(parse_listen(config.metrics.listen), Pages(board, exposition), ready))
+        asyncio.run(_serve(parse_listen(config.metrics.listen), Pages(board, exposition), opened))
     except OSError as error:
-        if log_failure:
+        if not after_failure:
             # asyncio's own text repeats the address.
             problem = os.strerror(error.errno) if error.errno else error
             log.error("[metrics] listen: %s: %s; trying again until it works", config.metrics.listen, problem)  # noqa: TRY400
@@ -92,10 +97,10 @@ def _refused(status: HTTPStatus) -> HttpAnswer:
     return status, "text/plain; charset=utf-8", f"{status.phrase}\n".encode()
 
 
-async def _serve(where: Socket, pages: Pages, ready: Callable[[], None]) -> None:
+async def _serve(where: Socket, pages: Pages, opened: Callable[[], None]) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         server = await _listen(where, _handler(pages))
-        ready()
+        opened()
         async with server:
             await server.serve_forever()
 

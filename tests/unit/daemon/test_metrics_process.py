@@ -1,6 +1,5 @@
 """When the process of the metrics exporter is started, replaced and started again; no process is started here."""
 
-import logging
 import os
 import signal
 
@@ -10,7 +9,8 @@ from dmarcmilter.config import load
 from dmarcmilter.config.schema import Config
 from dmarcmilter.daemon import child_process, metrics_process
 from dmarcmilter.daemon.child_process import Forked
-from dmarcmilter.daemon.metrics_process import RETRY_SECONDS, MetricsProcess
+from dmarcmilter.daemon.metrics_process import EXIT_NO_ADDRESS, RETRY_SECONDS, MetricsProcess
+from dmarcmilter.metrics import exporter
 from dmarcmilter.metrics.board import Board
 
 LISTENING = load.parse('[metrics]\nlisten = "127.0.0.1:9797"\n')
@@ -24,13 +24,12 @@ class System:
         self.started = []
         self.killed = []
         self.full = False
-        self.address_in_use = False
 
     def fork(self, body, blocked):
         if self.full:
             raise OSError(11, "Resource temporarily unavailable")
         self.started.append(body)
-        return Forked(1000 + len(self.started), ready=not self.address_in_use)
+        return Forked(1000 + len(self.started), ready=True)
 
 
 @pytest.fixture
@@ -119,28 +118,43 @@ def test_a_system_without_room_for_a_process_is_tried_again(system, process, cap
     assert len(system.started) == 1
 
 
-def test_a_failure_is_logged_once_until_it_works(system, process, caplog):
-    """The process itself logs that its address is in use, the first time."""
-    caplog.set_level(logging.INFO)
-    system.address_in_use = True
+def test_a_failure_is_logged_once_until_it_works(system, process, monkeypatch, caplog):
+    """The process itself logs that its address is in use, the first time, and that it works again."""
+    runs = []
+    monkeypatch.setattr(exporter, "run", lambda config, board, *, after_failure: runs.append(after_failure))
+    monkeypatch.setattr(os, "_exit", runs.append)
     process.use(LISTENING)
-    for pid in (1001, 1002, 1003):
+    for pid in (1001, 1002):
         process.start_if_due()
-        process.process_ended(pid, 256)
+        system.started[-1](lambda: None)
+        process.process_ended(pid, EXIT_NO_ADDRESS << 8)
         system.now += RETRY_SECONDS
     system.full = True
     process.start_if_due()
-    assert (len(system.started), caplog.text) == (3, "")
-    system.full = system.address_in_use = False
+    assert (runs, caplog.text) == ([False, EXIT_NO_ADDRESS, True, EXIT_NO_ADDRESS], "")
+    system.full = False
     system.now += RETRY_SECONDS
     process.start_if_due()
-    assert [record.getMessage() for record in caplog.records] == ["[metrics] listen: 127.0.0.1:9797: works again"]
-    process.process_ended(1004, signal.SIGKILL)
+    process.process_ended(1003, signal.SIGKILL)
     assert "exporter of metrics ended (killed by SIGKILL); starting another" in caplog.text
+    system.now += RETRY_SECONDS
+    process.start_if_due()
+    system.started[-1](lambda: None)
+    assert runs[-2] is False
+
+
+def test_the_supervisor_does_not_wait_for_the_address(system, process, monkeypatch):
+    """It has workers to look after, whatever keeps the address from being opened."""
+    steps = []
+    monkeypatch.setattr(exporter, "run", lambda config, board, *, after_failure: steps.append("open"))
+    monkeypatch.setattr(os, "_exit", lambda status: None)
+    process.use(LISTENING)
+    process.start_if_due()
+    system.started[0](lambda: steps.append("ready"))
+    assert steps == ["ready", "open"]
 
 
 def test_a_process_that_a_signal_ended_before_it_served_is_logged(system, process, caplog):
-    system.address_in_use = True
     process.use(LISTENING)
     process.start_if_due()
     process.process_ended(1001, signal.SIGKILL)
