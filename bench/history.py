@@ -74,11 +74,11 @@ def record(number: int, when: datetime, author: int, sender: int, chance: random
     action = {"none": "accept"}.get(done, done)
     why = {
         "pass": None,
-        "none": Reason(Code.NO_POLICY_RECORD, domain=domain),
-        "fail": Reason(Code.NO_ALIGNED_IDENTIFIER),
+        "none": Reason.of(Code.NO_POLICY_RECORD, domain=domain),
+        "fail": Reason.of(Code.NO_ALIGNED_IDENTIFIER),
     }[result]
     traces = {
-        "comment": str(Reason(Code.MAILING_LIST_TRACES, field="List-Id")),
+        "comment": str(Reason.of(Code.MAILING_LIST_TRACES, field="List-Id")),
         "comment_code": Code.MAILING_LIST_TRACES,
         "comment_parameters": {"field": "List-Id"},
     }
@@ -168,7 +168,7 @@ def signature(domain: str, result: str) -> dict[str, Any]:
         "domain": domain,
         "selector": "s2026",
         "algorithm": "rsa-sha256",
-        **reason_values(None if result == "pass" else Reason(Code.BODY_HASH_MISMATCH)),
+        **reason_values(None if result == "pass" else Reason.of(Code.BODY_HASH_MISMATCH)),
         "testing": False,
     }
 

@@ -5,7 +5,6 @@ of its fields are the keys of the JSON object, in this order.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -30,6 +29,7 @@ from dmarcmilter.reasons.recorded import (
     recorded_code,
     recorded_parameters,
 )
+from dmarcmilter.value import Value
 
 JsonObject = dict[str, Any]
 """A record or a part of one as JSON has it, at the edges only: in the output of commands and in the database."""
@@ -55,8 +55,7 @@ class ApplyError(StrEnum):
     """An internal error between the changes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Effort:
+class Effort(Value):
     """What the evaluation cost."""
 
     dns_queries: int = 0
@@ -73,8 +72,7 @@ class Effort:
     """Whether the DNS budget was used up before all queries were sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Value):
     message: Message
     mail_from_domain: Domain | None
     auth: AuthResults
@@ -149,7 +147,7 @@ class UndecodableError(ValueError):
     """A line that is no outcome record, or of a version that this program does not know."""
 
 
-class _Renamed(msgspec.Struct, frozen=True, kw_only=True):
+class _Renamed(Value, kw_only=True):
     """A part of a record with keys that were renamed.
 
     A record has each such key under both names, so that programs which read the former name go on working. Records of
@@ -168,7 +166,7 @@ class _Renamed(msgspec.Struct, frozen=True, kw_only=True):
                 msgspec.structs.force_setattr(self, former, value)
 
 
-class RecordedSpf(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedSpf(Value, kw_only=True):
     """The SPF result."""
 
     result: str
@@ -183,7 +181,7 @@ class RecordedSpf(msgspec.Struct, frozen=True, kw_only=True):
     """True: a limit of this program ended the evaluation; else the key is left out."""
 
 
-class RecordedSignature(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedSignature(Value, kw_only=True):
     """The result of one DKIM signature."""
 
     result: str
@@ -201,7 +199,7 @@ class RecordedSignature(msgspec.Struct, frozen=True, kw_only=True):
     """Names of fields that stand unsigned beside a signed one; the key is left out where there are none."""
 
 
-class RecordedSealer(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedSealer(Value, kw_only=True):
     """One ARC Set of a chain that passes."""
 
     domain: str
@@ -231,7 +229,7 @@ class RecordedArc(_Renamed, frozen=True, kw_only=True):
     reason_parameters: RecordedParameters | UnsetType = UNSET
 
 
-class RecordedPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedPolicy(Value, kw_only=True):
     """The DMARC policy record that applies, and how it was discovered."""
 
     domain: str
@@ -260,7 +258,7 @@ class RecordedPolicy(msgspec.Struct, frozen=True, kw_only=True):
     notes_codes: tuple[RecordedReason, ...] | UnsetType = UNSET
 
 
-class RecordedOtherDiscovery(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedOtherDiscovery(Value, kw_only=True):
     """What the other way of discovery gives. Values are recorded only where it differs."""
 
     differs: tuple[str, ...]
@@ -271,7 +269,7 @@ class RecordedOtherDiscovery(msgspec.Struct, frozen=True, kw_only=True):
     result: str | UnsetType | None = UNSET
 
 
-class RecordedIdentifier(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedIdentifier(Value, kw_only=True):
     """An Authenticated Identifier that is aligned."""
 
     mechanism: str
@@ -303,7 +301,7 @@ class RecordedDmarc(_Renamed, frozen=True, kw_only=True):
     """Domains that may be aligned: DNS did not say."""
 
 
-class RecordedOverride(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedOverride(Value, kw_only=True):
     """A policy override and its reason."""
 
     type: str
@@ -316,14 +314,14 @@ class RecordedOverride(msgspec.Struct, frozen=True, kw_only=True):
     """The [[override]] entry that it comes from."""
 
 
-class RecordedDraws(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedDraws(Value, kw_only=True):
     """Numbers from 0 to 99 drawn for sampling; None: not drawn."""
 
     pct: int | None = None
     rollout: int | None = None
 
 
-class RecordedClientNames(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedClientNames(Value, kw_only=True):
     """Names of the client that forward and reverse DNS agree on."""
 
     confirmed: tuple[str, ...]
@@ -331,7 +329,7 @@ class RecordedClientNames(msgspec.Struct, frozen=True, kw_only=True):
     """A DNS error left names out."""
 
 
-class RecordedLists(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedLists(Value, kw_only=True):
     """Header fields of mailing lists."""
 
     ids: tuple[str, ...] = ()
@@ -340,7 +338,7 @@ class RecordedLists(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the fields that a mailing list adds."""
 
 
-class RecordedDns(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedDns(Value, kw_only=True):
     """What the message cost in DNS queries and waiting."""
 
     queries: int
@@ -348,7 +346,7 @@ class RecordedDns(msgspec.Struct, frozen=True, kw_only=True):
     milliseconds: float
 
 
-class RecordedImport(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedImport(Value, kw_only=True):
     """Where a record comes from that this program did not write."""
 
     source: str = msgspec.field(name="from")

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 from dmarcmilter.auth import arc, dkim, spf
 from dmarcmilter.auth.body_hash import BodyPlan
@@ -40,21 +39,22 @@ from dmarcmilter.policy.rules import QuarantineAction, Rules
 from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.response.actions import Response
 from dmarcmilter.response.plan import ResponseSettings, respond
+from dmarcmilter.value import Value, field, replace, representation_without
 
 
-@dataclass(frozen=True, slots=True)
-class FactSources:
+class FactSources(Value):
     """Sources of facts that are not in the message itself."""
 
-    sampling_key: bytes = field(repr=False)
+    sampling_key: bytes
     """Key of the draws for pct and rollout_percent, and of the hashes of Message-IDs."""
     recipients: RecipientChoices = NOBODY_ASKED
+
+    __repr__ = representation_without("sampling_key")
     deferrals: Deferrals | None = None
     """Record of deferred messages; None: no message was ever deferred."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Value):
     """The part of one configuration that the stages need, a value for each. Frozen; a reload makes a new one."""
 
     host_name: str
@@ -74,24 +74,21 @@ class Settings:
         return self.facts.recipients.configured or self.rules.needs_recipients or is_redirected
 
 
-@dataclass(frozen=True, slots=True)
-class Authenticated:
+class Authenticated(Value):
     """Result of stage 1: the results of authentication, and the policy that they are evaluated against."""
 
     results: AuthResults
     author_policy: AuthorPolicy
 
 
-@dataclass(frozen=True, slots=True)
-class Gathered:
+class Gathered(Value):
     """Result of stage 3: the facts, and the handling that the rules want because of them."""
 
     facts: Facts
     wanted: Wanted
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Value):
     """The header as it was read. Made at the end of the header, so that the body can be hashed while it arrives."""
 
     author: Author
@@ -119,7 +116,7 @@ def read(
     with labels:
         author = author_domain(headers, rewrites=mta_rewrites)
         if truncated:
-            reason = Reason(Code.HEADER_EXCEEDS_LIMIT, limit=truncated)
+            reason = Reason.of(Code.HEADER_EXCEEDS_LIMIT, limit=truncated)
             author = Author(None, AuthorProblem.MALFORMED, author.domains, reason=reason, unread=True)
         signatures = dkim.read(headers, author.domain)
         chain = arc.read(headers)

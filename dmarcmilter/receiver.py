@@ -1,7 +1,6 @@
 """The Receiver, and how it is built from a Config: files are read once, before any mail."""
 
 import socket
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from dmarcmilter.config import generated_secret, override_entries, schema
@@ -25,10 +24,10 @@ from dmarcmilter.response.arc_key import SealKeyError
 from dmarcmilter.response.arc_sealing_decision import Sealer
 from dmarcmilter.response.plan import ResponseSettings
 from dmarcmilter.response.reply_templates import ReplyTexts
+from dmarcmilter.value import Value, representation_without
 
 
-@dataclass(frozen=True, slots=True)
-class SkipSettings:
+class SkipSettings(Value):
     """Which messages are not evaluated, and in which of them Authentication-Results under our name may stay."""
 
     authenticated: bool
@@ -39,8 +38,7 @@ class SkipSettings:
     """Clients whose Authentication-Results under our authserv-id may stay in skipped messages (RFC 8601 section 5)."""
 
 
-@dataclass(frozen=True, slots=True)
-class MessageLimits:
+class MessageLimits(Value):
     """How much of one message is kept, and how much is spent on it."""
 
     max_header_fields: int
@@ -55,14 +53,13 @@ class MessageLimits:
     """Seconds, part of dns_seconds, for names that cannot change the handling of the message; beyond it they fail."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receiver:
+class Receiver(Value):
     """All settings of one configuration that concern a message. Frozen; a reload makes a new one."""
 
     pipeline: Settings
     sealer: Sealer | None
     """None: nothing is sealed."""
-    redaction_key: bytes = field(repr=False)
+    redaction_key: bytes
     """Key of the hashes in failure reports; empty: no failure reports are sent."""
     authserv_id: str
     """Name in our Authentication-Results; empty: the MTA's name, else the host's."""
@@ -70,6 +67,8 @@ class Receiver:
     limits: MessageLimits
     on_internal_error: Action
     """ACCEPT or TEMPFAIL, for a message that cannot be handled as decided because of an error here or in the MTA."""
+
+    __repr__ = representation_without("redaction_key")
 
     @property
     def needs_recipients(self) -> bool:

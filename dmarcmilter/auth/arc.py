@@ -3,7 +3,6 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from dmarcmilter.auth import key_record, tag_list
 from dmarcmilter.auth import signature_verification as signatures_of
@@ -15,6 +14,7 @@ from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Header
 from dmarcmilter.reasons import Code, Reason
+from dmarcmilter.value import Value
 
 MAX_SETS = 50
 """Most ARC Sets of a chain (RFC 8617 4.2.1); with more fields the chain fails."""
@@ -31,8 +31,7 @@ _CFWS = rb"(?:[ \t\r\n]++|\((?:[^()\\]++|\\.)*+\))*+"
 _INSTANCE = re.compile(rb"%bi%b=%b([0-9]{1,2})%b;" % (_CFWS, _CFWS, _CFWS, _CFWS), re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class ReadSet:
+class ReadSet(Value):
     """One ARC Set (RFC 8617 4.2): the positions and contents of its fields."""
 
     instance: int
@@ -50,8 +49,7 @@ class ReadSet:
     """The ARC-Authentication-Results after `i=N;`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(Value):
     """The Authenticated Received Chain of a header. Without sets and fault there is none."""
 
     sets: tuple[ReadSet, ...] = ()
@@ -66,15 +64,15 @@ def read(headers: Sequence[Header]) -> Chain:
     if not positions:
         return Chain()
     if len(positions) > MAX_SETS * len(_KINDS):
-        return Chain(fault=Reason(Code.ARC_TOO_MANY_FIELDS))
+        return Chain(fault=Reason.of(Code.ARC_TOO_MANY_FIELDS))
     placed: dict[tuple[int, bytes], int] = {}
     for position in positions:
         header = headers[position]
         place = instance_of(header), header.key
         if not 1 <= place[0] <= MAX_SETS:
-            return Chain(fault=Reason(Code.ARC_INVALID_INSTANCE))
+            return Chain(fault=Reason.of(Code.ARC_INVALID_INSTANCE))
         if place in placed:
-            return Chain(fault=Reason(Code.ARC_DUPLICATE_FIELD))
+            return Chain(fault=Reason.of(Code.ARC_DUPLICATE_FIELD))
         placed[place] = position
     return _read_sets(headers, placed)
 
@@ -97,16 +95,16 @@ def newest(headers: Sequence[Header]) -> tuple[int, bool]:
 def _read_sets(headers: Sequence[Header], placed: Mapping[tuple[int, bytes], int]) -> Chain:
     newest = max(instance for instance, _ in placed)
     if len(placed) != newest * len(_KINDS):
-        return Chain(fault=Reason(Code.ARC_INCOMPLETE_SET))
+        return Chain(fault=Reason.of(Code.ARC_INCOMPLETE_SET))
     sets: list[ReadSet] = []
     for instance in range(newest, 0, -1):
         arc_set = _read_set(headers, instance, [placed[instance, kind] for kind in _KINDS])
         if isinstance(arc_set, Reason):
-            return Chain(fault=Reason(Code.ARC_SEAL, number=instance, reason=arc_set))
+            return Chain(fault=Reason.of(Code.ARC_SEAL, number=instance, reason=arc_set))
         sets.append(arc_set)
     signature = sets[0].signature
     if isinstance(signature, SignatureFault):
-        return Chain(fault=Reason(Code.ARC_MESSAGE, number=newest, reason=signature.reason))
+        return Chain(fault=Reason.of(Code.ARC_MESSAGE, number=newest, reason=signature.reason))
     return Chain(tuple(reversed(sets)))
 
 
@@ -128,11 +126,11 @@ def _read_set(headers: Sequence[Header], instance: int, positions: Sequence[int]
     tags = _tags(headers[seal])
     status = tags.get(b"cv", b"").lower()
     if status == b"fail":
-        return Reason(Code.ARC_SEALED_AS_FAILED)
+        return Reason.of(Code.ARC_SEALED_AS_FAILED)
     if status != (b"none" if instance == 1 else b"pass"):
-        return Reason(Code.ARC_WRONG_CV)
+        return Reason.of(Code.ARC_WRONG_CV)
     if b"h" in tags:
-        return Reason(Code.ARC_H_TAG)  # RFC 8617 4.1.3
+        return Reason.of(Code.ARC_H_TAG)  # RFC 8617 4.1.3
     if b"t" in tags and tag_list.number(tags[b"t"], 12) is None:
         return SignatureFault.SYNTAX.reason
     signer = signatures_of.read_signer(tags)
@@ -180,13 +178,13 @@ def verify(
     fields = CanonicalHeader(headers)
     fault = _message_fault(chain.sets[-1], fields, bodies, lookup, now)
     if fault is not None:
-        reason = Reason(Code.ARC_MESSAGE, number=len(chain.sets), reason=fault.reason)
+        reason = Reason.of(Code.ARC_MESSAGE, number=len(chain.sets), reason=fault.reason)
         return ArcResult(ArcWord.FAIL, reason=reason, unresolved=_unresolved(chain, fault, by_message=True))
     digests = _seal_digests(chain, headers, fields)
     for arc_set, digest in zip(reversed(chain.sets), reversed(digests), strict=True):
         fault = _seal_fault(arc_set.signer, digest, lookup)
         if fault is not None:
-            reason = Reason(Code.ARC_SEAL, number=arc_set.instance, reason=fault.reason)
+            reason = Reason.of(Code.ARC_SEAL, number=arc_set.instance, reason=fault.reason)
             return ArcResult(ArcWord.FAIL, reason=reason, unresolved=_unresolved(chain, fault))
     oldest = len(chain.sets)
     for arc_set in _older(chain):

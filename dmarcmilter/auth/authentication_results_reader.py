@@ -7,10 +7,10 @@ are read. Work is bounded, without recursion, and no text in a comment or a quot
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from dmarcmilter.mail.header_tokens import CONTROLS, QUOTED_STRING, skip_cfws, unfold, unquote
+from dmarcmilter.value import Value
 
 MAX_PAYLOAD: Final = 64 * 1024
 """Largest payload read, in bytes; a larger one is not read at all. The largest that sites write are a few kB."""
@@ -38,8 +38,7 @@ _DMARC_RESULT: Final = re.compile(rb"(?<![\w.-])dmarc[ \t]*[=/]|^[ \t\"]*dmarc(?
 """A place in unreadable text where a DMARC result may stand. Not `policy.dmarc=`, `DMARC_PASS`, `=dmarc@b.example`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReadResult:
+class ReadResult(Value):
     """One resinfo (RFC 8601 2.2); names in lower case, values unchanged."""
 
     method: str
@@ -48,8 +47,7 @@ class ReadResult:
     properties: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ReadAuthenticationResults:
+class ReadAuthenticationResults(Value):
     """The readable results of one payload."""
 
     authserv_id: str
@@ -92,16 +90,14 @@ def parse(value: bytes) -> ReadAuthenticationResults | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
+class _Head(Value):
     """The authserv-id and version before the first semicolon."""
 
     authserv_id: str
     version: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
+class _Segment(Value):
     """The text between two semicolons at top level."""
 
     text: bytes

@@ -6,9 +6,10 @@ The sender chooses many of the reported values. They reach the field only throug
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
+
+from dmarcmilter.value import Value, replace
 
 MAX_VALUE: Final = 255
 """Longest value reported, in bytes; a longer one is left out. No domain or selector is longer."""
@@ -38,8 +39,7 @@ _KEYWORD: Final = re.compile(_LABEL)
 _PROPERTY: Final = re.compile(rf"{_LABEL}\.{_LABEL}")
 
 
-@dataclass(frozen=True, slots=True)
-class MethodResult:
+class MethodResult(Value):
     """One resinfo (RFC 8601 2.2). Method, result and property names are ours; all other text may be hostile."""
 
     method: str

@@ -7,17 +7,16 @@ are.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from dmarcmilter.auth.header_canonicalization import single_spaces
+from dmarcmilter.value import Value
 
 _CRLF = b"\r\n"
 _BLOCK = 32768
 """Most CRLFs hashed at a time when text follows a long run of them; it bounds the memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class BodyPlan:
+class BodyPlan(Value):
     """One way to hash a body."""
 
     relaxed: bool
@@ -25,8 +24,7 @@ class BodyPlan:
     """l=: bytes of the canonical body that are hashed; None: all."""
 
 
-@dataclass(frozen=True, slots=True)
-class BodyHash:
+class BodyHash(Value):
     """The hash of a body by one plan."""
 
     digest: bytes

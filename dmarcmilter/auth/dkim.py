@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from dmarcmilter.auth import signature_verification as signatures_of
 from dmarcmilter.auth import tag_list, unsigned_duplicates
@@ -15,6 +14,7 @@ from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Header
+from dmarcmilter.value import Value, replace
 
 MAX_READ = 1000
 """DKIM-Signature fields read, from the top. With more, a message without an aligned pass is temperror."""
@@ -33,8 +33,7 @@ _DOMAIN_TAG = re.compile(rb"(?:^|;)[ \t\r\n]*d[ \t\r\n]*=[ \t\r\n]*([A-Za-z0-9._
 _ALGORITHM_NAME = re.compile(rb"[a-z0-9]{1,16}(?:-[a-z0-9]{1,16})?")
 
 
-@dataclass(frozen=True, slots=True)
-class ReadSignature:
+class ReadSignature(Value):
     """One DKIM-Signature field."""
 
     facts: DkimResult

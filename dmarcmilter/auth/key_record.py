@@ -1,12 +1,12 @@
 """Key records in DNS: find the one of a signature and parse it (RFC 6376 3.6.1, 6.1.2; RFC 8301)."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from dmarcmilter.auth import tag_list
 from dmarcmilter.auth.signature_algorithm import Algorithm, PublicKey, algorithm_of, read_public_key, verifies
 from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.dns.lookup import Lookup, Status
+from dmarcmilter.value import Value
 
 MAX_RECORD = 4096
 """Largest key record accepted, in bytes; a larger one is a syntax error. An 8192-bit key takes 1,400."""
@@ -16,8 +16,7 @@ KEYS_KEPT = 1024
 """Parsed records kept in memory; with more, the least recently used are dropped."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
+class KeyRecord(Value):
     """A usable public key and the flags of its record."""
 
     key: PublicKey

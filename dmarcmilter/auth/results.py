@@ -1,10 +1,10 @@
 """Results of SPF, DKIM and ARC, without any policy."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.reasons import Reason
+from dmarcmilter.value import Value
 
 
 class SpfWord(StrEnum):
@@ -47,8 +47,7 @@ class ArcWord(StrEnum):
     FAIL = "fail"
 
 
-@dataclass(frozen=True, slots=True)
-class SpfResult:
+class SpfResult(Value):
     """The SPF result of one message."""
 
     result: SpfWord
@@ -61,8 +60,7 @@ class SpfResult:
     """A limit of this program, not of RFC 7208, ended the evaluation."""
 
 
-@dataclass(frozen=True, slots=True)
-class DkimResult:
+class DkimResult(Value):
     """The result of one DKIM-Signature field (RFC 6376 6.1). Values that could not be read are None."""
 
     result: DkimWord
@@ -86,8 +84,7 @@ class DkimResult:
     """Not verified because of a limit of this program. Without a domain: signatures were not even read."""
 
 
-@dataclass(frozen=True, slots=True)
-class ArcSet:
+class ArcSet(Value):
     """One ARC Set (RFC 8617 4.1). It counts only if the whole chain passes and the sealer is trusted."""
 
     instance: int
@@ -98,8 +95,7 @@ class ArcSet:
     """Its ARC-Authentication-Results after `i=N;`, raw."""
 
 
-@dataclass(frozen=True, slots=True)
-class ArcResult:
+class ArcResult(Value):
     """The ARC result of one message."""
 
     result: ArcWord
@@ -113,8 +109,7 @@ class ArcResult:
     """The newest sealer, if the chain failed only because of a DNS failure."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuthResults:
+class AuthResults(Value):
     """Results of SPF, DKIM and ARC for one message."""
 
     spf: SpfResult

@@ -1,7 +1,6 @@
 """Tags and verification that DKIM-Signature and ARC-Message-Signature share (RFC 6376 3.5, 6.1)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from dmarcmilter.auth import key_record, tag_list
 from dmarcmilter.auth.body_hash import BodyHash, BodyHasher, BodyPlan
@@ -12,6 +11,7 @@ from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
+from dmarcmilter.value import Value
 
 __all__ = [
     "BodyHash",
@@ -40,8 +40,7 @@ _ALGORITHMS = {algorithm.value.encode(): algorithm for algorithm in Algorithm}
 _RELAXED = {b"simple": False, b"relaxed": True}
 
 
-@dataclass(frozen=True, slots=True)
-class Signer:
+class Signer(Value):
     """The tags a=, b=, d= and s= of a signature, which an ARC-Seal has too (RFC 8617 4.1.3)."""
 
     domain: Domain
@@ -56,8 +55,7 @@ class Signer:
         return f"{self.selector}._domainkey.{self.domain}"
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(Value):
     """A DKIM-Signature or ARC-Message-Signature that can be verified."""
 
     position: int
@@ -76,8 +74,7 @@ class Signature:
     """x="""
 
 
-@dataclass(frozen=True, slots=True)
-class SignatureVerification:
+class SignatureVerification(Value):
     """The result of verifying one signature."""
 
     fault: SignatureFault | None

@@ -72,9 +72,9 @@ def check(envelope: Envelope, lookup: Lookup, *, receiver: str, hint: Hint = no_
     if domain is None:
         is_unreadable = scope is SpfScope.MFROM and path.read(envelope.mail_from) is None
         code = Code.SPF_UNREADABLE_MAIL_FROM if is_unreadable else Code.SPF_NO_DOMAIN
-        return SpfResult(SpfWord.NONE, None, scope, Reason(code))
+        return SpfResult(SpfWord.NONE, None, scope, Reason.of(code))
     if envelope.client_ip is None:
-        return SpfResult(SpfWord.NONE, domain, scope, Reason(Code.SPF_NO_CLIENT_ADDRESS))
+        return SpfResult(SpfWord.NONE, domain, scope, Reason.of(Code.SPF_NO_CLIENT_ADDRESS))
     client = getattr(envelope.client_ip, "ipv4_mapped", None) or envelope.client_ip
     plain = spf_plain.evaluate(client, domain, lookup, hint)
     if plain is not None:
@@ -86,13 +86,13 @@ def check(envelope: Envelope, lookup: Lookup, *, receiver: str, hint: Hint = no_
 
 
 def _decided_by(term: str) -> Reason | None:
-    return Reason(Code.SPF_MATCHED_TERM, term=_shown(term, MAX_REASON)) if term else None
+    return Reason.of(Code.SPF_MATCHED_TERM, term=_shown(term, MAX_REASON)) if term else None
 
 
 def _at(reason: Reason, term: str) -> Reason:
     """The reason with the term that it is about, cut so that the text is no longer than MAX_REASON."""
     shown = _shown(term, MAX_REASON - len(str(reason)) - len(": "))
-    return Reason(Code.SPF_AT_TERM, reason=reason, term=shown) if shown else reason
+    return Reason.of(Code.SPF_AT_TERM, reason=reason, term=shown) if shown else reason
 
 
 class _Addresses(list[str]):
@@ -151,7 +151,7 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
         except MemoryError:
             raise  # says nothing about the record
         except Exception as error:  # noqa: BLE001  pyspf lets ValueError, UnicodeError and others out
-            return SpfWord.PERMERROR, Reason(Code.SPF_ERROR, error=type(error).__name__)
+            return SpfWord.PERMERROR, Reason.of(Code.SPF_ERROR, error=type(error).__name__)
         if word in ("temperror", "permerror"):
             return SpfWord(word), self._problem()
         return SpfWord(word), _decided_by(self._published(self.mechanism or ""))
@@ -160,7 +160,7 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
         """What is wrong with the record, and the term as published."""
         message = str(self.prob)
         reason = next((reason for text, reason in self._raised.items() if message.startswith(text)), None)
-        reason = reason or Reason(pyspf_wording.code_of(message))
+        reason = reason or Reason.of(pyspf_wording.code_of(message))
         term = self._published(str(self.mech[-1])) if self.mech else ""
         return _at(reason, term) if term else reason
 
@@ -181,17 +181,17 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
             return []
         answer = self._lookup(LocalPartName(name) if self._uses_local else name, qtype)
         if answer.status is Status.FAILED:
-            failure = answer.reason or Reason(Code.DNS_NO_ANSWER)
-            raise self._error(spf.TempError, Reason(Code.SPF_DNS_FAILED, rdtype=qtype, reason=failure))
+            failure = answer.reason or Reason.of(Code.DNS_NO_ANSWER)
+            raise self._error(spf.TempError, Reason.of(Code.SPF_DNS_FAILED, rdtype=qtype, reason=failure))
         if not answer.records and not ignore_void:
             self.void_lookups += 1
             if self.void_lookups > MAX_VOID:
-                raise self._error(spf.PermError, Reason(Code.SPF_TOO_MANY_VOID_LOOKUPS, limit=MAX_VOID))
+                raise self._error(spf.PermError, Reason.of(Code.SPF_TOO_MANY_VOID_LOOKUPS, limit=MAX_VOID))
         if qtype == "TXT":
             return [(text,) for text in answer.texts]
         if qtype in ("A", "AAAA") and len(answer.records) > MAX_ADDRESSES:
             self.cut_off = True
-            raise self._error(spf.PermError, Reason(Code.SPF_TOO_MANY_ADDRESSES, limit=MAX_ADDRESSES))
+            raise self._error(spf.PermError, Reason.of(Code.SPF_TOO_MANY_ADDRESSES, limit=MAX_ADDRESSES))
         return list(answer.records)
 
     def dns_spf(self, domain: str) -> Any:
@@ -207,7 +207,7 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
             terms = record.split(" ")
             if len(record) > MAX_RECORD or any(len(term) > MAX_TERM for term in terms):
                 self.cut_off = True
-                raise self._error(spf.PermError, Reason(Code.SPF_RECORD_TOO_LONG))
+                raise self._error(spf.PermError, Reason.of(Code.SPF_RECORD_TOO_LONG))
             record = " ".join([terms[0], *self._known_terms(terms[1:])])
         return super().check0(record, recursion)
 
@@ -216,7 +216,7 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
 
     def expand(self, text: str, stripdot: bool = True) -> str:  # noqa: FBT001, FBT002
         if not _MACROS.fullmatch(text):
-            raise self._error(spf.PermError, Reason(Code.SPF_INVALID_MACRO))
+            raise self._error(spf.PermError, Reason.of(Code.SPF_INVALID_MACRO))
         self._has_expanded = self._has_expanded or "%{" in text
         name = str(super().expand(text, stripdot))
         if _LOCAL_MACRO.search(text.replace("%%", "")):
@@ -228,7 +228,7 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
     def dns_mx(self, name: str) -> list[str]:
         exchanges = self.dns(name, "MX")
         if len(exchanges) > MAX_MX:
-            raise self._error(spf.PermError, Reason(Code.SPF_TOO_MANY_MX, limit=MAX_MX))
+            raise self._error(spf.PermError, Reason.of(Code.SPF_TOO_MANY_MX, limit=MAX_MX))
         addresses = _Addresses()
         for host in (host for _, host in sorted(exchanges) if host):
             try:
@@ -279,7 +279,7 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
             elif modifier[1].lower() in {"redirect", "exp"}:
                 kept.append(f"{modifier[1].lower()}={modifier[2]}")
             elif not _MACROS.fullmatch(modifier[2]):
-                raise self._error(spf.PermError, Reason(Code.SPF_INVALID_MACRO))
+                raise self._error(spf.PermError, Reason.of(Code.SPF_INVALID_MACRO))
         return kept
 
 

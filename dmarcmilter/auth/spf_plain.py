@@ -6,7 +6,6 @@ test compares both. Answers are kept for the message, so no query is sent twice.
 """
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -14,6 +13,7 @@ from dmarcmilter.auth.results import SpfWord
 from dmarcmilter.dns.lookup import Answer, Hint, Lookup, Status
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.ip_types import IpNetwork
+from dmarcmilter.value import Value
 
 MAX_RECORD = 1024
 """Largest plain record, in bytes; a larger one is left to pyspf. With CACHED it bounds the memory for them."""
@@ -44,8 +44,7 @@ class _NotPlainError(Exception):
     """The record is left to pyspf. Never leaves this module."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Term:
+class _Term(Value):
     text: str
     """The term as published."""
     result: SpfWord = SpfWord.PASS
@@ -58,8 +57,7 @@ class _Term:
     cidr6: int = 128
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
+class _Record(Value):
     terms: tuple[_Term, ...]
     redirect: str = ""
 

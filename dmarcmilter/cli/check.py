@@ -4,12 +4,12 @@ import json
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
+import msgspec
 
 from dmarcmilter import receiver as receivers
 from dmarcmilter.cli.check_envelope import Given, Source, envelope_of
@@ -171,7 +171,7 @@ class _Checker:
             if number:
                 values["message"] = number
             if opinions is not None:
-                values["second_opinion"] = [asdict(opinion) for opinion in opinions]
+                values["second_opinion"] = msgspec.to_builtins(opinions)
             say(json.dumps(values))
             return
         if number:

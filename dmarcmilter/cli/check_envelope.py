@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 
@@ -11,10 +10,10 @@ from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Envelope, path_of
 from dmarcmilter.mail.message_file import MailFile
 from dmarcmilter.outcome import shown
+from dmarcmilter.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(Value):
     """The options that describe the envelope; None: not given."""
 
     client: IPv4Address | IPv6Address | None
@@ -24,8 +23,7 @@ class Given:
     queue_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Value):
     """Where the parts of an envelope are from: a word for JSON each, and sentences for people."""
 
     client: str

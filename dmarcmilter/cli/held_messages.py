@@ -1,7 +1,6 @@
 """Messages that the filter had Postfix put on hold: found in the hold queue, explained by their recorded outcomes."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -14,13 +13,13 @@ from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.outcome import OutcomeRecord
 from dmarcmilter.postfix.hold_queue import Held, PostfixQueue, QueueError, printable
+from dmarcmilter.value import Value
 
 MAX_WHY = 200
 """Characters shown of the reason; the rest is cut off."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeldMessage:
+class HeldMessage(Value):
     """A message on hold with the outcome that put it there."""
 
     held: Held
@@ -67,8 +66,7 @@ HEADING = "  ".join(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Value):
     """Which held messages a command is for; all that is given must hold."""
 
     queue_ids: tuple[str, ...]

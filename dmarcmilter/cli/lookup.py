@@ -1,9 +1,9 @@
 """`dmarcmilter lookup`: the policy that applies to mail From a domain, and the faults of its record."""
 
 import json
-from dataclasses import asdict, dataclass
 
 import click
+import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,13 +19,13 @@ from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.dns.message_lookup import MessageLookup
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.reasons import text_of
+from dmarcmilter.value import Value
 
 SELECTED, NOT_SELECTED = 0, 99
 """Draws for pct (0 to 99): any pct above 0 selects the first, only pct=100 the second."""
 
 
-@dataclass(frozen=True, slots=True)
-class NearMiss:
+class NearMiss(Value):
     """TXT data that was meant as a DMARC record but is none."""
 
     name: str
@@ -33,8 +33,7 @@ class NearMiss:
     advice: str
 
 
-@dataclass(frozen=True, slots=True)
-class ShownFault:
+class ShownFault(Value):
     """A fault of the record, with advice for the Domain Owner."""
 
     tag: str
@@ -42,8 +41,7 @@ class ShownFault:
     advice: str
 
 
-@dataclass(frozen=True, slots=True)
-class DiscoveredPolicy:
+class DiscoveredPolicy(Value):
     """What one way of discovery leads to. Field names are keys of `lookup --json`."""
 
     policy_domain: str | None
@@ -63,8 +61,7 @@ class DiscoveredPolicy:
     near_misses: list[NearMiss]
 
 
-@dataclass(frozen=True, slots=True)
-class LookupReport:
+class LookupReport(Value):
     """The answer of the command. Field names are keys of `lookup --json`."""
 
     domain: str
@@ -118,7 +115,7 @@ def lookup(path: str, domain: str, *, as_json: bool) -> None:
         psl=_described(*asked[Method.PSL], config),
     )
     if as_json:
-        click.echo(json.dumps(asdict(report)))
+        click.echo(json.dumps(msgspec.to_builtins(report)))
     else:
         _print(report, in_force)
     chosen = discoveries[in_force]

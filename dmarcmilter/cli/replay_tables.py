@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass
 from typing import TypedDict
 
 from rich.console import Console
@@ -12,6 +11,7 @@ from rich.text import Text
 from dmarcmilter.explain.catalogue import harmless
 from dmarcmilter.explain.replay import Effect, Gap
 from dmarcmilter.explain.replay_comparison import DomainChanges, EffectChange, ReplayTally, Span
+from dmarcmilter.value import Value
 
 COLORS = {
     Effect.DELIVERED: "green",
@@ -30,8 +30,7 @@ GAP_TEXTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
+class Replayed(Value):
     """The counted result, and where the outcomes came from."""
 
     tally: ReplayTally

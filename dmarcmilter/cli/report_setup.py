@@ -5,7 +5,6 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from dmarcmilter.reports.delivery.parallel_verification import ReportDns
 from dmarcmilter.reports.delivery.relay import Relay, Sendmail, SmtpRelay, Transport
 from dmarcmilter.reports.delivery.sending import RunResult, SendingProgress
 from dmarcmilter.reports.run import Run, RunRequest, no_progress
+from dmarcmilter.value import replace
 
 EXIT_STOPPED = 1
 """Exit status of `report run` when the relay, the lock or the day stopped it."""

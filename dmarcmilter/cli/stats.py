@@ -1,7 +1,6 @@
 """`dmarcmilter stats`: statistics of a period from the database, on the terminal, as JSON, CSV or an HTML page."""
 
 import csv
-import dataclasses
 import json
 import sys
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from dmarcmilter.cli import stats_tables
 from dmarcmilter.cli.command_setup import config_option, fail, json_option, load
@@ -46,7 +46,7 @@ def stats(path: str, since: datetime, by: str | None, html: str | None, *, as_js
     if html:
         _write_page(html, statistics)
     elif as_json:
-        print(json.dumps(dataclasses.asdict(statistics), default=datetime.isoformat))
+        print(json.dumps(msgspec.to_builtins(statistics, builtin_types=(datetime,)), default=datetime.isoformat))
     elif as_csv:
         _print_csv(statistics)
     else:
@@ -122,15 +122,14 @@ def _adoption_step(step: Step) -> Iterator[CsvRow]:
 
 def _line_name(line: Any) -> str:
     """The texts and times of a line, which distinguish it from the others of its section."""
-    values = (getattr(line, field.name) for field in dataclasses.fields(line))
+    values = msgspec.structs.astuple(line)
     return " ".join(v if isinstance(v, str) else v.isoformat() for v in values if isinstance(v, str | datetime))
 
 
 def _numbers_of(section: str, name: str, line: Any) -> Iterator[CsvRow]:
-    for field in dataclasses.fields(line):
-        value = getattr(line, field.name)
+    for measure, value in msgspec.structs.asdict(line).items():
         if isinstance(value, int | float):
-            yield section, _no_formula(name), field.name, value
+            yield section, _no_formula(name), measure, value
 
 
 def _no_formula(text: str) -> str:

@@ -5,11 +5,11 @@ import os
 import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from dmarcmilter.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Value):
     """A user with its group ids."""
 
     name: str

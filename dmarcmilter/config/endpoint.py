@@ -1,15 +1,15 @@
 """Parse addresses in the conf file: milter socket, metrics endpoint, name servers. ValueError if one is invalid."""
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from dmarcmilter.value import Value
 
 MAX_SOCKET_PATH = 107
 """Longest path of a unix socket, in bytes: Linux's sun_path without its final NUL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Socket:
+class Socket(Value):
     """The address of a socket: a path, or a host and port."""
 
     family: str

@@ -1,6 +1,5 @@
 """Sections of the conf file about how mail is evaluated and answered."""
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
@@ -18,6 +17,7 @@ from dmarcmilter.policy.rules import (
     TracesAction,
     TrustedHops,
 )
+from dmarcmilter.value import Value, field
 
 MAX_DOMAINS_SHOWN = 3
 """Domains of a rollout that a log line or the service's status names; of further ones it has the number."""
@@ -33,8 +33,7 @@ class InternalError(StrEnum):
     ACCEPT = "accept"
 
 
-@dataclass(frozen=True, slots=True)
-class MilterSection:
+class MilterSection(Value):
     socket: str = "unix:/run/dmarcmilter/dmarcmilter.sock"
     socket_mode: str = "0660"
     socket_group: str = ""
@@ -49,8 +48,7 @@ IGNORED = "ignored"
 """The word in [identity] trusted_networks that stands for all of [ignore] networks."""
 
 
-@dataclass(frozen=True, slots=True)
-class IdentitySection:
+class IdentitySection(Value):
     authserv_id: str = ""
     remove_authserv_ids: tuple[str, ...] = ()
     trusted_networks: tuple[str, ...] = (IGNORED,)
@@ -61,8 +59,7 @@ class IdentitySection:
         return own + ignored if IGNORED in self.trusted_networks else own
 
 
-@dataclass(frozen=True, slots=True)
-class IgnoreSection:
+class IgnoreSection(Value):
     authenticated: bool = True
     networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
 
@@ -70,8 +67,7 @@ class IgnoreSection:
         return tuple(ip_network(text, strict=False) for text in self.networks)
 
 
-@dataclass(frozen=True, slots=True)
-class DnsSection:
+class DnsSection(Value):
     nameservers: tuple[str, ...] = ()
     timeout: float = 5.0
     message_budget: float = 20.0
@@ -85,16 +81,14 @@ class DnsSection:
         return tuple(parse_nameserver(text) for text in self.nameservers)
 
 
-@dataclass(frozen=True, slots=True)
-class DmarcSection:
+class DmarcSection(Value):
     discovery: Method = Method.TREEWALK
     psl_file: str = ""
     pct: Pct = Pct.RFC7489
     temperror: OnTemperror = OnTemperror.ACCEPT
 
 
-@dataclass(frozen=True, slots=True)
-class PolicySection:
+class PolicySection(Value):
     mode: Mode = Mode.MONITOR
     rollout_percent: int = EVERY_MESSAGE
     rollout_domains: tuple[str, ...] = ()
@@ -120,8 +114,7 @@ class PolicySection:
         return f"enforce{share}{domains}"
 
 
-@dataclass(frozen=True, slots=True)
-class QuarantineSection:
+class QuarantineSection(Value):
     header_name: str = "X-DMARC-Quarantine"
     header_value: str = "yes"
     subject_tag: str = "[Suspected forgery]"
@@ -138,8 +131,7 @@ class DeferClass(StrEnum):
     TEMPFAIL = "tempfail"
 
 
-@dataclass(frozen=True, slots=True)
-class DeferSection:
+class DeferSection(Value):
     policy: DeferClass = DeferClass.AS_DMARC
     dkim_key: DeferClass = DeferClass.AS_DMARC
     spf: DeferClass = DeferClass.AS_DMARC
@@ -147,8 +139,7 @@ class DeferSection:
     directory: str = "/var/lib/dmarcmilter/deferred"
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientsSection:
+class RecipientsSection(Value):
     default: Choice = Choice.ENFORCE
     file: str = ""
     database: str = ""
@@ -157,30 +148,26 @@ class RecipientsSection:
     cache_seconds: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class AuthorSection:
+class AuthorSection(Value):
     on_missing: AuthorAction = AuthorAction.REJECT
     on_multiple: AuthorAction = AuthorAction.REJECT
     on_malformed: AuthorAction = AuthorAction.REJECT
 
 
-@dataclass(frozen=True, slots=True)
-class SealSection:
+class SealSection(Value):
     domain: str = ""
     selector: str = ""
     key_file: str = ""
     recipients: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ArcSection:
+class ArcSection(Value):
     trusted_sealers: tuple[str, ...] = ()
     trusted_hops: TrustedHops = TrustedHops.NEWEST
     seal: SealSection = field(default_factory=SealSection)
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardersSection:
+class ForwardersSection(Value):
     networks: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
 

@@ -1,7 +1,8 @@
 """A finding about the configuration or what it meets on this machine: a severity and one sentence."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from dmarcmilter.value import Value
 
 
 class Severity(StrEnum):
@@ -12,8 +13,7 @@ class Severity(StrEnum):
     OK = "ok"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Value):
     severity: Severity
     text: str
     """Begins with the [section] and key, or the program, that it is about."""

@@ -8,7 +8,6 @@ import difflib
 import re
 import tomllib
 import typing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from dmarcmilter.config.schema import Config
 from dmarcmilter.config.toml_positions import KeyPath, Position, places, position_of
 from dmarcmilter.config.type_errors import Wrong, first_wrong, table_of
 from dmarcmilter.config.validation import UnusableError, check
+from dmarcmilter.value import Value, representation_without
 
 DEFAULT_PATH = "/etc/dmarcmilter/dmarcmilter.toml"
 MODE_NOT_WRITTEN = (
@@ -44,8 +44,7 @@ class ConfigError(Exception):
         """Without file and line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Value):
     """A conf file that was read."""
 
     config: Config
@@ -53,8 +52,10 @@ class Loaded:
     """Sentences for the administrator about how the file is written."""
     path: str = ""
     """Empty: no file was read, these are the defaults."""
-    source: str = field(default="", repr=False)
+    source: str = ""
     """The text of the file."""
+
+    __repr__ = representation_without("source")
 
     def located(self, error: ConfigError) -> ConfigError:
         """The error with file and line, for one that was only noticed when the configuration was put to use."""

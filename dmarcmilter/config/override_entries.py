@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import date
 from ipaddress import ip_network
 from typing import TypeVar
@@ -11,6 +10,7 @@ from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail import path
 from dmarcmilter.policy.overrides import is_authenticated
 from dmarcmilter.policy.rules import STRICT, EntryAction, NamePattern, OverrideRule, ReasonType, RecipientPattern
+from dmarcmilter.value import Value
 
 MAX_ENTRIES = 1000
 """Number of entries allowed; more are an error. Each message that fails is compared with all of them in turn."""
@@ -27,8 +27,7 @@ Words = str | tuple[str, ...]
 _Value = TypeVar("_Value")
 
 
-@dataclass(frozen=True, slots=True)
-class OverrideEntry:
+class OverrideEntry(Value):
     """An [[override]] entry as the conf file has it."""
 
     action: EntryAction

@@ -1,7 +1,8 @@
 """Sections of the conf file about everything after the decision: history, reports, metrics, log."""
 
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from dmarcmilter.value import Value, field
 
 
 class ReportFormat(StrEnum):
@@ -19,16 +20,14 @@ class StartTls(StrEnum):
     NEVER = "never"
 
 
-@dataclass(frozen=True, slots=True)
-class HistorySection:
+class HistorySection(Value):
     journal: str = "/var/lib/dmarcmilter/journal"
     database: str = "sqlite:////var/lib/dmarcmilter/history.db"
     retention_days: int = 90
     delete_journal_after_days: int = 30
 
 
-@dataclass(frozen=True, slots=True)
-class FailureReportsSection:
+class FailureReportsSection(Value):
     enabled: bool = False
     spool: str = "/var/lib/dmarcmilter/failures"
     key: str = "/var/lib/dmarcmilter/redaction.key"
@@ -37,8 +36,7 @@ class FailureReportsSection:
     max_per_domain: int = 10
 
 
-@dataclass(frozen=True, slots=True)
-class ReportsSection:
+class ReportsSection(Value):
     enabled: bool = False
     email: str = ""
     org_name: str = ""
@@ -65,8 +63,7 @@ class ReportsSection:
     failure: FailureReportsSection = field(default_factory=FailureReportsSection)
 
 
-@dataclass(frozen=True, slots=True)
-class MetricsSection:
+class MetricsSection(Value):
     listen: str = ""
 
 
@@ -92,7 +89,6 @@ class LogFacility(StrEnum):
     LOCAL7 = "local7"
 
 
-@dataclass(frozen=True, slots=True)
-class LogSection:
+class LogSection(Value):
     level: LogLevel = LogLevel.INFO
     syslog_facility: LogFacility = LogFacility.NONE

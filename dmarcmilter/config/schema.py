@@ -5,8 +5,6 @@ metrics and the log in `recording_sections`. `conf/dmarcmilter.toml` explains ea
 `validation` checks what types cannot express.
 """
 
-from dataclasses import dataclass, field
-
 from dmarcmilter.config.filtering_sections import (
     IGNORED,
     ArcSection,
@@ -38,6 +36,7 @@ from dmarcmilter.config.recording_sections import (
     ReportsSection,
     StartTls,
 )
+from dmarcmilter.value import Value, field
 
 __all__ = [
     "IGNORED",
@@ -71,8 +70,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Value):
     milter: MilterSection = field(default_factory=MilterSection)
     identity: IdentitySection = field(default_factory=IdentitySection)
     ignore: IgnoreSection = field(default_factory=IgnoreSection)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from dmarcmilter.value import Value
+
 KeyPath = tuple[str | int, ...]
 """Names of tables and keys from the outermost to the innermost; numbers of elements of arrays, from 0."""
 
@@ -34,8 +36,7 @@ class Position(NamedTuple):
         return f"line {self.line}, column {self.column}"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value):
     """A key, a table's name or an element of an array, and where it begins."""
 
     path: KeyPath

@@ -1,6 +1,5 @@
 """Errors about values of the conf file that have the wrong type or are none of the allowed words."""
 
-import dataclasses
 import difflib
 import enum
 import json
@@ -10,7 +9,10 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
+import msgspec
+
 from dmarcmilter.config.toml_positions import KeyPath
+from dmarcmilter.value import Value
 
 MAX_SHOWN = 60
 """Characters of a wrong value that an error shows; the rest is cut off."""
@@ -22,8 +24,7 @@ UNITS = {"days": "days", "bytes": "bytes", "megabytes": "megabytes", "percent": 
 """Unit of a whole number, by the last word of its key. Numbers with a decimal point are seconds."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Wrong:
+class Wrong(Value):
     """A value that the schema does not allow."""
 
     path: KeyPath
@@ -65,9 +66,9 @@ def expected(hint: Any, key: str, default: Any) -> str:
 
 
 def table_of(hint: Any) -> type | None:
-    """The dataclass of a key's table, or of each table in its array of tables; None: the key has plain values."""
+    """The class of a key's table, or of each table in its array of tables; None: the key has plain values."""
     for member in (hint, *typing.get_args(hint)):
-        if isinstance(member, type) and dataclasses.is_dataclass(member):
+        if isinstance(member, type) and issubclass(member, Value):
             return member
     return None
 
@@ -78,8 +79,8 @@ def is_array_of_tables(hint: Any) -> bool:
 
 def defaults_of(schema: type) -> dict[str, Any]:
     """The default of each key; None: it has none, or a default factory."""
-    fields = dataclasses.fields(schema)
-    return {field.name: None if field.default is dataclasses.MISSING else field.default for field in fields}
+    fields = msgspec.structs.fields(schema)
+    return {field.name: None if field.default is msgspec.NODEFAULT else field.default for field in fields}
 
 
 def toml(value: Any) -> str:
@@ -114,8 +115,8 @@ def _in_array(value: Any, inner: type, path: KeyPath, name: str) -> Iterator[Wro
         return
     for number, table in enumerate(value):
         yield from _in_table(table, inner, (*path, number), name)
-        for field in dataclasses.fields(inner):
-            if field.default is dataclasses.MISSING and field.name not in table:
+        for field in msgspec.structs.fields(inner):
+            if field.required and field.name not in table:
                 example = expected(typing.get_type_hints(inner)[field.name], field.name, None)
                 yield Wrong((*path, number), f"[[{name}]] {field.name}: is missing; write {example}")
 

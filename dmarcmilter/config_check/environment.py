@@ -3,7 +3,6 @@
 import os
 import socket
 import struct
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
 from dmarcmilter.config import account_rights
@@ -13,13 +12,13 @@ from dmarcmilter.config_check import systemd_unit_reader
 from dmarcmilter.config_check.systemd_unit_reader import Unit
 from dmarcmilter.postfix import postconf as postfix
 from dmarcmilter.postfix.postconf import Postfix
+from dmarcmilter.value import Value, replace
 
 LISTENER_SECONDS = 2.0
 """Seconds to wait for the connection to the milter socket that shows which user the filter runs as."""
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(Value):
     """The machine, user and Postfix that a conf file is checked against."""
 
     today: date

@@ -8,12 +8,12 @@ import secrets
 import socket
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from dmarcmilter.config.finding import Finding, error, ok, warning
 from dmarcmilter.dns.name_servers import Server, Servers, exchange
 from dmarcmilter.dns.wire_format import NXDOMAIN, RDTYPES, DnsReply, is_reply, question, rcode_to_text, read_reply
 from dmarcmilter.dns.wire_names import name_to_wire
+from dmarcmilter.value import Value
 
 KNOWN_NAME = "example.com"
 """Domain that is queried: reserved (RFC 2606 3), has TXT records, and has no names like those of _wildcard below it."""
@@ -31,8 +31,7 @@ _DATAGRAM = 4096
 """Bytes read of one datagram; more than our EDNS size asks for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Value):
     """The result of one query to one server."""
 
     reply: DnsReply | None

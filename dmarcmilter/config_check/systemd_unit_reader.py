@@ -5,8 +5,9 @@ Read from the unit files, because checks also run where systemd does not: in a c
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+from dmarcmilter.value import Value
 
 UNIT = "dmarcmilter.service"
 SOCKET_UNIT = "dmarcmilter.socket"
@@ -26,8 +27,7 @@ _LISTS = frozenset({"ReadWritePaths", "StateDirectory", "RuntimeDirectory", "Sup
 """Keys that add to what earlier lines say; of other keys the last line counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Value):
     """The settings of dmarcmilter.service that the checks need."""
 
     path: str

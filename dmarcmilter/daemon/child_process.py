@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from dmarcmilter.value import Value
+
 log = logging.getLogger(__name__)
 
 READY_SECONDS: Final = 20.0
@@ -29,8 +31,7 @@ class Child:
     """It was signaled to end because it sent no heartbeat."""
 
 
-@dataclass(frozen=True, slots=True)
-class Forked:
+class Forked(Value):
     """A new child process, and whether it got ready in time."""
 
     pid: int

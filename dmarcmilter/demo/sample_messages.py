@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import formatdate
 from functools import cache
 from typing import Any
@@ -11,6 +10,8 @@ import authheaders
 import dkim
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+
+from dmarcmilter.value import Value
 
 SELECTOR = "demo"
 OUTSIDE = "203.0.113.9"
@@ -22,8 +23,7 @@ BODY = "Hello.\r\n"
 SIGNED = [b"From", b"To", b"Subject", b"Date", b"Message-ID"]
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Value):
     title: str
     message: bytes
     client_ip: str = OUTSIDE

@@ -6,7 +6,6 @@ show a person another author than this program reads is a problem, not a domain 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -16,6 +15,7 @@ from dmarcmilter.mail.domain import Domain, is_budget_spent, parse
 from dmarcmilter.mail.header_tokens import unfold
 from dmarcmilter.mail.message import Header
 from dmarcmilter.reasons import Code, Reason
+from dmarcmilter.value import Value, replace
 
 MAX_DOMAINS: Final = 4
 """Distinct domains recorded for a message with several; more are left out (RFC 9989 11.5 asks for a limit)."""
@@ -68,8 +68,7 @@ class AuthorProblem(StrEnum):
     MALFORMED = "malformed"
 
 
-@dataclass(frozen=True, slots=True)
-class Author:
+class Author(Value):
     """The Author Domain, or why there is none."""
 
     domain: Domain | None
@@ -98,9 +97,9 @@ def author_domain(headers: Sequence[Header], *, rewrites: bool = False) -> Autho
     bodies = [field.value for field in fields]
     if _has_hidden_field(headers):
         domains = _several(bodies).domains
-        return _problem(AuthorProblem.MALFORMED, Reason(Code.FROM_AFTER_STRAY_LINE_END), domains)
+        return _problem(AuthorProblem.MALFORMED, Reason.of(Code.FROM_AFTER_STRAY_LINE_END), domains)
     if not bodies:
-        return _problem(AuthorProblem.MISSING, Reason(Code.FROM_MISSING))
+        return _problem(AuthorProblem.MISSING, Reason.of(Code.FROM_MISSING))
     if len(bodies) > 1:
         return _several(bodies)
     author = _with_split_readings(_read_field(bodies[0]), fields[0])
@@ -119,7 +118,7 @@ def _several(bodies: Sequence[bytes]) -> Author:
         author = _read_field(body)
         domains.update(dict.fromkeys(author.domains))
         unread |= author.unread
-    return _problem(AuthorProblem.SEVERAL_FIELDS, Reason(Code.FROM_SEVERAL), list(domains), unread=unread)
+    return _problem(AuthorProblem.SEVERAL_FIELDS, Reason.of(Code.FROM_SEVERAL), list(domains), unread=unread)
 
 
 def _has_hidden_field(headers: Sequence[Header]) -> bool:
@@ -149,15 +148,15 @@ def _read_field(body: bytes) -> Author:
     domains = _domains(parsed)
     if domains is None:
         code = Code.FROM_TOO_MANY_IDN_LABELS if is_budget_spent() else Code.FROM_NOT_A_DOMAIN
-        return _problem(AuthorProblem.MALFORMED, Reason(code))
+        return _problem(AuthorProblem.MALFORMED, Reason.of(code))
     if len(domains) > 1:
-        return _problem(AuthorProblem.SEVERAL_DOMAINS, Reason(Code.FROM_SEVERAL_DOMAINS), domains)
+        return _problem(AuthorProblem.SEVERAL_DOMAINS, Reason.of(Code.FROM_SEVERAL_DOMAINS), domains)
     kinds = {mailbox.kind for mailbox in parsed.mailboxes}
     if not domains:
         return _problem(AuthorProblem.NO_DOMAIN, _absence(kinds))
     if kinds & {ElementKind.LITERAL, ElementKind.LOCAL}:
         # The other author has no domain to evaluate, and a pass for this one must not count for both.
-        return _problem(AuthorProblem.SEVERAL_DOMAINS, Reason(Code.FROM_AUTHOR_WITHOUT_DOMAIN), domains)
+        return _problem(AuthorProblem.SEVERAL_DOMAINS, Reason.of(Code.FROM_AUTHOR_WITHOUT_DOMAIN), domains)
     author = Author(domain=domains[0], problem=None, domains=tuple(domains), lax=parsed.lax)
     misreading = lenient_readings.misreading(unfold(body), domains[0])
     return replace(author, misreading=misreading, unread=True) if misreading else author
@@ -179,7 +178,7 @@ def _with_split_readings(author: Author, field: Header) -> Author:
             for reading in readings
         ):
             return author
-    reason = Reason(Code.FROM_OVERLONG_LINE)
+    reason = Reason.of(Code.FROM_OVERLONG_LINE)
     if author.problem:
         return _problem(AuthorProblem.MALFORMED, reason)
     return replace(author, misreading=reason, unread=True)
@@ -235,5 +234,5 @@ def _displayed_domain(raw: bytes) -> bytes | str:
 def _absence(kinds: set[ElementKind]) -> Reason:
     """Why there is no domain, by the kinds of the addresses."""
     if ElementKind.LITERAL in kinds:
-        return Reason(Code.FROM_DOMAIN_LITERAL)
-    return Reason(Code.FROM_NO_DOMAIN) if kinds else Reason(Code.FROM_EMPTY_GROUP)
+        return Reason.of(Code.FROM_DOMAIN_LITERAL)
+    return Reason.of(Code.FROM_NO_DOMAIN) if kinds else Reason.of(Code.FROM_EMPTY_GROUP)

@@ -5,7 +5,6 @@ One message is evaluated with one method only: with both, one name could belong 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from dmarcmilter.dmarc import tree_walk
@@ -17,6 +16,7 @@ from dmarcmilter.dmarc.record_lookup import PREFIX, PublishedRecord, fetch, look
 from dmarcmilter.dns.lookup import Lookup, Status
 from dmarcmilter.mail.domain import Domain, is_within
 from dmarcmilter.reasons import Code, Reason
+from dmarcmilter.value import Value, replace
 
 MAX_IDENTIFIERS = 10
 """Identifiers of one message whose Organizational Domain is looked up, each with up to eight queries. The alignment of
@@ -31,8 +31,7 @@ class Method(StrEnum):
     PSL = "psl"
 
 
-@dataclass(frozen=True, slots=True)
-class DiscoverySettings:
+class DiscoverySettings(Value):
     """How the Author Domain's policy is discovered, and whether `pct` counts."""
 
     method: Method
@@ -41,8 +40,7 @@ class DiscoverySettings:
     """Whether `pct` is applied (RFC 7489 6.6.4). RFC 9989 ignores it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Discovery:
+class Discovery(Value):
     """The policy record and the Organizational Domain of one Author Domain, or which lookup failed."""
 
     method: Method
@@ -75,8 +73,7 @@ class Discovery:
     """The shortest name that the Organizational Domain can be; set when the tree walk leaves it unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class OtherDiscovery:
+class OtherDiscovery(Value):
     """The result of the discovery method that is not in use, for statistics only."""
 
     discovery: Discovery
@@ -84,8 +81,7 @@ class OtherDiscovery:
     """As AuthorPolicy.organizational; None: unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuthorPolicy:
+class AuthorPolicy(Value):
     """The Author Domain, its policy record and how it was discovered, and which Organizational Domains are known."""
 
     author: Author
@@ -257,13 +253,13 @@ def _is_strict_for_both(record: PolicyRecord) -> bool:
 
 
 def _notes(steps: Iterable[PublishedRecord]) -> tuple[Reason, ...]:
-    return tuple(Reason(Code.SEVERAL_POLICY_RECORDS, name=PREFIX + step.domain) for step in steps if step.several)
+    return tuple(Reason.of(Code.SEVERAL_POLICY_RECORDS, name=PREFIX + step.domain) for step in steps if step.several)
 
 
 def _fallback_note(failed: Reason | None, applied: PublishedRecord | None) -> tuple[Reason, ...]:
     if not failed or applied is None:
         return ()
-    return (Reason(Code.OWN_RECORD_UNKNOWN, domain=applied.domain),)
+    return (Reason.of(Code.OWN_RECORD_UNKNOWN, domain=applied.domain),)
 
 
 def _faulty(steps: Iterable[PublishedRecord]) -> tuple[Domain, ...]:
@@ -280,4 +276,4 @@ def _guard_note(walked: tree_walk.Walk, own: Domain | None) -> tuple[Reason, ...
     selected = tree_walk.selected_by_records(walked)
     if own == selected:
         return ()
-    return (Reason(Code.PUBLIC_SUFFIX_GUARD, suffix=selected, domain=own),)
+    return (Reason.of(Code.PUBLIC_SUFFIX_GUARD, suffix=selected, domain=own),)

@@ -4,7 +4,6 @@ No further query is sent: if the other method needs an answer that the first did
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 
 from dmarcmilter.auth.results import AuthResults
 from dmarcmilter.dmarc.discovery import (
@@ -19,6 +18,7 @@ from dmarcmilter.dmarc.evaluation import DmarcWord, Evaluation, result_of
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dns.lookup import Answer, Lookup
 from dmarcmilter.mail.domain import Domain
+from dmarcmilter.value import Value, replace
 
 ERRORS = frozenset({DmarcWord.TEMPERROR, DmarcWord.PERMERROR})
 """Results that are not compared: a DNS failure says nothing about the domain."""
@@ -47,8 +47,7 @@ class KeptAnswers:
             raise NotAskedError(name) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Value):
     """The result of the other discovery method, and where it differs from that of the method in use."""
 
     method: Method

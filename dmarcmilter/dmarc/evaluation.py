@@ -4,7 +4,6 @@ Pure functions. policy.decision decides what to do with the message.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
@@ -15,6 +14,7 @@ from dmarcmilter.dmarc.discovery import AuthorPolicy, Discovery, existence_decid
 from dmarcmilter.dmarc.record import AlignmentMode, Disposition, PolicyRecord, Tag
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.reasons import Code, Reason
+from dmarcmilter.value import Value
 
 MAX_DRAW = 99
 """Highest draw, 0 to 99: only a pct of 100 selects it."""
@@ -45,8 +45,7 @@ SEVERITY = (Disposition.NONE, Disposition.QUARANTINE, Disposition.REJECT)
 """Policies from the mildest to the strictest."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuthenticatedIdentifier:
+class AuthenticatedIdentifier(Value):
     """An Authenticated Identifier (RFC 9989 3.2.3) and the alignment mode that applies to it."""
 
     mechanism: Literal["spf", "dkim"]
@@ -55,8 +54,7 @@ class AuthenticatedIdentifier:
     """The mode that the policy record asks for with this mechanism."""
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
+class Assessment(Value):
     """The Domain Owner Assessment Policy for this Author Domain."""
 
     policy: Disposition
@@ -74,8 +72,7 @@ class Assessment:
     """As `requested`; if it is unknown whether `np` applies, the stricter of the two policies."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Verdict:
+class _Verdict(Value):
     """The DMARC result and its causes, as in Evaluation."""
 
     result: DmarcWord
@@ -86,8 +83,7 @@ class _Verdict:
     unsigned_duplicates: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(Value):
     """The DMARC result of one message, and the policy that applies to it."""
 
     author_policy: AuthorPolicy
@@ -190,14 +186,14 @@ def _unknown_existence(discovery: Discovery) -> Reason | None:
     """Why it is unknown whether np applies; None: it is known, or makes no difference."""
     if discovery.author_exists is not None or not existence_decides(discovery):
         return None
-    return discovery.existence_failed or Reason(Code.EXISTENCE_NOT_ASKED, domain=discovery.author)
+    return discovery.existence_failed or Reason.of(Code.EXISTENCE_NOT_ASKED, domain=discovery.author)
 
 
 def _without_existence(auth: AuthResults, policy: AuthorPolicy) -> _Verdict:
     """The verdict before it is considered whether the Author Domain exists."""
     discovery = policy.discovery
     if policy.author.domain is None or discovery is None:
-        return _Verdict(DmarcWord.PERMERROR, reason=policy.author.reason or Reason(Code.NO_SINGLE_AUTHOR))
+        return _Verdict(DmarcWord.PERMERROR, reason=policy.author.reason or Reason.of(Code.NO_SINGLE_AUTHOR))
     record = discovery.record
     if discovery.failed:
         without_failure = _by_alignment(auth, policy, discovery, record) if record else _Verdict(DmarcWord.NONE)
@@ -210,9 +206,9 @@ def _without_existence(auth: AuthResults, policy: AuthorPolicy) -> _Verdict:
             possibly_aligned=tuple(names),
         )
     if record is None:
-        return _Verdict(DmarcWord.NONE, reason=Reason(Code.NO_POLICY_RECORD, domain=discovery.author))
+        return _Verdict(DmarcWord.NONE, reason=Reason.of(Code.NO_POLICY_RECORD, domain=discovery.author))
     if not record.usable:
-        reason = Reason(Code.POLICY_RECORD_UNUSABLE, domain=discovery.policy_domain or discovery.author)
+        reason = Reason.of(Code.POLICY_RECORD_UNUSABLE, domain=discovery.policy_domain or discovery.author)
         return _Verdict(DmarcWord.NONE, reason=reason)
     return _by_alignment(auth, policy, discovery, record)
 
@@ -233,17 +229,17 @@ def _by_alignment(auth: AuthResults, policy: AuthorPolicy, discovery: Discovery,
             continue
         if error is not None:
             code = Code.IDENTIFIER_BEYOND_LIMIT if error is DnsFailure.LIMIT else Code.IDENTIFIER_NOT_CHECKED
-            errors.append((error, Reason(code, mechanism=identifier.mechanism, domain=domain)))
+            errors.append((error, Reason.of(code, mechanism=identifier.mechanism, domain=domain)))
         elif alignment is Alignment.YES:
             aligned[identifier] = None
         elif alignment is Alignment.UNCHECKED:
-            errors.append((DnsFailure.LIMIT, Reason(Code.ORGANIZATION_NOT_LOOKED_UP, domain=domain)))
+            errors.append((DnsFailure.LIMIT, Reason.of(Code.ORGANIZATION_NOT_LOOKED_UP, domain=domain)))
         else:
-            errors.append((DnsFailure.POLICY, Reason(Code.ORGANIZATION_UNKNOWN, domain=domain)))
+            errors.append((DnsFailure.POLICY, Reason.of(Code.ORGANIZATION_UNKNOWN, domain=domain)))
             if is_aligned_but_for_author(domain, discovery, policy.organizational):
                 possibly[domain] = None
     if any(signature.cut_off and signature.domain is None for signature in auth.dkim):
-        errors.append((DnsFailure.LIMIT, Reason(Code.SIGNATURES_NOT_READ)))
+        errors.append((DnsFailure.LIMIT, Reason.of(Code.SIGNATURES_NOT_READ)))
     if aligned:
         return _Verdict(DmarcWord.PASS, aligned=tuple(aligned), unsigned_duplicates=_unsigned_duplicates(auth, aligned))
     if errors:
@@ -251,7 +247,7 @@ def _by_alignment(auth: AuthResults, policy: AuthorPolicy, discovery: Discovery,
         return _Verdict(
             DmarcWord.TEMPERROR, reason=errors[0][1], dns_failures=dns_failures, possibly_aligned=tuple(possibly)
         )
-    return _Verdict(DmarcWord.FAIL, reason=Reason(Code.NO_ALIGNED_IDENTIFIER))
+    return _Verdict(DmarcWord.FAIL, reason=Reason.of(Code.NO_ALIGNED_IDENTIFIER))
 
 
 def _unsigned_duplicates(auth: AuthResults, aligned: Iterable[AuthenticatedIdentifier]) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ replaces it. Its parser takes a tenth of a second, which each command and each s
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -18,6 +17,7 @@ import publicsuffix2
 import publicsuffixlist
 
 from dmarcmilter.mail.domain import Domain, labels
+from dmarcmilter.value import Value, replace
 
 OPERATOR_LIST = "/var/lib/dmarcmilter/public_suffix_list.dat"
 """Path where the operator may put a newer list than the system's."""
@@ -42,8 +42,7 @@ class SuffixListError(Exception):
     """A list cannot be used. The text is for the operator."""
 
 
-@dataclass(frozen=True, slots=True)
-class SuffixRules:
+class SuffixRules(Value):
     """The rules of a list by kind."""
 
     exact: frozenset[str]
@@ -84,8 +83,7 @@ class SuffixRules:
         return 1
 
 
-@dataclass(frozen=True, slots=True)
-class Suffixes:
+class Suffixes(Value):
     """A public suffix list in use."""
 
     source: str

@@ -5,7 +5,6 @@ error is reported as a RecordFault.
 """
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import TypeVar
@@ -13,6 +12,7 @@ from typing import TypeVar
 from dmarcmilter.dmarc import record_fault_kinds
 from dmarcmilter.dmarc.record_fault_kinds import FaultKind
 from dmarcmilter.dmarc.report_uri import RecordFault, parse_list, shown
+from dmarcmilter.value import Value
 
 MAX_RECORD = 8192
 """Largest record read in full, in bytes; of a larger one, the whole tags within these bytes are read."""
@@ -62,8 +62,7 @@ class YesOrNo(StrEnum):
     N = "n"
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyRecord:
+class PolicyRecord(Value):
     """A DMARC Policy Record as read: its tags, with defaults, and its faults."""
 
     text: str

@@ -1,20 +1,18 @@
 """The DMARC Policy Record published for one domain (RFC 9989 4.10 steps 1, 2, 5, 6; RFC 7489 6.6.3 steps 1 to 5)."""
 
-from dataclasses import dataclass
-
 from dmarcmilter.dmarc import record
 from dmarcmilter.dmarc.record import PolicyRecord
 from dmarcmilter.dmarc.record_fault_kinds import FaultKind
 from dmarcmilter.dns.lookup import Answer, Lookup, Status
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.reasons import Code, Reason
+from dmarcmilter.value import Value
 
 PREFIX = "_dmarc."
 """The label before a domain in the name of its policy record (RFC 9989 4.5)."""
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedRecord:
+class PublishedRecord(Value):
     """The DMARC record that a domain publishes, or why it has none that counts."""
 
     domain: Domain
@@ -53,5 +51,5 @@ def fetch(domain: Domain, lookup: Lookup) -> PublishedRecord:
 
 def lookup_failed(name: str, rdtype: str, answer: Answer) -> Reason:
     """The reason that says which lookup failed, and why."""
-    cause = answer.reason or Reason(Code.DNS_NO_ANSWER)
-    return Reason(Code.DNS_LOOKUP_FAILED, rdtype=rdtype, name=name, reason=cause)
+    cause = answer.reason or Reason.of(Code.DNS_NO_ANSWER)
+    return Reason.of(Code.DNS_LOOKUP_FAILED, rdtype=rdtype, name=name, reason=cause)

@@ -1,13 +1,13 @@
 """Report URIs of a policy record: the list in rua and ruf (dmarc-urilist, RFC 9989 4.8), and the address in a URI."""
 
 import re
-from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from dmarcmilter.dmarc import record_fault_kinds
 from dmarcmilter.dmarc.record_fault_kinds import FaultKind
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
+from dmarcmilter.value import Value
 
 MAX_URIS = 16
 """URIs read from one tag; further ones are not read."""
@@ -24,8 +24,7 @@ _OBSOLETE_SIZE = re.compile(r"![0-9]+[kmgt]?", re.IGNORECASE)
 _ADDRESS = re.compile(r"([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64})@([^@]{1,253})")
 
 
-@dataclass(frozen=True, slots=True)
-class RecordFault:
+class RecordFault(Value):
     """A fault of one tag, with advice for the Domain Owner."""
 
     tag: str

@@ -1,21 +1,19 @@
 """The DNS Tree Walk (RFC 9989 4.10), and how it selects the Organizational Domain (4.10.2)."""
 
-from dataclasses import dataclass
-
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dmarc.record import Psd
 from dmarcmilter.dmarc.record_lookup import PublishedRecord, fetch
 from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail.domain import Domain, labels
 from dmarcmilter.reasons import Reason
+from dmarcmilter.value import Value
 
 LABELS_AFTER_JUMP = 7
 """Labels to which a name of eight or more is cut after the first query, for at most eight queries (RFC 9989 4.10,
 step 4)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
+class Walk(Value):
     """The lookups of one DNS Tree Walk."""
 
     steps: tuple[PublishedRecord, ...]

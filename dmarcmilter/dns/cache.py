@@ -2,9 +2,9 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from dmarcmilter.dns.lookup import Answer, Status
+from dmarcmilter.value import Value
 
 CacheKey = tuple[bytes, int]
 """A name in wire form and lower case, and the number of the type."""
@@ -23,8 +23,7 @@ _REASON_COST = 300
 """Bytes of memory for the reason of a failure."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(Value):
     answer: Answer
     expires: float
     size: int

@@ -3,11 +3,11 @@
 "There is no such record" and "there was no answer" are different values, and are never mixed up.
 """
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 from dmarcmilter.reasons import Reason
+from dmarcmilter.value import Value
 
 
 class Status(Enum):
@@ -29,8 +29,7 @@ Record = bytes | str | tuple[int, str]
 """TXT: its character-strings joined (bytes); A, AAAA: address; MX: (preference, host); PTR: host."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Value):
     status: Status
     records: tuple[Record, ...] = ()
     """Data of the queried name, CNAMEs followed. Empty unless FOUND."""

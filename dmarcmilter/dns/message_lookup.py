@@ -153,7 +153,7 @@ class MessageLookup:
             if held is not None and not held.dropped:
                 return held
             if self._closed:
-                return _failed(Reason(Code.DNS_MESSAGE_ENDED))
+                return _failed(Reason.of(Code.DNS_MESSAGE_ENDED))
             refusal = self._refusal()
             if refusal:
                 self.spent = True
@@ -166,7 +166,7 @@ class MessageLookup:
             if not refusal and (is_held or not self._is_started_here(candidate)):
                 self.queries -= 1
             if is_held or candidate is None:
-                return candidate or _failed(refusal or Reason(Code.DNS_TOO_MANY_AT_ONCE))
+                return candidate or _failed(refusal or Reason.of(Code.DNS_TOO_MANY_AT_ONCE))
             self._keep(key, candidate)
             has_ended = self._closed
         if has_ended and isinstance(candidate, Query):
@@ -189,11 +189,11 @@ class MessageLookup:
     def _refusal(self) -> Reason | None:
         """Which part of the budget is spent; None: none."""
         if self.queries >= self._max_queries:
-            return Reason(Code.DNS_QUERIES_SPENT, number=self._max_queries)
+            return Reason.of(Code.DNS_QUERIES_SPENT, number=self._max_queries)
         return self._out_of_time() if self._waited >= self._budget else None
 
     def _out_of_time(self) -> Reason:
-        return Reason(Code.DNS_TIME_SPENT, seconds=f"{self._budget:g}")
+        return Reason.of(Code.DNS_TIME_SPENT, seconds=f"{self._budget:g}")
 
     def _remember(self, key: CacheKey, answer: Answer) -> Answer:
         """The first answer for the name, which stays the message's answer. The caller holds the lock."""

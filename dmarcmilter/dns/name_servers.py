@@ -5,14 +5,14 @@ import socket
 import struct
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from dmarcmilter.value import Value
 
 SILENCE_REMEMBERED = 30.0
 """Seconds for which a server that gave no answer comes last in the order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(Value):
     family: int
     address: tuple[str | int | bytes, ...]
     label: str

@@ -8,7 +8,6 @@ import math
 import secrets
 import threading
 import time
-from dataclasses import dataclass
 from enum import Enum
 
 from dmarcmilter.dns import wire_format as dnswire
@@ -18,11 +17,12 @@ from dmarcmilter.dns.name_servers import Server, Servers, exchange
 from dmarcmilter.dns.observer import AnswerWord
 from dmarcmilter.dns.udp_attempt import Attempt, Edns, attempt, wait_for
 from dmarcmilter.reasons import Code, Reason
+from dmarcmilter.value import Value
 
 log = logging.getLogger(__name__)
 
-UNREACHABLE = Reason(Code.DNS_UNREACHABLE)
-NO_TCP = Reason(Code.DNS_TCP)
+UNREACHABLE = Reason.of(Code.DNS_UNREACHABLE)
+NO_TCP = Reason.of(Code.DNS_TCP)
 """Reasons of failures. They are recorded and may be reported, so only the log (level debug) names the server."""
 
 ATTEMPT_GAPS = (0.25, 0.25)
@@ -31,8 +31,7 @@ MAX_STRAYS = 32
 """Datagrams that are no reply and are skipped in a row; then the clock and the other sockets are looked at again."""
 
 
-@dataclass(frozen=True, slots=True)
-class QueryResult:
+class QueryResult(Value):
     """The end of a query."""
 
     answer: Answer
@@ -121,7 +120,7 @@ class Query:
                     self.drain()
             now = time.monotonic()
         if self.result is None and now >= self._deadline:
-            self._fail(Reason(Code.DNS_TIMEOUT), AnswerWord.TIMEOUT)
+            self._fail(Reason.of(Code.DNS_TIMEOUT), AnswerWord.TIMEOUT)
 
     def drain(self) -> None:
         """Read the datagrams that have arrived, without waiting."""
@@ -195,7 +194,7 @@ class Query:
         else:
             self._refused.add(tried.server)
             word = AnswerWord.SERVFAIL if rcode == dnswire.SERVFAIL else AnswerWord.RCODE
-            self._go_on(tried.server, Reason(Code.DNS_RCODE, rcode=dnswire.rcode_to_text(rcode)), word)
+            self._go_on(tried.server, Reason.of(Code.DNS_RCODE, rcode=dnswire.rcode_to_text(rcode)), word)
 
     def _parse(self, wire: bytes, identifier: int) -> dnswire.DnsReply | None:
         if not dnswire.is_reply(wire, identifier, self._name, self._rdtype):
@@ -217,9 +216,9 @@ class Query:
         self._aliases += reply.aliases
         self._ttl = min(self._ttl, reply.ttl)
         if reply.overfull:
-            self._fail(Reason(Code.DNS_TOO_MANY_RECORDS, number=dnswire.MAX_RECORDS), AnswerWord.BOUND)
+            self._fail(Reason.of(Code.DNS_TOO_MANY_RECORDS, number=dnswire.MAX_RECORDS), AnswerWord.BOUND)
         elif self._aliases > dnswire.MAX_CHAIN:
-            self._fail(Reason(Code.DNS_CNAME_CHAIN), AnswerWord.BOUND)
+            self._fail(Reason.of(Code.DNS_CNAME_CHAIN), AnswerWord.BOUND)
         elif reply.records:
             self._finish(Status.FOUND, reply.records)
         elif reply.rcode == dnswire.NXDOMAIN:

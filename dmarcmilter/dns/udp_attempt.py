@@ -5,12 +5,12 @@ import secrets
 import select
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 
 from dmarcmilter.dns import wire_format as dnswire
 from dmarcmilter.dns.cache import CacheKey
 from dmarcmilter.dns.name_servers import Server
+from dmarcmilter.value import Value
 
 _MAX_DATAGRAM = 4096
 """Bytes read of a datagram; 1,232 are announced, and a longer one is cut and then does not parse."""
@@ -24,8 +24,7 @@ class Edns(Enum):
     """The server did not understand the OPT record (RFC 6891 7)."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Attempt:
+class Attempt(Value, eq=False):
     server: Server
     edns: Edns
     identifier: int

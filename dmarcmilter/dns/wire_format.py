@@ -7,7 +7,6 @@ Tests compare it with dnspython.
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import dns.exception
@@ -18,6 +17,7 @@ import dns.rdatatype
 
 from dmarcmilter.dns.lookup import Record
 from dmarcmilter.dns.wire_names import MAX_NAME, Known, name_to_text, read_name
+from dmarcmilter.value import Value
 
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, REFUSED = 0, 1, 2, 3, 5  # RFC 1035 4.1.1
 RDTYPES = {rdtype.name: int(rdtype) for rdtype in dns.rdatatype.RdataType}
@@ -43,8 +43,7 @@ _MAX_TTL = 0x7FFFFFFF
 _COMPLETE = frozenset({NOERROR, NXDOMAIN})
 
 
-@dataclass(frozen=True, slots=True)
-class DnsReply:
+class DnsReply(Value):
     """The content of a reply: records, or the name at which its CNAMEs end without any."""
 
     rcode: int

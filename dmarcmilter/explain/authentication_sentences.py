@@ -28,7 +28,7 @@ def _spf(record: OutcomeRecord, texts: Catalogue) -> Sentence:
     spf = record.spf
     result, reason = spf.result, spf_reason(spf)
     if spf.domain is None:
-        return texts.say("spf.no_domain", reason=texts.reason(reason or Reason(Code.SPF_NO_DOMAIN)))
+        return texts.say("spf.no_domain", reason=texts.reason(reason or Reason.of(Code.SPF_NO_DOMAIN)))
     code = f"spf.{result}" if texts.has(f"spf.{result}") else "spf.permerror"
     if code == "spf.none" and reason:
         code = "spf.not_checked"

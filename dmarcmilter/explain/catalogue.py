@@ -2,18 +2,17 @@
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
 from dmarcmilter.reasons import Language, Reason
+from dmarcmilter.value import Value
 
 MAX_VALUE = 500
 """Characters of one value that are shown; a longer value is cut. No domain or key name is that long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sentence:
+class Sentence(Value):
     """One sentence of an explanation."""
 
     code: str
@@ -23,8 +22,7 @@ class Sentence:
     """Lines of the conf file that go with it, ready to paste."""
 
 
-@dataclass(frozen=True, slots=True)
-class Catalogue:
+class Catalogue(Value):
     """The texts of one language."""
 
     language: Language

@@ -37,7 +37,7 @@ def _verdict(record: OutcomeRecord, texts: Catalogue) -> Sentence:
     dmarc = record.dmarc
     if dmarc.result != "pass":
         known = f"verdict.{dmarc.result}"
-        reason = texts.reason(reason_of(dmarc) or Reason(Code.NO_SINGLE_AUTHOR))
+        reason = texts.reason(reason_of(dmarc) or Reason.of(Code.NO_SINGLE_AUTHOR))
         return texts.say(known if texts.has(known) else "verdict.permerror", reason=reason)
     identifiers = [
         texts.word("word.identifier", mechanism=identifier.mechanism.upper(), domain=identifier.domain)

@@ -1,19 +1,18 @@
 """Explanation of an outcome record: results, the rule that decided, what the sender or the administrator can do."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from dmarcmilter.explain import administrator_advice, authentication_sentences, decision_sentences, sender_advice
 from dmarcmilter.explain.catalogue import Catalogue, Sentence, catalogue, harmless
 from dmarcmilter.history.journal_search import RecordedIdentity
 from dmarcmilter.outcome import OutcomeRecord
 from dmarcmilter.reasons import Language
+from dmarcmilter.value import Value
 
 INDENT = "  "
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Value):
     """The sentences of each section; `explain --json` has the sections under these names."""
 
     found: tuple[Sentence, ...]

@@ -1,6 +1,5 @@
 """What sentences and advice ask of an outcome record: who authenticated, what is aligned, whose mail it may be."""
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from dmarcmilter.mail import domain as domains
@@ -8,6 +7,7 @@ from dmarcmilter.mail.domain import Domain
 from dmarcmilter.outcome import OutcomeRecord
 from dmarcmilter.reasons import Code
 from dmarcmilter.reasons.recorded import reason_of
+from dmarcmilter.value import Value
 
 UNANSWERED = frozenset(
     {
@@ -20,8 +20,7 @@ UNANSWERED = frozenset(
 """Reasons of a temperror with the name or domain for which DNS did not answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identifier:
+class Identifier(Value):
     """A domain that SPF or DKIM authenticated and that does not count, because it is not aligned."""
 
     mechanism: str

@@ -5,7 +5,6 @@ questions that were not asked) is named as a Gap, never guessed silently.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 from ipaddress import ip_address
@@ -36,6 +35,7 @@ from dmarcmilter.policy.facts import ArcHop, ClientNames, Facts, Unvouched
 from dmarcmilter.policy.rules import EVERY_MESSAGE, Action, Exempt, QuarantineAction, Rules
 from dmarcmilter.reasons import Code
 from dmarcmilter.reasons.recorded import read, reason_of
+from dmarcmilter.value import Value, replace
 
 LONGEST_DEFERRAL = 7 * 86_400
 """Seconds: the age that an older version recorded for a message whose deferral could not be recorded."""
@@ -70,8 +70,7 @@ class Effect(StrEnum):
     DEFERRED = "deferred"
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(Value):
     """What one configuration means to a record."""
 
     rules: Rules
@@ -82,8 +81,7 @@ class Terms:
     """Recipients may have opted out."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayedDecision:
+class ReplayedDecision(Value):
     decision: Decision | None
     """None: the record does not hold what is needed."""
     gaps: tuple[Gap, ...] = ()

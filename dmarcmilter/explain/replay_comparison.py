@@ -12,6 +12,7 @@ from dmarcmilter.explain.replay import Effect, Gap, Terms
 from dmarcmilter.history import journal_line_reader, outcome_reader
 from dmarcmilter.history.store import DatabaseConnection
 from dmarcmilter.outcome import OutcomeRecord, UndecodableError, decoded
+from dmarcmilter.value import Value
 
 MAX_DOMAINS = 100_000
 """Author Domains with changes that are told apart; further ones are counted together."""
@@ -105,8 +106,7 @@ class ReplayTally:
             examples.append(str(record.queue_id))
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Value):
     since: datetime
     until: datetime
 

@@ -1,8 +1,9 @@
 """The result of one health check, and the line that `dmarcmilter health` prints for all of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
+
+from dmarcmilter.value import Value
 
 
 class Health(IntEnum):
@@ -19,8 +20,7 @@ class Health(IntEnum):
         return self.name.lower()
 
 
-@dataclass(frozen=True, slots=True)
-class CheckResult:
+class CheckResult(Value):
     check: str
     """Name of the check, as `--skip` takes it."""
     health: Health

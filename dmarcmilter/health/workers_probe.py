@@ -2,19 +2,18 @@
 
 import json
 import time
-from dataclasses import dataclass
 from typing import Final
 
 from dmarcmilter.config.endpoint import Socket
 from dmarcmilter.health.milter_probe import ProbeError, connect, no_answer
+from dmarcmilter.value import Value
 
 MAX_ANSWER: Final = 65_536
 """Longest answer accepted, in bytes. A longer one is not from this filter."""
 REQUEST: Final = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Workers:
+class Workers(Value):
     serving: int
     wanted: int
     silence: float

@@ -21,6 +21,7 @@ from dmarcmilter.dmarc.record_fault_kinds import FAULT_TEXTS, FaultKind
 from dmarcmilter.history.store import DatabaseConnection, execute, execute_many, rows, stream
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain, is_within
+from dmarcmilter.value import Value
 
 DROPPED_TAGS = frozenset({"pct", "ri", "rf"})
 """Tags that RFC 9989 dropped. They are not counted as faults of a record."""
@@ -72,8 +73,7 @@ MAX_CACHED_DOMAINS = 100_000
 """Domains whose organization is kept in memory. Beyond it, the least recently used are looked up again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(Value):
     """The number of domains and of messages with one property."""
 
     name: str
@@ -81,8 +81,7 @@ class Share:
     messages: int
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Value):
     """Adoption in one day, week or month. A domain counts once in each step in which it sent mail."""
 
     start: datetime
@@ -92,8 +91,7 @@ class Step:
     policies: tuple[Share, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class DifferingDomain:
+class DifferingDomain(Value):
     """An Author Domain for which the two discovery methods differ, with the values of its most recent verdict."""
 
     domain: str
@@ -120,8 +118,7 @@ class DifferingDomain:
         return "; ".join(f"{name} {ours or '-'} / {other or '-'}" for name, ours, other in values if ours != other)
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(Value):
     """Adoption among the Author Domains of a period. Mail whose policy lookup failed is left out."""
 
     domains: int

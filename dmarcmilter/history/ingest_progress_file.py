@@ -5,11 +5,11 @@ Only the database decides what has been read. This file may be deleted at any ti
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from dmarcmilter.history import journal_line_reader
+from dmarcmilter.value import Value
 
 NAME: Final = "ingest.progress"
 MAX_BYTES: Final = 4096
@@ -18,8 +18,7 @@ EVERY_SECONDS: Final = 10.0
 """Seconds between two writes when nothing new was read."""
 
 
-@dataclass(frozen=True, slots=True)
-class IngestProgress:
+class IngestProgress(Value):
     """How far the ingest has come."""
 
     time: float

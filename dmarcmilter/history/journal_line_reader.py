@@ -5,10 +5,11 @@ Files are only appended to. After a line that was written only in part (disk ful
 
 import os
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
+
+from dmarcmilter.value import Value
 
 CHUNK = 4 * 1024 * 1024
 """Bytes read at once, which bounds memory. No outcome is nearly as long."""
@@ -16,8 +17,7 @@ DIGEST_BYTES = 16
 _NAME = re.compile(r"(\d{8})-\d+-\d+\.jsonl")
 
 
-@dataclass(frozen=True, slots=True)
-class JournalPiece:
+class JournalPiece(Value):
     """Complete lines of a file, from `start` on."""
 
     lines: tuple[bytes, ...]

@@ -5,7 +5,6 @@ id are decoded. The database is faster for outcomes that it has.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -15,6 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from dmarcmilter.history import journal_line_reader, outcome_rows
 from dmarcmilter.outcome import VERSION, OutcomeRecord, UndecodableError
+from dmarcmilter.value import Value
 
 BLOCK = 4 * 1024 * 1024
 """Bytes read at once."""
@@ -24,7 +24,7 @@ MAX_MATCHES = 100
 """Outcomes returned by one search, enough to see that an id was reused. Older ones are left out."""
 
 
-class RecordedIdentity(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedIdentity(Value, kw_only=True):
     """The keys of an outcome record that identify its message."""
 
     v: int
@@ -35,8 +35,7 @@ class RecordedIdentity(msgspec.Struct, frozen=True, kw_only=True):
     helo: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class UnreadableRecord:
+class UnreadableRecord(Value):
     """A line that identifies a message but is no valid outcome record, for example because it was edited."""
 
     identity: RecordedIdentity
@@ -45,8 +44,7 @@ class UnreadableRecord:
     line: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeMatch:
+class OutcomeMatch(Value):
     """An outcome that was searched for."""
 
     record: OutcomeRecord | UnreadableRecord
@@ -59,8 +57,7 @@ class OutcomeMatch:
         return self.record if isinstance(self.record, OutcomeRecord) else self.record.identity
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeSearch:
+class OutcomeSearch(Value):
     """The id to search for."""
 
     key: str

@@ -4,16 +4,15 @@ To change the tables, append a Migration. Columns of outcomes are filled by outc
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from dmarcmilter.history.store import DatabaseConnection, Store, StoreError, execute, rows
+from dmarcmilter.value import Value
 
 LOCK = 0x646D6172
 """Key of PostgreSQL's advisory lock, under which one process migrates while others wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(Value):
     number: int
     statements: tuple[str, ...]
     """SQL for both databases after {id}, {bytes} and {flag} are replaced by their types: see TYPES."""

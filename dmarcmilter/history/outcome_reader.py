@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from dmarcmilter.history.outcome_rows import DatabaseRow, StoredOutcome, rebuilt, signed_number
 from dmarcmilter.history.store import DatabaseConnection, rows, stream
 from dmarcmilter.outcome import OutcomeRecord, UndecodableError
+from dmarcmilter.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +77,7 @@ def _records(connection: DatabaseConnection, outcomes: list[DatabaseRow]) -> Ite
             yield record
 
 
-@dataclass(frozen=True, slots=True)
-class _Verdict:
+class _Verdict(Value):
     row: DatabaseRow
     policy: DatabaseRow | None
     signatures: list[DatabaseRow]

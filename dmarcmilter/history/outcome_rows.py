@@ -6,7 +6,6 @@ field of the record needs no change here.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
@@ -17,6 +16,7 @@ from msgspec import UNSET
 from dmarcmilter import outcome as outcomes
 from dmarcmilter.history.day_number import day_number
 from dmarcmilter.outcome import JsonObject, OutcomeRecord, RecordedDns, RecordedDraws, RecordedLists, UndecodableError
+from dmarcmilter.value import Value
 
 DIGEST_BYTES = 16
 """Bytes of the digests that find equal shared rows."""
@@ -84,8 +84,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedLine:
+class ParsedLine(Value):
     """One decoded line of the journal, with the row of `outcomes` and the digests of its shared rows."""
 
     record: OutcomeRecord
@@ -220,8 +219,7 @@ def _columns(part: msgspec.Struct, columns: Iterable[str]) -> DatabaseRow:
     return {name: None if value is UNSET else value for name, value in values.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class StoredOutcome:
+class StoredOutcome(Value):
     """All rows of one outcome."""
 
     outcome: DatabaseRow

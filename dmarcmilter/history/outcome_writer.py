@@ -4,7 +4,6 @@ The columns of the tables and how they follow from an outcome are in outcome_row
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
@@ -12,6 +11,7 @@ from dmarcmilter.history import outcome_rows
 from dmarcmilter.history.outcome_rows import DatabaseRow, ParsedLine
 from dmarcmilter.history.store import DatabaseConnection, Store, UnacceptableError, execute, execute_many, rows, rows_in
 from dmarcmilter.outcome import OutcomeRecord
+from dmarcmilter.value import Value
 
 MAX_REMEMBERED = 200_000
 """Ids of shared rows kept in memory, for each table. Beyond it the oldest are read from the database again."""
@@ -29,8 +29,7 @@ _ADVANCE = """
 _GENERATION = "SELECT value FROM state WHERE name = 'generation'"
 
 
-@dataclass(frozen=True, slots=True)
-class Advance:
+class Advance(Value):
     """A part of a journal file that is written: from `start` to `end`, where the next reading starts."""
 
     digest: bytes
@@ -41,8 +40,7 @@ class Advance:
     """Lines that could not be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
+class Reached(Value):
     """How far a journal file was read."""
 
     position: int

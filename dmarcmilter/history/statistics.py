@@ -1,6 +1,5 @@
 """Statistics of a period from the database: results, dispositions, domains, clients, cost, and adoption."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.history.adoption_survey import Survey, survey
 from dmarcmilter.history.store import DatabaseConnection, execute, rows
+from dmarcmilter.value import Value
 
 TOP = 20
 """Lines of each list, at most. Further ones are left out."""
@@ -36,8 +36,7 @@ class StepLength(StrEnum):
         return day.replace(day=1) if self is StepLength.MONTH else day
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
+class Period(Value):
     """A span of time, `until` excluded."""
 
     since: datetime
@@ -57,16 +56,14 @@ class Period:
         return StepLength.WEEK if length <= WEEKLY_UP_TO else StepLength.MONTH
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(Value):
     """The number of messages with one result, action or mode."""
 
     name: str
     messages: int
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Value):
     """Messages by disposition in one step of time."""
 
     start: datetime
@@ -75,8 +72,7 @@ class Moment:
     reject: int
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedAuthor:
+class RefusedAuthor(Value):
     """An Author Domain whose messages were rejected, or would be in mode enforce."""
 
     domain: str
@@ -85,8 +81,7 @@ class RefusedAuthor:
     """Messages that were rejected, or would be in mode enforce."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuthenticatedSender:
+class AuthenticatedSender(Value):
     """A domain authenticated by SPF or DKIM in mail that fails DMARC: a forwarder, mailing list or unaligned sender."""
 
     domain: str
@@ -95,8 +90,7 @@ class AuthenticatedSender:
     refused: int
 
 
-@dataclass(frozen=True, slots=True)
-class OverrideCount:
+class OverrideCount(Value):
     """The number of messages with one policy override."""
 
     type: str
@@ -111,8 +105,7 @@ class OverrideCount:
         return f"{self.type}: {self.comment}" + (f" [[override]] {self.entry}" if self.entry else "")
 
 
-@dataclass(frozen=True, slots=True)
-class FailingSource:
+class FailingSource(Value):
     """A client that sent mail that fails DMARC."""
 
     ip: str
@@ -120,8 +113,7 @@ class FailingSource:
     author_domains: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(Value):
     """DNS queries and time spent on all messages."""
 
     queries: int
@@ -132,8 +124,7 @@ class Cost:
     """Seconds from end of message to the decision."""
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
+class Statistics(Value):
     """The statistics of one period. Field names are keys of `stats --json`."""
 
     period: Period

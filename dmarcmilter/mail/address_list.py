@@ -5,13 +5,13 @@ refused, never guessed. No address is taken from an encoded word (RFC 2047 5 kee
 makes one pass, without recursion or backtracking.
 """
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
 from dmarcmilter.mail.addresses_in_phrases import PHRASE, WORDS, Phrase, is_ambiguous_name, stands_for_address
 from dmarcmilter.mail.header_tokens import CONTROLS, Scanner, Token, unfold
 from dmarcmilter.reasons import Code, Reason
+from dmarcmilter.value import Value
 
 MAX_FIELD: Final = 128 * 1024
 """Largest field body that is read, in bytes; a longer one is refused.
@@ -43,8 +43,7 @@ class ElementKind(Enum):
     """Words only, as in `Doe, John <j@example.com>` left of the comma."""
 
 
-@dataclass(frozen=True, slots=True)
-class ListElement:
+class ListElement(Value):
     """One element of the list, with its domain."""
 
     kind: ElementKind
@@ -52,8 +51,7 @@ class ListElement:
     """As written, without comments and white space; empty unless `kind` is ADDRESS or SHOWN."""
 
 
-@dataclass(frozen=True, slots=True)
-class AddressList:
+class AddressList(Value):
     """All elements of the field."""
 
     mailboxes: tuple[ListElement, ...]
@@ -66,14 +64,14 @@ class AddressList:
 def parse(body: bytes) -> AddressList | Reason:
     """The address-list of a field body (RFC 5322 3.4), or why it has no single reading."""
     if len(body) > MAX_FIELD:
-        return Reason(Code.FROM_TOO_LONG)
+        return Reason.of(Code.FROM_TOO_LONG)
     text = unfold(body)
     if CONTROLS.search(text):
         # Some programs cut at NUL, some split at a bare CR or LF, some skip them: each shows another author.
-        return Reason(Code.FROM_CONTROL_CHARACTER)
+        return Reason.of(Code.FROM_CONTROL_CHARACTER)
     parser = _Parser(text)
     if not parser.address_list():
-        return parser.scanner.fault or parser.fault or Reason(Code.FROM_MISPLACED_CHARACTER)
+        return parser.scanner.fault or parser.fault or Reason.of(Code.FROM_MISPLACED_CHARACTER)
     return AddressList(tuple(parser.mailboxes), parser.groups, parser.lax)
 
 
@@ -100,7 +98,7 @@ class _Parser:
 
     def _add(self, kind: ElementKind, domain: bytes = b"") -> bool:
         if len(self.mailboxes) >= MAX_MAILBOXES:
-            return self._refuse(Reason(Code.FROM_TOO_MANY_ADDRESSES))
+            return self._refuse(Reason.of(Code.FROM_TOO_MANY_ADDRESSES))
         self.mailboxes.append(ListElement(kind, domain))
         return True
 
@@ -110,11 +108,11 @@ class _Parser:
             if not self._advance():
                 return False
         if self._in_group:
-            return self._refuse(Reason(Code.FROM_UNTERMINATED_GROUP))
+            return self._refuse(Reason.of(Code.FROM_UNTERMINATED_GROUP))
         if not self._end_element():
             return False
         if not self.mailboxes and not self.groups:
-            return self._refuse(Reason(Code.FROM_NO_ADDRESS))
+            return self._refuse(Reason.of(Code.FROM_NO_ADDRESS))
         return True
 
     def _advance(self) -> bool:
@@ -136,12 +134,12 @@ class _Parser:
     def _end_element(self) -> bool:
         """Read a delimiter. Refuse an element without an address that shows one: some programs would take that one."""
         if self._is_bare and stands_for_address(self.scanner.text, self._element, self.scanner.start):
-            return self._refuse(Reason(Code.FROM_NAME_LIKE_ADDRESS))
+            return self._refuse(Reason.of(Code.FROM_NAME_LIKE_ADDRESS))
         self._element = self.scanner.start + 1
         if self.scanner.token is not Token.COLON:
             piece = self.scanner.text[self._piece : self.scanner.start]
             if len(piece) > MAX_ELEMENT and piece.count(b"@") > 1:
-                return self._refuse(Reason(Code.FROM_ADDRESS_IN_LONG_NAME))
+                return self._refuse(Reason.of(Code.FROM_ADDRESS_IN_LONG_NAME))
             self._piece = self._element
         self._is_bare = True
         self.scanner.advance()
@@ -151,7 +149,7 @@ class _Parser:
         token = self.scanner.token
         if token in (Token.COMMA, Token.END) or (self._in_group and token is Token.SEMICOLON):
             return True
-        return self._refuse(Reason(Code.FROM_TEXT_AFTER_ADDRESS))
+        return self._refuse(Reason.of(Code.FROM_TEXT_AFTER_ADDRESS))
 
     def _address(self) -> bool:
         """Read a mailbox, or the display-name of a group up to its colon."""
@@ -166,13 +164,13 @@ class _Parser:
             return self._display_name(phrase, trailing, before) and self._angle_address()
         if token is Token.COLON:
             self.lax |= not phrase.strict
-            return self._refuse(Reason(Code.FROM_MISPLACED_COLON)) if self._in_group or not phrase.parts else True
+            return self._refuse(Reason.of(Code.FROM_MISPLACED_COLON)) if self._in_group or not phrase.parts else True
         if not phrase.parts:
-            return self._refuse(Reason(Code.FROM_MISPLACED_SPECIAL))
+            return self._refuse(Reason.of(Code.FROM_MISPLACED_SPECIAL))
         if has_address:
             # An addr-spec without angle brackets must be alone.
             if len(self.mailboxes) > before + 1 or trailing.parts or not phrase.is_local_part:
-                return self._refuse(Reason(Code.FROM_WORDS_BESIDE_ADDRESS))
+                return self._refuse(Reason.of(Code.FROM_WORDS_BESIDE_ADDRESS))
             self._is_bare = False
             self.lax |= not phrase.strict or not phrase.after_word
             # Programs that do not know groups take the group's name for a part of the address.
@@ -186,7 +184,7 @@ class _Parser:
         shown = self.mailboxes[before:]
         self.lax |= bool(shown) or not phrase.strict or not trailing.strict
         if is_ambiguous_name((phrase, trailing), has_address=bool(shown)):
-            return self._refuse(Reason(Code.FROM_HIDDEN_ADDRESS))
+            return self._refuse(Reason.of(Code.FROM_HIDDEN_ADDRESS))
         if phrase.is_plain and trailing.is_plain:
             self.mailboxes[before:] = [
                 ListElement(ElementKind.SHOWN, mailbox.domain) if mailbox.kind is ElementKind.ADDRESS else mailbox
@@ -204,13 +202,13 @@ class _Parser:
                 self.scanner.advance()
             elif token is Token.AT:
                 if not current.words or current.after_bracket:
-                    return self._refuse(Reason(Code.FROM_MISPLACED_AT))
+                    return self._refuse(Reason.of(Code.FROM_MISPLACED_AT))
                 if not current.clear:
-                    return self._refuse(Reason(Code.FROM_UNCLEAR_LOCAL_PART))
+                    return self._refuse(Reason.of(Code.FROM_UNCLEAR_LOCAL_PART))
                 if not self._domain():
                     return False
                 if self.scanner.goes_on_behind_comment():
-                    return self._refuse(Reason(Code.FROM_UNCLEAR_DOMAIN))
+                    return self._refuse(Reason.of(Code.FROM_UNCLEAR_DOMAIN))
                 current = trailing
             else:
                 return token is not Token.BAD
@@ -225,9 +223,9 @@ class _Parser:
             local.add(self.scanner.token, self.scanner.value)
             self.scanner.advance()
         if not local.is_local_part:
-            return self._refuse(Reason(Code.FROM_NO_LOCAL_PART))
+            return self._refuse(Reason.of(Code.FROM_NO_LOCAL_PART))
         if not local.clear:
-            return self._refuse(Reason(Code.FROM_UNCLEAR_LOCAL_PART))
+            return self._refuse(Reason.of(Code.FROM_UNCLEAR_LOCAL_PART))
         self._is_bare = False
         self.lax |= not local.strict or not local.after_word
         if self.scanner.token is Token.AT:
@@ -236,14 +234,14 @@ class _Parser:
         elif not self._add(ElementKind.LOCAL):
             return False
         if self.scanner.token is not Token.GREATER:
-            return self._refuse(Reason(Code.FROM_UNCLOSED_ANGLE))
+            return self._refuse(Reason.of(Code.FROM_UNCLOSED_ANGLE))
         self.scanner.advance()
         return True
 
     def _check_size(self, local_size: int) -> bool:
         """Refuse an addr-spec that is too long: the last address, with its local-part of that many bytes."""
         if local_size + len(b"@") + len(self.mailboxes[-1].domain) > MAX_ADDRESS:
-            return self._refuse(Reason(Code.FROM_ADDRESS_TOO_LONG))
+            return self._refuse(Reason.of(Code.FROM_ADDRESS_TOO_LONG))
         return True
 
     def _route(self) -> bool:
@@ -254,7 +252,7 @@ class _Parser:
             elif not self._domain(kept=False):
                 return False
         if self.scanner.token is not Token.COLON:
-            return self._refuse(Reason(Code.FROM_UNTERMINATED_ROUTE))
+            return self._refuse(Reason.of(Code.FROM_UNTERMINATED_ROUTE))
         self.scanner.advance()
         return True
 
@@ -263,11 +261,11 @@ class _Parser:
         self.scanner.advance()
         if self.scanner.token is Token.BRACKET:
             if not self.scanner.take_literal():
-                return self._refuse(Reason(Code.FROM_MALFORMED_LITERAL))
+                return self._refuse(Reason.of(Code.FROM_MALFORMED_LITERAL))
             return not kept or self._add(ElementKind.LITERAL)
         text = self.scanner.take_domain()
         if text is None:
-            return self._refuse(Reason(Code.FROM_UNCLEAR_DOMAIN))
+            return self._refuse(Reason.of(Code.FROM_UNCLEAR_DOMAIN))
         if self.scanner.token is Token.AT:
-            return self._refuse(Reason(Code.FROM_TWO_AT_SIGNS))
+            return self._refuse(Reason.of(Code.FROM_TWO_AT_SIGNS))
         return not kept or self._add(ElementKind.ADDRESS, text)

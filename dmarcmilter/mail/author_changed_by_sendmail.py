@@ -90,14 +90,14 @@ class _Reader:
         if self._start is None:
             return None
         if self._has_internal:
-            return Reason(Code.FROM_INTERNAL_BYTE)
+            return Reason.of(Code.FROM_INTERNAL_BYTE)
         name = self._scanner.text[self._element : self._start]
         address = self._scanner.text[self._start : self._end]
         size = _size(name)
         if not name.strip():
             return None  # no name: the longest address that is read has room
         if size <= MAX_NAME_BEFORE_CUT and size + _backslashes(name) + len(address) > MAX_KEPT:
-            return Reason(Code.FROM_ADDRESS_BEHIND_LONG_NAME)
+            return Reason.of(Code.FROM_ADDRESS_BEHIND_LONG_NAME)
         return None
 
 

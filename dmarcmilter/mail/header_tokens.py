@@ -109,7 +109,7 @@ class Scanner:
         """Where the domain that was read last ends."""
         self._tokens = 0
         if text.count(b"(") > MAX_COMMENT_PARTS:
-            self._set_bad(Reason(Code.FROM_TOO_MANY_COMMENTS))
+            self._set_bad(Reason.of(Code.FROM_TOO_MANY_COMMENTS))
         self.advance()
 
     @property
@@ -122,24 +122,24 @@ class Scanner:
             return
         start = skip_cfws(self.text, self._end)
         if start is None:
-            self._set_bad(Reason(Code.FROM_UNTERMINATED_COMMENT))
+            self._set_bad(Reason.of(Code.FROM_UNTERMINATED_COMMENT))
             return
         if self._end < self._soft_end < start:
-            self._set_bad(Reason(Code.FROM_COMMENT_OVER_ENCODED_WORD))
+            self._set_bad(Reason.of(Code.FROM_COMMENT_OVER_ENCODED_WORD))
             return
         self.gap = start > self._end
         self.start = start
         self._tokens += 1
         self.token, self._end = self._read(start)
         if self._tokens > MAX_TOKENS:
-            self._set_bad(Reason(Code.FROM_TOO_MANY_WORDS))
+            self._set_bad(Reason.of(Code.FROM_TOO_MANY_WORDS))
         elif start < self._soft_end < self._end:
-            self._set_bad(Reason(Code.FROM_WORD_OVER_ENCODED_WORD))
+            self._set_bad(Reason.of(Code.FROM_WORD_OVER_ENCODED_WORD))
         elif self.token is Token.BAD:
             self._set_bad(
-                Reason(Code.FROM_UNTERMINATED_QUOTE)
+                Reason.of(Code.FROM_UNTERMINATED_QUOTE)
                 if self.text[start : start + 1] == b'"'
-                else Reason(Code.FROM_MISPLACED_CHARACTER)
+                else Reason.of(Code.FROM_MISPLACED_CHARACTER)
             )
 
     def _read(self, start: int) -> tuple[Token, int]:

@@ -69,9 +69,9 @@ def misreading(text: bytes, author: Domain) -> Reason | None:
     for view in View if b"=?" in text else (View.RAW,):
         shown = "".join(_shown(kind, part, view, quotes=quotes) for kind, part in parts)
         if others.would_be_read_in(shown):
-            return Reason(Code.FROM_OTHER_READING)
+            return Reason.of(Code.FROM_OTHER_READING)
         if not shown.isascii() and others.would_be_read_in(shown.translate(_LOOK_ALIKES)):
-            return Reason(Code.FROM_OTHER_READING)
+            return Reason.of(Code.FROM_OTHER_READING)
     return None
 
 
@@ -117,14 +117,14 @@ def _in_comments(parts: list[tuple[_Kind, bytes]]) -> Reason | None:
         if kind is not _Kind.COMMENT:
             continue
         if b"<" in part or b">" in part:
-            return Reason(Code.FROM_ANGLE_IN_COMMENT)
+            return Reason.of(Code.FROM_ANGLE_IN_COMMENT)
         is_inside = in_angle or before.text in _INSIDE or behind.text in _INSIDE
         is_behind = before.edge not in _BESIDE and not has_angle
         is_before = behind.edge not in _BESIDE and not has_angle
         shown = _shown(kind, part, View.ASCII, quotes=True).translate(_LOOK_ALIKES)
         # A program that ends a comment at its first parenthesis reads the rest as a part of the address.
         if ((is_inside or is_behind) and _ENDS_EARLY.search(shown, 1)) or (is_before and "@" in shown):
-            return Reason(Code.FROM_COMMENT_IN_ADDRESS)
+            return Reason.of(Code.FROM_COMMENT_IN_ADDRESS)
     return None
 
 

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from dmarcmilter.value import Value
 
 MAX_MESSAGE = 256 * 1_048_576
 """Largest message, in bytes; a larger one raises TooLargeError."""
@@ -19,8 +20,7 @@ class TooLargeError(Exception):
     """A message of more than MAX_MESSAGE bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Value):
     """A message of the file."""
 
     raw: bytes

@@ -1,30 +1,32 @@
 """Message, Envelope and Header: exactly what the MTA sent of one message."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from msgspec.structs import force_setattr
+
+from dmarcmilter.value import Value
 
 UNCLEANABLE = "max_results_fields"
 """The limit (in Message.truncated) beyond which forged results can no longer be removed from a message."""
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(Value):
     """One header field exactly as it was received (RFC 5322 2.2)."""
 
     name: bytes
     value: bytes
     """Bytes after the colon: leading space kept, folds as CRLF, no final CRLF."""
-    key: bytes = field(init=False, repr=False, compare=False)
+    key: bytes = b""
     """The field name in ASCII lower case, for comparisons. Made once, because every check goes through all fields."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", self.name.lower())
+        if not self.key:
+            force_setattr(self, "key", self.name.lower())
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Value):
     """The SMTP session and envelope (RFC 5321). Bytes from the client stay bytes until they are parsed."""
 
     queue_id: str
@@ -57,8 +59,7 @@ class Envelope:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Value):
     """One message without its body."""
 
     envelope: Envelope

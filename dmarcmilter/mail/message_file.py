@@ -1,9 +1,9 @@
 """A message from a file, split into header fields and body as an MTA would do it."""
 
 import re
-from dataclasses import dataclass
 
 from dmarcmilter.mail.message import Header
+from dmarcmilter.value import Value
 
 _FIELD = re.compile(rb"([!-9;-~\x80-\xff]+)[ \t]*:")
 
@@ -16,8 +16,7 @@ MAIL_FIELDS = frozenset(
 """Field names by which a header is recognized as that of a message, in lower case. `X-` fields count, too."""
 
 
-@dataclass(frozen=True, slots=True)
-class MailFile:
+class MailFile(Value):
     headers: tuple[Header, ...]
     body: bytes
 

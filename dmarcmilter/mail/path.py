@@ -8,12 +8,14 @@ is not `plain`.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from unicodedata import normalize
+
+from msgspec.structs import force_setattr
 
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
+from dmarcmilter.value import Value
 
 MAX_PATH = 1024
 """Longest path that is read, in bytes; a longer one has no mailbox. RFC 5321 4.5.3.1.3 allows 256."""
@@ -38,8 +40,7 @@ _QUOTED_ONLY = re.compile(r"[ -~]+")
 _ROUTING = re.compile(r"[@%!:,]")
 
 
-@dataclass(frozen=True)
-class Mailbox:
+class Mailbox(Value):
     """A Mailbox of RFC 5321 4.1.2."""
 
     local: str
@@ -50,11 +51,11 @@ class Mailbox:
     quotes or by which MTAs route."""
     exact: bool
     """Given back in this spelling, the path names the same recipient to an MTA: plain, or quoted only as needed."""
+    key: str = ""
+    """The local-part for comparisons: NFC (RFC 6532 3.1), case folded. Made once: entries compare it."""
 
-    @cached_property
-    def key(self) -> str:
-        """The local-part for comparisons: NFC (RFC 6532 3.1), case folded. Computed once: entries compare it."""
-        return folded(self.local)
+    def __post_init__(self) -> None:
+        force_setattr(self, "key", folded(self.local))
 
     def is_same(self, other: "Mailbox") -> bool:
         return (self.key, self.domain) == (other.key, other.domain)

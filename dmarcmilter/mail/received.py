@@ -7,12 +7,12 @@ write the client on the first line of the field and begin the next line with `by
 
 import re
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.ip_types import IpAddress
 from dmarcmilter.mail.message import Header, address_of
+from dmarcmilter.value import Value
 
 MAX_FIELD = 16_384
 """Bytes of a Received field that are read; the rest is ignored."""
@@ -29,8 +29,7 @@ _IN_PARENTHESES = re.compile(rb"\(([0-9A-Fa-f.:]+)\)")
 _ENVELOPE_FROM = re.compile(rb"\(envelope-from <([^<>]*)>\)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedHop:
+class ReceivedHop(Value):
     """The content of one Received field."""
 
     client: IpAddress | None
@@ -44,8 +43,7 @@ class ReceivedHop:
     """The reverse-path, which Exim records."""
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkEntry:
+class NetworkEntry(Value):
     """The hop by which a message entered the receiver's network."""
 
     hop: ReceivedHop

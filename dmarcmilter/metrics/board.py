@@ -7,11 +7,11 @@ row goes on counting from its values, so sums never decrease when a worker dies 
 
 import mmap
 import time
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 from dmarcmilter.metrics.metric_definitions import FAMILIES, WORDS, MetricKind, place
+from dmarcmilter.value import Value
 
 ROWS: Final = 1600
 """Rows: one for the supervisor, and for three generations of workers (512 each). Pages not written take no memory.
@@ -35,8 +35,7 @@ class State(IntEnum):
     """The worker finishes its messages and accepts no new connection."""
 
 
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
+class Heartbeat(Value):
     """The last heartbeat of one worker."""
 
     pid: int

@@ -3,14 +3,13 @@
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from dmarcmilter.history import ingest_progress_file
+from dmarcmilter.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class JournalState:
+class JournalState(Value):
     unread: int | None = None
     """Bytes that the ingest has not taken in; None: the directory cannot be read."""
     ingest_age: float | None = None

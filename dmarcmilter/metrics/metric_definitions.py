@@ -4,7 +4,6 @@ Label values are fixed here: nothing that comes from the wire or DNS ever become
 series is bounded.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate
 from typing import Final
@@ -16,6 +15,7 @@ from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.dns.observer import AnswerWord, Origin
 from dmarcmilter.mail.message import UNCLEANABLE
 from dmarcmilter.policy.rules import Action, ReasonType
+from dmarcmilter.value import Value
 
 PREFIX: Final = "dmarcmilter_"
 MICROSECONDS: Final = 1_000_000
@@ -75,8 +75,7 @@ LIMITS: Final = ("max_header_fields", "max_header_bytes", UNCLEANABLE)
 """Limits that a header can exceed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(Value):
     """One metric with all its time series. It has at most one label."""
 
     name: str

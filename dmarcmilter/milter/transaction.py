@@ -16,6 +16,7 @@ from dmarcmilter.pipeline import Reading
 from dmarcmilter.receiver import Receiver
 from dmarcmilter.response import arc_sealing_decision
 from dmarcmilter.response.actions import Response
+from dmarcmilter.value import Value
 
 MAX_RECIPIENTS = 10_000
 """Different recipients of one message that are kept; further ones are left out, and the envelope says so.
@@ -25,8 +26,7 @@ MAX_RECIPIENT_BYTES = 4_194_304
 """Bytes of all recipients of one message that are kept; further ones are left out, and the envelope says so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Value):
     """A message that cannot be evaluated because of an internal error: answered by `[milter] on_internal_error`."""
 
     keep_results: bool

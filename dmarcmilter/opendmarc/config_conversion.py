@@ -5,7 +5,7 @@ A value is taken over only if our own reader accepts it, so the result always lo
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from dmarcmilter.config import load as configuration
@@ -15,6 +15,7 @@ from dmarcmilter.opendmarc import value_conversion
 from dmarcmilter.opendmarc.config_file import ConfFile, Setting, printable
 from dmarcmilter.opendmarc.setting_table import KEYS, RENAMED, Fate, OpendmarcSetting
 from dmarcmilter.opendmarc.value_conversion import NotTakenError, Taken, Values
+from dmarcmilter.value import Value
 
 HEAD = (
     'OpenDMARC 1.4.2 finds policies by RFC 7489, dmarcmilter by RFC 9989; [dmarc] discovery = "psl" is the old way.',
@@ -28,8 +29,7 @@ ReadFile = Callable[[str], bytes]
 """Reads a file that the conf names, given its path; OSError when it cannot be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Value):
     """What became of one setting."""
 
     name: str
@@ -46,8 +46,7 @@ class Note:
         return f"{self.name} {self.value}: {self.fate or 'not taken over'}: {self.text}"
 
 
-@dataclass(frozen=True, slots=True)
-class Conversion:
+class Conversion(Value):
     """A converted conf file."""
 
     values: Values
@@ -130,7 +129,7 @@ def _add_defaults(settings: dict[str, Setting], draft: _Draft) -> None:
 
 def toml(values: Values) -> str:
     """The values as TOML: sections in the order of the sample conf file, with [section.table] after [section]."""
-    order = [section.name for section in fields(Config)]
+    order = Config.__struct_fields__
     lines = []
     for section in sorted(values, key=lambda name: (order.index(name.partition(".")[0]), name)):
         lines += [f"[{section}]", *(f"{key} = {_value(value)}" for key, value in values[section].items()), ""]

@@ -5,7 +5,8 @@ counts (opendmarc.conf(5)).
 """
 
 import re
-from dataclasses import dataclass
+
+from dmarcmilter.value import Value
 
 MAX_FILE = 1_048_576
 """Bytes of the file that are read; the rest is ignored. The commented sample of all settings has 20,000."""
@@ -19,8 +20,7 @@ MAX_NOTES = 100
 """Number of notes on lines that cannot be read; further ones are dropped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Value):
     """A setting in the file."""
 
     name: str
@@ -30,8 +30,7 @@ class Setting:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class ConfFile:
+class ConfFile(Value):
     """The content of an opendmarc.conf."""
 
     settings: dict[str, Setting]

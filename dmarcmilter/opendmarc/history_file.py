@@ -3,9 +3,10 @@
 OpenDMARC may write to the file meanwhile: a last record that is not complete is left for the next time.
 """
 
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+
+from dmarcmilter.value import Value
 
 CHUNK = 1024 * 1024
 """Bytes of the file that are read at once, which limits the memory used. A record has about 400."""
@@ -21,8 +22,7 @@ HistoryFields = dict[str, list[str]]
 """The values of a record by key, in their order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Value):
     """Whole records of a file."""
 
     records: tuple[HistoryFields, ...]

@@ -33,7 +33,7 @@ from dmarcmilter.reasons import Code, Reason, text_of
 from dmarcmilter.reasons.recorded import recorded, recorded_code
 
 SOURCE = "OpenDMARC"
-REBUILT = Reason(Code.OPENDMARC_REBUILT)
+REBUILT = Reason.of(Code.OPENDMARC_REBUILT)
 END_OF_TIME = 2**32
 """Time of receipt, in seconds since 1970 (in 2106), from which a record counts as unreadable."""
 MAX_SIGNATURES = 100
@@ -167,7 +167,7 @@ def _addresses(fields: HistoryFields) -> tuple[str, ...]:
 def _spf(fields: HistoryFields) -> RecordedSpf:
     """The SPF result: of MAIL FROM, or with a null reverse-path of HELO (RFC 7208 2.4), whose name is not recorded."""
     sender, number = _domain(fields, "mfrom"), _number(fields, "spf")
-    reason = None if number in RESULTS else Reason(Code.OPENDMARC_NO_RESULT)
+    reason = None if number in RESULTS else Reason.of(Code.OPENDMARC_NO_RESULT)
     return RecordedSpf(
         result=RESULTS.get(number, "none") if number is not None else "none",
         domain=sender,

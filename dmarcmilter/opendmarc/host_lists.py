@@ -1,10 +1,10 @@
 """Reads OpenDMARC's lists of hosts: addresses, networks and names, with `!` before an exception."""
 
-from dataclasses import dataclass
 from ipaddress import ip_network
 
 from dmarcmilter.mail.ip_types import IpNetwork
 from dmarcmilter.opendmarc.config_file import printable
+from dmarcmilter.value import Value
 
 MAX_FILE = 1_048_576
 """Bytes of a list that are read; the rest is ignored."""
@@ -18,8 +18,7 @@ LOOPBACK: tuple[IpNetwork, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/12
 """Addresses that LOCAL_NAMES stand for (RFC 6761 6.3)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hosts:
+class Hosts(Value):
     """A list of hosts as networks."""
 
     networks: tuple[str, ...]

@@ -4,8 +4,9 @@
 NoReportsList are from later versions.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from dmarcmilter.value import Value
 
 
 class Fate(StrEnum):
@@ -18,8 +19,7 @@ class Fate(StrEnum):
     """There is another way, or a reason against it."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpendmarcSetting:
+class OpendmarcSetting(Value):
     """A setting of OpenDMARC."""
 
     name: str

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from dmarcmilter.mail import domain as domains
 from dmarcmilter.opendmarc import host_lists
 from dmarcmilter.opendmarc.config_file import Setting, is_true, listed, number
 from dmarcmilter.opendmarc.setting_table import Fate
+from dmarcmilter.value import Value, field
 
 LONGEST_TIMEOUT = 60
 """Largest value of [dns] timeout, in seconds; a longer one becomes this."""
@@ -27,8 +27,7 @@ class NotTakenError(Exception):
     """A value that is not taken over; the text says why, or what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Value):
     """What a converter may use besides the value."""
 
     settings: Mapping[str, Setting]
@@ -52,8 +51,7 @@ class Context:
             raise NotTakenError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(Value):
     """A converted value."""
 
     values: Pairs = field(default_factory=dict)

@@ -7,7 +7,6 @@ In this order: [[override]] entries, mitigations, the operator's limits on rejec
 opted out, the mode and its rollout.
 """
 
-from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from dmarcmilter.dmarc.author import AuthorProblem
@@ -36,10 +35,10 @@ from dmarcmilter.policy.rules import (
     Rules,
 )
 from dmarcmilter.reasons import Code, Reason
+from dmarcmilter.value import Value, replace
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Value):
     """How the message is handled, and how it would be handled under full enforcement.
 
     Full enforcement: mode enforce, every message in the rollout, and no recipient opted out.
@@ -75,8 +74,7 @@ class Deferral(Enum):
     """It would be deferred, but the deferral cannot be recorded, so it would never end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Value):
     """The handling that policy and rules want, before the operator's limits, the recipients' choices and the mode.
 
     Made once, from the facts that need no query. with_deferral and with_client_names add facts that were looked up.
@@ -170,7 +168,7 @@ def _decided(wanted: Wanted, facts: Facts, rules: Rules) -> Decision:
     if released is None:
         return Decision(disposition, would_action, would_action, disposition, reasons)
     word = "deferred" if would_action is Action.TEMPFAIL else disposition
-    override = Override(ReasonType.LOCAL_POLICY, Reason(released, disposition=word))
+    override = Override(ReasonType.LOCAL_POLICY, Reason.of(released, disposition=word))
     return Decision(Disposition.NONE, Action.ACCEPT, would_action, disposition, (*reasons, override))
 
 
@@ -187,7 +185,7 @@ def _reasons(wanted: Wanted) -> tuple[Override, ...]:
         return overrides
     is_unrecorded = wanted.deferral is Deferral.UNRECORDED
     code = Code.DEFERRAL_UNRECORDED if is_unrecorded else Code.DEFERRED_LONG_ENOUGH
-    return (Override(ReasonType.LOCAL_POLICY, Reason(code)),)
+    return (Override(ReasonType.LOCAL_POLICY, Reason.of(code)),)
 
 
 def _for_unsigned_duplicates(evaluation: Evaluation) -> Wanted:
@@ -197,7 +195,7 @@ def _for_unsigned_duplicates(evaluation: Evaluation) -> Wanted:
     """
     if not (evaluation.unsigned_duplicates and evaluation.rests_on_dkim_alone):
         return NOTHING_WANTED
-    reason = Reason(Code.UNSIGNED_DUPLICATES, fields=", ".join(evaluation.unsigned_duplicates))
+    reason = Reason.of(Code.UNSIGNED_DUPLICATES, fields=", ".join(evaluation.unsigned_duplicates))
     return Wanted(Disposition.QUARANTINE, (Override(ReasonType.LOCAL_POLICY, reason),))
 
 
@@ -226,7 +224,7 @@ def _for_author_problem(facts: Facts, rules: Rules, problem: AuthorProblem) -> W
     }[action]
     if disposition is Disposition.REJECT and problem is AuthorProblem.NO_DOMAIN and facts.null_reverse_path:
         # Some systems send bounces From `MAILER-DAEMON`. They impersonate no domain, and recipients may need them.
-        return Wanted(Disposition.QUARANTINE, (Override(ReasonType.OTHER, Reason(Code.BOUNCE_WITHOUT_DOMAIN)),))
+        return Wanted(Disposition.QUARANTINE, (Override(ReasonType.OTHER, Reason.of(Code.BOUNCE_WITHOUT_DOMAIN)),))
     return Wanted(disposition)
 
 
@@ -246,7 +244,7 @@ def _for_temperror(facts: Facts, rules: Rules, evaluation: Evaluation) -> Wanted
     return replace(
         _while_open(facts, rules, evaluation.assessment),
         deferral=deferral,
-        open_result=Reason(Code.RESULT_OPEN_LIMIT if is_limit else Code.RESULT_OPEN_DNS),
+        open_result=Reason.of(Code.RESULT_OPEN_LIMIT if is_limit else Code.RESULT_OPEN_DNS),
         at_most_quarantine=rules.reject_action is RejectAction.REJECT,
     )
 
@@ -303,7 +301,7 @@ def _by_entry(facts: Facts, rules: Rules, requested: Disposition) -> Wanted | No
         answered = entries.deciding(replace(facts, unresolved=(), cut_off=()), rules, requested)
         if answered is not None and answered is not entry and answered.action in STRICT:
             # An entry for mail that is not the domain's own, and only a failed lookup or a limit leaves that open.
-            reason = Reason(Code.OWN_MAIL_OPEN_DNS if facts.unresolved else Code.OWN_MAIL_OPEN_LIMIT)
+            reason = Reason.of(Code.OWN_MAIL_OPEN_DNS if facts.unresolved else Code.OWN_MAIL_OPEN_LIMIT)
             overrides = entries.override(answered), Override(ReasonType.LOCAL_POLICY, reason)
             return Wanted(Disposition.QUARANTINE, overrides)
     if entry is None:
@@ -317,8 +315,8 @@ def _of_assessment(assessment: Assessment) -> tuple[Override, ...]:
     if assessment.requested is assessment.policy:
         return ()
     if assessment.test_mode:
-        return (Override(ReasonType.POLICY_TEST_MODE, Reason(Code.TEST_MODE), "other"),)
-    return (Override(ReasonType.LOCAL_POLICY, Reason(Code.PCT_NOT_SELECTED), "sampled_out"),)
+        return (Override(ReasonType.POLICY_TEST_MODE, Reason.of(Code.TEST_MODE), "other"),)
+    return (Override(ReasonType.LOCAL_POLICY, Reason.of(Code.PCT_NOT_SELECTED), "sampled_out"),)
 
 
 def _limited(
@@ -328,7 +326,7 @@ def _limited(
     limited = rules.acts_as(disposition)
     if limited is disposition:
         return disposition, overrides
-    limit = Override(ReasonType.LOCAL_POLICY, Reason(Code.ACTION_LIMITED, policy=disposition, disposition=limited))
+    limit = Override(ReasonType.LOCAL_POLICY, Reason.of(Code.ACTION_LIMITED, policy=disposition, disposition=limited))
     return limited, (*overrides, limit)
 
 

@@ -21,12 +21,12 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
 
 from dmarcmilter.mail.message import Message
 from dmarcmilter.policy import message_digest
+from dmarcmilter.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,7 @@ BROKEN = math.inf
 """Returned instead of an age: the deferral cannot be recorded, so it would never end."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(Value):
     """Where the record of a message belongs."""
 
     bucket: Path

@@ -5,7 +5,6 @@ Most of them are needed only for messages that are not simply delivered, and are
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, date
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -20,6 +19,7 @@ from dmarcmilter.mail import path
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Message
 from dmarcmilter.policy.rules import Exempt
+from dmarcmilter.value import Value
 
 MAX_HOPS = 10
 """ARC Sets, from the newest on, whose results are read; those before are NOT_READ. Forwarding takes fewer."""
@@ -54,8 +54,7 @@ class Unvouched(StrEnum):
     """Another sealer of the chain is not trusted, and `trusted_hops` is "all"."""
 
 
-@dataclass(frozen=True, slots=True)
-class ArcHop:
+class ArcHop(Value):
     """One ARC Set of a chain that passes."""
 
     instance: int
@@ -67,8 +66,7 @@ class ArcHop:
     """Why it does not vouch; None: it does, or its results were not read."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClientNames:
+class ClientNames(Value):
     """Names of the client that DNS confirms in both directions, of those that a rule trusts."""
 
     names: tuple[Domain, ...] = ()
@@ -76,8 +74,7 @@ class ClientNames:
     """A lookup failed, so there may be others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Value):
     """All that the rules may look at in one message."""
 
     author: Domain | None

@@ -4,7 +4,6 @@ The order is the order in MITIGATIONS; docs/overrides.md shows it as a table.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from dmarcmilter.dmarc.record import Disposition
@@ -21,13 +20,13 @@ from dmarcmilter.policy.rules import (
     TrustedHops,
 )
 from dmarcmilter.reasons import Code, Reason
+from dmarcmilter.value import Value, replace
 
 Softer = tuple[Disposition, Override]
 Rule = Callable[[Facts, Rules, Disposition], Softer | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Mitigation:
+class Mitigation(Value):
     """A rule that softens what is done to a message that fails, and the disposition that it leads to."""
 
     place: int
@@ -96,14 +95,14 @@ def _arc_reason(facts: Facts) -> Reason:
     """The comment of RFC 8617 7.2.2: the chain's status, domain and selector of each seal, and where it came from."""
     seals = " ".join(f"as[{hop.instance}].d={hop.sealer} as[{hop.instance}].s={hop.selector}" for hop in facts.hops)
     origin = f" remote-ip[{facts.hops[-1].instance}]={facts.arc_origin}" if facts.arc_origin else ""
-    return Reason(Code.TRUSTED_ARC_SEALER, chain=f"{seals}{origin}")
+    return Reason.of(Code.TRUSTED_ARC_SEALER, chain=f"{seals}{origin}")
 
 
 def forwarder_network(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:  # noqa: ARG001
     """A client in a network that the operator trusts to check the mail that it forwards."""
     client = facts.client_ip
     if client is not None and any(client in network for network in rules.forwarder_networks):
-        return Disposition.NONE, Override(ReasonType.TRUSTED_FORWARDER, Reason(Code.FORWARDER_NETWORK))
+        return Disposition.NONE, Override(ReasonType.TRUSTED_FORWARDER, Reason.of(Code.FORWARDER_NETWORK))
     return None
 
 
@@ -112,7 +111,9 @@ def forwarder_name(facts: Facts, rules: Rules, requested: Disposition) -> Softer
     names = facts.client_names.names if facts.client_names else ()
     for trusted in rules.forwarder_names:
         if any(is_within(name, trusted) for name in names):
-            return Disposition.NONE, Override(ReasonType.TRUSTED_FORWARDER, Reason(Code.FORWARDER_NAME, domain=trusted))
+            return Disposition.NONE, Override(
+                ReasonType.TRUSTED_FORWARDER, Reason.of(Code.FORWARDER_NAME, domain=trusted)
+            )
     return None
 
 
@@ -121,7 +122,7 @@ def known_mailing_list(facts: Facts, rules: Rules, requested: Disposition) -> So
     for known in rules.mailing_lists:
         named = any(is_within(name, known) for name in facts.list_ids)
         if named and any(is_within(name, known) for name in facts.authenticated):
-            return Disposition.NONE, Override(ReasonType.MAILING_LIST, Reason(Code.KNOWN_MAILING_LIST, domain=known))
+            return Disposition.NONE, Override(ReasonType.MAILING_LIST, Reason.of(Code.KNOWN_MAILING_LIST, domain=known))
     return None
 
 
@@ -131,7 +132,7 @@ def mailing_list_traces(facts: Facts, rules: Rules, requested: Disposition) -> S
         return None
     if not _may_become_quarantine(rules, requested):
         return None
-    reason = Reason(Code.MAILING_LIST_TRACES, field=facts.list_traces[0])
+    reason = Reason.of(Code.MAILING_LIST_TRACES, field=facts.list_traces[0])
     return Disposition.QUARANTINE, Override(ReasonType.MAILING_LIST, reason)
 
 
@@ -139,7 +140,7 @@ def unanswered_client_name(facts: Facts, rules: Rules, requested: Disposition) -
     """A DNS error left open whether the client has a trusted name."""
     if facts.client_names is None or not facts.client_names.failed or not _may_become_quarantine(rules, requested):
         return None
-    return Disposition.QUARANTINE, Override(ReasonType.LOCAL_POLICY, Reason(Code.FORWARDER_OPEN_DNS))
+    return Disposition.QUARANTINE, Override(ReasonType.LOCAL_POLICY, Reason.of(Code.FORWARDER_OPEN_DNS))
 
 
 def unanswered(facts: Facts, rules: Rules, requested: Disposition) -> Softer | None:
@@ -155,7 +156,7 @@ def unanswered(facts: Facts, rules: Rules, requested: Disposition) -> Softer | N
         code = Code.EXCEPTION_OPEN_LIMIT
     else:
         return None
-    return Disposition.QUARANTINE, Override(ReasonType.LOCAL_POLICY, Reason(code))
+    return Disposition.QUARANTINE, Override(ReasonType.LOCAL_POLICY, Reason.of(code))
 
 
 def _supposed(facts: Facts) -> Iterator[Facts]:

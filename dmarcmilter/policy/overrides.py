@@ -74,9 +74,9 @@ def accepting(facts: Facts, rules: Rules) -> OverrideRule | None:
 
 def override(entry: OverrideRule) -> Override:
     strict = entry.action in STRICT
-    reason = Reason(Code.LOCAL_RULE if strict else Code.LOCAL_EXCEPTION)
+    reason = Reason.of(Code.LOCAL_RULE if strict else Code.LOCAL_EXCEPTION)
     if entry.comment:
-        reason = Reason(Code.OPERATOR_COMMENT, text=entry.comment)
+        reason = Reason.of(Code.OPERATOR_COMMENT, text=entry.comment)
     return Override(entry.reason, reason, entry=entry.name)
 
 

@@ -5,7 +5,6 @@ sure, is held instead, and the outcome says why.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
 
 from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.mail import path as mail_path
@@ -13,6 +12,7 @@ from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.policy.decision import Decision
 from dmarcmilter.policy.rules import Action, Override, QuarantineAction, ReasonType
 from dmarcmilter.reasons import Code, Reason
+from dmarcmilter.value import Value, replace
 
 SUBJECT = "Subject"
 MAX_SUBJECTS = 10
@@ -29,8 +29,7 @@ MAX_REDIRECTED = 300
 deletion: 0.3 seconds for 300, 4 seconds for 1,000."""
 
 
-@dataclass(frozen=True, slots=True)
-class QuarantineSettings:
+class QuarantineSettings(Value):
     """The operator's choices for quarantine, already validated."""
 
     method: QuarantineAction
@@ -68,7 +67,7 @@ def _with_feasible_action(decision: Decision, message: Message, settings: Quaran
     decision = replace(decision, would_action=Action.QUARANTINE)
     if decision.disposition is not Disposition.QUARANTINE:
         return decision  # monitored only
-    override = Override(ReasonType.LOCAL_POLICY, Reason(Code.SUBJECT_NOT_TAGGABLE))
+    override = Override(ReasonType.LOCAL_POLICY, Reason.of(Code.SUBJECT_NOT_TAGGABLE))
     return replace(decision, action=Action.QUARANTINE, overrides=(*decision.overrides, override))
 
 
@@ -77,7 +76,7 @@ def _reason_to_hold(decision: Decision, message: Message, settings: QuarantineSe
     if settings.method is not QuarantineAction.REDIRECT or decision.action is not Action.QUARANTINE:
         return None
     if _may_keep_recipient_fields(message, settings):
-        return Reason(Code.REDIRECT_FIELDS_REMAIN)
+        return Reason.of(Code.REDIRECT_FIELDS_REMAIN)
     return _redirect_obstacle(message.envelope, settings.mailbox)
 
 
@@ -101,16 +100,16 @@ def _redirect_obstacle(envelope: Envelope, mailbox: str) -> Reason | None:
     the same recipient as the one that is added: deleting it leaves none, and the message is silently dropped.
     """
     if not envelope.recipients or envelope.more_recipients:
-        return Reason(Code.REDIRECT_RECIPIENTS_UNKNOWN)
+        return Reason.of(Code.REDIRECT_RECIPIENTS_UNKNOWN)
     if len(envelope.recipients) > MAX_REDIRECTED:
-        return Reason(Code.REDIRECT_TOO_MANY_RECIPIENTS, limit=MAX_REDIRECTED)
+        return Reason.of(Code.REDIRECT_TOO_MANY_RECIPIENTS, limit=MAX_REDIRECTED)
     quarantine_mailbox, *recipients = mail_path.read_all((mailbox.encode(), *envelope.recipients))
     for path, recipient in zip(envelope.recipients, recipients, strict=True):
         is_same = quarantine_mailbox is not None and recipient is not None and recipient.is_same(quarantine_mailbox)
         if is_same and not is_written_alike(path, mailbox):
-            return Reason(Code.REDIRECT_MAILBOX_IS_RECIPIENT)
+            return Reason.of(Code.REDIRECT_MAILBOX_IS_RECIPIENT)
         if recipient is None or not recipient.exact:
-            return Reason(Code.REDIRECT_ODD_RECIPIENT)
+            return Reason.of(Code.REDIRECT_ODD_RECIPIENT)
     return None
 
 

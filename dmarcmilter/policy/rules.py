@@ -1,6 +1,5 @@
 """The rules as values: the operator's choices, [[override]] entries, the actions for the MTA, and override reasons."""
 
-from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 
@@ -8,6 +7,7 @@ from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.mail.domain import Domain, is_within
 from dmarcmilter.mail.ip_types import IpNetwork
 from dmarcmilter.reasons import Reason
+from dmarcmilter.value import Value, field
 
 EVERY_MESSAGE = 100
 """Percentage in rollout_percent or pct that leaves no message out."""
@@ -103,8 +103,7 @@ class ReasonType(StrEnum):
     TRUSTED_FORWARDER = "trusted_forwarder"
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
+class Override(Value):
     """Why the disposition is not the published policy's."""
 
     type: ReasonType
@@ -116,8 +115,7 @@ class Override:
     """Name of the [[override]] entry that it comes from; empty: none."""
 
 
-@dataclass(frozen=True, slots=True)
-class NamePattern:
+class NamePattern(Value):
     """A domain in an [[override]] entry: with all below it, or (written `=example.com`) that name alone."""
 
     name: Domain
@@ -127,8 +125,7 @@ class NamePattern:
         return domain == self.name if self.exact else is_within(domain, self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientPattern:
+class RecipientPattern(Value):
     """A recipient in an [[override]] entry: a whole address, or every address in a domain and below it."""
 
     domain: NamePattern
@@ -136,8 +133,7 @@ class RecipientPattern:
     """Local-part as path.folded returns it; None: any."""
 
 
-@dataclass(frozen=True, slots=True)
-class OverrideRule:
+class OverrideRule(Value):
     """One [[override]] entry. All its criteria must match; of the values of one criterion, one must."""
 
     name: str
@@ -156,8 +152,7 @@ class OverrideRule:
     """Day in UTC from which on it matches nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeferralRules:
+class DeferralRules(Value):
     """Handling of a temperror by the kind of lookup that failed; None: as Rules.temperror says."""
 
     policy: OnTemperror | None = None
@@ -167,8 +162,7 @@ class DeferralRules:
     """Seconds after a message's first deferral from which on it is no longer deferred; None: it always is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Value):
     """The operator's choices that the decision depends on."""
 
     mode: Mode

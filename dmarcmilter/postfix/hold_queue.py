@@ -10,9 +10,10 @@ import re
 import shutil
 import subprocess
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from dmarcmilter.value import Value
 
 MAX_HELD = 100_000
 """Number of messages on hold that are listed; further ones are left out."""
@@ -32,8 +33,7 @@ class QueueError(Exception):
     """Postfix's commands cannot be used; the text is for the administrator."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Value):
     """A message in the hold queue."""
 
     queue_id: str

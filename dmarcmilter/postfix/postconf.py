@@ -4,12 +4,12 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import ip_address
 from pathlib import Path
 
 from dmarcmilter.config.endpoint import Socket
+from dmarcmilter.value import Value, field
 
 SECONDS = 10.0
 """Seconds that one call of postconf may take; then its output counts as missing."""
@@ -55,22 +55,20 @@ class MailOrigin(Enum):
     REINJECTION = "a content filter, which hands back what has been here before"
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(Value):
     """An smtpd of master.cf."""
 
     name: str
     chrooted: bool
     milters: tuple[str, ...]
     kind: MailOrigin = MailOrigin.PUBLIC
-    settings: Mapping[str, str] = field(default_factory=dict, compare=False)
+    settings: Mapping[str, str] = field(default_factory=dict)
     """Parameters in force for it: the value in master.cf, else that in main.cf."""
-    overridden: frozenset[str] = field(default_factory=frozenset, compare=False)
+    overridden: frozenset[str] = frozenset()
     """Names of the parameters that master.cf sets."""
 
 
-@dataclass(frozen=True, slots=True)
-class Postfix:
+class Postfix(Value):
     """The configuration of one instance of Postfix."""
 
     hostname: str
@@ -85,7 +83,7 @@ class Postfix:
     """Services that receive mail from others."""
     own: tuple[Service, ...] = ()
     """Services for the own users and for content filters."""
-    main: Mapping[str, str] = field(default_factory=dict, compare=False)
+    main: Mapping[str, str] = field(default_factory=dict)
     """Parameters of main.cf."""
     directory: str = ""
     """Its configuration directory; empty: the default one."""

@@ -3,12 +3,12 @@
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from importlib import resources
 
 from dmarcmilter.reasons.code import Code
+from dmarcmilter.value import Value
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 """Pattern of a parameter in a text."""
@@ -21,8 +21,7 @@ class Language(StrEnum):
     JA = "ja"
 
 
-@dataclass(frozen=True, slots=True)
-class Texts:
+class Texts(Value):
     """The templates of one language, by code."""
 
     text: Mapping[str, str]

@@ -1,26 +1,25 @@
 """Reason: an immutable code with parameters, whose text is rendered only where it is needed."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TypeAlias, Union
 
 from dmarcmilter.reasons.catalogue import Language, texts
 from dmarcmilter.reasons.code import Code
+from dmarcmilter.value import Value
 
 Parameter: TypeAlias = Union[str, int, "Reason"]
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class Reason:
-    """A code with its parameters: `Reason(Code.ARC_SEAL, number=2, reason=Reason(Code.KEY_MISSING))`."""
+class Reason(Value):
+    """A code with its parameters: `Reason.of(Code.ARC_SEAL, number=2, reason=Reason.of(Code.KEY_MISSING))`."""
 
     code: Code
-    parameters: tuple[tuple[str, Parameter], ...]
+    parameters: tuple[tuple[str, Parameter], ...] = ()
     """The placeholders of the code's texts and their values; a value may be another reason."""
 
-    def __init__(self, code: Code, /, **parameters: Parameter) -> None:
-        object.__setattr__(self, "code", code)
-        object.__setattr__(self, "parameters", tuple(parameters.items()))
+    @staticmethod
+    def of(code: Code, /, **parameters: Parameter) -> "Reason":
+        return Reason(code, tuple(parameters.items()))
 
     def __str__(self) -> str:
         """The English text."""

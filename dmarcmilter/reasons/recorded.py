@@ -10,12 +10,12 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import NamedTuple, Protocol, TypeAlias, Union
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
 from dmarcmilter.reasons.catalogue import PLACEHOLDER, parameters_of
 from dmarcmilter.reasons.code import Code
 from dmarcmilter.reasons.reason import Parameter, Reason
+from dmarcmilter.value import Value, field
 
 MAX_TEXT = 1000
 """Longest text recognized, in characters; a longer one is kept as it is, unrecognized. No recorded reason is longer."""
@@ -44,11 +44,11 @@ RecordedParameters: TypeAlias = dict[str, Union[str, int, "RecordedReason"]]
 """The parameters of a reason in a record, by name."""
 
 
-class RecordedReason(msgspec.Struct, frozen=True, omit_defaults=True):
+class RecordedReason(Value, omit_defaults=True):
     """The code and parameters of a reason in a record. A parameter may be another reason."""
 
     code: str
-    parameters: RecordedParameters = {}
+    parameters: RecordedParameters = field(default_factory=dict)
 
 
 def recorded(reason: Reason) -> RecordedReason:
@@ -112,7 +112,7 @@ def reasons_of(
 def spf_reason(spf: HasSpfReason) -> Reason | None:
     """The reason of an SPF result. Older versions recorded only the text of the term that decided."""
     if spf.reason and not spf.reason_code and spf.result in BY_TERM:
-        return Reason(Code.SPF_MATCHED_TERM, term=spf.reason)
+        return Reason.of(Code.SPF_MATCHED_TERM, term=spf.reason)
     return reason_of(spf)
 
 
@@ -138,7 +138,7 @@ def _by_code(code: str, parameters: RecordedParameters, depth: int) -> Reason | 
         if inner is None:
             return None
         values[name] = inner
-    return Reason(known, **values)
+    return Reason.of(known, **values)
 
 
 def _inner(value: RecordedReason, depth: int) -> Reason | None:
@@ -148,7 +148,7 @@ def _inner(value: RecordedReason, depth: int) -> Reason | None:
 @lru_cache(RECOGNIZED_KEPT)
 def recognized(text: str) -> Reason:
     """The reason that an older version recorded as this text; Code.UNRECOGNIZED for any other text."""
-    return _recognized(text, MAX_DEPTH) or Reason(Code.UNRECOGNIZED, text=text)
+    return _recognized(text, MAX_DEPTH) or Reason.of(Code.UNRECOGNIZED, text=text)
 
 
 def _recognized(text: str, depth: int) -> Reason | None:
@@ -156,7 +156,7 @@ def _recognized(text: str, depth: int) -> Reason | None:
         return None
     plain, patterns = _table()
     if text in plain:
-        return Reason(plain[text])
+        return Reason.of(plain[text])
     for pattern in patterns:
         if match := pattern.pattern.fullmatch(text):
             return _made(pattern, match.groupdict(), depth)
@@ -168,9 +168,9 @@ def _made(pattern: _TextPattern, values: dict[str, str], depth: int) -> Reason:
     parameters: dict[str, Parameter] = dict(values)
     if "reason" in values:
         inner = values["reason"]
-        parameters["reason"] = _recognized(inner, depth - 1) or Reason(Code.UNRECOGNIZED, text=inner)
-    reason = Reason(pattern.code, **parameters)
-    return Reason(Code.SPF_AT_TERM, reason=reason, term=term) if pattern.has_term else reason
+        parameters["reason"] = _recognized(inner, depth - 1) or Reason.of(Code.UNRECOGNIZED, text=inner)
+    reason = Reason.of(pattern.code, **parameters)
+    return Reason.of(Code.SPF_AT_TERM, reason=reason, term=term) if pattern.has_term else reason
 
 
 @cache

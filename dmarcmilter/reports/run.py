@@ -7,7 +7,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from dmarcmilter.config.schema import ReportsSection
@@ -37,6 +36,7 @@ from dmarcmilter.reports.delivery.suppressions import Suppressions
 from dmarcmilter.reports.failure.incident_spool import IncidentSpool, SpooledIncident
 from dmarcmilter.reports.failure.planning import FailurePlanner, IncidentFate, Ruling
 from dmarcmilter.reports.run_lock import RunLock
+from dmarcmilter.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +62,7 @@ def never() -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class RunRequest:
+class RunRequest(Value):
     """Options of a run. By default it does all that is due."""
 
     day: date | None = None

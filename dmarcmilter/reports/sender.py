@@ -1,12 +1,10 @@
 """The sender of reports: its organization, its address, and the Mail Receiver's domain name."""
 
-from dataclasses import dataclass
-
 from dmarcmilter.config.schema import ReportsSection
+from dmarcmilter.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(Value):
     """The author of a report message."""
 
     org_name: str

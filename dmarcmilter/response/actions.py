@@ -1,41 +1,35 @@
 """The response to the MTA at the end of a message: changes or a reply, and which of them the MTA took. Values only."""
 
-from dataclasses import dataclass
-
 from dmarcmilter.outcome import ApplyError
+from dmarcmilter.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteHeader:
+class DeleteHeader(Value):
     name: str
     occurrence: int
     """Number of the field among those of this name, from 1 at the top, as received."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeHeader:
+class ChangeHeader(Value):
     name: str
     occurrence: int
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class InsertHeader:
+class InsertHeader(Value):
     """Inserted at the very top of the message (RFC 8601 4.1)."""
 
     name: str
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Quarantine:
+class Quarantine(Value):
     """The MTA's own hold: Postfix's hold queue, Sendmail's quarantine."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(Value):
     """The recipients are replaced by a mailbox. Paths have angle brackets, as in RCPT (RFC 5321 4.1.2)."""
 
     mailbox: str
@@ -47,8 +41,7 @@ class Redirect:
     """Queue id of the message, for the log."""
 
 
-@dataclass(frozen=True, slots=True)
-class SmtpReply:
+class SmtpReply(Value):
     """The message is refused (5yz) or deferred (4yz) with this answer."""
 
     code: str
@@ -60,8 +53,7 @@ MessageChange = DeleteHeader | ChangeHeader | InsertHeader | Quarantine | Redire
 MtaAction = MessageChange | SmtpReply
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Value):
     """Changes to a message that the MTA accepts or holds, or the reply to one that it rejects or defers."""
 
     changes: tuple[MessageChange, ...] = ()
@@ -75,8 +67,7 @@ class Response:
         return self.changes if self.reply is None else (*self.changes, self.reply)
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(Value):
     """The actions of a response that the MTA took."""
 
     taken: tuple[MtaAction, ...] = ()

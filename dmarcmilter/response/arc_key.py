@@ -2,7 +2,6 @@
 
 import base64
 import logging
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from dmarcmilter.auth import key_record
 from dmarcmilter.auth.signature_fault import SignatureFault
+from dmarcmilter.value import Value, representation_without
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,7 @@ class SealKeyError(Exception):
     """A key file that cannot be used; the text begins with its path and is for the administrator."""
 
 
-@dataclass(frozen=True, slots=True)
-class SealKey:
+class SealKey(Value):
     """The sealer's domain, selector and RSA key."""
 
     domain: str
@@ -43,10 +42,12 @@ class SealKey:
     selector: str
     """s=."""
     private: RSAPrivateKey
-    pem: bytes = field(repr=False)
+    pem: bytes
     """The private key in the form that dkimpy reads."""
     record: bytes
     """The key record that belongs into DNS."""
+
+    __repr__ = representation_without("pem")
 
     def sign(self, digest: bytes) -> bytes:
         """The rsa-sha256 signature (RFC 6376 3.3.2) of a SHA-256 digest."""

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Final
 
 from dmarcmilter.auth import arc
@@ -17,6 +16,7 @@ from dmarcmilter.response import arc_set
 from dmarcmilter.response.actions import Response
 from dmarcmilter.response.arc_key import SealKey
 from dmarcmilter.response.arc_set import UnfitError
+from dmarcmilter.value import Value, replace
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +24,7 @@ BODY: Final[BodyPlan] = arc_set.BODY
 """How the body of a message that may be sealed is hashed while it arrives."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sealer:
+class Sealer(Value):
     """The settings of `[arc.seal]`: the key, and whose mail is sealed."""
 
     key: SealKey
@@ -53,7 +52,7 @@ def sealed(outcome: Outcome, response: Response, body: BodyHash | None, sealer: 
         reason = error.reason
     except Exception:  # dkimpy and authres raise many kinds; none of them may cost the message
         log.exception("%s: ARC sealing failed", queue_id)
-        reason = Reason(Code.INTERNAL_ERROR)
+        reason = Reason.of(Code.INTERNAL_ERROR)
     else:
         return replace(outcome, sealed=True), Response((*response.changes, *fields))
     log.warning("%s: not sealed: %s", queue_id, reason)
@@ -63,11 +62,11 @@ def sealed(outcome: Outcome, response: Response, body: BodyHash | None, sealer: 
 def _why_needless(outcome: Outcome, sealer: Sealer, *, has_ended: bool) -> Reason | None:
     """Why the message need not be sealed; None: it should be."""
     if outcome.decision.action in (Action.REJECT, Action.TEMPFAIL):
-        return Reason(Code.SEAL_NOT_ACCEPTED)
+        return Reason.of(Code.SEAL_NOT_ACCEPTED)
     if not sealer.wants(outcome.message.envelope.recipients):
-        return Reason(Code.SEAL_OTHER_RECIPIENTS)
+        return Reason.of(Code.SEAL_OTHER_RECIPIENTS)
     if outcome.auth.arc.result is ArcWord.FAIL and has_ended:
-        return Reason(Code.SEAL_CHAIN_ENDED)  # RFC 8617 5.1 step 2
+        return Reason.of(Code.SEAL_CHAIN_ENDED)  # RFC 8617 5.1 step 2
     return None
 
 
@@ -75,11 +74,11 @@ def _require_sealable(outcome: Outcome, newest_instance: int) -> None:
     """Raise UnfitError when the message cannot be sealed."""
     chain = outcome.auth.arc
     if outcome.message.truncated:
-        raise UnfitError(Reason(Code.HEADER_EXCEEDS_LIMIT, limit=outcome.message.truncated))
+        raise UnfitError(Reason.of(Code.HEADER_EXCEEDS_LIMIT, limit=outcome.message.truncated))
     if newest_instance >= arc.MAX_SETS:
-        raise UnfitError(Reason(Code.SEAL_NO_ROOM))
+        raise UnfitError(Reason.of(Code.SEAL_NO_ROOM))
     if arc.is_unreachable(chain):
         # cv=fail would end the chain for good because of a passing DNS failure; unsealed, it may still verify later.
-        raise UnfitError(Reason(Code.SEAL_CHAIN_UNKNOWN))
+        raise UnfitError(Reason.of(Code.SEAL_CHAIN_UNKNOWN))
     if chain.result is ArcWord.FAIL and not newest_instance:
-        raise UnfitError(Reason(Code.SEAL_NO_INSTANCE))
+        raise UnfitError(Reason.of(Code.SEAL_NO_INSTANCE))

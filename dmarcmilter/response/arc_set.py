@@ -94,7 +94,7 @@ def make(
 ) -> tuple[InsertHeader, ...]:
     """The ARC Set in the order in which it is inserted, each field at the top: the ARC-Seal last. UnfitError."""
     if body is None:
-        raise UnfitError(Reason(Code.SEAL_NO_BODY))
+        raise UnfitError(Reason.of(Code.SEAL_NO_BODY))
     headers = as_changed(outcome.message.headers, changes)
     results = _our_results(changes)
     chain_failed = outcome.auth.arc.result is ArcWord.FAIL
@@ -116,7 +116,7 @@ def _compose(
     """The three fields that dkimpy makes: ARC-Authentication-Results, ARC-Message-Signature, ARC-Seal."""
     canonical_fields = b"".join(map(relaxed_field, signed_fields))
     if len(canonical_fields) > MAX_SIGNED_BYTES:
-        raise UnfitError(Reason(Code.SEAL_FIELDS_TOO_LARGE))
+        raise UnfitError(Reason.of(Code.SEAL_FIELDS_TOO_LARGE))
     message = b"%s:%s\r\n" % (results.name, results.value) + canonical_fields + b"\r\n"
     # dkimpy takes over the results of fields with this authserv-id.
     authserv_id = _authserv_id(results.value)
@@ -124,7 +124,7 @@ def _compose(
     try:
         fields = signer.sign(key.selector.encode(), key.domain.encode(), key.pem, authserv_id, signed_names)
     except dkim.DKIMException as error:
-        raise UnfitError(Reason(Code.SEAL_REFUSED_BY_DKIMPY, error=type(error).__name__)) from error
+        raise UnfitError(Reason.of(Code.SEAL_REFUSED_BY_DKIMPY, error=type(error).__name__)) from error
     return [_parsed_field(field) for field in reversed(fields)]
 
 
@@ -229,13 +229,13 @@ def _our_results(changes: Sequence[MessageChange]) -> Header:
     for change in changes:
         if isinstance(change, InsertHeader) and change.name == AUTHENTICATION_RESULTS:
             return _header(change.name, change.value)
-    raise UnfitError(Reason(Code.SEAL_NO_RESULTS))
+    raise UnfitError(Reason.of(Code.SEAL_NO_RESULTS))
 
 
 def _authserv_id(results: bytes) -> bytes:
     parsed = authentication_results_reader.parse(results)
     if parsed is None or not parsed.authserv_id:
-        raise UnfitError(Reason(Code.SEAL_RESULTS_UNREADABLE))
+        raise UnfitError(Reason.of(Code.SEAL_RESULTS_UNREADABLE))
     return parsed.authserv_id.encode()
 
 
@@ -285,14 +285,14 @@ def _for_mta(value: bytes) -> str:
 def _check_fields(arc_set: Sequence[Header], results: bytes, instance: int) -> None:
     """Check what is not left to dkimpy, which finds the instance leniently, and authres, which rewrites our results."""
     if [field.key for field in arc_set] != [b"arc-authentication-results", b"arc-message-signature", b"arc-seal"]:
-        raise UnfitError(Reason(Code.SEAL_NO_SET))
+        raise UnfitError(Reason.of(Code.SEAL_NO_SET))
     if any(arc.instance_of(field) != instance for field in arc_set):
-        raise UnfitError(Reason(Code.SEAL_WRONG_INSTANCE))
+        raise UnfitError(Reason.of(Code.SEAL_WRONG_INSTANCE))
     if any(len(line) > MAX_LINE for field in arc_set for line in field.value.split(b"\r\n")):
-        raise UnfitError(Reason(Code.SEAL_LINE_TOO_LONG))
+        raise UnfitError(Reason.of(Code.SEAL_LINE_TOO_LONG))
     recorded = authentication_results_reader.parse(arc_set[0].value.partition(b";")[2])
     if recorded is None or recorded.unread or recorded != authentication_results_reader.parse(results):
-        raise UnfitError(Reason(Code.SEAL_RESULTS_DIFFER))
+        raise UnfitError(Reason.of(Code.SEAL_RESULTS_DIFFER))
 
 
 def _check_that_it_verifies(
@@ -304,4 +304,4 @@ def _check_that_it_verifies(
     key_answer = Answer(Status.FOUND, (key.record,))
     fault = chain.fault or arc.newest_fault(chain, sealed_headers, {BODY: body}, lambda _name, _rdtype: key_answer, now)
     if fault:
-        raise UnfitError(Reason(Code.SEAL_WOULD_NOT_VERIFY, reason=fault))
+        raise UnfitError(Reason.of(Code.SEAL_WOULD_NOT_VERIFY, reason=fault))

@@ -1,7 +1,6 @@
 """Stage 5: make the response to the MTA from an Outcome. Values only; milter/apply carries them out."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
 
 from dmarcmilter.auth import forged_authentication_results
 from dmarcmilter.auth.authentication_results_writer import MethodResult, render
@@ -16,14 +15,14 @@ from dmarcmilter.reasons import Code, Reason, text_of
 from dmarcmilter.response import quarantine_marks, reply_templates
 from dmarcmilter.response.actions import Applied, DeleteHeader, InsertHeader, MessageChange, Response
 from dmarcmilter.response.reply_templates import ReplyTexts
+from dmarcmilter.value import Value, replace
 
 AUTHENTICATION_RESULTS = "Authentication-Results"
 MIN_HEADER_B = 8
 """Least number of characters of b= in header.b (RFC 6008 4)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseSettings:
+class ResponseSettings(Value):
     """The conf's settings for the response to the MTA."""
 
     texts: ReplyTexts
@@ -84,7 +83,7 @@ def as_taken(outcome: Outcome, applied: Applied, *, quarantine: QuarantineSettin
             why_held=None,
         ),
         sealed=False if outcome.sealed else outcome.sealed,
-        seal_reason=Reason(Code.SEAL_CHANGES_NOT_TAKEN) if outcome.sealed else outcome.seal_reason,
+        seal_reason=Reason.of(Code.SEAL_CHANGES_NOT_TAKEN) if outcome.sealed else outcome.seal_reason,
     )
 
 

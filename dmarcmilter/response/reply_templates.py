@@ -6,13 +6,13 @@ not: half an address is worse than none.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.policy.rules import Action
 from dmarcmilter.reasons import text_of
 from dmarcmilter.response.actions import SmtpReply
+from dmarcmilter.value import Value
 
 MAX_REPLY = 480
 """Bytes of a reply's text; a longer one is cut. RFC 5321 4.5.3.1.5 allows 512 for the whole line."""
@@ -26,8 +26,7 @@ SEE = "; see {info_url}"
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyTexts:
+class ReplyTexts(Value):
     """Templates of the replies; the configuration has checked them."""
 
     reject: str

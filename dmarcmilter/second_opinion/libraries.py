@@ -5,7 +5,6 @@ None of their rules is corrected here: `auth` does that for the results that cou
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import authheaders
@@ -16,6 +15,7 @@ from dmarcmilter.dns.lookup import Lookup, Status
 from dmarcmilter.mail.message import Envelope
 from dmarcmilter.outcome import shown
 from dmarcmilter.second_opinion.cpu_limit import CpuLimitError, cpu_limit
+from dmarcmilter.value import Value
 
 MAX_CPU_SECONDS: Final = 10.0
 """CPU seconds for one answer of a library. Beyond them it is stopped, and gives no result.
@@ -23,8 +23,7 @@ MAX_CPU_SECONDS: Final = 10.0
 dkimpy takes 3 seconds for a signature of a message of 30 MB, and minutes for a header field made of spaces."""
 
 
-@dataclass(frozen=True, slots=True)
-class LibraryAnswer:
+class LibraryAnswer(Value):
     """What a library returned or raised."""
 
     word: str

@@ -1,7 +1,6 @@
 """Opinion: what a library says about one result, beside ours; and the opinions on a whole message."""
 
 import functools
-from dataclasses import dataclass
 
 from dmarcmilter.auth.results import DkimResult, DkimWord
 from dmarcmilter.dns.lookup import Lookup
@@ -9,6 +8,7 @@ from dmarcmilter.mail.message_file import MailFile
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.second_opinion import known_differences, libraries
 from dmarcmilter.second_opinion.libraries import LibraryAnswer, answer_of
+from dmarcmilter.value import Value
 
 UNKNOWN_CAUSE = "The cause is not known."
 MAX_LINE = 100_000
@@ -18,8 +18,7 @@ They take time quadratic in its length, within one regular expression that the l
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Opinion:
+class Opinion(Value):
     """What a library says, beside our result."""
 
     what: str

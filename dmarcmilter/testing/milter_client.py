@@ -8,7 +8,6 @@ Messages from one SMTP client share a milter connection; another client address 
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import count
 from typing import Any, Self
 
@@ -16,6 +15,7 @@ from dmarcmilter.testing.milter_connection import MilterConnection
 from dmarcmilter.testing.milter_protocol import ACCEPTED, Event, FinalReply, MilterAction, MilterError, Protocol
 from dmarcmilter.testing.postfix_headers import Field, HeaderEdit, apply_edits, as_queued, split_message
 from dmarcmilter.testing.smtp_envelope import SmtpEnvelope, connect_payload, macro_values, path_payload, to_bytes
+from dmarcmilter.value import Value
 
 __all__ = ["Event", "MilterAction", "MilterClient", "MilterError", "SmtpEnvelope", "Verdict"]
 
@@ -23,8 +23,7 @@ CHUNK = 65_535
 """Bytes of the body in one packet, as libmilter's MTAs send it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Value):
     """The result of one message: the reply to the SMTP client, and the message that is delivered if it is accepted."""
 
     action: MilterAction

@@ -1,8 +1,9 @@
 """The milter protocol, version 6: flags, events, macros, and what each answer makes Postfix reply."""
 
 import re
-from dataclasses import dataclass
 from enum import Enum, IntFlag, StrEnum
+
+from dmarcmilter.value import Value
 
 VERSION = 6
 ALL_ACTIONS = 0x1FF
@@ -85,8 +86,7 @@ class MilterAction(StrEnum):
     DISCARD = "discard"
 
 
-@dataclass(frozen=True, slots=True)
-class FinalReply:
+class FinalReply(Value):
     """The SMTP reply that ends the transaction; Postfix's text where the filter gave none."""
 
     action: MilterAction

@@ -5,8 +5,9 @@ A header field is `(name, value)`: bytes, the value is all that follows the colo
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
+
+from dmarcmilter.value import Value
 
 Field = tuple[bytes, bytes]
 
@@ -31,8 +32,7 @@ class Edit(Enum):
     CHANGE = b"m"
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderEdit:
+class HeaderEdit(Value):
     kind: Edit
     index: int
     name: bytes

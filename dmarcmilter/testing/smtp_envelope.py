@@ -2,15 +2,15 @@
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from ipaddress import ip_address
+
+from dmarcmilter.value import Value, field
 
 HOST = "mx.test.example"
 CLIENT_PORT = 40_000
 
 
-@dataclass(frozen=True, slots=True)
-class SmtpEnvelope:
+class SmtpEnvelope(Value):
     """Client, HELO name, paths and macros of one message."""
 
     client_ip: str = "192.0.2.1"

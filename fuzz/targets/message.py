@@ -1,7 +1,6 @@
 """Whole messages with a whole DNS: the verdict follows from what was found, never from nothing."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from dmarcmilter import pipeline
 from dmarcmilter.auth import arc, dkim
@@ -19,6 +18,7 @@ from dmarcmilter.policy.rules import Action, QuarantineAction
 from dmarcmilter.response import plan
 from dmarcmilter.response.actions import ChangeHeader, InsertHeader, SmtpReply
 from dmarcmilter.response.reply_templates import MAX_REPLY
+from dmarcmilter.value import replace
 from fuzz import signed, world
 from fuzz.material import BETWEEN, message_of, parts, vectors
 from fuzz.targets import spf

@@ -1,6 +1,5 @@
 """Manual pages, README, sample conf and code say the same."""
 
-import dataclasses
 import importlib.machinery
 import importlib.util
 import re
@@ -118,12 +117,12 @@ def table_named(words):
 
 
 def keys_of(table):
-    return {entry.name for entry in dataclasses.fields(table)}
+    return set(table.__struct_fields__)
 
 
 def all_keys(table=Config):
     inner = [table_of(hint) for hint in typing.get_type_hints(table).values()]
-    return keys_of(table).union(*(all_keys(one) for one in inner if dataclasses.is_dataclass(one)))
+    return keys_of(table).union(*(all_keys(one) for one in inner if one is not None))
 
 
 @every_document
@@ -146,7 +145,7 @@ POSTFIX = ("smtpd_", "milter_", "non_smtpd_")
 
 
 def override_keys():
-    return {entry.name for entry in dataclasses.fields(OverrideEntry)}
+    return set(OverrideEntry.__struct_fields__)
 
 
 @every_document

@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -11,6 +10,7 @@ from click.testing import CliRunner
 from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.cli import main
 from dmarcmilter.reasons import Code, Reason
+from dmarcmilter.value import replace
 from tests.support import journals, outcomes
 from tests.support.paths import PROJECT
 
@@ -20,7 +20,7 @@ BLOCKS = dict(re.findall(r"```console\n\$ dmarcmilter ([^\n]+)\n(.*?)```", PAGE,
 
 
 def matched(term):
-    return Reason(Code.SPF_MATCHED_TERM, term=term)
+    return Reason.of(Code.SPF_MATCHED_TERM, term=term)
 
 
 def broken(domain):

@@ -10,7 +10,6 @@ import os
 import re
 import shlex
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from dmarcmilter.config_check import mta
 from dmarcmilter.postfix import postconf, socket_access
 from dmarcmilter.postfix.postconf import MailOrigin
 from dmarcmilter.testing.name_server import NameServer
+from dmarcmilter.value import replace
 from tests.support.config_check import NOWHERE
 from tests.support.filter_daemon import FilterDaemon
 from tests.support.mta import postfix as mta_postfix

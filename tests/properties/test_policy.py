@@ -1,6 +1,5 @@
 """What holds for all mail and all settings, not only for the rows of cases/policy.toml and cases/overrides.toml."""
 
-from dataclasses import replace
 from ipaddress import ip_address
 
 from hypothesis import given, settings
@@ -12,6 +11,7 @@ from dmarcmilter.dmarc.record import Disposition
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.policy.facts import ClientNames
 from dmarcmilter.policy.rules import Action, EntryAction, Exempt, Mode, QuarantineAction, RejectAction
+from dmarcmilter.value import replace
 from tests.support import outcomes
 
 OURS, THEIRS = "example.com", "attacker.example"

@@ -4,7 +4,7 @@ Each message goes through an Evaluating transaction, as the daemon's and `check`
 """
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from ipaddress import ip_address
 
@@ -21,6 +21,7 @@ from dmarcmilter.policy.recipients.choices_file import ListingFile
 from dmarcmilter.policy.recipients.registry import RecipientChoices
 from dmarcmilter.policy.rules import Action, Exempt, Mode, QuarantineAction, RejectAction
 from dmarcmilter.response.actions import InsertHeader, Quarantine, Redirect
+from dmarcmilter.value import replace
 from tests.support import outcomes, signing
 from tests.support.zone import Zone
 

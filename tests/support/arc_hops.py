@@ -1,7 +1,7 @@
 """Sites that seal, as functions from message to message: the whole pipeline, the plan, the seal, the header edited."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
@@ -16,6 +16,7 @@ from dmarcmilter.response import arc_key as sealkey
 from dmarcmilter.response import arc_sealing_decision
 from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeader
 from dmarcmilter.response.arc_sealing_decision import Sealer
+from dmarcmilter.value import replace
 from tests.support import outcomes, signing
 from tests.support.zone import Zone
 

@@ -1,6 +1,5 @@
 """The surroundings of `config check` for tests: a machine of which nothing is known."""
 
-from dataclasses import replace
 from datetime import date
 
 from dmarcmilter.config import load
@@ -8,6 +7,7 @@ from dmarcmilter.config.finding import Severity
 from dmarcmilter.config_check import mta
 from dmarcmilter.config_check.environment import Environment
 from dmarcmilter.postfix.postconf import Postfix, Service
+from dmarcmilter.value import replace
 
 TODAY = date(2027, 1, 15)
 NOWHERE = Environment(today=TODAY, hostname="mx.example.net", user="", account=None, unit=None, postfix=None)

@@ -8,7 +8,6 @@ may change it); and the explanation's sentences (`NAME.en.txt`, `NAME.ja.txt`, w
 overwrites an expected file.
 """
 
-import dataclasses
 import json
 import sys
 import tempfile
@@ -202,7 +201,7 @@ def _statistics(store):
     period = stats.Period(SPAN.since, SPAN.until)
     with store.reading() as connection:
         gathered = stats.gather(connection, period, outcomes.SUFFIXES, by=None)
-    values = dataclasses.asdict(gathered)
+    values = msgspec.to_builtins(gathered, builtin_types=(datetime,))
     del values["timeline"]
     values["survey"]["steps"] = len(values["survey"]["steps"])
     return values
@@ -215,7 +214,7 @@ def _reports(store):
         with stored.day_view(store, date_of_number(day)) as view:
             for domain in view.domains():
                 collected = view.collect(domain, beyond_reported=False)
-                group = collected and dataclasses.asdict(collected.group)
+                group = collected and msgspec.to_builtins(collected.group, builtin_types=(datetime,))
                 if group:
                     group["rows"] = _in_order(json.loads(json.dumps(group["rows"], default=str)))
                 groups.append({"day": day, "domain": domain, "group": group})

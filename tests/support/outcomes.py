@@ -1,7 +1,6 @@
 """Messages, results of authentication and whole outcomes for tests, from a few words each."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 
@@ -56,6 +55,7 @@ from dmarcmilter.reasons.recorded import recognized
 from dmarcmilter.receiver import MessageLimits, Receiver, SkipSettings
 from dmarcmilter.response.plan import ResponseSettings
 from dmarcmilter.response.reply_templates import ReplyTexts
+from dmarcmilter.value import replace
 from tests.support.zone import Zone
 
 CHANNEL = QuarantineSettings(

@@ -1,12 +1,11 @@
 """The rows of tests/cases/pipeline.toml, and what the pipeline makes of one."""
 
-from dataclasses import replace
-
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.mail.message import Message
 from dmarcmilter.pipeline import read
 from dmarcmilter.reasons.recorded import recognized
+from dmarcmilter.value import replace
 from tests.support import outcomes, signing
 from tests.support.cases import case_table
 from tests.support.zone import Zone

@@ -1,12 +1,12 @@
 """The rows of policy.toml and overrides.toml in tests/cases, and the decision on one."""
 
 import tomllib
-from dataclasses import replace
 from ipaddress import ip_address
 
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.policy.facts import ClientNames
 from dmarcmilter.policy.rules import Exempt
+from dmarcmilter.value import replace
 from tests.support import outcomes
 from tests.support.paths import CASES
 

@@ -5,7 +5,6 @@ import email.policy
 import gzip
 import re
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from xml.etree import ElementTree as ET
 
@@ -20,6 +19,7 @@ from dmarcmilter.reports.delivery.deliveries_table import Deliveries, ReportKind
 from dmarcmilter.reports.delivery.parallel_verification import ReportDns
 from dmarcmilter.reports.delivery.relay import DeliveryAttempt, DeliveryResult
 from dmarcmilter.reports.run import Run, RunRequest
+from dmarcmilter.value import replace
 from tests.support.report_outcomes import outcome, passed
 from tests.support.zone import Zone
 

@@ -8,7 +8,7 @@ import json
 import random
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import authheaders
 
 from dmarcmilter.testing.milter_client import MilterClient
 from dmarcmilter.testing.name_server import NameServer
+from dmarcmilter.value import replace
 from tests.support.filter_daemon import FilterDaemon
 from tests.support.mta.mail_chain import PRIVATE, public_key, signed
 

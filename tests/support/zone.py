@@ -1,11 +1,11 @@
 """A small DNS for tests: a Lookup over a zone table that records what was asked."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.reasons.recorded import recognized
+from dmarcmilter.value import replace
 
 
 class Zone:
@@ -39,7 +39,7 @@ class Zone:
         found = self._at(name)
         if found is not None and "CNAME" in found and rdtype != "CNAME":
             if name in aliases:
-                return Answer(Status.FAILED, reason=Reason(Code.DNS_CNAME_CHAIN), is_alias=True)
+                return Answer(Status.FAILED, reason=Reason.of(Code.DNS_CNAME_CHAIN), is_alias=True)
             return replace(self._answer(found["CNAME"][0], rdtype, aliases | {name}), is_alias=True)
         if found is None:
             return Answer(Status.NXDOMAIN)

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +10,7 @@ from dmarcmilter.mail.domain import Domain, parse
 from dmarcmilter.outcome import MAX_SHOWN, Effort, UndecodableError, decoded, encoded, shown
 from dmarcmilter.policy.facts import ClientNames
 from dmarcmilter.policy.rules import Exempt
+from dmarcmilter.value import replace
 from tests.support import outcomes
 
 # The names that others rely on.

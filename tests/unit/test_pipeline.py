@@ -1,5 +1,4 @@
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -12,6 +11,7 @@ from dmarcmilter.policy import deferral_times
 from dmarcmilter.policy.deferral_times import Deferrals
 from dmarcmilter.policy.rules import Action
 from dmarcmilter.response import plan
+from dmarcmilter.value import replace
 from tests.support import outcomes, signing
 from tests.support.pipeline_rows import (
     BODY,

@@ -3,7 +3,6 @@
 Each costs the message time, so a change of this table is a change that users notice.
 """
 
-from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from dmarcmilter.mail.message import Message
 from dmarcmilter.pipeline import read
 from dmarcmilter.policy.rules import Exempt
+from dmarcmilter.value import replace
 from tests.support import outcomes, signing
 from tests.support.cases import case_table
 from tests.support.zone import Zone

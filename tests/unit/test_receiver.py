@@ -1,6 +1,5 @@
 import socket
 import stat
-from dataclasses import replace
 
 import pytest
 
@@ -11,6 +10,7 @@ from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.policy.rules import AuthorAction, Mode, OnTemperror
 from dmarcmilter.response.reply_templates import ReplyTexts
+from dmarcmilter.value import replace
 
 
 @pytest.fixture

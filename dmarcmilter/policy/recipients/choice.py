@@ -1,11 +1,11 @@
 """What a recipient may have chosen, and the forms of an address under which a choice is looked for."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from dmarcmilter.mail import path
 from dmarcmilter.mail.domain import Domain
+from dmarcmilter.value import Value
 
 DETAIL = "+"
 """Between a local-part and its detail (RFC 5233): who chose for joe@ chose for joe+anything@."""
@@ -29,8 +29,7 @@ class StoredChoice(Enum):
     """The database does not answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientAddress:
+class RecipientAddress(Value):
     """A mailbox (RFC 5321 4.1.2) for comparison: case plays no part, nor do quotes that are not needed."""
 
     local: str

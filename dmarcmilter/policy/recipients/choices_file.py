@@ -5,13 +5,13 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.policy.recipients import choice
 from dmarcmilter.policy.recipients.choice import Choice, RecipientAddress, StoredChoice
+from dmarcmilter.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,7 @@ class UnusableFileError(Exception):
     """A file that cannot be taken for a list; the text is for the administrator."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Value):
     entries: Mapping[str, StoredChoice]
     """By the forms of choice.Address; a domain's begins with `@`."""
     unreadable: tuple[tuple[int, str], ...] = ()

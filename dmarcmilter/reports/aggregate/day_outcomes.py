@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date
 from itertools import groupby, islice
 from typing import Any
@@ -14,6 +13,7 @@ from dmarcmilter.history.outcome_rows import DatabaseRow
 from dmarcmilter.history.store import DatabaseConnection, Store, execute, rows, stream
 from dmarcmilter.outcome import OutcomeRecord, UndecodableError
 from dmarcmilter.reports.aggregate.grouping import Group, Grouping
+from dmarcmilter.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +82,7 @@ _NO_MESSAGE = {
 """The columns that differ from message to message under one verdict. Reports do not use them."""
 
 
-@dataclass(frozen=True, slots=True)
-class DomainDay:
+class DomainDay(Value):
     """The messages of one day under the policy of one domain that were not reported before."""
 
     group: Group

@@ -7,9 +7,11 @@ report for each configuration would let a Domain Owner who changes the record of
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import lru_cache
+
+import msgspec
 
 from dmarcmilter.dmarc import record as records
 from dmarcmilter.dmarc.discovery import Method
@@ -19,6 +21,7 @@ from dmarcmilter.policy.rules import Action
 from dmarcmilter.reports.aggregate import publishable_reasons
 from dmarcmilter.reports.aggregate.row_of_message import row_of
 from dmarcmilter.reports.aggregate.xml_report import AlignmentResult, PolicyPublished, ReportRow
+from dmarcmilter.value import Value, replace
 
 DAY_SECONDS = 86_400
 MAX_ROWS = 50_000
@@ -37,8 +40,7 @@ _UNREPORTED_TAGS = frozenset({"pct", "rf", "ri"})
 """Tags that are faults only because RFC 9989 dropped them. Domain Owners need no daily reminder of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(Value):
     """The policy configuration of a report, and the addresses of the report."""
 
     policy: PolicyPublished
@@ -52,12 +54,11 @@ class Configuration:
 
 @lru_cache(maxsize=1024)
 def _digest(configuration: Configuration) -> str:
-    values = [astuple(configuration.policy), configuration.rua]
+    values = [msgspec.structs.astuple(configuration.policy), configuration.rua]
     return hashlib.sha256(json.dumps(values).encode("ascii")).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Value):
     """The content of one report."""
 
     configuration: Configuration

@@ -2,7 +2,6 @@
 
 import gzip
 import io
-from dataclasses import dataclass, replace
 from datetime import datetime
 from email.message import Message
 from email.mime.application import MIMEApplication
@@ -13,6 +12,7 @@ from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.reports.aggregate.xml_report import Report, pieces
 from dmarcmilter.reports.mail_header import POLICY, add_address_and_date, add_header
 from dmarcmilter.reports.sender import Sender
+from dmarcmilter.value import Value, replace
 
 GZIP_LEVEL = 6
 MIN_ROWS = 1
@@ -23,8 +23,7 @@ AROUND_BYTES = 4096
 """Bytes of a message beside the attachment, at most: header, signature, text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(Value):
     """A composed report, the same for all its addresses."""
 
     report_id: str

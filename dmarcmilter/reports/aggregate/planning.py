@@ -3,7 +3,6 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from importlib.metadata import version
 
@@ -21,6 +20,7 @@ from dmarcmilter.reports.delivery.destination_verification import MAX_DESTINATIO
 from dmarcmilter.reports.delivery.made_reports_table import PlannedReport, ReportLedger
 from dmarcmilter.reports.delivery.organization_turns import organization_of, provider_of, turns_within_providers
 from dmarcmilter.reports.sender import submitter_of
+from dmarcmilter.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,7 @@ GENERATOR = f"dmarcmilter {version('dmarcmilter')}"
 _DAY = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Withheld:
+class Withheld(Value):
     """A report that is not made, and why."""
 
     domain: str

@@ -60,9 +60,9 @@ def spf_human_result(spf: RecordedSpf) -> str:
 def _reported_spf_fault(reason: Reason) -> Reason | None:
     """The part of an SPF error that is reported: neither the term nor why DNS failed. None: nothing."""
     if reason.code is Code.SPF_DNS_FAILED:
-        return Reason(Code.SPF_LOOKUP_FAILED, rdtype=reason.get("rdtype") or "")
+        return Reason.of(Code.SPF_LOOKUP_FAILED, rdtype=reason.get("rdtype") or "")
     if reason.code is Code.SPF_ERROR:
-        return Reason(Code.SPF_NOT_EVALUATED)
+        return Reason.of(Code.SPF_NOT_EVALUATED)
     return reason if reason.code in _SPF else None
 
 

@@ -59,7 +59,7 @@ def _reasons(record: OutcomeRecord, disposition: ReportedDisposition) -> tuple[P
     if overrides or result == "pass" or disposition == published:
         return overrides
     if result == "temperror":
-        return (PolicyOverrideReason(ReasonType.OTHER, str(Reason(Code.RESULT_OPEN))),)
+        return (PolicyOverrideReason(ReasonType.OTHER, str(Reason.of(Code.RESULT_OPEN))),)
     return (PolicyOverrideReason(ReasonType.LOCAL_POLICY),)
 
 

@@ -5,7 +5,6 @@ The same report always gives the same bytes, so a report composed again after a 
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
@@ -15,6 +14,7 @@ from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.record import AlignmentMode, Disposition
 from dmarcmilter.policy.rules import ReasonType
+from dmarcmilter.value import Value
 
 NAMESPACE = "urn:ietf:params:xml:ns:dmarc-2.0"
 VERSION = "1.0"
@@ -56,8 +56,7 @@ class AlignmentResult(StrEnum):
     FAIL = "fail"
 
 
-@dataclass(frozen=True, slots=True)
-class ReportMetadata:
+class ReportMetadata(Value):
     """The element report_metadata."""
 
     org_name: str
@@ -72,8 +71,7 @@ class ReportMetadata:
     generator: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyPublished:
+class PolicyPublished(Value):
     """The element policy_published."""
 
     domain: str
@@ -89,8 +87,7 @@ class PolicyPublished:
     pct: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class DkimAuth:
+class DkimAuth(Value):
     """The result of one DKIM signature in auth_results."""
 
     domain: str
@@ -99,8 +96,7 @@ class DkimAuth:
     human_result: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SpfAuth:
+class SpfAuth(Value):
     """The SPF result in auth_results."""
 
     domain: str
@@ -109,8 +105,7 @@ class SpfAuth:
     human_result: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyOverrideReason:
+class PolicyOverrideReason(Value):
     """Why the disposition is not the published policy's (RFC 9990 3.1.6)."""
 
     type: ReasonType
@@ -119,8 +114,7 @@ class PolicyOverrideReason:
     """The type in reports of the older format, when it is another word (RFC 7489 appendix C)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReportRow:
+class ReportRow(Value):
     """One record of the report: all messages that have these values in common."""
 
     source_ip: str
@@ -137,8 +131,7 @@ class ReportRow:
     spf_result: SpfAuth | None
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Value):
     """A whole report."""
 
     metadata: ReportMetadata

@@ -3,12 +3,12 @@
 import secrets
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.history.store import DatabaseConnection, Store, execute, rows, stream
+from dmarcmilter.value import Value
 
 DAY_SECONDS = 86_400
 TOKEN_BYTES = 8
@@ -54,8 +54,7 @@ class DeliveryState(StrEnum):
     BOUNCED = "bounced"
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Value):
     """One row of the table, with the columns of its report that sending needs."""
 
     id: int
@@ -78,8 +77,7 @@ class Delivery:
     """When the report was made, in seconds since 1970."""
 
 
-@dataclass(frozen=True, slots=True)
-class DueDelivery:
+class DueDelivery(Value):
     """A delivery that may be tried now."""
 
     id: int
@@ -92,8 +90,7 @@ class DueDelivery:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryProblem:
+class DeliveryProblem(Value):
     """A delivery that did not succeed, as `report status` shows it."""
 
     domain: str

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from dmarcmilter.dmarc import record as records
@@ -10,6 +9,7 @@ from dmarcmilter.dmarc.report_uri import address_of, host_of
 from dmarcmilter.dns.lookup import Lookup, Status
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import MAX_NAME, Domain, is_within
+from dmarcmilter.value import Value
 
 MAX_DESTINATIONS = 5
 """Addresses of one report (RFC 9990 3.5: "up to the Receiver's limits"; RFC 7489 6.2 asks for two at least)."""
@@ -29,8 +29,7 @@ class DestinationVerification(StrEnum):
     """DNS failed; ask again later (RFC 9990 4, step 5)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(Value):
     """A URI of a record, and what its owner says about reports."""
 
     uri: str

@@ -6,7 +6,6 @@ would double the time for a report.
 
 import base64
 import hashlib
-from dataclasses import dataclass, field
 from functools import lru_cache
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from dmarcmilter.auth.body_hash import BodyHasher, BodyPlan
 from dmarcmilter.auth.header_canonicalization import relaxed_field
 from dmarcmilter.mail.message import Header
+from dmarcmilter.value import Value, representation_without
 
 SIGNED_FIELDS = (
     b"from", b"to", b"subject", b"date", b"message-id", b"auto-submitted", b"mime-version", b"content-type",
@@ -38,14 +38,15 @@ class KeyUnusableError(ValueError):
     """The key cannot sign; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReportSigner:
+class ReportSigner(Value):
     """Signing domain (SDID), selector and private key."""
 
     domain: str
     selector: str
-    key: bytes = field(repr=False)
+    key: bytes
     """PEM text of an RSA or Ed25519 key, or the base64 text of an Ed25519 seed as dknewkey writes it."""
+
+    __repr__ = representation_without("key")
 
 
 @lru_cache(maxsize=4)

@@ -5,7 +5,6 @@ one. docs/dev/schema.md explains the tables; history/migrations.py creates them.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import date
 from itertools import islice
 from typing import Any, TypedDict
@@ -19,13 +18,13 @@ from dmarcmilter.reports.aggregate.grouping import period
 from dmarcmilter.reports.aggregate.mail_message import Attachment
 from dmarcmilter.reports.delivery import deliveries_table
 from dmarcmilter.reports.delivery.deliveries_table import CLOCK_SKEW_SECONDS, ReportKind
+from dmarcmilter.value import Value
 
 SOURCES_AT_ONCE = 1000
 """Rows of report_sources inserted by one statement."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedReport:
+class PlannedReport(Value):
     """An aggregate report to be recorded."""
 
     attachment: Attachment
@@ -44,8 +43,7 @@ class PlannedReport:
     """Whether some of its messages passed DMARC."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedFailureReport:
+class PlannedFailureReport(Value):
     """A failure report to be recorded."""
 
     report_id: str
@@ -64,8 +62,7 @@ class PlannedFailureReport:
     uris: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FailureReportLine:
+class FailureReportLine(Value):
     """A failure report and one of its destinations, as `report failures show` lists them."""
 
     id: str

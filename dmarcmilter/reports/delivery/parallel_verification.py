@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from dmarcmilter.dmarc.discovery import Method, discover
@@ -18,6 +17,7 @@ from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.reports.delivery.deliveries_table import Delivery, ReportKind
 from dmarcmilter.reports.delivery.destination_verification import Destination, DestinationVerification, verify
+from dmarcmilter.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,7 @@ VerifiedDelivery = tuple[DeliveryTurn, Delivery, Destination]
 """A delivery with its turn, and what DNS said about its destination."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReportDns:
+class ReportDns(Value):
     """DNS and the public suffix list, as report runs use them."""
 
     lookups: Callable[[], AbstractContextManager[Lookup]]

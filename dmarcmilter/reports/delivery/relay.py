@@ -12,12 +12,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from dmarcmilter.config.schema import StartTls
+from dmarcmilter.value import Value, representation_without
 
 SECONDS = 120.0
 """Seconds to wait for one reply of the relay (RFC 5321 4.5.3.2 allows minutes). Below the lease of the run's lock."""
@@ -57,8 +57,7 @@ class DeliveryResult(Enum):
     """The connection ended before the reply to the message, which may have been accepted."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryAttempt:
+class DeliveryAttempt(Value):
     result: DeliveryResult
     detail: str = ""
     at_rcpt: bool = False
@@ -67,8 +66,7 @@ class DeliveryAttempt:
     """The relay had accepted the connection and MAIL FROM, so the cause may concern this report alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mail:
+class Mail(Value):
     mail_from: str
     """The reverse-path; empty for the null reverse-path."""
     rcpt_to: str
@@ -83,8 +81,7 @@ class Transport(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Relay:
+class Relay(Value):
     host: str
     port: int
     helo: str
@@ -92,7 +89,9 @@ class Relay:
     ca_file: str = ""
     """CA certificates that check the relay's when TLS is required; empty for the system's."""
     username: str = ""
-    password: str = field(default="", repr=False)
+    password: str = ""
+
+    __repr__ = representation_without("password")
 
 
 class SmtpRelay:

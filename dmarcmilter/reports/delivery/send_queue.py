@@ -6,7 +6,6 @@ while a destination of one that had fewer is still being verified.
 
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import islice
 
@@ -21,12 +20,12 @@ from dmarcmilter.reports.delivery.deliveries_table import (
 )
 from dmarcmilter.reports.delivery.organization_turns import organization_of, provider_of, turns_within_providers
 from dmarcmilter.reports.delivery.parallel_verification import DeliveryTurn, Verifier
+from dmarcmilter.value import Value
 
 HOUR_SECONDS = 3600
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value):
     """How many reports of one kind may be sent."""
 
     per_hour: int

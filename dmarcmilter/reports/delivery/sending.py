@@ -20,6 +20,7 @@ from dmarcmilter.reports.delivery.suppressions import Suppression, Suppressions
 from dmarcmilter.reports.failure import mail_message as failure_message
 from dmarcmilter.reports.run_lock import RunLock
 from dmarcmilter.reports.sender import sender_of
+from dmarcmilter.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +60,7 @@ def refusal(settings: ReportsSection, domain: str, address: str) -> str:
     return f"{entry} is excluded" if entry else ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sending:
+class Sending(Value, kw_only=True):
     """Sends what is due, with everything that it needs for it."""
 
     ledger: ReportLedger

@@ -1,11 +1,11 @@
 """Table report_suppressions: which addresses get no reports about which organization for now."""
 
-from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 from dmarcmilter.history.store import Store
 from dmarcmilter.reports.delivery.deliveries_table import DAY_SECONDS, MAX_DETAIL, Deliveries
+from dmarcmilter.value import Value, replace
 
 FIRST_SECONDS = 7 * DAY_SECONDS
 """Seconds that reports about an organization are suppressed after their address was refused at RCPT, or one bounced.
@@ -21,8 +21,7 @@ MAX_DOUBLINGS = 16
 """Refusals beyond this number do not lengthen a suppression further; LONGEST_SECONDS is reached long before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Suppression:
+class Suppression(Value):
     """An address that gets no reports for now."""
 
     address: str

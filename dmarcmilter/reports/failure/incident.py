@@ -5,15 +5,13 @@ capture.py writes incidents in the workers; planning.py makes reports of them in
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from ipaddress import ip_address, ip_network
-
-import msgspec
 
 from dmarcmilter.mail.message import Header
 from dmarcmilter.outcome import OutcomeRecord
 from dmarcmilter.reports.failure.redaction import Redaction
+from dmarcmilter.value import Value
 
 KIND_DIGITS = 32
 """Hexadecimal digits of the kind of an incident."""
@@ -21,7 +19,7 @@ IPV6_PREFIX_BITS = 64
 """Leading bits of an IPv6 address that identify a client, which may choose the rest freely."""
 
 
-class IncidentPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class IncidentPolicy(Value, kw_only=True):
     """The policy record that asked for the report."""
 
     domain: str
@@ -30,14 +28,14 @@ class IncidentPolicy(msgspec.Struct, frozen=True, kw_only=True):
     organizational_domain: str | None
 
 
-class IncidentSpf(msgspec.Struct, frozen=True, kw_only=True):
+class IncidentSpf(Value, kw_only=True):
     """The SPF result."""
 
     result: str
     domain: str | None
 
 
-class IncidentSignature(msgspec.Struct, frozen=True, kw_only=True):
+class IncidentSignature(Value, kw_only=True):
     """The result of one DKIM signature."""
 
     result: str
@@ -45,20 +43,20 @@ class IncidentSignature(msgspec.Struct, frozen=True, kw_only=True):
     selector: str | None
 
 
-class IncidentIdentifier(msgspec.Struct, frozen=True, kw_only=True):
+class IncidentIdentifier(Value, kw_only=True):
     """An aligned identifier."""
 
     mechanism: str
 
 
-class IncidentDmarc(msgspec.Struct, frozen=True, kw_only=True):
+class IncidentDmarc(Value, kw_only=True):
     """The DMARC result."""
 
     result: str
     aligned: tuple[IncidentIdentifier, ...]
 
 
-class IncidentOutcome(msgspec.Struct, frozen=True, kw_only=True):
+class IncidentOutcome(Value, kw_only=True):
     """The part of an outcome record that a failure report shows."""
 
     time: str
@@ -72,8 +70,7 @@ class IncidentOutcome(msgspec.Struct, frozen=True, kw_only=True):
     dmarc: IncidentDmarc
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(Value):
     """Parts of a message that its outcome does not have."""
 
     fields: Sequence[Header] = ()
@@ -81,8 +78,7 @@ class Observed:
     """The reverse-path without angle brackets. Bytes that are not UTF-8 are surrogates."""
 
 
-@dataclass(frozen=True, slots=True)
-class Incident:
+class Incident(Value):
     """The redacted parts of a message that its failure report will show."""
 
     id: str

@@ -9,7 +9,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -18,6 +17,7 @@ import msgspec
 
 from dmarcmilter.reports.delivery.organization_turns import turns
 from dmarcmilter.reports.failure.incident import Incident, IncidentOutcome, client_of, kind
+from dmarcmilter.value import Value
 
 VERSION = 1
 """Version of the file format. Files of another version are deleted."""
@@ -53,8 +53,7 @@ class FullError(OSError):
     """The spool has no room for this incident now."""
 
 
-@dataclass(frozen=True, slots=True)
-class SpooledIncident:
+class SpooledIncident(Value):
     """An incident and its file."""
 
     path: Path
@@ -247,7 +246,7 @@ def _both(name: str) -> str:
     return name[: 2 * NAME_DIGITS + 1]
 
 
-class _Line(msgspec.Struct, frozen=True, kw_only=True):
+class _Line(Value, kw_only=True):
     """The line of an incident in its file."""
 
     v: int

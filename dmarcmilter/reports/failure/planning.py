@@ -8,7 +8,6 @@ aggregate report counts them. Organizations take turns.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -25,6 +24,7 @@ from dmarcmilter.reports.failure.incident import Incident, kind
 from dmarcmilter.reports.failure.incident_spool import MAX_AGE, IncidentSpool, SpooledIncident
 from dmarcmilter.reports.failure.mail_message import compose
 from dmarcmilter.reports.sender import sender_of, submitter_of
+from dmarcmilter.value import Value, replace
 
 SPF_SECONDS = 60.0
 """Seconds of one run for looking up the SPF records that its reports show. Later answers are left out."""
@@ -42,8 +42,7 @@ class IncidentFate(StrEnum):
     """A report of it exists: an earlier run made it, and was killed before it deleted the incident."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
+class Ruling(Value):
     """What a run does with an incident, and why."""
 
     fate: IncidentFate

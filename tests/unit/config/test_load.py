@@ -1,4 +1,3 @@
-import dataclasses
 import re
 import tomllib
 import typing
@@ -11,22 +10,29 @@ from dmarcmilter.config.load import ConfigError, load, parse
 from dmarcmilter.config.schema import Config
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.policy.rules import Mode
+from dmarcmilter.value import Value
 from tests.support.paths import PROJECT
 
 SAMPLE = PROJECT / "conf" / "dmarcmilter.toml"
+
+
+def _is_table(hint):
+    return isinstance(hint, type) and issubclass(hint, Value)
+
+
 KEYS = [
-    (section, entry.name)
+    (section, name)
     for section, table in typing.get_type_hints(Config).items()
-    if dataclasses.is_dataclass(table)
-    for entry in dataclasses.fields(table)
+    if _is_table(table)
+    for name in table.__struct_fields__
 ]
 DEEP_KEYS = [
-    (f"{section}.{name}", entry.name)
+    (f"{section}.{name}", key)
     for section, table in typing.get_type_hints(Config).items()
-    if dataclasses.is_dataclass(table)
+    if _is_table(table)
     for name, inner in typing.get_type_hints(table).items()
-    if dataclasses.is_dataclass(inner)
-    for entry in dataclasses.fields(inner)
+    if _is_table(inner)
+    for key in inner.__struct_fields__
 ]
 """Of tables within sections."""
 

@@ -1,7 +1,5 @@
 """Texts that are sent to clients or written into mail: what a reply and a header field can hold."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +8,7 @@ from dmarcmilter.config.schema import Config
 from dmarcmilter.config.text_validation import MAX_TAG, MAX_TEXT, MAX_VALUE, PLACEHOLDERS, problem
 from dmarcmilter.policy.rules import QuarantineAction
 from dmarcmilter.response.reply_templates import MAX_QUEUE_ID, MAX_REPLY, SEE
+from dmarcmilter.value import replace
 
 POLICY, QUARANTINE = Config().policy, Config().quarantine
 

@@ -1,7 +1,6 @@
 """Folders, rights, secrets, and the age of the public suffix list that is really used."""
 
 import os
-from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -12,6 +11,7 @@ from dmarcmilter.config_check import files, files_and_mta_health
 from dmarcmilter.config_check.systemd_unit_reader import Unit
 from dmarcmilter.dmarc import public_suffix
 from dmarcmilter.health.check_result import Health
+from dmarcmilter.value import replace
 from tests.support.config_check import NOWHERE
 
 IS_ROOT = os.geteuid() == 0

@@ -1,7 +1,6 @@
 """Live checks of files and databases. (The network: wire/config_check/test_live.py.)"""
 
 import os
-from dataclasses import replace
 
 import pytest
 
@@ -10,6 +9,7 @@ from dmarcmilter.config.finding import Severity
 from dmarcmilter.config_check import live
 from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store
+from dmarcmilter.value import replace
 from tests.support.config_check import NOWHERE
 
 

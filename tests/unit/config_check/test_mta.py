@@ -2,13 +2,13 @@
 
 import grp
 import pwd
-from dataclasses import replace
 
 import pytest
 
 from dmarcmilter.config import account_rights
 from dmarcmilter.config_check import mta
 from dmarcmilter.config_check.systemd_unit_reader import Unit
+from dmarcmilter.value import replace
 from tests.support.config_check import INSIDE, NOWHERE, POSTFIX, SCENE, SERVICES, said
 
 

@@ -1,7 +1,5 @@
 """Services that pass the filter by, or hand it the wrong mail. (Real Postfix: mta/test_config_check_services.py.)"""
 
-from dataclasses import replace
-
 import pytest
 
 from dmarcmilter.config import load
@@ -10,6 +8,7 @@ from dmarcmilter.config.finding import Severity
 from dmarcmilter.config_check import postfix_services
 from dmarcmilter.postfix import socket_access
 from dmarcmilter.postfix.postconf import MailOrigin, Service, milter_names
+from dmarcmilter.value import replace
 from tests.support.config_check import POSTFIX
 
 ADDRESS = "unix:/var/spool/postfix/dm/dm.sock"

@@ -1,7 +1,5 @@
 """Warnings about settings that are valid and may not do what the administrator expects."""
 
-from dataclasses import replace
-
 import pytest
 
 from dmarcmilter.config import load
@@ -9,6 +7,7 @@ from dmarcmilter.config.finding import Severity
 from dmarcmilter.config.schema import Config
 from dmarcmilter.config_check import settings_advice
 from dmarcmilter.policy.rules import Mode
+from dmarcmilter.value import replace
 
 
 def warnings(text):

@@ -1,6 +1,5 @@
 """Warnings about settings that let failing mail through: entries, forwarders, rollout, recipients."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,6 +8,7 @@ from dmarcmilter.config import load
 from dmarcmilter.config.finding import Severity
 from dmarcmilter.config_check import softening_settings
 from dmarcmilter.policy.rules import Mode
+from dmarcmilter.value import replace
 from tests.support.config_check import TODAY
 
 

@@ -1,13 +1,12 @@
 """systemd's unit of the filter, from its files."""
 
-from dataclasses import replace
-
 import pytest
 
 from dmarcmilter.config import load
 from dmarcmilter.config.finding import Severity
 from dmarcmilter.config.schema import MilterSection
 from dmarcmilter.config_check import mta, systemd_unit_reader
+from dmarcmilter.value import replace
 from tests.support.config_check import NOWHERE
 from tests.support.paths import PROJECT
 

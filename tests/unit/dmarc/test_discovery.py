@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 
 from dmarcmilter.dmarc import discovery as module
@@ -8,6 +6,7 @@ from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dmarc.record_lookup import PREFIX
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.reasons import text_of
+from dmarcmilter.value import replace
 from tests.support.cases import case_table
 from tests.support.zone import Zone
 

@@ -1,5 +1,4 @@
 import tomllib
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +19,7 @@ from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dmarc.record import Disposition, parse
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.reasons import Code, Reason, text_of
+from dmarcmilter.value import replace
 from tests.support.paths import CASES
 from tests.support.zone import Zone
 
@@ -50,7 +50,7 @@ def gather(row, zone):
     author = (
         Author(row["author"], None)
         if "author" in row
-        else Author(None, AuthorProblem.MISSING, reason=Reason(Code.FROM_MISSING))
+        else Author(None, AuthorProblem.MISSING, reason=Reason.of(Code.FROM_MISSING))
     )
     return AuthResults(*results, ArcResult(ArcWord.NONE)), AuthorPolicy(author, discovery, organizational)
 

@@ -65,8 +65,8 @@ def test_every_fault_of_a_signature_is_known(fault):
 
 
 def test_a_reason_within_a_reason_within_a_reason():
-    cause = Reason(Code.DNS_RCODE, rcode="SERVFAIL")
-    reason = Reason(Code.DNS_LOOKUP_FAILED, rdtype="TXT", name="_dmarc.example.com", reason=cause)
+    cause = Reason.of(Code.DNS_RCODE, rcode="SERVFAIL")
+    reason = Reason.of(Code.DNS_LOOKUP_FAILED, rdtype="TXT", name="_dmarc.example.com", reason=cause)
     assert JA.reason(reason) == "TXT _dmarc.example.com: DNS サーバーの応答は SERVFAIL です"
     assert EN.reason(reason) == str(reason) == "TXT _dmarc.example.com: a name server answered SERVFAIL"
     assert reason.cause == cause

@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +15,7 @@ from dmarcmilter.config.schema import Config
 from dmarcmilter.explain import as_text, as_values
 from dmarcmilter.reasons import Code, Language, Reason
 from dmarcmilter.reasons.recorded import BY_TERM, recognized
+from dmarcmilter.value import replace
 from tests.support import journals, outcomes, pipeline_rows, policy_rows
 from tests.support.cases import case_table
 from tests.support.paths import TESTS
@@ -45,7 +45,7 @@ def spf(text):
     found = outcomes.spf(result)
     if not reason:
         return found
-    term = Reason(Code.SPF_MATCHED_TERM, term=reason[0])
+    term = Reason.of(Code.SPF_MATCHED_TERM, term=reason[0])
     return replace(found, reason=term if found.result in BY_TERM else recognized(reason[0]))
 
 
@@ -124,7 +124,7 @@ def test_conf_lines_let_this_message_through_and_no_forgery_of_the_same_author(r
         assert replay.decide_again(outcomes.read(forged), terms).decision.action != "accept", one.conf
 
 
-NOT_CHECKED = SpfResult(SpfWord.NONE, "example.net", SpfScope.MFROM, Reason(Code.SPF_NO_CLIENT_ADDRESS))
+NOT_CHECKED = SpfResult(SpfWord.NONE, "example.net", SpfScope.MFROM, Reason.of(Code.SPF_NO_CLIENT_ADDRESS))
 SENTENCES = {
     "reject": (
         outcomes.evidence(spf=outcomes.spf("softfail example.net"), dkim=[outcomes.dkim("fail example.com")]),
@@ -187,7 +187,7 @@ SENTENCES = {
     ),
     "SPF not checked": (
         outcomes.evidence(
-            spf=SpfResult(SpfWord.NONE, "example.net", SpfScope.MFROM, Reason(Code.SPF_NO_CLIENT_ADDRESS))
+            spf=SpfResult(SpfWord.NONE, "example.net", SpfScope.MFROM, Reason.of(Code.SPF_NO_CLIENT_ADDRESS))
         ),
         outcomes.RULES,
         ["SPF: none for example.net of MAIL FROM (the client has no IP address)."],

@@ -99,14 +99,16 @@ def temperror(reason, **changes):
 
 
 def test_the_name_that_did_not_answer():
-    policy = Reason(Code.DNS_LOOKUP_FAILED, rdtype="TXT", name="_dmarc.example.com", reason=Reason(Code.DNS_TIMEOUT))
+    policy = Reason.of(
+        Code.DNS_LOOKUP_FAILED, rdtype="TXT", name="_dmarc.example.com", reason=Reason.of(Code.DNS_TIMEOUT)
+    )
     assert outcome_facts.unanswered(temperror(policy)) == "_dmarc.example.com"
-    identifier = Reason(Code.IDENTIFIER_NOT_CHECKED, mechanism="dkim", domain="example.com")
+    identifier = Reason.of(Code.IDENTIFIER_NOT_CHECKED, mechanism="dkim", domain="example.com")
     key = signature("example.com", "temperror", selector="s1")
     assert outcome_facts.unanswered(temperror(identifier, dkim=[key])) == "s1._domainkey.example.com"
     assert outcome_facts.unanswered(temperror(identifier)) == "example.com"
 
 
 def test_a_limit_of_ours_names_nobody():
-    assert outcome_facts.unanswered(temperror(Reason(Code.RESULT_OPEN))) == ""
+    assert outcome_facts.unanswered(temperror(Reason.of(Code.RESULT_OPEN))) == ""
     assert outcome_facts.unanswered(outcome(dmarc={"result": "temperror", "reason": "words of another version"})) == ""

@@ -1,7 +1,6 @@
 """Records judged again: by the same rules the same, by others as those rules say."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -22,6 +21,7 @@ from dmarcmilter.policy.rules import (
     RejectAction,
     TracesAction,
 )
+from dmarcmilter.value import replace
 from tests.support import journals, outcomes, pipeline_rows, policy_rows
 
 SPAN = Span(datetime(2027, 1, 1, tzinfo=UTC), datetime(2027, 2, 1, tzinfo=UTC))

@@ -1,7 +1,6 @@
 """The report page: self-contained, safe against what strangers choose, and its charts are seen by a real browser."""
 
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -11,6 +10,7 @@ from dmarcmilter.history import html_report
 from dmarcmilter.history.adoption_survey import DISCOVERY_TEXTS, TYPE_TEXTS, Share, Step, Survey
 from dmarcmilter.history.html_report_style import CSS
 from dmarcmilter.history.statistics import RESULTS, Count, Moment
+from dmarcmilter.value import replace
 from tests.support.report_page import COUNTED_KINDS, START, statistics
 
 EVIL = "<script>alert(1)</script>\"'&.example"

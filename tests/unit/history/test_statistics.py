@@ -1,7 +1,6 @@
 """Statistics: every number is counted by hand here, on both databases; and the command in all its forms."""
 
 import csv
-import dataclasses
 import io
 import itertools
 import json
@@ -25,6 +24,7 @@ from dmarcmilter.history.statistics import (
     gather,
 )
 from dmarcmilter.policy.rules import Exempt
+from dmarcmilter.value import replace
 from tests.support import journals, outcomes
 from tests.support.journals import record
 from tests.support.outcomes import SUFFIXES
@@ -410,7 +410,7 @@ def test_discoveries_that_differ(gathered):
             other_organizational_domain="example.com",
             other_result="none",
         ),
-        dataclasses.replace(found.differing[0], domain="c.b.example.com", messages=1),
+        replace(found.differing[0], domain="c.b.example.com", messages=1),
     )
     assert found.differing[0].change == (
         "policy b.example.com / -; organization b.example.com / example.com; result fail / none"

@@ -17,7 +17,7 @@ ASCII = st.text(st.characters(max_codepoint=127, exclude_characters='"\\'), max_
 @pytest.mark.parametrize("byte", range(0x80, 0x100))
 def test_internal_bytes_of_an_address(byte):
     reason = rewriting(b" x <a" + bytes([byte]) + b"@example.com>")
-    assert reason == (Reason(Code.FROM_INTERNAL_BYTE) if byte in INTERNAL else None)
+    assert reason == (Reason.of(Code.FROM_INTERNAL_BYTE) if byte in INTERNAL else None)
     assert rewriting(b" x" + bytes([byte]) + b" <a@example.com>") is None
 
 
@@ -25,7 +25,7 @@ def test_internal_bytes_of_an_address(byte):
 @pytest.mark.parametrize("more", [b"", b" (comment)", b", <b@example.com>"])
 def test_an_address_ends_within_the_limit_or_is_cut(size, more):
     is_cut = size + len(ADDRESS) > MAX_KEPT
-    assert (rewriting(b"x" * size + ADDRESS + more) == Reason(Code.FROM_ADDRESS_BEHIND_LONG_NAME)) is is_cut
+    assert (rewriting(b"x" * size + ADDRESS + more) == Reason.of(Code.FROM_ADDRESS_BEHIND_LONG_NAME)) is is_cut
 
 
 @pytest.mark.parametrize("size", [MAX_NAME_BEFORE_CUT, MAX_NAME_BEFORE_CUT + 1])

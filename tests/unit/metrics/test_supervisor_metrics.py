@@ -1,7 +1,6 @@
 """What the supervisor counts."""
 
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -11,6 +10,7 @@ from dmarcmilter.metrics.board import lone_row
 from dmarcmilter.metrics.metric_definitions import Ended, Reloaded, place
 from dmarcmilter.metrics.supervisor_metrics import SupervisorMetrics
 from dmarcmilter.policy.rules import Mode
+from dmarcmilter.value import replace
 
 
 @pytest.fixture

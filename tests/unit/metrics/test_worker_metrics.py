@@ -1,7 +1,6 @@
 """What a worker counts of its messages and of its resolver."""
 
 import threading
-from dataclasses import replace
 
 import pytest
 
@@ -14,6 +13,7 @@ from dmarcmilter.metrics.metric_definitions import LATENCIES, SkipReason, place
 from dmarcmilter.metrics.worker_metrics import WorkerTally
 from dmarcmilter.outcome import Effort
 from dmarcmilter.policy.rules import Mode
+from dmarcmilter.value import replace
 from tests.support import outcomes
 from tests.support.worker_counters import counted, observed
 

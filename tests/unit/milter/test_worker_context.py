@@ -1,7 +1,5 @@
 """What a worker does with an outcome: recorded first, and nothing after that changes the reply."""
 
-from dataclasses import replace
-
 import pytest
 
 from dmarcmilter.metrics import metric_definitions as f
@@ -10,6 +8,7 @@ from dmarcmilter.metrics.worker_metrics import WorkerTally
 from dmarcmilter.milter.worker_context import WorkerContext
 from dmarcmilter.outcome import ApplyError
 from dmarcmilter.policy.rules import Action
+from dmarcmilter.value import replace
 from tests.support import outcomes
 
 

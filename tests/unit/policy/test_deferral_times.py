@@ -5,13 +5,13 @@ import re
 import resource
 import threading
 import time
-from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
 from dmarcmilter.policy import deferral_times
 from dmarcmilter.policy.deferral_times import BROKEN, KEEP_SECONDS, MAX_IN_BUCKET, Deferrals
+from dmarcmilter.value import replace
 from tests.support import outcomes
 
 KEY = bytes(range(32))

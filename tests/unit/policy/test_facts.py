@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +7,7 @@ from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.policy import facts, mitigations
 from dmarcmilter.policy.rules import TrustedHops
+from dmarcmilter.value import replace
 from tests.support import outcomes
 
 AUTHOR = Domain("example.com")

@@ -1,8 +1,7 @@
-from dataclasses import replace
-
 import pytest
 
 from dmarcmilter.policy.message_digest import digest
+from dmarcmilter.value import replace
 from tests.support import outcomes
 
 KEY = bytes(range(32))

@@ -1,6 +1,5 @@
 """Which [[override]] entry decides when criteria and recipients match, may match, or do not. (Rows: test_decision.)"""
 
-from dataclasses import replace
 from datetime import date, timedelta
 from ipaddress import ip_address
 
@@ -13,6 +12,7 @@ from dmarcmilter.mail.domain import Domain
 from dmarcmilter.policy import overrides
 from dmarcmilter.policy.facts import ArcHop, Facts
 from dmarcmilter.policy.rules import EntryAction, ReasonType, TrustedHops
+from dmarcmilter.value import replace
 from tests.support import outcomes
 
 TODAY = date(2027, 1, 15)

@@ -1,11 +1,10 @@
 """Which method of quarantine a message gets: the configured one, or hold where that is not sure to work."""
 
-from dataclasses import replace
-
 import pytest
 
 from dmarcmilter.policy.quarantine_method import MAX_REDIRECTED, with_method
 from dmarcmilter.policy.rules import QuarantineAction
+from dmarcmilter.value import replace
 from tests.support import outcomes
 
 SUBJECT = replace(outcomes.CHANNEL, method=QuarantineAction.SUBJECT)

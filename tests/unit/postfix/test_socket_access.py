@@ -2,7 +2,6 @@
 
 import os
 import stat
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from dmarcmilter.config import account_rights
 from dmarcmilter.postfix import socket_access
 from dmarcmilter.postfix.postconf import Postfix, Service
+from dmarcmilter.value import replace
 
 NOBODY = account_rights.account("nobody")
 SERVICE = Service("smtp/inet", chrooted=True, milters=())

@@ -22,7 +22,7 @@ def test_no_code_is_unused():
 
 
 def reasons_made():
-    """Each `Reason(Code.X, ...)` in the program: where it stands, its code, the names of its parameters."""
+    """Each `Reason.of(Code.X, ...)` in the program: where it stands, its code, the names of its parameters."""
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Reason":

@@ -4,14 +4,14 @@ import pytest
 
 from dmarcmilter.reasons import Code, Language, Reason, text_of
 
-INNER = Reason(Code.DNS_RCODE, rcode="SERVFAIL")
-OUTER = Reason(Code.DNS_LOOKUP_FAILED, rdtype="TXT", name="a.example", reason=INNER)
+INNER = Reason.of(Code.DNS_RCODE, rcode="SERVFAIL")
+OUTER = Reason.of(Code.DNS_LOOKUP_FAILED, rdtype="TXT", name="a.example", reason=INNER)
 
 
 def test_reasons_are_equal_by_code_and_parameters():
-    assert Reason(Code.DNS_RCODE, rcode="SERVFAIL") == INNER
-    assert hash(Reason(Code.DNS_RCODE, rcode="SERVFAIL")) == hash(INNER)
-    assert Reason(Code.DNS_RCODE, rcode="REFUSED") != INNER
+    assert Reason.of(Code.DNS_RCODE, rcode="SERVFAIL") == INNER
+    assert hash(Reason.of(Code.DNS_RCODE, rcode="SERVFAIL")) == hash(INNER)
+    assert Reason.of(Code.DNS_RCODE, rcode="REFUSED") != INNER
 
 
 def test_a_reason_cannot_be_changed():
@@ -37,10 +37,12 @@ def test_text_within_text():
 def test_braces_of_the_peer_are_text():
     """A parameter comes from mail or DNS; it is never a template."""
     for hostile in ("{name}", "{0.__class__}", "{", "%s"):
-        assert hostile in Reason(Code.DNS_LOOKUP_FAILED, rdtype="TXT", name=hostile, reason=INNER).text()
+        assert hostile in Reason.of(Code.DNS_LOOKUP_FAILED, rdtype="TXT", name=hostile, reason=INNER).text()
 
 
 def test_people_see_parameters_cleaned_at_every_depth():
-    reason = Reason(Code.DNS_LOOKUP_FAILED, rdtype="\x1b[2J", name="a", reason=Reason(Code.DNS_RCODE, rcode="\x1b[31m"))
+    reason = Reason.of(
+        Code.DNS_LOOKUP_FAILED, rdtype="\x1b[2J", name="a", reason=Reason.of(Code.DNS_RCODE, rcode="\x1b[31m")
+    )
     assert "\x1b" not in reason.explained(Language.EN, lambda value: str(value).replace("\x1b", "?"))
     assert reason.text().count("\x1b") == 2

@@ -23,9 +23,9 @@ from tests.support.paths import TESTS
 
 GOLDEN = (TESTS / "golden" / "reason_texts.jsonl").read_text(encoding="utf-8").splitlines()
 """Every text that versions without codes recorded, with its code and parameters. Frozen: nothing is changed here."""
-NESTED = Reason(
+NESTED = Reason.of(
     Code.SPF_AT_TERM,
-    reason=Reason(Code.SPF_DNS_FAILED, rdtype="TXT", reason=Reason(Code.DNS_RCODE, rcode="SERVFAIL")),
+    reason=Reason.of(Code.SPF_DNS_FAILED, rdtype="TXT", reason=Reason.of(Code.DNS_RCODE, rcode="SERVFAIL")),
     term="include:a.example",
 )
 
@@ -61,11 +61,11 @@ def test_what_is_recorded_is_read_again():
         reason_parameters=parameters_of(msgspec.to_builtins(recorded(NESTED))["parameters"]),
     )
     assert reason_of(arc) == NESTED
-    assert reason_of(spf("none", "no key", "key_missing")) == Reason(Code.KEY_MISSING)
+    assert reason_of(spf("none", "no key", "key_missing")) == Reason.of(Code.KEY_MISSING)
 
 
 def test_the_code_decides_and_not_the_text():
-    assert read("no key", "key_revoked") == Reason(Code.KEY_REVOKED)
+    assert read("no key", "key_revoked") == Reason.of(Code.KEY_REVOKED)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_the_code_decides_and_not_the_text():
 )
 def test_codes_that_are_not_known_leave_the_text(code, parameters):
     parameters = parameters_of(parameters)
-    assert read("key revoked", code, parameters) == Reason(Code.KEY_REVOKED)
-    assert read("words", code, parameters) == Reason(Code.UNRECOGNIZED, text="words")
+    assert read("key revoked", code, parameters) == Reason.of(Code.KEY_REVOKED)
+    assert read("words", code, parameters) == Reason.of(Code.UNRECOGNIZED, text="words")
     assert read("", code, parameters) is None
 
 
@@ -88,12 +88,12 @@ def test_reasons_within_reasons_are_bounded():
     value = {"code": "key_missing"}
     for _ in range(100):
         value = {"code": "seal_would_not_verify", "parameters": {"reason": value}}
-    assert read("x", value["code"], parameters_of(value["parameters"])) == Reason(Code.UNRECOGNIZED, text="x")
+    assert read("x", value["code"], parameters_of(value["parameters"])) == Reason.of(Code.UNRECOGNIZED, text="x")
 
 
 def test_lists_of_reasons():
     text = "several DMARC records at _dmarc.a.example: none of them counts"
-    reason = Reason(Code.SEVERAL_POLICY_RECORDS, name="_dmarc.a.example")
+    reason = Reason.of(Code.SEVERAL_POLICY_RECORDS, name="_dmarc.a.example")
     assert reasons_of([text]) == (reason,)
     assert reasons_of(["x"], [recorded(reason)]) == (reason,)
     assert reasons_of([text], []) == (reason,)
@@ -101,12 +101,12 @@ def test_lists_of_reasons():
 
 
 def test_the_term_that_decided_spf():
-    term = Reason(Code.SPF_MATCHED_TERM, term="no key")
+    term = Reason.of(Code.SPF_MATCHED_TERM, term="no key")
     assert spf_reason(spf("fail", "no key")) == term
     assert spf_reason(spf("fail", "")) is None
-    assert spf_reason(spf("none", "no key")) == Reason(Code.KEY_MISSING)
+    assert spf_reason(spf("none", "no key")) == Reason.of(Code.KEY_MISSING)
     coded = spf("fail", "-all", "spf_matched_term", {"term": "-all"})
-    assert spf_reason(coded) == Reason(Code.SPF_MATCHED_TERM, term="-all")
+    assert spf_reason(coded) == Reason.of(Code.SPF_MATCHED_TERM, term="-all")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,8 @@
 """The sender of reports, where the conf leaves its names open."""
 
-from dataclasses import replace
-
 from dmarcmilter.config.schema import Config
 from dmarcmilter.reports.sender import sender_of, submitter_of
+from dmarcmilter.value import replace
 
 SETTINGS = replace(Config().reports, email="dmarc@mx.example")
 

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from ipaddress import ip_address
 
 import authres
@@ -16,6 +15,7 @@ from dmarcmilter.reasons.recorded import recognized
 from dmarcmilter.response.actions import DeleteHeader, InsertHeader, Quarantine, SmtpReply
 from dmarcmilter.response.plan import ResponseSettings, respond, results
 from dmarcmilter.response.reply_templates import MAX_REPLY, ReplyTexts
+from dmarcmilter.value import replace
 from tests.support import outcomes
 from tests.support.cases import case_table
 

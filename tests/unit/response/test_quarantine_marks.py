@@ -1,6 +1,5 @@
 """How messages are set apart: the rows [[set_apart]] of tests/cases/actions.toml, limits, and hostile subjects."""
 
-from dataclasses import replace
 from email.header import decode_header, make_header
 
 import pytest
@@ -16,6 +15,7 @@ from dmarcmilter.response.actions import ChangeHeader, DeleteHeader, InsertHeade
 from dmarcmilter.response.plan import ResponseSettings, respond
 from dmarcmilter.response.quarantine_marks import tagged
 from dmarcmilter.response.reply_templates import ReplyTexts
+from dmarcmilter.value import replace
 from tests.support import outcomes
 from tests.support.cases import case_table
 

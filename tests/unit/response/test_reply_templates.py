@@ -15,7 +15,7 @@ PAGE = "https://help.example/why?m={queue_id}&d={domain}"
 
 
 def outcome(domain=LONG, queue_id="4ABC", reason="no aligned identifier passed"):
-    from dataclasses import replace
+    from dmarcmilter.value import replace
 
     found = outcomes.outcome(mail=outcomes.message(queue_id=queue_id))
     policy = found.evaluation.author_policy

@@ -1,11 +1,11 @@
 """`dmarcmilter explain` of a message that a running filter refused."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from dmarcmilter.mail import message_id_hash
+from dmarcmilter.value import replace
 from tests.support.explain_command import explain, matches, run, write_conf
 
 

@@ -6,7 +6,6 @@ import socket
 import struct
 import threading
 from contextlib import contextmanager
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +16,7 @@ from dmarcmilter.config import load
 from dmarcmilter.config.finding import Severity
 from dmarcmilter.config_check import filter_reachable, live, name_servers
 from dmarcmilter.testing.name_server import NameServer
+from dmarcmilter.value import replace
 from tests.support.config_check import NOWHERE
 from tests.support.filter_daemon import FilterDaemon
 from tests.support.mta.smtp_sink import Sink

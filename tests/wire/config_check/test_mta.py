@@ -1,10 +1,9 @@
 """What config check says of Postfix's milter settings."""
 
-from dataclasses import replace
-
 import pytest
 
 from dmarcmilter.config_check import mta
+from dmarcmilter.value import replace
 from tests.support.config_check import INSIDE, POSTFIX, SCENE, said
 
 

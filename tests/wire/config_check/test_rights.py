@@ -8,7 +8,6 @@ import re
 import socket
 import subprocess
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from dmarcmilter.config_check.systemd_unit_reader import Unit
 from dmarcmilter.history import migrations
 from dmarcmilter.history.store import Store
 from dmarcmilter.testing.name_server import NameServer
+from dmarcmilter.value import replace
 from tests.support.config_check import NOWHERE
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")

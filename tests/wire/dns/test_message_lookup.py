@@ -143,7 +143,7 @@ def test_spent_budget_takes_all_that_has_arrived(server):
     assert lookup("t.test", "TXT").status is Status.FAILED
     began = time.monotonic()
     assert [lookup(f"n{number}.example", "TXT") for number in range(20)] == [FOUND] * 20
-    assert lookup("late.test", "TXT") == Answer(Status.FAILED, reason=Reason(Code.DNS_TIME_SPENT, seconds="0.2"))
+    assert lookup("late.test", "TXT") == Answer(Status.FAILED, reason=Reason.of(Code.DNS_TIME_SPENT, seconds="0.2"))
     assert time.monotonic() - began < 0.1
     lookup.close()
 
@@ -210,7 +210,7 @@ def test_after_close_nothing_is_asked(server):
     lookup.close()
     lookup.close()
     lookup.start("b.example", "TXT")
-    assert lookup("b.example", "TXT") == Answer(Status.FAILED, reason=Reason(Code.DNS_MESSAGE_ENDED))
+    assert lookup("b.example", "TXT") == Answer(Status.FAILED, reason=Reason.of(Code.DNS_MESSAGE_ENDED))
     assert lookup("a.example", "TXT") == FOUND
     assert len(server.queries) == 1
 

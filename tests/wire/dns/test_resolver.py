@@ -102,7 +102,7 @@ def test_more_records_than_are_looked_at_is_a_failure(rdtype):
     }
     with NameServer({"a.example": {rdtype: data[rdtype]}}) as server:
         answer = once(resolver_for(server), rdtype=rdtype)
-        assert answer == Answer(Status.FAILED, reason=Reason(Code.DNS_TOO_MANY_RECORDS, number=256))
+        assert answer == Answer(Status.FAILED, reason=Reason.of(Code.DNS_TOO_MANY_RECORDS, number=256))
         assert [transport for _, _, transport in server.queries] == ["udp", "tcp"]
 
 
@@ -289,7 +289,7 @@ def test_no_place_means_waiting_within_the_budget(monkeypatch):
         occupant.start()
         time.sleep(0.05)
         refused = once(resolver, budget=0.1)
-        assert (refused.status, refused.reason) == (Status.FAILED, Reason(Code.DNS_TOO_MANY_AT_ONCE))
+        assert (refused.status, refused.reason) == (Status.FAILED, Reason.of(Code.DNS_TOO_MANY_AT_ONCE))
         assert once(resolver) == FOUND
         occupant.join()
 

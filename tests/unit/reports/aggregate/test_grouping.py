@@ -1,4 +1,3 @@
-from dataclasses import replace
 from datetime import date
 
 from hypothesis import given, settings
@@ -6,6 +5,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter.reports.aggregate.grouping import MAX_ROW_BYTES, Grouping, period, report_id
 from dmarcmilter.reports.aggregate.xml_report import ReportedDisposition
+from dmarcmilter.value import replace
 from tests.support.report_outcomes import BEGIN, END, grouped, outcome, passed
 
 

@@ -82,13 +82,13 @@ def test_faults_of_signatures_are_told(fault):
 @pytest.mark.parametrize(("wording", "code"), WORDINGS)
 def test_wordings_of_spf_are_told(wording, code):
     assert publishable_reasons.spf_human_result(spf("permerror", reason=f"{wording}: {LOCAL}")) == wording
-    reason = Reason(Code.SPF_AT_TERM, reason=Reason(code), term=LOCAL)
+    reason = Reason.of(Code.SPF_AT_TERM, reason=Reason.of(code), term=LOCAL)
     assert publishable_reasons.spf_human_result(spf("permerror", **reason_values("reason", reason))) == wording
 
 
 def test_why_dns_failed_is_not_told():
-    cause = Reason(Code.DNS_SERVER_RCODE, server="192.0.2.53", rcode="SERVFAIL")
-    reason = Reason(Code.SPF_DNS_FAILED, rdtype="MX", reason=cause)
+    cause = Reason.of(Code.DNS_SERVER_RCODE, server="192.0.2.53", rcode="SERVFAIL")
+    reason = Reason.of(Code.SPF_DNS_FAILED, rdtype="MX", reason=cause)
     assert (
         publishable_reasons.spf_human_result(spf("temperror", **reason_values("reason", reason)))
         == "DNS MX lookup failed"
@@ -101,8 +101,8 @@ def test_why_dns_failed_is_not_told():
         ({"comment": "not selected by pct"}, "not selected by pct"),
         ({"comment": "words of nobody"}, ""),
         ({"comment": "ticket 4711", "entry": "partner"}, "ticket 4711"),
-        (reason_values("comment", Reason(Code.OPERATOR_COMMENT, text="ticket 4711")), "ticket 4711"),
-        (reason_values("comment", Reason(Code.FORWARDER_NETWORK)), "client in [forwarders] networks"),
+        (reason_values("comment", Reason.of(Code.OPERATOR_COMMENT, text="ticket 4711")), "ticket 4711"),
+        (reason_values("comment", Reason.of(Code.FORWARDER_NETWORK)), "client in [forwarders] networks"),
         ({"comment": ""}, ""),
     ],
 )
@@ -112,8 +112,8 @@ def test_comments_of_overrides(override, told):
 
 
 def test_notes_of_the_policy():
-    known = Reason(Code.SEVERAL_POLICY_RECORDS, name="_dmarc.a.example")
-    unknown = Reason(Code.OPENDMARC_REBUILT)
+    known = Reason.of(Code.SEVERAL_POLICY_RECORDS, name="_dmarc.a.example")
+    unknown = Reason.of(Code.OPENDMARC_REBUILT)
     texts = [str(known), str(unknown)]
     codes = [msgspec.to_builtins(recorded(note)) for note in (known, unknown)]
     assert publishable_reasons.notes(policy(notes=texts, notes_codes=codes)) == [str(known)]

@@ -1,6 +1,5 @@
 """The send queue: the order of deliveries, and the limits of reports."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +9,7 @@ from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.reports.delivery.deliveries_table import DAY_SECONDS, Deliveries, DeliveryState, ReportKind
 from dmarcmilter.reports.delivery.made_reports_table import ReportLedger
 from dmarcmilter.reports.delivery.send_queue import HOUR_SECONDS, Limits, SendQueue, limits_of
+from dmarcmilter.value import replace
 from tests.support.planned_reports import NOW, aggregate
 
 SETTINGS = ReportsSection(

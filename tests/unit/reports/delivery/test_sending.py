@@ -4,7 +4,6 @@ import threading
 import time
 import tracemalloc
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
@@ -20,6 +19,7 @@ from dmarcmilter.reports.delivery.parallel_verification import VERIFY_AT_ONCE, R
 from dmarcmilter.reports.delivery.relay import DeliveryAttempt, DeliveryResult
 from dmarcmilter.reports.delivery.suppressions import REFUSING_ORGANIZATIONS, Suppressions
 from dmarcmilter.reports.run_lock import RunLock
+from dmarcmilter.value import replace
 from tests.support.report_outcomes import outcome, passed
 from tests.support.report_runs import YESTERDAY, Receiver, Site, counted, domain, report_id, xml
 
@@ -353,7 +353,7 @@ class SlowZone:
         time.sleep(self.seconds)
         with self.lock:
             self.now -= 1
-        return Answer(Status.FAILED, reason=Reason(Code.DNS_TIMEOUT))
+        return Answer(Status.FAILED, reason=Reason.of(Code.DNS_TIMEOUT))
 
 
 def silent(number):

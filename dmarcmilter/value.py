@@ -1,0 +1,38 @@
+"""Value: what every immutable value of this program is made of, from a parsed header field to the whole configuration.
+
+A value is a msgspec structure: complete when it is made, never changed afterwards, and cheap. Making one takes a tenth
+of the time of a frozen dataclass, which sets each field through object.__setattr__ (docs/decisions.md).
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, dataclass_transform
+
+import msgspec
+from msgspec import field
+
+if TYPE_CHECKING:
+    # The type checker compares the changes with the fields, which it does for this name only.
+    from dataclasses import replace
+else:
+    from msgspec.structs import replace
+
+__all__ = ["Value", "field", "replace", "representation_without"]
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+class Value(msgspec.Struct, frozen=True, gc=False):
+    """An immutable value with the fields that its annotations name; AttributeError when one is set.
+
+    Equal to a value of the same class with equal fields; `replace` makes a changed copy. The garbage collector does not
+    look into values: a value must not be part of a reference cycle.
+    """
+
+
+def representation_without(*hidden: str) -> Callable[[Any], str]:
+    """A `__repr__` that leaves out fields: secrets, which must not get into a log, or long texts."""
+
+    def representation(value: Value) -> str:
+        fields = ((name, getattr(value, name)) for name in value.__struct_fields__ if name not in hidden)
+        return f"{type(value).__qualname__}({', '.join(f'{name}={field!r}' for name, field in fields)})"
+
+    return representation
