@@ -22,7 +22,8 @@ from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.mail import message_file
 from dmarcmilter.mail.message import Envelope
 from dmarcmilter.milter.transaction import Evaluating
-from dmarcmilter.outcome import Outcome, encoded
+from dmarcmilter.outcome import Outcome
+from dmarcmilter.outcome_record import encoded
 
 ROUNDS = 60
 CHUNK = 65_535

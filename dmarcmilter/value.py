@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, dataclass_transform
 
 import msgspec
-from msgspec import field
 
 if TYPE_CHECKING:
     # The type checker compares the changes with the fields, which it does for this name only.
@@ -17,6 +16,11 @@ else:
     from msgspec.structs import replace
 
 __all__ = ["Value", "field", "replace", "representation_without"]
+
+
+def field(*, default_factory: Callable[[], Any]) -> Any:
+    """A field whose default is made anew for each value."""
+    return msgspec.field(default_factory=default_factory)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))

@@ -6,7 +6,7 @@ from dmarcmilter.dns.lookup import Answer
 from dmarcmilter.metrics.worker_metrics import WorkerTally
 from dmarcmilter.milter.session import Session
 from dmarcmilter.milter.worker_context import WorkerContext
-from dmarcmilter.outcome import OutcomeRecord
+from dmarcmilter.outcome_record import OutcomeRecord
 from dmarcmilter.receiver import Receiver
 from tests.support.zone import Zone
 

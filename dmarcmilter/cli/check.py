@@ -26,7 +26,8 @@ from dmarcmilter.mail.message import Envelope, address_of
 from dmarcmilter.mail.message_file import MailFile
 from dmarcmilter.milter.header_buffer import HeaderBuffer
 from dmarcmilter.milter.transaction import Evaluating
-from dmarcmilter.outcome import Outcome, OutcomeRecord, as_values
+from dmarcmilter.outcome import Outcome
+from dmarcmilter.outcome_record import OutcomeRecord, as_values
 from dmarcmilter.reasons import Language
 from dmarcmilter.receiver import Receiver
 

@@ -20,7 +20,7 @@ from dmarcmilter.history import journal_search, migrations, outcome_reader
 from dmarcmilter.history.journal_search import OutcomeMatch, OutcomeSearch, UnreadableRecord
 from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.mail import message_id_hash
-from dmarcmilter.outcome import as_values as recorded_values
+from dmarcmilter.outcome_record import as_values as recorded_values
 from dmarcmilter.reasons import Language
 
 QUEUE_ID = re.compile(r"[A-Za-z0-9._+-]{1,100}")

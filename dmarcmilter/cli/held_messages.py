@@ -11,7 +11,7 @@ from dmarcmilter.config.schema import Config
 from dmarcmilter.history import hold_reasons
 from dmarcmilter.history.store import Store, StoreError
 from dmarcmilter.mail import domain as domains
-from dmarcmilter.outcome import OutcomeRecord
+from dmarcmilter.outcome_record import OutcomeRecord
 from dmarcmilter.postfix.hold_queue import Held, PostfixQueue, QueueError, printable
 from dmarcmilter.value import Value
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 import dmarcmilter
 from dmarcmilter.demo.sample_messages import LIST_DOMAIN, Sample, samples, zone
-from dmarcmilter.outcome import OutcomeRecord, decoded
+from dmarcmilter.outcome_record import OutcomeRecord, decoded
 from dmarcmilter.testing.milter_client import MilterClient
 from dmarcmilter.testing.name_server import NameServer
 

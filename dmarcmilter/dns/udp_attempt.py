@@ -10,7 +10,6 @@ from enum import Enum
 from dmarcmilter.dns import wire_format as dnswire
 from dmarcmilter.dns.cache import CacheKey
 from dmarcmilter.dns.name_servers import Server
-from dmarcmilter.value import Value
 
 _MAX_DATAGRAM = 4096
 """Bytes read of a datagram; 1,232 are announced, and a longer one is cut and then does not parse."""
@@ -24,11 +23,14 @@ class Edns(Enum):
     """The server did not understand the OPT record (RFC 6891 7)."""
 
 
-class Attempt(Value, eq=False):
-    server: Server
-    edns: Edns
-    identifier: int
-    _sock: socket.socket
+class Attempt:
+    """A question that was sent, with the socket at which its answer is awaited."""
+
+    def __init__(self, server: Server, edns: Edns, identifier: int, sock: socket.socket) -> None:
+        self.server = server
+        self.edns = edns
+        self.identifier = identifier
+        self._sock = sock
 
     def receive(self) -> bytes | None:
         """Read a datagram; None when there is none. OSError: ICMP says that nothing listens there."""

@@ -11,7 +11,7 @@ from dmarcmilter.explain import outcome_facts
 from dmarcmilter.explain.catalogue import Catalogue, Sentence
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain, is_within
-from dmarcmilter.outcome import OutcomeRecord
+from dmarcmilter.outcome_record import OutcomeRecord
 
 MAX_ENTRIES = 3
 """Identifiers of one message for which an entry is offered."""

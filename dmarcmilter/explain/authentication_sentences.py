@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from dmarcmilter.explain.catalogue import Catalogue, Sentence
-from dmarcmilter.outcome import OutcomeRecord
+from dmarcmilter.outcome_record import OutcomeRecord
 from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.reasons.recorded import reason_of, reasons_of, recognized, spf_reason
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from dmarcmilter.explain import outcome_facts
 from dmarcmilter.explain.catalogue import Catalogue, Sentence
-from dmarcmilter.outcome import OutcomeRecord
+from dmarcmilter.outcome_record import OutcomeRecord
 from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.reasons.recorded import read, reason_of
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dmarcmilter.explain import administrator_advice, authentication_sentences, decision_sentences, sender_advice
 from dmarcmilter.explain.catalogue import Catalogue, Sentence, catalogue, harmless
 from dmarcmilter.history.journal_search import RecordedIdentity
-from dmarcmilter.outcome import OutcomeRecord
+from dmarcmilter.outcome_record import OutcomeRecord
 from dmarcmilter.reasons import Language
 from dmarcmilter.value import Value
 

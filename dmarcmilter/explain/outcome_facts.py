@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
-from dmarcmilter.outcome import OutcomeRecord
+from dmarcmilter.outcome_record import OutcomeRecord
 from dmarcmilter.reasons import Code
 from dmarcmilter.reasons.recorded import reason_of
 from dmarcmilter.value import Value

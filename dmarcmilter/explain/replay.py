@@ -18,7 +18,7 @@ from dmarcmilter.dmarc.evaluation import AuthenticatedIdentifier, DmarcWord, Dns
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.dmarc.record import AlignmentMode, Disposition, PolicyRecord, Psd
 from dmarcmilter.mail.domain import Domain
-from dmarcmilter.outcome import (
+from dmarcmilter.outcome_record import (
     OutcomeRecord,
     RecordedArc,
     RecordedDraws,

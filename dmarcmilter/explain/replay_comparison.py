@@ -11,7 +11,7 @@ from dmarcmilter.explain import replay
 from dmarcmilter.explain.replay import Effect, Gap, Terms
 from dmarcmilter.history import journal_line_reader, outcome_reader
 from dmarcmilter.history.store import DatabaseConnection
-from dmarcmilter.outcome import OutcomeRecord, UndecodableError, decoded
+from dmarcmilter.outcome_record import OutcomeRecord, UndecodableError, decoded
 from dmarcmilter.value import Value
 
 MAX_DOMAINS = 100_000

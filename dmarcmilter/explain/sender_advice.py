@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from dmarcmilter.explain import outcome_facts
 from dmarcmilter.explain.catalogue import Catalogue, Sentence
-from dmarcmilter.outcome import OutcomeRecord, RecordedSignature
+from dmarcmilter.outcome_record import OutcomeRecord, RecordedSignature
 from dmarcmilter.reasons import Code
 from dmarcmilter.reasons.recorded import reason_of, spf_reason
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dmarcmilter.history import journal_search, outcome_reader, outcome_rows
 from dmarcmilter.history.store import Store
-from dmarcmilter.outcome import OutcomeRecord, UndecodableError
+from dmarcmilter.outcome_record import OutcomeRecord, UndecodableError
 
 MAX_DIFFERENCE = timedelta(hours=1)
 """Largest difference between the MTA's time of arrival and that of the outcome, both taken when the message began.

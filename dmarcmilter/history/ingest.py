@@ -17,7 +17,7 @@ from dmarcmilter.history.journal_line_reader import JournalPiece
 from dmarcmilter.history.outcome_rows import ParsedLine
 from dmarcmilter.history.outcome_writer import Advance, Writer
 from dmarcmilter.history.store import Store, StoreError, UnacceptableError
-from dmarcmilter.outcome import UndecodableError
+from dmarcmilter.outcome_record import UndecodableError
 
 log = logging.getLogger(__name__)
 

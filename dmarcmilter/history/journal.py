@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dmarcmilter.outcome import OutcomeRecord, encoded
+from dmarcmilter.outcome_record import OutcomeRecord, encoded
 
 log = logging.getLogger(__name__)
 

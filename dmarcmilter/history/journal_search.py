@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from dmarcmilter.history import journal_line_reader, outcome_rows
-from dmarcmilter.outcome import VERSION, OutcomeRecord, UndecodableError
+from dmarcmilter.outcome_record import VERSION, OutcomeRecord, UndecodableError
 from dmarcmilter.value import Value
 
 BLOCK = 4 * 1024 * 1024

@@ -8,7 +8,7 @@ from typing import Any
 
 from dmarcmilter.history.outcome_rows import DatabaseRow, StoredOutcome, rebuilt, signed_number
 from dmarcmilter.history.store import DatabaseConnection, rows, stream
-from dmarcmilter.outcome import OutcomeRecord, UndecodableError
+from dmarcmilter.outcome_record import OutcomeRecord, UndecodableError
 from dmarcmilter.value import Value
 
 log = logging.getLogger(__name__)

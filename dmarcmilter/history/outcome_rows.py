@@ -13,9 +13,16 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from dmarcmilter import outcome as outcomes
+from dmarcmilter import outcome_record
 from dmarcmilter.history.day_number import day_number
-from dmarcmilter.outcome import JsonObject, OutcomeRecord, RecordedDns, RecordedDraws, RecordedLists, UndecodableError
+from dmarcmilter.outcome_record import (
+    JsonObject,
+    OutcomeRecord,
+    RecordedDns,
+    RecordedDraws,
+    RecordedLists,
+    UndecodableError,
+)
 from dmarcmilter.value import Value
 
 DIGEST_BYTES = 16
@@ -97,7 +104,7 @@ class ParsedLine(Value):
 def parse(line: bytes) -> ParsedLine:
     """Decode one line of the journal. UndecodableError if it is no outcome record."""
     # PostgreSQL can store every character but U+0000.
-    record = outcomes.decoded(line.replace(rb"\u0000", rb"\ufffd"))
+    record = outcome_record.decoded(line.replace(rb"\u0000", rb"\ufffd"))
     try:
         return _line(record)
     except (ValueError, OverflowError) as error:
@@ -168,7 +175,7 @@ def policy(record: OutcomeRecord) -> tuple[bytes, DatabaseRow] | None:
 
 def verdict(record: OutcomeRecord) -> DatabaseRow:
     """The row of `verdicts`, without its references."""
-    detail = _without(outcomes.as_values(record), (*MESSAGE_FIELDS, *record.FORMER_KEYS.values()))
+    detail = _without(outcome_record.as_values(record), (*MESSAGE_FIELDS, *record.FORMER_KEYS.values()))
     detail["arc"] = _without(detail["arc"], record.arc.FORMER_KEYS.values())
     detail["dmarc"] = _without(detail["dmarc"], record.dmarc.FORMER_KEYS.values())
     for name, columns in PART_COLUMNS.items():
@@ -233,7 +240,7 @@ class StoredOutcome(Value):
 def rebuilt(stored: StoredOutcome) -> OutcomeRecord:
     """Rebuild the outcome record as it was in the journal. UndecodableError if the rows hold no outcome record."""
     try:
-        return outcomes.from_values(_values(stored))
+        return outcome_record.from_values(_values(stored))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise UndecodableError(f"{type(error).__name__}: {error}") from error
 

@@ -10,7 +10,7 @@ from itertools import islice
 from dmarcmilter.history import outcome_rows
 from dmarcmilter.history.outcome_rows import DatabaseRow, ParsedLine
 from dmarcmilter.history.store import DatabaseConnection, Store, UnacceptableError, execute, execute_many, rows, rows_in
-from dmarcmilter.outcome import OutcomeRecord
+from dmarcmilter.outcome_record import OutcomeRecord
 from dmarcmilter.value import Value
 
 MAX_REMEMBERED = 200_000

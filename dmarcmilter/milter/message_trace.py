@@ -11,7 +11,8 @@ import time
 from dmarcmilter.dns.lookup import Answer, LocalPartName, Status
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Envelope
-from dmarcmilter.outcome import Outcome, OutcomeRecord, shown
+from dmarcmilter.outcome import Outcome, shown
+from dmarcmilter.outcome_record import OutcomeRecord
 from dmarcmilter.pipeline import Reading
 from dmarcmilter.reasons import text_of
 from dmarcmilter.response.actions import (

@@ -11,7 +11,8 @@ from dmarcmilter.history.journal import Journal
 from dmarcmilter.metrics.worker_metrics import WorkerTally
 from dmarcmilter.milter.message_trace import Trace
 from dmarcmilter.milter.turn_scheduler import Turn, Turns
-from dmarcmilter.outcome import ApplyError, Outcome, OutcomeRecord
+from dmarcmilter.outcome import ApplyError, Outcome
+from dmarcmilter.outcome_record import OutcomeRecord
 from dmarcmilter.policy.rules import Action
 from dmarcmilter.receiver import Receiver
 from dmarcmilter.reports.failure.capture import Capture

@@ -15,7 +15,7 @@ from dmarcmilter.history.outcome_writer import Advance, Writer
 from dmarcmilter.history.store import UnacceptableError
 from dmarcmilter.opendmarc import history_file, history_record
 from dmarcmilter.opendmarc.history_file import Piece
-from dmarcmilter.outcome import UndecodableError, encoded
+from dmarcmilter.outcome_record import UndecodableError, encoded
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain, is_within
 from dmarcmilter.opendmarc.config_file import printable
 from dmarcmilter.opendmarc.history_file import HistoryFields
-from dmarcmilter.outcome import (
+from dmarcmilter.outcome_record import (
     VERSION,
     OutcomeRecord,
     RecordedArc,

@@ -12,7 +12,8 @@ from dmarcmilter.explain import as_text, explain
 from dmarcmilter.mail import message_file
 from dmarcmilter.mail.domain import parse
 from dmarcmilter.mail.message import Message
-from dmarcmilter.outcome import Outcome, decoded, encoded
+from dmarcmilter.outcome import Outcome
+from dmarcmilter.outcome_record import decoded, encoded
 from dmarcmilter.pipeline import Settings
 from dmarcmilter.policy.rules import Action, QuarantineAction
 from dmarcmilter.response import plan

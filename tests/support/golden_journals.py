@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from dmarcmilter import outcome
+from dmarcmilter import outcome_record
 from dmarcmilter.cli.held_messages import HeldMessage
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.explain import as_text, as_values, explain, replay
@@ -86,7 +86,7 @@ def as_json(record):
 
 def read(line):
     """One line, as the readers take it."""
-    return outcome.decoded(line)
+    return outcome_record.decoded(line)
 
 
 def told(name):

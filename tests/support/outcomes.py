@@ -32,7 +32,8 @@ from dmarcmilter.dmarc.evaluation import evaluate
 from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Envelope, Header, Message
-from dmarcmilter.outcome import Outcome, decoded, encoded
+from dmarcmilter.outcome import Outcome
+from dmarcmilter.outcome_record import decoded, encoded
 from dmarcmilter.pipeline import Authenticated, FactSources, Settings, process
 from dmarcmilter.policy import decision as policy
 from dmarcmilter.policy import facts

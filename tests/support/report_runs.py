@@ -14,7 +14,7 @@ from dmarcmilter.dmarc.public_suffix import Suffixes
 from dmarcmilter.history import migrations, outcome_rows
 from dmarcmilter.history.outcome_writer import Advance, Writer
 from dmarcmilter.history.store import Store
-from dmarcmilter.outcome import encoded
+from dmarcmilter.outcome_record import encoded
 from dmarcmilter.reports.delivery.deliveries_table import Deliveries, ReportKind
 from dmarcmilter.reports.delivery.parallel_verification import ReportDns
 from dmarcmilter.reports.delivery.relay import DeliveryAttempt, DeliveryResult

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from dmarcmilter.auth.results import DkimResult, DkimWord
 from dmarcmilter.auth.signature_fault import SignatureFault
 from dmarcmilter.mail.domain import Domain, parse
-from dmarcmilter.outcome import MAX_SHOWN, Effort, UndecodableError, decoded, encoded, shown
+from dmarcmilter.outcome import MAX_SHOWN, Effort, shown
+from dmarcmilter.outcome_record import UndecodableError, decoded, encoded
 from dmarcmilter.policy.facts import ClientNames
 from dmarcmilter.policy.rules import Exempt
 from dmarcmilter.value import replace

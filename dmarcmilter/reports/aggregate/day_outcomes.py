@@ -11,7 +11,7 @@ from dmarcmilter.history import outcome_rows
 from dmarcmilter.history.day_number import date_of_number, day_number
 from dmarcmilter.history.outcome_rows import DatabaseRow
 from dmarcmilter.history.store import DatabaseConnection, Store, execute, rows, stream
-from dmarcmilter.outcome import OutcomeRecord, UndecodableError
+from dmarcmilter.outcome_record import OutcomeRecord, UndecodableError
 from dmarcmilter.reports.aggregate.grouping import Group, Grouping
 from dmarcmilter.value import Value
 

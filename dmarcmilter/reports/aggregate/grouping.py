@@ -16,7 +16,7 @@ import msgspec
 from dmarcmilter.dmarc import record as records
 from dmarcmilter.dmarc.discovery import Method
 from dmarcmilter.dmarc.record import AlignmentMode, Disposition
-from dmarcmilter.outcome import OutcomeRecord, RecordedPolicy
+from dmarcmilter.outcome_record import OutcomeRecord, RecordedPolicy
 from dmarcmilter.policy.rules import Action
 from dmarcmilter.reports.aggregate import publishable_reasons
 from dmarcmilter.reports.aggregate.row_of_message import row_of

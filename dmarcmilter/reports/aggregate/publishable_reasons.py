@@ -9,7 +9,7 @@ from typing import Final
 
 from dmarcmilter.auth.pyspf_wording import WORDINGS
 from dmarcmilter.auth.signature_fault import SignatureFault
-from dmarcmilter.outcome import RecordedOverride, RecordedPolicy, RecordedSignature, RecordedSpf
+from dmarcmilter.outcome_record import RecordedOverride, RecordedPolicy, RecordedSignature, RecordedSpf
 from dmarcmilter.reasons import Code, Reason, text_of
 from dmarcmilter.reasons.recorded import read, reason_of, reasons_of, spf_reason
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 
 from dmarcmilter.auth.results import DkimWord, SpfScope, SpfWord
-from dmarcmilter.outcome import OutcomeRecord, RecordedSignature, RecordedSpf
+from dmarcmilter.outcome_record import OutcomeRecord, RecordedSignature, RecordedSpf
 from dmarcmilter.policy.rules import ReasonType
 from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.reports.aggregate import publishable_reasons

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from dmarcmilter.mail.message import Header
-from dmarcmilter.outcome import OutcomeRecord
+from dmarcmilter.outcome_record import OutcomeRecord
 from dmarcmilter.reports.failure.incident import Observed, incident_of, reason_not_to_report
 from dmarcmilter.reports.failure.incident_spool import FullError, IncidentSpool
 from dmarcmilter.reports.failure.redaction import Redaction, month_key, shown_fields

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from ipaddress import ip_address, ip_network
 
 from dmarcmilter.mail.message import Header
-from dmarcmilter.outcome import OutcomeRecord
+from dmarcmilter.outcome_record import OutcomeRecord
 from dmarcmilter.reports.failure.redaction import Redaction
 from dmarcmilter.value import Value
 

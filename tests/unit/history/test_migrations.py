@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from dmarcmilter.history import migrations, outcome_rows
 from dmarcmilter.history.migrations import MIGRATIONS, Migration, migrate
 from dmarcmilter.history.store import Store, StoreError
-from dmarcmilter.outcome import encoded
+from dmarcmilter.outcome_record import encoded
 from dmarcmilter.reports.delivery.deliveries_table import Deliveries, ReportKind
 from tests.support import databases
 from tests.support.report_outcomes import passed

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dmarcmilter.history import outcome_rows
 from dmarcmilter.history.outcome_rows import StoredOutcome
-from dmarcmilter.outcome import UndecodableError, encoded
+from dmarcmilter.outcome_record import UndecodableError, encoded
 from tests.support import journals
 from tests.support.paths import PROJECT
 

@@ -18,7 +18,7 @@ from dmarcmilter.history.outcome_writer import Writer
 from dmarcmilter.history.store import Store
 from dmarcmilter.opendmarc import history_file, history_record
 from dmarcmilter.opendmarc.history_import import Import, NoHistoryError
-from dmarcmilter.outcome import encoded
+from dmarcmilter.outcome_record import encoded
 from dmarcmilter.reports.aggregate.day_outcomes import day_view
 from tests.support import databases, journals
 from tests.support.paths import CASES

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from dmarcmilter.outcome import RecordedArc, RecordedSpf
+from dmarcmilter.outcome_record import RecordedArc, RecordedSpf
 from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.reasons.recorded import (
     MAX_TEXT,

@@ -13,7 +13,7 @@ from dmarcmilter.daemon import log_output
 from dmarcmilter.history import migrations, outcome_rows
 from dmarcmilter.history.outcome_writer import Advance, Writer
 from dmarcmilter.history.store import Store
-from dmarcmilter.outcome import encoded
+from dmarcmilter.outcome_record import encoded
 from dmarcmilter.reports.delivery.sending import RunResult
 from dmarcmilter.testing.name_server import NameServer
 from tests.support.mta.smtp_sink import Sink

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from dmarcmilter.auth.pyspf_wording import WORDINGS
 from dmarcmilter.auth.results import SpfWord
 from dmarcmilter.auth.signature_fault import SignatureFault
-from dmarcmilter.outcome import RecordedOverride, RecordedPolicy, RecordedSignature, RecordedSpf
+from dmarcmilter.outcome_record import RecordedOverride, RecordedPolicy, RecordedSignature, RecordedSpf
 from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.reasons.recorded import recorded
 from dmarcmilter.reports.aggregate import publishable_reasons
