@@ -20,6 +20,8 @@ RETRY_SECONDS = 1.0
 """Seconds after a failed write until the next one, so that messages neither wait for a broken disk nor each create an
 empty file on a full one.
 """
+DAY_SECONDS = 86_400
+"""Seconds of a day of UTC; each has a file of its own."""
 FILE_MODE = 0o640
 """Permissions of journal files."""
 
@@ -32,7 +34,8 @@ class Journal:
         self._now = now
         self._lock = threading.Lock()
         self._file = -1
-        self._day = ""
+        self._day = 0
+        """The day of the open file, counted from the epoch in UTC."""
         self._torn = False
         self._retry_at = 0.0
         self.failures = 0
@@ -70,14 +73,15 @@ class Journal:
         return f"{self._directory}: only {written} of {len(data)} bytes written" if self._torn else ""
 
     def _open_for_today(self) -> None:
-        day = time.strftime("%Y%m%d", time.gmtime(self._now()))
+        day = int(self._now() // DAY_SECONDS)
         # Lines written to a deleted file could never be read.
         if self._file >= 0 and day == self._day and os.fstat(self._file).st_nlink:
             return
         self._close()
         self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         # The start time keeps a recycled process id from appending to an earlier worker's file.
-        name = f"{day}-{time.time_ns() // 1_000_000}-{os.getpid()}.jsonl"
+        date = time.strftime("%Y%m%d", time.gmtime(day * DAY_SECONDS))
+        name = f"{date}-{time.time_ns() // 1_000_000}-{os.getpid()}.jsonl"
         self._file = os.open(self._directory / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         self._day = day
 

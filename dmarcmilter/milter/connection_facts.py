@@ -11,9 +11,10 @@ import milter
 
 from dmarcmilter.mail.message import Envelope, address_of, path_of
 from dmarcmilter.metrics.metric_definitions import SkipReason
-from dmarcmilter.milter.negotiation import MACROS, STEPS_WITHOUT_ANSWER, agree
+from dmarcmilter.milter.negotiation import MACROS, agree, answers_for
 from dmarcmilter.receiver import Receiver
 
+CONTINUE = int(Milter.CONTINUE)
 UNQUOTED_AUTHSERV_ID = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 """An authserv-id that needs no quoting."""
 
@@ -29,7 +30,7 @@ class MtaConnection:
         """0: unknown. Postfix sends 0 for mail that a local user submits with its sendmail command."""
         self._client_name = ""
         self._helo = b""
-        self._unanswered_steps = 0
+        self._answers = answers_for(0)
         self.leading_space = True
         """Header values come, and go, with the space behind the colon."""
         self.authserv_id = receiver.authserv_id or receiver.pipeline.host_name
@@ -42,9 +43,8 @@ class MtaConnection:
         """Choose from the actions and steps that the MTA offers; changes `options` in place."""
         offered_actions, offered_steps = options[0], options[1]
         receiver = self._receiver
-        self._unanswered_steps = agree(
-            options, receiver.pipeline.quarantine.method, recipients=receiver.needs_recipients
-        )
+        unanswered = agree(options, receiver.pipeline.quarantine.method, recipients=receiver.needs_recipients)
+        self._answers = answers_for(unanswered)
         self.leading_space = bool(offered_steps & Milter.P_HDR_LEADSPC)
         if offered_actions & milter.SETSYMLIST:
             for stage, names in MACROS:
@@ -67,8 +67,7 @@ class MtaConnection:
 
     def answer(self, step: str) -> int:
         """The answer to a callback before the end of message: to continue, or none if that was negotiated."""
-        is_unanswered = self._unanswered_steps & STEPS_WITHOUT_ANSWER.get(step, 0)
-        return int(Milter.NOREPLY if is_unanswered else Milter.CONTINUE)
+        return self._answers.get(step, CONTINUE)
 
     def envelope(self, sender: bytes) -> Envelope:
         return Envelope(

@@ -33,21 +33,24 @@ P = ParamSpec("P")
 
 
 def failsafe(callback: Callable[Concatenate[S, P], int]) -> Callable[Concatenate[S, P], int]:
-    """Wrap a callback of a GuardedSession so that no exception leaves it."""
+    """Wrap a callback of a GuardedSession so that no exception leaves it.
+
+    A callback that runs for each header field calls `answer_to_error` itself, and saves the further call.
+    """
     step = callback.__name__
 
     def guarded(session: S, /, *args: P.args, **kwargs: P.kwargs) -> int:
         try:
             return callback(session, *args, **kwargs)
-        except BaseException:  # noqa: BLE001  _answer logs it
-            return _answer(session, step)
+        except BaseException:  # noqa: BLE001  answer_to_error logs it
+            return answer_to_error(session, step)
 
     functools.update_wrapper(guarded, callback)
     return guarded
 
 
-def _answer(session: GuardedSession, step: str) -> int:
-    """Log the error and let the session answer. Without memory either may raise again."""
+def answer_to_error(session: GuardedSession, step: str) -> int:
+    """Log the error that is being handled, and let the session answer. Without memory either may raise again."""
     session.spoil()
     try:
         log.exception("%s: internal error in %s", session.queue_id() or "-", step)  # noqa: LOG004  called by a handler

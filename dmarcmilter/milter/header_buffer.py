@@ -11,6 +11,9 @@ MAX_RESULTS_FIELDS: Final = 1000
 
 Postfix's time to delete the forged ones grows with the square of their number. A relay adds one or two, so more are an
 attack."""
+_RESULTS: Final = b"authentication-results"
+_PUNCTUATION: Final = len(b":" + b"\r\n")
+"""Bytes of a field beside its name and value."""
 
 
 class HeaderBuffer:
@@ -31,16 +34,16 @@ class HeaderBuffer:
         """Add a field. `value` has LF for the wire's CRLF, and its leading space if that was negotiated."""
         if not self._leading_space:
             value = b" " + value
-        exact = value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        self.size += len(name) + len(b":") + len(exact) + len(b"\r\n")
-        is_results = name.strip().lower() == b"authentication-results"
-        self._results_fields += is_results
-        self._check_limits()
-        if not self.truncated:
+        exact = value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") if b"\n" in value else value
+        self.size += len(name) + len(exact) + _PUNCTUATION
+        # Few names have this length: the others need not be compared.
+        is_results = len(name) >= len(_RESULTS) and name.strip().lower() == _RESULTS
+        if is_results:
+            self._results_fields += 1
+        if is_results or self.size > self._max_bytes or len(self._fields) >= self._max_fields or self.truncated:
+            self._add_within_limits(name, exact, is_results=is_results)
+        else:
             self._fields.append(Header(name, exact))
-        elif is_results and self.truncated != UNCLEANABLE:
-            # Deletions name a field by its number among those of its name, so every one must be counted.
-            self._fields.append(Header(name, exact[:MAX_LATE_RESULTS_BYTES]))
 
     def fields(self) -> tuple[Header, ...]:
         return tuple(self._fields)
@@ -48,6 +51,14 @@ class HeaderBuffer:
     def clear(self) -> None:
         """Drop the fields, so that no change is planned from them again."""
         self._fields.clear()
+
+    def _add_within_limits(self, name: bytes, exact: bytes, *, is_results: bool) -> None:
+        self._check_limits()
+        if not self.truncated:
+            self._fields.append(Header(name, exact))
+        elif is_results and self.truncated != UNCLEANABLE:
+            # Deletions name a field by its number among those of its name, so every one must be counted.
+            self._fields.append(Header(name, exact[:MAX_LATE_RESULTS_BYTES]))
 
     def _check_limits(self) -> None:
         if self._results_fields > MAX_RESULTS_FIELDS:

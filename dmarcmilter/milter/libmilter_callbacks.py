@@ -38,16 +38,18 @@ def register(worker: WorkerContext) -> None:
         context.setpriv(None)
         return session.close() if session else int(Milter.CONTINUE)
 
+    set_exception_policy = milter.set_exception_policy
+
     def forward(name: str) -> Callable[..., int]:
-        method = getattr(Session, name)
+        method: Callable[..., int] = getattr(Session, name)
 
         def callback(context: Any, *args: Any) -> int:
-            milter.set_exception_policy(Milter.TEMPFAIL)
+            set_exception_policy(Milter.TEMPFAIL)
             session = context.getpriv()
             if session is None:  # an MTA too old to negotiate
                 session = Session(context, worker)
                 context.setpriv(session)
-            return int(method(session, *args))
+            return method(session, *args)
 
         return callback
 

@@ -2,6 +2,7 @@
 
 import functools
 import operator
+from collections.abc import Mapping
 
 import Milter
 import milter
@@ -36,6 +37,18 @@ MACROS = (
     (Milter.M_EOM, "i"),
 )
 ALL_STEPS_WITHOUT_ANSWER = functools.reduce(operator.or_, STEPS_WITHOUT_ANSWER.values())
+
+
+@functools.cache
+def answers_for(unanswered: int) -> Mapping[str, int]:
+    """The answer to each callback before the end of message: to continue, or none where that was negotiated.
+
+    `unanswered`: the options of the callbacks that get no answer.
+    """
+    return {
+        step: int(Milter.NOREPLY if unanswered & option else Milter.CONTINUE)
+        for step, option in STEPS_WITHOUT_ANSWER.items()
+    }
 
 
 def actions_for(method: QuarantineAction) -> int:

@@ -15,7 +15,7 @@ from dmarcmilter.metrics.metric_definitions import SkipReason
 from dmarcmilter.milter import message_trace
 from dmarcmilter.milter.apply import apply
 from dmarcmilter.milter.connection_facts import MtaConnection
-from dmarcmilter.milter.failsafe import failsafe
+from dmarcmilter.milter.failsafe import answer_to_error, failsafe
 from dmarcmilter.milter.header_buffer import HeaderBuffer
 from dmarcmilter.milter.transaction import Evaluating, Failed, Skipped, Transaction
 from dmarcmilter.milter.turn_scheduler import Turn
@@ -75,11 +75,14 @@ class Session:
             self._transaction.recipient(path_of(path))
         return self._connection.answer("envrcpt")
 
-    @failsafe
     def header(self, name: str, value: bytes) -> int:
-        self._turn.take()
-        self._header.add(name.encode("utf-8", "surrogateescape"), value)
-        return self._connection.answer("header")
+        # Called for each header field, and so without the further call that @failsafe would add.
+        try:
+            self._turn.take()
+            self._header.add(name.encode("utf-8", "surrogateescape"), value)
+            return self._connection.answer("header")
+        except BaseException:  # noqa: BLE001  answer_to_error logs it
+            return answer_to_error(self, "header")
 
     @failsafe
     def eoh(self) -> int:
@@ -169,10 +172,13 @@ class Session:
 
     def _end_transaction(self, last_trace_line: str) -> None:
         self._header = self._new_header()
-        self._release()
         transaction, self._transaction = self._transaction, None
-        if transaction is not None:
-            transaction.end(last_trace_line)
+        try:
+            if transaction is not None:
+                transaction.end(last_trace_line)
+        finally:
+            # Last: the thread that gets the turn needs the interpreter at once.
+            self._release()
 
     def _release(self) -> None:
         """Nothing is in progress: other sessions may work, and the worker may stop."""

@@ -3,7 +3,8 @@
 libmilter has a thread for each connection, which enters Python for each header field and leaves it to read the next.
 When several do so at once, each step costs a switch of threads, and a message costs half as much CPU time again.
 A turn is not a lock, and nothing relies on it: a message that keeps it too long loses it, and one that has waited too
-long runs without it. A message gives it away while it waits for DNS.
+long runs without it. A message gives it away while it waits for DNS, and then comes before those that have not begun:
+so fewer messages are half done at a time, and none waits in line again for each of its answers.
 """
 
 import threading
@@ -31,6 +32,8 @@ class Turns:
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._waiting: deque[_Waiter] = deque()
+        self._returning: deque[_Waiter] = deque()
+        """Messages that gave the turn away while they waited for DNS. They come first."""
         self._holder: _Waiter | None = None
         self._passed = 0
         """Number of times that the turn has changed hands."""
@@ -38,14 +41,17 @@ class Turns:
     def holds(self, waiter: _Waiter) -> bool:
         return self._holder is waiter
 
-    def take(self) -> _Waiter:
-        """Wait for the turn, at most LONGEST_WAIT. The returned value is for `give` and `holds`."""
+    def take(self, *, returning: bool = False) -> _Waiter:
+        """Wait for the turn, at most LONGEST_WAIT. The returned value is for `give` and `holds`.
+
+        `returning`: the message gave it away while it waited for DNS.
+        """
         waiter = _Waiter()
         with self._mutex:
             if self._holder is None:
                 self._holder = waiter
                 return waiter
-            self._waiting.append(waiter)
+            (self._returning if returning else self._waiting).append(waiter)
             passed = self._passed
         seconds_left = LONGEST_WAIT
         while not waiter.called.acquire(timeout=PATIENCE):
@@ -57,12 +63,13 @@ class Turns:
         return waiter
 
     def give(self, waiter: _Waiter) -> None:
-        """Pass the turn to the waiter that has waited longest."""
+        """Pass the turn to the next waiter: the one that has waited longest, if none returns from DNS."""
         with self._mutex:
             if self._holder is not waiter:
                 return
             self._passed += 1
-            self._holder = following = self._waiting.popleft() if self._waiting else None
+            queue = self._returning or self._waiting
+            self._holder = following = queue.popleft() if queue else None
         if following is not None:
             following.called.release()
 
@@ -76,25 +83,38 @@ class Turns:
         elif seconds_left > 0:
             return False
         # The turn may have been passed to it a moment ago, and taken away before it could look.
-        if waiter in self._waiting:
-            self._waiting.remove(waiter)
+        for queue in (self._returning, self._waiting):
+            if waiter in queue:
+                queue.remove(waiter)
         return True
 
 
 class Turn:
-    """The use that one connection makes of Turns. Both methods may be called at any time, and again."""
+    """The use that one connection makes of Turns. Its methods may be called at any time, and again."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
         self._waiter: _Waiter | None = None
+        self._lent = False
+        """The turn was passed on by `lend`."""
 
     def take(self) -> None:
         """Wait for the turn, unless this connection has it. Returns without it after LONGEST_WAIT."""
         if self._waiter is None or not self._turns.holds(self._waiter):
-            self._waiter = self._turns.take()
+            returning, self._lent = self._lent, False
+            self._waiter = self._turns.take(returning=returning)
+
+    def lend(self) -> None:
+        """Pass the turn on while the message waits for DNS. A message that had lost the turn does not come first."""
+        self._lent = self._waiter is not None and self._turns.holds(self._waiter)
+        self._pass_on()
 
     def give(self) -> None:
-        """Pass the turn on, if this connection has it."""
+        """Pass the turn on at the end of the message."""
+        self._lent = False
+        self._pass_on()
+
+    def _pass_on(self) -> None:
         if self._waiter is not None:
             self._turns.give(self._waiter)
             self._waiter = None

@@ -43,7 +43,7 @@ class WorkerContext:
             self.resolver,
             limits.dns_seconds,
             limits.dns_queries,
-            before_wait=turn.give,
+            before_wait=turn.lend,
             after_lookup=turn.take,
             observe=trace.dns if trace is not None else None,
         )

@@ -48,6 +48,71 @@ def test_those_who_wait_come_in_their_order():
     assert order == [0, 1, 2]
 
 
+def queue_of_three(shared, before):
+    """The order in which three messages go on: two that wait, then one that returns from DNS. `before`: its past."""
+    holder, returning = Turn(shared), Turn(shared)
+    before(returning)
+    holder.take()
+    order, threads = [], []
+
+    def work(turn, name):
+        turn.take()
+        order.append(name)
+        turn.give()
+
+    for number, (turn, name) in enumerate(((Turn(shared), "first"), (Turn(shared), "second"), (returning, "third"))):
+        threads.append(started(lambda turn=turn, name=name: work(turn, name)))
+        while len(shared._waiting) + len(shared._returning) <= number:
+            time.sleep(0.0005)
+    holder.give()
+    for thread in threads:
+        thread.join(60)
+    assert not shared._waiting
+    assert not shared._returning
+    return order
+
+
+def test_a_message_that_waited_for_dns_comes_before_those_that_have_not_begun():
+    def lend(turn):
+        turn.take()
+        turn.lend()
+
+    assert queue_of_three(Turns(), lend) == ["third", "first", "second"]
+
+
+def test_only_its_next_turn_comes_first():
+    def end(turn):
+        turn.take()
+        turn.lend()
+        turn.take()
+        turn.give()
+
+    assert queue_of_three(Turns(), end) == ["first", "second", "third"]
+
+
+def test_a_message_that_ended_while_it_waited_for_dns_does_not_come_first_with_the_next():
+    def end(turn):
+        turn.take()
+        turn.lend()
+        turn.give()
+
+    assert queue_of_three(Turns(), end) == ["first", "second", "third"]
+
+
+def test_a_message_that_had_lost_the_turn_does_not_come_first():
+    """A large body loses it again and again, and would keep all others waiting."""
+    shared = Turns()
+
+    def lose(turn):
+        turn.take()
+        other = Turn(shared)
+        other.take()  # after PATIENCE
+        turn.lend()
+        other.give()
+
+    assert queue_of_three(shared, lose) == ["first", "second", "third"]
+
+
 def test_who_keeps_it_too_long_loses_it_once():
     """A message whose MTA stalls holds nobody up for longer than PATIENCE, and nobody after that."""
     shared = Turns()
@@ -138,6 +203,8 @@ def test_impatient_threads_meet_no_error(monkeypatch):
         turn = Turn(shared)
         end = time.monotonic() + 0.7
         while time.monotonic() < end:
+            turn.take()
+            turn.lend()
             turn.take()
             turn.give()
         done.append(1)
