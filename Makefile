@@ -15,6 +15,9 @@ PROCESSES ?= $(shell echo $$((2 * $$(nproc))))
 # Python keeps what it has compiled: the tests start it a thousand times.
 export PYTHONDONTWRITEBYTECODE =
 
+# The compiled program, where it could be compiled.
+BEST = PYTHONSAFEPATH=1 PYTHONPATH=build/compiled
+
 help:
 	@echo "make run    install what is missing, show the filter at work, then keep it running"
 	@echo "make demo   the same, without keeping it running"
@@ -31,16 +34,20 @@ help:
 
 run:
 	@scripts/bootstrap run
-	@.venv/bin/dmarcmilter demo --stay --state state
+	@.venv/bin/python scripts/compile
+	@$(BEST) .venv/bin/dmarcmilter demo --stay --state state
 
 demo:
 	@scripts/bootstrap run
-	@.venv/bin/dmarcmilter demo
+	@.venv/bin/python scripts/compile
+	@$(BEST) .venv/bin/dmarcmilter demo
 
 test:
 	@scripts/bootstrap test
 	@$(MAKE) --no-print-directory check
-	.venv/bin/python -m pytest -n $(PROCESSES) $(PYTEST_ARGS)
+	.venv/bin/python scripts/compile --required
+	cd build/compiled && BUILD=compiled .venv/bin/python -m pytest -n $(PROCESSES) $(PYTEST_ARGS)
+	BUILD=interpreted .venv/bin/python -m pytest -n $(PROCESSES) $(PYTEST_ARGS)
 
 test-unit:
 	@scripts/bootstrap test

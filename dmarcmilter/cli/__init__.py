@@ -10,6 +10,7 @@ from typing import cast
 
 import click
 
+from dmarcmilter.build_kind import build_kind
 from dmarcmilter.cli.errors import ErrorBoundary
 
 COMMANDS = (
@@ -50,6 +51,6 @@ class Commands(Mapping[str, click.Command]):
     commands=cast("MutableMapping[str, click.Command]", Commands()),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(package_name="dmarcmilter")
+@click.version_option(package_name="dmarcmilter", message=f"%(prog)s, version %(version)s, {build_kind()}")
 def main() -> None:
     """Inbound DMARC enforcement for Postfix and Sendmail."""

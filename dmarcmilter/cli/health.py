@@ -6,6 +6,7 @@ from typing import Final
 
 import click
 
+from dmarcmilter.build_kind import build_kind
 from dmarcmilter.cli.command_setup import config_option, default_path, json_option, load
 from dmarcmilter.config.schema import Config
 from dmarcmilter.config_check import files_and_mta_health
@@ -56,5 +57,6 @@ def health(path: str, user: str, postfix_directory: str, *, as_json: bool, skip:
 def _plain(results: list[CheckResult]) -> dict[str, object]:
     return {
         "health": worst(results).word,
+        "build": build_kind(),
         "checks": {result.check: {"health": result.health.word, "text": result.text} for result in results},
     }

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from dmarcmilter.build_kind import build_kind
 from dmarcmilter.config import folder_access
 from dmarcmilter.config import load as configuration
 from dmarcmilter.config.exposed_files import AS_ROOT, exposed
@@ -78,7 +79,7 @@ class Supervisor:
             self._stop()
             return 1
         log.info("ready: %d workers on %s", len(self.children), self.config.milter.socket)
-        log.info("mode %s", self.config.policy.in_force())
+        log.info("mode %s, %s", self.config.policy.in_force(), build_kind())
         self._on_configuration_in_force()
         sd_notify.send("READY=1", self._status())
         while True:

@@ -68,7 +68,7 @@ def running(conf: Path, socket: Path) -> Iterator[int]:
     """Run a filter process until the block ends, and give its process id."""
     command = [sys.executable, "-m", "dmarcmilter", "run", "--config", str(conf)]
     # The process must find the same program: a distribution package keeps it outside of Python's own path.
-    environment = os.environ | {"PYTHONPATH": str(Path(dmarcmilter.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(dmarcmilter.__file__).parents[1]), "PYTHONSAFEPATH": "1"}
     filter_process = subprocess.Popen(command, env=environment)  # noqa: S603  the command is our own
     try:
         end = time.monotonic() + START_SECONDS

@@ -168,10 +168,14 @@ class MessageLookup:
             if is_held or candidate is None:
                 return candidate or _failed(refusal or Reason.of(Code.DNS_TOO_MANY_AT_ONCE))
             self._keep(key, candidate)
-            has_ended = self._closed
+            has_ended = self._has_ended()
         if has_ended and isinstance(candidate, Query):
             self._resolver.leave(candidate, self)
         return candidate
+
+    def _has_ended(self) -> bool:
+        """Whether the message ended meanwhile. The caller holds the lock."""
+        return self._closed
 
     def _is_started_here(self, candidate: Answer | Query | None) -> bool:
         """Whether it is a query that counts for this message."""

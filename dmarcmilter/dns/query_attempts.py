@@ -101,7 +101,10 @@ class Query:
         self.drain()
         if self.result is None:
             self._await(until)
-            self.waited = None if self.result is None else time.monotonic() - self.begun
+            self._note_the_wait()
+
+    def _note_the_wait(self) -> None:
+        self.waited = None if self.result is None else time.monotonic() - self.begun
 
     def _await(self, until: float) -> None:
         now = time.monotonic()

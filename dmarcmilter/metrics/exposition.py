@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from dmarcmilter.build_kind import build_kind
 from dmarcmilter.metrics import gauges
 from dmarcmilter.metrics.board import Board, Heartbeat, State
 from dmarcmilter.metrics.gauges import JournalState
@@ -41,10 +42,11 @@ class Exposition(Collector):
         yield from _journal(self._journal())
         yield _gauge(
             "build_info",
-            "Versions of filter and Python; always 1.",
+            "Versions of filter and Python, and whether the filter is compiled or interpreted; always 1.",
             1,
             version=version("dmarcmilter"),
             python=platform.python_version(),
+            build=build_kind(),
         )
 
 

@@ -1,0 +1,135 @@
+"""Compiling the mail path with mypyc: which modules, what must hold for them, and the build.
+
+Used by the wheel's build hook (scripts/hatch_build.py) and by scripts/compile. The compiled modules stand beside their
+sources, and Python prefers them; without them the same sources run interpreted.
+"""
+
+import ast
+import hashlib
+import os
+import platform
+import shutil
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "dmarcmilter"
+GROUP = PACKAGE
+"""All modules are one group, in the shared library GROUP__mypyc: calls between them are calls in C."""
+PACKAGES = ("auth", "dmarc", "dns", "mail", "milter", "policy", "reasons", "response")
+"""Packages whose modules are compiled; not their subpackages (`policy.recipients` waits for files and databases)."""
+MODULES = ("history/journal.py", "metrics/board.py", "metrics/worker_metrics.py", "outcome.py", "pipeline.py")
+"""Further modules that a message passes through."""
+INTERPRETED = {
+    "auth/spf.py": "its evaluation derives from a class of pyspf",
+    "dns/lookup.py": "a class of it derives from str",
+    "milter/turn_scheduler.py": "breaks out of a with block within a loop, which mypyc cannot do",
+    "reasons/code.py": "only an enumeration",
+    "reasons/recorded.py": "a class has a keyword argument, which mypyc leaves out",
+    "response/arc_set.py": "a class of it derives from a class of dkimpy",
+}
+"""Modules of these packages that are not compiled, and why."""
+OPTIMIZATION = "2"
+REQUIRED = ("mypy==2.4.1", "setuptools")
+"""What the build needs besides the packages that the program needs, whose types mypyc reads."""
+
+
+class CompilationError(Exception):
+    """The modules cannot be compiled here; the text says why."""
+
+
+def modules() -> list[Path]:
+    """The modules to compile, relative to the root of the project."""
+    package = ROOT / PACKAGE
+    files = [file for name in PACKAGES for file in (package / name).glob("*.py") if file.name != "__init__.py"]
+    files += [package / name for name in MODULES]
+    left_out = {package / name for name in INTERPRETED}
+    return sorted(file.relative_to(ROOT) for file in files if file not in left_out)
+
+
+def digest() -> str:
+    """A digest of everything that the result depends on."""
+    total = hashlib.sha256(f"{sys.version} {platform.platform()} {REQUIRED}".encode())
+    for file in [Path(__file__), ROOT / "pyproject.toml", *sorted((ROOT / PACKAGE).rglob("*.py"))]:
+        total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+def compile_into(target: Path) -> list[Path]:
+    """Compile the modules; the files that were made, below `target`. CompilationError when that is not possible."""
+    problems = [problem for module in modules() for problem in _unsupported(module)]
+    if problems:
+        raise CompilationError("\n".join(problems))
+    if not compiler_works():
+        raise CompilationError("there is no C compiler, or no header files of Python")
+    try:
+        from mypyc.build import mypycify  # noqa: PLC0415  needed by a build that compiles, and there only
+        from setuptools import Distribution  # noqa: PLC0415
+        from setuptools.command.build_ext import build_ext  # noqa: PLC0415
+        from setuptools.errors import BaseError  # noqa: PLC0415
+    except ImportError as error:
+        raise CompilationError(f"{error.name} is not installed") from error
+    with chdir(ROOT), tempfile.TemporaryDirectory() as work:
+        names = [str(module) for module in modules()]
+        options = ["--config-file=pyproject.toml", f"--cache-dir={os.devnull}", *names]
+        try:
+            extensions = mypycify(
+                options, opt_level=OPTIMIZATION, debug_level="0", multi_file=True, group_name=GROUP, target_dir=work
+            )
+        except SystemExit as error:  # mypyc has printed the errors
+            raise CompilationError("mypyc does not accept the sources") from error
+        for extension in extensions:
+            extension.extra_compile_args.append("-Wno-error")  # another compiler has other warnings
+        command = build_ext(Distribution({"name": PACKAGE, "ext_modules": extensions}))
+        command.build_lib, command.build_temp = str(target), work
+        command.ensure_finalized()
+        build_extensions = command.build_extensions
+
+        def in_parallel() -> None:
+            command.compiler.compile = _in_parallel(command.compiler.compile)
+            build_extensions()
+
+        command.build_extensions = in_parallel
+        try:
+            command.run()
+        except (BaseError, OSError) as error:
+            raise CompilationError(f"the C compiler failed: {error}") from error
+    return sorted(file for file in target.rglob("*") if file.is_file())
+
+
+def _in_parallel(compile_files: Callable[..., list[str]]) -> Callable[..., list[str]]:
+    """The compiler's `compile`, which takes one file after another, on all processors."""
+
+    def compile_all(sources: Sequence[str], *arguments: Any, **options: Any) -> list[str]:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = pool.map(lambda source: compile_files([source], *arguments, **options), sources)
+            return [name for names in objects for name in names]
+
+    return compile_all
+
+
+def _unsupported(module: Path) -> Iterator[str]:
+    """What mypyc would compile to something else without saying so."""
+    for node in ast.walk(ast.parse((ROOT / module).read_bytes())):
+        if isinstance(node, ast.ClassDef) and node.keywords:
+            yield f"{module}:{node.lineno}: mypyc would leave out the keyword arguments of class {node.name}"
+        if isinstance(node, ast.FunctionDef):
+            caught: dict[str, str] = {}
+            for handler in ast.walk(node):
+                if isinstance(handler, ast.ExceptHandler) and handler.name and handler.type:
+                    kind = ast.unparse(handler.type)
+                    if caught.setdefault(handler.name, kind) != kind:
+                        yield f"{module}:{handler.lineno}: for mypyc, {handler.name} is a {caught[handler.name]}"
+
+
+def compiler_works() -> bool:
+    """Whether there is a C compiler, and the header files of this Python."""
+    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    return shutil.which(compiler) is not None and header.exists()
