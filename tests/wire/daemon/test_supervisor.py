@@ -340,7 +340,11 @@ def test_nothing_is_lost_by_reloads(running, dns):
 # --- death
 
 
-def test_killed_worker_is_replaced(running):
+DEATHS = pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGSEGV], ids=["killed", "crash in compiled code"])
+
+
+@DEATHS
+def test_killed_worker_is_replaced(running, death):
     daemon = running(milter={"workers": 2})
     with contextlib.ExitStack() as stack:
         clients = {}
@@ -350,7 +354,7 @@ def test_killed_worker_is_replaced(running):
             clients.setdefault(served_by(daemon, f"4N{number}"), client)
         assert clients.keys() == workers(daemon)
         victim, survivor = clients
-        os.kill(victim, signal.SIGKILL)
+        os.kill(victim, death)
         with pytest.raises(MilterError):
             clients[victim].deliver(PLAIN, queue_id="4LOST")
         wait_until(lambda: not alive(victim), "its death")
@@ -359,7 +363,7 @@ def test_killed_worker_is_replaced(running):
         wait_until(lambda: len(workers(daemon)) == 2, "another worker")
         assert clients[survivor].deliver(PLAIN, queue_id="4KEPT").action is MilterAction.ACCEPT
         assert served_by(daemon, "4KEPT") == survivor
-    assert f"worker {victim} ended (killed by SIGKILL); starting another" in daemon.log()
+    assert f"worker {victim} ended (killed by {death.name}); starting another" in daemon.log()
 
 
 def test_the_only_worker_is_replaced(running):
@@ -382,7 +386,8 @@ def test_reload_after_a_death_makes_no_worker_too_many(running):
     assert len(workers(daemon)) == 2
 
 
-def test_what_was_answered_is_in_the_journal(running):
+@DEATHS
+def test_what_was_answered_is_in_the_journal(running, death):
     """Killed at any moment after the reply, a worker has left the message's line behind, and only one."""
     daemon = running(milter={"workers": 6}, log={"level": "warning"})
     chance = random.Random(1)
@@ -393,7 +398,7 @@ def test_what_was_answered_is_in_the_journal(running):
             pid = served_by(daemon, f"4FIRST{number}")
             answered.append(f"4FIRST{number}")
             message = OpenMessage(client, PLAIN, queue_id=f"4LAST{number}")
-            killer = threading.Timer(chance.uniform(0, 0.006), os.kill, (pid, signal.SIGKILL))
+            killer = threading.Timer(chance.uniform(0, 0.006), os.kill, (pid, death))
             # Every other time exactly upon the reply.
             immediately = number % 2 == 0
             if not immediately:
@@ -404,7 +409,7 @@ def test_what_was_answered_is_in_the_journal(running):
             except MilterError:
                 killed["before the reply"] += 1
             if immediately:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, death)
             else:
                 killer.join()
         killed["all"] += 1
