@@ -18,6 +18,14 @@ export PYTHONDONTWRITEBYTECODE =
 # The compiled program, where it could be compiled.
 BEST = PYTHONSAFEPATH=1 PYTHONPATH=build/compiled
 
+# What fuzz, chaos, soak and worstcase run: the compiled program, or with BUILD=interpreted the sources.
+BUILD ?= compiled
+ifeq ($(BUILD),compiled)
+IN_BUILD = .venv/bin/python scripts/compile --required && cd build/compiled && PYTHONPATH=$(CURDIR)/build/compiled
+else
+IN_BUILD = PYTHONPATH=$(CURDIR)
+endif
+
 help:
 	@echo "make run    install what is missing, show the filter at work, then keep it running"
 	@echo "make demo   the same, without keeping it running"
@@ -65,12 +73,12 @@ types:
 
 fuzz:
 	@scripts/bootstrap fuzz
-	.venv/bin/python fuzz/run --seconds $(FUZZ_SECONDS)
+	$(IN_BUILD) .venv/bin/python fuzz/run --seconds $(FUZZ_SECONDS)
 
 chaos:
 	@scripts/bootstrap test
 	@scripts/bootstrap chaos
-	PYTHONPATH=. .venv/bin/python -m chaos.run $(CHAOS_ARGS)
+	$(IN_BUILD) .venv/bin/python -m chaos.run $(CHAOS_ARGS)
 
 bench:
 	@scripts/bootstrap run
@@ -84,11 +92,11 @@ bench-history:
 
 soak:
 	@scripts/bootstrap run
-	.venv/bin/python bench/load.py --soak --seconds $(SOAK_SECONDS)
+	$(IN_BUILD) .venv/bin/python bench/load.py --soak --seconds $(SOAK_SECONDS)
 
 worstcase:
 	@scripts/bootstrap run
-	.venv/bin/python bench/worstcase.py
+	$(IN_BUILD) .venv/bin/python bench/worstcase.py
 
 audit:
 	@[ -x .venv/bin/python ] || scripts/bootstrap run
