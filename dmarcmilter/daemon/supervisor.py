@@ -26,6 +26,7 @@ from dmarcmilter.daemon.child_process import Child
 from dmarcmilter.daemon.listener import Listener, ListenError
 from dmarcmilter.daemon.metrics_process import MetricsProcess
 from dmarcmilter.daemon.watchdog import Watchdog
+from dmarcmilter.dns.shared_answers import SharedAnswers
 from dmarcmilter.metrics.board import SUPERVISOR, Board, Row
 from dmarcmilter.metrics.metric_definitions import Ended, Reloaded
 from dmarcmilter.metrics.supervisor_metrics import SupervisorMetrics
@@ -63,6 +64,8 @@ class Supervisor:
     """Workers by process id."""
     restart_at: list[float] = field(default_factory=list)
     """Times at which a worker is to be started, by time.monotonic()."""
+    answers: SharedAnswers = field(default_factory=SharedAnswers)
+    """DNS answers that the workers of this generation share."""
     board: Board = field(default_factory=Board)
     metrics: SupervisorMetrics = field(init=False)
     watchdog: Watchdog = field(init=False)
@@ -145,7 +148,7 @@ class Supervisor:
     def _run_worker(self, row: Row, ready: Callable[[], None]) -> None:
         """Serve as a worker in the new process; never returns."""
         self.listener.release_lock()
-        worker.run(self.config, self.receiver, self.listener.socket, row, ready)
+        worker.run(self.config, self.receiver, self.listener.socket, (row, self.answers), ready)
 
     def _reap(self) -> None:
         """Handle all child processes that have ended."""
@@ -204,8 +207,13 @@ class Supervisor:
             log.warning("reload: [milter] socket is taken over only by a restart")
         for text in [*loaded.warnings, *_journal_warnings(config)]:
             log.warning("reload: %s", text)
-        old = (self.config, self.receiver, self.generation)
-        self.config, self.receiver, self.generation = config, receiver, self.generation + 1
+        old = (self.config, self.receiver, self.generation, self.answers)
+        self.config, self.receiver, self.generation, self.answers = (
+            config,
+            receiver,
+            self.generation + 1,
+            SharedAnswers(),
+        )
         log_output.configure(config.log)
         if self._fork_all():
             self._signal(worker.RETIRE, generation=old[2])
@@ -217,7 +225,7 @@ class Supervisor:
         else:
             log.error("reload: the new workers do not start; the running configuration stays")
             self._kill(self.generation)
-            self.config, self.receiver, self.generation = old
+            self.config, self.receiver, self.generation, self.answers = old
             log_output.configure(self.config.log)
             self._reloaded(Reloaded.FAILED)
 

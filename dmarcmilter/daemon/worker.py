@@ -20,6 +20,7 @@ import milter
 
 from dmarcmilter.config.schema import Config
 from dmarcmilter.dns.resolver import Resolver, system_nameservers
+from dmarcmilter.dns.shared_answers import SharedAnswers
 from dmarcmilter.history.journal import Journal
 from dmarcmilter.metrics.board import Row, State
 from dmarcmilter.metrics.worker_metrics import WorkerTally
@@ -47,8 +48,18 @@ SETTLE_SECONDS = 0.1
 """Seconds without work before the process ends: libmilter sends a reply after our callback has returned."""
 
 
-def run(config: Config, receiver: Receiver, listener: socket.socket, row: Row, ready: Callable[[], None]) -> None:
-    """Serve until a signal says to stop. Called in a forked process; never returns."""
+def run(
+    config: Config,
+    receiver: Receiver,
+    listener: socket.socket,
+    memory: tuple[Row, SharedAnswers],
+    ready: Callable[[], None],
+) -> None:
+    """Serve until a signal says to stop. Called in a forked process; never returns.
+
+    `memory`: what it shares with the other processes: its row of the board, and the DNS answers.
+    """
+    row, answers = memory
     gc.set_threshold(*GC_THRESHOLDS)
     faulthandler.enable()  # writes where each thread is, if the supervisor ends this process with SIGABRT
     row.begin(os.getpid())
@@ -62,7 +73,7 @@ def run(config: Config, receiver: Receiver, listener: socket.socket, row: Row, r
     for number in (*STOP, RETIRE):
         signal.signal(number, on_signal)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    context = make_context(config, receiver, WorkerTally(row))
+    context = make_context(config, receiver, WorkerTally(row), answers)
     libmilter_callbacks.register(context)
     fd = _hand_over(listener)
     listener.close()  # libmilter has a descriptor of its own, the only one to give up in _drain
@@ -94,8 +105,10 @@ def _send_heartbeat(context: WorkerContext, state: State) -> None:
     context.tally.beat(state, milter.getdiag(), context.resolver.cached())
 
 
-def make_context(config: Config, receiver: Receiver, tally: WorkerTally) -> WorkerContext:
-    """Open what the sessions of this worker share."""
+def make_context(
+    config: Config, receiver: Receiver, tally: WorkerTally, answers: SharedAnswers | None = None
+) -> WorkerContext:
+    """Open what the sessions of this worker share. `answers`: those of all workers of this configuration."""
     nameservers = config.dns.servers() or system_nameservers()
     return WorkerContext(
         receiver=receiver,
@@ -105,6 +118,7 @@ def make_context(config: Config, receiver: Receiver, tally: WorkerTally) -> Work
             cache_entries=config.dns.cache_entries,
             cache_bytes=config.dns.cache_megabytes * 1_048_576,
             observer=tally,
+            shared=answers if config.dns.cache_entries and config.dns.cache_megabytes else None,
         ),
         journal=Journal(config.history.journal),
         capture=_capture_of(config, receiver),

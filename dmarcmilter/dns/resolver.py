@@ -18,6 +18,7 @@ from dmarcmilter.dns.lookup import Answer
 from dmarcmilter.dns.name_servers import Servers
 from dmarcmilter.dns.observer import NoObserver, Origin, ResolverObserver
 from dmarcmilter.dns.query_attempts import Query, QueryResult
+from dmarcmilter.dns.shared_answers import SharedAnswers
 
 CACHE_ENTRIES = 20_000
 """Answers in the cache; with more the least recently used is removed."""
@@ -47,7 +48,9 @@ class Resolver:
         failure_hold: float = FAILURE_HOLD,
         clock: Callable[[], float] = time.monotonic,
         observer: ResolverObserver | None = None,
+        shared: SharedAnswers | None = None,
     ) -> None:
+        """`shared`: answers of other workers; None: only those of this process."""
         self.ignored = 0
         """Datagrams that were no reply to any query: late or spoofed ones."""
         self._servers = Servers(nameservers)
@@ -55,6 +58,8 @@ class Resolver:
         self._failure_hold = failure_hold
         self._observer = observer or NoObserver()
         self._cache = AnswerCache(cache_entries, cache_bytes, clock)
+        self._shared = shared
+        self._clock = clock
         self._in_flight: dict[CacheKey, Query] = {}
         self._room = threading.Condition(threading.Lock())
         """Guards the cache and the table of queries; taken after the lock of a query, never before it."""
@@ -160,7 +165,17 @@ class Resolver:
         if query is not None:
             query.users.add(user)
             return query
-        return self._cache.get(key)
+        answer = self._cache.get(key)
+        return answer if answer is not None or self._shared is None else self._find_shared(key, self._shared)
+
+    def _find_shared(self, key: CacheKey, shared: SharedAnswers) -> Answer | None:
+        """The answer that another worker got."""
+        known = shared.get(key, self._clock())
+        if known is None:
+            return None
+        answer, seconds = known
+        self._cache.put(key, answer, seconds)
+        return answer
 
     def _settle(self, query: Query) -> None:
         """Move a result from the table of queries to the cache."""
@@ -174,6 +189,8 @@ class Resolver:
             self._observer.ended(result.word, query.waited)
             seconds = seconds_to_keep(result.answer, result.ttl, failure_hold=self._failure_hold)
             self._cache.put(query.key, result.answer, seconds)
+            if self._shared is not None and seconds > 0:
+                self._shared.put(query.key, result.answer, self._clock() + seconds)
             self._forget(query)
 
     def _forget(self, query: Query) -> None:

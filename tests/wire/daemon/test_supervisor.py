@@ -253,6 +253,27 @@ def test_reload_changes_the_number_of_workers(running, dns):
     wait_until(lambda: len(workers(daemon)) == 2, "two workers")
 
 
+def test_workers_share_what_dns_answered_until_a_reload(running):
+    """Another configuration may name other servers: its workers ask for themselves."""
+    with NameServer(ZONE, ttl=600) as dns:
+        daemon = running(dns={"nameservers": [f"127.0.0.1:{dns.port}"]}, milter={"workers": 3})
+        for after_reload in (False, True):
+            if after_reload:
+                reload(daemon)
+                wait_until(lambda: len(workers(daemon)) == 3, "the end of the old workers")
+            asked, served = len(dns.queries), set()
+            for number in range(300):
+                queue_id = f"4{int(after_reload)}{number:03}"
+                deliver(daemon, queue_id)
+                served.add(served_by(daemon, queue_id))
+                if len(served) == 3:
+                    break
+            assert len(served) == 3
+            names = Counter(dns.queries[asked:])
+            assert names
+            assert set(names.values()) == {1}
+
+
 def test_stop_while_old_workers_wait(running):
     """A stop is no longer patient with connections that a reload was patient with."""
     daemon = running()

@@ -12,6 +12,7 @@ from dmarcmilter.dns.cache import MAX_TTL
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.dns.message_lookup import MAX_AHEAD, MAX_AHEAD_OF_ONE, MessageLookup
 from dmarcmilter.dns.resolver import Resolver
+from dmarcmilter.dns.shared_answers import SharedAnswers
 from dmarcmilter.dns.wire_format import MAX_RECORDS
 from dmarcmilter.reasons import Code, Reason, text_of
 from dmarcmilter.testing.name_server import NameServer
@@ -374,3 +375,30 @@ def test_nothing_stays_open():
         time.sleep(0.05)
         assert descriptors() == before
         assert len(resolver._in_flight) == 0
+
+
+@pytest.mark.parametrize("name", ["a.example", "none.example"])
+def test_what_another_worker_has_asked_is_not_asked_again_while_its_ttl_lasts(name):
+    clock = Clock()
+    shared = SharedAnswers()
+    with NameServer(TXT, ttl=60) as server:
+        first = once(resolver_for(server, clock=clock, shared=shared), name)
+        other = resolver_for(server, clock=clock, shared=shared)
+        assert once(other, name) == first
+        assert len(server.queries) == 1
+        clock.now += 59
+        assert once(other, name) == first
+        assert once(resolver_for(server, clock=clock, shared=shared), name) == first
+        assert len(server.queries) == 1
+        clock.now += 1
+        assert once(other, name) == first
+        assert len(server.queries) == 2
+
+
+def test_a_failure_of_another_worker_is_asked_again():
+    shared = SharedAnswers()
+    with NameServer(TXT | {"a.example": {"_": "servfail"}}) as server:
+        assert once(resolver_for(server, shared=shared)).status is Status.FAILED
+        sent = len(server.queries)
+        assert once(resolver_for(server, shared=shared)).status is Status.FAILED
+        assert len(server.queries) == 2 * sent
