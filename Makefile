@@ -1,6 +1,6 @@
 # Two commands are enough: `make run` and `make test`. Each installs what it needs (see scripts/bootstrap).
 
-.PHONY: help run demo test test-unit check lint types bench bench-history soak fuzz chaos worstcase audit deb debtest clean
+.PHONY: help run demo test test-unit check lint types bench bench-peers bench-history soak fuzz chaos worstcase audit deb debtest clean
 
 SOAK_SECONDS ?= 3600
 
@@ -32,7 +32,8 @@ help:
 	@echo "make test   install what is missing, then lint, check types, and run all tests"
 	@echo "make test-unit   the unit tests only: no socket, no process, under a minute on two idle cores"
 	@echo "make lint | types | check (both)"
-	@echo "make bench  cost by stage and under load; make soak: an hour of load; make worstcase: pathological input"
+	@echo "make bench  cost by stage and under load, then beside other filters (as root); make soak: an hour of load"
+	@echo "make bench-peers   only beside other filters (PEERS_ARGS=\"--help\" for its options)"
 	@echo "make bench-history   the history at scale: ingest, statistics, a day's reports, a purge (HISTORY=$(HISTORY))"
 	@echo "make fuzz   search for inputs that violate an invariant (FUZZ_SECONDS=$(FUZZ_SECONDS) in total); see fuzz/README.md"
 	@echo "make chaos  inject faults under load behind a real Postfix; see docs/dev/faults.md"
@@ -85,6 +86,15 @@ bench:
 	.venv/bin/python bench/stages.py
 	.venv/bin/python bench/load.py
 	PYTHONPATH=. .venv/bin/python bench/large.py
+	@$(MAKE) --no-print-directory bench-peers
+
+bench-peers:
+	@[ "$$(id -u)" = 0 ] || { echo "The comparison with other filters needs root (sudo make bench-peers): it makes a" \
+	    "network of its own and installs missing filters." >&2; exit 1; }
+	@scripts/bootstrap run
+	@scripts/bootstrap bench
+	@.venv/bin/python scripts/compile
+	@.venv/bin/python -m bench.peers $(PEERS_ARGS)
 
 bench-history:
 	@scripts/bootstrap run

@@ -7,8 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from dmarcmilter import pipeline
-from dmarcmilter.dns.lookup import MessageDns
-from dmarcmilter.dns.message_lookup import LimitedLookup
+from dmarcmilter.dns.message_lookup import LimitedLookup, MessageLookup
 from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.metrics.metric_definitions import SkipReason
 from dmarcmilter.milter.message_trace import Trace
@@ -32,7 +31,7 @@ class Failed(Value):
 
     keep_results: bool
     """Authentication-Results fields under our authserv-id may stay: the client is in a trusted network."""
-    lookup: MessageDns | None = None
+    lookup: MessageLookup | None = None
     trace: Trace | None = None
 
     def close(self) -> None:
@@ -73,7 +72,7 @@ class Evaluating:
     def __init__(
         self,
         envelope: Envelope,
-        lookup: MessageDns,
+        lookup: MessageLookup,
         receiver: Receiver,
         trace: Trace | None = None,
         *,

@@ -16,8 +16,7 @@ class Key(Value):
     secret: bytes = b""
     KINDS: ClassVar[tuple[str, ...]] = ("rsa",)
 
-    def __repr__(self) -> str:
-        return representation_without(self, "secret")
+    __repr__ = representation_without("secret")
 
 
 def test_a_value_cannot_be_changed():

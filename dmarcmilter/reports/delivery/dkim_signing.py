@@ -46,8 +46,7 @@ class ReportSigner(Value):
     key: bytes
     """PEM text of an RSA or Ed25519 key, or the base64 text of an Ed25519 seed as dknewkey writes it."""
 
-    def __repr__(self) -> str:
-        return representation_without(self, "key")
+    __repr__ = representation_without("key")
 
 
 @lru_cache(maxsize=4)

@@ -91,8 +91,7 @@ class Relay(Value):
     username: str = ""
     password: str = ""
 
-    def __repr__(self) -> str:
-        return representation_without(self, "password")
+    __repr__ = representation_without("password")
 
 
 class SmtpRelay:
