@@ -48,10 +48,11 @@ class FactSources(Value):
     sampling_key: bytes
     """Key of the draws for pct and rollout_percent, and of the hashes of Message-IDs."""
     recipients: RecipientChoices = NOBODY_ASKED
-
-    __repr__ = representation_without("sampling_key")
     deferrals: Deferrals | None = None
     """Record of deferred messages; None: no message was ever deferred."""
+
+    def __repr__(self) -> str:
+        return representation_without(self, "sampling_key")
 
 
 class Settings(Value):

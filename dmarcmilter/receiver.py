@@ -68,7 +68,8 @@ class Receiver(Value):
     on_internal_error: Action
     """ACCEPT or TEMPFAIL, for a message that cannot be handled as decided because of an error here or in the MTA."""
 
-    __repr__ = representation_without("redaction_key")
+    def __repr__(self) -> str:
+        return representation_without(self, "redaction_key")
 
     @property
     def needs_recipients(self) -> bool:

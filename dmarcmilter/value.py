@@ -32,11 +32,7 @@ class Value(msgspec.Struct, frozen=True, gc=False):
     """
 
 
-def representation_without(*hidden: str) -> Callable[[Any], str]:
-    """A `__repr__` that leaves out fields: secrets, which must not get into a log, or long texts."""
-
-    def representation(value: Value) -> str:
-        fields = ((name, getattr(value, name)) for name in value.__struct_fields__ if name not in hidden)
-        return f"{type(value).__qualname__}({', '.join(f'{name}={field!r}' for name, field in fields)})"
-
-    return representation
+def representation_without(value: Value, *hidden: str) -> str:
+    """What `__repr__` gives, without these fields: secrets, which must not get into a log, or long texts."""
+    fields = ((name, getattr(value, name)) for name in value.__struct_fields__ if name not in hidden)
+    return f"{type(value).__qualname__}({', '.join(f'{name}={field!r}' for name, field in fields)})"

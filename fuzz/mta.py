@@ -1,10 +1,12 @@
 """An MTA without a socket: it does what a Session tells it, with the checks that a real one has."""
 
+import logging
+
 import Milter
 
 from dmarcmilter.dns.lookup import Answer
 from dmarcmilter.metrics.worker_metrics import WorkerTally
-from dmarcmilter.milter.session import Session
+from dmarcmilter.milter import failsafe
 from dmarcmilter.milter.worker_context import WorkerContext
 from dmarcmilter.outcome_record import OutcomeRecord
 from dmarcmilter.receiver import Receiver
@@ -112,11 +114,26 @@ class Context:
         self.reply = code, enhanced, text
 
 
-class WatchedSession(Session):
-    """A bug ends the run instead of the message."""
+class Bugs(logging.Handler):
+    """Keeps the exception that a session logs when it survives it, so that a bug ends the run and not the message."""
 
-    def failed(self, step: str) -> int:  # noqa: ARG002
-        raise  # noqa: PLE0704  called while the exception is handled
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: BaseException | None = None
+        logging.getLogger(failsafe.__name__).addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            self.found = record.exc_info[1]
+
+    def check(self) -> None:
+        """Raise what was kept since the last check."""
+        found, self.found = self.found, None
+        if found is not None:
+            raise found
+
+
+BUGS = Bugs()
 
 
 def worker_context(zone: Zone, receiver: Receiver) -> WorkerContext:

@@ -55,7 +55,8 @@ class Loaded(Value):
     source: str = ""
     """The text of the file."""
 
-    __repr__ = representation_without("source")
+    def __repr__(self) -> str:
+        return representation_without(self, "source")
 
     def located(self, error: ConfigError) -> ConfigError:
         """The error with file and line, for one that was only noticed when the configuration was put to use."""

@@ -82,7 +82,8 @@ class Supervisor:
             self._stop()
             return 1
         log.info("ready: %d workers on %s", len(self.children), self.config.milter.socket)
-        log.info("mode %s, %s", self.config.policy.in_force(), build_kind())
+        log.info("mode %s", self.config.policy.in_force())
+        log.info("the mail path is %s", build_kind())
         self._on_configuration_in_force()
         sd_notify.send("READY=1", self._status())
         while True:

@@ -61,6 +61,28 @@ class Lookup(Protocol):
     def __call__(self, name: str, rdtype: str) -> Answer: ...
 
 
+class MessageDns(Lookup, Protocol):
+    """The DNS of one message, and what it has cost so far. `MessageLookup` is the one that asks name servers."""
+
+    queries: int
+    cache_hits: int
+    spent: bool
+    """Whether the limit of queries or of time was reached."""
+
+    @property
+    def milliseconds(self) -> float:
+        """Spent waiting."""
+
+    def within(self, seconds: float, name: str, rdtype: str) -> Answer:
+        """Look up, waiting no longer than this."""
+
+    def start(self, name: str, rdtype: str) -> None:
+        """Ask ahead, without waiting."""
+
+    def close(self) -> None:
+        """Release what is in flight. Safe to call again."""
+
+
 class Hint(Protocol):
     """Announce a name and type that will probably be looked up; the implementation may ignore it."""
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from dmarcmilter.dns import wire_format
 from dmarcmilter.dns.cache import CacheKey
-from dmarcmilter.dns.lookup import Answer, Status
+from dmarcmilter.dns.lookup import Answer, MessageDns, Status
 from dmarcmilter.dns.query_attempts import Query
 from dmarcmilter.dns.resolver import Resolver
 from dmarcmilter.dns.wire_names import name_to_wire
@@ -212,7 +212,7 @@ class MessageLookup:
 class LimitedLookup:
     """A Lookup through the message's own that waits at most `seconds` for all names together."""
 
-    def __init__(self, lookup: MessageLookup, seconds: float) -> None:
+    def __init__(self, lookup: MessageDns, seconds: float) -> None:
         self._lookup = lookup
         self._seconds_left = seconds
 

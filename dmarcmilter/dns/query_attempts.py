@@ -88,9 +88,13 @@ class Query:
         self._turns = 0
         self._next_turn = 0.0
 
+    def is_open(self) -> bool:
+        """Whether there is no result yet. A method: any call may bring one, and mypy takes attributes for unchanged."""
+        return self.result is None
+
     def send(self) -> None:
         """Make the first attempt, if there was none yet."""
-        if self.result is None and not self.dropped and self._turns == 0:
+        if self.is_open() and not self.dropped and self._turns == 0:
             self._take_turn(time.monotonic())
 
     def collect(self, until: float) -> None:
@@ -99,12 +103,9 @@ class Query:
         Datagrams that have arrived are read even when no time is left to wait.
         """
         self.drain()
-        if self.result is None:
+        if self.is_open():
             self._await(until)
-            self._note_the_wait()
-
-    def _note_the_wait(self) -> None:
-        self.waited = None if self.result is None else time.monotonic() - self.begun
+            self.waited = None if self.is_open() else time.monotonic() - self.begun
 
     def _await(self, until: float) -> None:
         now = time.monotonic()
@@ -112,17 +113,17 @@ class Query:
             # A prefetched query made one attempt only: leave at least half of the timeout for the others.
             self._deadline = max(self.begun + self._timeout, now + self._timeout / 2)
         until = min(until, self._deadline)
-        while self.result is None and now < until:
+        while self.is_open() and now < until:
             if self._by_tcp:
                 self._ask_by_tcp(now, until)
             else:
                 if now >= self._next_turn:
                     self._take_turn(now)
-                if self.result is None:
+                if self.is_open():
                     wait_for(self._attempts, min(until, self._next_turn) - now)
                     self.drain()
             now = time.monotonic()
-        if self.result is None and now >= self._deadline:
+        if self.is_open() and now >= self._deadline:
             self._fail(Reason.of(Code.DNS_TIMEOUT), AnswerWord.TIMEOUT)
 
     def drain(self) -> None:
@@ -136,7 +137,7 @@ class Query:
 
     def drop(self) -> None:
         """Give the query up because no message waits for it; a result that is there stays valid."""
-        self.dropped = self.result is None
+        self.dropped = self.is_open()
         self.close()
 
     def close(self) -> None:

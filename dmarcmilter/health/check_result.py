@@ -36,6 +36,5 @@ def line(results: Sequence[CheckResult]) -> str:
     """One line: the checks that failed, the worst first; if none did, all of them."""
     failed = [result for result in results if result.health is not Health.HEALTHY]
     shown = sorted(failed, key=lambda result: -result.health) or results
-    return f"dmarcmilter ({build_kind()}) {worst(results).word}: " + "; ".join(
-        f"{result.check}: {result.text}" for result in shown
-    )
+    texts = "; ".join(f"{result.check}: {result.text}" for result in shown)
+    return f"dmarcmilter {worst(results).word}: {texts} ({build_kind()})"

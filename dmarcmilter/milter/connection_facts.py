@@ -50,8 +50,8 @@ class MtaConnection:
             for stage, names in MACROS:
                 self._context.setsymlist(stage, names)
 
-    def client(self, name: str, address: tuple[str, int] | str | None) -> None:
-        """Record the client; `address` is a pair for IPv4 and IPv6 only."""
+    def client(self, name: str, address: tuple[Any, ...] | str | None) -> None:
+        """Record the client; `address` is a tuple that begins with address and port for IPv4 and IPv6 only."""
         self._client_name = name
         self._client_ip = address_of(address[0]) if isinstance(address, tuple) else None
         self._client_port = address[1] if isinstance(address, tuple) else 0

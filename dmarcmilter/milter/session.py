@@ -51,7 +51,7 @@ class Session:
         return int(Milter.CONTINUE)
 
     @failsafe
-    def connect(self, name: str, _family: int, address: tuple[str, int] | str | None) -> int:
+    def connect(self, name: str, _family: int, address: tuple[Any, ...] | str | None) -> int:
         self._connection.client(name, address)
         return self._connection.answer("connect")
 

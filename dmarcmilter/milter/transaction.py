@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass, field
 
 from dmarcmilter import pipeline
-from dmarcmilter.dns.message_lookup import LimitedLookup, MessageLookup
+from dmarcmilter.dns.lookup import MessageDns
+from dmarcmilter.dns.message_lookup import LimitedLookup
 from dmarcmilter.mail.message import Envelope, Header, Message
 from dmarcmilter.metrics.metric_definitions import SkipReason
 from dmarcmilter.milter.message_trace import Trace
@@ -31,7 +32,7 @@ class Failed(Value):
 
     keep_results: bool
     """Authentication-Results fields under our authserv-id may stay: the client is in a trusted network."""
-    lookup: MessageLookup | None = None
+    lookup: MessageDns | None = None
     trace: Trace | None = None
 
     def close(self) -> None:
@@ -72,7 +73,7 @@ class Evaluating:
     def __init__(
         self,
         envelope: Envelope,
-        lookup: MessageLookup,
+        lookup: MessageDns,
         receiver: Receiver,
         trace: Trace | None = None,
         *,

@@ -5,6 +5,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from dmarcmilter.dns.lookup import MessageDns
 from dmarcmilter.dns.message_lookup import MessageLookup
 from dmarcmilter.dns.resolver import Resolver
 from dmarcmilter.history.journal import Journal
@@ -36,7 +37,7 @@ class WorkerContext:
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while `in_progress` changes."""
 
-    def lookup(self, turn: Turn, trace: Trace | None) -> MessageLookup:
+    def lookup(self, turn: Turn, trace: Trace | None) -> MessageDns:
         """The DNS lookup of one message, which lets other messages work while it waits."""
         limits = self.receiver.limits
         return MessageLookup(

@@ -47,7 +47,8 @@ class SealKey(Value):
     record: bytes
     """The key record that belongs into DNS."""
 
-    __repr__ = representation_without("pem")
+    def __repr__(self) -> str:
+        return representation_without(self, "pem")
 
     def sign(self, digest: bytes) -> bytes:
         """The rsa-sha256 signature (RFC 6376 3.3.2) of a SHA-256 digest."""

@@ -10,6 +10,7 @@ import Milter
 
 from dmarcmilter.auth.forged_authentication_results import forged
 from dmarcmilter.dmarc.discovery import Method
+from dmarcmilter.milter.session import Session
 from fuzz import mta, world
 from fuzz.material import BETWEEN, message_of, parts, vectors
 from fuzz.targets.message import seeds as message_seeds
@@ -27,7 +28,7 @@ class Driver:
     def __init__(self, zone: bytes) -> None:
         self.worker = mta.worker_context(world.zone(zone), world.receiver(Method.TREEWALK))
         self.context = mta.Context({"j": "mta.example", "i": "4XYZ"})
-        self.session = mta.WatchedSession(self.context, self.worker)
+        self.session = Session(self.context, self.worker)
         self.leading_space = True
         self.silent = 0
         self.received: list[tuple[bytes, bytes]] = []
@@ -38,6 +39,7 @@ class Driver:
         callback = CALLBACKS.get(line[:1])
         if callback is not None:
             answer = callback(self, line[1:])
+            mta.BUGS.check()
             assert type(answer) is int
             silent = SILENCE.get(line[:1], 0) & self.silent
             assert answer in ({int(Milter.NOREPLY)} if silent else mta.ANSWERS)
@@ -46,7 +48,7 @@ class Driver:
         """The octet says what the MTA offers. As in callbacks.py, it is a new Session's."""
         self.session.close()
         self._forget()
-        self.session = mta.WatchedSession(self.context, self.worker)
+        self.session = Session(self.context, self.worker)
         offered = OFFERS[data[0] % len(OFFERS)] if data else OFFERS[0]
         options = [0x1FF, offered, 0, 0]
         answer = self.session.negotiate(options)

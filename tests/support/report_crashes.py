@@ -27,7 +27,7 @@ from dmarcmilter.config import load as configuration  # noqa: E402
 from dmarcmilter.history import migrations, outcome_rows  # noqa: E402
 from dmarcmilter.history.outcome_writer import Advance, Writer  # noqa: E402
 from dmarcmilter.history.store import Store  # noqa: E402
-from dmarcmilter.outcome import encoded  # noqa: E402
+from dmarcmilter.outcome_record import encoded  # noqa: E402
 from dmarcmilter.reports.failure.incident import Observed, incident_of  # noqa: E402
 from dmarcmilter.reports.failure.incident_spool import IncidentSpool  # noqa: E402
 from dmarcmilter.reports.failure.redaction import Redaction  # noqa: E402

@@ -57,6 +57,7 @@ def test_modules_that_are_left_out_exist(compiling):
             "def f():\n    try:\n        g()\n    except A as e:\n        pass\n    except B as e:\n        pass",
             "e is a A",
         ),
+        ("class A(Value):\n    x: int\n    y = 2", "a field of y"),
         ("class A(Value):\n    x: int\ndef f():\n    try:\n        g()\n    except A as e:\n        pass", ""),
     ],
 )

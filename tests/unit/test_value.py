@@ -16,7 +16,8 @@ class Key(Value):
     secret: bytes = b""
     KINDS: ClassVar[tuple[str, ...]] = ("rsa",)
 
-    __repr__ = representation_without("secret")
+    def __repr__(self) -> str:
+        return representation_without(self, "secret")
 
 
 def test_a_value_cannot_be_changed():

@@ -46,7 +46,8 @@ class ReportSigner(Value):
     key: bytes
     """PEM text of an RSA or Ed25519 key, or the base64 text of an Ed25519 seed as dknewkey writes it."""
 
-    __repr__ = representation_without("key")
+    def __repr__(self) -> str:
+        return representation_without(self, "key")
 
 
 @lru_cache(maxsize=4)

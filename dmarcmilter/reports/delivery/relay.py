@@ -91,7 +91,8 @@ class Relay(Value):
     username: str = ""
     password: str = ""
 
-    __repr__ = representation_without("password")
+    def __repr__(self) -> str:
+        return representation_without(self, "password")
 
 
 class SmtpRelay:

@@ -8,6 +8,7 @@ from dmarcmilter.auth.signature_verification import BodyHasher
 from dmarcmilter.mail.message import Header
 from dmarcmilter.reasons import Code, Reason
 from tests.support import dkimpy_oracle, signing
+from tests.support.build import counts_calls
 from tests.support.cases import case_table
 from tests.support.signing import NOW
 
@@ -145,6 +146,7 @@ def test_a_seal_over_the_limit_is_not_read():
     assert verify(message(sets)).result is ArcWord.FAIL
 
 
+@counts_calls
 def test_every_field_is_canonicalized_once(monkeypatch):
     """Fifty seals that each sign all before them cost one pass over the fields (counted, not timed)."""
     done = []

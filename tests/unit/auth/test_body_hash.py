@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from dmarcmilter.auth import body_hash
 from dmarcmilter.auth.body_hash import BodyHasher, BodyPlan
 from tests.support import signing
+from tests.support.build import counts_calls
 
 SIMPLE = BodyPlan(relaxed=False, length=None)
 RELAXED = BodyPlan(relaxed=True, length=None)
@@ -138,6 +139,7 @@ def test_work_is_linear(monkeypatch):
     assert max(updates) <= len(chunk) + 2
 
 
+@counts_calls
 def test_a_flood_of_line_ends_is_hashed_in_blocks(monkeypatch):
     sizes = []
     original = body_hash._Body._update

@@ -14,6 +14,7 @@ from dmarcmilter.mail import domain as domains
 from dmarcmilter.mail.domain import Domain
 from dmarcmilter.mail.message import Header
 from tests.support import dkimpy_oracle, signing
+from tests.support.build import counts_calls
 from tests.support.paths import CASES
 from tests.support.signing import NOW
 
@@ -184,6 +185,7 @@ def test_key_names_and_plans():
     assert len(dkim.plans(read)) == 1
 
 
+@counts_calls
 def test_header_work_is_shared_by_the_signatures(monkeypatch):
     done = []
     original = header_canonicalization.relaxed_field

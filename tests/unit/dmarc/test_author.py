@@ -11,6 +11,7 @@ from dmarcmilter.dmarc.author import MAX_DOMAINS, AuthorProblem, author_domain
 from dmarcmilter.mail.message import Header
 from dmarcmilter.mail.overlong_lines import MAX_LINE, SPLIT_WIDTHS
 from dmarcmilter.reasons import Code
+from tests.support.build import counts_calls
 from tests.support.cases import case_table
 
 CASES = case_table("author")["case"]
@@ -66,6 +67,7 @@ def test_other_fields_do_not_count(name):
     assert author_of(b" u@example.com", name=name).problem is AuthorProblem.MISSING
 
 
+@counts_calls
 def test_several_fields_are_read_for_the_record_only(monkeypatch):
     read_field, seen = module._read_field, []
     monkeypatch.setattr(module, "_read_field", lambda body: seen.append(body) or read_field(body))
@@ -79,6 +81,7 @@ def test_several_fields_are_read_for_the_record_only(monkeypatch):
     assert seen[-1] == full
 
 
+@counts_calls
 def test_a_large_field_with_an_overlong_line_is_not_read_again(monkeypatch):
     read_field, seen = module._read_field, []
     monkeypatch.setattr(module, "_read_field", lambda body: seen.append(body) or read_field(body))
@@ -93,6 +96,7 @@ def test_a_large_field_with_an_overlong_line_is_not_read_again(monkeypatch):
     assert len(seen) == 2 + len(SPLIT_WIDTHS)
 
 
+@counts_calls
 @pytest.mark.parametrize("lines", [[MAX_LINE], [MAX_LINE] * 9])
 def test_a_field_without_an_overlong_line_is_read_once(monkeypatch, lines):
     read_field, seen = module._read_field, []

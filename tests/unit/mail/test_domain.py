@@ -18,6 +18,7 @@ from dmarcmilter.mail.domain import (
     labels,
     parse,
 )
+from tests.support.build import counts_calls
 from tests.support.cases import case_table
 
 CASES = case_table("domain")["case"]
@@ -107,6 +108,7 @@ def test_a_budget_bounds_the_time():
     assert time.process_time() - start < 1.0
 
 
+@counts_calls
 def test_a_name_that_is_too_long_is_not_mapped_to_its_end(monkeypatch):
     seen = []
     monkeypatch.setattr(module, "_a_label", lambda label: seen.append(label) or "xn--9ca")

@@ -8,7 +8,7 @@ from dmarcmilter.auth.results import DkimWord
 from dmarcmilter.dns.observer import AnswerWord, NoObserver, Origin
 from dmarcmilter.mail.message import UNCLEANABLE
 from dmarcmilter.metrics import metric_definitions as f
-from dmarcmilter.metrics.board import lone_row
+from dmarcmilter.metrics.board import State, lone_row
 from dmarcmilter.metrics.metric_definitions import LATENCIES, SkipReason, place
 from dmarcmilter.metrics.worker_metrics import WorkerTally
 from dmarcmilter.outcome import Effort
@@ -140,7 +140,7 @@ def test_threads_lose_nothing():
 def test_connections_are_added_up_from_what_libmilter_tells():
     tally = WorkerTally()
     for told in ((3, 1), (3, 3), (10, 4)):
-        tally.beat(0, told, (5, 600))
+        tally.beat(State.SERVING, told, (5, 600))
     assert tally.row.words[place(f.CONNECTIONS_OPENED)] == 10
     assert tally.row.words[place(f.CONNECTIONS)] == 6
     assert tally.row.words[place(f.CACHE_ENTRIES)] == 5

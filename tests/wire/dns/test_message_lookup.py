@@ -9,6 +9,7 @@ from dmarcmilter.dns.message_lookup import MAX_AHEAD_OF_ONE, LimitedLookup, Mess
 from dmarcmilter.dns.resolver import Resolver
 from dmarcmilter.reasons import Code, Reason
 from dmarcmilter.testing.name_server import NameServer
+from tests.support.build import sets_limits
 
 FOUND = Answer(Status.FOUND, (b"x",))
 EVERYTHING = {"*.example": {"TXT": ["x"]}}
@@ -215,6 +216,7 @@ def test_after_close_nothing_is_asked(server):
     assert len(server.queries) == 1
 
 
+@sets_limits
 def test_ahead_of_need_only_while_there_is_room(server, monkeypatch):
     monkeypatch.setattr("dmarcmilter.dns.message_lookup.MAX_AHEAD", 2)
     server.delay = 0.1

@@ -16,6 +16,7 @@ from dmarcmilter.dns.shared_answers import SharedAnswers
 from dmarcmilter.dns.wire_format import MAX_RECORDS
 from dmarcmilter.reasons import Code, Reason, text_of
 from dmarcmilter.testing.name_server import NameServer
+from tests.support.build import sets_limits
 from tests.support.cases import case_table
 
 CASES = case_table("resolver")["case"]
@@ -282,6 +283,7 @@ def test_an_impatient_message_does_not_end_the_query_for_others():
         assert len(server.queries) == 1
 
 
+@sets_limits
 def test_no_place_means_waiting_within_the_budget(monkeypatch):
     monkeypatch.setattr("dmarcmilter.dns.message_lookup.MAX_IN_FLIGHT", 1)
     with NameServer({"a.example": {"TXT": ["x"]}, "b.example": {"_": "timeout"}}) as server:

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dmarcmilter.build_kind import build_kind
 from dmarcmilter.cli import main
 from dmarcmilter.cli.health import CHECKS
 from dmarcmilter.config.endpoint import Socket, parse_socket
@@ -279,6 +280,6 @@ def test_the_worst_comes_first():
         CheckResult("c", Health.DOWN, "gone"),
     ]
     assert worst(findings) is Health.DOWN
-    assert line(findings) == "dmarcmilter down: c: gone; b: slow"
-    assert line(findings[:1]) == "dmarcmilter healthy: a: fine"
+    assert line(findings) == f"dmarcmilter down: c: gone; b: slow ({build_kind()})"
+    assert line(findings[:1]) == f"dmarcmilter healthy: a: fine ({build_kind()})"
     assert worst([]) is Health.HEALTHY

@@ -21,6 +21,7 @@ from dmarcmilter.testing import milter_connection
 from dmarcmilter.testing.milter_client import MilterAction, MilterClient
 from dmarcmilter.testing.name_server import NameServer
 from tests.support import outcomes
+from tests.support.build import plants_bugs, traces_lines
 from tests.support.filter_daemon import FilterDaemon
 from tests.support.history_crashes import child, dying_at, ended
 from tests.support.running_daemon import PLAIN, SPOOF, ZONE, conf
@@ -208,6 +209,7 @@ def test_deferred_by_a_failure_does_not_age(at_end, tmp_path):
     assert [path for path in (tmp_path / "deferred").rglob("*") if path.is_file()]
 
 
+@plants_bugs
 @pytest.mark.parametrize("where", ["evaluated", "in_progress"])
 def test_bug_after_the_outcome_is_recorded_changes_no_answer(at_end, monkeypatch, caplog, where):
     session, journal = at_end("refused")
@@ -266,6 +268,7 @@ def end_message(session, replies):
     os.write(replies, bytes([session.eom()]))
 
 
+@traces_lines
 @pytest.mark.parametrize("way", ["accepted", "redirected", "refused"])
 def test_killed_at_each_line(at_end, monkeypatch, way):
     """A reply has its record, and there is never a record of another answer, nor half a one."""

@@ -23,6 +23,7 @@ from dmarcmilter.testing import smtp_envelope as envelope_module
 from dmarcmilter.testing.milter_client import Event, MilterAction, MilterClient
 from dmarcmilter.testing.milter_protocol import OFFERED, Protocol
 from dmarcmilter.testing.name_server import NameServer
+from tests.support.build import plants_bugs
 from tests.support.filter_daemon import FilterDaemon
 from tests.support.mta.mail_chain import domain, signed
 from tests.support.running_daemon import PLAIN, SPOOF, ZONE, OpenMessage, conf, wait_until, workers
@@ -589,6 +590,7 @@ def bug(*_args, **_keywords):
 DELETED = [("delete", "Authentication-Results", 1, None)]
 
 
+@plants_bugs
 @pytest.mark.parametrize(("where", "step"), [("end_of_headers", "eoh"), ("body", "body"), ("end_of_message", "eom")])
 @pytest.mark.parametrize("choice", ["tempfail", "accept"])
 @pytest.mark.parametrize("steps", [0, ALL_STEPS_WITHOUT_ANSWER], ids=["answered", "silent"])
@@ -605,6 +607,7 @@ def test_bug_before_the_verdict(buggy, monkeypatch, caplog, *, where, step, choi
     assert worker.in_progress == set()
 
 
+@plants_bugs
 @pytest.mark.parametrize("steps", [0, ALL_STEPS_WITHOUT_ANSWER], ids=["answered", "silent"])
 def test_bug_at_a_recipient(buggy, monkeypatch, steps):
     monkeypatch.setattr(Evaluating, "recipient", bug)
@@ -613,6 +616,7 @@ def test_bug_at_a_recipient(buggy, monkeypatch, steps):
     assert [session.envrcpt(b"<b@rcpt.example>"), session.eoh(), session.eom()] == [on, on, Milter.TEMPFAIL]
 
 
+@plants_bugs
 @pytest.mark.parametrize(
     ("owner", "name"), [(MtaConnection, "skip_reason"), (Session, "_end_of_headers"), (Session, "_apply")]
 )
@@ -622,6 +626,16 @@ def test_bug_anywhere(buggy, monkeypatch, owner, name):
     answers = [session.envfrom(b"<a@none.example>"), session.eoh(), session.eom()]
     assert Milter.TEMPFAIL in answers
     assert set(answers) <= {Milter.TEMPFAIL, Milter.CONTINUE}
+
+
+def test_bug_within_the_pipeline(buggy, monkeypatch, caplog):
+    """Also in compiled code, which looks values up by name."""
+    monkeypatch.setattr("dmarcmilter.pipeline.Gathered", bug)
+    session, worker = buggy("tempfail")
+    assert [session.eoh(), session.body(b"x"), session.eom()] == [Milter.CONTINUE, Milter.CONTINUE, Milter.TEMPFAIL]
+    assert "4FAKE: internal error in eom" in caplog.text
+    assert "in process" in caplog.text
+    assert worker.in_progress == set()
 
 
 def test_bug_while_changing_is_not_doubled(buggy, monkeypatch):
