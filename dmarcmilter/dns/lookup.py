@@ -47,7 +47,7 @@ class Answer(Value):
 
     @property
     def texts(self) -> tuple[bytes, ...]:
-        return tuple(record for record in self.records if isinstance(record, bytes))
+        return tuple([record for record in self.records if isinstance(record, bytes)])
 
     @property
     def missing(self) -> bool:

@@ -96,12 +96,15 @@ class MessageLookup:
         answer = self._answers.get(key)
         if answer is not None:
             return answer
-        began = time.monotonic()
-        answer = self._wait_for(key, began + max(0.0, min(seconds, self._budget - self._waited)))
-        waited = time.monotonic() - began
-        with self._lock:
-            self._waited += waited
-            answer = self._remember(key, answer)
+        waited = 0.0
+        answer = self._from_cache(key)
+        if answer is None:
+            began = time.monotonic()
+            answer = self._wait_for(key, began + max(0.0, min(seconds, self._budget - self._waited)))
+            waited = time.monotonic() - began
+            with self._lock:
+                self._waited += waited
+                answer = self._remember(key, answer)
         self._after_lookup()
         if self._observe is not None:
             self._observe(name, rdtype, answer, waited)
@@ -110,7 +113,7 @@ class MessageLookup:
     def start(self, name: str, rdtype: str) -> None:
         """Send the query ahead of need. Does not wait, and does nothing when a limit is reached."""
         key = _key(name, rdtype)
-        if key is None or key in self._answers or key in self._held:
+        if key is None or key in self._answers or key in self._held or self._from_cache(key) is not None:
             return
         query = self._answer_or_query(key, MAX_AHEAD if self._ahead() < MAX_AHEAD_OF_ONE else 0, 0.0)
         if isinstance(query, Query) and query.starter is self:
@@ -131,6 +134,17 @@ class MessageLookup:
             return len(self._held)
         with self._lock:
             return sum(query.starter is self and query.result is None for query in self._held.values())
+
+    def _from_cache(self, key: CacheKey) -> Answer | None:
+        """The cache's answer, which becomes the message's; None: there is none, or the rest has to be looked at."""
+        if self._closed or key in self._held or self._waited >= self._budget or self.queries >= self._max_queries:
+            return None
+        answer = self._resolver.known(key)
+        if answer is None:
+            return None
+        with self._lock:
+            self.cache_hits += 1
+            return self._remember(key, answer)
 
     def _wait_for(self, key: CacheKey, until: float) -> Answer:
         while True:

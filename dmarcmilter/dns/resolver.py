@@ -61,26 +61,37 @@ class Resolver:
         self._shared = shared
         self._clock = clock
         self._in_flight: dict[CacheKey, Query] = {}
-        self._room = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
         """Guards the cache and the table of queries; taken after the lock of a query, never before it."""
+        self._room = threading.Condition(self._lock)
+        """Notified when a query leaves the table."""
 
     def clear(self) -> None:
         """Empty the cache."""
-        with self._room:
+        with self._lock:
             self._cache.clear()
 
     def cached(self) -> tuple[int, int]:
         """Number of answers in the cache, and their bytes."""
-        with self._room:
+        with self._lock:
             return len(self._cache), self._cache.size
+
+    def known(self, key: CacheKey) -> Answer | None:
+        """Get an answer from the cache without any effect on queries; None: it is not there, or a query is in flight."""
+        with self._lock:
+            answer = None if key in self._in_flight else self._cache.get(key)
+            if answer is not None:
+                self._observer.asked(Origin.CACHE)
+            return answer
 
     def find(self, key: CacheKey, user: object, *, places: int, until: float) -> Answer | Query | None:
         """Get an answer from the cache, the query of another message, or a new query that is not sent yet.
 
         None: all `places` for queries were taken until then; with 0 places no new query is made.
         """
-        self.drop_outdated()
-        with self._room:
+        if self._in_flight:
+            self.drop_outdated()
+        with self._lock:
             while (known := self._find(key, user)) is None and len(self._in_flight) >= places:
                 left = until - time.monotonic()
                 if left <= 0 or not self._room.wait(left):
@@ -122,7 +133,7 @@ class Resolver:
 
     def leave(self, query: Query, user: object) -> None:
         """A message no longer needs a query. One without users is dropped, after reading what has arrived."""
-        with self._room:
+        with self._lock:
             query.users.discard(user)
             if query.users:
                 return
@@ -143,7 +154,7 @@ class Resolver:
         Each new lookup does this; there is no thread for it. Results that have arrived are kept. A query that is being
         collected is locked and has a deadline of its own.
         """
-        with self._room:
+        with self._lock:
             began = time.monotonic() - self._timeout
             old = [query for query in self._in_flight_since(began) if query.lock.acquire(blocking=False)]
             for query in old:
@@ -183,7 +194,7 @@ class Resolver:
         if result is None or query.settled:
             return
         query.settled = True
-        with self._room:
+        with self._lock:
             self.ignored += query.ignored
             self._observer.strays(query.ignored)
             self._observer.ended(result.word, query.waited)

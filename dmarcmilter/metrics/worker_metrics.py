@@ -89,7 +89,7 @@ class WorkerTally:
 
     def asked(self, origin: Origin) -> None:
         """Count a name that a message needed."""
-        self.row.add(_DNS_LOOKUPS[origin])
+        self.row.words[_DNS_LOOKUPS[origin]] += 1
 
     def ended(self, how: AnswerWord, waited: float | None) -> None:
         """Count a query that ended; `waited`: seconds that a message waited for it, None if none did."""
