@@ -52,6 +52,8 @@ def read(headers: Sequence[Header], author: Domain | None) -> tuple[ReadSignatur
     """
     positions, is_all = _positions(headers)
     signatures = [_read_field(position, headers[position].value) for position in positions]
+    if is_all and len(signatures) <= min(MAX_SIGNATURES, MAX_UNVERIFIED):
+        return tuple(signatures)
     usable = [index for index, signature in enumerate(signatures) if signature.signature is not None]
     usable.sort(key=lambda index: _rank(signatures[index].facts, author))
     chosen = set(usable[:MAX_SIGNATURES])
@@ -90,8 +92,10 @@ def plans(signatures: Iterable[ReadSignature]) -> set[BodyPlan]:
 
 def key_names(signatures: Iterable[ReadSignature], author: Domain | None = None) -> list[str]:
     """Names of the key records, each once; those nearest to the Author Domain first."""
-    ranked = sorted(signatures, key=lambda field: _rank(field.facts, author))
-    return list(dict.fromkeys(field.signature.signer.key_name for field in ranked if field.signature is not None))
+    readable = [(field.facts, field.signature.signer) for field in signatures if field.signature is not None]
+    if len(readable) > 1:
+        readable.sort(key=lambda pair: _rank(pair[0], author))
+    return list(dict.fromkeys([signer.key_name for _, signer in readable]))
 
 
 def verify(
@@ -110,10 +114,13 @@ def verify(
     and are looked up with `unaligned`.
     """
     fields = CanonicalHeader(headers)
-    lookups = [lookup if first(field.facts.domain) else unaligned or lookup for field in signatures]
-    order = sorted(range(len(signatures)), key=lambda index: not first(signatures[index].facts.domain))
-    results = {index: _verified(signatures[index], fields, bodies, lookups[index], now) for index in order}
-    return tuple(results[index] for index in range(len(signatures)))
+    comes_first = [first(field.facts.domain) for field in signatures]
+    results: dict[int, DkimResult] = {}
+    for turn, keys in ((True, lookup), (False, unaligned or lookup)):
+        for index, field in enumerate(signatures):
+            if comes_first[index] is turn:
+                results[index] = _verified(field, fields, bodies, keys, now)
+    return tuple([results[index] for index in range(len(signatures))])
 
 
 def _verified(

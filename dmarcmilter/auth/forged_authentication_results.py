@@ -35,6 +35,8 @@ def forged(values: Sequence[bytes], ids: Collection[str]) -> tuple[int, ...]:
 
     They must be deleted in this order, because MTAs disagree on whether the numbers of later fields change.
     """
+    if not values:
+        return ()
     ours = frozenset(_comparable(identifier.encode("utf-8", "replace")) for identifier in ids if identifier)
     unread = _unread(values)
     return tuple(

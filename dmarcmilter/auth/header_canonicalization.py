@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from dmarcmilter.auth import tag_list
@@ -12,18 +12,36 @@ _CRLF = b"\r\n"
 _WSP = b" \t"
 _LONG = b" " * 8
 _LONG_RUN = re.compile(_LONG + b"+")
+_LARGE = 1024
+"""Bytes from which runs of spaces are removed all at once: common fields are shorter."""
+_DELETED = b"\0"
+_SPACES_ALONE = bytes(byte if byte == ord(" ") else 0 for byte in range(256))
+"""For bytes.translate: a table that makes all bytes 0 but spaces."""
 
 
 def single_spaces(data: bytes) -> bytes:
-    """Replace every run of spaces and tabs by one space.
-
-    Common text has many short runs, and halving them all at once is far cheaper than a match for each. Long runs are
-    replaced whole first, so that three halvings are always enough.
-    """
+    """Replace every run of spaces and tabs by one space."""
     if b"\t" in data:
         data = data.replace(b"\t", b" ")
     if b"  " not in data:
         return data
+    return _by_mask(data) if len(data) >= _LARGE and _DELETED not in data else _by_halves(data)
+
+
+def _by_mask(data: bytes) -> bytes:
+    """Delete every space behind a space. The data has no tab and no NUL, which marks what is deleted.
+
+    The data is read as a number: the mask has a space wherever it and the byte before it are spaces, and the exclusive
+    or makes these bytes NUL. The time is 3 ms for a megabyte of any text; a replacement for each run of deeply indented
+    HTML takes up to 20.
+    """
+    spaces = int.from_bytes(data.translate(_SPACES_ALONE), "little")
+    marked = int.from_bytes(data, "little") ^ (spaces & (spaces << 8))
+    return marked.to_bytes(len(data), "little").translate(None, _DELETED)
+
+
+def _by_halves(data: bytes) -> bytes:
+    """Long runs are replaced whole first, so that three halvings of all runs are always enough."""
     if _LONG in data:
         data = _LONG_RUN.sub(b" ", data)
     while b"  " in data:
@@ -54,8 +72,13 @@ class CanonicalHeader:
         self._headers = headers
         self._positions: dict[bytes, list[int]] = {}
         self._canonical: dict[tuple[int, bool], bytes] = {}
+        positions = self._positions
         for position, header in enumerate(headers):
-            self._positions.setdefault(header.key.strip(_WSP), []).append(position)
+            name = header.key.strip(_WSP)
+            if name in positions:
+                positions[name].append(position)
+            else:
+                positions[name] = [position]
 
     def count(self, name: bytes) -> int:
         """Number of fields of that name (in lower case)."""
@@ -72,28 +95,30 @@ class CanonicalHeader:
 
     def canonical(self, position: int, *, relaxed: bool) -> bytes:
         key = position, relaxed
-        if key not in self._canonical:
+        canonical = self._canonical.get(key)
+        if canonical is None:
             header = self._headers[position]
-            self._canonical[key] = relaxed_field(header) if relaxed else simple_field(header)
-        return self._canonical[key]
+            canonical = self._canonical[key] = relaxed_field(header) if relaxed else simple_field(header)
+        return canonical
 
-    def chosen(self, names: Iterable[bytes], own: int) -> Iterator[int]:
+    def chosen(self, names: Iterable[bytes], own: int) -> list[int]:
         """Positions of the fields that h= names (RFC 6376 5.4.2).
 
         Fields of one name are chosen from the bottom up; a name listed more often than there are fields adds none. The
         signature's own field is not chosen: it did not exist when the message was signed.
         """
+        chosen: list[int] = []
         left: dict[bytes, list[int]] = {}
         for name in names:
-            if name not in left:
-                left[name] = [position for position in self._positions.get(name, ()) if position != own]
-            if left[name]:
-                yield left[name].pop()
+            positions = left.get(name)
+            if positions is None:
+                positions = left[name] = [position for position in self.positions(name) if position != own]
+            if positions:
+                chosen.append(positions.pop())
+        return chosen
 
     def digest(self, names: Iterable[bytes], own: int, *, relaxed: bool) -> bytes:
         """SHA-256 over the signed fields and the signature's own field (RFC 6376 3.7)."""
-        signed = hashlib.sha256()
-        for position in self.chosen(names, own):
-            signed.update(self.canonical(position, relaxed=relaxed))
-        signed.update(signature_field(self._headers[own], relaxed=relaxed))
-        return signed.digest()
+        signed = [self.canonical(position, relaxed=relaxed) for position in self.chosen(names, own)]
+        signed.append(signature_field(self._headers[own], relaxed=relaxed))
+        return hashlib.sha256(b"".join(signed)).digest()

@@ -20,14 +20,11 @@ class KeyRecord(Value):
     """A usable public key and the flags of its record."""
 
     key: PublicKey
+    algorithm: Algorithm
     strict: bool
     """t=s: the identity must not be in a subdomain of the signing domain."""
     testing: bool
     """t=y: the domain is testing DKIM."""
-
-    @property
-    def algorithm(self) -> Algorithm:
-        return algorithm_of(self.key)
 
     def verifies(self, signature: bytes, digest: bytes) -> bool:
         """Whether this key made the signature of the SHA-256 digest."""
@@ -39,9 +36,13 @@ def find(name: str, algorithm: Algorithm, lookup: Lookup) -> KeyRecord | Signatu
     answer = lookup(name, "TXT")
     if answer.status is Status.FAILED:
         return SignatureFault.KEY_UNREACHABLE
-    records = [_for_algorithm(text, algorithm) for text in answer.texts[:MAX_RECORDS]]
-    usable = (record for record in records if isinstance(record, KeyRecord))
-    return next(usable, records[0] if records else SignatureFault.NO_KEY)
+    fault = None
+    for text in answer.texts[:MAX_RECORDS]:
+        record = _for_algorithm(text, algorithm)
+        if isinstance(record, KeyRecord):
+            return record
+        fault = fault or record
+    return fault or SignatureFault.NO_KEY
 
 
 def _for_algorithm(text: bytes, algorithm: Algorithm) -> KeyRecord | SignatureFault:
@@ -75,4 +76,4 @@ def _parse(text: bytes) -> KeyRecord | SignatureFault:
     if isinstance(key, SignatureFault):
         return key
     flags = tag_list.items(tags.get(b"t", b""))
-    return KeyRecord(key, strict=b"s" in flags, testing=b"y" in flags)
+    return KeyRecord(key, algorithm_of(key), strict=b"s" in flags, testing=b"y" in flags)

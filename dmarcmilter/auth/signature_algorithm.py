@@ -23,6 +23,9 @@ MAX_RSA_BITS = 8192
 MAX_EXPONENT_BITS = 64
 """Longest RSA exponent accepted, in bits: the sender chooses it, and one as long as the modulus costs seconds."""
 
+_PADDING = PKCS1v15()
+_SHA256 = Prehashed(SHA256())
+
 PublicKey = RSAPublicKey | Ed25519PublicKey
 
 
@@ -43,7 +46,7 @@ def verifies(key: PublicKey, signature: bytes, digest: bytes) -> bool:
     """Whether the key made the signature of the SHA-256 digest, which Ed25519 signs too (RFC 8463 3)."""
     try:
         if isinstance(key, RSAPublicKey):
-            key.verify(signature, digest, PKCS1v15(), Prehashed(SHA256()))
+            key.verify(signature, digest, _PADDING, _SHA256)
         else:
             key.verify(signature, digest)
     except (InvalidSignature, UnsupportedAlgorithm, ValueError):

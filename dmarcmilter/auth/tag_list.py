@@ -3,7 +3,7 @@
 Parsing is strict on purpose (RFC 6376 6.1.1), and linear in the length of the input, which the callers limit.
 """
 
-import base64 as codec
+import binascii
 import re
 
 FWS = b" \t\r\n"
@@ -53,7 +53,7 @@ def base64(value: bytes) -> bytes | None:
     text = compact(value)
     if len(text) % 4 or not _BASE64.fullmatch(text):
         return None
-    return codec.b64decode(text)
+    return binascii.a2b_base64(text)
 
 
 def number(value: bytes, digits: int) -> int | None:

@@ -77,7 +77,7 @@ class Resolver:
             return len(self._cache), self._cache.size
 
     def known(self, key: CacheKey) -> Answer | None:
-        """Get an answer from the cache without any effect on queries; None: it is not there, or a query is in flight."""
+        """Get an answer from the cache; None: it is not there, or a query for it is in flight."""
         with self._lock:
             answer = None if key in self._in_flight else self._cache.get(key)
             if answer is not None:

@@ -95,7 +95,13 @@ def test_relaxed_agrees_with_the_reference(value):
     assert header_canonicalization.relaxed_field(Header(b"X", value)) == expected
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.binary(max_size=60) | st.lists(st.sampled_from([b" " * 7, b" " * 9, b"\t", b"x", b"\r\n"])).map(b"".join))
-def test_single_spaces(data):
+@settings(max_examples=200, deadline=None)
+@given(
+    st.binary(max_size=60)
+    | st.lists(st.sampled_from([b" " * 7, b" " * 9, b"\t", b"x", b"\r\n", b"\0", b"\xff"])).map(b"".join),
+    st.sampled_from([1, 40, 100]),
+)
+def test_single_spaces(data, repeated):
+    """Repeated, it is large enough for the way by a mask."""
+    data *= repeated
     assert header_canonicalization.single_spaces(data) == re.sub(rb"[ \t]+", b" ", data)
