@@ -2,6 +2,7 @@
 
 import random
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,6 @@ from chaos.faults import FAULTS
 from chaos.mail import KINDS, content
 from chaos.repeating import repeating
 from chaos.run import Result, markdown, run
-from dmarcmilter.value import replace
 from tests.support.mta.postfix import missing_postfix
 
 OURS = "mx.test.example; dmarc={}"

@@ -25,7 +25,7 @@ def reasons_made():
     """Each `Reason.of(Code.X, ...)` in the program: where it stands, its code, the names of its parameters."""
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Reason":
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Reason.of":
                 code, names = node.args[0], frozenset(keyword.arg for keyword in node.keywords)
                 if isinstance(code, ast.Attribute) and getattr(code.value, "id", "") == "Code":
                     yield f"{path.relative_to(PACKAGE)}:{node.lineno}", Code[code.attr], names
