@@ -124,12 +124,12 @@ class Outcome(Value):
             "apply_error": self.apply_error,
             "sealed": None if self.sealed is None else "yes" if self.sealed else "no",
             "override": ",".join(_reason(override) for override in self.decision.overrides),
-            "client": self.message.envelope.client_ip,
+            "client": str(self.message.envelope.client_ip or ""),
             "size": self.message.size,
             "dns": self.effort.dns_queries,
             "ms": round(self.effort.milliseconds),
         }
-        pairs = " ".join(f"{name}={value}" for name, value in fields.items() if value not in (None, ""))
+        pairs = " ".join([f"{name}={value}" for name, value in fields.items() if value is not None and value != ""])
         return f"{self.message.envelope.queue_id or '-'}: {pairs}"
 
 
@@ -168,7 +168,7 @@ def _record(outcome: Outcome) -> OutcomeRecord:
         size=message.size,
         truncated=message.truncated or None,
         spf=_spf(auth.spf),
-        dkim=tuple(_signature(signature) for signature in auth.dkim),
+        dkim=tuple([_signature(signature) for signature in auth.dkim]),
         unsigned_duplicates=evaluation.unsigned_duplicates,
         arc=_arc(outcome),
         policy=_policy(discovery),
@@ -179,7 +179,7 @@ def _record(outcome: Outcome) -> OutcomeRecord:
         other_discovery=_other_discovery(outcome),
         dmarc=_dmarc(outcome),
         disposition=decision.disposition,
-        overrides=tuple(_override(override) for override in decision.overrides),
+        overrides=tuple([_override(override) for override in decision.overrides]),
         sampled_out=outcome.sampled_out,
         mode=outcome.mode,
         action=decision.action,

@@ -148,10 +148,9 @@ def process(
         evaluation = evaluate(message, authenticated, settings)
         gathered = gather_facts(message, reading, authenticated.results, evaluation, lookup=lookup, settings=settings)
         decision = decide(message, gathered, settings)
-        sender, _, _ = spf.identity(message.envelope)
         outcome = Outcome(
             message,
-            None if path.is_null(message.envelope.mail_from) else sender,
+            None if path.is_null(message.envelope.mail_from) else spf.identity(message.envelope)[0],
             authenticated.results,
             evaluation,
             decision,
@@ -181,8 +180,11 @@ def authenticate(
     discovery = _discover(reading.author.domain, answers, settings)
     own = _own_to_rules(discovery, settings)
     may_align = functools.partial(_may_align, discovery=discovery, own=own)
-    check_spf = functools.partial(spf.check, message.envelope, lookup, receiver=settings.host_name, hint=hint)
-    spf_result = check_spf() if may_align(spf.identity(message.envelope)[0]) else None
+    identity = spf.identity(message.envelope)
+    check_spf = functools.partial(
+        spf.check, message.envelope, lookup, receiver=settings.host_name, hint=hint, checked=identity
+    )
+    spf_result = check_spf() if may_align(identity[0]) else None
     matters = functools.partial(_matters, discovery=discovery, own=own, rules=settings.rules)
     dkim_results = dkim.verify(
         reading.signatures, message.headers, bodies, lookup, now, first=matters, unaligned=unaligned
@@ -369,8 +371,12 @@ def identifiers_of(
     passed = [result.domain for result in results if result.result == "pass"]
     failed = [result.domain for result in results if result.result == "temperror"]
     cut_off = [result.domain for result in results if result.cut_off]
-    parts = [sorted(part, key=lambda name: -common_labels(name, author)) for part in (passed, failed, cut_off)]
-    return list(dict.fromkeys(name for part in parts for name in part if name is not None))
+    names: dict[Domain, None] = {}
+    for part in (passed, failed, cut_off):
+        if len(part) > 1:
+            part.sort(key=lambda name: -common_labels(name, author))
+        names.update(dict.fromkeys([name for name in part if name is not None]))
+    return list(names)
 
 
 def names_at_mail_from(envelope: Envelope) -> list[str]:

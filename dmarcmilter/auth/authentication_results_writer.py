@@ -5,7 +5,7 @@ The sender chooses many of the reported values. They reach the field only throug
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -73,6 +73,8 @@ def render(authserv_id: str, results: Sequence[MethodResult]) -> str:
 
 def _at_most(limit: int, results: Sequence[MethodResult]) -> list[MethodResult]:
     """At most `limit` results: signatures are left out first, the last ones before others."""
+    if len(results) <= limit:
+        return list(results)
     room = max(0, limit - sum(result.method != "dkim" for result in results))
     kept: list[MethodResult] = []
     for result in results:
@@ -105,23 +107,23 @@ def _field(head: str, results: Sequence[MethodResult], *, left_out: bool = False
     return _FOLD.join(lines)
 
 
-def _pieces(result: MethodResult, *, more_left_out: bool) -> Iterator[str]:
+def _pieces(result: MethodResult, *, more_left_out: bool) -> list[str]:
     """The parts of a result between which the field may be folded."""
-    yield f"{_keyword(result.method)}={_keyword(result.result)}"
+    pieces = [f"{_keyword(result.method)}={_keyword(result.result)}"]
     if result.comment:
-        yield _comment(result.comment)
+        pieces.append(_comment(result.comment))
     if more_left_out:
-        yield _comment(LEFT_OUT)
+        pieces.append(_comment(LEFT_OUT))
     if result.reason:
-        yield f"reason={_value(_printable(result.reason))}"
+        pieces.append(f"reason={_value(_printable(result.reason))}")
     for name, value in result.properties:
         _check_property(name)
         if _TOKEN.fullmatch(value) and len(value) <= MAX_VALUE:
-            yield f"{name}={value}"  # the common case
-            continue
-        # An invalid value is left out, not repaired: a repaired one was never in the message.
-        if value and len(value) <= MAX_VALUE and _PRINTABLE.fullmatch(value):
-            yield f"{name}={_identity(value)}"
+            pieces.append(f"{name}={value}")  # the common case
+        elif value and len(value) <= MAX_VALUE and _PRINTABLE.fullmatch(value):
+            # An invalid value is left out, not repaired: a repaired one was never in the message.
+            pieces.append(f"{name}={_identity(value)}")
+    return pieces
 
 
 @lru_cache(maxsize=MAX_WORDS)

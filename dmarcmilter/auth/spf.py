@@ -66,9 +66,19 @@ def _multi_label(domain: Domain | None) -> Domain | None:
     return domain if domain and "." in domain else None
 
 
-def check(envelope: Envelope, lookup: Lookup, *, receiver: str, hint: Hint = no_hint) -> SpfResult:
-    """check_host() for the message's one SPF identity (RFC 7208 4, RFC 9989 4.4.2)."""
-    domain, scope, local = identity(envelope)
+def check(
+    envelope: Envelope,
+    lookup: Lookup,
+    *,
+    receiver: str,
+    hint: Hint = no_hint,
+    checked: tuple[Domain | None, SpfScope, str] | None = None,
+) -> SpfResult:
+    """check_host() for the message's one SPF identity (RFC 7208 4, RFC 9989 4.4.2).
+
+    `checked` is the identity if it was read before.
+    """
+    domain, scope, local = checked or identity(envelope)
     if domain is None:
         is_unreadable = scope is SpfScope.MFROM and path.read(envelope.mail_from) is None
         code = Code.SPF_UNREADABLE_MAIL_FROM if is_unreadable else Code.SPF_NO_DOMAIN

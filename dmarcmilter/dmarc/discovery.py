@@ -253,7 +253,7 @@ def _is_strict_for_both(record: PolicyRecord) -> bool:
 
 
 def _notes(steps: Iterable[PublishedRecord]) -> tuple[Reason, ...]:
-    return tuple(Reason.of(Code.SEVERAL_POLICY_RECORDS, name=PREFIX + step.domain) for step in steps if step.several)
+    return tuple([Reason.of(Code.SEVERAL_POLICY_RECORDS, name=PREFIX + step.domain) for step in steps if step.several])
 
 
 def _fallback_note(failed: Reason | None, applied: PublishedRecord | None) -> tuple[Reason, ...]:
@@ -263,11 +263,11 @@ def _fallback_note(failed: Reason | None, applied: PublishedRecord | None) -> tu
 
 
 def _faulty(steps: Iterable[PublishedRecord]) -> tuple[Domain, ...]:
-    return tuple(step.domain for step in steps if step.fault)
+    return tuple([step.domain for step in steps if step.fault])
 
 
 def _fault_kinds(steps: Iterable[PublishedRecord]) -> tuple[FaultKind, ...]:
-    return tuple(step.fault for step in steps if step.fault)
+    return tuple([step.fault for step in steps if step.fault])
 
 
 def _guard_note(walked: tree_walk.Walk, own: Domain | None) -> tuple[Reason, ...]:

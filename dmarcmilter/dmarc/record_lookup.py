@@ -38,6 +38,8 @@ def fetch(domain: Domain, lookup: Lookup) -> PublishedRecord:
             domain, failed=lookup_failed(PREFIX + domain, "TXT", answer), name_exists=answer.proves_existence
         )
     exists = answer.proves_existence
+    if not answer.records:
+        return PublishedRecord(domain, name_exists=exists)
     candidates = [text for text in answer.texts if record.is_policy_record(text)]
     if len(candidates) != 1:
         if candidates:

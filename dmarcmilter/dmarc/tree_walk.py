@@ -26,7 +26,7 @@ class Walk(Value):
     @property
     def with_record(self) -> tuple[PublishedRecord, ...]:
         """The steps with a policy record."""
-        return tuple(step for step in self.steps if step.record is not None)
+        return tuple([step for step in self.steps if step.record is not None])
 
     @property
     def failed(self) -> Reason | None:
@@ -77,9 +77,10 @@ def organizational_domain(walked: Walk, suffixes: Suffixes) -> Domain | None:
 
 def selected_by_records(walked: Walk) -> Domain:
     """The Organizational Domain by the records alone (RFC 9989 4.10.2). Only the last can have `psd=y` or `psd=n`."""
-    if not walked.with_record:
+    with_record = walked.with_record
+    if not with_record:
         return walked.start
-    last = walked.with_record[-1]
+    last = with_record[-1]
     if last.record is not None and last.record.psd is Psd.Y and last.domain != walked.start:
         return one_label_below(last.domain, walked.start)
     return last.domain
@@ -110,9 +111,15 @@ def applicable(walked: Walk, organizational: Domain) -> PublishedRecord | None:
 
     Records between the start and its Organizational Domain are ignored (RFC 9989 4.10.1).
     """
-    by_domain = {step.domain: step for step in walked.with_record}
-    above = (step for step in walked.with_record if len(labels(step.domain)) < len(labels(organizational)))
-    return by_domain.get(walked.start) or by_domain.get(organizational) or next(above, None)
+    with_record = walked.with_record
+    if not with_record:
+        return None
+    by_domain = {step.domain: step for step in with_record}
+    applied = by_domain.get(walked.start) or by_domain.get(organizational)
+    if applied is not None:
+        return applied
+    above = [step for step in with_record if len(labels(step.domain)) < len(labels(organizational))]
+    return above[0] if above else None
 
 
 def _selected_despite_failure(walked: Walk, suffixes: Suffixes) -> Domain | None:

@@ -7,6 +7,7 @@ names do not apply to domains that are looked up.
 import itertools
 import re
 from contextvars import ContextVar, Token
+from functools import lru_cache
 from types import TracebackType
 from typing import Final, NewType
 
@@ -20,6 +21,10 @@ MAX_LABEL = 63
 """Longest label, in bytes."""
 MAX_INPUT = 1024
 """Longest input, in bytes; a longer one is no domain, and IDNA mapping is not run on it."""
+
+KEPT: Final = 1024
+"""ASCII texts whose name is cached, because a message has the same names in several places; the least recently used is
+dropped."""
 
 MAX_MAPPED: Final = 4000
 """Characters of U-labels that are mapped for one message, about 20 ms. A label costs LABEL_COST more, and 1 when it is
@@ -47,12 +52,17 @@ def parse(raw: bytes | str) -> Domain | None:
         except UnicodeDecodeError:
             return None
     text = raw.removesuffix(".")
-    if text.isascii():
-        name = text.lower()
-    elif len(text) > MAX_NAME:
+    if len(text) > MAX_NAME:
         return None  # an A-label is longer than its U-label; do not spend the cost of mapping
-    else:
-        name = _mapped_name(_DOTS.split(text))
+    return _of_ascii(text) if text.isascii() else _of_name(_mapped_name(_DOTS.split(text)))
+
+
+@lru_cache(maxsize=KEPT)
+def _of_ascii(text: str) -> Domain | None:
+    return _of_name(text.lower())
+
+
+def _of_name(name: str) -> Domain | None:
     return Domain(name) if len(name) <= MAX_NAME and _NAME.fullmatch(name) else None
 
 

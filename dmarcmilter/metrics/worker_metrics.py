@@ -124,8 +124,10 @@ class WorkerTally:
 
     def _observe(self, start: int, bounds: tuple[float, ...], value: float, amount: int) -> None:
         """Count a value in its bucket, and add the amount to the sum, which is stored after all buckets."""
-        self.row.add(start + bisect_left(bounds, value))
-        self.row.add(start + len(bounds) + 1, max(0, amount))
+        words = self.row.words
+        words[start + bisect_left(bounds, value)] += 1
+        if amount > 0:
+            self.row.add(start + len(bounds) + 1, amount)
 
 
 def _authentication_words(outcome: Outcome) -> list[int]:

@@ -153,9 +153,9 @@ def of_message(message: Message, auth: AuthResults, author: Author) -> Facts:
         null_reverse_path=path.is_null(envelope.mail_from),
         client_ip=envelope.client_ip,
         spf_domain=spf.domain if spf.result is SpfWord.PASS else None,
-        dkim_domains=tuple(dict.fromkeys(name for name in signed if name)),
-        unresolved=tuple(dict.fromkeys(name for name in unresolved if name)),
-        cut_off=tuple(dict.fromkeys(name for name in cut_off if name)),
+        dkim_domains=_distinct(signed),
+        unresolved=_distinct(unresolved),
+        cut_off=_distinct(cut_off),
         unresolved_sealer=auth.arc.unresolved,
         hops=hops(auth.arc, None),
         recipients=envelope.recipients,
@@ -163,6 +163,10 @@ def of_message(message: Message, auth: AuthResults, author: Author) -> Facts:
         author_domains=author.domains,
         author_unread=author.unread,
     )
+
+
+def _distinct(names: list[Domain | None]) -> tuple[Domain, ...]:
+    return tuple(dict.fromkeys([name for name in names if name])) if names else ()
 
 
 def list_ids(message: Message) -> tuple[Domain, ...]:
