@@ -126,6 +126,8 @@ def _unsupported(module: Path) -> Iterator[str]:
                 if isinstance(line, ast.Assign):
                     yield f"{module}:{line.lineno}: mypyc would make a field of {ast.unparse(line.targets[0])}"
         if isinstance(node, ast.FunctionDef):
+            if "cached_property" in map(ast.unparse, node.decorator_list):
+                yield f"{module}:{node.lineno}: mypyc would compute {node.name} each time"
             caught: dict[str, str] = {}
             for handler in ast.walk(node):
                 if isinstance(handler, ast.ExceptHandler) and handler.name and handler.type:

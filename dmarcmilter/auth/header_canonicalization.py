@@ -3,7 +3,6 @@
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 
 from dmarcmilter.auth import tag_list
 from dmarcmilter.mail.message import Header
@@ -79,15 +78,12 @@ class CanonicalHeader:
                 positions[name].append(position)
             else:
                 positions[name] = [position]
+        self.repeated = frozenset(name for name, positions in self._positions.items() if len(positions) > 1)
+        """Names (in lower case) of which there is more than one field."""
 
     def count(self, name: bytes) -> int:
         """Number of fields of that name (in lower case)."""
         return len(self.positions(name))
-
-    @cached_property
-    def repeated(self) -> frozenset[bytes]:
-        """Names (in lower case) of which there is more than one field."""
-        return frozenset(name for name, positions in self._positions.items() if len(positions) > 1)
 
     def positions(self, name: bytes) -> Sequence[int]:
         """Positions of the fields of that name (in lower case), top first."""

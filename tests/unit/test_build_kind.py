@@ -58,6 +58,7 @@ def test_modules_that_are_left_out_exist(compiling):
             "e is a A",
         ),
         ("class A(Value):\n    x: int\n    y = 2", "a field of y"),
+        ("class A:\n    @cached_property\n    def f(self):\n        return 2", "f each time"),
         ("class A(Value):\n    x: int\ndef f():\n    try:\n        g()\n    except A as e:\n        pass", ""),
     ],
 )

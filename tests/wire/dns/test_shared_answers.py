@@ -24,8 +24,8 @@ def in_another_process(work):
 
 
 def keys_of_one_place(number):
-    """Keys that differ and share one place."""
-    keys = ((b"\x05k%04d\x00" % count, 16) for count in itertools.count())
+    """Keys that differ and share one place, with names of one length: a longer answer would leave its end behind."""
+    keys = ((b"\x08k%07d\x00" % count, 16) for count in itertools.count())
     return list(itertools.islice((key for key in keys if hash(key) % PLACES == 7), number))
 
 

@@ -18,6 +18,7 @@ from dmarcmilter.milter.connection_facts import MtaConnection
 from dmarcmilter.milter.negotiation import ALL_STEPS_WITHOUT_ANSWER
 from dmarcmilter.milter.session import Session
 from dmarcmilter.milter.transaction import Evaluating
+from dmarcmilter.milter.worker_context import WorkerContext
 from dmarcmilter.testing import milter_connection
 from dmarcmilter.testing import smtp_envelope as envelope_module
 from dmarcmilter.testing.milter_client import Event, MilterAction, MilterClient
@@ -628,13 +629,42 @@ def test_bug_anywhere(buggy, monkeypatch, owner, name):
     assert set(answers) <= {Milter.TEMPFAIL, Milter.CONTINUE}
 
 
-def test_bug_within_the_pipeline(buggy, monkeypatch, caplog):
-    """Also in compiled code, which looks values up by name."""
-    monkeypatch.setattr("dmarcmilter.pipeline.Gathered", bug)
-    session, worker = buggy("tempfail")
-    assert [session.eoh(), session.body(b"x"), session.eom()] == [Milter.CONTINUE, Milter.CONTINUE, Milter.TEMPFAIL]
-    assert "4FAKE: internal error in eom" in caplog.text
-    assert "in process" in caplog.text
+class BrokenDns:
+    """The DNS of a message, a part of which raises. Unlike a replaced function, compiled code calls it, too."""
+
+    queries = cache_hits = 0
+    spent = False
+    milliseconds = 0.0
+
+    def __init__(self, broken):
+        self._broken = broken
+
+    def start(self, _name, _rdtype):
+        if self._broken == "asking ahead":
+            bug()
+
+    def __call__(self, name, rdtype):
+        return self.within(0.0, name, rdtype)
+
+    def within(self, _seconds, _name, _rdtype):
+        raise AssertionError("a bug")
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(("broken", "step"), [("asking ahead", "envfrom"), ("looking up", "eom")])
+@pytest.mark.parametrize("choice", ["tempfail", "accept"])
+def test_bug_within_a_message(buggy, monkeypatch, caplog, *, broken, step, choice):
+    monkeypatch.setattr(WorkerContext, "lookup", lambda *_: BrokenDns(broken))
+    session, worker = buggy(choice)
+    end = Milter.TEMPFAIL if choice == "tempfail" else Milter.CONTINUE
+    assert [session.eoh(), session.body(b"x"), session.eom()] == [Milter.CONTINUE, Milter.CONTINUE, end]
+    assert f"4FAKE: internal error in {step}" in caplog.text
+    # The log names the functions on the way, compiled or not.
+    assert "AssertionError: a bug" in caplog.text
+    assert f"in {'_prefetch' if step == 'envfrom' else 'authenticate'}" in caplog.text
+    assert session._context.asked == ([] if choice == "tempfail" else DELETED)
     assert worker.in_progress == set()
 
 
@@ -648,11 +678,12 @@ def test_bug_while_changing_is_not_doubled(buggy, monkeypatch):
 
 
 def test_next_message_after_a_bug(buggy, monkeypatch):
-    session, worker = buggy("accept")
     with monkeypatch.context() as patch:
-        patch.setattr(Evaluating, "end_of_message", bug)
+        patch.setattr(WorkerContext, "lookup", lambda *_: BrokenDns("looking up"))
+        session, worker = buggy("accept")
         session.eoh()
         session.eom()
+    assert session._context.asked == DELETED
     session._context.asked.clear()
     session.envfrom(b"<a@none.example>")
     assert len(worker.in_progress) == 1
