@@ -78,7 +78,7 @@ class CanonicalHeader:
                 positions[name].append(position)
             else:
                 positions[name] = [position]
-        self.repeated = frozenset(name for name, positions in self._positions.items() if len(positions) > 1)
+        self.repeated = frozenset(name for name, places in positions.items() if len(places) > 1)
         """Names (in lower case) of which there is more than one field."""
 
     def count(self, name: bytes) -> int:
