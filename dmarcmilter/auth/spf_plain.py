@@ -52,7 +52,12 @@ class _Term(Value):
     """all, ip, a, mx, include"""
     name: str = ""
     """Domain of an a, mx or include term; empty: the domain that publishes the record."""
-    network: IpNetwork | None = None
+    version: int = 0
+    """IP version of an ip term; 0 for other terms."""
+    shift: int = 0
+    """Bits of an address behind the network part, of an ip term."""
+    prefix: int = 0
+    """The network part of an ip term, as a number."""
     cidr4: int = 32
     cidr6: int = 128
 
@@ -76,9 +81,11 @@ class _Evaluation:
     def __init__(self, client: IPv4Address | IPv6Address, lookup: Lookup, hint: Hint) -> None:
         self._client = client
         self._text = str(client)
+        self._version = client.version
+        self._number = int(client)
         self._lookup = lookup
         self._hint = hint
-        self._addresses = "A" if client.version == 4 else "AAAA"
+        self._addresses = "A" if self._version == 4 else "AAAA"
         self._lookups = 0
         self._voids = 0
         self._hints = 0
@@ -116,8 +123,8 @@ class _Evaluation:
     def _matches(self, term: _Term, domain: str) -> bool:
         if term.kind == "all":
             return True
-        if term.network is not None:
-            return self._client.version == term.network.version and self._client in term.network
+        if term.version:
+            return self._version == term.version and self._number >> term.shift == term.prefix
         self._count()
         name = term.name or domain
         if term.kind == "include":
@@ -144,11 +151,11 @@ class _Evaluation:
         records = self._ask(host, self._addresses, is_term=is_term).records
         if len(records) > MAX_HOST_ADDRESSES:
             raise _NotPlainError
-        if term.cidr4 == 32 and self._client.version == 4:
+        if term.cidr4 == 32 and self._version == 4:
             return self._text in records
-        length = term.cidr4 if self._client.version == 4 else term.cidr6
+        length = term.cidr4 if self._version == 4 else term.cidr6
         shift = self._client.max_prefixlen - length
-        wanted = int(self._client) >> shift
+        wanted = self._number >> shift
         return any(int(ip_address(record)) >> shift == wanted for record in records if isinstance(record, str))
 
     def _published(self, domain: str) -> _Record | None:
@@ -207,7 +214,11 @@ def _term(word: str, match: re.Match[str]) -> _Term | None:
         return _Term(word, result)
     if match["ip"]:
         network = _network(match["network"], version=int(match["ip"][-1]))
-        return None if network is None else _Term(word, result, "ip", network=network)
+        if network is None:
+            return None
+        shift = network.max_prefixlen - network.prefixlen
+        prefix = int(network.network_address) >> shift
+        return _Term(word, result, "ip", version=network.version, shift=shift, prefix=prefix)
     if match["include"]:
         return _Term(word, result, "include", match["include"].lower())
     cidr4, cidr6 = int(match["cidr4"] or 32), int(match["cidr6"] or 128)
