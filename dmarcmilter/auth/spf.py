@@ -303,4 +303,7 @@ def _cut(name: str) -> str:
 
 def _shown(text: str, length: int) -> str:
     """Text from a record as printable ASCII of at most that length."""
-    return "".join(c if " " <= c <= "~" else "?" for c in text[: max(length, 0)])
+    shown = text[: max(length, 0)]
+    if shown.isascii() and shown.isprintable():
+        return shown
+    return "".join([c if " " <= c <= "~" else "?" for c in shown])

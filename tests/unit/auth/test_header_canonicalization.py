@@ -98,10 +98,10 @@ def test_relaxed_agrees_with_the_reference(value):
 @settings(max_examples=200, deadline=None)
 @given(
     st.binary(max_size=60)
-    | st.lists(st.sampled_from([b" " * 7, b" " * 9, b"\t", b"x", b"\r\n", b"\0", b"\xff"])).map(b"".join),
+    | st.lists(st.sampled_from([b" " * 7, b" " * 9, b"\t", b"x", b"w" * 150, b"\r\n", b"\0", b"\xff"])).map(b"".join),
     st.sampled_from([1, 40, 100]),
 )
 def test_single_spaces(data, repeated):
-    """Repeated, it is large enough for the way by a mask."""
+    """Repeated, it is large enough for the ways that depend on the number of runs."""
     data *= repeated
     assert header_canonicalization.single_spaces(data) == re.sub(rb"[ \t]+", b" ", data)
