@@ -97,7 +97,7 @@ def main(url, journal, seed, line_points, time_points):
     journal_line_reader.CHUNK = 8192  # a few outcomes: several transactions for each child
     Store(url).close()  # the driver is imported here, and not by each child
     chance, journal = random.Random(seed), Path(journal)
-    written, torn, killed = [], 0, 0
+    written, torn, at_lines, in_time = [], 0, 0, 0
 
     def more():
         nonlocal torn
@@ -120,14 +120,14 @@ def main(url, journal, seed, line_points, time_points):
     usual = time.perf_counter() - start
     for _ in range(line_points):
         more()
-        killed += ended(child(dying_at(chance.randrange(1, steps + 1), work)))
+        at_lines += ended(child(dying_at(chance.randrange(1, steps + 1), work)))
     for _ in range(time_points):
         more()
         pid = child(work)
         time.sleep(chance.uniform(0, usual))
         os.kill(pid, signal.SIGKILL)
-        killed += ended(pid)
-    print(json.dumps({"written": written, "torn": torn, "killed": killed}))
+        in_time += ended(pid)
+    print(json.dumps({"written": written, "torn": torn, "killed_at_lines": at_lines, "killed_in_time": in_time}))
 
 
 if __name__ == "__main__":
