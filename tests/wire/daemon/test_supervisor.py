@@ -376,9 +376,9 @@ def test_killed_worker_is_replaced(running, death):
         assert clients.keys() == workers(daemon)
         victim, survivor = clients
         os.kill(victim, death)
+        wait_until(lambda: not alive(victim), "its death")
         with pytest.raises(MilterError):
             clients[victim].deliver(PLAIN, queue_id="4LOST")
-        wait_until(lambda: not alive(victim), "its death")
         for number in range(10):
             assert deliver(daemon, f"4M{number}").action is MilterAction.ACCEPT
         wait_until(lambda: len(workers(daemon)) == 2, "another worker")
