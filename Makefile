@@ -19,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE =
 BEST = PYTHONSAFEPATH=1 PYTHONPATH=build/compiled
 
 # What fuzz, chaos, soak and worstcase run: the compiled program, or with BUILD=interpreted the sources.
-BUILD ?= compiled
+BUILD = compiled
 ifeq ($(BUILD),compiled)
 IN_BUILD = .venv/bin/python scripts/compile --required && cd build/compiled && PYTHONPATH=$(CURDIR)/build/compiled
 else
@@ -55,8 +55,8 @@ test:
 	@scripts/bootstrap test
 	@$(MAKE) --no-print-directory check
 	.venv/bin/python scripts/compile --required
-	cd build/compiled && BUILD=compiled .venv/bin/python -m pytest -n $(PROCESSES) $(PYTEST_ARGS)
-	BUILD=interpreted .venv/bin/python -m pytest -n $(PROCESSES) $(PYTEST_ARGS)
+	cd build/compiled && DMARCMILTER_BUILD=compiled .venv/bin/python -m pytest -n $(PROCESSES) $(PYTEST_ARGS)
+	DMARCMILTER_BUILD=interpreted .venv/bin/python -m pytest -n $(PROCESSES) $(PYTEST_ARGS)
 
 test-unit:
 	@scripts/bootstrap test

@@ -5,9 +5,10 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any
 
-from fuzz import ROOT, TESTS
+from fuzz import TESTS
+from tests.support.paths import SHARED
 
-VECTORS = ROOT.parent / "shared" / "vectors"
+VECTORS = SHARED / "vectors"
 BETWEEN = b"\n%%\n"
 """Between the parts of an input that has several."""
 

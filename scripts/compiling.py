@@ -14,7 +14,8 @@ import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import chdir
+from contextlib import chdir, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +75,20 @@ def compile_into(target: Path) -> list[Path]:
         from mypyc.build import mypycify  # noqa: PLC0415  needed by a build that compiles, and there only
         from setuptools import Distribution  # noqa: PLC0415
         from setuptools.command.build_ext import build_ext  # noqa: PLC0415
-        from setuptools.errors import BaseError  # noqa: PLC0415
+        from setuptools.errors import BaseError, CompileError, LinkError  # noqa: PLC0415
     except ImportError as error:
         raise CompilationError(f"{error.name} is not installed") from error
     with chdir(ROOT), tempfile.TemporaryDirectory() as work:
         names = [str(module) for module in modules()]
         options = ["--config-file=pyproject.toml", f"--cache-dir={os.devnull}", *names]
+        told = StringIO()
         try:
-            extensions = mypycify(
-                options, opt_level=OPTIMIZATION, debug_level="0", multi_file=True, group_name=GROUP, target_dir=work
-            )
-        except SystemExit as error:  # mypyc has printed the errors
-            raise CompilationError("mypyc does not accept the sources") from error
+            with redirect_stdout(told):  # mypyc notes each generator expression that becomes a list
+                extensions = mypycify(
+                    options, opt_level=OPTIMIZATION, debug_level="0", multi_file=True, group_name=GROUP, target_dir=work
+                )
+        except SystemExit as error:
+            raise CompilationError(f"mypyc does not accept the sources\n{told.getvalue()}") from error
         for extension in extensions:
             extension.extra_compile_args.append("-Wno-error")  # another compiler has other warnings
         command = build_ext(Distribution({"name": PACKAGE, "ext_modules": extensions}))
@@ -100,7 +103,7 @@ def compile_into(target: Path) -> list[Path]:
         command.build_extensions = in_parallel
         try:
             command.run()
-        except (BaseError, OSError) as error:
+        except (BaseError, CompileError, LinkError, OSError) as error:
             raise CompilationError(f"the C compiler failed: {error}") from error
     return sorted(file for file in target.rglob("*") if file.is_file())
 

@@ -34,7 +34,7 @@ class Load(Value):
     """In the order of the corpus."""
     seconds: float
     cpu_seconds: float
-    """Of the load generator itself."""
+    """CPU time that the load generator itself used."""
 
     @property
     def failures(self) -> int:

@@ -22,8 +22,7 @@ class Header(Value):
     """The field name in ASCII lower case, for comparisons. Made once, because every check goes through all fields."""
 
     def __post_init__(self) -> None:
-        if not self.key:
-            force_setattr(self, "key", self.name.lower())
+        force_setattr(self, "key", self.name.lower())
 
 
 class Envelope(Value):

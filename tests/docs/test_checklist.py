@@ -11,9 +11,9 @@ from collections import Counter
 
 import pytest
 
-from tests.support.paths import TESTS
+from tests.support.paths import SHARED, TESTS
 
-CHECKLIST = TESTS.parents[1] / "shared" / "docs" / "receiver-checklist.md"
+CHECKLIST = SHARED / "docs" / "receiver-checklist.md"
 
 RULES = {rule["id"]: rule for rule in tomllib.loads((TESTS / "cases" / "checklist.toml").read_text("utf-8"))["rule"]}
 LEVELS = {"MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "MAY", "RULE", "REC", "INFO"}

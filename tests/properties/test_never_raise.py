@@ -61,7 +61,7 @@ def target(name):
 def own_seeds(name):
     """Those that lie in this project, in a fixed order."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(material, "VECTORS", material.ROOT / "nothing-here")
+        patch.setattr(material, "VECTORS", material.SHARED / "nothing-here")
         return [seed for seed in target(name).seeds() if len(seed) <= MAX_SEED]
 
 

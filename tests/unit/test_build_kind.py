@@ -1,4 +1,4 @@
-"""Which build the tests run on: BUILD says which they should, so that a build that falls back silently fails."""
+"""Which build the tests run on. DMARCMILTER_BUILD says which they should: a build that falls back silently fails."""
 
 import importlib
 import importlib.util
@@ -11,7 +11,7 @@ from dmarcmilter.build_kind import BuildKind, build_kind
 from dmarcmilter.cli import main
 from tests.support.paths import PROJECT
 
-EXPECTED = os.environ.get("BUILD")
+EXPECTED = os.environ.get("DMARCMILTER_BUILD")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def compiling():
     return module
 
 
-@pytest.mark.skipif(EXPECTED is None, reason="BUILD is not set: whichever build is here is tested")
+@pytest.mark.skipif(EXPECTED is None, reason="DMARCMILTER_BUILD is not set: whichever build is here is tested")
 def test_the_expected_build_is_tested():
     assert build_kind() == EXPECTED
 

@@ -2,6 +2,7 @@ from typing import ClassVar
 
 import pytest
 
+from dmarcmilter.mail.message import Header
 from dmarcmilter.value import Value, field, replace, representation_without
 
 
@@ -53,3 +54,10 @@ def test_a_changed_copy():
 def test_no_secret_in_a_representation():
     assert repr(Key("example.com", b"\1\2")) == "Key(domain='example.com')"
     assert repr(Point(1)) == "Point(x=1, y=0, names=[])"
+
+
+def test_a_header_field_keeps_its_name_in_lower_case():
+    """Also in a changed copy, and whoever gives another."""
+    header = replace(Header(b"Subject", b" x", b"from"), name=b"To")
+    assert (header.name, header.key) == (b"To", b"to")
+    assert Header(b"Subject", b" x", b"from").key == b"subject"

@@ -20,9 +20,9 @@ from dmarcmilter.testing.name_server import NameServer
 from dmarcmilter.testing.postfix_headers import as_queued, split_message
 from tests.support import outcomes
 from tests.support.filter_daemon import FilterDaemon
-from tests.support.paths import PROJECT
+from tests.support.paths import SHARED
 
-VECTORS = PROJECT.parent / "shared" / "vectors"
+VECTORS = SHARED / "vectors"
 CATEGORIES = ("spf", "dkim", "arc", "dmarc", "attack", "robust", "behaviour")
 EVERY = 3
 AT_MOST = 35

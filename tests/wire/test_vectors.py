@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.paths import PROJECT
+from tests.support.paths import PROJECT, SHARED
 
-SHARED = PROJECT.parent / "shared"
 REPLAY = SHARED / "tools" / "replay.py"
 VECTORS = SHARED / "vectors"
 SECONDS = 300

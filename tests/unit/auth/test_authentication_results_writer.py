@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from dmarcmilter.auth.authentication_results_reader import parse
 from dmarcmilter.auth.authentication_results_writer import LEFT_OUT, MAX_FIELD, MAX_VALUE, MethodResult, render
-from tests.support.paths import CASES, PROJECT
+from tests.support.paths import CASES, SHARED
 
 ID = "mx.example.net"
 RENDER = tomllib.loads((CASES / "authres_render.toml").read_text("utf-8"))["case"]
-TOOLS = PROJECT.parent / "shared" / "tools"
+TOOLS = SHARED / "tools"
 
 
 def result_of(row):

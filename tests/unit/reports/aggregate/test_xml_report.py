@@ -12,11 +12,11 @@ from dmarcmilter.config.schema import ReportFormat
 from dmarcmilter.reports.aggregate.grouping import is_reportable
 from dmarcmilter.reports.aggregate.xml_report import MAX_DKIM, MAX_TEXT, NAMESPACE, clean, pieces, to_xml
 from tests.support.cases import case_table
-from tests.support.paths import PROJECT
+from tests.support.paths import SHARED
 from tests.support.report_outcomes import BEGIN, END, outcome, passed, report
 
 CASES = case_table("aggregate")
-RFC = PROJECT.parent / "shared" / "rfc"
+RFC = SHARED / "rfc"
 FILES = {ReportFormat.RFC9990: "rfc9990-dmarc-2.0.xsd", ReportFormat.RFC7489: "rfc7489-appendixC-nons.xsd"}
 
 
