@@ -1,6 +1,5 @@
 """Packages: completion scripts, manual pages, metadata, and the warning when they are removed."""
 
-import importlib.util
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ import pytest
 import yaml
 
 from tests.support.paths import PROJECT
+from tests.support.scripts import script
 
 SOCKET = "unix:/run/dmarcmilter/dmarcmilter.sock"
 
@@ -57,10 +57,7 @@ def test_pre_commit_runs_local_hooks_only():
 
 @pytest.fixture(scope="module")
 def shareddata():
-    spec = importlib.util.spec_from_file_location("shareddata", PROJECT / "scripts" / "shareddata.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("shareddata")
 
 
 def test_manual_pages_and_completions_are_installed(shareddata, tmp_path):

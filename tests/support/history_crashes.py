@@ -22,6 +22,7 @@ from dmarcmilter.history import journal_line_reader  # noqa: E402
 from dmarcmilter.history.ingest import Ingest  # noqa: E402
 from dmarcmilter.history.store import Store  # noqa: E402
 from tests.support import journals  # noqa: E402
+from tests.support.processes import child, ended  # noqa: E402
 
 OURS = str(ROOT / "dmarcmilter" / "history")
 
@@ -30,26 +31,6 @@ def ingest(url, journal):
     store = Store(url)
     Ingest(journal, store).once()
     store.close()
-
-
-def child(work):
-    """Run in a process of its own; its id."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        except BaseException as error:
-            print(repr(error), file=sys.stderr)
-            os._exit(1)
-        os._exit(0)
-    return pid
-
-
-def ended(pid):
-    """Killed or not; anything else is a failure of its own."""
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status in {0, -signal.SIGKILL}, status
-    return status == -signal.SIGKILL
 
 
 def dying_at(line, work, is_ours=lambda file: file.startswith(OURS)):

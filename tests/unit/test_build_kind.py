@@ -10,16 +10,14 @@ from click.testing import CliRunner
 from dmarcmilter.build_kind import BuildKind, build_kind
 from dmarcmilter.cli import main
 from tests.support.paths import PROJECT
+from tests.support.scripts import script
 
 EXPECTED = os.environ.get("DMARCMILTER_BUILD")
 
 
 @pytest.fixture(scope="module")
 def compiling():
-    spec = importlib.util.spec_from_file_location("compiling", PROJECT / "scripts" / "compiling.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("compiling")
 
 
 @pytest.mark.skipif(EXPECTED is None, reason="DMARCMILTER_BUILD is not set: whichever build is here is tested")

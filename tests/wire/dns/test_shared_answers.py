@@ -8,19 +8,10 @@ import pytest
 from dmarcmilter.dns.lookup import Answer, Status
 from dmarcmilter.dns.shared_answers import PLACE_BYTES, PLACES, SharedAnswers
 from dmarcmilter.reasons import Code, Reason
+from tests.support.processes import child, ended
 
 KEY = (b"\x01a\x07example\x00", 16)
 FOUND = Answer(Status.FOUND, (b"v=DMARC1; p=reject",))
-
-
-def in_another_process(work):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    return pid
 
 
 def keys_of_one_place(number):
@@ -43,7 +34,7 @@ def keys_of_one_place(number):
 )
 def test_another_process_reads_it_as_it_was(answer):
     shared = SharedAnswers()
-    os.waitpid(in_another_process(lambda: shared.put(KEY, answer, 109.0)), 0)
+    assert not ended(child(lambda: shared.put(KEY, answer, 109.0)))
     assert shared.get(KEY, 100.0) == (answer, 9.0)
 
 
@@ -142,7 +133,7 @@ def test_processes_that_write_one_place_at_once():
         for _ in range(20_000):
             shared.put(key, answers[key], 9.0)
 
-    writers = [in_another_process(lambda key=key: write(key)) for key in keys]
+    writers = [child(lambda key=key: write(key)) for key in keys]
     read = 0
     while writers:
         for key in keys:

@@ -7,16 +7,7 @@ import time
 from dmarcmilter.metrics import metric_definitions as f
 from dmarcmilter.metrics.board import SUPERVISOR, Board
 from dmarcmilter.metrics.metric_definitions import place
-
-
-def in_child(work):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    return pid
+from tests.support.processes import child, ended
 
 
 def count(board, family, value=""):
@@ -28,7 +19,7 @@ def test_rows_of_processes_are_summed():
     board.row(SUPERVISOR).add(place(f.ABANDONED))
     for _ in range(3):
         row = board.row(board.take())
-        os.waitpid(in_child(lambda row=row: [row.add(place(f.ABANDONED)) for _ in range(1000)]), 0)
+        assert not ended(child(lambda row=row: [row.add(place(f.ABANDONED)) for _ in range(1000)]))
     assert count(board, f.ABANDONED) == 3001
 
 
@@ -45,7 +36,7 @@ def test_a_killed_worker_leaves_its_counts_and_its_successor_goes_on():
 
     before = 0
     for _ in range(5):
-        pid = in_child(work)
+        pid = child(work)
         while count(board, f.ABANDONED) < before + 1000:
             time.sleep(0.001)
         assert [heartbeat.pid for heartbeat in board.heartbeats()] == [pid]

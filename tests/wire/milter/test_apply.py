@@ -23,7 +23,8 @@ from dmarcmilter.testing.name_server import NameServer
 from tests.support import outcomes
 from tests.support.build import plants_bugs, traces_lines
 from tests.support.filter_daemon import FilterDaemon
-from tests.support.history_crashes import child, dying_at, ended
+from tests.support.history_crashes import dying_at
+from tests.support.processes import child, ended
 from tests.support.running_daemon import PLAIN, SPOOF, ZONE, conf
 
 WAYS = {
