@@ -245,9 +245,11 @@ def exporters(daemon):
 
 
 def links(pid):
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            yield str(entry.readlink())
+    """What the process has open; nothing if it has ended meanwhile."""
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                yield str(entry.readlink())
 
 
 def test_reload_changes_the_address_and_switches_off(running):
