@@ -12,6 +12,7 @@ from dmarcmilter.explain import as_text, explain
 from dmarcmilter.mail import message_file
 from dmarcmilter.mail.domain import parse
 from dmarcmilter.mail.message import Message
+from dmarcmilter.mail.path import is_null
 from dmarcmilter.outcome import Outcome
 from dmarcmilter.outcome_record import decoded, encoded
 from dmarcmilter.pipeline import Settings
@@ -74,7 +75,13 @@ def _check_decision(outcome: Outcome) -> None:
     decision, result = outcome.decision, outcome.evaluation.result
     if outcome.evaluation.author.problem is not None:
         assert decision.action in (Action.REJECT, Action.QUARANTINE)
-        assert decision.action is Action.REJECT or not outcome.message.envelope.mail_from
+        assert decision.action is Action.REJECT or is_null(outcome.message.envelope.mail_from)
+        return
+    if result is DmarcWord.TEMPERROR and decision.disposition is Disposition.QUARANTINE:
+        # The sender chose the lookup that failed, and the policy would ask for no less.
+        assessment = outcome.evaluation.assessment
+        assert assessment is not None
+        assert assessment.requested is not Disposition.NONE
         return
     if result is not DmarcWord.FAIL:
         assert decision.disposition is Disposition.NONE

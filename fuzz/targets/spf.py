@@ -7,6 +7,7 @@ from dmarcmilter.auth.results import SpfResult, SpfScope, SpfWord
 from dmarcmilter.dns.lookup import Lookup
 from dmarcmilter.mail.domain import Domain, parse
 from dmarcmilter.mail.message import Envelope
+from dmarcmilter.mail.path import is_null
 from dmarcmilter.reasons import text_of
 from fuzz import world
 from fuzz.material import BETWEEN, parts, vectors
@@ -24,7 +25,7 @@ def check(data: bytes) -> None:
     result = spf.check(envelope, world.counted(world.zone(zone), MAX_QUESTIONS), receiver="mx.test.example")
     domain, scope, _ = spf.identity(envelope)
     assert (result.domain, result.scope) == (domain, scope)
-    assert (scope is SpfScope.HELO) == (not envelope.mail_from)
+    assert (scope is SpfScope.HELO) == is_null(envelope.mail_from)
     assert domain is None or parse(domain) == domain
     assert domain is not None or result.result is SpfWord.NONE
     assert len(text_of(result.reason)) <= spf.MAX_REASON
