@@ -4,7 +4,8 @@ libmilter has a thread for each connection, which enters Python for each header 
 When several do so at once, each step costs a switch of threads, and a message costs half as much CPU time again.
 A turn is not a lock, and nothing relies on it: a message that keeps it too long loses it, and one that has waited too
 long runs without it. A message gives it away while it waits for DNS, and then comes before those that have not begun:
-so fewer messages are half done at a time, and none waits in line again for each of its answers.
+so fewer messages are half done at a time, and none waits in line again for each of its answers. Senders whose messages
+need many answers cannot keep the others waiting by that: every MAX_RETURNS turns one of the others has its turn.
 """
 
 import threading
@@ -15,6 +16,10 @@ PATIENCE: Final = 0.02
 """Seconds after which a waiting message takes the turn away: its holder waits for the MTA, or has a large message."""
 LONGEST_WAIT: Final = 0.5
 """Seconds after which a waiting message runs without a turn."""
+MAX_RETURNS: Final = 8
+"""Turns in a row of messages that return from DNS while others wait; then one of the others comes.
+
+An ordinary message waits for DNS less often."""
 
 
 class _Waiter:
@@ -34,6 +39,8 @@ class Turns:
         self._waiting: deque[_Waiter] = deque()
         self._returning: deque[_Waiter] = deque()
         """Messages that gave the turn away while they waited for DNS. They come first."""
+        self._returns = 0
+        """Turns in a row that messages of `_returning` had while others waited."""
         self._holder: _Waiter | None = None
         self._passed = 0
         """Number of times that the turn has changed hands."""
@@ -63,15 +70,25 @@ class Turns:
         return waiter
 
     def give(self, waiter: _Waiter) -> None:
-        """Pass the turn to the next waiter: the one that has waited longest, if none returns from DNS."""
+        """Pass the turn to the next waiter."""
         with self._mutex:
             if self._holder is not waiter:
                 return
             self._passed += 1
-            queue = self._returning or self._waiting
-            self._holder = following = queue.popleft() if queue else None
+            self._holder = following = self._next_waiter()
         if following is not None:
             following.called.release()
+
+    def _next_waiter(self) -> _Waiter | None:
+        """Take the next out of its queue: the one that has waited longest, after at most MAX_RETURNS from DNS.
+
+        The caller holds the mutex.
+        """
+        if self._returning and (self._returns < MAX_RETURNS or not self._waiting):
+            self._returns = self._returns + 1 if self._waiting else 0
+            return self._returning.popleft()
+        self._returns = 0
+        return self._waiting.popleft() if self._waiting else None
 
     def _stops_waiting(self, waiter: _Waiter, passed: int, seconds_left: float) -> bool:
         """Whether the waiter runs now, after waiting PATIENCE once more. The caller holds the mutex."""

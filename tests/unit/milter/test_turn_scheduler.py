@@ -3,7 +3,7 @@ import threading
 import time
 
 from dmarcmilter.milter import turn_scheduler
-from dmarcmilter.milter.turn_scheduler import Turn, Turns
+from dmarcmilter.milter.turn_scheduler import MAX_RETURNS, Turn, Turns
 
 
 def started(work):
@@ -88,6 +88,42 @@ def test_only_its_next_turn_comes_first():
         turn.give()
 
     assert queue_of_three(Turns(), end) == ["first", "second", "third"]
+
+
+def test_messages_that_return_all_the_time_do_not_keep_others_waiting(monkeypatch):
+    """A sender's messages may need a hundred answers each, and so return a hundred times."""
+    monkeypatch.setattr(turn_scheduler, "PATIENCE", 60)  # none takes the turn away while the others come
+    shared = Turns()
+    holder = Turn(shared)
+    holder.take()
+    order, threads = [], []
+
+    def work(turn, name):
+        turn.take()
+        order.append(name)
+        turn.give()
+
+    def start(turn, name):
+        waiting = len(shared._waiting) + len(shared._returning)
+        threads.append(started(lambda: work(turn, name)))
+        while len(shared._waiting) + len(shared._returning) == waiting:
+            time.sleep(0.0005)
+
+    with_turn_lent = []
+    for _ in range(3 * MAX_RETURNS):
+        turn = Turn(shared)
+        turn._lent = True  # as `lend` leaves it
+        with_turn_lent.append(turn)
+    for turn in with_turn_lent:
+        start(turn, "returning")
+    start(Turn(shared), "first")
+    start(Turn(shared), "second")
+    holder.give()
+    for thread in threads:
+        thread.join(60)
+    assert order.index("first") == MAX_RETURNS
+    assert order.index("second") == 2 * MAX_RETURNS + 1
+    assert len(order) == 3 * MAX_RETURNS + 2
 
 
 def test_a_message_that_ended_while_it_waited_for_dns_does_not_come_first_with_the_next():
