@@ -16,7 +16,10 @@ from dmarcmilter.mail.ip_types import IpNetwork
 from dmarcmilter.value import Value
 
 MAX_RECORD = 1024
-"""Largest plain record, in bytes; a larger one is left to pyspf. With CACHED it bounds the memory for them."""
+"""Largest plain record, in bytes; a larger one is left to pyspf."""
+MAX_TERMS = 80
+"""Most terms of a plain record; one with more is left to pyspf. A record of MAX_RECORD bytes has room for about as many
+networks, but for 500 terms of one letter. With CACHED it bounds the memory for them."""
 CACHED = 2048
 """Parsed records kept in memory."""
 MAX_LOOKUPS = 10
@@ -194,7 +197,10 @@ def _parsed(text: bytes) -> _Record | None:
     redirect = ""
     if not text.isascii():
         return None
-    for word in filter(None, text.decode("ascii").split(" ")[1:]):
+    words = [word for word in text.decode("ascii").split(" ")[1:] if word]
+    if len(words) > MAX_TERMS:
+        return None
+    for word in words:
         match = _TERM.fullmatch(word)
         if match is None or (match["redirect"] and redirect):
             return None

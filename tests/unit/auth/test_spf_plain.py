@@ -150,3 +150,12 @@ def test_nothing_is_hinted_when_an_address_matches_first():
     zone = Zone({"example.com": {"TXT": ["v=spf1 ip4:192.0.2.1 include:a.example.com -all"]}})
     spf_plain.evaluate(CLIENTS[0], "example.com", zone, lambda name, rdtype: hinted.append(name))
     assert not hinted
+
+
+@pytest.mark.parametrize(("terms", "is_plain"), [(spf_plain.MAX_TERMS, True), (spf_plain.MAX_TERMS + 1, False)])
+def test_a_record_of_many_short_terms_is_left_to_pyspf(terms, is_plain):
+    """Parsed it takes a hundred times its length, and parsed records are cached."""
+    zone = Zone({"example.com": {"TXT": ["v=spf1 -all" + " a" * (terms - 1)]}})
+    assert (spf_plain.evaluate(CLIENTS[0], "example.com", zone, no_hint) is not None) is is_plain
+    envelope = outcomes.envelope(client_ip=CLIENTS[0], mail_from=b"a@example.com")
+    assert spf.check(envelope, zone, receiver="mx.example").result is SpfWord.FAIL
