@@ -62,6 +62,12 @@ class ScriptedFilter:
                 connection.sendall(struct.pack("!I", len(packet)) + packet)
 
 
+def _accepts(path: Path) -> bool:
+    """Whether the filter listens: the socket's path is there a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 @contextlib.contextmanager
 def running_filter(*arguments: str) -> Iterator[Path]:
     """The socket's path; the directory is open to Postfix's user."""
@@ -71,7 +77,7 @@ def running_filter(*arguments: str) -> Iterator[Path]:
         process = subprocess.Popen([sys.executable, FILTER, str(path), *arguments])
         try:
             deadline = time.monotonic() + 20
-            while not path.exists():
+            while not _accepts(path):
                 assert process.poll() is None, "the filter ended"
                 assert time.monotonic() < deadline, "the filter did not start"
                 time.sleep(0.02)

@@ -127,8 +127,10 @@ TERMS = ["a", "mx", "ptr", "exists", "include", "redirect"]
 @given(
     st.text(string.ascii_lowercase + string.digits + "-+._", min_size=6, max_size=12).filter(
         lambda text: (
-            (not set(text) & set("-+._") or text.strip("-+._") == text) and text.upper() not in Status.__members__
-        )  # a status is shown
+            (not set(text) & set("-+._") or text.strip("-+._") == text)
+            and text.upper() not in Status.__members__  # a status is shown
+            and text not in "_spf.sender.example x.example"  # so are the names that no macro made
+        )
     ),
     st.lists(st.tuples(st.sampled_from(TERMS), st.sampled_from(["l", "s", "l1", "lr", "l1r-", "L", "S-"])), max_size=4),
     st.sampled_from(list(Status)),
