@@ -9,13 +9,12 @@ import re
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chaos.account import Fate, Seen, Sent, deferrals, violations
 from chaos.faults import FAULTS, Fault
 from chaos.stand import Stand, standing
-from dmarcmilter.value import replace
 from tests.support.mta.postfix import missing_postfix
 
 BEFORE, AFTER = 0.15, 0.15
