@@ -15,8 +15,8 @@ PROCESSES ?= $(shell echo $$((2 * $$(nproc))))
 # Python keeps what it has compiled: the tests start it a thousand times.
 export PYTHONDONTWRITEBYTECODE =
 
-# The compiled program, where it could be compiled.
-BEST = PYTHONSAFEPATH=1 PYTHONPATH=build/compiled
+# The compiled program, where it could be compiled. (exec: a signal that ends make also ends the program.)
+BEST = exec env PYTHONSAFEPATH=1 PYTHONPATH=build/compiled
 
 # What fuzz, chaos, soak and worstcase run: the compiled program, or with BUILD=interpreted the sources.
 BUILD = compiled
