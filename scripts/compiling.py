@@ -8,7 +8,8 @@ import ast
 import hashlib
 import os
 import platform
-import shutil
+import shlex
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -39,12 +40,21 @@ INTERPRETED = {
 }
 """Modules of these packages that are not compiled, and why."""
 OPTIMIZATION = "2"
+"""Optimization level of the C compiler."""
 REQUIRED = ("mypy==2.4.1", "setuptools")
-"""What the build needs besides the packages that the program needs, whose types mypyc reads."""
+"""Packages that the build needs besides those of the program, whose types mypyc reads."""
 
 
 class CompilationError(Exception):
-    """The modules cannot be compiled here; the text says why."""
+    """The modules cannot be compiled; the text says why."""
+
+
+def choice() -> str:
+    """The value of DMARCMILTER_COMPILE: auto (default), required or no; SystemExit with another."""
+    word = os.environ.get("DMARCMILTER_COMPILE") or "auto"
+    if word not in {"auto", "required", "no"}:
+        sys.exit(f"DMARCMILTER_COMPILE={word}: must be auto, required or no")
+    return word
 
 
 def modules() -> list[Path]:
@@ -57,7 +67,7 @@ def modules() -> list[Path]:
 
 
 def digest() -> str:
-    """A digest of everything that the result depends on."""
+    """Digest of everything that the result depends on; mypyc reads the types of all sources."""
     total = hashlib.sha256(f"{sys.version} {platform.platform()} {REQUIRED}".encode())
     for file in [Path(__file__), ROOT / "pyproject.toml", *sorted((ROOT / PACKAGE).rglob("*.py"))]:
         total.update(file.read_bytes())
@@ -65,19 +75,18 @@ def digest() -> str:
 
 
 def compile_into(target: Path) -> list[Path]:
-    """Compile the modules; the files that were made, below `target`. CompilationError when that is not possible."""
+    """Compile the modules, and return the files made below `target`. CompilationError when that is not possible."""
     problems = [problem for module in modules() for problem in _unsupported(module)]
     if problems:
         raise CompilationError("\n".join(problems))
-    if not compiler_works():
-        raise CompilationError("there is no C compiler, or no header files of Python")
+    check_compiler()
     try:
         from mypyc.build import mypycify  # noqa: PLC0415  needed by a build that compiles, and there only
         from setuptools import Distribution  # noqa: PLC0415
         from setuptools.command.build_ext import build_ext  # noqa: PLC0415
         from setuptools.errors import BaseError, CompileError, LinkError  # noqa: PLC0415
     except ImportError as error:
-        raise CompilationError(f"{error.name} is not installed") from error
+        raise CompilationError(f"{error.name} is not installed in {sys.prefix} (extra `compile`)") from error
     with chdir(ROOT), tempfile.TemporaryDirectory() as work:
         names = [str(module) for module in modules()]
         options = ["--config-file=pyproject.toml", f"--cache-dir={os.devnull}", *names]
@@ -109,7 +118,7 @@ def compile_into(target: Path) -> list[Path]:
 
 
 def _in_parallel(compile_files: Callable[..., list[str]]) -> Callable[..., list[str]]:
-    """The compiler's `compile`, which takes one file after another, on all processors."""
+    """A replacement for setuptools' `compile`, which compiles one file after another: it uses all processors."""
 
     def compile_all(sources: Sequence[str], *arguments: Any, **options: Any) -> list[str]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -120,7 +129,7 @@ def _in_parallel(compile_files: Callable[..., list[str]]) -> Callable[..., list[
 
 
 def _unsupported(module: Path) -> Iterator[str]:
-    """What mypyc would compile to something else without saying so."""
+    """Find code that mypyc would compile to something else without a message; yields a sentence for each place."""
     for node in ast.walk(ast.parse((ROOT / module).read_bytes())):
         if isinstance(node, ast.ClassDef) and node.keywords:
             yield f"{module}:{node.lineno}: mypyc would leave out the keyword arguments of class {node.name}"
@@ -139,8 +148,17 @@ def _unsupported(module: Path) -> Iterator[str]:
                         yield f"{module}:{handler.lineno}: for mypyc, {handler.name} is a {caught[handler.name]}"
 
 
-def compiler_works() -> bool:
-    """Whether there is a C compiler, and the header files of this Python."""
+def check_compiler() -> None:
+    """Let the C compiler read Python's header files; CompilationError when either is missing or does not work."""
     header = Path(sysconfig.get_paths()["include"]) / "Python.h"
-    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
-    return shutil.which(compiler) is not None and header.exists()
+    if not header.exists():
+        raise CompilationError(f"{header} is missing: install the header files of this Python (python3-dev)")
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    command = [*compiler, "-fsyntax-only", "-I", str(header.parent), "-x", "c", "-"]
+    try:
+        done = subprocess.run(command, input="#include <Python.h>\n", capture_output=True, text=True, check=False)  # noqa: S603
+    except OSError as error:
+        raise CompilationError(f"there is no C compiler: {compiler[0]}: {error.strerror}") from error
+    if done.returncode:
+        output = done.stderr.strip() or f"exit status {done.returncode}"
+        raise CompilationError(f"the C compiler does not work: {shlex.join(compiler)}: {output}")

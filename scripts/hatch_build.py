@@ -1,10 +1,12 @@
 """Build hook of the wheel: compiles the mail path, and adds the manual pages and the completion scripts.
 
-DMARCMILTER_COMPILE=required   fail where it cannot be compiled; without it, such a wheel is pure Python, with a warning
+DMARCMILTER_COMPILE=auto       where it cannot be compiled, make a wheel of pure Python, with a warning that pip hides
+DMARCMILTER_COMPILE=required   fail where it cannot be compiled
 DMARCMILTER_COMPILE=no         do not compile
+
+The default is auto.
 """
 
-import os
 import shutil
 import sys
 import tempfile
@@ -19,13 +21,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import compiling
 import shareddata
 
-CHOICE = os.environ.get("DMARCMILTER_COMPILE", "")
+CHOICE = compiling.choice()
 
 
 class WheelHook(BuildHookInterface):
     def dependencies(self) -> list[str]:
-        """What compiling needs: mypyc reads the types of the packages that the program uses."""
-        if CHOICE == "no" or not compiling.compiler_works():
+        """Packages that compiling needs: mypyc reads the types of those that the program uses."""
+        if CHOICE == "no":
+            return []
+        try:
+            compiling.check_compiler()
+        except compiling.CompilationError:
             return []
         with (compiling.ROOT / "pyproject.toml").open("rb") as file:
             return [*compiling.REQUIRED, *tomllib.load(file)["project"]["dependencies"]]
@@ -49,7 +55,7 @@ class WheelHook(BuildHookInterface):
             made = compiling.compile_into(target)
         except compiling.CompilationError as error:
             if CHOICE == "required":
-                raise
+                self.app.abort(f"DMARCMILTER_COMPILE=required: {error}")
             self.app.display_warning(f"not compiled, the wheel is pure Python: {error}")
             return
         build_data["pure_python"] = False

@@ -71,6 +71,31 @@ def test_manual_pages_and_completions_are_installed(shareddata, tmp_path):
     assert all(path.stat().st_size for path in files.values())
 
 
+@pytest.fixture(scope="module")
+def compiling():
+    return script("compiling")
+
+
+@pytest.mark.parametrize(
+    ("compiler", "problem"),
+    [
+        ("no-such-compiler", "there is no C compiler: no-such-compiler: No such file"),
+        ("false", "the C compiler does not work: false: exit status 1"),
+        ("gcc -nostdinc", "the C compiler does not work: gcc -nostdinc: "),
+        ("gcc -pthread", ""),
+    ],
+)
+def test_a_compiler_that_does_not_work_is_found_before_mypyc_runs(compiling, monkeypatch, compiler, problem):
+    monkeypatch.setenv("CC", compiler)
+    text = ""
+    try:
+        compiling.check_compiler()
+    except compiling.CompilationError as error:
+        text = str(error)
+    assert text.startswith(problem)
+    assert bool(text) == bool(problem)
+
+
 @pytest.mark.parametrize(
     ("words", "completed"),
     [("dmarcmilter loo", "lookup"), ("dmarcmilter history ", "import-opendmarc"), ("dmarcmilter stats --by ", "week")],

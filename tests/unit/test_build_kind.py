@@ -47,6 +47,18 @@ def test_modules_that_are_left_out_exist(compiling):
         assert (PROJECT / "dmarcmilter" / name).is_file(), name
 
 
+@pytest.mark.parametrize(("word", "choice"), [("", "auto"), ("auto", "auto"), ("required", "required"), ("no", "no")])
+def test_the_environment_chooses_whether_a_wheel_is_compiled(compiling, monkeypatch, word, choice):
+    monkeypatch.setenv("DMARCMILTER_COMPILE", word)
+    assert compiling.choice() == choice
+
+
+def test_another_choice_stops_the_build(compiling, monkeypatch):
+    monkeypatch.setenv("DMARCMILTER_COMPILE", "off")
+    with pytest.raises(SystemExit, match="DMARCMILTER_COMPILE=off: must be auto, required or no"):
+        compiling.choice()
+
+
 @pytest.mark.parametrize(
     ("source", "problem"),
     [
