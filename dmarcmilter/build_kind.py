@@ -16,7 +16,7 @@ class BuildKind(StrEnum):
 
 @cache
 def build_kind() -> BuildKind:
-    """The kind of this installation. The module is only looked for, so that `--version` need not load it."""
+    """The kind of this installation. Finds the module without importing it, so that `--version` is fast."""
     spec = importlib.util.find_spec(_PROBE)
     origin = (spec and spec.origin) or ""
     return BuildKind.COMPILED if origin.endswith(tuple(EXTENSION_SUFFIXES)) else BuildKind.INTERPRETED

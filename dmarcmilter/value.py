@@ -1,4 +1,4 @@
-"""Value: what every immutable value of this program is made of, from a parsed header field to the whole configuration.
+"""Value: the base class of every immutable value of this program, from a parsed header field to the configuration.
 
 A value is a msgspec structure: complete when it is made, never changed afterwards, and cheap. Making one takes a tenth
 of the time of a frozen dataclass, which sets each field through object.__setattr__ (docs/decisions.md).
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, dataclass_transform
 import msgspec
 
 if TYPE_CHECKING:
-    # The type checker compares the changes with the fields, which it does for this name only.
+    # Type checkers compare the arguments of dataclasses.replace, and of no other function, with the fields.
     from dataclasses import replace
 else:
     from msgspec.structs import replace
@@ -33,6 +33,6 @@ class Value(msgspec.Struct, frozen=True, gc=False):
 
 
 def representation_without(value: Value, *hidden: str) -> str:
-    """What `__repr__` gives, without these fields: secrets, which must not get into a log, or long texts."""
+    """The text of `__repr__` without the `hidden` fields: secrets, which must not get into a log, or long texts."""
     fields = ((name, getattr(value, name)) for name in value.__struct_fields__ if name not in hidden)
     return f"{type(value).__qualname__}({', '.join(f'{name}={field!r}' for name, field in fields)})"
