@@ -42,8 +42,8 @@ CHECKS: Final[dict[str, Callable[[Config, Environment], CheckResult]]] = {
 def health(path: str, user: str, postfix_directory: str, *, as_json: bool, skip: tuple[str, ...]) -> None:
     """Check that the filter works: socket, workers, name servers, journal, ingest, files, and Postfix.
 
-    Run by root it tries the rights of the filter's user and of Postfix's. Prints one line, which ends
-    with compiled or interpreted: how the mail path runs. Exit status: 0 healthy, 1 degraded (mail flows, something else
+    Run by root it tries the rights of the filter's user and of Postfix's. Prints one line, which ends with compiled or
+    interpreted: how this installation's mail path runs. Exit status: 0 healthy, 1 degraded (mail flows, something else
     does not), 2 down (mail is deferred or not evaluated).
     """
     config = load(path)
