@@ -98,6 +98,8 @@ def compile_into(target: Path) -> list[Path]:
                 )
         except SystemExit as error:
             raise CompilationError(f"mypyc does not accept the sources\n{told.getvalue()}") from error
+        except OSError as error:
+            raise CompilationError(f"mypyc cannot write its files: {error}") from error
         for extension in extensions:
             extension.extra_compile_args.append("-Wno-error")  # another compiler has other warnings
         command = build_ext(Distribution({"name": PACKAGE, "ext_modules": extensions}))
