@@ -18,7 +18,8 @@ export PYTHONDONTWRITEBYTECODE =
 # The compiled program, where it could be compiled. (exec: a signal that ends make also ends the program.)
 BEST = exec env PYTHONSAFEPATH=1 PYTHONPATH=build/compiled
 
-# What fuzz, chaos, soak and worstcase run: the compiled program, or with BUILD=interpreted the sources.
+# What chaos, soak and worstcase run: the compiled program, or with BUILD=interpreted the sources. fuzz runs the sources
+# and then the compiled program, or with BUILD=interpreted the sources only.
 BUILD = compiled
 ifeq ($(BUILD),compiled)
 IN_BUILD = .venv/bin/python scripts/compile --required && cd build/compiled && PYTHONPATH=$(CURDIR)/build/compiled
@@ -74,7 +75,12 @@ types:
 
 fuzz:
 	@scripts/bootstrap fuzz
+ifeq ($(BUILD),compiled)
+	PYTHONPATH=$(CURDIR) .venv/bin/python fuzz/run --seconds $$(($(FUZZ_SECONDS) / 2))
+	$(IN_BUILD) .venv/bin/python fuzz/run --seconds $$(($(FUZZ_SECONDS) / 2))
+else
 	$(IN_BUILD) .venv/bin/python fuzz/run --seconds $(FUZZ_SECONDS)
+endif
 
 chaos:
 	@scripts/bootstrap test

@@ -6,6 +6,7 @@ import sys
 
 import atheris
 
+from dmarcmilter.build_kind import BuildKind, build_kind
 from fuzz import CORPUS, CRASHES, TARGETS
 
 MAX_INPUT = 8192
@@ -29,6 +30,8 @@ def main() -> None:
         if len(seed) <= MAX_INPUT:
             (corpus / hashlib.sha256(seed).hexdigest()[:24]).write_bytes(seed)
     limits = [f"-max_len={MAX_INPUT}", f"-timeout={SLOWEST}", f"-artifact_prefix={CRASHES}/{name}-"]
+    if build_kind() is BuildKind.COMPILED:
+        limits.append("-keep_seed=1")  # without coverage libFuzzer would forget the corpus, and vary one empty input
     atheris.Setup(
         [sys.argv[0], str(corpus), *limits, "-rss_limit_mb=2048", "-print_final_stats=1", *options], target.check
     )
