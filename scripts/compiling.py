@@ -40,7 +40,7 @@ INTERPRETED = {
 }
 """Modules of these packages that are not compiled, and why."""
 OPTIMIZATION = "2"
-"""Optimization level of the C compiler."""
+"""Optimization level of the C compiler. With 3 a message costs no less, and compiling takes longer."""
 REQUIRED = ("mypy==2.4.1", "setuptools")
 """Packages that the build needs besides those of the program, whose types mypyc reads."""
 

@@ -10,9 +10,10 @@ import time
 
 import pytest
 
+from tests.support.build import runs_scripts
 from tests.support.paths import PROJECT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, runs_scripts]
 
 SMALL_FILE = 2048
 """Bytes to which files are limited: enough for small sources, too little for what is compiled."""

@@ -13,3 +13,4 @@ counts_calls = _interpreted_only("counts the calls of a function by replacing it
 plants_bugs = _interpreted_only("puts a bug in the place of a function; compiled code calls the function directly")
 sets_limits = _interpreted_only("sets another limit than the constant of a module, which compiled code has inlined")
 traces_lines = _interpreted_only("ends the process at each line, and compiled code has none")
+runs_scripts = _interpreted_only("tests the scripts that compile, which are not compiled themselves")
