@@ -37,7 +37,7 @@ mount -t tmpfs -o mode=1777 tmpfs $root/tmp
 for folder in $3; do mkdir -p $root$folder; mount --rbind $folder $root$folder; done
 mkdir $root/tmp/io && mount --bind $io $root/tmp/io
 echo 12345678901234567890123456789012 >$root/etc/machine-id
-cp $io/units/* $root/etc/systemd/system/
+cp -r $io/units/* $root/etc/systemd/system/
 install -m 755 $io/dmarcmilter $root/usr/bin/dmarcmilter
 exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot $root {systemd} systemd.unit=trial.target
 """
@@ -85,6 +85,12 @@ def boot(script, *, python, seconds=SECONDS):
         (io / "units" / "trial.target").write_text(TARGET)
         (io / "units" / "trial.service").write_text(SERVICE)
         packages = [str(PROJECT), *(path for path in sys.path if path.endswith("-packages"))]
+        if hidden := [path for path in packages if path.startswith(("/tmp/", "/var/tmp/"))]:
+            # The checkout itself is in a folder that PrivateTmp= hides.
+            (io / "units" / "dmarcmilter.service.d").mkdir()
+            (io / "units" / "dmarcmilter.service.d" / "checkout.conf").write_text(
+                f"[Service]\nBindReadOnlyPaths={' '.join(hidden)}\n"
+            )
         program = f'#!/bin/sh\nPYTHONPATH={":".join(packages)} exec {python} -m dmarcmilter "$@"\n'
         (io / "dmarcmilter").write_text(program)
         (io / "script").write_text(PREPARED + script)
