@@ -1,6 +1,7 @@
 """From fields with an Author Domain: no program that knows less than the grammar finds another (RFC 9989 11.5)."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 
 from dmarcmilter.dmarc.author import author_domain
@@ -31,11 +32,20 @@ def check(data: bytes) -> None:
     author = author_domain([Header(b"From", b" " + body)])
     if author.domain is None:
         assert not author.misreading
-    elif not author.misreading and not _BEYOND_READERS.search(text):
+    elif not author.misreading and not _is_beyond_readers(text):
         # What has no dot is nobody's domain.
         names = {name.strip(_AROUND).lower() for name in _read_by_others(text)}
         domains = {parse(name) for name in names if "." in name}
         assert domains - {None} <= {author.domain}, names
+
+
+def _is_beyond_readers(text: str) -> bool:
+    """Whether the readers here cannot read the domain.
+
+    They stop at a combining mark, which many scripts need for their names: a field that has one cannot be refused for
+    it. (A program that knows ASCII alone stops at any character of such names.)
+    """
+    return bool(_BEYOND_READERS.search(text)) or any(unicodedata.category(char).startswith("M") for char in text)
 
 
 def _read_by_others(text: str) -> Iterator[str]:
