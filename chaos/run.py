@@ -1,4 +1,4 @@
-"""Run the faults, print what came of them, and end with 1 if anything was lost, doubled, or wrongly judged.
+"""Run the faults, print what came of them, and end with 1 if anything was lost, doubled, or wrongly evaluated.
 
 python -m chaos.run [--only NAME ...] [--seconds N] [--seed N] [--markdown FILE] [--list]
 """
@@ -41,7 +41,7 @@ class Result:
     """Attempts."""
     outcomes: int
     in_log: int
-    """Of them; the journal could not be written."""
+    """Outcomes that only the filter's log has, because the journal could not be written."""
     longest: float
     """Seconds that a reply took."""
     deaths: int
@@ -112,7 +112,7 @@ def _end(sent: Sent, seen: Seen) -> Fate | None:
 
 
 def _keep_logs(fault: Fault, stand: Stand) -> None:
-    """Of a run that failed: its folders are gone in a moment."""
+    """Keep the logs of a run that failed, whose folders are about to be removed."""
     folder = Path(tempfile.mkdtemp(prefix=f"dmarcmilter-chaos-{fault.name}-"))
     (folder / "filter.log").write_text(stand.filter.log(), encoding="utf-8")
     (folder / "postfix.log").write_text(stand.postfix.log(), encoding="utf-8")

@@ -18,8 +18,8 @@ from dmarcmilter.value import Value
 MAX_RECORD = 1024
 """Largest plain record, in bytes; a larger one is left to pyspf."""
 MAX_TERMS = 80
-"""Most terms of a plain record; one with more is left to pyspf. A record of MAX_RECORD bytes has room for about as many
-networks, but for 500 terms of one letter. With CACHED it bounds the memory for them."""
+"""Most terms of a plain record; one with more is left to pyspf. MAX_RECORD alone would let in 500 terms of one letter,
+which take a hundred times their length when parsed. With CACHED it bounds the memory for parsed records."""
 CACHED = 2048
 """Parsed records kept in memory."""
 MAX_LOOKUPS = 10

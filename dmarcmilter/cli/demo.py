@@ -41,7 +41,8 @@ def demo(state: str, socket: str, *, stay: bool) -> None:
         fail(str(error))
     if not stay:
         click.echo(
-            '\nA new installation is in mode "monitor": it marks and records, and refuses, holds and defers nothing.'
+            '\nA new installation is in mode "monitor": it marks and records, '
+            "and rejects, quarantines and defers nothing."
         )
         click.echo('To enforce, write mode = "enforce" below [policy] in the conf file, and reload the filter.')
         return

@@ -17,9 +17,8 @@ PATIENCE: Final = 0.02
 LONGEST_WAIT: Final = 0.5
 """Seconds after which a waiting message runs without a turn."""
 MAX_RETURNS: Final = 8
-"""Turns in a row of messages that return from DNS while others wait; then one of the others comes.
-
-An ordinary message waits for DNS less often."""
+"""Turns in a row of messages that return from DNS while others wait; then one of the others comes. An ordinary message
+waits for DNS less often."""
 
 
 class _Waiter:

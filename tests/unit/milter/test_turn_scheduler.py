@@ -25,34 +25,11 @@ def test_a_free_turn_is_had_at_once():
     assert shared.holds(other._waiter)
 
 
-def test_those_who_wait_come_in_their_order():
-    shared = Turns()
-    first = Turn(shared)
-    first.take()
-    order = []
+def order_of(shared, holder, waiters):
+    """The order in which `waiters`, turns with their names, go on when `holder` has given the turn away.
 
-    def work(number):
-        mine = Turn(shared)
-        mine.take()
-        order.append(number)
-        mine.give()
-
-    threads = []
-    for number in range(3):
-        threads.append(started(lambda number=number: work(number)))
-        while len(shared._waiting) <= number:
-            time.sleep(0.0005)
-    first.give()
-    for thread in threads:
-        thread.join(60)
-    assert order == [0, 1, 2]
-
-
-def queue_of_three(shared, before):
-    """The order in which three messages go on: two that wait, then one that returns from DNS. `before`: its past."""
-    holder, returning = Turn(shared), Turn(shared)
-    before(returning)
-    holder.take()
+    They begin to wait one after the other.
+    """
     order, threads = [], []
 
     def work(turn, name):
@@ -60,7 +37,7 @@ def queue_of_three(shared, before):
         order.append(name)
         turn.give()
 
-    for number, (turn, name) in enumerate(((Turn(shared), "first"), (Turn(shared), "second"), (returning, "third"))):
+    for number, (turn, name) in enumerate(waiters):
         threads.append(started(lambda turn=turn, name=name: work(turn, name)))
         while len(shared._waiting) + len(shared._returning) <= number:
             time.sleep(0.0005)
@@ -72,11 +49,27 @@ def queue_of_three(shared, before):
     return order
 
 
-def test_a_message_that_waited_for_dns_comes_before_those_that_have_not_begun():
-    def lend(turn):
-        turn.take()
-        turn.lend()
+def test_those_who_wait_come_in_their_order():
+    shared = Turns()
+    holder = Turn(shared)
+    holder.take()
+    assert order_of(shared, holder, [(Turn(shared), number) for number in range(3)]) == [0, 1, 2]
 
+
+def lend(turn):
+    turn.take()
+    turn.lend()
+
+
+def queue_of_three(shared, before):
+    """The order in which three messages go on: two that wait, then one that returns from DNS. `before`: its past."""
+    holder, returning = Turn(shared), Turn(shared)
+    before(returning)
+    holder.take()
+    return order_of(shared, holder, [(Turn(shared), "first"), (Turn(shared), "second"), (returning, "third")])
+
+
+def test_a_message_that_waited_for_dns_comes_before_those_that_have_not_begun():
     assert queue_of_three(Turns(), lend) == ["third", "first", "second"]
 
 
@@ -94,33 +87,12 @@ def test_messages_that_return_all_the_time_do_not_keep_others_waiting(monkeypatc
     """A sender's messages may need a hundred answers each, and so return a hundred times."""
     monkeypatch.setattr(turn_scheduler, "PATIENCE", 60)  # none takes the turn away while the others come
     shared = Turns()
-    holder = Turn(shared)
+    holder, returning = Turn(shared), [Turn(shared) for _ in range(3 * MAX_RETURNS)]
+    for turn in returning:
+        lend(turn)
     holder.take()
-    order, threads = [], []
-
-    def work(turn, name):
-        turn.take()
-        order.append(name)
-        turn.give()
-
-    def start(turn, name):
-        waiting = len(shared._waiting) + len(shared._returning)
-        threads.append(started(lambda: work(turn, name)))
-        while len(shared._waiting) + len(shared._returning) == waiting:
-            time.sleep(0.0005)
-
-    with_turn_lent = []
-    for _ in range(3 * MAX_RETURNS):
-        turn = Turn(shared)
-        turn._lent = True  # as `lend` leaves it
-        with_turn_lent.append(turn)
-    for turn in with_turn_lent:
-        start(turn, "returning")
-    start(Turn(shared), "first")
-    start(Turn(shared), "second")
-    holder.give()
-    for thread in threads:
-        thread.join(60)
+    waiters = [(turn, "returning") for turn in returning]
+    order = order_of(shared, holder, [*waiters, (Turn(shared), "first"), (Turn(shared), "second")])
     assert order.index("first") == MAX_RETURNS
     assert order.index("second") == 2 * MAX_RETURNS + 1
     assert len(order) == 3 * MAX_RETURNS + 2
