@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.support.paths import PROJECT
+from tests.support.paths import CHECKOUT, PROJECT
 
 SYSTEMD = Path("/lib/systemd/systemd")
 SECONDS = 120
@@ -85,11 +85,11 @@ def boot(script, *, python, seconds=SECONDS):
         (io / "units" / "trial.target").write_text(TARGET)
         (io / "units" / "trial.service").write_text(SERVICE)
         packages = [str(PROJECT), *(path for path in sys.path if path.endswith("-packages"))]
-        if hidden := [path for path in packages if path.startswith(("/tmp/", "/var/tmp/"))]:
-            # The checkout itself is in a folder that PrivateTmp= hides.
+        if str(CHECKOUT).startswith(("/tmp/", "/var/tmp/")):
+            # PrivateTmp= would hide the program itself.
             (io / "units" / "dmarcmilter.service.d").mkdir()
             (io / "units" / "dmarcmilter.service.d" / "checkout.conf").write_text(
-                f"[Service]\nBindReadOnlyPaths={' '.join(hidden)}\n"
+                f"[Service]\nBindReadOnlyPaths={CHECKOUT}\n"
             )
         program = f'#!/bin/sh\nPYTHONPATH={":".join(packages)} exec {python} -m dmarcmilter "$@"\n'
         (io / "dmarcmilter").write_text(program)
@@ -98,7 +98,7 @@ def boot(script, *, python, seconds=SECONDS):
         # Folders that are mounts of their own are not in the overlay.
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text("utf-8").splitlines()]
         needed = [mount for mount in mounts if mount != "/" and any(path.startswith(f"{mount}/") for path in packages)]
-        needed += [path for path in packages if path.startswith("/tmp/")]
+        needed += [str(CHECKOUT)] if str(CHECKOUT).startswith("/tmp/") else []
         command = ["unshare", "--mount", "--pid", "--fork", "--uts", "--ipc", "--cgroup", "--kill-child"]
         command += ["sh", str(io / "boot"), str(base), str(io), " ".join(needed)]
         try:
